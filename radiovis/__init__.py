@@ -1,0 +1,1 @@
+"""RadioVIS: pictures and text beside a radio programme, on the fanout engine."""
