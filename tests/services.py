@@ -1,0 +1,313 @@
+"""RabbitMQ and memcached for the tests: private servers on free ports of 127.0.0.1, with data in temporary folders.
+
+:func:`rabbitmq` and :func:`memcached` give the servers all tests share; :class:`RabbitMQ` and :class:`Memcached`
+are for tests that stop, kill or freeze one. Everything here blocks; under a running reactor use ``deferToThread``.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+HOST = "127.0.0.1"
+START_SECONDS = 60  # A broker takes about four seconds; two cores shared with other work have been seen to need 30.
+STOP_SECONDS = 30
+AMQP_HEADER = b"AMQP\x00\x00\x09\x01"
+CONNECTION_START = b"\x00\x0a\x00\x0a"  # Class and method of the first frame a broker sends (AMQP 0-9-1, 1.4.2.1).
+RABBITMQ_SERVER = "/usr/lib/rabbitmq/bin/rabbitmq-server"  # The one in the path insists on being root or rabbitmq.
+
+# Waits for the end of the test process, however it ends (the pipe closes), and clears up behind it.
+GUARD = """
+cat > /dev/null
+for pid in "$1"/*.pid; do [ -e "$pid" ] && kill -s KILL -- "-$(cat "$pid")" 2> /dev/null; done
+rm -rf "$1" 2> /dev/null || { sleep 1; rm -rf "$1"; }
+"""
+
+_given_ports: set[int] = set()
+
+
+class ServiceError(Exception):
+    """A server is not installed or did not start. The text says what to do, or ends with the server's own log."""
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 nobody uses, never given twice.
+
+    It lies below the range the kernel picks outgoing ports from: a client that keeps trying to reach a stopped
+    server would otherwise, sooner or later, connect to itself and hold the port.
+    """
+    lowest_outgoing = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    for _ in range(1000):
+        port = random.randrange(10240, lowest_outgoing)
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if port not in _given_ports and probe.connect_ex((HOST, port)) != 0 and _bindable(port):
+                _given_ports.add(port)
+                return port
+    raise ServiceError(f"no free port between 10240 and {lowest_outgoing}")
+
+
+def _bindable(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+        return True
+
+
+@dataclass(frozen=True)
+class AmqpAddress:
+    """Where a broker listens and who may log in."""
+
+    host: str
+    port: int
+    user: str = "guest"
+    password: str = "guest"
+    vhost: str = "/"
+
+
+@dataclass(frozen=True)
+class MemcachedAddress:
+    """Where a memcached listens."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+class _Service:
+    """A server process of our own, in a process group of its own, with a temporary folder and a guard."""
+
+    name: str
+
+    def __init__(self) -> None:
+        self.host = HOST
+        self.port = free_port()
+        self.folder = Path(tempfile.mkdtemp(prefix=f"radiovis-{self.name}-"))
+        self.log = self.folder / "log"
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._guard = subprocess.Popen(
+            ["/bin/sh", "-c", GUARD, "guard", str(self.folder)], stdin=subprocess.PIPE, start_new_session=True
+        )
+        atexit.register(self.close)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Start it and return when it answers. Raises :class:`ServiceError` with the end of its log otherwise."""
+        raise NotImplementedError
+
+    def _answers(self, probe: socket.socket) -> bool:
+        """Whether the server at the other end of this connection is ready for work."""
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        """Shut down in order; :meth:`start` brings it back with its data, on the same port."""
+        self._signal(signal.SIGCONT)
+        self._end(self.name, signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End at once, as in a crash."""
+        self._end(self.name, signal.SIGKILL)
+
+    def restart(self) -> None:
+        """:meth:`stop` and :meth:`start`."""
+        self.stop()
+        self.start()
+
+    def pause(self) -> None:
+        """Freeze: connections stay open and nothing is answered, as when a network swallows packets."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """End a :meth:`pause`."""
+        self._signal(signal.SIGCONT)
+
+    def close(self) -> None:
+        """End it for good and remove its folder. May be called twice."""
+        atexit.unregister(self.close)
+        if self._guard.stdin is not None and not self._guard.stdin.closed:
+            self._guard.stdin.close()
+            self._guard.wait(STOP_SECONDS)
+            for process in self._processes.values():
+                process.wait(STOP_SECONDS)
+            self._processes.clear()
+
+    def _spawn(self, name: str, *command: str, environment: dict[str, str] | None = None) -> None:
+        if name in self._processes:
+            raise ServiceError(f"{name} on port {self.port} is already started")
+        with self.log.open("ab") as log:
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True
+            )
+        self._processes[name] = process
+        (self.folder / f"{name}.pid").write_text(str(process.pid))
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self.name in self._processes:
+            os.kill(self._processes[self.name].pid, number)
+
+    def _end(self, name: str, number: signal.Signals) -> None:
+        process = self._processes.pop(name, None)
+        if process is None:
+            return
+        process.send_signal(number)
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(STOP_SECONDS)
+        (self.folder / f"{name}.pid").unlink()
+
+    def _wait(self, ready: Callable[[socket.socket], bool], port: int, name: str) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline and self._processes[name].poll() is None:
+            try:
+                with socket.create_connection((HOST, port), timeout=2) as probe:
+                    if ready(probe):
+                        return
+            except OSError:
+                pass  # Not listening yet, which is what we are waiting for.
+            time.sleep(0.05)
+        status = self._processes[name].poll()
+        reason = f"no answer after {START_SECONDS} s" if status is None else f"it ended with status {status}"
+        tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-20:])
+        self.close()
+        raise ServiceError(f"{name} did not start: {reason}. The end of its log:\n{tail}")
+
+
+class RabbitMQ(_Service):
+    """A broker of one's own: ``with RabbitMQ() as broker: … broker.kill() … broker.start()``."""
+
+    name = "rabbitmq"
+
+    def __init__(self) -> None:
+        _require(RABBITMQ_SERVER)
+        super().__init__()
+        self.address = AmqpAddress(self.host, self.port)
+        self.user, self.password, self.vhost = self.address.user, self.address.password, self.address.vhost
+        self._epmd_port = free_port()
+        self._environment = self._make_environment()
+
+    def start(self) -> None:
+        if "epmd" not in self._processes:
+            self._spawn("epmd", _require("epmd"), "-port", str(self._epmd_port), "-address", HOST)
+            self._wait(lambda _: True, self._epmd_port, "epmd")
+        self._spawn("rabbitmq", RABBITMQ_SERVER, environment=self._environment)
+        self._wait(self._answers, self.port, "rabbitmq")
+
+    def _answers(self, probe: socket.socket) -> bool:
+        probe.sendall(AMQP_HEADER)
+        return CONNECTION_START in probe.recv(64)
+
+    def _make_environment(self) -> dict[str, str]:
+        """Everything the start script would otherwise take from /etc, /var or the user's home.
+
+        ``RABBITMQ_ALLOW_INPUT`` makes the script turn into the Erlang machine instead of being its parent, so that
+        a signal to our child reaches the broker itself.
+        """
+        (self.folder / "rabbitmq.conf").write_text("loopback_users = none\ndisk_free_limit.absolute = 1MB\n")
+        (self.folder / "plugins").write_text("[].\n")
+        (self.folder / "rabbitmq-env.conf").write_text("")
+        no_busy_waiting = "+sbwt none +sbwtdcpu none +sbwtdio none"
+        return {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.folder),  # The Erlang cookie.
+            "LANG": "C.UTF-8",
+            "ERL_CRASH_DUMP_BYTES": "0",
+            "ERL_EPMD_ADDRESS": HOST,
+            "ERL_EPMD_PORT": str(self._epmd_port),
+            "RABBITMQ_ALLOW_INPUT": "true",
+            "RABBITMQ_CONFIG_FILE": str(self.folder / "rabbitmq"),
+            "RABBITMQ_CONF_ENV_FILE": str(self.folder / "rabbitmq-env.conf"),
+            "RABBITMQ_DIST_PORT": str(free_port()),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.folder / "plugins"),
+            "RABBITMQ_LOGS": "-",
+            "RABBITMQ_LOG_BASE": str(self.folder),
+            "RABBITMQ_MNESIA_BASE": str(self.folder / "mnesia"),
+            "RABBITMQ_NODENAME": f"radiovis-{self.port}@localhost",
+            "RABBITMQ_NODE_IP_ADDRESS": HOST,
+            "RABBITMQ_NODE_PORT": str(self.port),
+            "RABBITMQ_PID_FILE": str(self.folder / "broker-pid"),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": no_busy_waiting,
+            "RABBITMQ_SERVER_START_ARGS": "-noinput -kernel inet_dist_use_interface {127,0,0,1}",
+        }
+
+
+class Memcached(_Service):
+    """A memcached of one's own. Its data is gone after :meth:`stop`."""
+
+    name = "memcached"
+
+    def __init__(self) -> None:
+        _require("memcached")
+        super().__init__()
+        self.address = MemcachedAddress(self.host, self.port)
+
+    def start(self) -> None:
+        user = ["-u", "root"] if os.geteuid() == 0 else []
+        self._spawn("memcached", _require("memcached"), "-l", HOST, "-p", str(self.port), "-U", "0", *user)
+        self._wait(self._answers, self.port, "memcached")
+
+    def _answers(self, probe: socket.socket) -> bool:
+        probe.sendall(b"version\r\n")
+        return probe.recv(64).startswith(b"VERSION")
+
+
+@functools.cache
+def rabbitmq() -> AmqpAddress:
+    """The broker all tests share: of ``RADIOVIS_TESTS_RABBITMQ=host:port``, or started now and stopped at exit.
+
+    Use an exchange or topic of your own on it.
+    """
+    if given := os.environ.get("RADIOVIS_TESTS_RABBITMQ"):
+        return AmqpAddress(*_host_and_port(given))
+    broker = RabbitMQ()
+    broker.start()
+    return broker.address
+
+
+@functools.cache
+def memcached() -> MemcachedAddress:
+    """The memcached all tests share: of ``RADIOVIS_TESTS_MEMCACHED=host:port``, or started now and stopped at exit.
+
+    Use keys of your own on it.
+    """
+    if given := os.environ.get("RADIOVIS_TESTS_MEMCACHED"):
+        return MemcachedAddress(*_host_and_port(given))
+    cache = Memcached()
+    cache.start()
+    return cache.address
+
+
+def _host_and_port(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    return host, int(port)
+
+
+def _require(program: str) -> str:
+    found = shutil.which(program)
+    if found is None:
+        raise ServiceError(f"{program} is missing: apt-get install rabbitmq-server memcached")
+    return found
