@@ -159,7 +159,13 @@ class _Service:
             raise ServiceError(f"{name} on port {self.port} is already started")
         with self.log.open("ab") as log:
             process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environment,
+                cwd=self.folder,
+                start_new_session=True,
             )
         self._processes[name] = process
         (self.folder / f"{name}.pid").write_text(str(process.pid))
