@@ -1,0 +1,36 @@
+"""Settings: typed fields, read from flags, the environment and ``config.py``, in this order of precedence.
+
+An application's settings are one class, made of the engine's groups and its own::
+
+    class Settings(StompSettings, RabbitMQSettings, …):
+        STATIONS_FILE: str = setting("", "Why one would set it.")
+
+    settings = load_settings(Settings, sys.argv[1:], os.environ)
+"""
+
+from fanout.settings.engine import (
+    HttpSettings,
+    LimitSettings,
+    LogSettings,
+    MemcachedSettings,
+    RabbitMQSettings,
+    StompSettings,
+)
+from fanout.settings.field import SettingsGroup, setting
+from fanout.settings.loading import SettingsError, add_flags, given_flags, load_settings, read_settings
+
+__all__ = [
+    "HttpSettings",
+    "LimitSettings",
+    "LogSettings",
+    "MemcachedSettings",
+    "RabbitMQSettings",
+    "SettingsError",
+    "SettingsGroup",
+    "StompSettings",
+    "add_flags",
+    "given_flags",
+    "load_settings",
+    "read_settings",
+    "setting",
+]

@@ -1,0 +1,187 @@
+"""The settings of the engine. What an application adds stands in the application's own settings file."""
+
+from __future__ import annotations
+
+import logging
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, SecretStr, field_validator
+
+from fanout.settings.field import JsonDict, SettingsGroup, setting
+
+MAX_PORT = 65_535
+HOSTS = r"^$|^[^\s,]+(\s*,\s*[^\s,]+)*$"
+
+
+def _level_name(value: object) -> object:
+    """``logging.DEBUG`` in a config.py, or its name in any case."""
+    if isinstance(value, int):
+        return logging.getLevelName(value)
+    return value.upper() if isinstance(value, str) else value
+
+
+LogLevel = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(_level_name)]
+
+
+class StompSettings(SettingsGroup):
+    """STOMP."""
+
+    STOMP_IP: str = setting("0.0.0.0", "The one address to listen on; :: is every address, IPv6 too.")  # noqa: S104
+    STOMP_PORT: int = setting(61613, "The port to listen on; receivers expect 61613.", ge=0, le=MAX_PORT)
+    STOMP_HOSTS: str = setting(
+        "",
+        "Names of the host header to serve, with commas; empty serves any, as old receivers send none.",
+        pattern=HOSTS,
+    )
+    HEARTBEAT_MS: str = setting(
+        "10000,10000",
+        "Heart-beats offered: what we send, what we ask for; some clients give up after 30 s of silence.",
+        "ms,ms",
+        pattern=r"^\d{1,7},\d{1,7}$",
+    )
+    IDLE_LF_SECONDS: float = setting(
+        0,
+        "Send clients without heart-beats a LF after this silence; 0 = never, as one receiver mistakes it.",
+        "s",
+        ge=0,
+    )
+    TRAILING_LF: Literal["auto", "on", "off"] = setting(
+        "auto", "LF behind each frame we send; auto = from STOMP 1.1 on, as some old receivers break on it."
+    )
+    LINGER_SECONDS: float = setting(
+        1, "How long to read on after an ERROR, so that a reset does not erase it on its way.", "s", ge=0, le=60
+    )
+
+    @field_validator("STOMP_IP")
+    @classmethod
+    def _one_address(cls, value: str) -> str:
+        if "," in value or not value.strip():
+            raise ValueError("should be one address to listen on, such as 0.0.0.0 or ::")
+        return value
+
+
+class LimitSettings(SettingsGroup):
+    """Limits."""
+
+    CONNECT_TIMEOUT: float = setting(10, "Time for a complete CONNECT; radios need well under one second.", "s", ge=0.1)
+    CONNECT_BYTES: int = setting(
+        16_384, "What may arrive before the CONNECT is complete: nobody is known yet.", "octets", ge=256
+    )
+    MAX_FRAME_BYTES: int = setting(
+        262_144,
+        "One frame, headers and body; a slide is a URL, so the largest real ones are far below.",
+        "octets",
+        ge=1024,
+    )
+    MAX_HEADER_BYTES: int = setting(
+        8_192, "One header line, or the command line; ActiveMQ and Apollo allow 10 KiB.", "octets", ge=256
+    )
+    MAX_HEADERS: int = setting(64, "Header lines of one frame; publishers send about ten.", "headers", ge=8)
+    MAX_SUBSCRIPTIONS: int = setting(
+        256, "Subscriptions of one client; a radio needs two, a wall of slides some dozens.", "subscriptions", ge=1
+    )
+    MAX_TRANSACTIONS: int = setting(16, "Transactions one client may hold open.", "transactions", ge=1)
+    MAX_TRANSACTION_ACTIONS: int = setting(1_024, "Frames that wait in one transaction for its COMMIT.", "frames", ge=1)
+    MAX_TRANSACTION_BYTES: int = setting(
+        1_048_576, "Bodies that wait in one transaction for its COMMIT.", "octets", ge=1024
+    )
+    MAX_UNACKED: int = setting(
+        4_096,
+        "Messages of one subscription remembered for an ACK; beyond it the oldest count as acknowledged.",
+        "messages",
+        ge=1,
+    )
+    FRAME_TIMEOUT: float = setting(
+        30, "Time for a frame that has begun to be complete, against clients that drip octets.", "s", ge=1
+    )
+    MAX_DESTINATION_BYTES: int = setting(
+        1_024, "Length of a topic; the longest registered form has 60.", "octets", ge=64
+    )
+    MAX_LAST_MESSAGES: int = setting(
+        100_000, "Topics whose last message is kept in memory; the one least recently published goes.", "topics", ge=1
+    )
+    MAX_PENDING_RECEIPTS: int = setting(
+        1_000, "Frames of one client that wait for the bus; reading from it pauses above.", "frames", ge=1
+    )
+    OUTBOX_BYTES: int = setting(
+        1_048_576, "What may wait for one client that reads slowly, before SLOW_CLIENTS decides.", "octets", ge=4096
+    )
+    SLOW_CLIENTS: Literal["newest", "drop", "queue"] = setting(
+        "newest",
+        "A full outbox: newest keeps one message per topic, drop ends the client, queue waits till OUTBOX_BYTES.",
+    )
+    MAX_CONNECTIONS: int = setting(
+        18_000, "Clients of one node; keep it below the process's limit of open files.", "connections", ge=1
+    )
+    MAX_CONNECTIONS_PER_ADDRESS: int = setting(
+        10_000,
+        "Clients of one address, 0 = no limit; high, as a mobile operator's NAT or a proxy hides thousands of radios.",
+        "connections",
+        ge=0,
+    )
+
+
+class RabbitMQSettings(SettingsGroup):
+    """RabbitMQ."""
+
+    RABBITMQ_HOST: str = setting("127.0.0.1", "The broker all nodes share.")
+    RABBITMQ_PORT: int = setting(5672, "Its AMQP port.", ge=1, le=MAX_PORT)
+    RABBITMQ_USER: str = setting("guest", "The user to log in as; RabbitMQ lets guest in from its own machine only.")
+    RABBITMQ_PASSWORD: SecretStr = setting(SecretStr("guest"), "The password of RABBITMQ_USER.")
+    RABBITMQ_VHOST: str = setting("/", "The virtual host.")
+    RABBITMQ_DEBUG: bool = setting(True, "Kept from the original, where it made its AMQP library talk; no effect.")
+    RABBITMQ_EXCHANGE: str = setting("amq.fanout", "The fan-out exchange nodes and devices publish to; it must exist.")
+    RABBITMQ_LOOPBACK: bool = setting(False, "Use no broker: this node hears only its own clients.")
+    RABBITMQ_PREFETCH: int = setting(
+        1_000, "Messages the broker sends ahead; more is faster, and memory of this node.", "messages", ge=1, le=65_535
+    )
+    RABBITMQ_OUTBOX: int = setting(
+        10_000, "Published messages not yet confirmed; beyond it publishers are refused.", "messages", ge=1
+    )
+    RABBITMQ_OUTBOX_BYTES: int = setting(67_108_864, "Likewise, their size.", "octets", ge=65_536)
+    RABBITMQ_OUTBOX_SECONDS: float = setting(
+        60, "How long a message waits for the broker before its publisher is told that it failed.", "s", ge=1
+    )
+    RABBITMQ_HEARTBEAT: int = setting(
+        10, "AMQP heart-beat: a dead broker is noticed after twice this.", "s", ge=1, le=600
+    )
+    RABBITMQ_CONNECT_TIMEOUT: float = setting(10, "Time for a connection to the broker, login included.", "s", ge=0.1)
+    RABBITMQ_RETRY_SECONDS: float = setting(
+        0.2, "First pause before connecting again; it doubles each time.", "s", ge=0.01
+    )
+    RABBITMQ_RETRY_MAX_SECONDS: float = setting(10, "Longest pause before connecting again.", "s", ge=0.1)
+
+
+class MemcachedSettings(SettingsGroup):
+    """memcached and Beaker."""
+
+    MEMCACHED_HOST: str = setting(
+        "127.0.0.1",
+        "host[:port], several with commas; empty = none, and the nodes share no last slides.",
+        pattern=HOSTS,
+    )
+    MEMCACHED_TIMEOUT: float = setting(
+        0.2, "Time for one answer; a slow cache must not delay radios.", "s", ge=0.01, le=10
+    )
+    CACHE_OPTS: JsonDict = setting(
+        {"cache.type": "memory"}, "Options of Beaker for the directory's answers of the last minute."
+    )
+
+
+class HttpSettings(SettingsGroup):
+    """HTTP."""
+
+    HTTP_IP: str = setting("0.0.0.0", "The one address to listen on for HTTP.")  # noqa: S104
+    HTTP_PORT: int = setting(8080, "The port to listen on for HTTP.", ge=0, le=MAX_PORT)
+    SLIDES_DIR: str = setting("", "Folder of pictures served at /slides/; empty = none, and no HTTP port is opened.")
+
+
+class LogSettings(SettingsGroup):
+    """Logs."""
+
+    LOG_LEVEL: LogLevel = setting(
+        "INFO", "Least important line to write; the original's DEBUG is for a developer, not for thousands of radios."
+    )
+    LOG_FORMAT: Literal["auto", "console", "json"] = setting(
+        "auto", "console for people, json for machines; auto = console on a terminal, otherwise json."
+    )

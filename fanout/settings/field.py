@@ -1,0 +1,78 @@
+"""What one setting is, and what all settings classes share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr
+from pydantic.fields import FieldInfo
+
+DEFAULT = "default"
+
+
+def setting(
+    default: Any, reason: str, unit: str = "", *, ge: float | None = None, le: float | None = None, pattern: str = ""
+) -> Any:
+    """A field of a :class:`SettingsGroup`.
+
+    :param default: a value, or a function that makes one of the settings before it (a dict by name).
+    :param reason: one sentence: what it is for, and why one would change it.
+    :param unit: what a number counts: ``s``, ``octets``, ``frames`` …
+    :param ge: smallest allowed number.
+    :param le: largest allowed number.
+    :param pattern: regular expression a text has to match; the reason names the form in words.
+    """
+    default_is = {"default_factory": default} if callable(default) else {"default": default}
+    return Field(
+        **default_is, description=reason, ge=ge, le=le, pattern=pattern or None, json_schema_extra={"unit": unit}
+    )
+
+
+def _from_json(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError as error:
+        raise ValueError(f"should be JSON ({error})") from None
+
+
+# For lists and dicts: Python values in config.py, JSON in the environment and in flags.
+Json = BeforeValidator(_from_json)
+JsonDict = Annotated[dict[str, Any], Json]
+
+
+class SettingsGroup(BaseModel):
+    """Settings of one part, by UPPERCASE name. The first line of a group's docstring is its heading in help pages."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, hide_input_in_errors=True, allow_inf_nan=False
+    )
+
+    _sources: dict[str, str] = PrivateAttr(default_factory=dict)
+    _warnings: tuple[str, ...] = PrivateAttr(default=())
+
+    def source_of(self, name: str) -> str:
+        """Where the value of a setting came from: ``flag``, ``environment``, the path of the file, or ``default``."""
+        return self._sources.get(name, DEFAULT)
+
+    def warnings(self) -> tuple[str, ...]:
+        """What looked wrong but does no harm, one line each, to be logged once logs are set up."""
+        return self._warnings
+
+    def note(self, sources: Mapping[str, str], warnings: tuple[str, ...]) -> None:
+        """Remember where the values came from. For the loader only."""
+        self._sources = dict(sources)
+        self._warnings = warnings
+
+    @classmethod
+    def groups(cls) -> Iterator[tuple[str, dict[str, FieldInfo]]]:
+        """Heading and fields of each group this class is made of, from the last base to the first, as pydantic does."""
+        for base in (*reversed(cls.__bases__), cls):
+            if issubclass(base, SettingsGroup) and base is not SettingsGroup:
+                inherited = {name for parent in base.__bases__ for name in getattr(parent, "model_fields", {})}
+                fields = {name: field for name, field in base.model_fields.items() if name not in inherited}
+                if fields:
+                    yield (base.__doc__ or base.__name__).partition("\n")[0].rstrip("."), fields

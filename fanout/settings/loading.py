@@ -1,0 +1,179 @@
+"""Reads settings: flags before the environment before ``config.py`` before the defaults. Complains in one line each."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import re
+import runpy
+import traceback
+from collections import ChainMap
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from fanout.settings.field import SettingsGroup
+from fanout.settings.words import Words
+
+S = TypeVar("S", bound=SettingsGroup)
+
+CONFIG_FILE = Path("config.py")
+CONFIG_FLAG = "--config"
+DEAD = "STATS_"  # Settings the original's file has and nothing reads.
+NEAR = 0.86  # FB_QEUUE is near to FB_QUEUE; HTTP_PROXY and RABBITMQ_NODE_PORT are other people's names.
+
+
+class SettingsError(Exception):
+    """Some settings are wrong. The text has one line for each: its name, its value, what is allowed, its source."""
+
+
+def load_settings(
+    settings_class: type[S], argv: Sequence[str], environ: Mapping[str, str], config_path: str | Path | None = None
+) -> S:
+    """Read all settings of a program without subcommands.
+
+    :param argv: the arguments behind the program's name; ``--help`` prints all flags and exits.
+    :param config_path: the file of settings, unless ``--config`` names one; None is ``config.py`` of the working
+        folder, which need not exist.
+    :raises SettingsError: for anything unknown or wrong, all at once.
+    """
+    parser = argparse.ArgumentParser(usage="%(prog)s [--setting VALUE ...]", allow_abbrev=False, exit_on_error=False)
+    add_flags(parser, settings_class)
+    try:
+        given, unknown = parser.parse_known_args(list(argv))
+    except argparse.ArgumentError as error:
+        raise SettingsError(str(error)) from None
+    if unknown:
+        raise SettingsError("\n".join(_unknown_flags(unknown, settings_class)))
+    return read_settings(settings_class, given_flags(given), environ, given.config or config_path)
+
+
+def add_flags(parser: argparse.ArgumentParser, settings_class: type[SettingsGroup]) -> None:
+    """Add ``--stomp-port`` for STOMP_PORT and so on, grouped as the settings are, and ``--config``."""
+    parser.add_argument(CONFIG_FLAG, metavar="PATH", help=f"file of settings (default: {CONFIG_FILE}, if it exists)")
+    words = Words(settings_class)
+    for heading, fields in settings_class.groups():
+        group = parser.add_argument_group(heading)
+        for name in fields:
+            kind: dict[str, Any] = {"nargs": "?", "const": "true"} if words.is_boolean(name) else {}
+            text = words.help(name).replace("%", "%%")
+            group.add_argument(
+                _flag(name), dest=name, metavar=words.metavar(name), default=argparse.SUPPRESS, help=text, **kind
+            )
+
+
+def given_flags(given: argparse.Namespace) -> dict[str, str]:
+    """The settings among parsed arguments; the counterpart of :func:`add_flags` for programs with subcommands."""
+    return {name: value for name, value in vars(given).items() if name.isupper()}
+
+
+def read_settings(
+    settings_class: type[S], flags: Mapping[str, str], environ: Mapping[str, str], config_path: str | Path | None = None
+) -> S:
+    """Join the sources to settings.
+
+    :param flags: by name of the setting, from :func:`given_flags`.
+    :raises SettingsError: for anything unknown or wrong, all at once.
+    """
+    names = settings_class.model_fields
+    path, config = _config_file(config_path)
+    environment = {name: value for name, value in environ.items() if name in names}
+    dead = [name for name in config if name.startswith(DEAD)]
+    unknown = [name for name in config if name not in names and name not in dead]
+    sources = {
+        **{name: str(path) for name in config},
+        **dict.fromkeys(environment, "environment"),
+        **dict.fromkeys(flags, "flag"),
+    }
+    values = ChainMap(dict(flags), environment, {name: config[name] for name in config if name in names})
+    problems = [f"{name} in {path}: {_unknown(name, names)}" for name in unknown]
+    try:
+        settings = settings_class.model_validate(dict(values))
+    except ValidationError as error:
+        problems.extend(_bad_values(error, settings_class, values, sources))
+    if problems:
+        raise SettingsError("\n".join(problems))
+    settings.note(sources, (*_dead_settings(dead, path), *_near_misses(environ, names)))
+    return settings
+
+
+def _config_file(given: str | Path | None) -> tuple[Path, dict[str, Any]]:
+    path = Path(given) if given is not None else CONFIG_FILE
+    if given is None and not path.exists():
+        return path, {}
+    try:
+        found = runpy.run_path(str(path), run_name="config")
+    except SyntaxError as error:
+        raise SettingsError(f"{error.filename}, line {error.lineno}: {error.msg}") from None
+    except OSError as error:
+        raise SettingsError(f"cannot read {path}: {error.strerror or error}") from None
+    except (Exception, SystemExit) as error:
+        raise SettingsError(f"{path}, line {_line(error, path)}: {type(error).__name__}: {error}") from None
+    return path, {name: value for name, value in found.items() if name.isupper() and not name.startswith("_")}
+
+
+def _line(error: BaseException, path: Path) -> int | None:
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    return frames[-1].lineno if frames else None
+
+
+def _flag(name: str) -> str:
+    return "--" + name.lower().replace("_", "-")
+
+
+def _unknown_flags(unknown: Sequence[str], settings_class: type[SettingsGroup]) -> Iterator[str]:
+    flags = [CONFIG_FLAG, *map(_flag, settings_class.model_fields)]
+    for argument in unknown:
+        flag = argument.partition("=")[0]  # The value may be a password.
+        if flag.startswith("--"):
+            yield f"{flag}: {_unknown(flag, flags)}"
+    if not any(argument.startswith("--") for argument in unknown):
+        yield f"{unknown[0]}: unexpected argument"
+
+
+def _unknown(name: str, known: Sequence[str] | Mapping[str, object]) -> str:
+    near = difflib.get_close_matches(name, known, 1)
+    return "no such setting" + (f"; did you mean {near[0]}?" if near else "")
+
+
+def _bad_values(
+    error: ValidationError, settings_class: type[SettingsGroup], values: Mapping[str, Any], sources: Mapping[str, str]
+) -> Iterator[str]:
+    words = Words(settings_class)
+    seen = set()
+    for problem in error.errors(include_url=False, include_input=False, include_context=False):
+        name = str(problem["loc"][0]) if problem["loc"] else ""
+        if name in seen or problem["type"] == "default_factory_not_called":  # Follows from another one's fault.
+            continue
+        seen.add(name)
+        allowed = (
+            problem["msg"].removeprefix("Value error, ") if problem["type"] == "value_error" else words.allowed(name)
+        )
+        shown = words.shown(name, values.get(name))
+        yield f"{name} = {shown} ({sources.get(name, 'default')}): {allowed}{_docker_link(values.get(name))}"
+
+
+def _docker_link(value: object) -> str:
+    """Docker links and Kubernetes services named ``rabbitmq`` set RABBITMQ_PORT to an address of their own."""
+    if isinstance(value, str) and re.match(r"tcp://[^/]+:\d+$", value):
+        return (
+            "; this value comes from a Docker link or a Kubernetes service of that name: rename the service, or in "
+            "Kubernetes set enableServiceLinks: false"
+        )
+    return ""
+
+
+def _dead_settings(names: Sequence[str], path: Path) -> Iterator[str]:
+    if names:
+        yield f"{', '.join(names)} in {path}: ignored, nothing has ever read it"
+
+
+def _near_misses(environ: Mapping[str, str], names: Mapping[str, object]) -> Iterator[str]:
+    prefixes = {name.partition("_")[0] + "_" for name in names}
+    for variable in environ:
+        if variable not in names and variable.startswith(tuple(prefixes)):
+            near = difflib.get_close_matches(variable, names, 1, NEAR)
+            if near:
+                yield f"{variable} in the environment is no setting; did you mean {near[0]}?"

@@ -1,0 +1,147 @@
+"""Every setting of the RadioVIS cluster: the engine's, and those about stations, the watchdog and monitoring."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+from pydantic import SecretStr, field_validator
+
+from fanout.settings import (
+    HttpSettings,
+    LimitSettings,
+    LogSettings,
+    MemcachedSettings,
+    RabbitMQSettings,
+    SettingsGroup,
+    StompSettings,
+    setting,
+)
+from fanout.settings.engine import MAX_PORT
+from fanout.settings.field import Json, JsonDict
+from fanout.settings.reference import config_dist, reference
+
+TopicAndId = Annotated[list[tuple[str, int]], Json]
+Topics = Annotated[list[str], Json]
+CountryCodes = Annotated[dict[str, str], Json]
+
+
+class NodeSettings(SettingsGroup):
+    """The node."""
+
+    STANDALONE: bool = setting(False, "One node by itself: no broker, no memcached, no PlugIt, the watchdog inside.")
+    LAST_SLIDE_SECONDS: int = setting(
+        86_400, "How long memcached keeps a topic's last message for nodes that have none.", "s", ge=1, le=2_592_000
+    )
+
+
+class DirectorySettings(SettingsGroup):
+    """The directory of stations."""
+
+    STATIONS_FILE: str = setting("", "Stations file (TOML); empty = ask PlugIt at RADIODNS_API_URL.")
+    RADIODNS_API_URL: SecretStr = setting(
+        SecretStr("http://127.0.0.1:5000/action/radiovis/api/dev-secret/"), "PlugIt's API; its last part is the secret."
+    )
+    DIRECTORY_TIMEOUT: float = setting(5, "Time for one answer of PlugIt; a radio waits for it.", "s", ge=0.1, le=60)
+    DIRECTORY_ATTEMPTS: int = setting(
+        3, "How often a question is put before it counts as failed.", "calls", ge=1, le=10
+    )
+    DIRECTORY_FRESH_SECONDS: float = setting(60, "How long an answer is used without asking again.", "s", ge=0)
+    DIRECTORY_SHARED_SECONDS: int = setting(600, "How long the nodes share an answer in memcached.", "s", ge=0)
+    DIRECTORY_STALE_SECONDS: float = setting(86_400, "How long an old answer serves while PlugIt is down.", "s", ge=0)
+
+    @field_validator("RADIODNS_API_URL")
+    @classmethod
+    def _http(cls, value: SecretStr) -> SecretStr:
+        url = value.get_secret_value()
+        if not url.startswith(("http://", "https://")):
+            raise ValueError("should be a URL that begins with http:// or https://")
+        return SecretStr(url if url.endswith("/") else url + "/")
+
+
+class WatchdogSettings(SettingsGroup):
+    """The watchdog (fallback)."""
+
+    FB_CHANNEL_CACHE: float = setting(60, "How often the list of topics is loaded from the directory.", "s", ge=1)
+    FB_QUEUE: str = setting("fallbacklogs", "The broker's queue the watchdog listens on.")
+    FB_FALLBACK_CHECK: float = setting(15, "How often silent topics are looked for.", "s", ge=0.1)
+    FB_FALLBACK_TIME: float = setting(60, "Silence after which a topic gets its default slide and text.", "s", ge=0.1)
+    FB_IMAGE_LOCATIONS: str = setting(
+        "", "URL in front of a default slide's file name; empty = the slide's own public_url."
+    )
+    FB_LOGS_MAX_AGE: int = setting(86_400, "How long log entries are kept.", "s", ge=1)
+    FB_LOGS_CLEANUP: float = setting(3_600, "How often older log entries are removed.", "s", ge=0.1)
+
+
+class MonitoringSettings(SettingsGroup):
+    """Monitoring."""
+
+    MONITORING_ENABLED: bool = setting(True, "Send events about clients and messages to a broker.")
+    MONITORING_HOST: str = setting("127.0.0.1", "The broker that takes the events.")
+    MONITORING_PORT: int = setting(5672, "Its AMQP port.", ge=1, le=MAX_PORT)
+    MONITORING_USER: str = setting("guest", "The user to log in as.")
+    MONITORING_PASSWORD: SecretStr = setting(SecretStr("guest"), "The password of MONITORING_USER.")
+    MONITORING_VHOST: str = setting("/", "The virtual host.")
+    MONITORING_DEBUG: bool = setting(True, "Kept from the original, where it made its AMQP library talk; no effect.")
+    MONITORING_EXCHANGE: str = setting("monitoring.buffer", "The exchange the events go to.")
+    MONITORING_QUEUE: str = setting("radiovis", "The queue that holds them for whoever reads them.")
+    MONITORING_SERVER_ID: str = setting("rabbit@radiodnsrabbitmq", "Names of this server in the events, with commas.")
+
+
+class FakeDirectorySettings(SettingsGroup):
+    """Test mode (--test)."""
+
+    TEST_TOPICS: Topics = setting(
+        ["/topic/test/1/", "/topic/test/2/"], "Topic prefixes the station 1 may publish to in test mode."
+    )
+    TEST_ECC: CountryCodes = setting({"ch": "4e1"}, "Country codes and their GCC in test mode.")
+    TEST_ECC_TOPIC_GCC: str = setting("/topic/fm/4e1/4000/09580/", "First prefix of station 3: spelled with the GCC.")
+    TEST_ECC_TOPIC_CC: str = setting(
+        "/topic/fm/ch/4000/09580/", "Second prefix of station 3: spelled with the country."
+    )
+    TEST_WATCHDOG_TOPIC: TopicAndId = setting(
+        [("/topic/test/watchdog/", 1)], "Prefixes of station 4 and their ids, which the watchdog looks after."
+    )
+    TEST_CHANNEL_DEFAULT: JsonDict = setting(
+        {
+            "id": 1,
+            "orga": 1,
+            "name": "Test slide",
+            "filename": "test.png",
+            "radiotext": "Test text",
+            "radiolink": "http://127.0.0.1/",
+            "image_url_prefix": "http://127.0.0.1/slides/",
+            "clean_filename": "test.png",
+            "public_url": "http://127.0.0.1/slides/test.png",
+        },
+        "The default of the topic with id 1 in test mode, as PlugIt would answer.",
+    )
+    TEST_FB_FALLBACK_CHECK: float = setting(2, "FB_FALLBACK_CHECK in test mode.", "s", ge=0.1)
+    TEST_FB_FALLBACK_TIME: float = setting(10, "FB_FALLBACK_TIME in test mode.", "s", ge=0.1)
+    TEST_FB_QUEUE: str = setting(
+        lambda settings: f"{settings.get('FB_QUEUE', '')}_testMode",
+        "FB_QUEUE in test mode; FB_QUEUE + _testMode unless set.",
+    )
+    TEST_FB_LOGS_CLEANUP: float = setting(5, "FB_LOGS_CLEANUP in test mode.", "s", ge=0.1)
+
+
+class Settings(
+    # From the last to the first: pydantic collects fields in this order, and so do the help pages.
+    FakeDirectorySettings,
+    LogSettings,
+    MonitoringSettings,
+    WatchdogSettings,
+    MemcachedSettings,
+    RabbitMQSettings,
+    DirectorySettings,
+    HttpSettings,
+    LimitSettings,
+    StompSettings,
+    NodeSettings,
+):
+    """Every setting there is."""
+
+
+if __name__ == "__main__":
+    # ``python -m radiovis.settings config`` prints config.py.dist, ``… reference`` prints docs/settings.md.
+    print({"config": config_dist, "reference": reference}[sys.argv[1]](Settings), end="")
