@@ -1,0 +1,253 @@
+"""One connection to RabbitMQ, from its first octet to its last. Who uses it, and makes the next one, is the bus.
+
+Pika's channels are used with callbacks rather than with its ``TwistedChannel``: that one keeps received messages in a
+queue without bound, and looks through all unconfirmed publishes at every confirm.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from pika.adapters.twisted_connection import TwistedProtocolConnection
+from pika.channel import Channel
+from pika.exceptions import (
+    AMQPError,
+    AuthenticationError,
+    ChannelClosedByBroker,
+    ProbableAccessDeniedError,
+    ProbableAuthenticationError,
+)
+from pika.spec import Basic, BasicProperties
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import connectProtocol
+from twisted.internet.interfaces import ITCPTransport
+from twisted.python.failure import Failure
+
+from fanout.bus.parameters import Broker
+
+NOT_FOUND = 404  # AMQP 0-9-1, 1.2 "reply-code".
+# A peer that does not read keeps the last octets, and with them the socket, for ever.
+HANG_UP_SECONDS = 3.0
+
+
+class Events(Protocol):
+    """Whom a connection tells what happens."""
+
+    def received(self, properties: BasicProperties, body: bytes) -> None:
+        """A message came. Must not raise."""
+
+    def confirmed(self, tag: int, multiple: bool, taken: bool) -> None:
+        """The broker has, or refuses, the publish with this delivery tag; if multiple, all up to it."""
+
+    def returned(self, properties: BasicProperties) -> None:
+        """The broker found no queue for a publish; its confirm follows."""
+
+    def blocked(self, reason: str | None) -> None:
+        """The broker reads nothing more for now, and why; None: it reads again."""
+
+
+class AmqpConnection(TwistedProtocolConnection):
+    """Consumes one exclusive queue bound to the exchange, and publishes to the exchange with confirms.
+
+    Deliveries are acknowledged, all of one reactor turn at once, though the queue dies with the connection anyway:
+    so a node that lags leaves its messages in a queue that is bounded (``queue_length``), not in the socket buffers
+    and processes of the broker, which are not.
+
+    :ivar lost: fires with the reason, in words, when an established connection's socket is gone.
+    :ivar refused: whether the broker does not let us in: trying again soon will not help.
+    :ivar queue: the name the broker gave to our queue.
+    """
+
+    def __init__(self, reactor: Any, broker: Broker, events: Events) -> None:
+        super().__init__(broker.parameters(), custom_reactor=reactor)
+        self._reactor = reactor
+        self._broker = broker
+        self._events = events
+        self.lost: Deferred[str] = Deferred()
+        self.refused = False
+        self.queue = ""
+        self._cause: BaseException | None = None
+        self._opened: Deferred[Any] = self.ready  # Pika drops its own reference once it has fired.
+        self._reply: Deferred[Any] | None = None
+        self._publishing: Channel | None = None
+        self._unacknowledged = 0
+        self._ack_call: Any = None
+        self._hang_up_call: Any = None
+        self._impl.add_on_open_error_callback(self._ended)
+        self._impl.add_on_close_callback(self._ended)
+
+    # From the outside
+
+    async def open(self, endpoint: Any) -> None:
+        """Connect, log in, and begin to consume. No limit in time. Raises whatever went wrong; see :meth:`why`."""
+        await connectProtocol(endpoint, self)
+        await self._opened
+        self._impl.add_on_connection_blocked_callback(
+            lambda _connection, frame: self._events.blocked(frame.method.reason or "no reason given")
+        )
+        self._impl.add_on_connection_unblocked_callback(lambda *_: self._events.blocked(None))
+        self._publishing = await self._find_exchange(await self._open_channel())
+        self._publishing.add_on_return_callback(
+            lambda _channel, _method, properties, _body: self._events.returned(properties)
+        )
+        await self._call(self._publishing.confirm_delivery, ack_nack_callback=self._on_confirm)
+        await self._consume(await self._open_channel())
+
+    def publish(self, properties: BasicProperties, body: bytes) -> None:
+        """Send to the exchange. The n-th publish of a connection is confirmed by delivery tag n."""
+        assert self._publishing is not None
+        self._publishing.basic_publish(self._broker.exchange, "", body, properties, mandatory=True)
+
+    @property
+    def can_publish(self) -> bool:
+        """Whether :meth:`publish` may be called."""
+        return self._publishing is not None and self._publishing.is_open
+
+    def close(self) -> None:
+        """Say goodbye, then disconnect; :attr:`lost` fires."""
+        if self.is_open:
+            super().close()
+            self._hang_up_later()
+        else:
+            self.abort("closed")
+
+    def abort(self, reason: str) -> Deferred[str]:
+        """Disconnect at once. Returns :attr:`lost`, which fires also if there never was a connection."""
+        self._cause = self._cause or ConnectionAbortedError(reason)
+        if self.transport is not None:
+            self.transport.abortConnection()
+        elif not self.lost.called:
+            self.lost.callback(self.why(self._cause))
+        return self.lost
+
+    def why(self, error: BaseException | None) -> str:
+        """In words, why the connection ended or could not be made.
+
+        :param error: what was raised, if pika knows nothing better.
+        """
+        cause = self._cause or error
+        if isinstance(cause, ProbableAuthenticationError | AuthenticationError):
+            return f"the broker does not accept the password of user {self._broker.user!r}"
+        if isinstance(cause, ProbableAccessDeniedError):
+            return f"the broker does not let user {self._broker.user!r} into virtual host {self._broker.vhost!r}"
+        return str(cause) or type(cause).__name__
+
+    # Opening, step by step
+
+    async def _find_exchange(self, channel: Channel) -> Channel:
+        """Make sure the exchange is there, and return a channel that survived it: AMQP closes the one that asked.
+
+        The original never declares it (contract 1.6), and we do not either where an operator has made it, of
+        whatever durability. Only one that is missing is declared, as a durable fan-out, so that a second node finds
+        it after a restart of the broker. Names in ``amq.`` are the broker's own and always there (AMQP 0-9-1, 3.1.3).
+        """
+        name = self._broker.exchange
+        if name.startswith("amq."):
+            return channel
+        try:
+            await self._call(channel.exchange_declare, exchange=name, passive=True)
+        except ChannelClosedByBroker as error:
+            if error.reply_code != NOT_FOUND:
+                raise
+            channel = await self._open_channel()
+            await self._call(channel.exchange_declare, exchange=name, exchange_type="fanout", durable=True)
+        return channel
+
+    async def _consume(self, channel: Channel) -> None:
+        """Bind a queue of our own. Exclusive: newer RabbitMQ refuses transient queues that are not."""
+        declared = await self._call(
+            channel.queue_declare,
+            queue="",
+            exclusive=True,
+            auto_delete=True,
+            arguments={"x-max-length": self._broker.queue_length, "x-overflow": "drop-head"},
+        )
+        self.queue = declared.method.queue
+        await self._call(channel.queue_bind, queue=self.queue, exchange=self._broker.exchange, routing_key="")
+        await self._call(channel.basic_qos, prefetch_count=self._broker.prefetch)
+        channel.add_on_cancel_callback(lambda _frame: self.abort("our queue was deleted on the broker"))
+        await self._call(channel.basic_consume, queue=self.queue, on_message_callback=self._on_message)
+
+    async def _open_channel(self) -> Channel:
+        self._reply = Deferred()
+        channel: Channel = self._impl.channel(on_open_callback=self._reply.callback)
+        channel.add_on_close_callback(self._on_channel_closed)
+        await self._reply
+        return channel
+
+    def _call(self, method: Callable[..., Any], **arguments: Any) -> Deferred[Any]:
+        """Ask the broker; the steps of opening come one after another, so one reply is awaited at a time."""
+        self._reply = Deferred()
+        method(**arguments, callback=self._reply.callback)
+        return self._reply
+
+    # What comes from the broker
+
+    def _on_message(self, channel: Channel, method: Basic.Deliver, properties: BasicProperties, body: bytes) -> None:
+        self._unacknowledged = method.delivery_tag
+        if self._ack_call is None:
+            self._ack_call = self._reactor.callLater(0, self._acknowledge, channel)
+        self._events.received(properties, body)
+
+    def _acknowledge(self, channel: Channel) -> None:
+        self._ack_call = None
+        if channel.is_open:
+            channel.basic_ack(self._unacknowledged, multiple=True)
+
+    def _on_confirm(self, frame: Any) -> None:
+        method = frame.method
+        self._events.confirmed(method.delivery_tag, method.multiple, isinstance(method, Basic.Ack))
+
+    def _on_channel_closed(self, _channel: Channel, reason: Exception) -> None:
+        """A channel we closed ourselves needs nothing; else a step of opening fails, or the connection has no use."""
+        if self._reply is not None and not self._reply.called:
+            self._reply.errback(reason)
+        elif isinstance(reason, ChannelClosedByBroker):
+            self.abort(f"the broker closed our channel: {reason}")
+
+    def _ended(self, _connection: Any, error: BaseException) -> None:
+        self._cause = self._cause or error
+        self.refused = isinstance(error, ProbableAuthenticationError | ProbableAccessDeniedError | AuthenticationError)
+
+    # The socket
+
+    def makeConnection(self, transport: Any) -> None:
+        if ITCPTransport.providedBy(transport):
+            transport.setTcpNoDelay(True)
+        super().makeConnection(_Transport(transport, self._hang_up_later))
+
+    def dataReceived(self, data: bytes) -> None:
+        """A header pika cannot read, such as a float that is not a number, ends the connection and nothing else."""
+        try:
+            super().dataReceived(data)
+        except (AMQPError, ArithmeticError, LookupError, OSError, ValueError, struct.error) as error:
+            self.abort(f"pika cannot read what the broker sent: {error!r}")
+
+    def connectionLost(self, reason: Failure) -> None:
+        for call in (self._ack_call, self._hang_up_call):
+            if call is not None and call.active():
+                call.cancel()
+        super().connectionLost(reason)
+        self.transport = None
+        if not self.lost.called:
+            self.lost.callback(self.why(reason.value))
+
+    def _hang_up_later(self) -> None:
+        if self._hang_up_call is None:
+            self._hang_up_call = self._reactor.callLater(HANG_UP_SECONDS, self.abort, "the broker did not say goodbye")
+
+
+class _Transport:
+    """What pika needs of a transport, and a word when it asks for its end: waiting for that must have an end, too."""
+
+    def __init__(self, transport: Any, closing: Callable[[], None]) -> None:
+        self.write = transport.write
+        self.abortConnection = transport.abortConnection
+        self._transport = transport
+        self._closing = closing
+
+    def loseConnection(self) -> None:
+        self._closing()
+        self._transport.loseConnection()

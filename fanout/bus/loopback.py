@@ -1,0 +1,71 @@
+"""The bus of a node that stands alone: what is published comes straight back, and no broker is needed."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+import structlog
+from twisted.internet.defer import Deferred, fail, succeed
+
+from fanout.bus.interface import BusError, BusState
+from fanout.message import Message
+
+log = structlog.get_logger()
+
+# A receiver that publishes in answer to what it receives needs room for a few; ten thousand is a receiver gone mad.
+MAX_WAITING = 10_000
+
+
+class Loopback:
+    """A :class:`~fanout.bus.interface.Bus` within one process.
+
+    :param max_waiting: how many messages published while another is being delivered may wait for their turn.
+    """
+
+    def __init__(self, max_waiting: int = MAX_WAITING) -> None:
+        self._max_waiting = max_waiting
+        self._receive: Callable[[Message], None] | None = None
+        self._waiting: deque[Message] = deque()
+        self._delivering = False
+
+    def start(self, receive: Callable[[Message], None], connected: Callable[[], None]) -> None:
+        """See :meth:`Bus.start <fanout.bus.interface.Bus.start>`; ``connected`` is called before this returns."""
+        self._receive = receive
+        connected()
+
+    def publish(self, message: Message) -> Deferred[None]:
+        """Deliver to this node, before returning unless a delivery is under way; then right after it."""
+        if self._receive is None:
+            return fail(BusError("the bus is not running"))
+        if len(self._waiting) >= self._max_waiting:
+            return fail(BusError(f"{self._max_waiting} messages are already waiting for delivery in this node"))
+        self._waiting.append(message)
+        if not self._delivering:
+            self._deliver()
+        return succeed(None)
+
+    def state(self) -> BusState:
+        """Connected from start to stop."""
+        running = self._receive is not None
+        reason = "in process: this node stands alone" if running else "the bus is not running"
+        return BusState(running, reason, len(self._waiting))
+
+    def stop(self) -> Deferred[None]:
+        """Deliver nothing from now on, not even what a delivery under way has published."""
+        self._receive = None
+        self._waiting.clear()
+        return succeed(None)
+
+    def _deliver(self) -> None:
+        """Deliver in the order of publishing: a message published by the receiver waits until it has returned."""
+        self._delivering = True
+        try:
+            while self._waiting and self._receive is not None:
+                message = self._waiting.popleft()
+                try:
+                    self._receive(message)
+                except Exception:
+                    log.exception("bus.receive_failed", topic=message.topic)
+        finally:
+            self._delivering = False

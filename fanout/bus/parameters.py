@@ -1,0 +1,68 @@
+"""What the bus has to be told about the broker, and how long and how much it waits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from pika import ConnectionParameters, PlainCredentials
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """How to log in to RabbitMQ, and what to use there.
+
+    :ivar exchange: the fan-out exchange all nodes share.
+    :ivar name: how the connection is called in the broker's own lists.
+    :ivar heartbeat: seconds; a broker silent for 5 s more than this is given up (pika's rule).
+    :ivar blocked_timeout: seconds after which a connection the broker has blocked is given up, in case the word that
+        it may go on got lost.
+    :ivar prefetch: how many messages the broker may send ahead of our acknowledgement.
+    :ivar queue_length: how many messages the broker keeps for a node that does not take them; beyond it the oldest
+        are dropped, as the newest values matter.
+    """
+
+    user: str = "guest"
+    password: str = field(default="guest", repr=False)
+    vhost: str = "/"
+    exchange: str = "amq.fanout"
+    name: str = "fanout"
+    heartbeat: int = 10
+    blocked_timeout: float = 60.0
+    prefetch: int = 1000
+    queue_length: int = 100_000
+
+    def parameters(self) -> ConnectionParameters:
+        """The same for pika, which leaves host, port and TLS to the endpoint."""
+        return ConnectionParameters(
+            virtual_host=self.vhost,
+            credentials=PlainCredentials(self.user, self.password),
+            heartbeat=self.heartbeat,
+            blocked_connection_timeout=self.blocked_timeout,
+            client_properties={"connection_name": self.name},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long the bus waits for what, in seconds, and how much it keeps meanwhile.
+
+    :ivar connect: until a broker that accepted the connection, or seems to, must have let us in and given us a queue.
+    :ivar first_retry: before the first reconnect; each further one waits ``factor`` times longer, up to ``last_retry``.
+        The actual wait is by chance between half of it and all, so that the nodes of a cluster do not come as one.
+    :ivar max_age: after which a publish that is not confirmed is given up rather than sent late.
+    :ivar stop: for confirms, at the end.
+    :ivar messages: publishes the outbox holds.
+    :ivar octets: the same, in octets.
+    """
+
+    connect: float = 10.0
+    first_retry: float = 0.2
+    factor: float = 1.7
+    last_retry: float = 10.0
+    max_age: float = 60.0
+    stop: float = 5.0
+    messages: int = 10_000
+    octets: int = 64 * 1024 * 1024
+
+
+DEFAULT_PATIENCE = Patience()

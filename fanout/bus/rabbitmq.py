@@ -1,0 +1,314 @@
+"""The bus of a cluster: a fan-out exchange of RabbitMQ that all nodes and devices share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import random
+from typing import Any
+
+import structlog
+from pika.spec import BasicProperties
+from twisted.application.internet import backoffPolicy
+from twisted.internet.defer import Deferred, TimeoutError, fail, succeed
+from twisted.internet.task import deferLater
+
+from fanout.bus.amqp import DEFAULT_LIMITS, Limits, MalformedMessage, from_amqp, to_amqp
+from fanout.bus.amqp_connection import AmqpConnection
+from fanout.bus.interface import BusError, BusState
+from fanout.bus.parameters import DEFAULT_PATIENCE, Broker, Patience
+from fanout.bus.serial import Seen, Serials
+from fanout.bus.unconfirmed import Publish, Unconfirmed
+from fanout.message import Message
+
+log = structlog.get_logger()
+
+# After a long outage the whole outbox is to be sent; radios wait no longer than this many publishes for their turn.
+SEND_AT_ONCE = 500
+# A device gone mad must not fill the disk with what we think of it.
+MALFORMED_LOG_SECONDS = 1.0
+
+
+@dataclass(slots=True)
+class Counters:
+    """What happened since the start. A duplicate is a second copy, dropped; a returned publish found no queue."""
+
+    connects: int = 0
+    received: int = 0
+    malformed: int = 0
+    duplicates: int = 0
+    published: int = 0
+    confirmed: int = 0
+    failed: int = 0
+    returned: int = 0
+
+
+class RabbitMQ:
+    """A :class:`~fanout.bus.interface.Bus` over RabbitMQ that connects, and connects again, by itself.
+
+    Publishes are sent without waiting for the confirms of earlier ones. Those made while there is no connection, and
+    those a lost connection left unconfirmed, are sent after the reconnect, in order; receivers drop second copies.
+
+    :param reactor: Twisted's.
+    :param endpoint: client endpoint of the broker: TCP or TLS.
+    :param limits: of a message that comes from the broker.
+    :param chance: a number from 0 to 1 for the jitter.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        endpoint: Any,
+        broker: Broker,
+        patience: Patience = DEFAULT_PATIENCE,
+        limits: Limits = DEFAULT_LIMITS,
+        chance: Callable[[], float] = random,
+    ) -> None:
+        self.counters = Counters()
+        self._reactor = reactor
+        self._endpoint = endpoint
+        self._broker = broker
+        self._patience = patience
+        self._limits = limits
+        self._chance = chance
+        self._backoff = backoffPolicy(patience.first_retry, patience.last_retry, patience.factor, jitter=lambda: 0.0)
+        self._unconfirmed = Unconfirmed(patience.messages, patience.octets, patience.max_age)
+        self._serials = Serials()
+        self._seen = Seen()
+        self._connection: AmqpConnection | None = None
+        self._reason = "not started"
+        self._blocked = False
+        self._running: Deferred[None] | None = None
+        self._attempt: Deferred[Any] | None = None
+        self._stopping = False
+        self._drained: Deferred[None] | None = None
+        self._age_call: Any = None
+        self._send_call: Any = None
+        self._malformed_logged = float("-inf")
+
+    # Bus
+
+    def start(self, receive: Callable[[Message], None], connected: Callable[[], None]) -> None:
+        """See :meth:`Bus.start <fanout.bus.interface.Bus.start>`."""
+        self._receive = receive
+        self._connected = connected
+        self._reason = "connecting"
+        self._running = Deferred.fromCoroutine(self._stay_connected())
+
+    def publish(self, message: Message) -> Deferred[None]:
+        """See :meth:`Bus.publish <fanout.bus.interface.Bus.publish>`."""
+        if self._stopping:
+            return fail(BusError("the bus is stopped"))
+        try:
+            properties, body = to_amqp(message, self._serials.next())
+            publish = self._unconfirmed.add(properties, body, self._reactor.seconds())
+        except (ValueError, BusError) as error:
+            self.counters.failed += 1
+            return fail(BusError(str(error)))
+        self._watch_age()
+        self._send()
+        return publish.done
+
+    def state(self) -> BusState:
+        """See :meth:`Bus.state <fanout.bus.interface.Bus.state>`."""
+        return BusState(self._connection is not None and not self._blocked, self._reason, len(self._unconfirmed))
+
+    def stop(self) -> Deferred[None]:
+        """See :meth:`Bus.stop <fanout.bus.interface.Bus.stop>`. Takes ``patience.stop`` and a goodbye at most."""
+        if self._stopping:
+            return succeed(None)
+        self._stopping = True
+        return Deferred.fromCoroutine(self._stop())
+
+    # The connection, and the next one
+
+    async def _stay_connected(self) -> None:
+        failures = 0
+        while not self._stopping:
+            connection = AmqpConnection(self._reactor, self._broker, self)
+            began = self._reactor.seconds()
+            self._reason = await self._use(connection)
+            if self._stopping:
+                break
+            # One that falls again at once, such as by a message the broker chokes on, is a failure like any other.
+            lasted = self._reactor.seconds() - began > self._patience.last_retry
+            failures = 1 if lasted and not connection.refused else failures + 1
+            delay = self._delay(failures, connection.refused)
+            log.warning("bus.lost", reason=self._reason, retry_in=round(delay, 1), waiting=len(self._unconfirmed))
+            await self._interruptible(deferLater(self._reactor, delay))
+
+    async def _use(self, connection: AmqpConnection) -> str:
+        """Connect and serve; returns why it ended."""
+        opening = Deferred.fromCoroutine(connection.open(self._endpoint))
+        error = await self._interruptible(opening.addTimeout(self._patience.connect, self._reactor))
+        if error is not None:
+            late = isinstance(error, TimeoutError)
+            reason = f"no answer within {self._patience.connect:g} s" if late else connection.why(error)
+            await connection.abort(reason)
+            return reason
+        self._up(connection)
+        reason = await connection.lost
+        self._down()
+        return reason
+
+    async def _interruptible(self, step: Deferred[Any]) -> Exception | None:
+        """Wait for a step that :meth:`stop` may cancel. Returns what it failed with: all of that means "try again"."""
+        self._attempt = step
+        try:
+            await step
+        except Exception as error:  # Whatever it is, the cure is the same, and the reason is logged.
+            return error
+        finally:
+            self._attempt = None
+        return None
+
+    def _delay(self, failures: int, refused: bool) -> float:
+        """Seconds until the next attempt. A wrong password does not get better by asking often."""
+        longest = self._patience.last_retry if refused else self._backoff(failures - 1)
+        return longest * (0.5 + 0.5 * self._chance())
+
+    def _up(self, connection: AmqpConnection) -> None:
+        self._connection = connection
+        self._reason = f"connected as {self._broker.name!r}, listening to {self._broker.exchange!r}"
+        self.counters.connects += 1
+        log.info(
+            "bus.connected", exchange=self._broker.exchange, queue=connection.queue, waiting=len(self._unconfirmed)
+        )
+        if self._stopping:
+            connection.close()
+            return
+        self._guarded(self._connected)
+        self._send()
+
+    def _down(self) -> None:
+        self._connection = None
+        self._blocked = False
+        self._unconfirmed.connection_lost()
+        self._check_drained()
+
+    async def _stop(self) -> None:
+        await self._drain()
+        self._fail(self._unconfirmed.clear(), "the bus is stopped")
+        for call in (self._age_call, self._send_call):
+            if call is not None and call.active():
+                call.cancel()
+        if self._attempt is not None:
+            self._attempt.cancel()
+        if self._connection is not None:
+            self._connection.close()
+        if self._running is not None:
+            await self._running
+        self._reason = "stopped"
+
+    async def _drain(self) -> None:
+        """Wait until all is confirmed, the connection is gone, or patience is at its end."""
+        if self._connection is None or not len(self._unconfirmed):
+            return
+        self._drained = Deferred()
+        self._drained.addTimeout(self._patience.stop, self._reactor)
+        try:
+            await self._drained
+        except TimeoutError:
+            log.warning("bus.unconfirmed_at_stop", waiting=len(self._unconfirmed))
+        finally:
+            self._drained = None
+
+    def _check_drained(self) -> None:
+        done = self._connection is None or not len(self._unconfirmed)
+        if done and self._drained is not None and not self._drained.called:
+            self._drained.callback(None)
+
+    # Publishing
+
+    def _send(self) -> None:
+        """Send what waits, in order; much of it in several reactor turns."""
+        if self._send_call is not None:
+            return
+        for _ in range(min(SEND_AT_ONCE, self._unconfirmed.waiting)):
+            if self._connection is None or self._blocked or not self._connection.can_publish:
+                return
+            publish = self._unconfirmed.send_next()
+            self._connection.publish(publish.properties, publish.body)
+            self.counters.published += 1
+        if self._unconfirmed.waiting:
+            self._send_call = self._reactor.callLater(0, self._send_more)
+
+    def _send_more(self) -> None:
+        self._send_call = None
+        self._send()
+
+    def _watch_age(self) -> None:
+        """One timer for all: it looks at the oldest publish."""
+        deadline = self._unconfirmed.oldest_deadline()
+        if self._age_call is None and deadline is not None:
+            self._age_call = self._reactor.callLater(max(0.0, deadline - self._reactor.seconds()), self._expire)
+
+    def _expire(self) -> None:
+        self._age_call = None
+        late = self._unconfirmed.expire(self._reactor.seconds())
+        self._fail(late, f"the broker has not taken it within {self._patience.max_age:g} s ({self._reason})")
+        self._watch_age()
+        self._check_drained()
+
+    def _fail(self, publishes: list[Publish], reason: str) -> None:
+        self.counters.failed += len(publishes)
+        for publish in publishes:
+            publish.done.errback(BusError(reason))
+
+    # Events of the connection
+
+    def received(self, properties: BasicProperties, body: bytes) -> None:
+        """A message is on the bus: ours, another node's or a device's."""
+        self.counters.received += 1
+        if not self._seen.is_new(properties.correlation_id):
+            self.counters.duplicates += 1
+            return
+        try:
+            message = from_amqp(properties, body, int(self._reactor.seconds()), self._limits)
+        except MalformedMessage as error:
+            self._malformed(error)
+        else:
+            self._guarded(self._receive, message)
+
+    def confirmed(self, tag: int, multiple: bool, taken: bool) -> None:
+        """The broker answers for publishes; their publishers are told."""
+        for publish in self._unconfirmed.confirm(tag, multiple):
+            if self._unconfirmed.was_returned(publish):
+                self._fail([publish], f"no queue is bound to exchange {self._broker.exchange!r}: nobody would get it")
+            elif not taken:
+                self._fail([publish], "the broker refused it (basic.nack)")
+            else:
+                self.counters.confirmed += 1
+                publish.done.callback(None)
+        self._check_drained()
+
+    def returned(self, properties: BasicProperties) -> None:
+        """The broker found no queue, which cannot be while ours exists."""
+        self.counters.returned += 1
+        self._unconfirmed.mark_returned(str(properties.correlation_id))
+        log.warning("bus.returned", exchange=self._broker.exchange)
+
+    def blocked(self, reason: str | None) -> None:
+        """The broker is short of memory or disk, and takes nothing until it has some again."""
+        self._blocked = reason is not None
+        if reason is not None:
+            self._reason = f"the broker takes no messages: {reason}"
+            log.warning("bus.blocked", reason=reason)
+            return
+        self._reason = f"connected as {self._broker.name!r}, listening to {self._broker.exchange!r}"
+        log.info("bus.unblocked")
+        self._send()
+
+    def _malformed(self, error: MalformedMessage) -> None:
+        self.counters.malformed += 1
+        now = self._reactor.seconds()
+        if now - self._malformed_logged >= MALFORMED_LOG_SECONDS:
+            self._malformed_logged = now
+            log.warning("bus.malformed", reason=str(error), total=self.counters.malformed)
+
+    def _guarded(self, callback: Callable[..., None], *arguments: Any) -> None:
+        """A receiver's fault must not cost all others the connection."""
+        try:
+            callback(*arguments)
+        except Exception:
+            log.exception("bus.receive_failed")

@@ -1,0 +1,148 @@
+"""The outbox of the bus: publishes the broker has not confirmed yet, in order. No sockets and no clock."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from pika.spec import BasicProperties
+from twisted.internet.defer import Deferred
+
+from fanout.bus.interface import BusError
+
+# What each publish costs besides body and headers, roughly: properties, Deferred, the entry itself.
+OVERHEAD = 500
+
+
+@dataclass(eq=False, slots=True)
+class Publish:
+    """One publish on its way to the broker.
+
+    :ivar deadline: time in seconds when it is given up.
+    :ivar size: octets it is counted with, roughly.
+    :ivar done: fires when the broker has it; :class:`BusError` when it will not.
+    """
+
+    properties: BasicProperties
+    body: bytes
+    deadline: float
+    size: int
+    done: Deferred[None] = field(default_factory=Deferred)
+
+
+class Unconfirmed:
+    """Publishes from the moment they are accepted to the broker's confirm; each is *waiting*, then *sent*.
+
+    A sent one waits again, before all others, when the connection is lost. Deadlines follow the order of publishing,
+    so the oldest is always at the front: nothing here searches.
+
+    :param max_count: how many it holds.
+    :param max_bytes: how many octets it holds, headers and a fixed cost per publish included.
+    :param max_age: seconds after which a publish is given up rather than sent late.
+    """
+
+    def __init__(self, max_count: int, max_bytes: int, max_age: float) -> None:
+        self._max_count = max_count
+        self._max_bytes = max_bytes
+        self._max_age = max_age
+        self._waiting: deque[Publish] = deque()
+        self._sent: dict[int, Publish] = {}
+        self._last_tag = 0
+        self._bytes = 0
+        self._returned: set[str] = set()
+
+    def __len__(self) -> int:
+        return len(self._waiting) + len(self._sent)
+
+    @property
+    def waiting(self) -> int:
+        """How many have yet to be sent on this connection."""
+        return len(self._waiting)
+
+    def add(self, properties: BasicProperties, body: bytes, now: float) -> Publish:
+        """Accept a publish, as the last of the waiting ones.
+
+        :raises BusError: the outbox is full.
+        """
+        size = OVERHEAD + len(body) + sum(len(name) + len(value) for name, value in (properties.headers or {}).items())
+        if len(self) >= self._max_count:
+            raise BusError(f"{len(self)} messages are waiting for the broker already, the most allowed")
+        if self._bytes + size > self._max_bytes:
+            raise BusError(f"{self._bytes} octets are waiting for the broker already, of {self._max_bytes} allowed")
+        publish = Publish(properties, body, now + self._max_age, size)
+        self._bytes += size
+        self._waiting.append(publish)
+        return publish
+
+    def send_next(self) -> Publish:
+        """The oldest waiting one, which now counts as sent under the next delivery tag of the channel."""
+        publish = self._waiting.popleft()
+        self._last_tag += 1
+        self._sent[self._last_tag] = publish
+        return publish
+
+    def connection_lost(self) -> None:
+        """Let the sent ones wait again, in order before the others; the next channel counts its tags from 1."""
+        self._waiting.extendleft(reversed(self._sent.values()))
+        self._sent.clear()
+        self._returned.clear()
+        self._last_tag = 0
+
+    def confirm(self, tag: int, multiple: bool) -> list[Publish]:
+        """Remove what a broker's ``ack`` or ``nack`` is about, oldest first.
+
+        :param tag: the delivery tag.
+        :param multiple: whether it stands for all up to it too.
+        """
+        tags = self._up_to(tag) if multiple else [tag]
+        publishes = [self._sent.pop(each) for each in tags if each in self._sent]
+        return self._forget(publishes)
+
+    def mark_returned(self, serial: str) -> None:
+        """Note that the broker found no queue for this one; its ``ack`` follows (RabbitMQ, "Publisher confirms")."""
+        if len(self._returned) < self._max_count:
+            self._returned.add(serial)
+
+    def was_returned(self, publish: Publish) -> bool:
+        """Whether a confirmed one had been returned. Answers once."""
+        serial = publish.properties.correlation_id
+        if serial not in self._returned:
+            return False
+        self._returned.remove(serial)
+        return True
+
+    def oldest_deadline(self) -> float | None:
+        """When :meth:`expire` next has something to give up; None when empty."""
+        oldest = next(iter(self._sent.values()), None) or next(iter(self._waiting), None)
+        return None if oldest is None else oldest.deadline
+
+    def expire(self, now: float) -> list[Publish]:
+        """Remove those whose time is over, oldest first."""
+        late_tags = []
+        for tag, publish in self._sent.items():
+            if publish.deadline > now:
+                break
+            late_tags.append(tag)
+        late = [self._sent.pop(tag) for tag in late_tags]
+        while self._waiting and self._waiting[0].deadline <= now:
+            late.append(self._waiting.popleft())
+        return self._forget(late)
+
+    def clear(self) -> list[Publish]:
+        """Remove all, oldest first."""
+        self.connection_lost()
+        everything = list(self._waiting)
+        self._waiting.clear()
+        return self._forget(everything)
+
+    def _up_to(self, tag: int) -> list[int]:
+        tags = []
+        for each in self._sent:  # In rising order: tags are given in order, and a dict keeps it.
+            if each > tag:
+                break
+            tags.append(each)
+        return tags
+
+    def _forget(self, publishes: list[Publish]) -> list[Publish]:
+        self._bytes -= sum(publish.size for publish in publishes)
+        return publishes

@@ -1,0 +1,237 @@
+"""The bus over a real RabbitMQ that is well. For one that is not see ``test_rabbitmq_outages``."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import uuid4
+
+import pika
+from structlog.testing import capture_logs
+from twisted.internet.defer import gatherResults
+from twisted.internet.threads import deferToThread
+from twisted.trial import unittest
+
+from fanout.bus.interface import BusError
+from fanout.message import Message
+from tests import services
+from tests.fanout.bus.node import Node, device_publishes, until
+
+TOPIC = "/topic/fm/4e1/4000/09580/text"
+
+
+def message(body: bytes, **headers: str) -> Message:
+    return Message(TOPIC, body, f"id-{body[:20].decode()}", 1795294643, tuple(headers.items()))
+
+
+class ClusterCase(unittest.TestCase):
+    timeout = 120
+
+    async def setUp(self) -> None:
+        self.address = await deferToThread(services.rabbitmq)
+        self.exchange = f"fanout-{uuid4().hex}"
+
+    async def node(self, **broker: Any) -> Node:
+        node = Node(self.address, self.exchange, **broker)
+        self.addCleanup(node.bus.stop)
+        node.start()
+        await node.connected()
+        return node
+
+
+class TwoNodesShareAnExchange(ClusterCase):
+    async def test_each_hears_all_of_both_in_order(self) -> None:
+        one, two = await self.node(), await self.node()
+        sent = message(b"TEXT 1", link="http://l", SlideId="7")
+        await one.bus.publish(sent)
+        await two.bus.publish(message(b"TEXT 2"))
+        for node in (one, two):
+            await node.has(2)
+            self.assertEqual(node.bodies(), [b"TEXT 1", b"TEXT 2"])
+            for field in ("topic", "message_id", "when", "headers"):
+                self.assertEqual(getattr(node.received[0], field), getattr(sent, field))
+
+    async def test_pipelined_publishes_are_confirmed_and_heard_in_order(self) -> None:
+        one, two = await self.node(), await self.node()
+        confirmed: list[int] = []
+        publishes = [one.bus.publish(message(b"%d" % number)) for number in range(5000)]
+        for number, publish in enumerate(publishes):
+            publish.addCallback(lambda _, number=number: confirmed.append(number))
+        self.assertEqual(one.bus.state().waiting, 5000)
+        await gatherResults(publishes)
+        self.assertEqual(confirmed, list(range(5000)))
+        self.assertEqual(one.bus.state().waiting, 0)
+        self.assertEqual(one.bus.counters.confirmed, 5000)
+        await two.has(5000)
+        self.assertEqual(two.bodies(), [b"%d" % number for number in range(5000)])
+
+    async def test_the_default_exchange_is_the_brokers_own(self) -> None:
+        self.exchange = "amq.fanout"
+        one, two = await self.node(), await self.node()
+        await one.bus.publish(message(b"TEXT amq"))
+        await two.has(1)
+        self.assertIn(b"TEXT amq", two.bodies())
+
+    async def test_an_exchange_an_operator_made_is_used_as_it_is(self) -> None:
+        await deferToThread(self.declare_exchange, durable=False)
+        one = await self.node()
+        await one.bus.publish(message(b"TEXT 1"))
+        await one.has(1)
+
+    async def test_a_message_as_large_as_the_largest_frame(self) -> None:
+        one = await self.node()
+        body = bytes(range(256)) * 1024
+        await one.bus.publish(message(b"x"))
+        await one.bus.publish(Message(TOPIC, body, "big", 1))
+        await one.has(2)
+        self.assertEqual(one.received[1].body, body)
+
+    async def test_state_says_to_what_it_is_connected(self) -> None:
+        node = await self.node()
+        self.assertTrue(node.bus.state().connected)
+        self.assertIn(self.exchange, node.bus.state().reason)
+
+    async def test_a_receiver_that_publishes(self) -> None:
+        node = Node(self.address, self.exchange)
+        self.addCleanup(node.bus.stop)
+
+        def answer(got: Message) -> None:
+            node.received.append(got)
+            if got.body == b"question":
+                node.bus.publish(message(b"answer"))
+
+        node.bus.start(answer, lambda: None)
+        await node.bus.publish(message(b"question"))
+        await node.has(2)
+        self.assertEqual(node.bodies(), [b"question", b"answer"])
+
+    async def test_a_receiver_that_raises_costs_nobody_the_connection(self) -> None:
+        node = Node(self.address, self.exchange)
+        self.addCleanup(node.bus.stop)
+
+        def receive(got: Message) -> None:
+            node.received.append(got)
+            raise RuntimeError("broken receiver")
+
+        with capture_logs() as logs:
+            node.bus.start(receive, lambda: None)
+            await gatherResults([node.bus.publish(message(b"1")), node.bus.publish(message(b"2"))])
+            await node.has(2)
+        self.assertEqual(node.bus.counters.connects, 1)
+        self.assertIn("bus.receive_failed", [line["event"] for line in logs])
+
+    def declare_exchange(self, durable: bool) -> None:
+        parameters = pika.ConnectionParameters(self.address.host, self.address.port)
+        connection = pika.BlockingConnection(parameters)
+        connection.channel().exchange_declare(self.exchange, "fanout", durable=durable, auto_delete=True)
+        connection.close()
+
+
+class DevicesPublishToTheExchange(ClusterCase):
+    async def test_with_nothing_but_a_topic(self) -> None:
+        node = await self.node()
+        await device_publishes(self.address, self.exchange, ({"topic": TOPIC}, b"TEXT from a device"))
+        await node.has(1)
+        got = node.received[0]
+        self.assertEqual((got.topic, got.body, got.headers), (TOPIC, b"TEXT from a device", ()))
+        self.assertTrue(got.message_id)
+        self.assertGreater(got.when, 1_700_000_000)
+
+    async def test_in_the_form_of_the_original(self) -> None:
+        node = await self.node()
+        headers = {
+            "topic": "/topic/id/www.ebu.ch/1/text",
+            "message-id": "3aa7",
+            "when": "1795294643",
+            "trigger-time": "2026-11-21T20:00:00Z",
+            "link": "http://l/?a=1",
+        }
+        await device_publishes(self.address, self.exchange, (headers, b"TEXT caf\xc3\xa9"))
+        await node.has(1)
+        got = node.received[0]
+        self.assertEqual((got.topic, got.message_id, got.when), ("/topic/id/www.ebu.ch/1/text", "3aa7", 1795294643))
+        self.assertEqual(got.headers, (("trigger-time", "2026-11-21T20:00:00Z"), ("link", "http://l/?a=1")))
+        self.assertEqual(got.body, b"TEXT caf\xc3\xa9")
+
+    async def test_malformed_ones_are_counted_logged_once_a_second_and_the_next_is_delivered(self) -> None:
+        node = await self.node()
+        with capture_logs() as logs:
+            bad = [(None, b"1"), ({"link": "l"}, b"2"), ({"topic": 5}, b"3"), ({"topic": TOPIC}, b"x" * 300_000)]
+            await device_publishes(self.address, self.exchange, *bad, ({"topic": TOPIC}, b"good"))
+            await node.has(1)
+        self.assertEqual(node.bodies(), [b"good"])
+        self.assertEqual(node.bus.counters.malformed, 4)
+        self.assertLessEqual(len([line for line in logs if line["event"] == "bus.malformed"]), 2)
+
+    async def test_the_same_correlation_id_twice_is_the_devices_own_business(self) -> None:
+        node = await self.node()
+        twice = [({"topic": TOPIC}, b"1"), ({"topic": TOPIC}, b"2")]
+        await device_publishes(self.address, self.exchange, *twice, correlation_id="1")
+        await node.has(2)
+
+    async def test_a_header_pika_cannot_read_costs_one_reconnect_and_no_traceback(self) -> None:
+        node = await self.node()
+        await deferToThread(self.publish_not_a_number)
+        await node.connected(2)
+        await node.bus.publish(message(b"TEXT after"))
+        await node.has(1)
+        self.assertEqual(node.bodies(), [b"TEXT after"])
+
+    def publish_not_a_number(self) -> None:
+        """A header table with a double that is not a number, written as octets: pika itself writes no floats."""
+        not_a_number = b"\x01nd\x7f\xf8\x00\x00\x00\x00\x00\x00"
+
+        class Header(pika.BasicProperties):  # type: ignore[misc]
+            def encode(self) -> list[bytes]:
+                return [b"\x20\x00", len(not_a_number).to_bytes(4), not_a_number]
+
+        connection = pika.BlockingConnection(pika.ConnectionParameters(self.address.host, self.address.port))
+        connection.channel().basic_publish(self.exchange, "", b"x", Header())
+        connection.close()
+
+
+class Stopping(ClusterCase):
+    async def test_stop_sends_what_waits_first(self) -> None:
+        one, two = await self.node(), await self.node()
+        publishes = [one.bus.publish(message(b"%d" % number)) for number in range(2000)]
+        await one.bus.stop()
+        await gatherResults(publishes)
+        await two.has(2000)
+        self.assertFalse(one.bus.state().connected)
+        with self.assertRaises(BusError):
+            await one.bus.publish(message(b"late"))
+
+    async def test_stop_twice_and_stop_before_start(self) -> None:
+        node = await self.node()
+        await gatherResults([node.bus.stop(), node.bus.stop()])
+        never_started = Node(self.address, self.exchange)
+        await never_started.bus.stop()
+
+    async def test_stop_while_connecting_leaves_nothing_behind(self) -> None:
+        node = Node(self.address, self.exchange)
+        node.start()
+        publish = node.bus.publish(message(b"1"))
+        stopped = node.bus.stop()
+        with self.assertRaises(BusError):
+            await publish
+        await stopped
+
+
+class NotLetIn(ClusterCase):
+    async def test_a_wrong_password_is_said_and_never_shown(self) -> None:
+        with capture_logs() as logs:
+            node = Node(self.address, self.exchange, user="guest", password="not-the-password")
+            node.start()
+            await until(lambda: "password" in node.bus.state().reason, "a reason")
+        state = node.bus.state()
+        self.assertFalse(state.connected)
+        self.assertEqual(state.reason, "the broker does not accept the password of user 'guest'")
+        self.assertNotIn("not-the-password", f"{logs}{node.bus.__dict__}")
+        retry = [line["retry_in"] for line in logs if line["event"] == "bus.lost"][0]
+        self.assertGreaterEqual(retry, 0.2, "not at the slow end")
+        await node.bus.stop()
+
+    async def test_a_missing_virtual_host_is_named(self) -> None:
+        node = Node(self.address, self.exchange, vhost="nowhere")
+        node.start()
+        await until(lambda: "'nowhere'" in node.bus.state().reason, "a reason that names it")
+        await node.bus.stop()
