@@ -1,0 +1,136 @@
+"""Logs: events with fields, for people on a terminal or as JSON, and never a secret among them.
+
+Every module logs with ``structlog.get_logger(__name__)``; a session binds its id once (``log.bind(session=…)``).
+What Twisted, pika and other libraries log goes through the same pipe.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import Callable, Iterable, MutableMapping
+from typing import Any, Literal, TextIO
+
+import structlog
+from structlog.typing import Processor
+from twisted.logger import STDLibLogObserver, globalLogBeginner
+
+MASK = "********"
+LIBRARIES = ("twisted", "pika", "pymemcache", "beaker")  # At INFO they report every connection and factory.
+SHORTEST_SECRET = 8  # A shorter one, such as "guest", would blot out innocent words.
+DEEPEST = 5  # Nesting of a logged value; no line of ours comes near.
+
+_SECRET_WORD = r"pass(?:word|code|wd)|secret|token|authori[sz]ation|cookie"
+_SECRET_NAME = re.compile(_SECRET_WORD, re.IGNORECASE)
+_SECRET_IN_TEXT = re.compile(
+    rf"""((?:{_SECRET_WORD})\w*["']?\s*[=:]\s*)("[^"]*"|'[^']*'|(?:(?:basic|bearer)\s+)?[^\s,;&)]+)""", re.IGNORECASE
+)
+_URL_LOGIN = re.compile(r"(\w://[^/\s:@]*):[^/\s@]*@")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
+_TRACEBACK = "exception"
+
+Event = MutableMapping[str, Any]
+
+
+def set_up_logs(
+    level: str = "INFO",
+    form: Literal["auto", "console", "json"] = "auto",
+    secrets: Iterable[str] = (),
+    stream: TextIO = sys.stderr,
+    begin_twisted: Callable[..., object] = globalLogBeginner.beginLoggingTo,
+) -> None:
+    """Send everything that is logged in this process to one stream. May be called again, to change the level.
+
+    :param level: least important level to write, such as ``INFO``; libraries are heard from WARNING on.
+    :param form: ``console``, ``json``, or ``auto``: console if the stream is a terminal.
+    :param secrets: words to mask wherever they stand, such as the secret in a URL's path.
+    """
+    colours = stream.isatty()
+    console = form == "console" or (form == "auto" and colours)
+    first: list[Processor] = [
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+        Masking(secrets),
+    ]
+    structlog.configure(
+        processors=[*first, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+    )
+    _set_up_stdlib(level, stream, first, _console(colours) if console else structlog.processors.JSONRenderer())
+    begin_twisted([STDLibLogObserver()], redirectStandardIO=False)
+
+
+def _console(colours: bool) -> structlog.dev.ConsoleRenderer:
+    # The renderer's own traceback would show local variables, and with them passwords.
+    return structlog.dev.ConsoleRenderer(
+        colors=colours, pad_event_to=40, exception_formatter=structlog.dev.plain_traceback
+    )
+
+
+def _set_up_stdlib(level: str, stream: TextIO, first: list[Processor], renderer: Processor) -> None:
+    handler = logging.StreamHandler(stream)
+    handler.setLevel(level)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=first, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer]
+        )
+    )
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    logging.captureWarnings(True)
+    for library in LIBRARIES:
+        logging.getLogger(library).setLevel(max(logging.WARNING, logging.getLevelNamesMapping()[level]))
+
+
+class Masking:
+    """A processor that hides passwords, however deep they are, and keeps an event on one line.
+
+    What counts as secret: the value of any key or header whose name says so, the login part of URLs, and the words
+    given. Objects are masked in their text form.
+
+    :param secrets: words to hide wherever they stand; shorter ones than :data:`SHORTEST_SECRET` are not.
+    """
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        words = sorted((word for word in secrets if len(word) >= SHORTEST_SECRET), key=len, reverse=True)
+        self._given = re.compile("|".join(map(re.escape, words))) if words else None
+
+    def __call__(self, logger: object, method: str, event: Event) -> Event:
+        for name, value in event.items():
+            if name.startswith("_"):
+                continue  # structlog's own, such as _record; never written.
+            event[name] = self._lines(value) if name == _TRACEBACK else self._field(name, value, DEEPEST)
+        return event
+
+    def _field(self, name: object, value: Any, depth: int) -> Any:
+        if _SECRET_NAME.search(str(name)):
+            return MASK
+        return self._value(value, depth)
+
+    def _value(self, value: Any, depth: int) -> Any:
+        if value is None or isinstance(value, bool | int | float):
+            return value
+        if isinstance(value, dict) and depth:
+            return {self._one_line(str(name)): self._field(name, part, depth - 1) for name, part in value.items()}
+        if isinstance(value, list | tuple | set | frozenset) and depth:
+            return [self._value(part, depth - 1) for part in value]
+        return self._one_line(value if isinstance(value, str) else repr(value))
+
+    def _one_line(self, text: str) -> str:
+        """Masked, and unable to end the line and forge the next one, or to steer a terminal."""
+        return _escape(self._text(text))
+
+    def _lines(self, text: str) -> str:
+        return "\n".join(map(_escape, self._text(text).split("\n")))
+
+    def _text(self, text: str) -> str:
+        text = _URL_LOGIN.sub(rf"\1:{MASK}@", text)
+        text = _SECRET_IN_TEXT.sub(rf"\1{MASK}", text)
+        return self._given.sub(MASK, text) if self._given else text
+
+
+def _escape(text: str) -> str:
+    return _CONTROL.sub(lambda found: found.group().encode("unicode_escape").decode(), text)
