@@ -1,0 +1,83 @@
+"""The seam between the doors and the application they serve."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from twisted.internet.defer import Deferred
+
+from fanout.message import Message
+from fanout.stomp.events import Send
+from fanout.stomp.frame import Headers
+
+
+class Refused(Exception):
+    """The application will not do what a client asks.
+
+    :ivar summary: a few words for the client.
+    :ivar detail: one or two sentences: why, and what to do.
+    """
+
+    def __init__(self, summary: str, detail: str = "") -> None:
+        super().__init__(summary)
+        self.summary = summary
+        self.detail = detail
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Somebody who has logged in.
+
+    :ivar login: as the client gave it; for logs.
+    :ivar name: whom it stands for, in the application's terms.
+    """
+
+    login: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """Where a subscription belongs.
+
+    :ivar topic: the hub's key.
+    :ivar replay: whether the client wants the last message at once.
+    """
+
+    topic: str
+    replay: bool = True
+
+
+class Application(Protocol):
+    """What the doors ask. Nothing here blocks; an exception other than :class:`Refused` is a bug and is logged."""
+
+    async def login(self, login: str, passcode: str, address: str) -> Principal | None:
+        """Who this is; None for wrong credentials.
+
+        :param address: the client's, in text form.
+        """
+        ...
+
+    async def tune(self, destination: str, headers: Headers) -> Tuned:
+        """What a subscription means. :raises Refused: nothing."""
+        ...
+
+    async def recall(self, topic: str) -> Message | None:
+        """The last message of a topic this node has none of, from wherever the nodes share them.
+
+        Everybody who asks at the same time gets the same object.
+        """
+        ...
+
+    async def admit(self, principal: Principal | None, sends: Sequence[Send]) -> tuple[Message, ...]:
+        """The messages these SENDs make. :raises Refused: when any of them is not allowed; then none is published.
+
+        :param principal: None for an anonymous client.
+        """
+        ...
+
+    def publish(self, messages: Sequence[Message]) -> Deferred[None]:
+        """Hand admitted messages to the bus; fires when it has all of them, fails with :class:`fanout.bus.BusError`."""
+        ...

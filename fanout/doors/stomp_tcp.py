@@ -1,0 +1,138 @@
+"""STOMP over TCP: the carrier of octets, and nothing else."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from twisted.internet import protocol
+from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, IPushProducer, IReactorTime, ITCPTransport
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from fanout.doors.stomp import Connection, StompDoor
+
+
+@implementer(IHalfCloseableProtocol, IPushProducer)
+class StompProtocol(protocol.Protocol):
+    """One TCP connection. Without :class:`IHalfCloseableProtocol` Twisted drops what is to be written when the client
+    has shut down its side, and with it the last RECEIPT (stomp.md §6)."""
+
+    transport: ITCPTransport
+    factory: StompFactory
+
+    def __init__(self, door: StompDoor) -> None:
+        self._door = door
+        self._connection: Connection | None = None
+        self._lingering = False
+
+    # Twisted's side
+
+    def connectionMade(self) -> None:
+        self.transport.setTcpNoDelay(True)
+        self.transport.setTcpKeepAlive(True)
+        self.transport.registerProducer(self, True)
+        self.address = self.transport.getPeer().host
+        self._connection = Connection(self._door, self, self.address)
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._connection is not None and not self._lingering:
+            self._connection.received(data)
+
+    def readConnectionLost(self) -> None:
+        if self._lingering:
+            self.transport.loseConnection()
+        elif self._connection is not None:
+            self._connection.ended()
+
+    def writeConnectionLost(self) -> None:
+        """We have shut down our side ourselves; nothing is left to do but to wait for the client to do the same."""
+
+    def connectionLost(self, reason: Failure = protocol.connectionDone) -> None:
+        if self._connection is not None:
+            self._connection.gone()
+        self.factory.closed(self.address)
+
+    def pauseProducing(self) -> None:
+        if self._connection is not None:
+            self._connection.full()
+
+    def resumeProducing(self) -> None:
+        if self._connection is not None:
+            self._connection.drained()
+
+    def stopProducing(self) -> None:
+        """The transport is closing; :meth:`connectionLost` follows."""
+
+    # The connection's wire
+
+    def write(self, data: bytes) -> None:
+        self.transport.write(data)
+
+    def pause(self) -> None:
+        self.transport.pauseProducing()
+
+    def resume(self) -> None:
+        if not self._lingering:
+            self.transport.resumeProducing()
+
+    def finish(self) -> None:
+        """Closing with unread input makes the kernel send a reset that erases what we wrote last. So shut down our
+        side, read and drop what still comes, and close when the client does, or after a moment."""
+        self._lingering = True
+        self.transport.unregisterProducer()
+        self.transport.loseWriteConnection()
+        self.transport.resumeProducing()
+        self.factory.reactor.callLater(self.factory.linger, self.abort)
+
+    def abort(self) -> None:
+        self.transport.abortConnection()
+
+
+class StompFactory(protocol.Factory):
+    """Admits TCP connections, up to a number in all and from one address."""
+
+    def __init__(
+        self,
+        reactor: IReactorTime,
+        door: StompDoor,
+        *,
+        linger: float = 1.0,
+        connections: int = 18_000,
+        per_address: int = 10_000,
+    ) -> None:
+        """
+        :param linger: seconds a closing connection may take to read our last words.
+        :param connections: below the limit of file descriptors, so that accepting never fails half-way.
+        :param per_address: large, because thousands of phones may sit behind one carrier's NAT.
+        """
+        self.reactor = reactor
+        self.linger = linger
+        self._door = door
+        self._connections = connections
+        self._per_address = per_address
+        self._open: Counter[str] = Counter()
+        self._total = 0
+
+    def buildProtocol(self, addr: IAddress | None) -> StompProtocol | None:
+        address: str = getattr(addr, "host", "")
+        if self._total >= self._connections or self._open[address] >= self._per_address:
+            self._door.complain("client.turned_away", address, connections=self._total, of_address=self._open[address])
+            return None
+        self._total += 1
+        self._open[address] += 1
+        protocol_ = StompProtocol(self._door)
+        protocol_.factory = self
+        protocol_.address = address
+        return protocol_
+
+    def closed(self, address: str) -> None:
+        """A connection is gone."""
+        self._total -= 1
+        self._open[address] -= 1
+        if self._open[address] <= 0:
+            del self._open[address]
+
+    def logPrefix(self) -> str:
+        return "stomp"
+
+

@@ -1,0 +1,175 @@
+"""What one client still has to be sent: bounded, joined into one write per reactor turn.
+
+A client that does not read may cost us ``limit`` octets here and as much again in its transport, never more. What
+then happens to its messages is the policy:
+
+======= ==========================================================================================
+newest  of each subscription only the newest message is kept: a radio shows one slide at a time
+drop    messages that do not fit are dropped
+queue   everything is kept until the limit, then the client is cut off (the original, with 250 messages)
+======= ==========================================================================================
+
+Frames that answer the client are never dropped; a client that asks and does not read the answers is cut off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, Protocol
+
+Policy = Literal["newest", "drop", "queue"]
+
+
+class Sink(Protocol):
+    """Where the octets go."""
+
+    def write(self, data: bytes) -> None:
+        """Take octets; may call :meth:`Outbox.block` before it returns."""
+        ...
+
+    def cut_off(self) -> None:
+        """The client does not read what it is owed: end the connection, but not before this call returns."""
+        ...
+
+
+class Outbox:
+    """The frames that wait for one client.
+
+    :ivar blocked: whether the transport is full; nothing is written until :meth:`unblock`.
+    :ivar sent_at: when octets were last written, on the flusher's clock.
+    :ivar dropped: messages the policy did not let through.
+    """
+
+    __slots__ = ("_flusher", "_frames", "_octets", "_sink", "_slots", "blocked", "dropped", "sent_at")
+
+    def __init__(self, sink: Sink, flusher: Flusher) -> None:
+        self._sink = sink
+        self._flusher = flusher
+        self._frames: list[bytes] = []
+        self._slots: list[object] = []  # beside each frame: what it may be replaced by, or None for an answer
+        self._octets = 0
+        self.blocked = False
+        self.sent_at = flusher.clock()
+        self.dropped = 0
+
+    def send(self, data: bytes) -> None:
+        """Queue frames the client is owed."""
+        self.offer(None, data)
+
+    def offer(self, slot: object, data: bytes) -> None:
+        """Queue a message.
+
+        :param slot: messages with equal slots replace each other under ``newest``.
+        """
+        if not self._frames and not self.blocked:
+            self._flusher.add(self)
+        self._frames.append(data)
+        self._slots.append(slot)
+        self._octets += len(data)
+        if self._octets > self._flusher.limit:
+            self._overflow()
+
+    def flush(self) -> None:
+        """Write what waits, in one piece. The flusher calls it at the end of the turn; before a close, the owner."""
+        if self.blocked or not self._frames:
+            return
+        data = self._frames[0] if len(self._frames) == 1 else b"".join(self._frames)
+        self.clear()
+        self.sent_at = self._flusher.clock()
+        self._sink.write(data)
+
+    def __len__(self) -> int:
+        """How many frames wait."""
+        return len(self._frames)
+
+    def block(self) -> None:
+        """The transport is full."""
+        self.blocked = True
+
+    def unblock(self) -> None:
+        """The transport has room again."""
+        self.blocked = False
+        self.flush()
+
+    def clear(self) -> None:
+        """Forget what waits."""
+        self._frames.clear()
+        self._slots.clear()
+        self._octets = 0
+
+    def _overflow(self) -> None:
+        policy = self._flusher.policy
+        if policy == "newest":
+            self._keep_newest()
+        elif policy == "drop" and self._slots[-1] is not None:
+            self._keep(range(len(self._frames) - 1))
+        if self._octets > self._flusher.limit:
+            self.clear()
+            self._sink.cut_off()
+
+    def _keep_newest(self) -> None:
+        """Keep the answers, and the newest message of each slot; if that is still too much, the newest of these."""
+        kept: list[int] = []
+        seen: set[object] = set()
+        room = self._flusher.limit - sum(
+            len(frame) for frame, slot in zip(self._frames, self._slots, strict=True) if slot is None
+        )
+        for index in range(len(self._frames) - 1, -1, -1):
+            slot = self._slots[index]
+            if slot is not None:
+                if slot in seen or len(self._frames[index]) > room:
+                    continue
+                seen.add(slot)
+                room -= len(self._frames[index])
+            kept.append(index)
+        self._keep(reversed(kept))
+
+    def _keep(self, indices: range | reversed[int]) -> None:
+        chosen = list(indices)
+        self.dropped += len(self._frames) - len(chosen)
+        self._frames = [self._frames[index] for index in chosen]
+        self._slots = [self._slots[index] for index in chosen]
+        self._octets = sum(map(len, self._frames))
+
+
+class Flusher:
+    """Flushes, once per reactor turn, every outbox that got something in it.
+
+    :ivar clock: seconds, monotonic.
+    :ivar limit: octets that may wait for one client.
+    :ivar policy: what happens beyond it.
+    """
+
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        at_end_of_turn: Callable[[Callable[[], None]], object],
+        failed: Callable[[Outbox, Exception], None],
+        *,
+        limit: int = 1_048_576,
+        policy: Policy = "newest",
+    ) -> None:
+        """
+        :param at_end_of_turn: calls its argument once everything that has come in by now was looked at.
+        :param failed: told of an outbox whose sink raised; the others are flushed all the same.
+        """
+        self.clock = clock
+        self.limit = limit
+        self.policy: Policy = policy
+        self._at_end_of_turn = at_end_of_turn
+        self._failed = failed
+        self._waiting: list[Outbox] = []
+
+    def add(self, outbox: Outbox) -> None:
+        """An outbox has something to write."""
+        if not self._waiting:
+            self._at_end_of_turn(self._flush)
+        self._waiting.append(outbox)
+
+    def _flush(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for outbox in waiting:
+            try:
+                outbox.flush()
+            except Exception as error:  # noqa: BLE001  (one broken client is reported and stops nobody else)
+                self._failed(outbox, error)

@@ -1,0 +1,140 @@
+"""What a client is told about its frames, in the order of the frames (stomp.md R1).
+
+A SEND is answered when the bus has the message, which takes a while; the frames behind it are processed meanwhile,
+and their answers wait in line. MESSAGE frames do not: they belong to nobody's frame.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Protocol
+
+from fanout.stomp.codec import encode
+from fanout.stomp.dialect import Dialect
+from fanout.stomp.errors import LocalProtocolError
+from fanout.stomp.frame import Frame
+
+_LONGEST_SHOWN = 16  # characters of a command that an ERROR repeats
+
+
+class Answering(Protocol):
+    """What the line of answers does to its session."""
+
+    @property
+    def dialect(self) -> Dialect:
+        """How the answers are written, and whether an ERROR ends the connection."""
+        ...
+
+    def write(self, data: bytes) -> None:
+        """Send an answer: its turn has come."""
+        ...
+
+    def stop(self) -> None:
+        """Process no more frames: the last answer there will be is known, though its turn may not have come."""
+        ...
+
+    def refused(self, summary: str) -> None:
+        """An ERROR was given for an answer; for the log."""
+        ...
+
+    def finish(self) -> None:
+        """The last answer was written."""
+        ...
+
+
+class Answer:
+    """The answer one frame waits for. Settled once, by :meth:`done`, :meth:`finish` or :meth:`refuse`."""
+
+    __slots__ = ("_line", "command", "data", "final", "receipt")
+
+    def __init__(self, line: Answers, command: str, receipt: str | None) -> None:
+        self._line = line
+        self.command = command
+        self.receipt = receipt
+        self.data: bytes | None = None
+        self.final = False
+
+    def done(self) -> None:
+        """The frame was processed: its RECEIPT may go, if it asked for one."""
+        self._settle(self._receipt())
+
+    def finish(self) -> None:
+        """As :meth:`done`, and nothing follows: the answer to DISCONNECT."""
+        self.final = True
+        self._line.session.stop()
+        self._settle(self._receipt())
+
+    def refuse(self, summary: str, detail: str = "", *, final: bool = False) -> None:
+        """An ERROR instead. It ends the connection, but under 1.0 only when it is said to be final.
+
+        :param summary: a few words for the ``message`` header.
+        :param detail: for the body; the summary again when left out.
+        """
+        session = self._line.session
+        session.refused(summary)
+        self.final = final or not session.dialect.lenient
+        if self.final:
+            session.stop()
+        self._settle(error(session.dialect, summary, detail, self.command, self.receipt))
+
+    def _receipt(self) -> bytes:
+        return b"" if self.receipt is None else receipt(self._line.session.dialect, self.receipt)
+
+    def _settle(self, data: bytes) -> None:
+        if self.data is not None:
+            raise LocalProtocolError(f"the answer to {self.command} was given twice")
+        self.data = data
+        self._line.advance()
+
+
+class Answers:
+    """The line in which the answers of one client wait."""
+
+    __slots__ = ("_line", "session")
+
+    def __init__(self, session: Answering) -> None:
+        self.session = session
+        # Most connections never wait for an answer; an empty deque takes half a KiB.
+        self._line: deque[Answer] | None = None
+
+    def expect(self, command: str, receipt: str | None) -> Answer:
+        """A frame came in: keep its place in line."""
+        if self._line is None:
+            self._line = deque()
+        answer = Answer(self, command, receipt)
+        self._line.append(answer)
+        return answer
+
+    def __len__(self) -> int:
+        """How many answers are still to come."""
+        return len(self._line) if self._line else 0
+
+    def advance(self) -> None:
+        """Let out every answer at the head of the line that is known."""
+        while self._line and (data := self._line[0].data) is not None:
+            answer = self._line.popleft()
+            if data:
+                self.session.write(data)
+            if answer.final:
+                self._line = None
+                self.session.finish()
+                return
+        if not self._line:
+            self._line = None
+
+
+def receipt(dialect: Dialect, receipt_id: str) -> bytes:
+    """The RECEIPT frame."""
+    return encode(Frame("RECEIPT", (("receipt-id", receipt_id),)), dialect)
+
+
+def error(dialect: Dialect, summary: str, detail: str, command: str, receipt_id: str | None) -> bytes:
+    """The ERROR frame: for 1.0 a ``message`` header and no body (contract §1.4), else also words (stomp.md R2)."""
+    if dialect.lenient:
+        return encode(Frame("ERROR", (("message", summary),)), dialect)
+    headers = [("message", summary), ("content-type", "text/plain")]
+    if receipt_id is not None:
+        headers.append(("receipt-id", receipt_id))
+    shown = command if command.isascii() and command.isalpha() and len(command) <= _LONGEST_SHOWN else "(not readable)"
+    body = f"{detail or summary}\nThe frame at fault: {shown}\n".encode()
+    return encode(Frame("ERROR", tuple(headers), body), dialect)

@@ -1,0 +1,380 @@
+"""Bytes to frames and frames to bytes.
+
+The frame as we read it, in the specification's own notation with our deviations marked *::
+
+    frame   = *[ EOL | NUL | blank ]* command EOL *( header EOL ) EOL body NUL
+    EOL     = [CR] LF                                   * in every version (stomp.md F1)
+    header  = name ":" value                            * 1.0: the colon may be missing (F6)
+    body    = exactly content-length octets, or octets up to the first NUL (F3)
+              * the blank line may be missing before the NUL of a DISCONNECT (F14)
+
+The decoder is pulled, one frame at a time, because the CONNECT frame decides how the frames behind it are read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from fanout.stomp.dialect import DIALECTS, ESCAPE, Dialect
+from fanout.stomp.errors import RemoteProtocolError
+from fanout.stomp.frame import Frame, Headers
+from fanout.stomp.limits import Limits
+
+_PADDING = re.compile(rb"[\r\n\0 \t]*")
+_HEAD_END = re.compile(rb"\r?\n\r?\n|\0")
+_HEAD_END_OVERLAP = 3  # how much of "\r\n\r\n" may have been the end of what was searched before
+_CONTENT_LENGTH = re.compile(r"[0-9]{1,10}", re.ASCII)
+_NEVER_ESCAPED = frozenset({"CONNECT", "STOMP", "CONNECTED"})  # as 1.0, so that versions can be negotiated (N7)
+_WITH_BODY = frozenset({"SEND", "MESSAGE", "ERROR"})  # F11
+_OPENING = frozenset({"CONNECT", "STOMP"})
+
+
+class Decoder:
+    """Finds frames in whatever pieces the network delivers, in time linear in the octets (stomp.md F13).
+
+    :ivar dialect: how the next frame is read; the session sets it when the version is agreed.
+    """
+
+    __slots__ = (
+        "_buffer",
+        "_frame_bytes",
+        "_head",
+        "_limits",
+        "_line",
+        "_lines",
+        "_lost",
+        "_opening",
+        "_padding_left",
+        "_searched",
+        "_start",
+        "dialect",
+    )
+
+    def __init__(self, limits: Limits, *, opening: bool = False) -> None:
+        """
+        :param opening: whether the first frame must be CONNECT or STOMP. It is then refused as soon as its first
+            line shows something else, so that an HTTP request does not have to wait for a NUL that never comes,
+            and nothing above ``limits.connect_bytes`` is kept for it.
+        """
+        self.dialect = DIALECTS["1.0"]
+        self._limits = limits
+        self._opening = opening
+        self._frame_bytes = limits.connect_bytes if opening else limits.frame_bytes
+        self._padding_left = limits.connect_bytes if opening else None
+        self._buffer = bytearray()
+        self._start = 0  # where the current frame, or the padding before it, begins
+        self._searched = 0  # up to here there is no end of the head (or, behind the head, no NUL)
+        self._line = 0  # where the unfinished header line begins
+        self._lines = 0  # finished lines of an unfinished head
+        self._head: _Head | None = None
+        self._lost = False  # the frame was refused, its end is still to come
+
+    def receive(self, data: bytes) -> None:
+        """Take octets from the network; :meth:`next_frame` then finds what they complete."""
+        if self._start:
+            self._drop_consumed()
+        self._buffer += data
+
+    @property
+    def in_frame(self) -> bool:
+        """Whether a frame has begun and its end has not come yet."""
+        return self._start < len(self._buffer) or self._lost
+
+    def opened(self) -> None:
+        """The first frame was accepted: from now on the ordinary frame limit holds."""
+        self._opening = False
+        self._padding_left = None
+        self._frame_bytes = self._limits.frame_bytes
+
+    def next_frame(self) -> Frame | None:
+        """The next complete frame, or None when more octets are needed.
+
+        :raises RemoteProtocolError: the octets are no frame, or break a limit. When the error says that the boundary
+            is known, the decoder may be called again and finds the frame behind it.
+        """
+        if self._lost and not self._skip_lost_frame():
+            return None
+        if self._head is None:
+            self._skip_padding()
+            self._head = self._next_head()
+        if self._head is None:
+            return None
+        return self._finish(self._head)
+
+    # The head: command and headers
+
+    def _skip_padding(self) -> None:
+        """EOLs between frames are heart-beats or padding (F2); old receivers add NULs and blanks."""
+        match = _PADDING.match(self._buffer, self._start)
+        assert match is not None  # noqa: S101  (an empty match is a match)
+        skipped = match.end() - self._start
+        if not skipped:
+            return
+        if self._padding_left is not None:
+            self._padding_left -= skipped
+            if self._padding_left < 0:
+                raise RemoteProtocolError("Expected CONNECT", "Only line ends came, and no CONNECT frame.")
+        self._begin(match.end())
+
+    def _next_head(self) -> _Head | None:
+        match = _HEAD_END.search(self._buffer, max(self._start, self._searched - _HEAD_END_OVERLAP))
+        if match is None:
+            self._check_unfinished_head()
+            return None
+        block = bytes(self._buffer[self._start : match.start()])
+        ended = match.group() == b"\0"
+        if ended:
+            block = block.rstrip(b"\r\n")
+        self._searched = match.end()
+        try:
+            frame, length = self._read_head(block, ended)
+        except RemoteProtocolError as error:
+            if error.boundary_known:
+                self._begin(match.end())
+                self._lost = not ended
+            raise
+        return _Head(frame, match.start(), 0) if ended else _Head(frame, match.end(), length)
+
+    def _check_unfinished_head(self) -> None:
+        """Refuse what already breaks a limit, without waiting for the rest (stomp.md §8)."""
+        searched, self._searched = self._searched, len(self._buffer)
+        last_line_end = self._buffer.rfind(b"\n", max(searched, self._start))
+        if last_line_end >= 0:
+            self._lines += self._buffer.count(b"\n", max(searched, self._start))
+            self._line = last_line_end + 1
+        if len(self._buffer) - max(self._line, self._start) > self._limits.header_bytes:
+            raise self._too_long_line()
+        if self._lines > self._limits.headers + 1:
+            raise self._too_many_headers()
+        if self._opening and self._lines:
+            first_line = self._buffer[self._start : self._buffer.index(b"\n", self._start)]
+            self._check_opening(first_line.decode("ascii", "replace").strip())
+        self._check_size(len(self._buffer) - self._start)
+
+    def _read_head(self, block: bytes, ended: bool) -> tuple[Frame, int | None]:
+        """The frame without its body, and the announced length of that.
+
+        :param ended: the frame's NUL came instead of the blank line.
+        """
+        lines = self._lines_of(block)
+        command = lines[0].strip()
+        self._check_opening(command)
+        if len(lines) - 1 > self._limits.headers:
+            raise self._too_many_headers(command)
+        if ended and command != "DISCONNECT":
+            raise RemoteProtocolError(
+                "Malformed frame",
+                "A NUL stands where the blank line after the headers should be.",
+                command=command,
+                boundary_known=True,
+            )
+        frame = Frame(command, self._read_headers(command, lines[1:]))
+        return frame, self._body_length(frame)
+
+    def _lines_of(self, block: bytes) -> list[str]:
+        if len(block) > self._limits.header_bytes:  # only then can a line of it be too long
+            for line in block.split(b"\n"):
+                if len(line) > self._limits.header_bytes:
+                    raise self._too_long_line()
+        try:
+            text = block.decode("utf-8")
+        except UnicodeDecodeError as error:
+            command = block.partition(b"\n")[0].decode("ascii", "replace").strip()
+            reason = f"A header is not valid UTF-8: {error.reason}."
+            raise RemoteProtocolError("Malformed header", reason, command=command, boundary_known=True) from None
+        if "\r" in text:
+            text = text.replace("\r", "") if self.dialect.drop_cr else text.replace("\r\n", "\n")
+        return text.split("\n")
+
+    def _check_opening(self, command: str) -> None:
+        if self._opening and command not in _OPENING:
+            raise RemoteProtocolError("Expected CONNECT", "The first frame must be CONNECT or STOMP.", command=command)
+
+    def _read_headers(self, command: str, lines: list[str]) -> Headers:
+        headers: list[tuple[str, str]] = []
+        escaped = bool(self.dialect.unescape) and command not in _NEVER_ESCAPED
+        for line in lines:
+            try:
+                headers.append(self._read_header(line, escaped))
+            except RemoteProtocolError as error:
+                error.command = command
+                error.receipt = Frame(command, tuple(headers)).get("receipt")
+                raise
+        return tuple(headers)
+
+    def _read_header(self, line: str, escaped: bool) -> tuple[str, str]:
+        name, colon, value = line.partition(":")
+        if not self.dialect.lenient:
+            if not colon:
+                raise RemoteProtocolError("Malformed header", "A header line has no colon.")
+            if not name:
+                raise RemoteProtocolError("Malformed header", "A header line has no name before its colon.")
+            if self.dialect.refuse_cr and "\r" in line:
+                raise RemoteProtocolError("Malformed header", r"A carriage return in a header must be written as \r.")
+        if escaped and "\\" in line:
+            return self._unescape(name), self._unescape(value)
+        return name, value
+
+    def _unescape(self, text: str) -> str:
+        def replacement(match: re.Match[str]) -> str:
+            try:
+                return self.dialect.unescape[match.group()]
+            except KeyError:
+                raise RemoteProtocolError(
+                    "Malformed header",
+                    f"An escape sequence in a header is not one of STOMP {self.dialect.version}: "
+                    f"{' '.join(self.dialect.unescape)}.",
+                ) from None
+
+        return ESCAPE.sub(replacement, text)
+
+    # The body
+
+    def _body_length(self, frame: Frame) -> int | None:
+        """The announced length in octets; None when the first NUL ends the body."""
+        announced = frame.get("content-length")
+        if announced is None:
+            return None
+        if self.dialect.lenient:
+            announced = announced.strip()
+        if not _CONTENT_LENGTH.fullmatch(announced):
+            raise RemoteProtocolError(
+                "Malformed content-length",
+                "content-length must be a decimal number of octets.",
+                command=frame.command,
+                receipt=frame.get("receipt"),
+            )
+        length = int(announced)
+        if length > self._frame_bytes:
+            raise self._too_large(frame)
+        return length
+
+    def _finish(self, head: _Head) -> Frame | None:
+        end = self._body_end(head)
+        if end is None:
+            return None
+        if end - self._start > self._frame_bytes:
+            raise self._too_large(head.frame)
+        frame = head.frame
+        if end > head.body_start:
+            frame = Frame(frame.command, frame.headers, bytes(self._buffer[head.body_start : end]))
+        self._begin(end + 1)
+        return frame
+
+    def _body_end(self, head: _Head) -> int | None:
+        """Where the NUL behind the body is; None when it has not come yet."""
+        if head.length is None:
+            end = self._buffer.find(b"\0", max(head.body_start, self._searched))
+            if end >= 0:
+                return end
+            self._searched = len(self._buffer)
+            if len(self._buffer) - self._start > self._frame_bytes:
+                raise self._too_large(head.frame)
+            return None
+        end = head.body_start + head.length
+        if len(self._buffer) <= end:
+            return None
+        if self._buffer[end]:
+            raise RemoteProtocolError(
+                "Malformed frame",
+                f"No NUL follows the {head.length} octets that content-length announces.",
+                command=head.frame.command,
+                receipt=head.frame.get("receipt"),
+            )
+        return end
+
+    # The buffer
+
+    def _begin(self, position: int) -> None:
+        """A new frame begins here."""
+        self._start = self._searched = self._line = position
+        self._lines = 0
+        self._head = None
+
+    def _drop_consumed(self) -> None:
+        gone = self._start
+        del self._buffer[:gone]
+        self._start = 0
+        self._searched = max(0, self._searched - gone)
+        self._line = max(0, self._line - gone)
+        if self._head is not None:
+            self._head = self._head.moved(-gone)
+
+    def _skip_lost_frame(self) -> bool:
+        """Under 1.0: drop what is left of a refused frame. True when its end was found."""
+        end = self._buffer.find(b"\0", self._start)
+        self._begin(len(self._buffer) if end < 0 else end + 1)
+        self._lost = end < 0
+        return not self._lost
+
+    # Limits
+
+    def _check_size(self, octets: int) -> None:
+        if octets > self._frame_bytes:
+            raise self._too_large(Frame(""))
+
+    def _too_large(self, frame: Frame) -> RemoteProtocolError:
+        return RemoteProtocolError(
+            "Frame too large",
+            f"A frame may have at most {self._frame_bytes} octets.",
+            command=frame.command,
+            receipt=frame.get("receipt"),
+        )
+
+    def _too_long_line(self) -> RemoteProtocolError:
+        return RemoteProtocolError(
+            "Header too long", f"A command or header line may have at most {self._limits.header_bytes} octets."
+        )
+
+    def _too_many_headers(self, command: str = "") -> RemoteProtocolError:
+        return RemoteProtocolError(
+            "Too many headers", f"A frame may have at most {self._limits.headers} headers.", command=command
+        )
+
+
+class _Head:
+    """A frame whose body is still to come."""
+
+    __slots__ = ("body_start", "frame", "length")
+
+    def __init__(self, frame: Frame, body_start: int, length: int | None) -> None:
+        self.frame = frame
+        self.body_start = body_start
+        self.length = length
+
+    def moved(self, distance: int) -> _Head:
+        """The same head after the buffer moved."""
+        return _Head(self.frame, self.body_start + distance, self.length)
+
+
+def encode(frame: Frame, dialect: Dialect) -> bytes:
+    """A frame in the octets of one version.
+
+    Whatever a header holds, it stays one header: what the version cannot escape becomes a blank (stomp.md F9).
+    A ``content-length`` is added where the command has a body and the version or the body asks for it (F10).
+    """
+    length = content_length(frame.body, dialect) if frame.command in _WITH_BODY else b""
+    return b"".join((encode_head(frame.command, frame.headers, dialect), length, b"\n", frame.body, dialect.end))
+
+
+def encode_head(command: str, headers: Iterable[tuple[str, str]], dialect: Dialect) -> bytes:
+    """Command and header lines, without the blank line."""
+    if command in _NEVER_ESCAPED:
+        dialect = DIALECTS["1.0"]
+    lines = [command]
+    lines += [encode_header(name, value, dialect) for name, value in headers]
+    lines.append("")
+    return "\n".join(lines).encode("utf-8", "replace")
+
+
+def encode_header(name: str, value: str, dialect: Dialect) -> str:
+    """One header line, without its end."""
+    return f"{name.translate(dialect.escape_name)}:{value.translate(dialect.escape_value)}"
+
+
+def content_length(body: bytes, dialect: Dialect) -> bytes:
+    """The header line that announces the body; 1.0 gets it only when the body holds a NUL (stomp.md F10)."""
+    if dialect.lenient and b"\0" not in body:
+        return b""
+    return b"content-length:%d\n" % len(body)

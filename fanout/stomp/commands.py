@@ -1,0 +1,239 @@
+"""What each frame of an open session does: one function per command, and one table per set of manners.
+
+A function returns the event the door must act on, or None when the session could answer by itself. It raises
+:class:`RemoteProtocolError` for a frame that asks for something wrong; its ERROR is then written by the session.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from fanout.stomp.answers import Answer
+from fanout.stomp.delivery import MessageForm
+from fanout.stomp.dialect import Dialect
+from fanout.stomp.errors import RemoteProtocolError
+from fanout.stomp.events import Event, Publish, Send, Subscribe, Unsubscribe
+from fanout.stomp.frame import Frame
+from fanout.stomp.limits import Limits
+from fanout.stomp.subscriptions import ACK_MODES, Subscription, Subscriptions
+from fanout.stomp.transactions import Transactions
+
+
+class OpenSession(Protocol):
+    """What the commands need of their session."""
+
+    @property
+    def limits(self) -> Limits:
+        """What the client may cost."""
+        ...
+
+    @property
+    def dialect(self) -> Dialect:
+        """The version spoken."""
+        ...
+
+    @property
+    def subscriptions(self) -> Subscriptions:
+        """What the client listens to."""
+        ...
+
+    @property
+    def transactions(self) -> Transactions:
+        """What waits for a COMMIT."""
+        ...
+
+    def expect(self, frame: Frame) -> Answer:
+        """A place in the line of answers."""
+        ...
+
+
+Command = Callable[[OpenSession, Frame], Event | None]
+
+
+# SUBSCRIBE and UNSUBSCRIBE
+
+
+def _subscribe(session: OpenSession, frame: Frame) -> Event:
+    id_ = frame.get("id")
+    if id_ is None:
+        raise RemoteProtocolError("Missing id", "SUBSCRIBE needs an id header.")
+    if session.subscriptions.by_id(id_) is not None:
+        raise RemoteProtocolError("Duplicate id", "SUBSCRIBE names an id that is in use; UNSUBSCRIBE it first.")
+    ack = frame.get("ack", "auto") or ""
+    if ack not in ACK_MODES:
+        raise RemoteProtocolError("Unknown ack mode", f"ack must be one of {', '.join(ACK_MODES)}.")
+    return _new_subscription(session, frame, frame.get("destination") or "", id_, ack)
+
+
+def _subscribe_10(session: OpenSession, frame: Frame) -> Event:
+    """No id needed, the destination trimmed, acknowledgements unknown (stomp.md §7)."""
+    return _new_subscription(session, frame, (frame.get("destination") or "").strip(), frame.get("id") or None, "auto")
+
+
+def _new_subscription(session: OpenSession, frame: Frame, destination: str, id_: str | None, ack: str) -> Subscribe:
+    if not destination:
+        raise RemoteProtocolError("You need a destination to subscribe.")
+    _check_destination(session, destination)
+    if len(session.subscriptions) >= session.limits.subscriptions:
+        raise RemoteProtocolError(
+            "Too many subscriptions", f"A client may have at most {session.limits.subscriptions} subscriptions."
+        )
+    form = MessageForm(session.dialect, destination, id_, acknowledged=ack != "auto")
+    subscription = Subscription(form, ack)
+    session.subscriptions.add(subscription)
+    return Subscribe(subscription, frame.headers, session.expect(frame))
+
+
+def _unsubscribe(session: OpenSession, frame: Frame) -> Event:
+    id_ = frame.get("id")
+    if id_ is None:
+        raise RemoteProtocolError("Missing id", "UNSUBSCRIBE needs an id header.")
+    return _end_subscription(session, frame, session.subscriptions.by_id(id_), "Unknown ID")
+
+
+def _unsubscribe_10(session: OpenSession, frame: Frame) -> Event:
+    """By destination, or by id; with both the destination decides. One ERROR when refused (contract §2, change 1)."""
+    destination, id_ = frame.get("destination"), frame.get("id")
+    if destination:
+        found = session.subscriptions.by_destination(destination, id_)
+        return _end_subscription(session, frame, found, "Not subscribed")
+    if not id_:
+        raise RemoteProtocolError("No ID or channel")
+    return _end_subscription(session, frame, session.subscriptions.by_id(id_), "Unknown ID")
+
+
+def _end_subscription(
+    session: OpenSession, frame: Frame, subscription: Subscription | None, otherwise: str
+) -> Unsubscribe:
+    if subscription is None:
+        raise RemoteProtocolError(otherwise, "UNSUBSCRIBE names no subscription of this connection.")
+    session.subscriptions.remove(subscription)
+    return Unsubscribe(subscription, session.expect(frame))
+
+
+# SEND, ACK, NACK
+
+
+def _send(session: OpenSession, frame: Frame) -> Event | None:
+    _check_destination(session, frame.get("destination") or "")
+    if _held(session, frame):
+        return None
+    return Publish((_sent(frame),), session.expect(frame))
+
+
+def _send_10(session: OpenSession, frame: Frame) -> Event:
+    """At once: the original knew no transactions."""
+    _check_destination(session, frame.get("destination") or "")
+    return Publish((_sent(frame),), session.expect(frame))
+
+
+def _ack(session: OpenSession, frame: Frame) -> None:
+    """ACK or NACK. A topic is not sent again, so both only strike the message off (stomp.md C6)."""
+    if not _held(session, frame):
+        _strike_off(session, frame)
+        session.expect(frame).done()
+
+
+def _strike_off(session: OpenSession, frame: Frame) -> None:
+    if session.dialect.version == "1.2":
+        ack = frame.get("id") or ""
+        known = any(
+            (message_id := each.waits_for(ack)) is not None and each.acknowledge(message_id)
+            for each in session.subscriptions
+        )
+    else:
+        subscription = session.subscriptions.by_id(frame.get("subscription") or "")
+        known = subscription is not None and subscription.acknowledge(frame.get("message-id") or "")
+    if not known:
+        raise RemoteProtocolError("Unknown message", f"{frame.command} names no delivered message that waits for one.")
+
+
+def _sent(frame: Frame) -> Send:
+    return Send(frame.get("destination") or "", frame.headers, frame.body)
+
+
+def _check_destination(session: OpenSession, destination: str) -> None:
+    if len(destination.encode()) > session.limits.destination_bytes:
+        raise RemoteProtocolError(
+            "Destination too long", f"A destination may have at most {session.limits.destination_bytes} octets."
+        )
+
+
+# Transactions
+
+
+def _held(session: OpenSession, frame: Frame) -> bool:
+    """Whether the frame waits for a COMMIT. Its own RECEIPT says just that: a client may want it before it commits."""
+    name = frame.get("transaction")
+    if name is None:
+        return False
+    session.transactions.hold(name, frame)
+    session.expect(frame).done()
+    return True
+
+
+def _begin(session: OpenSession, frame: Frame) -> None:
+    session.transactions.begin(_transaction(frame))
+    session.expect(frame).done()
+
+
+def _abort(session: OpenSession, frame: Frame) -> None:
+    session.transactions.end(_transaction(frame))
+    session.expect(frame).done()
+
+
+def _commit(session: OpenSession, frame: Frame) -> Event:
+    waiting = session.transactions.end(_transaction(frame))
+    for each in waiting:
+        if each.command != "SEND":
+            _strike_off(session, each)
+    return Publish(tuple(_sent(each) for each in waiting if each.command == "SEND"), session.expect(frame))
+
+
+def _transaction(frame: Frame) -> str:
+    name = frame.get("transaction")
+    if not name:
+        raise RemoteProtocolError("Missing transaction", f"{frame.command} needs a transaction header.")
+    return name
+
+
+# The rest
+
+
+def _disconnect(session: OpenSession, frame: Frame) -> None:
+    """What came before is answered first (stomp.md C8); open transactions end with the session (C7)."""
+    session.expect(frame).finish()
+
+
+def _connect_again(session: OpenSession, frame: Frame) -> None:
+    raise RemoteProtocolError("Already connected", "A connection takes one CONNECT frame.")
+
+
+def unknown(session: OpenSession, frame: Frame) -> None:
+    """A command that stands in no table: an ERROR (C9), but silence under 1.0 (contract §1.4)."""
+    if not session.dialect.lenient:
+        raise RemoteProtocolError("Unknown command", "The command is none that a STOMP client sends.")
+    session.expect(frame).done()
+
+
+COMMANDS: Mapping[str, Command] = {
+    "SUBSCRIBE": _subscribe,
+    "UNSUBSCRIBE": _unsubscribe,
+    "SEND": _send,
+    "ACK": _ack,
+    "NACK": _ack,
+    "BEGIN": _begin,
+    "COMMIT": _commit,
+    "ABORT": _abort,
+    "DISCONNECT": _disconnect,
+    "CONNECT": _connect_again,
+    "STOMP": _connect_again,
+}
+
+COMMANDS_10: Mapping[str, Command] = {
+    "SUBSCRIBE": _subscribe_10,
+    "UNSUBSCRIBE": _unsubscribe_10,
+    "SEND": _send_10,
+    "DISCONNECT": _disconnect,
+}

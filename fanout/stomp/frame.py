@@ -1,0 +1,27 @@
+"""A STOMP frame, as read or about to be written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+Headers = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Command, headers in their order, body.
+
+    :ivar headers: unescaped; a name may stand several times, and the first counts (stomp.md F5).
+    :ivar body: octets.
+    """
+
+    command: str
+    headers: Headers = ()
+    body: bytes = b""
+
+    def get(self, name: str, default: str | None = None) -> str | None:
+        """The first value of a header (STOMP 1.2, "Repeated Header Entries")."""
+        for key, value in self.headers:
+            if key == name:
+                return value
+        return default

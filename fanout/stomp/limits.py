@@ -1,0 +1,40 @@
+"""What one client may cost us. Each is a setting of the same meaning; the defaults stand here with their reasons."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds for one connection.
+
+    :ivar connect_bytes: octets before the first frame is complete. Nobody is known yet; a CONNECT needs a few hundred.
+    :ivar connect_timeout: seconds until the first frame must be complete.
+    :ivar frame_bytes: octets of one frame, headers and body. A slide is a URL and a text is 128 octets; RabbitMQ's
+        STOMP plugin allows 4 MiB of body, ActiveMQ 100 MiB.
+    :ivar header_bytes: octets of the command line or of one header line (ActiveMQ: 10 KiB, Apollo: 10 KiB).
+    :ivar headers: header lines in one frame (RabbitMQ and ActiveMQ: 1,000; Apollo: 1,000).
+    :ivar frame_timeout: seconds for a frame that has begun to be completed.
+    :ivar destination_bytes: octets of a destination.
+    :ivar subscriptions: live subscriptions of one client. A radio needs two, a wall of slides a few dozen.
+    :ivar transactions: transactions open at the same time.
+    :ivar transaction_actions: SEND, ACK and NACK frames waiting in one transaction.
+    :ivar transaction_bytes: octets of the bodies waiting in one transaction.
+    :ivar unacknowledged: messages per subscription remembered for an ACK; beyond it the oldest count as acknowledged.
+    :ivar pending_answers: frames of one client that wait for the bus; reading pauses above it.
+    """
+
+    connect_bytes: int = 16_384
+    connect_timeout: float = 10.0
+    frame_bytes: int = 262_144
+    header_bytes: int = 8_192
+    headers: int = 64
+    frame_timeout: float = 30.0
+    destination_bytes: int = 1_024
+    subscriptions: int = 256
+    transactions: int = 16
+    transaction_actions: int = 1_024
+    transaction_bytes: int = 1_048_576
+    unacknowledged: int = 4_096
+    pending_answers: int = 1_000

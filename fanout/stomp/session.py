@@ -1,0 +1,296 @@
+"""One client's STOMP session, seen from the server, without any networking.
+
+    session.receive_data(data, now)          octets from the client
+    while event := session.next_event():     what it asks for, one at a time, in order
+        ...                                  do it, settle event.answer
+    transport.write(session.data_to_send())  what it is told
+    if session.state is State.CLOSED: ...    nothing follows
+
+The states, and what leads from one to the next::
+
+    OPENING ──CONNECT──> AUTHENTICATING ──accept──> OPEN ──DISCONNECT, or an ERROR of 1.1+──> LEAVING
+       │                       │ refuse               │                                         │ last answer
+       └──── broken frame ─────┴──────────────────────┴─────────────────────────────────────────┴──> CLOSED
+
+Frames are read in OPENING and OPEN only, so a client may pipeline behind CONNECT (stomp.md N9) and nothing behind a
+refused frame is processed. What each command does in OPEN stands in ``commands.py``.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from fanout.message import Message
+from fanout.stomp import answers, commands, negotiation
+from fanout.stomp.answers import Answer, Answers
+from fanout.stomp.codec import Decoder, encode
+from fanout.stomp.dialect import Dialect
+from fanout.stomp.errors import LocalProtocolError, RemoteProtocolError
+from fanout.stomp.events import Connect, Event, Subscribe
+from fanout.stomp.frame import Frame
+from fanout.stomp.heartbeat import Heartbeat
+from fanout.stomp.limits import Limits
+from fanout.stomp.manners import Manners
+from fanout.stomp.negotiation import Agreement
+from fanout.stomp.subscriptions import Subscription, Subscriptions
+from fanout.stomp.transactions import Transactions
+
+
+class State(Enum):
+    """Where a session stands; see the picture at the head of this file."""
+
+    OPENING = "opening"
+    AUTHENTICATING = "authenticating"
+    OPEN = "open"
+    LEAVING = "leaving"
+    CLOSED = "closed"
+
+
+_READING = frozenset({State.OPENING, State.OPEN})
+_FAULTS_KEPT = 9  # of those nobody has looked at: a 1.0 client may go on making them
+
+
+class ServerSession:
+    """The server's side of one connection. Times are seconds on the caller's clock.
+
+    :ivar state: where the session stands.
+    :ivar dialect: the version spoken.
+    :ivar subscriptions: what the client listens to; the door ends them when the connection is gone.
+    :ivar heard_at: when octets last came.
+    :ivar faults: the summaries of the ERRORs given since somebody last looked; for the log.
+    :ivar acknowledges: whether any subscription wants to be told of deliveries with :meth:`delivered`.
+    """
+
+    __slots__ = (
+        "_agreement",
+        "_answers",
+        "_began_at",
+        "_decoder",
+        "_heartbeat",
+        "_manners",
+        "_out",
+        "_transactions",
+        "acknowledges",
+        "dialect",
+        "faults",
+        "heard_at",
+        "limits",
+        "state",
+        "subscriptions",
+    )
+
+    def __init__(self, limits: Limits, manners: Manners, now: float) -> None:
+        self.limits = limits
+        self._manners = manners
+        self._decoder = Decoder(limits, opening=True)
+        self.dialect: Dialect = manners.dialects["1.0"]
+        self._heartbeat = Heartbeat()
+        self._transactions: Transactions | None = None
+        self._agreement: Agreement | None = None
+        self._out: list[bytes] = []
+        self._answers = Answers(self)
+        self._began_at: float | None = now  # the unfinished frame; while OPENING, the connection
+        self.state = State.OPENING
+        self.subscriptions = Subscriptions()
+        self.heard_at = now
+        self.faults: tuple[str, ...] = ()
+        self.acknowledges = False
+
+    # What comes in
+
+    def receive_data(self, data: bytes, now: float) -> None:
+        """Take octets from the client. Those behind a final ERROR or a DISCONNECT are dropped."""
+        self.heard_at = now
+        if self.state in (State.LEAVING, State.CLOSED):
+            return
+        self._decoder.receive(data)
+
+    def next_event(self) -> Event | Connect | None:
+        """The next thing the client asks for; None when more octets, or answers to what it asked, are needed."""
+        while self.state in _READING and not self.saturated:
+            try:
+                frame = self._decoder.next_frame()
+            except RemoteProtocolError as error:
+                self._refuse_unreadable(error)
+                continue
+            if frame is None:
+                self._note_unfinished()
+                return None
+            self._began_at = None
+            event = self._open(frame) if self.state is State.OPENING else self._process(frame)
+            if isinstance(event, Subscribe) and event.subscription.form.acknowledged:
+                self.acknowledges = True
+            if event is not None:
+                return event
+        return None
+
+    @property
+    def pending(self) -> int:
+        """Frames whose answer has not gone out."""
+        return len(self._answers)
+
+    @property
+    def saturated(self) -> bool:
+        """So many frames wait for their answers that no more should be read for now."""
+        return len(self._answers) >= self.limits.pending_answers
+
+    def _process(self, frame: Frame) -> Event | None:
+        table = commands.COMMANDS_10 if self.dialect.lenient else commands.COMMANDS
+        try:
+            return table.get(frame.command, commands.unknown)(self, frame)
+        except RemoteProtocolError as error:
+            self.expect(frame).refuse(error.summary, error.detail)
+            return None
+
+    def expect(self, frame: Frame) -> Answer:
+        """A place in the line of answers. A 1.0 client gets its RECEIPT at once, whatever comes of it (§7)."""
+        receipt = frame.get("receipt")
+        if self.dialect.lenient and receipt is not None:
+            self.write(answers.receipt(self.dialect, receipt))
+            receipt = None
+        return self._answers.expect(frame.command, receipt)
+
+    @property
+    def transactions(self) -> Transactions:
+        """What waits for a COMMIT; radios never ask, so it is made when it is first needed."""
+        if self._transactions is None:
+            self._transactions = Transactions(self.limits)
+        return self._transactions
+
+    def _refuse_unreadable(self, error: RemoteProtocolError) -> None:
+        """Only a 1.0 client whose next frame can be found goes on behind a broken one (stomp.md §8)."""
+        goes_on = error.boundary_known and self.state is State.OPEN
+        self._answers.expect(error.command, error.receipt).refuse(error.summary, error.detail, final=not goes_on)
+
+    # CONNECT
+
+    def _open(self, frame: Frame) -> Connect | None:
+        version = negotiation.version_of(frame)
+        if version is None:
+            self.refused("Unsupported version")
+            self._end(encode(negotiation.UNSUPPORTED_VERSION, self._manners.dialects["1.2"]))
+            return None
+        self.dialect = self._decoder.dialect = self._manners.dialects[version]
+        try:
+            self._agreement = negotiation.agree(frame, version, self._manners)
+        except RemoteProtocolError as error:
+            self._end_with_error(error.summary, error.detail, frame)
+            return None
+        self._decoder.opened()
+        self.state = State.AUTHENTICATING
+        return Connect((frame.get("login") or "").strip(), (frame.get("passcode") or "").strip())
+
+    def accept(self, session_id: str) -> None:
+        """Let the client in: answers :class:`Connect`.
+
+        :param session_id: goes into the ``session`` header.
+        """
+        agreement = self._take_agreement()
+        self._heartbeat = agreement.heartbeat
+        self.write(encode(negotiation.connected(agreement, session_id, self._manners), self.dialect))
+        self.state = State.OPEN
+
+    def refuse(self, summary: str, detail: str = "") -> None:
+        """Do not let the client in: answers :class:`Connect`, and ends the session in every version."""
+        self._end_with_error(summary, detail, self._take_agreement().connect)
+
+    def _take_agreement(self) -> Agreement:
+        if self._agreement is None:
+            raise LocalProtocolError(f"no CONNECT waits for an answer: the session is {self.state.value}")
+        agreement, self._agreement = self._agreement, None
+        return agreement
+
+    # What goes out
+
+    def data_to_send(self) -> bytes:
+        """Octets for the client, each frame whole; empty when there are none."""
+        if not self._out:
+            return b""
+        data = self._out[0] if len(self._out) == 1 else b"".join(self._out)
+        self._out.clear()
+        return data
+
+    def write(self, data: bytes) -> None:
+        """For the line of answers: a frame whose turn has come."""
+        self._out.append(data)
+
+    def stop(self) -> None:
+        """For the line of answers: process no more frames."""
+        self.state = State.LEAVING
+
+    def refused(self, summary: str) -> None:
+        """For the line of answers: keep what the client did wrong for the log."""
+        self.faults = (*self.faults[-_FAULTS_KEPT:], summary)
+
+    def finish(self) -> None:
+        """For the line of answers: the last one was written."""
+        self.state = State.CLOSED
+
+    def _end_with_error(self, summary: str, detail: str, frame: Frame) -> None:
+        self.refused(summary)
+        self._end(answers.error(self.dialect, summary, detail, frame.command, frame.get("receipt")))
+
+    def _end(self, data: bytes) -> None:
+        self.write(data)
+        self.finish()
+
+    def disconnect(self, summary: str, detail: str = "") -> None:
+        """End the session from our side, with an ERROR behind the answers that are still to come."""
+        if self.state is State.OPENING:
+            self._end_with_error(summary, detail, Frame(""))
+        elif self.state is State.AUTHENTICATING:
+            self.refuse(summary, detail)
+        elif self.state is State.OPEN:
+            self._answers.expect("", None).refuse(summary, detail, final=True)
+
+    # Subscriptions
+
+    def forget(self, subscription: Subscription) -> None:
+        """A subscription was refused after all."""
+        self.subscriptions.remove(subscription)
+
+    def delivered(self, subscription: Subscription, message: Message) -> None:
+        """A message went out for a subscription that acknowledges."""
+        subscription.delivered(message.message_id, self.limits.unacknowledged)
+
+    # Time
+
+    def _note_unfinished(self) -> None:
+        """Keep the time since which a frame is unfinished. Line ends between frames are none."""
+        if self.state is State.OPEN:
+            if not self._decoder.in_frame:
+                self._began_at = None
+            elif self._began_at is None:
+                self._began_at = self.heard_at
+
+    def resumed(self, now: float) -> None:
+        """Reading was paused, by us: what the client could not send in that time is not its fault."""
+        self.heard_at = now
+        if self._began_at is not None and self.state is State.OPEN:
+            self._began_at = now
+
+    def overdue(self, now: float) -> str | None:
+        """Why the client must go, in a few words; None when all is well. Not to be asked while reading is paused."""
+        if self.state not in _READING:
+            return None
+        if self._began_at is not None and now - self._began_at >= self._patience:
+            return "no CONNECT frame" if self.state is State.OPENING else "unfinished frame"
+        return "heart-beat missed" if self._heartbeat.missed(now, self.heard_at) else None
+
+    def beat(self, now: float, sent_at: float) -> bytes:
+        """A heart-beat, if one is owed.
+
+        :param sent_at: when octets last went to the client.
+        """
+        return b"\n" if self.state is State.OPEN and self._heartbeat.owed(now, sent_at) else b""
+
+    def next_look(self, sent_at: float) -> float | None:
+        """When :meth:`overdue` or :meth:`beat` may have something to say next; None while only octets can change it."""
+        looks = [self._heartbeat.next_look(sent_at, self.heard_at)]
+        if self._began_at is not None:
+            looks.append(self._began_at + self._patience)
+        return min((each for each in looks if each is not None), default=None)
+
+    @property
+    def _patience(self) -> float:
+        return self.limits.connect_timeout if self.state is State.OPENING else self.limits.frame_timeout

@@ -1,0 +1,59 @@
+"""One timer for any number of connections.
+
+Every connection wants to be looked at now and then: a heart-beat is owed, a client has fallen silent. Ten thousand
+reactor timers would cost more than the work they announce, so items are laid into slots, and one tick empties one slot.
+"""
+
+from __future__ import annotations
+
+from typing import Generic, Protocol, TypeVar
+
+
+class Looked(Protocol):
+    """Something that wants to be looked at.
+
+    :ivar slot: for the wheel: where the item lies, None when it is not on the wheel.
+    """
+
+    slot: int | None
+
+
+T = TypeVar("T", bound=Looked)
+
+
+class Wheel(Generic[T]):
+    """Items by the time they are due, to the precision of a tick."""
+
+    def __init__(self, tick: float = 0.25) -> None:
+        """:param tick: seconds between two calls of :meth:`due`; an item is seen at most twice this late, never early."""
+        self.tick = tick
+        self._slots: dict[int, list[T]] = {}
+        self._next = 0
+
+    def schedule(self, item: T, when: float | None) -> None:
+        """Have an item looked at then; None changes nothing. An item that waits for an earlier look keeps that one."""
+        if when is None:
+            return
+        slot = max(int(when / self.tick) + 1, self._next)
+        if item.slot is not None and item.slot <= slot:
+            return
+        item.slot = slot
+        self._slots.setdefault(slot, []).append(item)
+
+    def due(self, now: float) -> list[T]:
+        """Take every item that is due off the wheel."""
+        current = int(now / self.tick)
+        items = []
+        for slot in self._passed(current):
+            for item in self._slots.pop(slot, ()):
+                if item.slot == slot:  # else it was scheduled anew for an earlier look
+                    item.slot = None
+                    items.append(item)
+        self._next = current + 1
+        return items
+
+    def _passed(self, current: int) -> range | list[int]:
+        """The slots to empty, in order. After a long pause there may be more empty ones to pass than filled ones."""
+        if current - self._next < len(self._slots):
+            return range(self._next, current + 1)
+        return sorted(slot for slot in self._slots if slot <= current)
