@@ -12,13 +12,7 @@ from typing import Any, Protocol
 
 from pika.adapters.twisted_connection import TwistedProtocolConnection
 from pika.channel import Channel
-from pika.exceptions import (
-    AMQPError,
-    AuthenticationError,
-    ChannelClosedByBroker,
-    ProbableAccessDeniedError,
-    ProbableAuthenticationError,
-)
+from pika.exceptions import AMQPError, ChannelClosedByBroker, ConnectionClosedByBroker
 from pika.spec import Basic, BasicProperties
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import connectProtocol
@@ -27,7 +21,8 @@ from twisted.python.failure import Failure
 
 from fanout.bus.parameters import Broker
 
-NOT_FOUND = 404  # AMQP 0-9-1, 1.2 "reply-code".
+# AMQP 0-9-1, 1.2 "reply-code".
+ACCESS_REFUSED, NOT_FOUND, NOT_ALLOWED = 403, 404, 530
 # A peer that does not read keeps the last octets, and with them the socket, for ever.
 HANG_UP_SECONDS = 3.0
 
@@ -56,7 +51,6 @@ class AmqpConnection(TwistedProtocolConnection):
     and processes of the broker, which are not.
 
     :ivar lost: fires with the reason, in words, when an established connection's socket is gone.
-    :ivar refused: whether the broker does not let us in: trying again soon will not help.
     :ivar queue: the name the broker gave to our queue.
     """
 
@@ -66,7 +60,6 @@ class AmqpConnection(TwistedProtocolConnection):
         self._broker = broker
         self._events = events
         self.lost: Deferred[str] = Deferred()
-        self.refused = False
         self.queue = ""
         self._cause: BaseException | None = None
         self._opened: Deferred[Any] = self.ready  # Pika drops its own reference once it has fired.
@@ -75,13 +68,11 @@ class AmqpConnection(TwistedProtocolConnection):
         self._unacknowledged = 0
         self._ack_call: Any = None
         self._hang_up_call: Any = None
-        self._impl.add_on_open_error_callback(self._ended)
-        self._impl.add_on_close_callback(self._ended)
 
     # From the outside
 
     async def open(self, endpoint: Any) -> None:
-        """Connect, log in, and begin to consume. No limit in time. Raises whatever went wrong; see :meth:`why`."""
+        """Connect, log in, and begin to consume. No limit in time. Raises whatever went wrong."""
         await connectProtocol(endpoint, self)
         await self._opened
         self._impl.add_on_connection_blocked_callback(
@@ -111,28 +102,39 @@ class AmqpConnection(TwistedProtocolConnection):
             super().close()
             self._hang_up_later()
         else:
-            self.abort("closed")
+            self.abort(ConnectionAbortedError("closed"))
 
-    def abort(self, reason: str) -> Deferred[str]:
-        """Disconnect at once. Returns :attr:`lost`, which fires also if there never was a connection."""
-        self._cause = self._cause or ConnectionAbortedError(reason)
+    def abort(self, error: BaseException) -> Deferred[str]:
+        """Disconnect at once. Returns :attr:`lost`, which fires also if there never was a connection.
+
+        :param error: why; unless the connection is on its way out for another reason already.
+        """
+        self._cause = self._cause or error
         if self.transport is not None:
             self.transport.abortConnection()
         elif not self.lost.called:
-            self.lost.callback(self.why(self._cause))
+            self.lost.callback(self._why())
         return self.lost
 
-    def why(self, error: BaseException | None) -> str:
-        """In words, why the connection ended or could not be made.
+    @property
+    def refused(self) -> bool:
+        """Whether the broker does not let us in: trying again soon will not help."""
+        if not isinstance(self._cause, ConnectionClosedByBroker | ChannelClosedByBroker):
+            return False
+        return self._cause.reply_code in (ACCESS_REFUSED, NOT_ALLOWED)
 
-        :param error: what was raised, if pika knows nothing better.
-        """
-        cause = self._cause or error
-        if isinstance(cause, ProbableAuthenticationError | AuthenticationError):
-            return f"the broker does not accept the password of user {self._broker.user!r}"
-        if isinstance(cause, ProbableAccessDeniedError):
-            return f"the broker does not let user {self._broker.user!r} into virtual host {self._broker.vhost!r}"
-        return str(cause) or type(cause).__name__
+    def _why(self) -> str:
+        """In words, why the connection ended or could not be made."""
+        cause, broker = self._cause, self._broker
+        if not isinstance(cause, ConnectionClosedByBroker):
+            return str(cause) or type(cause).__name__
+        if cause.reply_code == ACCESS_REFUSED:
+            return f"the broker does not accept the password of user {broker.user!r}"
+        if cause.reply_code == NOT_ALLOWED:
+            return (
+                f"the broker does not let user {broker.user!r} into virtual host {broker.vhost!r}: {cause.reply_text}"
+            )
+        return f"the broker closed the connection: {cause.reply_text}"
 
     # Opening, step by step
 
@@ -167,7 +169,7 @@ class AmqpConnection(TwistedProtocolConnection):
         self.queue = declared.method.queue
         await self._call(channel.queue_bind, queue=self.queue, exchange=self._broker.exchange, routing_key="")
         await self._call(channel.basic_qos, prefetch_count=self._broker.prefetch)
-        channel.add_on_cancel_callback(lambda _frame: self.abort("our queue was deleted on the broker"))
+        channel.add_on_cancel_callback(lambda _frame: self.abort(ConnectionAbortedError("our queue was deleted")))
         await self._call(channel.basic_consume, queue=self.queue, on_message_callback=self._on_message)
 
     async def _open_channel(self) -> Channel:
@@ -205,38 +207,41 @@ class AmqpConnection(TwistedProtocolConnection):
         if self._reply is not None and not self._reply.called:
             self._reply.errback(reason)
         elif isinstance(reason, ChannelClosedByBroker):
-            self.abort(f"the broker closed our channel: {reason}")
-
-    def _ended(self, _connection: Any, error: BaseException) -> None:
-        self._cause = self._cause or error
-        self.refused = isinstance(error, ProbableAuthenticationError | ProbableAccessDeniedError | AuthenticationError)
+            self.abort(reason)
 
     # The socket
 
     def makeConnection(self, transport: Any) -> None:
         if ITCPTransport.providedBy(transport):
             transport.setTcpNoDelay(True)
-        super().makeConnection(_Transport(transport, self._hang_up_later))
+        super().makeConnection(_Transport(transport, self._pika_closes))
 
     def dataReceived(self, data: bytes) -> None:
-        """A header pika cannot read, such as a float that is not a number, ends the connection and nothing else."""
+        """A header pika cannot read, such as a timestamp beyond all calendars, ends the connection and nothing else."""
         try:
             super().dataReceived(data)
         except (AMQPError, ArithmeticError, LookupError, OSError, ValueError, struct.error) as error:
-            self.abort(f"pika cannot read what the broker sent: {error!r}")
+            self.abort(ConnectionAbortedError(f"pika cannot read what the broker sent: {error!r}"))
 
     def connectionLost(self, reason: Failure) -> None:
         for call in (self._ack_call, self._hang_up_call):
             if call is not None and call.active():
                 call.cancel()
+        self._cause = self._cause or reason.value
         super().connectionLost(reason)
         self.transport = None
         if not self.lost.called:
-            self.lost.callback(self.why(reason.value))
+            self.lost.callback(self._why())
+
+    def _pika_closes(self) -> None:
+        """Keep the reason: pika itself overwrites it with the end of the socket."""
+        self._cause = self._cause or self._impl._error
+        self._hang_up_later()
 
     def _hang_up_later(self) -> None:
         if self._hang_up_call is None:
-            self._hang_up_call = self._reactor.callLater(HANG_UP_SECONDS, self.abort, "the broker did not say goodbye")
+            silent = TimeoutError("the broker did not say goodbye")
+            self._hang_up_call = self._reactor.callLater(HANG_UP_SECONDS, self.abort, silent)
 
 
 class _Transport:

@@ -141,11 +141,10 @@ class RabbitMQ:
         """Connect and serve; returns why it ended."""
         opening = Deferred.fromCoroutine(connection.open(self._endpoint))
         error = await self._interruptible(opening.addTimeout(self._patience.connect, self._reactor))
+        if isinstance(error, TimeoutError):
+            error = TimeoutError(f"no answer within {self._patience.connect:g} s")
         if error is not None:
-            late = isinstance(error, TimeoutError)
-            reason = f"no answer within {self._patience.connect:g} s" if late else connection.why(error)
-            await connection.abort(reason)
-            return reason
+            return await connection.abort(error)
         self._up(connection)
         reason = await connection.lost
         self._down()

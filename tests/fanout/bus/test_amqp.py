@@ -23,7 +23,9 @@ def read(headers: dict[Any, Any] | None, body: bytes = b"SHOW http://a/b.png", *
 
 class OldAndNewNodesUnderstandEachOther(unittest.TestCase):
     def test_a_message_survives_the_way(self) -> None:
-        sent = Message(TOPIC, b"TEXT caf\xc3\xa9\0", "3aa7", 1795294643, (("trigger-time", "NOW"), ("link", "http://l/?a=1")))
+        sent = Message(
+            TOPIC, b"TEXT caf\xc3\xa9\0", "3aa7", 1795294643, (("trigger-time", "NOW"), ("link", "http://l/?a=1"))
+        )
         properties, body = to_amqp(sent)
         got = from_amqp(BasicProperties().decode(b"".join(properties.encode())), body, NOW)
         for field in ("topic", "body", "message_id", "when", "headers"):

@@ -170,19 +170,19 @@ class DevicesPublishToTheExchange(ClusterCase):
 
     async def test_a_header_pika_cannot_read_costs_one_reconnect_and_no_traceback(self) -> None:
         node = await self.node()
-        await deferToThread(self.publish_not_a_number)
+        await deferToThread(self.publish_far_future)
         await node.connected(2)
         await node.bus.publish(message(b"TEXT after"))
         await node.has(1)
         self.assertEqual(node.bodies(), [b"TEXT after"])
 
-    def publish_not_a_number(self) -> None:
-        """A header table with a double that is not a number, written as octets: pika itself writes no floats."""
-        not_a_number = b"\x01nd\x7f\xf8\x00\x00\x00\x00\x00\x00"
+    def publish_far_future(self) -> None:
+        """A header with a timestamp beyond all calendars, written as octets: pika itself would not write it."""
+        far_future = b"\x01nT" + (2**62).to_bytes(8)
 
         class Header(pika.BasicProperties):  # type: ignore[misc]
             def encode(self) -> list[bytes]:
-                return [b"\x20\x00", len(not_a_number).to_bytes(4), not_a_number]
+                return [b"\x20\x00", len(far_future).to_bytes(4), far_future]
 
         connection = pika.BlockingConnection(pika.ConnectionParameters(self.address.host, self.address.port))
         connection.channel().basic_publish(self.exchange, "", b"x", Header())
