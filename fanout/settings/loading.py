@@ -109,7 +109,7 @@ def _config_file(given: str | Path | None) -> tuple[Path, dict[str, Any]]:
         raise SettingsError(f"{error.filename}, line {error.lineno}: {error.msg}") from None
     except OSError as error:
         raise SettingsError(f"cannot read {path}: {error.strerror or error}") from None
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - somebody else's program; anything may happen in it.
         raise SettingsError(f"{path}, line {_line(error, path)}: {type(error).__name__}: {error}") from None
     return path, {name: value for name, value in found.items() if name.isupper() and not name.startswith("_")}
 

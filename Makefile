@@ -1,0 +1,65 @@
+# make demo | test | check | settings | clean | help
+#
+# Variables:
+#   PYTHON=python3.12     the Python the virtual environment is made with (3.11 or later)
+#   ARGS=tests/fanout     what "make test" runs: arguments for nosetests (default: everything)
+
+PYTHON ?= python3
+ARGS   ?=
+
+VENV := .venv
+BIN  := $(VENV)/bin
+
+.PHONY: help demo test check settings clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo      a node with three stations, and what a radio hears from it, until Ctrl-C"
+	@echo "make test      every test; ARGS=tests/fanout for some"
+	@echo "make check     style, types, layers, container files"
+	@echo "make settings  writes config.py.dist and docs/settings.md anew"
+	@echo "make clean     removes what the others made"
+
+demo: $(VENV)/run.stamp
+	@exec $(BIN)/python demo/demo.py
+
+test: $(VENV)/dev.stamp servers
+	@exec $(BIN)/python -m tests $(ARGS)
+
+check: $(VENV)/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/hadolint Dockerfile
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+	$(BIN)/yamllint --strict docker-compose.yml .yamllint
+
+settings: $(VENV)/run.stamp
+	$(BIN)/python -m radiovis.settings config > config.py.dist
+	$(BIN)/python -m radiovis.settings reference > docs/settings.md
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# RabbitMQ and memcached for the tests, which start private ones.
+.PHONY: servers
+servers:
+	@test -x /usr/lib/rabbitmq/bin/rabbitmq-server || .ci/install rabbitmq-server
+	@command -v memcached > /dev/null || .ci/install memcached
+
+$(VENV)/bin/python:
+	@command -v $(PYTHON) > /dev/null || .ci/install python3
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "$(PYTHON) is too old: Python 3.11 or later is needed, see PYTHON in the Makefile" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2> /dev/null || .ci/install python3-venv
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/run.stamp: requirements.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+$(VENV)/dev.stamp: requirements-dev.txt $(VENV)/run.stamp
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
