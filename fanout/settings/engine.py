@@ -100,6 +100,9 @@ class LimitSettings(SettingsGroup):
     MAX_LAST_MESSAGES: int = setting(
         100_000, "Topics whose last message is kept in memory; the one least recently published goes.", "topics", ge=1
     )
+    MAX_LAST_MESSAGES_BYTES: int = setting(
+        134_217_728, "Likewise, their size; a node shares its machine with others.", "octets", ge=262_144
+    )
     MAX_PENDING_RECEIPTS: int = setting(
         1_000, "Frames of one client that wait for the bus; reading from it pauses above.", "frames", ge=1
     )
@@ -109,6 +112,9 @@ class LimitSettings(SettingsGroup):
     SLOW_CLIENTS: Literal["newest", "drop", "queue"] = setting(
         "newest",
         "A full outbox: newest keeps one message per topic, drop ends the client, queue waits till OUTBOX_BYTES.",
+    )
+    WRITE_TIMEOUT: float = setting(
+        60, "A client that has read nothing for so long, while there was something to read, is cut off.", "s", ge=1
     )
     MAX_CONNECTIONS: int = setting(
         18_000, "Clients of one node; keep it below the process's limit of open files.", "connections", ge=1
