@@ -13,7 +13,8 @@ class Broker:
 
     :ivar exchange: the fan-out exchange all nodes share.
     :ivar name: how the connection is called in the broker's own lists.
-    :ivar heartbeat: seconds; a broker silent for 5 s more than this is given up (pika's rule).
+    :ivar heartbeat: seconds; a silent broker is given up after this and 5 s more, at the latest after twice that
+        (pika looks once per such period).
     :ivar blocked_timeout: seconds after which a connection the broker has blocked is given up, in case the word that
         it may go on got lost.
     :ivar prefetch: how many messages the broker may send ahead of our acknowledgement.

@@ -1,0 +1,279 @@
+"""The bus over a RabbitMQ that is killed, frozen, full or tampered with. One broker of our own for the whole file."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import Any, ClassVar
+from uuid import uuid4
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, DeferredList, gatherResults
+from twisted.internet.threads import deferToThread
+from twisted.trial import unittest
+
+from fanout.bus.interface import BusError
+from fanout.bus.parameters import Patience
+from fanout.message import Message
+from tests import services
+from tests.fanout.bus.node import QUICK, Node, device_publishes, until
+
+
+def message(body: bytes) -> Message:
+    return Message("/topic/id/a/1/text", body, "id", 1795294643)
+
+
+def rabbitmqctl(broker: services.RabbitMQ, *arguments: str) -> Deferred[Any]:
+    node = broker._environment["RABBITMQ_NODENAME"]
+    command = ["/usr/lib/rabbitmq/bin/rabbitmqctl", "-n", node, *arguments]
+    return deferToThread(subprocess.run, command, check=True, capture_output=True, env=broker._environment, timeout=60)
+
+
+class Outage:
+    """Mixed into the cases below. Not a TestCase itself: it would run as an empty test."""
+
+    timeout = 150
+    broker: ClassVar[services.RabbitMQ | None] = None
+
+    async def setUp(self) -> None:
+        if Outage.broker is None:
+            Outage.broker = services.RabbitMQ()
+            await deferToThread(Outage.broker.start)
+        self.rabbitmq = Outage.broker
+        self.exchange = f"fanout-{uuid4().hex}"
+
+    def node(self, patience: Patience = QUICK, **broker: Any) -> Node:
+        node = Node(self.rabbitmq, self.exchange, patience, **broker)
+        self.addCleanup(node.bus.stop)
+        return node
+
+    async def running(self, patience: Patience = QUICK, **broker: Any) -> Node:
+        node = self.node(patience, **broker)
+        node.start()
+        await node.connected()
+        return node
+
+    def unreachable(self, patience: Patience) -> Node:
+        """A node whose broker is not there at all."""
+        nobody = services.AmqpAddress(services.HOST, services.free_port())
+        node = Node(nobody, self.exchange, patience)
+        self.addCleanup(node.bus.stop)
+        node.start()
+        return node
+
+    async def goes_down(self, node: Node) -> None:
+        await until(lambda: not node.bus.state().connected, "state says it is not connected")
+
+
+class TheBrokerCrashes(Outage, unittest.TestCase):
+    async def test_both_nodes_come_back_and_what_was_published_meanwhile_arrives_once_in_order(self) -> None:
+        one, two = await self.running(), await self.running()
+        await one.bus.publish(message(b"before"))
+        await deferToThread(self.rabbitmq.kill)
+        await gatherResults([Deferred.fromCoroutine(self.goes_down(node)) for node in (one, two)])
+        publishes = [one.bus.publish(message(b"%d" % number)) for number in range(1500)]
+        self.assertEqual(one.bus.state().waiting, 1500)
+        # A publish is worth only what the other node hears: it has to listen again before the first one sends.
+        one.bus.blocked("held back by the test")
+        await deferToThread(self.rabbitmq.start)
+        await two.connected(2)
+        one.bus.blocked(None)
+        await gatherResults(publishes)
+        await two.has(1501)
+        self.assertEqual(two.bodies(), [b"before", *(b"%d" % number for number in range(1500))])
+        self.assertEqual(one.connects, 2)
+
+    async def test_publishes_in_flight_at_the_crash_are_confirmed_after_it(self) -> None:
+        node = await self.running()
+        publishes = [node.bus.publish(message(b"%d" % number)) for number in range(200)]
+        await deferToThread(self.rabbitmq.kill)
+        await self.goes_down(node)
+        await deferToThread(self.rabbitmq.start)
+        await gatherResults(publishes)
+        await until(lambda: b"199" in node.bodies(), "the last one")
+        self.assertEqual(len(set(node.bodies())), len(node.bodies()), "something came twice")
+        self.assertEqual(node.bodies(), sorted(node.bodies(), key=int))
+
+    async def test_an_orderly_restart(self) -> None:
+        node = await self.running()
+        await deferToThread(self.rabbitmq.restart)
+        await node.connected(2)
+        await node.bus.publish(message(b"after"))
+        await node.has(1)
+
+
+class TheConnectionBreaks(Outage, unittest.TestCase):
+    async def test_second_copies_of_unconfirmed_publishes_are_dropped_by_the_others(self) -> None:
+        """The socket dies when the broker has our messages and we do not know it yet."""
+        one, two = await self.running(), await self.running()
+        connection = one.bus._connection
+        connection._events = Deaf(one.bus)
+        publishes = [one.bus.publish(message(b"%d" % number)) for number in range(100)]
+        await two.has(100)
+        self.assertEqual(one.bus.state().waiting, 100)
+        connection.abort(ConnectionAbortedError("cut"))
+        await gatherResults(publishes)
+        await one.bus.publish(message(b"next"))
+        await two.has(101)
+        self.assertEqual(two.bodies(), [*(b"%d" % number for number in range(100)), b"next"])
+        self.assertEqual(two.bus.counters.duplicates, 100)
+
+    async def test_our_queue_deleted_by_a_stranger(self) -> None:
+        node = await self.running()
+        await rabbitmqctl(self.rabbitmq, "delete_queue", node.bus._connection.queue)
+        await node.connected(2)
+        await node.bus.publish(message(b"after"))
+        await node.has(1)
+
+    async def test_our_exchange_deleted_by_a_stranger(self) -> None:
+        node = await self.running()
+        await rabbitmqctl(
+            self.rabbitmq,
+            "eval",
+            f'rabbit_exchange:delete(rabbit_misc:r(<<"/">>, exchange, <<"{self.exchange}">>), false, <<"x">>).',
+        )
+        await node.bus.publish(message(b"after"))
+        await node.has(1)
+        self.assertEqual(node.bodies(), [b"after"])
+        self.assertEqual(node.connects, 2)
+
+    async def test_an_unbound_queue_means_nobody_gets_it_and_the_publisher_is_told(self) -> None:
+        node = await self.running()
+        channel = node.bus._connection._publishing
+        channel.queue_unbind(node.bus._connection.queue, self.exchange, "")
+        with self.assertRaisesRegex(BusError, "no queue is bound"):
+            await node.bus.publish(message(b"1"))
+        self.assertEqual(node.bus.counters.returned, 1)
+
+
+class TheBrokerIsFrozen(Outage, unittest.TestCase):
+    async def test_a_connect_that_hangs_has_an_end(self) -> None:
+        self.rabbitmq.pause()
+        try:
+            node = self.node(Patience(connect=0.3, first_retry=0.05, last_retry=0.1))
+            node.start()
+            await until(lambda: "no answer within 0.3 s" in node.bus.state().reason, "a reason")
+        finally:
+            self.rabbitmq.resume()
+        await node.connected()
+
+    async def test_a_silent_broker_is_given_up_and_stop_does_not_hang(self) -> None:
+        node = await self.running(Patience(connect=0.5, first_retry=0.05, last_retry=0.1, stop=0.2), heartbeat=1)
+        self.rabbitmq.pause()
+        try:
+            await self.goes_down(node)
+            publish = node.bus.publish(message(b"1"))
+            began = reactor.seconds()
+            await node.bus.stop()
+            with self.assertRaisesRegex(BusError, "stopped"):
+                await publish
+            self.assertLess(reactor.seconds() - began, 5)
+        finally:
+            self.rabbitmq.resume()
+
+    async def test_stop_with_unconfirmed_publishes_fails_them_in_time(self) -> None:
+        node = await self.running(Patience(stop=0.2))
+        self.rabbitmq.pause()
+        try:
+            publishes = [node.bus.publish(message(b"%d" % number)) for number in range(10)]
+            outcome = DeferredList(publishes, consumeErrors=True)
+            await node.bus.stop()
+            for taken, failure in await outcome:
+                self.assertFalse(taken)
+                failure.trap(BusError)
+        finally:
+            self.rabbitmq.resume()
+
+    async def test_unconfirmed_publishes_grow_too_old(self) -> None:
+        node = await self.running(Patience(max_age=0.5))
+        self.rabbitmq.pause()
+        try:
+            with self.assertRaisesRegex(BusError, "not taken it within 0.5 s"):
+                await node.bus.publish(message(b"1"))
+        finally:
+            self.rabbitmq.resume()
+        await node.bus.publish(message(b"2"))
+
+
+class TheBrokerIsFull(Outage, unittest.TestCase):
+    async def test_blocked_publishes_wait_and_state_says_why(self) -> None:
+        node = await self.running()
+        await rabbitmqctl(self.rabbitmq, "set_vm_memory_high_watermark", "0.0000001")
+        try:
+            first = node.bus.publish(message(b"1"))  # RabbitMQ blocks a connection when it publishes.
+            await self.goes_down(node)
+            self.assertIn("low on memory", node.bus.state().reason)
+            second = node.bus.publish(message(b"2"))
+            self.assertEqual(node.bus.state().waiting, 2)
+        finally:
+            await rabbitmqctl(self.rabbitmq, "set_vm_memory_high_watermark", "0.4")
+        await gatherResults([first, second])
+        self.assertTrue(node.bus.state().connected)
+        await node.has(2)
+        self.assertEqual(node.bodies(), [b"1", b"2"])
+
+
+class NoBrokerAtAll(Outage, unittest.TestCase):
+    async def test_a_full_outbox_refuses_at_once(self) -> None:
+        node = self.unreachable(Patience(messages=3))
+        kept = [node.bus.publish(message(b"%d" % number)) for number in range(3)]
+        self.failureResultOf(node.bus.publish(message(b"x")), BusError)
+        for publish in kept:
+            self.assertNoResult(publish)
+        await node.bus.stop()
+        for publish in kept:
+            self.failureResultOf(publish, BusError)
+
+    async def test_waiting_publishes_grow_too_old(self) -> None:
+        node = self.unreachable(Patience(max_age=0.2))
+        with self.assertRaisesRegex(BusError, "refused"):
+            await node.bus.publish(message(b"1"))
+        self.assertEqual(node.bus.state().waiting, 0)
+
+    async def test_retries_go_on_slower_and_slower(self) -> None:
+        node = self.unreachable(QUICK)
+        delays = [node.bus._delay(failures, refused=False) for failures in range(1, 20)]
+        self.assertLessEqual(delays[0], QUICK.first_retry)
+        self.assertGreater(delays[-1], QUICK.first_retry)
+        self.assertLessEqual(max(delays), QUICK.last_retry)
+        await until(lambda: "refused" in node.bus.state().reason, "a reason")
+        self.assertFalse(node.bus.state().connected)
+
+
+class TooMuch(Outage, unittest.TestCase):
+    async def test_a_message_amqp_cannot_carry_is_refused_and_the_next_is_not(self) -> None:
+        node = await self.running()
+        unfit = Message("/topic/a", b"x", "id", 1, (("n" * 300, "v"),))
+        self.failureResultOf(node.bus.publish(unfit), BusError)
+        await node.bus.publish(message(b"fit"))
+
+    async def test_a_device_floods_a_node_that_lags_and_the_newest_are_kept(self) -> None:
+        node = await self.running(queue_length=10, prefetch=5)
+        slow: list[bytes] = []
+        node.bus._receive = lambda got: slow.append(got.body)
+        channels: list[Any] = []
+        node.bus._connection._acknowledge = channels.append  # It takes its five and no more.
+        flood = [({"topic": "/topic/a"}, b"%d" % number) for number in range(100)]
+        await device_publishes(self.rabbitmq, self.exchange, *flood)
+        await until(lambda: len(slow) == 5, "five")
+        del node.bus._connection._acknowledge
+        node.bus._connection._acknowledge(channels[0])
+        await until(lambda: slow[-1:] == [b"99"], "the newest")
+        self.assertEqual(slow, [b"%d" % number for number in (0, 1, 2, 3, 4, *range(90, 100))])
+
+
+class Deaf:
+    """Hears everything but confirms."""
+
+    def __init__(self, events: Any) -> None:
+        self._events = events
+
+    def confirmed(self, *_: object) -> None:
+        pass
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._events, name)
+
+
+def teardown_module() -> None:
+    if Outage.broker is not None:
+        Outage.broker.close()
