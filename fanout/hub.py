@@ -18,6 +18,11 @@ _MESSAGE_OVERHEAD = 512  # octets a kept message takes besides its body: objects
 class Form(Protocol):
     """How subscribers want a message written. Hashable: equal forms give equal octets."""
 
+    @property
+    def destination(self) -> str:
+        """What the subscribers asked for, in their own spelling."""
+        ...
+
     def encode(self, message: Message, encoded: dict[Any, Any]) -> bytes:
         """The octets.
 
@@ -97,10 +102,15 @@ class Hub:
             self._take_out(cohort)
 
     def move(self, cohort: Cohort, topic: str) -> None:
-        """Let a whole cohort listen to another topic: its destination has come to mean something else."""
+        """Let a whole cohort listen to another topic, and show it that one's last message: its destination has come to
+        mean something else. No other cohort of that topic may have the same form; equal destinations move together.
+        """
         self._take_out(cohort)
         cohort.topic = topic
         self._topics.setdefault(topic, {})[cohort.form] = cohort
+        last = self._last.get(topic)
+        if last is not None:
+            self._offer(cohort, last, {})
 
     def _take_out(self, cohort: Cohort) -> None:
         cohorts = self._topics[cohort.topic]
@@ -131,14 +141,17 @@ class Hub:
         encoded: dict[Any, Any] = {}
         deliveries = 0
         for cohort in cohorts.values():
-            data = cohort.form.encode(message, encoded)
             deliveries += len(cohort.members)
-            for member in cohort.members:
-                try:
-                    member.offer(cohort, message, data)
-                except Exception as error:  # noqa: BLE001  (whatever it is, the neighbours get theirs; it is reported)
-                    self._failed(member, error)
+            self._offer(cohort, message, encoded)
         return deliveries
+
+    def _offer(self, cohort: Cohort, message: Message, encoded: dict[Any, Any]) -> None:
+        data = cohort.form.encode(message, encoded)
+        for member in cohort.members:
+            try:
+                member.offer(cohort, message, data)
+            except Exception as error:  # noqa: BLE001  (whatever it is, the neighbours get theirs; it is reported)
+                self._failed(member, error)
 
     # The last message
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 VERSIONS = ("1.0", "1.1", "1.2")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Dialect:
-    """How frames of one version are read and written.
+    """How frames of one version are read and written. There is one object per version, compared by identity.
 
     :ivar version: ``1.0``, ``1.1`` or ``1.2``.
     :ivar unescape: escape sequence → octets it stands for (stomp.md F8); empty: no escaping in either direction.

@@ -1,0 +1,39 @@
+"""Pictures over HTTP, for who has no web server of his own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from twisted.web.resource import IResource, Resource
+from twisted.web.server import Request
+from twisted.web.static import File
+
+
+class Pictures(File):
+    """The files of one folder, and nothing else: no listing, no hidden files, nothing guessed by a browser."""
+
+    def __init__(self, path: str, *arguments: object, **options: object) -> None:
+        super().__init__(path, *arguments, **options)  # type: ignore[arg-type]
+
+    def directoryListing(self) -> IResource:
+        """A folder shows nothing of what is in it."""
+        return self.childNotFound
+
+    def getChild(self, path: bytes, request: Request) -> Resource:
+        """The file of that name. Hidden files are none."""
+        return self.childNotFound if path.startswith(b".") else super().getChild(path, request)
+
+    def render_GET(self, request: Request) -> bytes | int:
+        """The file, with the type and length that receivers need (HRadio, contract §4)."""
+        request.setHeader(b"x-content-type-options", b"nosniff")
+        request.setHeader(b"access-control-allow-origin", b"*")
+        result: bytes | int = super().render_GET(request)
+        return result
+
+
+def slides(folder: Path) -> Resource:
+    """A site's root with the pictures of a folder at ``/slides/``."""
+    root = Resource()
+    pictures = Pictures(str(folder))
+    root.putChild(b"slides", pictures)
+    return root

@@ -1,0 +1,183 @@
+"""The composition root: the only file that knows every part and joins them to a node."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import structlog
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.internet.task import LoopingCall
+from twisted.python.failure import Failure
+from twisted.web.server import Site
+
+from fanout.doors.files import slides
+from fanout.doors.stomp import Connection, StompDoor
+from fanout.doors.stomp_tcp import StompFactory
+from fanout.hub import Hub
+from fanout.outbox import Flusher
+from fanout.throttle import Throttle
+from fanout.wheel import Wheel
+from radiovis import parts
+from radiovis.application import RadioVIS
+from radiovis.directory.interface import Directory, DirectoryError
+from radiovis.last_slides import LastSlides
+from radiovis.publishing import Publishing
+from radiovis.receiving import Receiving
+from radiovis.settings import Settings
+from radiovis.tuning import Tuning
+
+_LAST_SLIDE_DELAY = 0.05  # seconds a burst on one topic may last to be written to memcached once
+_TEST_IP, _TEST_PORT = "127.0.0.1", 61424  # contract §1.12
+
+log = structlog.get_logger(__name__)
+
+
+class Node:
+    """One front-end: everything between the sockets of its clients and the bus."""
+
+    def __init__(self, reactor: Any, settings: Settings, *, fake: bool = False) -> None:
+        """
+        :param fake: ``--test`` mode: the fake directory, and the port of contract §1.12.
+        :raises StationsFileError: the stations file cannot be used.
+        """
+        self._reactor = reactor
+        self._settings = settings
+        self._fake = fake
+        self._throttle = Throttle(reactor.seconds)
+        self._memcached = parts.memcached(reactor, settings)
+        self._stations = None if fake else parts.stations_file(reactor, settings, self._refresh)
+        self._bus = parts.bus(reactor, settings)
+        directory = self._directory()
+        self._tuning = Tuning(directory, self._retune)
+        self._hub = Hub(
+            self._failed, last_messages=settings.MAX_LAST_MESSAGES, last_octets=settings.MAX_LAST_MESSAGES_BYTES
+        )
+        last_slides = LastSlides(
+            self._memcached,
+            lambda write: reactor.callLater(_LAST_SLIDE_DELAY, write),
+            settings.LAST_SLIDE_SECONDS,
+        )
+        self._receiving = Receiving(self._tuning, self._hub, last_slides, log)
+        publishing = Publishing(directory, self._tuning, reactor.seconds, lambda: str(uuid.uuid4()))
+        self._door = self._stomp_door(RadioVIS(directory, self._tuning, publishing, last_slides, self._bus, log))
+        self._loops = ((self._door.look, self._door.wheel.tick), (self._refresh, settings.FB_CHANNEL_CACHE))
+        self._running: list[LoopingCall] = []
+        self._ports: list[Any] = []
+
+    def _directory(self) -> Directory:
+        if self._fake:
+            return parts.fake_directory(self._settings)
+        return self._stations or parts.plugit(self._reactor, self._settings, self._memcached)
+
+    def _stomp_door(self, application: RadioVIS) -> StompDoor:
+        settings = self._settings
+        wheel: Wheel[Connection] = Wheel()
+        flusher = Flusher(
+            self._reactor.seconds,
+            lambda flush: self._reactor.callLater(0, flush),
+            self._failed,
+            limit=settings.OUTBOX_BYTES,
+            policy=settings.SLOW_CLIENTS,
+        )
+        return StompDoor(
+            application=application,
+            hub=self._hub,
+            flusher=flusher,
+            wheel=wheel,
+            limits=parts.limits(settings),
+            manners=parts.manners(settings),
+            clock=self._reactor.seconds,
+            log=log,
+            complain=self._complain,
+            write_timeout=settings.WRITE_TIMEOUT,
+        )
+
+    # Life
+
+    def start(self) -> None:
+        """Listen, and begin to hear the bus.
+
+        :raises twisted.internet.error.CannotListenError: a port is taken.
+        """
+        self._listen()
+        self._bus.start(self._receiving.receive, self._hear_again)
+        if self._stations is not None:
+            self._stations.start()
+        for function, interval in self._loops:
+            loop = LoopingCall(function)
+            loop.clock = self._reactor
+            loop.start(interval)
+            self._running.append(loop)
+
+    def _listen(self) -> None:
+        settings = self._settings
+        factory = StompFactory(
+            self._reactor,
+            self._door,
+            linger=settings.LINGER_SECONDS,
+            connections=settings.MAX_CONNECTIONS,
+            per_address=settings.MAX_CONNECTIONS_PER_ADDRESS,
+        )
+        ip, port = settings.STOMP_IP, settings.STOMP_PORT
+        if self._fake and settings.source_of("STOMP_PORT") == "default":
+            ip, port = _TEST_IP, _TEST_PORT
+        addresses = {"stomp": self._open(port, factory, ip)}
+        if settings.SLIDES_DIR:
+            site = Site(slides(Path(settings.SLIDES_DIR)))
+            addresses["http"] = self._open(settings.HTTP_PORT, site, settings.HTTP_IP)
+        log.info("server.ready", **addresses)
+
+    def _open(self, port: int, factory: Any, ip: str) -> str:
+        listening = self._reactor.listenTCP(port, factory, backlog=4096, interface=ip)
+        self._ports.append(listening)
+        host = listening.getHost()
+        return f"[{host.host}]:{host.port}" if ":" in host.host else f"{host.host}:{host.port}"
+
+    def stop(self) -> Deferred[Any]:
+        """Stop listening, let the bus take what is on its way, close every connection. Fires when all is done."""
+        for loop in self._running:
+            loop.stop()
+        if self._stations is not None:
+            self._stations.stop()
+        closing = [maybeDeferred(port.stopListening) for port in self._ports]
+        for connection in list(self._door.connections):
+            connection.close("Server shutting down")
+        done: Deferred[Any] = DeferredList([*closing, self._bus.stop()], consumeErrors=True)
+        if self._memcached is not None:
+            stop_memcached: Callable[[], Deferred[Any]] = self._memcached.stop
+            done.addCallback(lambda _: stop_memcached())
+        return done
+
+    # What happens meanwhile
+
+    def _refresh(self) -> None:
+        """Read the registered topics anew. The directory says itself when it is down."""
+        refreshed = Deferred.fromCoroutine(self._tuning.refresh())
+        refreshed.addErrback(lambda failure: failure.trap(DirectoryError))
+        refreshed.addErrback(_report, "tuning.failed")
+
+    def _retune(self) -> None:
+        """The directory has changed: live subscriptions move to where they belong now (contract §2, change 1)."""
+        for cohort in self._hub.cohorts():
+            topic = self._tuning.resolve_again(cohort.form.destination)
+            if topic != cohort.topic:
+                log.info("subscription.moved", destination=cohort.form.destination, clients=len(cohort.members))
+                self._hub.move(cohort, topic)
+
+    def _hear_again(self) -> None:
+        Deferred.fromCoroutine(self._receiving.catch_up()).addErrback(_report, "catch_up.failed")
+
+    def _complain(self, event: str, address: str, **fields: Any) -> None:
+        """A client's fault: one line per second and address, so that a flood of faults is no flood of lines."""
+        if self._throttle.allow(address):
+            log.warning(event, address=address, held_back=self._throttle.held_back(address), **fields)
+
+    def _failed(self, part: object, error: Exception) -> None:
+        log.error("client.failed", part=type(part).__name__, exc_info=error)
+
+
+def _report(failure: Failure, event: str) -> None:
+    log.error(event, exc_info=(failure.type, failure.value, failure.getTracebackObject()))

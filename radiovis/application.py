@@ -1,0 +1,72 @@
+"""RadioVIS as the doors see it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred, FirstError, gatherResults, succeed
+from twisted.python.failure import Failure
+
+from fanout.bus.interface import Bus
+from fanout.doors.application import Principal, Tuned
+from fanout.message import Message
+from fanout.stomp.events import Send
+from fanout.stomp.frame import Frame, Headers
+from radiovis.directory.interface import Directory, DirectoryError
+from radiovis.last_slides import LastSlides
+from radiovis.publishing import Publishing
+from radiovis.tuning import Tuning
+
+_NO_FAST_REPLY = "x-ebu-nofastreply"
+
+
+class RadioVIS:
+    """An :class:`fanout.doors.application.Application`."""
+
+    def __init__(
+        self, directory: Directory, tuning: Tuning, publishing: Publishing, last_slides: LastSlides, bus: Bus, log: Any
+    ) -> None:
+        self._directory = directory
+        self._tuning = tuning
+        self._publishing = publishing
+        self._last_slides = last_slides
+        self._bus = bus
+        self._log = log
+
+    async def login(self, login: str, passcode: str, address: str) -> Principal | None:
+        """Who this is. A directory that does not answer lets nobody in (contract §1.4)."""
+        try:
+            known = await self._directory.check_auth(login, passcode, address)
+        except DirectoryError as error:
+            self._log.warning("login.unanswered", login=login, reason=str(error))
+            return None
+        return Principal(login, login.partition(".")[0]) if known else None
+
+    async def tune(self, destination: str, headers: Headers) -> Tuned:
+        """The hub's key, and whether the last slide is wanted: unless ``x-ebu-nofastreply`` is exactly ``yes`` (§1.7)."""
+        wanted = Frame("SUBSCRIBE", headers).get(_NO_FAST_REPLY) != "yes"
+        return Tuned(await self._tuning.resolve(destination), replay=wanted)
+
+    async def recall(self, topic: str) -> Message | None:
+        """The last slide another node kept."""
+        return await self._last_slides.recall(topic)
+
+    async def admit(self, principal: Principal | None, sends: Sequence[Send]) -> tuple[Message, ...]:
+        """The messages these SENDs make, if they are allowed."""
+        return await self._publishing.admit(principal, sends)
+
+    def publish(self, messages: Sequence[Message]) -> Deferred[None]:
+        """Hand messages to the bus; fires when it has all of them."""
+        if len(messages) == 1:
+            return self._bus.publish(messages[0])
+        if not messages:
+            return succeed(None)
+        every = gatherResults([self._bus.publish(each) for each in messages], consumeErrors=True)
+        return every.addCallbacks(lambda _: None, _first)
+
+
+def _first(failure: Failure) -> Failure:
+    """The failure inside what ``gatherResults`` made of it."""
+    error = failure.value
+    return error.subFailure if isinstance(error, FirstError) else failure

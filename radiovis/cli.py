@@ -1,0 +1,124 @@
+"""The commands of ``python server.py``."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import getpass
+import os
+import resource
+import sys
+from collections.abc import Callable, Sequence
+
+import structlog
+from twisted.internet.error import CannotListenError
+
+from fanout import __version__
+from fanout.logs import set_up_logs
+from fanout.settings import SettingsError, add_flags, given_flags, read_settings
+from radiovis.app import Node
+from radiovis.directory.password import hash_password
+from radiovis.directory.stations import StationsFileError
+from radiovis.settings import Settings
+
+_WRONG = 2  # exit code for anything the operator has to put right before the program can start
+_RESERVED_FILES = 200  # file descriptors for everything that is no client
+
+log = structlog.get_logger(__name__)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command. ``serve`` needs not be named.
+
+    :return: the exit code: 0, or 2 when something has to be put right first, with a line on stderr that says what.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    name = words.pop(0) if words and not words[0].startswith("-") else "serve"
+    command = _COMMANDS.get(name)
+    if command is None:
+        near = difflib.get_close_matches(name, _COMMANDS, 1)
+        return _complain(f"no such command: {name}; " + (f"did you mean {near[0]}?" if near else _commands()))
+    try:
+        return command(words)
+    except (SettingsError, StationsFileError) as error:
+        return _complain(str(error))
+
+
+def _serve(words: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="server.py",
+        usage="server.py [serve] [--test] [--setting VALUE ...]",
+        description="Run one front-end.",
+        epilog=_commands(),
+        allow_abbrev=False,
+    )
+    parser.add_argument("--test", action="store_true", help="fake stations, 127.0.0.1:61424: for test suites")
+    add_flags(parser, Settings)
+    given = parser.parse_args(words)
+    settings = read_settings(Settings, given_flags(given), os.environ, given.config)
+    if settings.STANDALONE and not settings.STATIONS_FILE and not given.test:
+        raise SettingsError("STANDALONE needs STATIONS_FILE: a node by itself asks no PlugIt.")
+    set_up_logs(settings.LOG_LEVEL, settings.LOG_FORMAT, secrets=_secrets(settings))
+    for warning in settings.warnings():
+        log.warning("settings.warning", warning=warning)
+    _raise_file_limit(settings.MAX_CONNECTIONS)
+    return _run(settings, fake=given.test)
+
+
+def _run(settings: Settings, *, fake: bool) -> int:
+    from twisted.internet import reactor  # noqa: PLC0415  (importing it installs it: only a server wants that)
+
+    node = Node(reactor, settings, fake=fake)
+    try:
+        node.start()
+    except CannotListenError as error:
+        reason = error.socketError.strerror or error.socketError
+        return _complain(f"cannot listen on {error.interface}:{error.port}: {reason}. Is another server.py running?")
+    reactor.addSystemEventTrigger("before", "shutdown", node.stop)  # type: ignore[attr-defined]
+    reactor.run()  # type: ignore[attr-defined]
+    return 0
+
+
+def _secrets(settings: Settings) -> list[str]:
+    """The words that must not stand in any log."""
+    url = settings.RADIODNS_API_URL.get_secret_value()
+    return [settings.RABBITMQ_PASSWORD.get_secret_value(), url.rstrip("/").rpartition("/")[2]]
+
+
+def _raise_file_limit(connections: int) -> None:
+    """A connection is a file descriptor; many systems allow 1,024 unless asked for more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if hard != resource.RLIM_INFINITY and hard < connections + _RESERVED_FILES:
+        log.warning("files.few", limit=hard, MAX_CONNECTIONS=connections, advice="raise LimitNOFILE, or lower it")
+
+
+def _station(words: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="server.py station", description="Work with the stations file.")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="hash")
+    actions.add_parser("hash", help="ask for a password, and print what goes into the stations file for it")
+    parser.parse_args(words)
+    password = getpass.getpass("Password: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
+    if not password:
+        return _complain("no password was given")
+    print(hash_password(password))
+    return 0
+
+
+def _version(words: Sequence[str]) -> int:
+    argparse.ArgumentParser(prog="server.py version", description="Print the version.").parse_args(words)
+    print(f"radiovis {__version__}")
+    return 0
+
+
+_COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"serve": _serve, "station": _station, "version": _version}
+
+
+def _commands() -> str:
+    return "commands: " + ", ".join(_COMMANDS)
+
+
+def _complain(text: str) -> int:
+    print("\n".join(f"server.py: {line}" for line in text.splitlines()), file=sys.stderr)
+    return _WRONG

@@ -1,0 +1,142 @@
+"""Each part of a node, made as the settings say. ``app.py`` joins them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import treq.client
+from beaker.cache import CacheManager
+from beaker.util import parse_cache_config_options
+from twisted.internet.endpoints import HostnameEndpoint
+from twisted.web.client import Agent, HTTPConnectionPool
+
+from fanout import __version__
+from fanout.bus.interface import Bus
+from fanout.bus.loopback import Loopback
+from fanout.bus.parameters import Broker, Patience
+from fanout.bus.rabbitmq import RabbitMQ
+from fanout.cache import beaker_backend
+from fanout.cache.memcached import Memcached
+from fanout.stomp.dialect import DIALECTS
+from fanout.stomp.limits import Limits
+from fanout.stomp.manners import Manners
+from radiovis.directory.cached import CachedDirectory
+from radiovis.directory.fake import FakeDirectory
+from radiovis.directory.interface import Default, Directory
+from radiovis.directory.plugit import PlugIt
+from radiovis.directory.stations_file import StationsFile
+from radiovis.settings import Settings
+
+
+def memcached(reactor: Any, settings: Settings) -> Memcached | None:
+    """What the nodes share besides the bus; None for a node by itself."""
+    if settings.STANDALONE or not settings.MEMCACHED_HOST:
+        return None
+    return Memcached(reactor, settings.MEMCACHED_HOST, timeout=settings.MEMCACHED_TIMEOUT)
+
+
+def bus(reactor: Any, settings: Settings) -> Bus:
+    """RabbitMQ, or no broker at all."""
+    if settings.STANDALONE or settings.RABBITMQ_LOOPBACK:
+        return Loopback()
+    broker = Broker(
+        user=settings.RABBITMQ_USER,
+        password=settings.RABBITMQ_PASSWORD.get_secret_value(),
+        vhost=settings.RABBITMQ_VHOST,
+        exchange=settings.RABBITMQ_EXCHANGE,
+        name=f"radiovis {settings.STOMP_IP}:{settings.STOMP_PORT}",
+        heartbeat=settings.RABBITMQ_HEARTBEAT,
+        prefetch=settings.RABBITMQ_PREFETCH,
+    )
+    patience = Patience(
+        connect=settings.RABBITMQ_CONNECT_TIMEOUT,
+        first_retry=settings.RABBITMQ_RETRY_SECONDS,
+        last_retry=settings.RABBITMQ_RETRY_MAX_SECONDS,
+        max_age=settings.RABBITMQ_OUTBOX_SECONDS,
+        messages=settings.RABBITMQ_OUTBOX,
+        octets=settings.RABBITMQ_OUTBOX_BYTES,
+    )
+    endpoint = HostnameEndpoint(reactor, settings.RABBITMQ_HOST, settings.RABBITMQ_PORT)
+    return RabbitMQ(reactor, endpoint, broker, patience)
+
+
+def stations_file(reactor: Any, settings: Settings, changed: Callable[[], None]) -> StationsFile | None:
+    """The stations of ``STATIONS_FILE``, read; None when the setting is empty.
+
+    :raises StationsFileError: it cannot be used.
+    """
+    if not settings.STATIONS_FILE:
+        return None
+    stations = StationsFile(settings.STATIONS_FILE, reactor, on_change=changed)
+    stations.load()
+    return stations
+
+
+def fake_directory(settings: Settings) -> Directory:
+    """The directory of ``--test`` mode (contract §1.12)."""
+    info = settings.TEST_CHANNEL_DEFAULT
+    locations = settings.FB_IMAGE_LOCATIONS
+    image = locations + info["filename"] if locations else info.get("public_url")
+    return FakeDirectory(
+        settings.TEST_TOPICS,
+        settings.TEST_ECC,
+        settings.TEST_ECC_TOPIC_GCC,
+        settings.TEST_ECC_TOPIC_CC,
+        settings.TEST_WATCHDOG_TOPIC,
+        Default(image, info.get("radiotext"), info.get("radiolink")),
+    )
+
+
+def plugit(reactor: Any, settings: Settings, shared: Memcached | None) -> Directory:
+    """PlugIt over HTTP, behind the caches."""
+    beaker_backend.register()
+    caches = CacheManager(**parse_cache_config_options(settings.CACHE_OPTS))
+    api = PlugIt(
+        treq.client.HTTPClient(Agent(reactor, pool=HTTPConnectionPool(reactor))),
+        settings.RADIODNS_API_URL.get_secret_value(),
+        reactor,
+        image_locations=settings.FB_IMAGE_LOCATIONS,
+        timeout=settings.DIRECTORY_TIMEOUT,
+        attempts=settings.DIRECTORY_ATTEMPTS,
+    )
+    return CachedDirectory(
+        api,
+        caches.get_cache("radiovis.directory"),
+        shared,
+        reactor,
+        fresh=settings.DIRECTORY_FRESH_SECONDS,
+        shared=settings.DIRECTORY_SHARED_SECONDS,
+        stale=settings.DIRECTORY_STALE_SECONDS,
+    )
+
+
+def limits(settings: Settings) -> Limits:
+    """What one client may cost."""
+    return Limits(
+        connect_bytes=settings.CONNECT_BYTES,
+        connect_timeout=settings.CONNECT_TIMEOUT,
+        frame_bytes=settings.MAX_FRAME_BYTES,
+        header_bytes=settings.MAX_HEADER_BYTES,
+        headers=settings.MAX_HEADERS,
+        frame_timeout=settings.FRAME_TIMEOUT,
+        destination_bytes=settings.MAX_DESTINATION_BYTES,
+        subscriptions=settings.MAX_SUBSCRIPTIONS,
+        transactions=settings.MAX_TRANSACTIONS,
+        transaction_actions=settings.MAX_TRANSACTION_ACTIONS,
+        transaction_bytes=settings.MAX_TRANSACTION_BYTES,
+        unacknowledged=settings.MAX_UNACKED,
+        pending_answers=settings.MAX_PENDING_RECEIPTS,
+    )
+
+
+def manners(settings: Settings) -> Manners:
+    """How the server presents itself."""
+    can_send, wants = settings.HEARTBEAT_MS.split(",")
+    return Manners(
+        server=f"radiovis/{__version__}",
+        heartbeat=(int(can_send), int(wants)),
+        idle_lf=settings.IDLE_LF_SECONDS,
+        hosts=frozenset(host.strip() for host in settings.STOMP_HOSTS.split(",") if host.strip()),
+        dialects={version: each.with_trailing_lf(settings.TRAILING_LF) for version, each in DIALECTS.items()},
+    )

@@ -1,0 +1,66 @@
+"""What comes from the bus, on its way to the hub."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from fanout.hub import Hub
+from fanout.message import Message
+from radiovis import topics
+from radiovis.last_slides import LastSlides
+from radiovis.tuning import Tuning
+
+_PARKED = 1_000  # messages per country that wait for its code; the directory answers within seconds or fails
+
+
+class Receiving:
+    """Gives each message its key and hands it to the hub, in the order of the bus for every topic."""
+
+    def __init__(self, tuning: Tuning, hub: Hub, last_slides: LastSlides, log: Any) -> None:
+        self._tuning = tuning
+        self._hub = hub
+        self._last_slides = last_slides
+        self._log = log
+        self._parked: dict[str, deque[Message]] = {}
+
+    def receive(self, message: Message) -> None:
+        """For :meth:`fanout.bus.Bus.start`."""
+        country = topics.country_of(message.topic)
+        if country is not None and country in self._parked:
+            self._parked[country].append(message)
+            return
+        key = self._tuning.canonical_if_known(message.topic)
+        if key is not None:
+            self._publish(key, message)
+        elif country is not None:
+            self._park(country, message)
+
+    def _park(self, country: str, message: Message) -> None:
+        """The country was never met: what is said there waits until it was looked up."""
+        self._parked[country] = deque([message], maxlen=_PARKED)
+        looked_up = Deferred.fromCoroutine(self._tuning.canonical(message.topic))
+        looked_up.addErrback(lambda failure: self._log.error("country.failed", reason=failure.getErrorMessage()))
+        looked_up.addCallback(lambda _: self._release(country))
+
+    def _release(self, country: str) -> None:
+        """Unknown or not, the wait is over: a country without a code is its own key, as for its listeners."""
+        parked = self._parked.pop(country)
+        for message in parked:
+            self._publish(self._tuning.canonical_as_known(message.topic), message)
+
+    async def catch_up(self) -> None:
+        """The bus is heard again: show what the other nodes have kept meanwhile to those who missed it."""
+        for key, message in (await self._last_slides.recall_many(self._hub.topics())).items():
+            last = self._hub.last(key)
+            if last is None or (message.message_id != last.message_id and message.when >= last.when):
+                self._hub.publish(key, message)
+
+    def _publish(self, key: str, message: Message) -> None:
+        self._hub.publish(key, message)
+        self._last_slides.keep(key, message)
+
+

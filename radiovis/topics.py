@@ -1,0 +1,69 @@
+"""The RadioVIS topic grammar: what a topic's parts mean, and the one spelling we use inside.
+
+    /topic/fm/<gcc or country>/<pi>/<frequency or *>/<type>
+    /topic/dab/<gcc>/<eid>/<sid>/<scids>[/<appty-uatype>[/<pa>]]/<type>
+    /topic/drm/<sid>/<type>     /topic/amss/<sid>/<type>     /topic/hd/<cc>/<tx>[/<mid>]/<type>
+    /topic/id/<fqdn>/<service identifier>/<type>
+
+``<type>`` is ``image`` or ``text`` (RVIS01 §2, contract §3 and §4). The server does not check these shapes, but for FM
+where the original did: a broadcaster may use what his receivers understand.
+"""
+
+from __future__ import annotations
+
+import re
+
+TOPIC = "/topic/"
+BROADCAST = "/topic/*/"
+_BROADCAST_FORMS = frozenset({"fm", "dab", "drm", "amss", "hd"})
+_FM = "/topic/fm/"
+_COUNTRY = re.compile(r"/topic/fm/([A-Za-z]{2})/")
+_FM_SHAPE = re.compile(r"/topic/fm/(\w+)/(\w+)/(\w+)/(\w+)", re.ASCII)
+
+
+def canonical(topic: str, gcc: str | None = None) -> str:
+    """The spelling used inside: identifiers of broadcast systems in lower case, as PlugIt writes them (contract §3),
+    and the global country code in the place of an ISO country.
+
+    The last part, and topics of other kinds, stay as they are.
+
+    :param gcc: what :func:`country_of` stands for; None leaves the country alone.
+    """
+    parts = topic.split("/")
+    if len(parts) > 3 and parts[1] == "topic" and parts[2].lower() in _BROADCAST_FORMS:
+        parts[2:-1] = [part.lower() for part in parts[2:-1]]
+        if gcc is not None:
+            parts[3] = gcc
+        return "/".join(parts)
+    return topic
+
+
+def country_of(topic: str) -> str | None:
+    """The ISO 3166 alpha-2 code, in lower case, of an FM topic that has one where the GCC should be.
+
+    Deprecated since TS 103 270 v1.1.1, but old radios still send it (contract §4).
+    """
+    match = _COUNTRY.match(topic)
+    return match[1].lower() if match else None
+
+
+def channel_of(topic: str) -> str:
+    """The channel a topic belongs to: everything up to its last part, with the slash."""
+    return topic.rpartition("/")[0] + "/"
+
+
+def is_fm(topic: str) -> bool:
+    """Whether this is meant to be an FM topic."""
+    return topic.startswith(_FM)
+
+
+def has_fm_shape(topic: str) -> bool:
+    """Whether an FM topic has all its parts. ``*`` is none: it is not for listeners to ask for (contract §1.8)."""
+    return _FM_SHAPE.match(topic) is not None
+
+
+def any_frequency(topic: str) -> str:
+    """An FM topic of the right shape with ``*`` for its frequency: the channel of a station that registered no other."""
+    parts = topic.split("/")
+    parts[5] = "*"
+    return "/".join(parts)

@@ -1,0 +1,8 @@
+"""One RadioVIS front-end; run as many as you like. ``python server.py --help`` tells what it can do."""
+
+import sys
+
+from radiovis.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())
