@@ -31,12 +31,10 @@ TIMEOUT = 0.05
 
 def register() -> None:
     """Make ``fanout_memcached`` known to Beaker. May be called again."""
-    # The entry points are read at the first unknown name, and a name known already is refused with a warning.
-    if NAME not in clsmap._clsmap:
-        try:
-            clsmap[NAME]
-        except KeyError:
-            clsmap._clsmap[NAME] = MemcachedNamespace
+    try:
+        clsmap[NAME]  # Reads the entry points, which Beaker would complain about if the name were taken before.
+    except KeyError:
+        clsmap._clsmap[NAME] = MemcachedNamespace  # noqa: SLF001 - Beaker has no other way without an entry point.
 
 
 class MemcachedNamespace(NamespaceManager):  # type: ignore[misc]
@@ -81,9 +79,9 @@ class MemcachedNamespace(NamespaceManager):  # type: ignore[misc]
         self.set_value(key, value)
 
     def set_value(self, key: bytes, value: object, expiretime: float | None = None) -> None:
-        """Store what Beaker made of a value: the time, its expiry, and the value, which must be something JSON can hold.
+        """Store what Beaker made of a value: the time, its expiry, and the value, which must have a form in JSON.
 
-        :raises TypeError: for a value JSON has no form for. Tuples come back as lists.
+        :raises TypeError: when it has none. Tuples come back as lists.
         """
         entry = json.dumps([self._generation(), *value]).encode()  # type: ignore[misc]
         # Rounded up: Beaker compares the exact time itself.

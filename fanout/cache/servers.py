@@ -195,7 +195,7 @@ class Servers:
 
     @property
     def counts(self) -> Counter[str]:
-        """Since the start: ``calls`` answered, ``failures``, ``skipped`` while down, values ``refused``, ``reconnects``."""
+        """Since the start: ``calls`` answered, ``failures``, ``skipped`` calls, ``refused`` values, ``reconnects``."""
         return sum((server.counts for server in self._servers.values()), Counter())
 
     def resting(self, keys: Iterable[str]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -68,4 +69,19 @@ class Directory(Protocol):
 
     async def default(self, channel: int) -> Default | None:
         """What a silent channel shows; None when it has no default."""
+        ...
+
+
+class LogStore(Protocol):
+    """Keeps what was published, for the stations to look at. Methods may raise :class:`DirectoryError`."""
+
+    async def add_log(self, topic: str, body: bytes, headers: Sequence[tuple[str, str]], timestamp: int) -> None:
+        """Keep a message.
+
+        :param timestamp: Unix time in seconds.
+        """
+        ...
+
+    async def cleanup_logs(self, max_age: int) -> None:
+        """Drop what is older than this many seconds."""
         ...

@@ -1,0 +1,275 @@
+"""What a stations file says: its form, and every check it must pass."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import ipaddress
+import re
+import tomllib
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from radiovis.directory.interface import Channel, Default
+from radiovis.directory.password import StoredPassword
+from radiovis.directory.prefix import checked_prefix
+from radiovis.directory.toml_lines import Section, read_sections
+
+MAX_TEXT = 128
+"""Bytes of a radio text, and
+:data:`MAX_URL` of an address: what receivers reserve (contract §4, "Bodies")."""
+MAX_URL = 512
+EVERYWHERE = ("0.0.0.0/0", "::/0")
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+T = TypeVar("T")
+
+
+class StationsFileError(Exception):
+    """The file cannot be used; the text is ``file:line: what is wrong``."""
+
+    def __init__(self, path: str, line: int | None, text: str) -> None:
+        super().__init__(f"{path}:{line}: {text}" if line else f"{path}: {text}")
+        self.line = line
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A login: its password, and the networks it may come from."""
+
+    password: StoredPassword
+    networks: tuple[Network, ...]
+
+    def allows(self, address: str) -> bool:
+        """Whether this address is in one of the networks; an IPv4 address in IPv6 clothing counts as IPv4."""
+        try:
+            client = ipaddress.ip_address(address)
+        except ValueError:
+            return False
+        if isinstance(client, ipaddress.IPv6Address):
+            client = client.ipv4_mapped or client
+        return any(client in network for network in self.networks)
+
+
+@dataclass(frozen=True, slots=True)
+class Stations:
+    """The content of a stations file.
+
+    :ivar accounts: by login.
+    :ivar channels: the topic prefixes of each station id; several logins may share a station.
+    :ivar topics: the channels of all stations.
+    :ivar defaults: by channel number.
+    :ivar countries: country code to GCC.
+    """
+
+    accounts: dict[str, Account] = field(default_factory=dict)
+    channels: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    topics: tuple[Channel, ...] = ()
+    defaults: dict[int, Default] = field(default_factory=dict)
+    countries: dict[str, str] = field(default_factory=dict)
+
+
+def parse_stations(text: str, path: str) -> Stations:
+    """Read the text of a stations file.
+
+    :param path: only for the errors.
+    :raises StationsFileError: for the first thing that is wrong, with its line.
+    """
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        place = re.search(r" \(at line (\d+), column \d+\)", str(error))
+        line = int(place[1]) if place else text.count("\n") + 1
+        raise StationsFileError(path, line, re.sub(r" \(at .*\)$", "", str(error))) from None
+    except RecursionError:
+        raise StationsFileError(path, None, "it is nested too deeply") from None
+    return _Reader(path, read_sections(text)).read(document)
+
+
+def channel_id(canonical: str) -> int:
+    """The number of a channel: taken from its topic, so that it stays the same when the file is put in another order,
+    and on every node. 48 bits: JSON readers keep it exactly, and no two of a million channels will meet.
+    """
+    return int.from_bytes(hashlib.sha256(canonical.encode()).digest()[:6], "big")
+
+
+class _Table:
+    """A TOML table under examination: knows where it stands, and what it is called in an error."""
+
+    def __init__(self, path: str, what: str, content: object, section: Section, allowed: tuple[str, ...]) -> None:
+        self._path, self._what, self._section = path, what, section
+        if not isinstance(content, dict):
+            raise self.error(None, f"must be a table, not {_kind(content)}")
+        self.content: dict[str, Any] = content
+        for key in content:
+            if allowed and key not in allowed:
+                near = difflib.get_close_matches(key, allowed, 1)
+                hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(allowed)}"
+                raise self.error(key, f"unknown key; {hint}")
+
+    def error(self, key: str | None, text: str) -> StationsFileError:
+        where = f"{self._what}: {key}: " if key else f"{self._what}: "
+        return StationsFileError(self._path, self._section.line_of(key), where + text)
+
+    def text(self, key: str, check: Callable[[str], T]) -> T:
+        """A text that must be there, as ``check`` makes of it."""
+        if key not in self.content:
+            raise self.error(key, "is missing")
+        return self.checked(key, self.content[key], check)
+
+    def text_or_none(self, key: str, check: Callable[[str], T]) -> T | None:
+        return self.text(key, check) if key in self.content else None
+
+    def checked(self, key: str, value: object, check: Callable[[str], T]) -> T:
+        if not isinstance(value, str):
+            raise self.error(key, f"must be a text in quotes, not {_kind(value)}")
+        try:
+            return check(value)
+        except ValueError as error:
+            raise self.error(key, str(error)) from None
+
+    def items(self, key: str, default: list[Any]) -> list[Any]:
+        value = self.content.get(key, default)
+        if not isinstance(value, list):
+            raise self.error(key, f"must be a list, not {_kind(value)}")
+        return value
+
+
+class _Reader:
+    """Goes through one document, once."""
+
+    def __init__(self, path: str, sections: list[Section]) -> None:
+        self._path = path
+        self._top = sections[0]
+        self._places = _places(sections)
+        self._countries_place = next((place for place in sections if place.name == "countries"), None)
+        self._accounts: dict[str, Account] = {}
+        self._channels: defaultdict[str, list[Channel]] = defaultdict(list)
+        self._defaults: dict[int, Default] = {}
+        self._countries: dict[str, str] = {}
+        self._owners: dict[str, str] = {}
+
+    def read(self, document: dict[str, Any]) -> Stations:
+        top = _Table(self._path, "the file", document, self._top, ("station", "countries"))
+        self._read_countries(document.get("countries", {}))
+        tables = top.items("station", [])
+        if not tables:
+            raise top.error(None, "there is no [[station]] in it")
+        for number, content in enumerate(tables):
+            self._read_station(number, content)
+        prefixes = {station: tuple(one.topic for one in own) for station, own in self._channels.items()}
+        topics = tuple(channel for own in self._channels.values() for channel in own)
+        return Stations(self._accounts, prefixes, topics, self._defaults, self._countries)
+
+    def _read_countries(self, content: object) -> None:
+        section = self._countries_place or self._top.inline("countries")
+        table = _Table(self._path, "countries", content, section, ())
+        for country, gcc in table.content.items():
+            if not re.fullmatch(r"[a-z]{2}", country):
+                raise table.error(country, "a country code is two small letters (ISO 3166), as in ch")
+            self._countries[country] = table.checked(country, gcc, _gcc)
+
+    def _read_station(self, number: int, content: object) -> None:
+        section, channel_sections = self._place(number)
+        name = content.get("login") if isinstance(content, dict) else None
+        what = f"station {name}" if isinstance(name, str) else f"station number {number + 1}"
+        table = _Table(self._path, what, content, section, ("login", "password", "networks", "name", "channel"))
+        login = table.text("login", _login)
+        if login in self._accounts:
+            raise table.error("login", "another station has this login already")
+        password = table.text("password", StoredPassword.parse)
+        networks = table.items("networks", list(EVERYWHERE))
+        table.text_or_none("name", str)
+        self._accounts[login] = Account(
+            password, tuple(table.checked("networks", network, _network) for network in networks)
+        )
+        for place, channel in enumerate(table.items("channel", [])):
+            own = channel_sections[place] if place < len(channel_sections) else section.inline("channel")
+            self._read_channel(login, own, f"station {login}, channel {place + 1}", channel)
+
+    def _read_channel(self, login: str, section: Section, what: str, content: object) -> None:
+        table = _Table(self._path, what, content, section, ("topic", "image", "text", "link"))
+        topic = table.text("topic", checked_prefix)
+        canonical = _canonical(topic, self._countries)
+        if canonical in self._owners:
+            raise table.error("topic", f"{topic} belongs to station {self._owners[canonical]} already")
+        self._owners[canonical] = login
+        channel = Channel(topic, channel_id(canonical))
+        self._channels[station_id(login)].append(channel)
+        default = Default(
+            table.text_or_none("image", _url), table.text_or_none("text", _radio_text), table.text_or_none("link", _url)
+        )
+        if default != Default():
+            self._defaults[channel.id] = default
+
+    def _place(self, number: int) -> tuple[Section, list[Section]]:
+        """Where a station and its channels stand."""
+        return self._places[number] if number < len(self._places) else (self._top.inline("station"), [])
+
+
+def _places(sections: list[Section]) -> list[tuple[Section, list[Section]]]:
+    """The sections of each station and of its channels, which are those up to the next station."""
+    places: list[tuple[Section, list[Section]]] = []
+    for section in sections:
+        if section.name == "station":
+            places.append((section, []))
+        elif section.name == "station.channel" and places:
+            places[-1][1].append(section)
+    return places
+
+
+def station_id(login: str) -> str:
+    """The station a login belongs to: what stands before its first dot."""
+    return login.partition(".")[0]
+
+
+def _canonical(topic: str, countries: Mapping[str, str]) -> str:
+    """One form for the ways to write a topic: small letters, GCC instead of country code."""
+    parts = topic.lower().split("/")
+    if parts[2] == "fm" and parts[3] in countries:
+        parts[3] = countries[parts[3]]
+    return "/".join(parts)
+
+
+def _login(login: str) -> str:
+    if not station_id(login) or re.search(r"[\s\x00-\x1f\x7f]", login):
+        raise ValueError("must be <station id>.<name>, without spaces")
+    return login
+
+
+def _network(network: str) -> Network:
+    try:
+        return ipaddress.ip_network(network)
+    except ValueError as error:
+        raise ValueError(f"{error}; write networks as 10.0.16.0/20 or 2001:db8::/32") from None
+
+
+def _gcc(gcc: str) -> str:
+    if not re.fullmatch(r"[0-9a-f]{3}", gcc):
+        raise ValueError(f"{gcc!r} is no GCC: three hex digits in small letters, as in 4e1")
+    return gcc
+
+
+def _url(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or re.search(r"[\s\x00-\x1f\x7f]", url):
+        raise ValueError("must be an address that begins with http:// or https://, without spaces")
+    if len(url.encode()) > MAX_URL:
+        raise ValueError(f"is {len(url.encode())} bytes long; receivers take {MAX_URL}")
+    return url
+
+
+def _radio_text(text: str) -> str:
+    if re.search(r"[\x00-\x1f\x7f]", text):
+        raise ValueError("has a line break or control character in it")
+    if len(text.encode()) > MAX_TEXT:
+        raise ValueError(f"is {len(text.encode())} bytes long; receivers take {MAX_TEXT}")
+    return text
+
+
+def _kind(value: object) -> str:
+    names = {bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "a table", str: "a text"}
+    return names.get(type(value), "a date or time")
