@@ -54,6 +54,8 @@ class AmqpConnection(TwistedProtocolConnection):
     :ivar queue: the name the broker gave to our queue.
     """
 
+    transport: Any
+
     def __init__(self, reactor: Any, broker: Broker, events: Events) -> None:
         super().__init__(broker.parameters(), custom_reactor=reactor)
         self._reactor = reactor
@@ -235,7 +237,7 @@ class AmqpConnection(TwistedProtocolConnection):
 
     def _pika_closes(self) -> None:
         """Keep the reason: pika itself overwrites it with the end of the socket."""
-        self._cause = self._cause or self._impl._error
+        self._cause = self._cause or self._impl._error  # noqa: SLF001  Nowhere else.
         self._hang_up_later()
 
     def _hang_up_later(self) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 import structlog
 from pika.spec import BasicProperties
 from twisted.application.internet import backoffPolicy
-from twisted.internet.defer import Deferred, TimeoutError, fail, succeed
+from twisted.internet import defer
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import deferLater
 
 from fanout.bus.amqp import DEFAULT_LIMITS, Limits, MalformedMessage, from_amqp, to_amqp
@@ -77,6 +78,7 @@ class RabbitMQ:
         self._seen = Seen()
         self._connection: AmqpConnection | None = None
         self._reason = "not started"
+        self._failures = 0
         self._blocked = False
         self._running: Deferred[None] | None = None
         self._attempt: Deferred[Any] | None = None
@@ -123,25 +125,28 @@ class RabbitMQ:
     # The connection, and the next one
 
     async def _stay_connected(self) -> None:
-        failures = 0
         while not self._stopping:
-            connection = AmqpConnection(self._reactor, self._broker, self)
-            began = self._reactor.seconds()
-            self._reason = await self._use(connection)
-            if self._stopping:
-                break
-            # One that falls again at once, such as by a message the broker chokes on, is a failure like any other.
-            lasted = self._reactor.seconds() - began > self._patience.last_retry
-            failures = 1 if lasted and not connection.refused else failures + 1
-            delay = self._delay(failures, connection.refused)
-            log.warning("bus.lost", reason=self._reason, retry_in=round(delay, 1), waiting=len(self._unconfirmed))
-            await self._interruptible(deferLater(self._reactor, delay))
+            await self._one_connection()
+
+    async def _one_connection(self) -> None:
+        """Connect, serve as long as it lasts, and wait until the next attempt is due."""
+        connection = AmqpConnection(self._reactor, self._broker, self)
+        began = self._reactor.seconds()
+        self._reason = await self._use(connection)
+        if self._stopping:
+            return
+        # One that falls again at once, such as by a message the broker chokes on, is a failure like any other.
+        lasted = self._reactor.seconds() - began > self._patience.last_retry
+        self._failures = 1 if lasted and not connection.refused else self._failures + 1
+        delay = self._delay(self._failures, connection.refused)
+        log.warning("bus.lost", reason=self._reason, retry_in=round(delay, 1), waiting=len(self._unconfirmed))
+        await self._interruptible(deferLater(self._reactor, delay))
 
     async def _use(self, connection: AmqpConnection) -> str:
         """Connect and serve; returns why it ended."""
         opening = Deferred.fromCoroutine(connection.open(self._endpoint))
         error = await self._interruptible(opening.addTimeout(self._patience.connect, self._reactor))
-        if isinstance(error, TimeoutError):
+        if isinstance(error, defer.TimeoutError):
             error = TimeoutError(f"no answer within {self._patience.connect:g} s")
         if error is not None:
             return await connection.abort(error)
@@ -155,7 +160,7 @@ class RabbitMQ:
         self._attempt = step
         try:
             await step
-        except Exception as error:  # Whatever it is, the cure is the same, and the reason is logged.
+        except Exception as error:  # noqa: BLE001  Whatever it is, the cure is the same; the caller logs it.
             return error
         finally:
             self._attempt = None
@@ -207,7 +212,7 @@ class RabbitMQ:
         self._drained.addTimeout(self._patience.stop, self._reactor)
         try:
             await self._drained
-        except TimeoutError:
+        except defer.TimeoutError:
             log.warning("bus.unconfirmed_at_stop", waiting=len(self._unconfirmed))
         finally:
             self._drained = None
