@@ -113,9 +113,11 @@ class Masking:
     def _value(self, value: Any, depth: int) -> Any:
         if value is None or isinstance(value, bool | int | float):
             return value
-        if isinstance(value, dict) and depth:
+        if isinstance(value, dict | list | tuple | set | frozenset) and not depth:
+            return "…"
+        if isinstance(value, dict):
             return {self._one_line(str(name)): self._field(name, part, depth - 1) for name, part in value.items()}
-        if isinstance(value, list | tuple | set | frozenset) and depth:
+        if isinstance(value, list | tuple | set | frozenset):
             return [self._value(part, depth - 1) for part in value]
         return self._one_line(value if isinstance(value, str) else repr(value))
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from nose.plugins import Plugin
 from tests import services
 
 ROOT = Path(__file__).parent.parent
+SERVERS = {"RADIOVIS_TESTS_RABBITMQ": services.RabbitMQ, "RADIOVIS_TESTS_MEMCACHED": services.Memcached}
 
 
 class Tally(Plugin):  # type: ignore[misc]  # nose has no types.
@@ -38,19 +40,20 @@ class Tally(Plugin):  # type: ignore[misc]  # nose has no types.
         self.passed = max(0, result.testsRun - self.failed - self.skipped)
 
 
-def executable_tests() -> list[Path]:
+def executable_files() -> list[Path]:
     """Test files with the executable bit, which nosetests skips without a word."""
     files = [ROOT / "test.py", *(ROOT / "tests").rglob("*.py")]
     return [file for file in files if file.exists() and os.access(file, os.X_OK)]
 
 
 def run(arguments: list[str]) -> Tally:
-    """Run nosetests with both servers up, and stop them."""
-    broker, cache = services.RabbitMQ(), services.Memcached()
-    with broker, cache:
-        os.environ["RADIOVIS_TESTS_RABBITMQ"] = f"{broker.host}:{broker.port}"
-        os.environ["RADIOVIS_TESTS_MEMCACHED"] = f"{cache.host}:{cache.port}"
-        tally = Tally()
+    """Run nosetests with both servers up; those the environment does not name are started, and stopped again."""
+    tally = Tally()
+    with ExitStack() as started:
+        for variable, service in SERVERS.items():
+            if variable not in os.environ:
+                server = started.enter_context(service())
+                os.environ[variable] = f"{server.host}:{server.port}"
         TestProgram(argv=["nosetests", *arguments], addplugins=[tally], exit=False)
     return tally
 
@@ -58,7 +61,7 @@ def run(arguments: list[str]) -> Tally:
 def main(arguments: list[str]) -> int:
     """Run the tests and return the exit code."""
     os.chdir(ROOT)
-    if executable := executable_tests():
+    if executable := executable_files():
         print("nosetests skips executable files; chmod -x", *executable, file=sys.stderr)
         print("0 passed, 0 failed")
         return 1

@@ -101,7 +101,7 @@ class LimitSettings(SettingsGroup):
         100_000, "Topics whose last message is kept in memory; the one least recently published goes.", "topics", ge=1
     )
     MAX_LAST_MESSAGES_BYTES: int = setting(
-        134_217_728, "Likewise, their size; a node shares its machine with others.", "octets", ge=262_144
+        67_108_864, "Likewise, their size; a node shares its machine with others.", "octets", ge=262_144
     )
     MAX_PENDING_RECEIPTS: int = setting(
         1_000, "Frames of one client that wait for the bus; reading from it pauses above.", "frames", ge=1

@@ -103,20 +103,22 @@ def _config_file(given: str | Path | None) -> tuple[Path, dict[str, Any]]:
     path = Path(given) if given is not None else CONFIG_FILE
     if given is None and not path.exists():
         return path, {}
+    if path.is_dir():
+        raise SettingsError(f"cannot read {path}: it is a folder")
     try:
         found = runpy.run_path(str(path), run_name="config")
     except SyntaxError as error:
         raise SettingsError(f"{error.filename}, line {error.lineno}: {error.msg}") from None
-    except OSError as error:
-        raise SettingsError(f"cannot read {path}: {error.strerror or error}") from None
     except (Exception, SystemExit) as error:  # noqa: BLE001 - somebody else's program; anything may happen in it.
-        raise SettingsError(f"{path}, line {_line(error, path)}: {type(error).__name__}: {error}") from None
+        raise SettingsError(_config_fault(path, error)) from None
     return path, {name: value for name, value in found.items() if name.isupper() and not name.startswith("_")}
 
 
-def _line(error: BaseException, path: Path) -> int | None:
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
-    return frames[-1].lineno if frames else None
+def _config_fault(path: Path, error: BaseException) -> str:
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    if not lines:  # It did not even begin.
+        return f"cannot read {path}: {getattr(error, 'strerror', None) or error}"
+    return f"{path}, line {lines[-1]}: {type(error).__name__}: {error}"
 
 
 def _flag(name: str) -> str:

@@ -51,4 +51,5 @@ def reference(settings_class: type[SettingsGroup]) -> str:
 
 
 def _assignment(name: str, default: object) -> list[str]:
-    return f"{name} = {pprint.pformat(default, width=100, sort_dicts=False)}".splitlines()
+    first, *others = pprint.pformat(default, width=100, sort_dicts=False).splitlines()
+    return [f"{name} = {first}", *(f"    {line.strip()}" for line in others)]

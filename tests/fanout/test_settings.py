@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+from pathlib import Path
+
+from pydantic import SecretStr
+from twisted.trial import unittest
+
+from fanout.settings import (
+    RabbitMQSettings,
+    SettingsError,
+    StompSettings,
+    add_flags,
+    given_flags,
+    load_settings,
+    read_settings,
+    setting,
+)
+from fanout.settings.field import JsonDict
+from fanout.settings.words import MASK
+
+
+class Settings(RabbitMQSettings, StompSettings):
+    """Two of the engine's groups and one setting of each further kind."""
+
+    CACHE: JsonDict = setting({}, "A dict.")
+    URL: SecretStr = setting(SecretStr("http://h/secret/"), "A secret.")
+
+
+class LoadingTestCase(unittest.TestCase):
+    def setUp(self) -> None:
+        self.folder = Path(tempfile.mkdtemp())
+        self.addCleanup(os.chdir, Path.cwd())
+        os.chdir(self.folder)
+
+    def config(self, text: str, name: str = "config.py") -> Path:
+        (self.folder / name).write_text(text)
+        return self.folder / name
+
+    def load(self, *argv: str, path: Path | None = None, **environ: str) -> Settings:
+        return load_settings(Settings, argv, environ, path)
+
+    def problems(self, *argv: str, path: Path | None = None, **environ: str) -> list[str]:
+        """The lines of complaint."""
+        return str(self.assertRaises(SettingsError, self.load, *argv, path=path, **environ)).splitlines()
+
+
+class PrecedenceTests(LoadingTestCase):
+    def test_flag_before_environment_before_file_before_default(self) -> None:
+        self.config("RABBITMQ_HOST = 'file'\nRABBITMQ_USER = 'file'\nSTOMP_PORT = 1\n")
+        settings = self.load("--rabbitmq-host", "flag", "--stomp-port=3", RABBITMQ_HOST="env", RABBITMQ_USER="env")
+        names = ["RABBITMQ_HOST", "RABBITMQ_USER", "STOMP_PORT", "RABBITMQ_VHOST"]
+        self.assertEqual([getattr(settings, name) for name in names], ["flag", "env", 3, "/"])
+        self.assertEqual([settings.source_of(name) for name in names], ["flag", "environment", "flag", "default"])
+
+    def test_config_py_of_the_working_folder_is_read_without_being_asked_for(self) -> None:
+        self.config("import os\n_hidden = 1\nlower = 2\nSTOMP_PORT = 60000 + 1\n")
+        settings = self.load()
+        self.assertEqual((settings.STOMP_PORT, settings.source_of("STOMP_PORT")), (60001, "config.py"))
+
+    def test_another_file_by_flag_wins_over_the_one_the_program_names(self) -> None:
+        other, third = self.config("STOMP_PORT = 1", "other.py"), self.config("STOMP_PORT = 2", "third.py")
+        self.config("STOMP_PORT = 3")
+        self.assertEqual(self.load(path=other).STOMP_PORT, 1)
+        settings = self.load("--config", str(third), path=other)
+        self.assertEqual((settings.STOMP_PORT, settings.source_of("STOMP_PORT")), (2, str(third)))
+
+    def test_empty_text_is_a_value(self) -> None:
+        self.config("STOMP_HOSTS = 'a.example'")
+        self.assertEqual(self.load(STOMP_HOSTS="").STOMP_HOSTS, "")
+
+    def test_subcommands_can_carry_the_flags(self) -> None:
+        parser = argparse.ArgumentParser(allow_abbrev=False)
+        add_flags(parser.add_subparsers(dest="command").add_parser("serve"), Settings)
+        given = given_flags(parser.parse_args(["serve", "--rabbitmq-loopback", "--stomp-port", "7"]))
+        self.assertEqual(given, {"RABBITMQ_LOOPBACK": "true", "STOMP_PORT": "7"})
+        settings = read_settings(Settings, given, {"STOMP_PORT": "8"})
+        self.assertEqual((settings.RABBITMQ_LOOPBACK, settings.STOMP_PORT), (True, 7))
+
+
+class KindsOfValueTests(LoadingTestCase):
+    def test_booleans_of_every_spelling_from_every_source(self) -> None:
+        for spellings, meant in [("true True TRUE 1 yes Yes", True), ("false False 0 no NO", False)]:
+            for text in spellings.split():
+                self.assertIs(self.load(RABBITMQ_LOOPBACK=text).RABBITMQ_LOOPBACK, meant, text)
+                self.assertIs(self.load("--rabbitmq-loopback", text).RABBITMQ_LOOPBACK, meant, text)
+                self.config(f"RABBITMQ_LOOPBACK = {text!r}")
+                self.assertIs(self.load().RABBITMQ_LOOPBACK, meant, text)
+        self.assertIs(self.load("--rabbitmq-loopback").RABBITMQ_LOOPBACK, True)
+
+    def test_dicts_are_python_in_the_file_and_json_elsewhere(self) -> None:
+        self.config("CACHE = {'cache.type': 'memory'}")
+        self.assertEqual(self.load().CACHE, {"cache.type": "memory"})
+        self.assertEqual(self.load(CACHE='{"a": 1}').CACHE, {"a": 1})
+        self.assertEqual(self.load("--cache", "{}").CACHE, {})
+
+    def test_settings_do_not_change_afterwards(self) -> None:
+        self.assertRaises(ValueError, setattr, self.load(), "STOMP_PORT", 1)
+
+
+class ComplaintTests(LoadingTestCase):
+    def test_one_line_each_with_name_value_source_and_what_is_allowed(self) -> None:
+        self.config("RABBITMQ_PREFETCH = 0\nSTOMP_PORT = 'x'\nNONSENSE_NAME = 3\nSTOMP_PROT = 4\n")
+        lines = self.problems("--trailing-lf", "maybe", "--linger-seconds=nan", RABBITMQ_LOOPBACK="perhaps", CACHE="{a")
+        self.assertEqual(
+            sorted(line.replace("'", "") for line in lines),
+            [
+                (
+                    "CACHE = {a (environment): should be JSON "
+                    "(Expecting property name enclosed in double quotes: line 1 column 2 (char 1))"
+                ),
+                "LINGER_SECONDS = nan (flag): should be a number from 0 to 60",
+                "NONSENSE_NAME in config.py: no such setting",
+                "RABBITMQ_LOOPBACK = perhaps (environment): should be true or false",
+                "RABBITMQ_PREFETCH = 0 (config.py): should be a whole number from 1 to 65535",
+                "STOMP_PORT = x (config.py): should be a whole number from 0 to 65535",
+                "STOMP_PROT in config.py: no such setting; did you mean STOMP_PORT?",
+                "TRAILING_LF = maybe (flag): should be one of auto, on, off",
+            ],
+        )
+
+    def test_a_list_of_addresses_to_listen_on_is_refused(self) -> None:
+        self.assertEqual(
+            self.problems(STOMP_IP="a,b"),
+            ["STOMP_IP = 'a,b' (environment): should be one address to listen on, such as 0.0.0.0 or ::"],
+        )
+
+    def test_flags(self) -> None:
+        self.assertEqual(self.problems("--stomp-prot=1"), ["--stomp-prot: no such setting; did you mean --stomp-port?"])
+        self.assertEqual(self.problems("--stomp", "1"), ["--stomp: no such setting; did you mean --stomp-ip?"])
+        self.assertEqual(self.problems("stray"), ["stray: unexpected argument"])
+        self.assertEqual(self.problems("--stomp-port"), ["argument --stomp-port: expected one argument"])
+
+    def test_a_docker_link_or_kubernetes_service_is_named_as_the_cause(self) -> None:
+        (line,) = self.problems(RABBITMQ_PORT="tcp://10.0.0.1:5672")
+        self.assertTrue(line.startswith("RABBITMQ_PORT = 'tcp://10.0.0.1:5672' (environment): should be a whole"), line)
+        self.assertIn("enableServiceLinks: false", line)
+
+    def test_a_broken_file_is_told_with_its_line(self) -> None:
+        for text, complaint in [
+            ("A = 1\nB = = 2\n", "line 2: invalid syntax"),
+            ("\n\nA = 1 / 0\n", "line 3: ZeroDivisionError: division by zero"),
+            ("import sys\nsys.exit('no')\n", "line 2: SystemExit: no"),
+            (
+                "open('no_such_file')\n",
+                "line 1: FileNotFoundError: [Errno 2] No such file or directory: 'no_such_file'",
+            ),
+            ("import no_such_module\n", "line 1: ModuleNotFoundError: No module named 'no_such_module'"),
+        ]:
+            self.config(text)
+            self.assertEqual(self.problems(), [f"config.py, {complaint}"])
+
+    def test_a_file_that_was_asked_for_must_be_there(self) -> None:
+        self.assertEqual(self.problems("--config", "no.py"), ["cannot read no.py: No such file or directory"])
+        self.assertEqual(self.problems(path=self.folder), [f"cannot read {self.folder}: it is a folder"])
+
+    def test_secrets_are_not_in_complaints_nor_in_print(self) -> None:
+        self.config("URL = 4711\nRABBITMQ_PASSWORD = ['hunter2']\nSTOMP_PORT = 'x'\n")
+        lines = self.problems("--rabbitmq-pasword=hunter3", path=None)
+        self.assertEqual(lines, ["--rabbitmq-pasword: no such setting; did you mean --rabbitmq-password?"])
+        lines = self.problems()
+        self.assertIn(f"RABBITMQ_PASSWORD = {MASK} (config.py): should be text", lines)
+        self.assertNotIn("4711", str(lines))
+        self.assertNotIn("hunter", str(lines))
+        settings = read_settings(
+            Settings, {"RABBITMQ_PASSWORD": "hunter2"}, {}, self.config("URL = 'http://h/s3cret/'")
+        )
+        self.assertEqual(settings.RABBITMQ_PASSWORD.get_secret_value(), "hunter2")
+        for shown in (str(settings), repr(settings)):
+            self.assertNotIn("hunter2", shown)
+            self.assertNotIn("s3cret", shown)
+
+
+class WarningTests(LoadingTestCase):
+    def test_a_near_miss_in_the_environment_only_warns(self) -> None:
+        settings = self.load(
+            STOMP_PROT="1", HTTP_PROXY="x", RABBITMQ_NODE_PORT="5", RABBITMQ_PORT_5672_TCP="t", PATH="x"
+        )
+        self.assertEqual(
+            settings.warnings(), ("STOMP_PROT in the environment is no setting; did you mean STOMP_PORT?",)
+        )
+
+    def test_the_dead_settings_of_the_original_only_warn(self) -> None:
+        self.config("STATS_ENABLED = True\nSTATS_HOST = 'h'\n")
+        self.assertEqual(
+            self.load().warnings(), ("STATS_ENABLED, STATS_HOST in config.py: ignored, nothing has ever read it",)
+        )
+
+    def test_nothing_to_warn_of(self) -> None:
+        self.assertEqual(self.load(STOMP_PORT="1").warnings(), ())
