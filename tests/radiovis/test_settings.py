@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 import re
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +108,7 @@ class ValuesTests(unittest.TestCase):
         )
 
     def test_one_wrong_queue_name_is_one_complaint(self) -> None:
-        path = Path(self.mktemp())
+        path = Path(tempfile.mkdtemp()) / "config.py"
         path.write_text("FB_QUEUE = 5\n")
         error = self.assertRaises(SettingsError, read_settings, Settings, {}, {}, path)
         self.assertEqual(str(error), f"FB_QUEUE = 5 ({path}): should be text")
@@ -119,7 +120,7 @@ class GeneratedFilesTests(unittest.TestCase):
             self.assertEqual((ROOT / name).read_text(), text, f"{name} is old: make settings")
 
     def test_the_dist_file_uncommented_is_the_defaults(self) -> None:
-        path = Path(self.mktemp())
+        path = Path(tempfile.mkdtemp()) / "config.py"
         path.write_text(re.sub(r"^#(?! )|^#(?= {2,})", "", config_dist(Settings), flags=re.MULTILINE))
         settings = read_settings(Settings, {}, {}, path)
         self.assertEqual(settings.model_dump(), Settings().model_dump())
