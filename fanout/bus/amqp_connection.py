@@ -43,7 +43,7 @@ class Events(Protocol):
         """The broker reads nothing more for now, and why; None: it reads again."""
 
 
-class AmqpConnection(TwistedProtocolConnection):
+class AmqpConnection(TwistedProtocolConnection):  # type: ignore[misc]  # Pika ships no types.
     """Consumes one exclusive queue bound to the exchange, and publishes to the exchange with confirms.
 
     Deliveries are acknowledged, all of one reactor turn at once, though the queue dies with the connection anyway:
