@@ -14,7 +14,7 @@ Frames that answer the client are never dropped; a client that asks and does not
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal, Protocol
 
 Policy = Literal["newest", "drop", "queue"]
@@ -122,13 +122,12 @@ class Outbox:
                 seen.add(slot)
                 room -= len(self._frames[index])
             kept.append(index)
-        self._keep(reversed(kept))
+        self._keep(kept[::-1])
 
-    def _keep(self, indices: range | reversed[int]) -> None:
-        chosen = list(indices)
-        self.dropped += len(self._frames) - len(chosen)
-        self._frames = [self._frames[index] for index in chosen]
-        self._slots = [self._slots[index] for index in chosen]
+    def _keep(self, indices: Sequence[int]) -> None:
+        self.dropped += len(self._frames) - len(indices)
+        self._frames = [self._frames[index] for index in indices]
+        self._slots = [self._slots[index] for index in indices]
         self._octets = sum(map(len, self._frames))
 
 

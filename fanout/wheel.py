@@ -25,7 +25,7 @@ class Wheel(Generic[T]):
     """Items by the time they are due, to the precision of a tick."""
 
     def __init__(self, tick: float = 0.25) -> None:
-        """:param tick: seconds between two calls of :meth:`due`; an item is seen at most twice this late, never early."""
+        """:param tick: seconds between two calls of :meth:`due`; an item comes at most twice this late, not early."""
         self.tick = tick
         self._slots: dict[int, list[T]] = {}
         self._next = 0

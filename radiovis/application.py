@@ -44,7 +44,7 @@ class RadioVIS:
         return Principal(login, login.partition(".")[0]) if known else None
 
     async def tune(self, destination: str, headers: Headers) -> Tuned:
-        """The hub's key, and whether the last slide is wanted: unless ``x-ebu-nofastreply`` is exactly ``yes`` (§1.7)."""
+        """The hub's key; the last slide is wanted unless ``x-ebu-nofastreply`` is exactly ``yes`` (contract §1.7)."""
         wanted = Frame("SUBSCRIBE", headers).get(_NO_FAST_REPLY) != "yes"
         return Tuned(await self._tuning.resolve(destination), replay=wanted)
 

@@ -74,8 +74,8 @@ def _run(settings: Settings, *, fake: bool) -> int:
     except CannotListenError as error:
         reason = error.socketError.strerror or error.socketError
         return _complain(f"cannot listen on {error.interface}:{error.port}: {reason}. Is another server.py running?")
-    reactor.addSystemEventTrigger("before", "shutdown", node.stop)  # type: ignore[attr-defined]
-    reactor.run()  # type: ignore[attr-defined]
+    reactor.addSystemEventTrigger("before", "shutdown", node.stop)
+    reactor.run()
     return 0
 
 

@@ -64,10 +64,10 @@ class LastSlides:
         return await answer
 
     async def _look_up(self, topic: str) -> Message | None:
-        assert self._memcached is not None  # noqa: S101  (recall asked)
+        assert self._memcached is not None
         return decode(topic, await self._memcached.get(_key(topic)))
 
-    def _answer(self, outcome: Message | None | Failure, topic: str) -> None:
+    def _answer(self, outcome: Message | Failure | None, topic: str) -> None:
         for asker in self._asked.pop(topic):
             asker.callback(outcome)
 

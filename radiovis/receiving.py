@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -62,5 +61,3 @@ class Receiving:
     def _publish(self, key: str, message: Message) -> None:
         self._hub.publish(key, message)
         self._last_slides.keep(key, message)
-
-

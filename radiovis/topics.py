@@ -63,7 +63,7 @@ def has_fm_shape(topic: str) -> bool:
 
 
 def any_frequency(topic: str) -> str:
-    """An FM topic of the right shape with ``*`` for its frequency: the channel of a station that registered no other."""
+    """An FM topic of the right shape with ``*`` for its frequency, for stations that registered no other."""
     parts = topic.split("/")
     parts[5] = "*"
     return "/".join(parts)

@@ -3,7 +3,7 @@
 It differs from ``ext:memcached`` in what hurt there: values are JSON instead of pickles, keys are hashed, clearing a
 cache leaves everybody else's keys alone (``ext:memcached`` empties the whole server), no lock files are written, and
 a server that is down or hangs is left alone for a while. It is called in the reactor's thread and blocks for two
-round trips (some 0.05 ms) per look-up, so its time-out is short; ``memory`` is the better choice unless processes
+round trips (some 0.1 ms) per look-up, so its time-out is short; ``memory`` is the better choice unless processes
 must share the cache.
 
 The settings, beside Beaker's own: ``cache.url`` is ``host[:port]``, several with commas; ``cache.timeout`` is in

@@ -21,13 +21,16 @@ class Pictures(File):
 
     def getChild(self, path: bytes, request: Request) -> Resource:
         """The file of that name. Hidden files are none."""
-        return self.childNotFound if path.startswith(b".") else super().getChild(path, request)
+        if path.startswith(b"."):
+            return self.childNotFound
+        child: Resource = super().getChild(path, request)  # type: ignore[no-untyped-call]
+        return child
 
     def render_GET(self, request: Request) -> bytes | int:
         """The file, with the type and length that receivers need (HRadio, contract §4)."""
         request.setHeader(b"x-content-type-options", b"nosniff")
         request.setHeader(b"access-control-allow-origin", b"*")
-        result: bytes | int = super().render_GET(request)
+        result: bytes | int = super().render_GET(request)  # type: ignore[no-untyped-call]
         return result
 
 

@@ -141,7 +141,7 @@ class Connection:
         self._pump()
 
     def gone(self) -> None:
-        """The connection is closed. What the client had sent completely is still worked off: nothing accepted is lost."""
+        """The connection is closed. What the client had sent in whole is still worked off: nothing accepted is lost."""
         if self._gone:
             return
         self._gone = True
@@ -305,7 +305,7 @@ class Connection:
     async def _recall(self, subscription: Subscription) -> None:
         """Ask the other nodes' memory. A message that is published meanwhile is newer, and was offered already."""
         cohort = subscription.place
-        assert isinstance(cohort, Cohort)  # noqa: S101  (it has just joined)
+        assert isinstance(cohort, Cohort)
         message = await self._door.application.recall(cohort.topic)
         if message is None:
             return
@@ -374,7 +374,8 @@ class Connection:
 
     def close(self, summary: str, detail: str = "") -> None:
         """End the connection from our side. A client that negotiated 1.1 or 1.2 is told why; to an old radio an ERROR
-        may mean never to come back (the Samsung app, contract §5, lesson 4), so it just sees the end."""
+        may mean never to come back (the Samsung app, contract §5, lesson 4), so it just sees the end.
+        """
         if self._session.dialect.lenient:
             self._session.finish()
         else:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 
 from twisted.internet import protocol
-from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, IPushProducer, IReactorTime, ITCPTransport
+from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, IPushProducer, IReactorTime
+from twisted.internet.tcp import Server
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -15,15 +16,17 @@ from fanout.doors.stomp import Connection, StompDoor
 @implementer(IHalfCloseableProtocol, IPushProducer)
 class StompProtocol(protocol.Protocol):
     """One TCP connection. Without :class:`IHalfCloseableProtocol` Twisted drops what is to be written when the client
-    has shut down its side, and with it the last RECEIPT (stomp.md §6)."""
+    has shut down its side, and with it the last RECEIPT (stomp.md §6).
+    """
 
-    transport: ITCPTransport
-    factory: StompFactory
+    transport: Server
 
-    def __init__(self, door: StompDoor) -> None:
+    def __init__(self, door: StompDoor, admitted_by: StompFactory) -> None:
         self._door = door
+        self._admitted_by = admitted_by
         self._connection: Connection | None = None
         self._lingering = False
+        self._read_all = False
 
     # Twisted's side
 
@@ -39,6 +42,7 @@ class StompProtocol(protocol.Protocol):
             self._connection.received(data)
 
     def readConnectionLost(self) -> None:
+        self._read_all = True
         if self._lingering:
             self.transport.loseConnection()
         elif self._connection is not None:
@@ -50,7 +54,7 @@ class StompProtocol(protocol.Protocol):
     def connectionLost(self, reason: Failure = protocol.connectionDone) -> None:
         if self._connection is not None:
             self._connection.gone()
-        self.factory.closed(self.address)
+        self._admitted_by.closed(self.address)
 
     def pauseProducing(self) -> None:
         if self._connection is not None:
@@ -72,17 +76,21 @@ class StompProtocol(protocol.Protocol):
         self.transport.pauseProducing()
 
     def resume(self) -> None:
-        if not self._lingering:
+        if not self._lingering and not self._read_all:
             self.transport.resumeProducing()
 
     def finish(self) -> None:
         """Closing with unread input makes the kernel send a reset that erases what we wrote last. So shut down our
-        side, read and drop what still comes, and close when the client does, or after a moment."""
+        side, read and drop what still comes, and close when the client does, or after a moment.
+        """
         self._lingering = True
         self.transport.unregisterProducer()
+        if self._read_all:
+            self.transport.loseConnection()
+            return
         self.transport.loseWriteConnection()
         self.transport.resumeProducing()
-        self.factory.reactor.callLater(self.factory.linger, self.abort)
+        self._admitted_by.reactor.callLater(self._admitted_by.linger, self.abort)
 
     def abort(self) -> None:
         self.transport.abortConnection()
@@ -103,7 +111,7 @@ class StompFactory(protocol.Factory):
         """
         :param linger: seconds a closing connection may take to read our last words.
         :param connections: below the limit of file descriptors, so that accepting never fails half-way.
-        :param per_address: large, because thousands of phones may sit behind one carrier's NAT.
+        :param per_address: large, because thousands of phones may sit behind one carrier's NAT; 0 for no limit.
         """
         self.reactor = reactor
         self.linger = linger
@@ -115,12 +123,12 @@ class StompFactory(protocol.Factory):
 
     def buildProtocol(self, addr: IAddress | None) -> StompProtocol | None:
         address: str = getattr(addr, "host", "")
-        if self._total >= self._connections or self._open[address] >= self._per_address:
+        if self._total >= self._connections or 0 < self._per_address <= self._open[address]:
             self._door.complain("client.turned_away", address, connections=self._total, of_address=self._open[address])
             return None
         self._total += 1
         self._open[address] += 1
-        protocol_ = StompProtocol(self._door)
+        protocol_ = StompProtocol(self._door, self)
         protocol_.factory = self
         protocol_.address = address
         return protocol_
@@ -134,5 +142,3 @@ class StompFactory(protocol.Factory):
 
     def logPrefix(self) -> str:
         return "stomp"
-
-

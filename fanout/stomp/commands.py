@@ -206,7 +206,7 @@ def _disconnect(session: OpenSession, frame: Frame) -> None:
     session.expect(frame).finish()
 
 
-def _connect_again(session: OpenSession, frame: Frame) -> None:
+def _connect_again(_session: OpenSession, _frame: Frame) -> None:
     raise RemoteProtocolError("Already connected", "A connection takes one CONNECT frame.")
 
 
