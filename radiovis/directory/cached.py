@@ -154,16 +154,15 @@ class CachedDirectory:
 
     def _landed(self, outcome: Any, flight: tuple[int, str]) -> None:
         for waiting in self._flights.pop(flight):
-            if not waiting.called:
-                waiting.callback(outcome)
+            waiting.callback(outcome)  # Does nothing for one who has given up.
 
     async def _renew(self, kind: Kind[T], key: str, known: _Entry[T] | None, ask: Callable[[], Awaitable[T]]) -> T:
-        generation, now = self._generation, self._now()
+        now = self._now()  # Before asking: what is forgotten meanwhile must not come back with this answer.
         shared = await self._from_memcached(kind, key)
         if shared and (known is None or shared.at > known.at):
             known = shared
             if known.until > now:
-                return self._keep(kind, key, known, generation)
+                return self._keep(kind, key, known)
         try:
             answer = await ask()
         except DirectoryError as error:
@@ -172,12 +171,12 @@ class CachedDirectory:
             if known is None:
                 raise
             until = self._now() + self._retry
-            return self._keep(kind, key, replace(known, until=until, failing=True), generation)
+            return self._keep(kind, key, replace(known, until=until, failing=True))
         self._worked()
         if kind is GCC and answer is None and known:
             answer = known.answer  # PlugIt says the same of a country nobody knows and of a trouble of its own.
         self._share(kind, key, answer, now)
-        return self._keep(kind, key, _Entry(answer, now, self._now() + self._fresh), generation)
+        return self._keep(kind, key, _Entry(answer, now, self._now() + self._fresh))
 
     def _kept(self, kind: Kind[T], key: str) -> _Entry[T] | None:
         """What Beaker has, unless it is of no use any more."""
@@ -188,10 +187,9 @@ class CachedDirectory:
             return None
         return entry if self._usable(entry.at) else None
 
-    def _keep(self, kind: Kind[T], key: str, entry: _Entry[T], generation: int) -> T:
-        if generation == self._generation:
-            kept = [kind.to_json(entry.answer), entry.at, entry.until, entry.failing]
-            self._cache.put(key, kept, expiretime=self._stale)
+    def _keep(self, kind: Kind[T], key: str, entry: _Entry[T]) -> T:
+        kept = [kind.to_json(entry.answer), entry.at, entry.until, entry.failing]
+        self._cache.put(key, kept, expiretime=self._stale)
         return entry.answer
 
     def _usable(self, at: float) -> bool:

@@ -386,7 +386,10 @@ class TestShared(_CachedCase):
         self.assertEqual(await self.one.topics(), ())
         self.clock.advance(61)
         self.raw.delete(self.keys["topics"])
-        self.assertEqual(await self.one.topics(), TOPICS)
+        self.script.down = True
+        self.assertEqual(await self.one.topics(), ())
+        self.clock.advance(86400)
+        await self.assertFailure(started(self.one.topics()), DirectoryError)
 
     async def test_what_is_forgotten_is_not_brought_back_by_memcached(self) -> None:
         await self.one.topics()
