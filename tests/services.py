@@ -139,6 +139,8 @@ class _Service:
     def pause(self) -> None:
         """Freeze: connections stay open and nothing is answered, as when a network swallows packets."""
         self._signal(signal.SIGSTOP)
+        # The signal returns before the last thread has stopped; this waits for it.
+        os.waitid(os.P_PID, self._processes[self.name].pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def resume(self) -> None:
         """End a :meth:`pause`."""
