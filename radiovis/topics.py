@@ -17,7 +17,7 @@ TOPIC = "/topic/"
 BROADCAST = "/topic/*/"
 _BROADCAST_FORMS = frozenset({"fm", "dab", "drm", "amss", "hd"})
 _FM = "/topic/fm/"
-_COUNTRY = re.compile(r"/topic/fm/([A-Za-z]{2})/")
+_COUNTRY = re.compile(r"/topic/(?i:fm)/([A-Za-z]{2})/")
 _FM_SHAPE = re.compile(r"/topic/fm/(\w+)/(\w+)/(\w+)/(\w+)", re.ASCII)
 
 

@@ -6,16 +6,20 @@ messages and subscriptions that were resolved before are resolved again without 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from itertools import islice
 
 from fanout.doors.application import Refused
 from radiovis import topics
-from radiovis.directory.interface import Channel, Directory, DirectoryError
+from radiovis.directory.interface import Directory, DirectoryError
 
 _MISSHAPED = Refused(
     "Your destination does not match required format.",
     "An FM topic is /topic/fm/<gcc>/<pi>/<frequency>/<image or text>, such as /topic/fm/4e1/4000/09580/image.",
 )
+
+# Anybody may ask for any of 676 countries; those without a code are asked for again a few at a time.
+_ASKED_AGAIN = 10
 
 
 class Tuning:
@@ -26,6 +30,7 @@ class Tuning:
         self._directory = directory
         self._changed = changed
         self._gcc: dict[str, str] = {}
+        self._unknown: dict[str, None] = {}  # asked for in vain, the longest ago first
         self._listed: frozenset[str] = frozenset()
         self._registered: frozenset[str] = frozenset()
 
@@ -75,27 +80,45 @@ class Tuning:
         return wildcard if topics.channel_of(wildcard) in self._registered else topic
 
     async def refresh(self) -> None:
-        """Read the registered channels anew, and every country met so far.
+        """Read the registered channels anew, and the countries met so far.
+
+        A country without a code may have got one, or the directory was down when a radio asked for it.
 
         :raises DirectoryError: then everything stays as it was.
         """
         channels = await self._directory.topics()
-        before = dict(self._gcc), self._listed, self._registered
-        for country in list(self._gcc):
-            await self._learn(country)
-        self._listed = frozenset([await self.canonical(each.topic) for each in _listed(channels)])
-        self._registered = frozenset([await self.canonical(each.topic) for each in channels])
-        if before != (self._gcc, self._listed, self._registered):
+        for country in [*self._gcc, *islice(self._unknown, _ASKED_AGAIN)]:
+            if not await self._learn(country):
+                break  # it is down, and each further question might take as long as this one
+        known = [(await self.canonical(each.topic), each.listed) for each in channels]
+        self._set_channels(
+            frozenset(topic for topic, _ in known), frozenset(topic for topic, listed in known if listed)
+        )
+
+    def _set_channels(self, registered: frozenset[str], listed: frozenset[str]) -> None:
+        """In one step with the call of ``changed``: who subscribes in between would be at odds with those before."""
+        before = self._registered, self._listed
+        self._registered, self._listed = registered, listed
+        if before != (registered, listed):
             self._changed()
 
-    async def _learn(self, country: str) -> None:
+    async def _learn(self, country: str) -> bool:
+        """Ask for a country's code. What was known stays known; the directory logs its outages.
+
+        :return: whether the directory answered.
+        """
+        gcc, answered = None, True
         try:
             gcc = await self._directory.gcc(country)
         except DirectoryError:
-            return  # what was known stays; what was not is asked again next time. The directory logs its outages.
-        if gcc is not None:
+            answered = False
+        met = country in self._gcc or country in self._unknown
+        self._unknown.pop(country, None)
+        if gcc is None:
+            if country not in self._gcc:
+                self._unknown[country] = None
+        elif gcc != self._gcc.get(country):
             self._gcc[country] = gcc
-
-
-def _listed(channels: Iterable[Channel]) -> list[Channel]:
-    return [each for each in channels if each.listed]
+            if met:
+                self._changed()
+        return answered
