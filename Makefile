@@ -21,7 +21,7 @@ help:
 	@echo "make clean     removes what the others made"
 
 demo: $(VENV)/run.stamp
-	@exec $(BIN)/python demo/demo.py
+	@exec $(BIN)/python -m demo
 
 test: $(VENV)/dev.stamp servers
 	@exec $(BIN)/python -m tests $(ARGS)

@@ -225,7 +225,7 @@ class Connection:
         """Everything that could be done was done: close, read on, or wait, as things stand."""
         self._queue_answers()
         for fault in self._session.faults:
-            self._door.complain("client.fault", self.address, fault=fault)
+            self._complain(fault)
         self._session.faults = ()
         if self._gone or self._closing:
             return
@@ -253,6 +253,13 @@ class Connection:
         else:
             self._session.resumed(self._door.clock())
             self._wire.resume()
+
+    def _refuse(self, event: Subscribe | Publish, refused: Refused) -> None:
+        self._complain(refused.summary)
+        event.answer.refuse(refused.summary, refused.detail)
+
+    def _complain(self, fault: str) -> None:
+        self._door.complain("client.fault", self.address, fault=fault)
 
     async def _act(self, event: Event | Connect) -> None:
         if isinstance(event, Publish):
@@ -283,7 +290,7 @@ class Connection:
             tuned = await self._door.application.tune(subscription.destination, event.headers)
         except Refused as refused:
             self._session.forget(subscription)
-            event.answer.refuse(refused.summary, refused.detail)
+            self._refuse(event, refused)
             return
         if self._gone:
             return
@@ -323,7 +330,7 @@ class Connection:
         try:
             messages = await self._door.application.admit(self._principal, event.sends)
         except Refused as refused:
-            event.answer.refuse(refused.summary, refused.detail)
+            self._refuse(event, refused)
             return
         published = self._door.application.publish(messages)
         # Not awaited: the frames behind this one go on while the bus confirms.

@@ -33,10 +33,6 @@ class Answering(Protocol):
         """Process no more frames: the last answer there will be is known, though its turn may not have come."""
         ...
 
-    def refused(self, summary: str) -> None:
-        """An ERROR was given for an answer; for the log."""
-        ...
-
     def finish(self) -> None:
         """The last answer was written."""
         ...
@@ -71,7 +67,6 @@ class Answer:
         :param detail: for the body; the summary again when left out.
         """
         session = self._line.session
-        session.refused(summary)
         self.final = final or not session.dialect.lenient
         if self.final:
             session.stop()

@@ -71,4 +71,4 @@ class Publish:
     answer: Answer
 
 
-Event = Connect | Subscribe | Unsubscribe | Publish
+Event = Subscribe | Unsubscribe | Publish

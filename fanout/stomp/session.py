@@ -57,7 +57,7 @@ class ServerSession:
     :ivar dialect: the version spoken.
     :ivar subscriptions: what the client listens to; the door ends them when the connection is gone.
     :ivar heard_at: when octets last came.
-    :ivar faults: the summaries of the ERRORs given since somebody last looked; for the log.
+    :ivar faults: what the client did wrong since somebody last looked, in the words of its ERRORs; for the log.
     :ivar acknowledges: whether any subscription wants to be told of deliveries with :meth:`delivered`.
     """
 
@@ -139,6 +139,7 @@ class ServerSession:
         try:
             return table.get(frame.command, commands.unknown)(self, frame)
         except RemoteProtocolError as error:
+            self._note_fault(error.summary)
             self.expect(frame).refuse(error.summary, error.detail)
             return None
 
@@ -159,6 +160,7 @@ class ServerSession:
 
     def _refuse_unreadable(self, error: RemoteProtocolError) -> None:
         """Only a 1.0 client whose next frame can be found goes on behind a broken one (stomp.md §8)."""
+        self._note_fault(error.summary)
         goes_on = error.boundary_known and self.state is State.OPEN
         self._answers.expect(error.command, error.receipt).refuse(error.summary, error.detail, final=not goes_on)
 
@@ -167,13 +169,14 @@ class ServerSession:
     def _open(self, frame: Frame) -> Connect | None:
         version = negotiation.version_of(frame)
         if version is None:
-            self.refused("Unsupported version")
+            self._note_fault("Unsupported version")
             self._end(encode(negotiation.UNSUPPORTED_VERSION, self._manners.dialects["1.2"]))
             return None
         self.dialect = self._decoder.dialect = self._manners.dialects[version]
         try:
             self._agreement = negotiation.agree(frame, version, self._manners)
         except RemoteProtocolError as error:
+            self._note_fault(error.summary)
             self._end_with_error(error.summary, error.detail, frame)
             return None
         self._decoder.opened()
@@ -218,8 +221,7 @@ class ServerSession:
         """For the line of answers: process no more frames."""
         self.state = State.LEAVING
 
-    def refused(self, summary: str) -> None:
-        """For the line of answers: keep what the client did wrong for the log."""
+    def _note_fault(self, summary: str) -> None:
         self.faults = (*self.faults[-_FAULTS_KEPT:], summary)
 
     def finish(self) -> None:
@@ -227,7 +229,6 @@ class ServerSession:
         self.state = State.CLOSED
 
     def _end_with_error(self, summary: str, detail: str, frame: Frame) -> None:
-        self.refused(summary)
         self._end(answers.error(self.dialect, summary, detail, frame.command, frame.get("receipt")))
 
     def _end(self, data: bytes) -> None:
