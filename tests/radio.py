@@ -57,7 +57,7 @@ class Radio:
     """One connection.
 
     :ivar session: the ``session`` of CONNECTED.
-    :ivar connected: the CONNECTED frame.
+    :ivar connected: the CONNECTED frame, once it was read.
     :ivar padding: octets between frames that came so far: LFs are heart-beats, or the line end behind each NUL.
     """
 
@@ -98,7 +98,7 @@ class Radio:
         if login or passcode:
             lines |= {"login": login, "passcode": passcode}
         radio.send(frame("CONNECT", lines))
-        radio.connected = radio.expect("CONNECTED")
+        radio.expect("CONNECTED")
         return radio
 
     def __enter__(self) -> Self:
@@ -170,6 +170,8 @@ class Radio:
         while True:
             found = self._take_frame()
             if found is not None:
+                if found.command == "CONNECTED":
+                    self.connected = found
                 return found
             if not self._read(deadline):
                 raise AssertionError(f"the connection ended; left over: {bytes(self._buffer)!r}")
