@@ -99,6 +99,8 @@ class Decoder:
             self._skip_padding()
             self._head = self._next_head()
         if self._head is None:
+            if self._start == len(self._buffer):
+                self._drop_consumed()  # a silent client costs nothing here
             return None
         return self._finish(self._head)
 
