@@ -99,7 +99,7 @@ def decode(topic: str, value: bytes | None) -> Message | None:
         key, published, body, message_id, when, headers = json.loads(value)
         pairs = tuple((_text(name), _text(text)) for name, text in headers)
         message = Message(_text(published), _text(body).encode(_ENCODING), _text(message_id), int(when), pairs)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError, RecursionError):
         return None
     return message if key == topic else None
 

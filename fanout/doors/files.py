@@ -20,8 +20,8 @@ class Pictures(File):
         return self.childNotFound
 
     def getChild(self, path: bytes, request: Request) -> Resource:
-        """The file of that name. Hidden files are none."""
-        if path.startswith(b"."):
+        """The file of that name. Hidden files are none, and what cannot be a name is no error of ours."""
+        if path.startswith(b".") or not _is_name(path):
             return self.childNotFound
         child: Resource = super().getChild(path, request)  # type: ignore[no-untyped-call]
         return child
@@ -32,6 +32,11 @@ class Pictures(File):
         request.setHeader(b"access-control-allow-origin", b"*")
         result: bytes | int = super().render_GET(request)  # type: ignore[no-untyped-call]
         return result
+
+
+def _is_name(path: bytes) -> bool:
+    """Whether a file may have this name. Twisted would log a traceback for each request with another."""
+    return b"\0" not in path and path.decode(errors="ignore").encode() == path
 
 
 def slides(folder: Path) -> Resource:
