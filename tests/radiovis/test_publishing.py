@@ -147,5 +147,5 @@ class TestMessages(_Case):
         self.assertEqual((message.message_id, message.headers), ("1", (("link", "http://a/"),)))
 
     def test_forwarded_headers_have_one_order(self) -> None:
-        given = {name: "x" for name in reversed(FORWARDED)}
+        given = dict.fromkeys(reversed(FORWARDED), "x")
         self.assertEqual([name for name, _ in forwarded(given)], list(FORWARDED))

@@ -1,0 +1,139 @@
+"""RadioVIS as the doors see it."""
+
+from __future__ import annotations
+
+from structlog.testing import CapturingLogger
+from twisted.internet.defer import Deferred
+from twisted.trial import unittest
+
+from fanout.bus.interface import BusError
+from fanout.doors.application import Principal, Refused
+from fanout.message import Message
+from fanout.stomp.events import Send
+from radiovis.application import RadioVIS
+from radiovis.directory.interface import Channel
+from radiovis.last_slides import LastSlides
+from radiovis.publishing import Publishing
+from radiovis.tuning import Tuning
+from tests.radiovis.scripted_directory import ScriptedDirectory
+
+
+class SlowBus:
+    """Takes messages, and confirms them when the test says so."""
+
+    def __init__(self) -> None:
+        self.published: list[tuple[Message, Deferred[None]]] = []
+
+    def publish(self, message: Message) -> Deferred[None]:
+        done: Deferred[None] = Deferred()
+        self.published.append((message, done))
+        return done
+
+
+def message(topic: str) -> Message:
+    return Message(topic, b"TEXT x", "1", 1)
+
+
+class _Case(unittest.TestCase):
+    def setUp(self) -> None:
+        self.directory = ScriptedDirectory()
+        self.directory.stations = {"1": ("/topic/test/1/",)}
+        self.log = CapturingLogger()
+        self.bus = SlowBus()
+        tuning = Tuning(self.directory, lambda: None)
+        self.tuning = tuning
+        publishing = Publishing(self.directory, tuning, lambda: 1.0, lambda: "1")
+        slides = LastSlides(None, lambda write: None, 1)
+        self.radiovis = RadioVIS(self.directory, tuning, publishing, slides, self.bus, self.log)  # type: ignore[arg-type]
+
+
+class TestLogin(_Case):
+    async def test_the_station_is_what_stands_before_the_first_dot(self) -> None:
+        self.directory.passcodes["12.a.b"] = "x"
+        principal = await self.radiovis.login("12.a.b", "x", "127.0.0.1")
+        self.assertEqual(principal, Principal("12.a.b", "12"))
+
+    async def test_the_directory_is_told_the_address(self) -> None:
+        await self.radiovis.login("1.rock", "secret", "::1")
+        self.assertEqual(self.directory.asked, ["check_auth 1.rock ::1"])
+
+    async def test_wrong_credentials(self) -> None:
+        self.assertIsNone(await self.radiovis.login("1.rock", "wrong", "127.0.0.1"))
+
+    async def test_a_directory_that_is_down_lets_nobody_in_and_no_passcode_is_logged(self) -> None:
+        self.directory.down = True
+        self.assertIsNone(await self.radiovis.login("1.rock", "secret", "127.0.0.1"))
+        (call,) = self.log.calls
+        self.assertEqual((call.args, call.kwargs["login"]), (("login.unanswered",), "1.rock"))
+        self.assertNotIn("secret", str(call))
+
+
+class TestTune(_Case):
+    async def test_the_last_slide_is_wanted_unless_the_header_says_exactly_yes(self) -> None:
+        cases = {"": True, "no": True, "YES": True, " yes": True, "yes": False}
+        for value, wanted in cases.items():
+            tuned = await self.radiovis.tune("/topic/test/1/image", (("x-ebu-nofastreply", value),))
+            self.assertEqual(tuned.replay, wanted, value)
+        self.assertTrue((await self.radiovis.tune("/topic/test/1/image", ())).replay)
+
+    async def test_the_first_of_repeated_headers_counts(self) -> None:
+        headers = (("x-ebu-nofastreply", "yes"), ("x-ebu-nofastreply", "no"))
+        self.assertFalse((await self.radiovis.tune("/topic/test/1/image", headers)).replay)
+
+    async def test_the_key_is_the_tunings(self) -> None:
+        self.directory.registered = [Channel("/topic/fm/4e1/4000/*/", 1)]
+        await self.tuning.refresh()
+        tuned = await self.radiovis.tune("/topic/fm/4E1/4000/09580/image", ())
+        self.assertEqual(tuned.topic, "/topic/fm/4e1/4000/*/image")
+
+    async def test_a_misshaped_topic_is_refused(self) -> None:
+        with self.assertRaises(Refused):
+            await self.radiovis.tune("/topic/fm/x", ())
+
+
+class TestRecall(_Case):
+    async def test_finds_nothing_without_memcached(self) -> None:
+        self.assertIsNone(await self.radiovis.recall("/topic/test/1/image"))
+
+
+class TestAdmit(_Case):
+    async def test_asks_the_publishing(self) -> None:
+        sends = [Send("/topic/test/1/text", (), b"TEXT x")]
+        (admitted,) = await self.radiovis.admit(Principal("1.rock", "1"), sends)
+        self.assertEqual(admitted.topic, "/topic/test/1/text")
+        with self.assertRaises(Refused):
+            await self.radiovis.admit(None, sends)
+
+
+class TestPublish(_Case):
+    def test_of_nothing_is_done_at_once(self) -> None:
+        self.assertIsNone(self.successResultOf(self.radiovis.publish([])))
+
+    def test_of_one_is_done_when_the_bus_has_it(self) -> None:
+        done = self.radiovis.publish([message("/topic/a")])
+        self.assertNoResult(done)
+        self.bus.published[0][1].callback(None)
+        self.assertIsNone(self.successResultOf(done))
+
+    def test_of_several_is_done_when_the_bus_has_all(self) -> None:
+        done = self.radiovis.publish([message("/topic/a"), message("/topic/b")])
+        self.assertEqual([each.topic for each, _ in self.bus.published], ["/topic/a", "/topic/b"])
+        self.bus.published[1][1].callback(None)
+        self.assertNoResult(done)
+        self.bus.published[0][1].callback(None)
+        self.assertIsNone(self.successResultOf(done))
+
+    def test_fails_as_the_bus_does_for_one_and_for_one_of_several(self) -> None:
+        for count in (1, 3):
+            self.bus.published.clear()
+            done = self.radiovis.publish([message("/topic/a")] * count)
+            for _, confirmed in self.bus.published[1:]:
+                confirmed.callback(None)
+            self.bus.published[0][1].errback(BusError("full"))
+            self.assertEqual(str(self.failureResultOf(done, BusError).value), "full")
+
+    def test_further_failures_are_no_unhandled_errors(self) -> None:
+        done = self.radiovis.publish([message("/topic/a"), message("/topic/b")])
+        for _, confirmed in self.bus.published:
+            confirmed.errback(BusError("stopped"))
+        self.failureResultOf(done, BusError)
