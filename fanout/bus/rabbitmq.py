@@ -9,14 +9,13 @@ from typing import Any
 
 import structlog
 from pika.spec import BasicProperties
-from twisted.application.internet import backoffPolicy
 from twisted.internet import defer
 from twisted.internet.defer import Deferred, fail, succeed
-from twisted.internet.task import deferLater
 
 from fanout.bus.amqp import DEFAULT_LIMITS, Limits, MalformedMessage, from_amqp, to_amqp
 from fanout.bus.amqp_connection import AmqpConnection
 from fanout.bus.interface import BusError, BusState
+from fanout.bus.link import Link
 from fanout.bus.parameters import DEFAULT_PATIENCE, Broker, Patience
 from fanout.bus.serial import Seen, Serials
 from fanout.bus.unconfirmed import Publish, Unconfirmed
@@ -67,21 +66,17 @@ class RabbitMQ:
     ) -> None:
         self.counters = Counters()
         self._reactor = reactor
-        self._endpoint = endpoint
         self._broker = broker
         self._patience = patience
         self._limits = limits
-        self._chance = chance
-        self._backoff = backoffPolicy(patience.first_retry, patience.last_retry, patience.factor, jitter=lambda: 0.0)
         self._unconfirmed = Unconfirmed(patience.messages, patience.octets, patience.max_age)
         self._serials = Serials()
         self._seen = Seen()
-        self._connection: AmqpConnection | None = None
+        self._link = Link(
+            reactor, endpoint, patience, lambda: AmqpConnection(reactor, broker, self), user=self, chance=chance
+        )
         self._reason = "not started"
-        self._failures = 0
         self._blocked = False
-        self._running: Deferred[None] | None = None
-        self._attempt: Deferred[Any] | None = None
         self._stopping = False
         self._drained: Deferred[None] | None = None
         self._age_call: Any = None
@@ -95,7 +90,7 @@ class RabbitMQ:
         self._receive = receive
         self._connected = connected
         self._reason = "connecting"
-        self._running = Deferred.fromCoroutine(self._stay_connected())
+        self._link.start()
 
     def publish(self, message: Message) -> Deferred[None]:
         """See :meth:`Bus.publish <fanout.bus.interface.Bus.publish>`."""
@@ -122,73 +117,35 @@ class RabbitMQ:
         self._stopping = True
         return Deferred.fromCoroutine(self._stop())
 
-    # The connection, and the next one
+    # The link's user
 
-    async def _stay_connected(self) -> None:
-        while not self._stopping:
-            await self._one_connection()
-
-    async def _one_connection(self) -> None:
-        """Connect, serve as long as it lasts, and wait until the next attempt is due."""
-        connection = AmqpConnection(self._reactor, self._broker, self)
-        began = self._reactor.seconds()
-        self._reason = await self._use(connection)
-        if self._stopping:
-            return
-        # One that falls again at once, such as by a message the broker chokes on, is a failure like any other.
-        lasted = self._reactor.seconds() - began > self._patience.last_retry
-        self._failures = 1 if lasted and not connection.refused else self._failures + 1
-        delay = self._delay(self._failures, connection.refused)
-        log.warning("bus.lost", reason=self._reason, retry_in=round(delay, 1), waiting=len(self._unconfirmed))
-        await self._interruptible(deferLater(self._reactor, delay))
-
-    async def _use(self, connection: AmqpConnection) -> str:
-        """Connect and serve; returns why it ended."""
-        opening = Deferred.fromCoroutine(connection.open(self._endpoint))
-        error = await self._interruptible(opening.addTimeout(self._patience.connect, self._reactor))
-        if isinstance(error, defer.TimeoutError):
-            error = TimeoutError(f"no answer within {self._patience.connect:g} s")
-        if error is not None:
-            return await connection.abort(error)
-        self._up(connection)
-        reason = await connection.lost
-        self._down()
-        return reason
-
-    async def _interruptible(self, step: Deferred[Any]) -> Exception | None:
-        """Wait for a step that :meth:`stop` may cancel. Returns what it failed with: all of that means "try again"."""
-        self._attempt = step
-        try:
-            await step
-        except Exception as error:  # noqa: BLE001  Whatever it is, the cure is the same; the caller logs it.
-            return error
-        finally:
-            self._attempt = None
-        return None
-
-    def _delay(self, failures: int, refused: bool) -> float:
-        """Seconds until the next attempt. A wrong password does not get better by asking often."""
-        longest = self._patience.last_retry if refused else self._backoff(failures - 1)
-        return longest * (0.5 + 0.5 * self._chance())
-
-    def _up(self, connection: AmqpConnection) -> None:
-        self._connection = connection
-        self._reason = f"connected as {self._broker.name!r}, listening to {self._broker.exchange!r}"
+    def up(self, connection: AmqpConnection) -> None:
+        """Connected: begin to hear, and send what waits."""
+        self._reason = self._connected_as()
         self.counters.connects += 1
         log.info(
             "bus.connected", exchange=self._broker.exchange, queue=connection.queue, waiting=len(self._unconfirmed)
         )
-        if self._stopping:
-            connection.close()
-            return
         self._guarded(self._connected)
         self._send()
 
-    def _down(self) -> None:
-        self._connection = None
+    def down(self) -> None:
+        """What was not confirmed has to be sent again."""
         self._blocked = False
         self._unconfirmed.connection_lost()
         self._check_drained()
+
+    def lost(self, reason: str, retry_in: float) -> None:
+        """Not connected, and why."""
+        self._reason = reason
+        log.warning("bus.lost", reason=reason, retry_in=round(retry_in, 1), waiting=len(self._unconfirmed))
+
+    @property
+    def _connection(self) -> AmqpConnection | None:
+        return self._link.connection
+
+    def _connected_as(self) -> str:
+        return f"connected as {self._broker.name!r}, listening to {self._broker.exchange!r}"
 
     async def _stop(self) -> None:
         await self._drain()
@@ -196,12 +153,7 @@ class RabbitMQ:
         for call in (self._age_call, self._send_call):
             if call is not None and call.active():
                 call.cancel()
-        if self._attempt is not None:
-            self._attempt.cancel()
-        if self._connection is not None:
-            self._connection.close()
-        if self._running is not None:
-            await self._running
+        await self._link.stop()
         self._reason = "stopped"
 
     async def _drain(self) -> None:
@@ -299,7 +251,7 @@ class RabbitMQ:
             self._reason = f"the broker takes no messages: {reason}"
             log.warning("bus.blocked", reason=reason)
             return
-        self._reason = f"connected as {self._broker.name!r}, listening to {self._broker.exchange!r}"
+        self._reason = self._connected_as()
         log.info("bus.unblocked")
         self._send()
 
