@@ -5,7 +5,7 @@ then happens to its messages is the policy:
 
 ======= ==========================================================================================
 newest  of each subscription only the newest message is kept: a radio shows one slide at a time
-drop    messages that do not fit are dropped
+drop    messages that do not fit are dropped, the latest first
 queue   everything is kept until the limit, then the client is cut off (the original, with 250 messages)
 ======= ==========================================================================================
 
@@ -101,11 +101,23 @@ class Outbox:
         policy = self._flusher.policy
         if policy == "newest":
             self._keep_newest()
-        elif policy == "drop" and self._slots[-1] is not None:
-            self._keep(range(len(self._frames) - 1))
+        elif policy == "drop":
+            self._drop_latest()
         if self._octets > self._flusher.limit:
             self.clear()
             self._sink.cut_off()
+
+    def _drop_latest(self) -> None:
+        """Take out messages from the end until the rest fits. Mostly it is the one that has just come; when that is an
+        answer, it needs room all the same: a heart-beat of one octet must not cut its client off.
+        """
+        index = len(self._frames)
+        while self._octets > self._flusher.limit and index:
+            index -= 1
+            if self._slots[index] is not None:
+                self._octets -= len(self._frames[index])
+                self.dropped += 1
+                del self._frames[index], self._slots[index]
 
     def _keep_newest(self) -> None:
         """Keep the answers, and the newest message of each slot; if that is still too much, the newest of these."""
