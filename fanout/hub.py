@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from fanout.message import Message
 
-_MESSAGE_OVERHEAD = 512  # octets a kept message takes besides its body: objects, headers, topic
+_MESSAGE_OVERHEAD = 512  # octets a kept message takes besides its body and headers: the objects, the topic
 
 
 class Form(Protocol):
@@ -68,7 +68,7 @@ class Hub:
         """
         :param failed: told of a member whose ``offer`` raised; its neighbours get their message all the same.
         :param last_messages: topics whose last message is kept; beyond it the one published longest ago is forgotten.
-        :param last_octets: the memory these may take, by the same rule.
+        :param last_octets: the memory these may take, by the same rule; a message that takes more alone is not kept.
         """
         self._failed = failed
         self._last_messages = last_messages
@@ -164,12 +164,15 @@ class Hub:
         former = self._last.pop(topic, None)
         if former is not None:
             self._octets -= _weight(former)
+        weight = _weight(message)
+        if weight > self._last_octets:
+            return
         self._last[topic] = message
-        self._octets += _weight(message)
+        self._octets += weight
         while len(self._last) > self._last_messages or self._octets > self._last_octets:
             _, oldest = self._last.popitem(last=False)
             self._octets -= _weight(oldest)
 
 
 def _weight(message: Message) -> int:
-    return len(message.body) + _MESSAGE_OVERHEAD
+    return len(message.body) + sum(len(name) + len(value) for name, value in message.headers) + _MESSAGE_OVERHEAD
