@@ -1,0 +1,307 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.internet.task import Clock
+from twisted.trial import unittest
+
+from fanout.outbox import Flusher, Outbox, Policy
+
+
+class Wire:
+    """A sink that keeps what is written; it fills up behind so many writes, if it is told to."""
+
+    def __init__(self) -> None:
+        self.writes: list[bytes] = []
+        self.cut = 0
+        self.outbox: Outbox | None = None
+        self.error: Exception | None = None
+
+    def write(self, data: bytes) -> None:
+        if self.error is not None:
+            raise self.error
+        self.writes.append(data)
+        if self.outbox is not None:
+            self.outbox.block()
+
+    def cut_off(self) -> None:
+        self.cut += 1
+
+
+class OutboxCase(unittest.TestCase):
+    policy: Policy = "newest"
+
+    def setUp(self) -> None:
+        self.turns: list[Callable[[], None]] = []
+        self.failures: list[tuple[Outbox, Exception]] = []
+        self.clock = Clock()
+        self.flusher = Flusher(
+            self.clock.seconds,
+            self.turns.append,
+            lambda outbox, error: self.failures.append((outbox, error)),
+            limit=100,
+            policy=self.policy,
+        )
+        self.wire = Wire()
+        self.outbox = Outbox(self.wire, self.flusher)
+
+    def turn(self) -> None:
+        """The reactor's turn ends."""
+        turns, self.turns[:] = list(self.turns), []
+        for call in turns:
+            call()
+
+    def fill(self, octets: int) -> None:
+        """The wire is full, and so many octets wait in one message."""
+        self.outbox.block()
+        self.outbox.offer("slot", b"m" * octets)
+
+
+class OneTurn(OutboxCase):
+    def test_many_offers_make_one_write(self) -> None:
+        for number in range(50):
+            self.outbox.offer(number, b"%d" % (number % 10))
+        self.assertEqual(self.wire.writes, [])
+        self.turn()
+        self.assertEqual(self.wire.writes, [b"0123456789" * 5])
+
+    def test_answers_and_messages_keep_their_order(self) -> None:
+        self.outbox.offer("a", b"1")
+        self.outbox.send(b"2")
+        self.outbox.offer("a", b"3")
+        self.turn()
+        self.assertEqual(self.wire.writes, [b"123"])
+
+    def test_any_number_of_outboxes_make_one_call_a_turn(self) -> None:
+        wires = [Wire() for _ in range(100)]
+        for wire in wires:
+            Outbox(wire, self.flusher).send(b"x")
+        self.assertEqual(len(self.turns), 1)
+        self.turn()
+        self.assertEqual([wire.writes for wire in wires], [[b"x"]] * 100)
+        self.assertEqual(self.turns, [])
+
+    def test_the_next_turn_is_its_own(self) -> None:
+        for data in (b"1", b"2"):
+            self.outbox.send(data)
+            self.turn()
+        self.assertEqual(self.wire.writes, [b"1", b"2"])
+
+    def test_a_frame_that_stands_alone_is_not_copied(self) -> None:
+        """The octets of a cohort are shared by thousands of radios."""
+        data = b"MESSAGE"
+        self.outbox.offer("a", data)
+        self.turn()
+        self.assertIs(self.wire.writes[0], data)
+
+    def test_flush_does_not_wait_for_the_turn(self) -> None:
+        self.outbox.send(b"ERROR")
+        self.outbox.flush()
+        self.turn()
+        self.assertEqual(self.wire.writes, [b"ERROR"])
+
+    def test_nothing_is_written_when_nothing_waits(self) -> None:
+        self.outbox.send(b"1")
+        self.outbox.clear()
+        self.turn()
+        self.assertEqual(self.wire.writes, [])
+
+    def test_the_time_of_the_write_is_noted(self) -> None:
+        """Heart-beats are owed since then."""
+        self.clock.advance(5)
+        self.outbox.send(b"1")
+        self.assertEqual(self.outbox.sent_at, 0)
+        self.turn()
+        self.assertEqual(self.outbox.sent_at, 5)
+
+
+class FullWires(OutboxCase):
+    def test_nothing_is_written_while_blocked(self) -> None:
+        self.outbox.block()
+        self.outbox.send(b"1")
+        self.outbox.offer("a", b"2")
+        self.turn()
+        self.assertEqual((self.wire.writes, len(self.outbox)), ([], 2))
+        self.outbox.unblock()
+        self.assertEqual((self.wire.writes, len(self.outbox)), ([b"12"], 0))
+
+    def test_a_write_that_fills_the_wire(self) -> None:
+        self.wire.outbox = self.outbox
+        self.outbox.send(b"1")
+        self.turn()
+        self.outbox.send(b"2")
+        self.turn()
+        self.assertEqual(self.wire.writes, [b"1"])
+        self.outbox.unblock()
+        self.assertEqual(self.wire.writes, [b"1", b"2"])
+
+    def test_blocked_between_the_offer_and_the_turn(self) -> None:
+        self.outbox.send(b"1")
+        self.outbox.block()
+        self.turn()
+        self.assertEqual(self.wire.writes, [])
+        self.outbox.unblock()
+        self.assertEqual(self.wire.writes, [b"1"])
+
+    def test_unblocked_with_nothing_waiting(self) -> None:
+        self.outbox.block()
+        self.outbox.unblock()
+        self.assertEqual(self.wire.writes, [])
+        self.outbox.send(b"1")
+        self.turn()
+        self.assertEqual(self.wire.writes, [b"1"])
+
+
+class Newest(OutboxCase):
+    def test_up_to_the_limit_everything_is_kept(self) -> None:
+        self.outbox.block()
+        for _ in range(10):
+            self.outbox.offer("a", b"x" * 10)
+        self.assertEqual((len(self.outbox), self.outbox.dropped, self.wire.cut), (10, 0, 0))
+
+    def test_beyond_it_the_newest_of_each_slot(self) -> None:
+        """A radio shows one slide at a time: what it missed does not matter, what stands now does."""
+        self.outbox.block()
+        for number in range(6):
+            for slot in ("image", "text"):
+                self.outbox.offer(slot, b"%s %d|" % (slot.encode(), number))
+        self.outbox.offer("text", b"x" * 20)
+        self.outbox.unblock()
+        self.assertEqual(self.wire.writes, [b"image 5|" + b"x" * 20])
+        self.assertEqual(self.outbox.dropped, 11)
+
+    def test_answers_are_kept_in_their_place(self) -> None:
+        self.outbox.block()
+        for number in range(8):
+            self.outbox.offer("a", b"message %d|" % number)
+            if number % 4 == 0:
+                self.outbox.send(b"receipt %d|" % number)
+        self.outbox.offer("b", b"y" * 10)
+        self.outbox.unblock()
+        self.assertEqual(self.wire.writes, [b"receipt 0|receipt 4|message 7|" + b"y" * 10])
+
+    def test_a_newest_that_does_not_fit_gives_way_to_one_that_does(self) -> None:
+        self.outbox.block()
+        self.outbox.offer("a", b"a" * 60)
+        self.outbox.offer("b", b"b" * 30)
+        self.outbox.offer("c", b"c" * 50)
+        self.outbox.unblock()
+        self.assertEqual(self.wire.writes, [b"b" * 30 + b"c" * 50])
+
+    def test_a_message_larger_than_the_limit(self) -> None:
+        self.fill(50)
+        self.outbox.offer("slot", b"x" * 101)
+        self.outbox.unblock()
+        self.assertEqual((self.wire.writes, self.wire.cut), ([b"m" * 50], 0))
+
+    def test_too_many_answers_cut_off(self) -> None:
+        """A client that asks and does not read the answers."""
+        self.outbox.block()
+        for _ in range(11):
+            self.outbox.send(b"x" * 10)
+        self.assertEqual((self.wire.cut, len(self.outbox)), (1, 0))
+
+    def test_an_answer_makes_room_for_itself(self) -> None:
+        self.fill(100)
+        self.outbox.send(b"RECEIPT")
+        self.outbox.unblock()
+        self.assertEqual((self.wire.writes, self.wire.cut), ([b"RECEIPT"], 0))
+
+
+class Drop(OutboxCase):
+    policy: Policy = "drop"
+
+    def test_what_does_not_fit_is_dropped(self) -> None:
+        self.fill(60)
+        self.outbox.offer("b", b"b" * 50)
+        self.outbox.offer("c", b"c" * 40)
+        self.outbox.unblock()
+        self.assertEqual(self.wire.writes, [b"m" * 60 + b"c" * 40])
+        self.assertEqual((self.outbox.dropped, self.wire.cut), (1, 0))
+
+    def test_an_answer_makes_room_for_itself(self) -> None:
+        """Or a heart-beat of one octet would cut off a client whose outbox is full."""
+        self.outbox.block()
+        for number in range(10):
+            self.outbox.offer("a", b"message %d|" % number)
+        self.outbox.send(b"RECEIPT")
+        self.outbox.unblock()
+        self.assertEqual(self.wire.cut, 0)
+        self.assertEqual(self.wire.writes, [b"".join(b"message %d|" % number for number in range(9)) + b"RECEIPT"])
+
+    def test_too_many_answers_cut_off(self) -> None:
+        self.outbox.block()
+        for _ in range(11):
+            self.outbox.send(b"x" * 10)
+        self.assertEqual((self.wire.cut, len(self.outbox)), (1, 0))
+
+
+class Queue(OutboxCase):
+    policy: Policy = "queue"
+
+    def test_everything_is_kept_until_the_limit(self) -> None:
+        self.outbox.block()
+        for number in range(10):
+            self.outbox.offer("a", b"message %d|" % number)
+        self.outbox.unblock()
+        self.assertEqual(self.wire.writes, [b"".join(b"message %d|" % number for number in range(10))])
+
+    def test_beyond_it_the_client_is_cut_off(self) -> None:
+        self.fill(100)
+        self.outbox.offer("a", b"x")
+        self.assertEqual((self.wire.cut, len(self.outbox)), (1, 0))
+
+
+class AnyPolicy(OutboxCase):
+    @given(
+        st.sampled_from(["newest", "drop", "queue"]),
+        st.lists(st.tuples(st.sampled_from([None, "a", "b"]), st.integers(1, 70)), max_size=40),
+    )
+    @settings(deadline=None)
+    def test_octets_are_bounded_and_answers_never_dropped(
+        self, policy: Policy, offers: list[tuple[str | None, int]]
+    ) -> None:
+        self.setUp()
+        self.flusher.policy = policy
+        self.outbox.block()
+        answers = []
+        for number, (slot, size) in enumerate(offers):
+            frame = bytes([number]) * size
+            self.outbox.offer(slot, frame)
+            if slot is None:
+                answers.append(frame)
+            self.assertEqual(self.outbox._octets, sum(map(len, self.outbox._frames)))
+            self.assertLessEqual(self.outbox._octets, 100)
+            if self.wire.cut:
+                break
+        waiting = list(self.outbox._frames)
+        self.outbox.unblock()
+        if self.wire.cut:
+            self.assertTrue(policy == "queue" or sum(map(len, answers)) > 100)
+            self.assertEqual(self.wire.writes, [])
+        else:
+            self.assertEqual([frame for frame in waiting if frame in answers], answers)
+            self.assertEqual(b"".join(self.wire.writes), b"".join(waiting))
+
+
+class BrokenWires(OutboxCase):
+    def test_the_others_are_flushed_all_the_same(self) -> None:
+        wires = [Wire(), Wire(), Wire()]
+        outboxes = [Outbox(wire, self.flusher) for wire in wires]
+        wires[1].error = RuntimeError("no")
+        for outbox in outboxes:
+            outbox.send(b"x")
+        self.turn()
+        self.assertEqual([wire.writes for wire in wires], [[b"x"], [], [b"x"]])
+        self.assertEqual(self.failures, [(outboxes[1], wires[1].error)])
+
+    def test_it_is_tried_again_with_what_comes_later(self) -> None:
+        self.wire.error = RuntimeError("no")
+        self.outbox.send(b"1")
+        self.turn()
+        self.wire.error = None
+        self.outbox.send(b"2")
+        self.turn()
+        self.assertEqual(self.wire.writes, [b"2"])
