@@ -1,0 +1,63 @@
+"""Nodes that share an exchange, with the stations of ``--test``."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import Self
+from uuid import uuid4
+
+from tests.processes import Server
+from tests.services import AmqpAddress
+
+
+def node(broker: AmqpAddress, exchange: str, **settings: object) -> Server:
+    """A node on this broker, not yet started. After an outage it is patient for long and asks often."""
+    return Server(
+        "--test",
+        RABBITMQ_HOST=broker.host,
+        RABBITMQ_PORT=broker.port,
+        RABBITMQ_EXCHANGE=exchange,
+        **{
+            "RABBITMQ_USER": broker.user,
+            "RABBITMQ_PASSWORD": broker.password,
+            "RABBITMQ_OUTBOX_SECONDS": 300,
+            "RABBITMQ_RETRY_MAX_SECONDS": 1,
+            **settings,
+        },
+    )
+
+
+class Cluster:
+    """Several nodes on an exchange of their own: ``with Cluster(broker) as cluster: cluster.nodes[0].address …``."""
+
+    def __init__(self, broker: AmqpAddress, nodes: int = 2, **settings: object) -> None:
+        self.exchange = f"radiovis.{uuid4()}"
+        self.nodes = [node(broker, self.exchange, **settings) for _ in range(nodes)]
+
+    def __enter__(self) -> Self:
+        with ExitStack() as started:
+            for each in self.nodes:
+                each.launch()
+                started.callback(each.close)
+            self.wait_until_connected()
+            started.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End all nodes."""
+        for each in self.nodes:
+            each.close()
+
+    def wait_until_connected(self, times: int = 1) -> None:
+        """Until every node listens, and hears the exchange for this many times since its start."""
+        for each in self.nodes:
+            each.wait_for("server.ready")
+            each.wait_for("bus.connected", count=times)
+
+    @property
+    def faults(self) -> list[object]:
+        """Errors of the nodes' own."""
+        return [fault for each in self.nodes for fault in each.faults]
