@@ -45,7 +45,7 @@ def agree(connect: Frame, version: str, manners: Manners) -> Agreement:
     host = connect.get("host")
     if manners.hosts and host is not None and host not in manners.hosts:
         raise RemoteProtocolError("Unknown host", "The host header names a virtual host that is not served here.")
-    return Agreement(connect, dialect, Heartbeat.agree(connect.get("heart-beat") or "0,0", manners.heartbeat))
+    return Agreement(connect, dialect, Heartbeat.agree(connect.get("heart-beat", "0,0") or "", manners.heartbeat))
 
 
 def connected(agreement: Agreement, session_id: str, manners: Manners) -> Frame:
