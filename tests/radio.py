@@ -12,6 +12,7 @@ Everything blocks, with a time limit; nothing is skipped or unescaped behind the
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import re
 import socket
@@ -122,6 +123,11 @@ class Radio:
     def send(self, data: bytes) -> None:
         """Send octets as they are."""
         self._socket.sendall(data)
+
+    def flood(self, data: bytes) -> None:
+        """Send octets until the server has had enough of them."""
+        with contextlib.suppress(ConnectionError):
+            self._socket.sendall(data)
 
     def say(self, command: str, headers: Mapping[str, str] | None = None, body: bytes = b"") -> None:
         """Send one frame."""
