@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 from twisted.web.server import Site
 
 from fanout.doors.files import slides
+from fanout.doors.observer import Observer, Unobserved
 from fanout.doors.stomp import Connection, StompDoor
 from fanout.doors.stomp_tcp import StompFactory
 from fanout.hub import Hub
@@ -50,6 +51,8 @@ class Node:
         self._memcached = parts.memcached(reactor, settings)
         self._stations = None if fake else parts.stations_file(reactor, settings, self._refresh)
         self._bus = parts.bus(reactor, settings)
+        self._monitoring = parts.monitoring(reactor, settings)
+        self._observer: Observer = self._monitoring or Unobserved()
         directory = self._directory()
         self._tuning = Tuning(directory, self._retune)
         self._hub = Hub(
@@ -60,7 +63,7 @@ class Node:
             lambda write: reactor.callLater(_LAST_SLIDE_DELAY, write),
             settings.LAST_SLIDE_SECONDS,
         )
-        self._receiving = Receiving(self._tuning, self._hub, last_slides, log)
+        self._receiving = Receiving(self._tuning, self._hub, last_slides, log, self._observer)
         publishing = Publishing(directory, self._tuning, reactor.seconds, lambda: str(uuid.uuid4()))
         self._door = self._stomp_door(RadioVIS(directory, self._tuning, publishing, last_slides, self._bus, log))
         self._loops = ((self._door.look, self._door.wheel.tick), (self._refresh, settings.FB_CHANNEL_CACHE))
@@ -93,6 +96,8 @@ class Node:
             log=log,
             complain=self._complain,
             write_timeout=settings.WRITE_TIMEOUT,
+            observer=self._observer,
+            delivery_observer=self._monitoring.delivery_observer if self._monitoring is not None else None,
         )
 
     # Life
@@ -103,6 +108,8 @@ class Node:
         :raises twisted.internet.error.CannotListenError: a port is taken.
         """
         self._listen()
+        if self._monitoring is not None:
+            self._monitoring.start()
         self._bus.start(self._receiving.receive, self._hear_again)
         if self._stations is not None:
             self._stations.start()
@@ -146,9 +153,9 @@ class Node:
         for connection in list(self._door.connections):
             connection.close("Server shutting down")
         done: Deferred[Any] = DeferredList([*closing, self._bus.stop()], consumeErrors=True)
-        if self._memcached is not None:
-            stop_memcached: Callable[[], Deferred[Any]] = self._memcached.stop
-            done.addCallback(lambda _: stop_memcached())
+        for part in (self._memcached, self._monitoring):
+            if part is not None:
+                done.addCallback(_stop, part.stop)
         return done
 
     # What happens meanwhile
@@ -177,6 +184,10 @@ class Node:
 
     def _failed(self, part: object, error: Exception) -> None:
         log.error("client.failed", part=type(part).__name__, exc_info=error)
+
+
+def _stop(_: object, stop: Callable[[], Deferred[Any]]) -> Deferred[Any]:
+    return stop()
 
 
 def _report(failure: Failure, event: str) -> None:

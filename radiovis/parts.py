@@ -15,6 +15,7 @@ from fanout import __version__
 from fanout.bus.interface import Bus
 from fanout.bus.loopback import Loopback
 from fanout.bus.parameters import Broker, Patience
+from fanout.bus.publisher import Publisher
 from fanout.bus.rabbitmq import RabbitMQ
 from fanout.cache import beaker_backend
 from fanout.cache.memcached import Memcached
@@ -26,7 +27,10 @@ from radiovis.directory.fake import FakeDirectory
 from radiovis.directory.interface import Default, Directory
 from radiovis.directory.plugit import PlugIt
 from radiovis.directory.stations_file import StationsFile
+from radiovis.monitoring import Monitoring, masked
 from radiovis.settings import Settings
+
+_MONITORING_STOP_SECONDS = 2.0  # nobody should wait longer for the last events
 
 
 def memcached(reactor: Any, settings: Settings) -> Memcached | None:
@@ -59,6 +63,38 @@ def bus(reactor: Any, settings: Settings) -> Bus:
     )
     endpoint = HostnameEndpoint(reactor, settings.RABBITMQ_HOST, settings.RABBITMQ_PORT)
     return RabbitMQ(reactor, endpoint, broker, patience)
+
+
+def monitoring(reactor: Any, settings: Settings, announce: str = "servers") -> Monitoring | None:
+    """What tells the outside about this process; None when nobody asked for it.
+
+    :param announce: as what the process says it has started.
+    """
+    if not settings.MONITORING_ENABLED:
+        return None
+    broker = Broker(
+        user=settings.MONITORING_USER,
+        password=settings.MONITORING_PASSWORD.get_secret_value(),
+        vhost=settings.MONITORING_VHOST,
+        exchange=settings.MONITORING_EXCHANGE,
+        durable=False,  # contract §1.11
+        name=f"radiovis monitoring {settings.MONITORING_SERVER_ID}",
+    )
+    patience = Patience(
+        last_retry=settings.MONITORING_RETRY_MAX_SECONDS,
+        stop=_MONITORING_STOP_SECONDS,
+        messages=settings.MONITORING_BUFFER,
+        octets=settings.MONITORING_BUFFER_BYTES,
+    )
+    endpoint = HostnameEndpoint(reactor, settings.MONITORING_HOST, settings.MONITORING_PORT)
+    return Monitoring(
+        reactor,
+        Publisher(reactor, endpoint, broker, settings.MONITORING_QUEUE, patience),
+        settings.MONITORING_SERVER_ID.split(","),
+        announce=announce,
+        per_delivery=settings.MONITORING_PER_DELIVERY,
+        shown=masked if settings.MONITORING_ADDRESSES == "masked" else str,
+    )
 
 
 def stations_file(reactor: Any, settings: Settings, changed: Callable[[], None]) -> StationsFile | None:

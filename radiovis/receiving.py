@@ -7,6 +7,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
+from fanout.doors.observer import Observer, Unobserved
 from fanout.hub import Hub
 from fanout.message import Message
 from radiovis import topics
@@ -19,11 +20,15 @@ _PARKED = 1_000  # messages per country that wait for its code; the directory an
 class Receiving:
     """Gives each message its key and hands it to the hub, in the order of the bus for every topic."""
 
-    def __init__(self, tuning: Tuning, hub: Hub, last_slides: LastSlides, log: Any) -> None:
+    def __init__(
+        self, tuning: Tuning, hub: Hub, last_slides: LastSlides, log: Any, observer: Observer | None = None
+    ) -> None:
+        """:param observer: is told how many clients each message was given to."""
         self._tuning = tuning
         self._hub = hub
         self._last_slides = last_slides
         self._log = log
+        self._observer: Observer = observer or Unobserved()
         self._parked: dict[str, deque[Message]] = {}
 
     def receive(self, message: Message) -> None:
@@ -56,8 +61,13 @@ class Receiving:
         for key, message in (await self._last_slides.recall_many(self._hub.topics())).items():
             last = self._hub.last(key)
             if last is None or (message.message_id != last.message_id and message.when >= last.when):
-                self._hub.publish(key, message)
+                self._offer(key, message)
 
     def _publish(self, key: str, message: Message) -> None:
-        self._hub.publish(key, message)
+        self._offer(key, message)
         self._last_slides.keep(key, message)
+
+    def _offer(self, key: str, message: Message) -> None:
+        clients = self._hub.publish(key, message)
+        if clients:
+            self._observer.delivered(key, clients)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import SecretStr, field_validator
 
@@ -76,7 +76,10 @@ class WatchdogSettings(SettingsGroup):
 class MonitoringSettings(SettingsGroup):
     """Monitoring."""
 
-    MONITORING_ENABLED: bool = setting(True, "Send events about clients and messages to a broker.")
+    MONITORING_ENABLED: bool = setting(
+        lambda settings: not (settings.get("STANDALONE") or settings.get("RABBITMQ_LOOPBACK")),
+        "Send events about clients and messages to a broker; False for a node without one, True otherwise unless set.",
+    )
     MONITORING_HOST: str = setting("127.0.0.1", "The broker that takes the events.")
     MONITORING_PORT: int = setting(5672, "Its AMQP port.", ge=1, le=MAX_PORT)
     MONITORING_USER: str = setting("guest", "The user to log in as.")
@@ -86,6 +89,23 @@ class MonitoringSettings(SettingsGroup):
     MONITORING_EXCHANGE: str = setting("monitoring.buffer", "The exchange the events go to.")
     MONITORING_QUEUE: str = setting("radiovis", "The queue that holds them for whoever reads them.")
     MONITORING_SERVER_ID: str = setting("rabbit@radiodnsrabbitmq", "Names of this server in the events, with commas.")
+    MONITORING_PER_DELIVERY: bool = setting(
+        False,
+        "An event for every message to every client, with body and address, as the original; False counts by topic.",
+    )
+    MONITORING_ADDRESSES: Literal["full", "masked"] = setting(
+        "full",
+        "Clients' addresses, personal data, in the events: whole, or just the network.",
+    )
+    MONITORING_BUFFER: int = setting(
+        10_000, "Events kept while their broker is away; the oldest are dropped beyond that.", "events", ge=1
+    )
+    MONITORING_BUFFER_BYTES: int = setting(
+        16_777_216, "The same in octets: events per delivery hold whole messages.", "octets", ge=1_048_576
+    )
+    MONITORING_RETRY_MAX_SECONDS: float = setting(
+        30, "Longest wait between attempts to reach that broker; the original's only one.", "s", ge=0.2, le=3600
+    )
 
 
 class FakeDirectorySettings(SettingsGroup):

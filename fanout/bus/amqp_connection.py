@@ -144,8 +144,9 @@ class AmqpConnection(TwistedProtocolConnection):  # type: ignore[misc]  # Pika s
         """Make sure the exchange is there, and return a channel that survived it: AMQP closes the one that asked.
 
         The original never declares it (contract 1.6), and we do not either where an operator has made it, of
-        whatever durability. Only one that is missing is declared, as a durable fan-out, so that a second node finds
-        it after a restart of the broker. Names in ``amq.`` are the broker's own and always there (AMQP 0-9-1, 3.1.3).
+        whatever durability. Only one that is missing is declared, as a fan-out; a durable one, unless told otherwise,
+        so that a second node finds it after a restart of the broker. Names in ``amq.`` are the broker's own and always
+        there (AMQP 0-9-1, 3.1.3).
         """
         name = self._broker.exchange
         if name.startswith("amq."):
@@ -156,7 +157,9 @@ class AmqpConnection(TwistedProtocolConnection):  # type: ignore[misc]  # Pika s
             if error.reply_code != NOT_FOUND:
                 raise
             channel = await self._open_channel()
-            await self._call(channel.exchange_declare, exchange=name, exchange_type="fanout", durable=True)
+            await self._call(
+                channel.exchange_declare, exchange=name, exchange_type="fanout", durable=self._broker.durable
+            )
         return channel
 
     async def _consume(self, channel: Channel) -> None:

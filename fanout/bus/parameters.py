@@ -12,6 +12,7 @@ class Broker:
     """How to log in to RabbitMQ, and what to use there.
 
     :ivar exchange: the fan-out exchange all nodes share.
+    :ivar durable: whether the exchange survives a restart of the broker, if it is we who have to declare it.
     :ivar name: how the connection is called in the broker's own lists.
     :ivar heartbeat: seconds; a silent broker is given up after this and 5 s more, at the latest after twice that
         (pika looks once per such period).
@@ -26,6 +27,7 @@ class Broker:
     password: str = field(default="guest", repr=False)
     vhost: str = "/"
     exchange: str = "amq.fanout"
+    durable: bool = True
     name: str = "fanout"
     heartbeat: int = 10
     blocked_timeout: float = 60.0

@@ -59,6 +59,11 @@ class Unconfirmed:
         """How many have yet to be sent on this connection."""
         return len(self._waiting)
 
+    @property
+    def sent(self) -> int:
+        """How many have been sent on this connection and are not confirmed yet."""
+        return len(self._sent)
+
     def add(self, properties: BasicProperties, body: bytes, now: float) -> Publish:
         """Accept a publish, as the last of the waiting ones.
 
@@ -80,6 +85,13 @@ class Unconfirmed:
         self._last_tag += 1
         self._sent[self._last_tag] = publish
         return publish
+
+    def drop_oldest(self) -> bool:
+        """Forget the oldest waiting one, to make room; False if none waits."""
+        if not self._waiting:
+            return False
+        self._forget([self._waiting.popleft()])
+        return True
 
     def connection_lost(self) -> None:
         """Let the sent ones wait again, in order before the others; the next channel counts its tags from 1."""

@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 
 from fanout.bus.interface import BusError
 from fanout.doors.application import Application, Principal, Refused
+from fanout.doors.observer import Client, DeliveryObserver, Observer, Unobserved
 from fanout.hub import Cohort, Hub
 from fanout.message import Message
 from fanout.outbox import Flusher, Outbox
@@ -59,6 +60,8 @@ class StompDoor:
     """What all STOMP connections of a node share.
 
     :ivar clock: seconds, monotonic; the wheel's and the flusher's too.
+    :ivar observer: is told of every client.
+    :ivar delivery_observer: is told of every message to every client, if there is one: dear.
     :ivar write_timeout: seconds a client may leave its transport full before it is cut off.
     :ivar complain: logs a client's fault: event name, address, fields. Limits itself to a line per second and address.
     :ivar log: a structlog logger.
@@ -74,7 +77,18 @@ class StompDoor:
     log: Any
     complain: Callable[..., None]
     write_timeout: float = 60.0
+    observer: Observer = field(default_factory=Unobserved)
+    delivery_observer: DeliveryObserver | None = None
     connections: set[Connection] = field(default_factory=set)
+
+    def connect(self, wire: Wire, address: str, port: int) -> Connection:
+        """A client has come.
+
+        :param address: its IP address.
+        :param port: and its port there, for whom an address is too little.
+        """
+        kind = Connection if self.delivery_observer is None else WatchedConnection
+        return kind(self, wire, address, port)
 
     def look(self) -> None:
         """Look at every connection that is due. To be called once per tick of the wheel."""
@@ -93,6 +107,7 @@ class Connection:
     __slots__ = (
         "_blocked_at",
         "_busy",
+        "_client",
         "_closing",
         "_door",
         "_ended",
@@ -108,7 +123,7 @@ class Connection:
         "slot",
     )
 
-    def __init__(self, door: StompDoor, wire: Wire, address: str) -> None:
+    def __init__(self, door: StompDoor, wire: Wire, address: str, port: int = 0) -> None:
         now = door.clock()
         self._door = door
         self._wire = wire
@@ -117,6 +132,7 @@ class Connection:
         self._session = ServerSession(door.limits, door.manners, now)
         self._outbox = Outbox(self, door.flusher)
         self._log = door.log
+        self._client = Client("", f"[{address}]:{port}" if ":" in address else f"{address}:{port}")
         self._principal: Principal | None = None
         self._last: Message | None = None
         self._busy = False  # an event is being worked on, and the frames behind it wait
@@ -147,8 +163,9 @@ class Connection:
         self._gone = True
         self._outbox.clear()
         self._door.connections.discard(self)
-        for subscription in self._session.subscriptions:
-            self._leave(subscription)
+        left = [self._leave(subscription) for subscription in self._session.subscriptions]
+        if self._client.session:
+            self._door.observer.closed(self._client, [topic for topic in reversed(left) if topic is not None])
         self._log.debug("client.gone", dropped=self._outbox.dropped)
 
     def full(self) -> None:
@@ -267,7 +284,9 @@ class Connection:
         elif isinstance(event, Subscribe):
             await self._subscribe(event)
         elif isinstance(event, Unsubscribe):
-            self._leave(event.subscription)
+            topic = self._leave(event.subscription)
+            if topic is not None:
+                self._door.observer.unsubscribed(self._client, topic)
             event.answer.done()
         else:
             await self._connect(event)
@@ -283,6 +302,9 @@ class Connection:
         self._log = self._log.bind(session=session_id[:8], address=self.address)
         self._log.debug("client.connected", version=self._session.dialect.version, login=connect.login)
         self._session.accept(session_id)
+        if not self._gone:
+            self._client = Client(session_id, self._client.address)
+            self._door.observer.opened(self._client)
 
     async def _subscribe(self, event: Subscribe) -> None:
         subscription = event.subscription
@@ -296,6 +318,7 @@ class Connection:
             return
         cohort, last = self._door.hub.join(tuned.topic, subscription.form, self)
         subscription.place = cohort
+        self._door.observer.subscribed(self._client, cohort.topic)
         event.answer.done()
         if tuned.replay:
             self._replay(subscription, last)
@@ -347,10 +370,13 @@ class Connection:
             self._acted(result, event)
         self._pump()
 
-    def _leave(self, subscription: Subscription) -> None:
+    def _leave(self, subscription: Subscription) -> str | None:
+        """The topic it was for, unless it had not come so far."""
         cohort, subscription.place = subscription.place, None
-        if isinstance(cohort, Cohort):
-            self._door.hub.leave(cohort, self)
+        if not isinstance(cohort, Cohort):
+            return None
+        self._door.hub.leave(cohort, self)
+        return cohort.topic
 
     # Time
 
@@ -388,3 +414,16 @@ class Connection:
         else:
             self._session.disconnect(summary, detail)
         self._settle()
+
+
+class WatchedConnection(Connection):
+    """One of whose every message the door's ``delivery_observer`` is told. The others do not even ask whether."""
+
+    __slots__ = ()
+
+    def offer(self, cohort: Cohort, message: Message, data: bytes) -> None:
+        """See :meth:`Connection.offer`."""
+        second_copy = self._session.dialect.lenient and message is self._last
+        super().offer(cohort, message, data)
+        if not second_copy and self._door.delivery_observer is not None:
+            self._door.delivery_observer(self._client, cohort.topic, message)

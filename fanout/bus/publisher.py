@@ -1,0 +1,216 @@
+"""Publishing to an exchange whose messages somebody else reads, such as monitoring events. Never in anybody's way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import random
+from typing import Any
+
+import structlog
+from pika.channel import Channel
+from pika.exceptions import ChannelClosedByBroker
+from pika.spec import BasicProperties
+from twisted.internet import defer
+from twisted.internet.defer import Deferred, succeed
+
+from fanout.bus.amqp_connection import NOT_FOUND, AmqpConnection, Events
+from fanout.bus.interface import BusError, BusState
+from fanout.bus.link import Link
+from fanout.bus.parameters import Broker, Patience
+from fanout.bus.unconfirmed import Unconfirmed
+from fanout.throttle import Throttle
+
+# What a broker that has stopped reading may cost in the socket's buffer; it confirms far more than that per second.
+MAX_SENT = 500
+# This broker may be away for days, and nothing depends on it.
+LOG_SECONDS = 60.0
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Counters:
+    """What happened since the start: accepted, confirmed by the broker, dropped for want of room."""
+
+    accepted: int = 0
+    confirmed: int = 0
+    dropped: int = 0
+
+
+class PublisherConnection(AmqpConnection):
+    """Makes sure of a durable queue for whoever reads, and consumes nothing itself."""
+
+    def __init__(self, reactor: Any, broker: Broker, events: Events, queue: str) -> None:
+        super().__init__(reactor, broker, events)
+        self.queue = queue
+
+    async def _consume(self, channel: Channel) -> None:
+        """A queue that exists is taken as it is: declaring it anew with other arguments would fail."""
+        try:
+            await self._call(channel.queue_declare, queue=self.queue, passive=True)
+        except ChannelClosedByBroker as error:
+            if error.reply_code != NOT_FOUND:
+                raise
+            channel = await self._open_channel()
+            await self._call(channel.queue_declare, queue=self.queue, durable=True)
+        await self._call(channel.queue_bind, queue=self.queue, exchange=self._broker.exchange, routing_key="")
+
+
+class Publisher:
+    """Sends what it is given, in order, until the broker has confirmed it; connects, and connects again, by itself.
+
+    Nobody waits for it: while there is no broker a bounded number of messages is kept, and the oldest are dropped.
+    A message may arrive twice, when the connection dies before its confirm.
+
+    :param reactor: Twisted's.
+    :param endpoint: client endpoint of the broker: TCP or TLS.
+    :param queue: name of the durable queue that is bound to the exchange.
+    :param patience: its ``messages`` and ``octets`` bound what is kept; its ``max_age`` does not matter here.
+    :param chance: a number from 0 to 1 for the jitter.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        endpoint: Any,
+        broker: Broker,
+        queue: str,
+        patience: Patience,
+        chance: Callable[[], float] = random,
+    ) -> None:
+        self.counters = Counters()
+        self._reactor = reactor
+        self._patience = patience
+        self._unconfirmed = Unconfirmed(patience.messages, patience.octets, float("inf"))
+        self._link = Link(
+            reactor, endpoint, patience, lambda: PublisherConnection(reactor, broker, self, queue), self, chance
+        )
+        self._log = log.bind(exchange=broker.exchange)
+        self._throttle = Throttle(reactor.seconds, LOG_SECONDS)
+        self._reason = "not started"
+        self._blocked = False
+        self._stopping = False
+        self._send_call: Any = None
+        self._drained: Deferred[None] | None = None
+
+    def start(self) -> None:
+        """Connect, and stay connected until :meth:`stop`."""
+        self._reason = "connecting"
+        self._link.start()
+
+    def publish(self, properties: BasicProperties, body: bytes) -> None:
+        """Take a message. Never fails and never waits; what comes after :meth:`stop` is dropped."""
+        self.counters.accepted += 1
+        while not self._stopping:
+            try:
+                self._unconfirmed.add(properties, body, self._reactor.seconds())
+            except BusError:
+                if not self._unconfirmed.drop_oldest():
+                    break
+                self._dropped()
+            else:
+                self._send_soon()
+                return
+        self._dropped()
+
+    def state(self) -> BusState:
+        """How it is doing right now."""
+        connected = self._link.connection is not None and not self._blocked
+        return BusState(connected, self._reason, len(self._unconfirmed))
+
+    def stop(self) -> Deferred[None]:
+        """Send what waits as far as that goes within ``patience.stop``, and disconnect."""
+        if self._stopping:
+            return succeed(None)
+        self._stopping = True
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        if self._link.connection is not None and len(self._unconfirmed):
+            self._drained = Deferred()
+            self._drained.addTimeout(self._patience.stop, self._reactor)
+            try:
+                await self._drained
+            except defer.TimeoutError:
+                self._log.warning("publisher.unsent_at_stop", waiting=len(self._unconfirmed))
+        self._unconfirmed.clear()
+        if self._send_call is not None:
+            self._send_call.cancel()
+        await self._link.stop()
+        self._reason = "stopped"
+
+    def _dropped(self) -> None:
+        self.counters.dropped += 1
+        if not self._stopping and self._throttle.allow("dropped"):
+            self._log.warning("publisher.dropped", reason=self._reason, total=self.counters.dropped)
+
+    # Sending
+
+    def _send_soon(self) -> None:
+        """Once per reactor turn, however many are given."""
+        if self._send_call is None and self._link.connection is not None:
+            self._send_call = self._reactor.callLater(0, self._send)
+
+    def _send(self) -> None:
+        self._send_call = None
+        connection = self._link.connection
+        if connection is None or self._blocked:
+            return
+        while self._unconfirmed.waiting and self._unconfirmed.sent < MAX_SENT and connection.can_publish:
+            publish = self._unconfirmed.send_next()
+            connection.publish(publish.properties, publish.body)
+
+    def _check_drained(self) -> None:
+        done = self._link.connection is None or not len(self._unconfirmed)
+        if done and self._drained is not None and not self._drained.called:
+            self._drained.callback(None)
+
+    # The link's user
+
+    def up(self, connection: AmqpConnection) -> None:
+        """Connected: send what waits."""
+        self._reason = "connected"
+        waiting, dropped = len(self._unconfirmed), self.counters.dropped
+        self._log.info("publisher.connected", queue=connection.queue, waiting=waiting, dropped=dropped)
+        self._send_soon()
+
+    def down(self) -> None:
+        """What was not confirmed is sent again over the next connection."""
+        self._blocked = False
+        self._unconfirmed.connection_lost()
+        self._check_drained()
+
+    def lost(self, reason: str, retry_in: float) -> None:
+        """Not connected, and why."""
+        self._reason = reason
+        if self._throttle.allow("lost"):
+            waiting = len(self._unconfirmed)
+            self._log.warning("publisher.lost", reason=reason, retry_in=round(retry_in, 1), waiting=waiting)
+
+    # Events of the connection
+
+    def received(self, properties: BasicProperties, body: bytes) -> None:
+        """Nothing is consumed, so nothing comes."""
+
+    def confirmed(self, tag: int, multiple: bool, taken: bool) -> None:
+        """The broker has them. One that refuses (basic.nack) has no room: all are sent again after a reconnect, in
+        order and after a while, as asking at once would only keep it busy.
+        """
+        if taken:
+            self.counters.confirmed += len(self._unconfirmed.confirm(tag, multiple))
+            self._send_soon()
+            self._check_drained()
+        elif self._link.connection is not None:
+            self._link.connection.abort(ConnectionAbortedError("the broker refuses what is published (basic.nack)"))
+
+    def returned(self, properties: BasicProperties) -> None:
+        """No queue is bound any more: somebody took it away, and what nobody keeps is not worth a reconnect."""
+        if self._throttle.allow("returned"):
+            self._log.warning("publisher.returned", reason="no queue is bound to the exchange")
+
+    def blocked(self, reason: str | None) -> None:
+        """The broker is short of memory or disk, or has some again."""
+        self._blocked = reason is not None
+        self._reason = f"the broker takes no messages: {reason}" if reason else "connected"
+        self._send_soon()
