@@ -20,7 +20,7 @@ class Limits:
     :ivar subscriptions: live subscriptions of one client. A radio needs two, a wall of slides a few dozen.
     :ivar transactions: transactions open at the same time.
     :ivar transaction_actions: SEND, ACK and NACK frames waiting in one transaction.
-    :ivar transaction_bytes: octets of the bodies waiting in one transaction.
+    :ivar transaction_bytes: octets of the frames waiting in one transaction, headers and bodies.
     :ivar unacknowledged: messages per subscription remembered for an ACK; beyond it the oldest count as acknowledged.
     :ivar pending_answers: frames of one client that wait for the bus; reading pauses above it.
     """

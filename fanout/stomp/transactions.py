@@ -8,7 +8,7 @@ from fanout.stomp.limits import Limits
 
 
 class _Transaction:
-    """Frames that wait, and the octets of their bodies."""
+    """Frames that wait, and about how many octets they take."""
 
     __slots__ = ("frames", "octets")
 
@@ -43,12 +43,13 @@ class Transactions:
             raise RemoteProtocolError(
                 "Transaction too large", f"At most {self._limits.transaction_actions} frames may wait in a transaction."
             )
-        if waiting.octets + len(frame.body) > self._limits.transaction_bytes:
+        octets = _octets(frame)
+        if waiting.octets + octets > self._limits.transaction_bytes:
             raise RemoteProtocolError(
                 "Transaction too large", f"At most {self._limits.transaction_bytes} octets may wait in a transaction."
             )
         waiting.frames.append(frame)
-        waiting.octets += len(frame.body)
+        waiting.octets += octets
 
     def end(self, name: str) -> list[Frame]:
         """Close one and return what waited. :raises RemoteProtocolError: unknown name."""
@@ -62,3 +63,8 @@ class Transactions:
         except KeyError:
             reason = "The frame names a transaction that is not open."
             raise RemoteProtocolError("Unknown transaction", reason) from None
+
+
+def _octets(frame: Frame) -> int:
+    """Headers count too: a frame may be nothing else."""
+    return len(frame.body) + sum(len(name) + len(value) for name, value in frame.headers)
