@@ -1,0 +1,295 @@
+from __future__ import annotations
+
+from twisted.trial import unittest
+
+from fanout.stomp.client_events import Receipted, Refused
+from fanout.stomp.errors import LocalProtocolError
+from fanout.stomp.events import Publish
+from fanout.stomp.frame import Frame
+from fanout.stomp.limits import Limits
+from fanout.stomp.session import State
+from tests.fanout.stomp.pair import Pair, Server, opened, read_frames
+
+LATER = ("1.1", "1.2")
+
+
+def send(number: int, receipt: bool = True) -> bytes:
+    asked = b"receipt:%d\n" % number if receipt else b""
+    return b"SEND\ndestination:/a\n" + asked + b"\n%d\0" % number
+
+
+def publishes(server: Server) -> list[Publish]:
+    return [event for event in server.asked if isinstance(event, Publish)]
+
+
+def receipts(said: bytes, version: str = "1.2") -> list[str | None]:
+    return [frame.get("receipt-id") for frame in read_frames(said, version)]
+
+
+class Receipts(unittest.TestCase):
+    """R1."""
+
+    def test_on_every_frame_but_connect(self) -> None:
+        frames = (
+            b"SUBSCRIBE\nid:0\ndestination:/a\n", b"SEND\ndestination:/a\n", b"BEGIN\ntransaction:t\n",
+            b"SEND\ndestination:/a\ntransaction:t\n", b"COMMIT\ntransaction:t\n", b"BEGIN\ntransaction:u\n",
+            b"ABORT\ntransaction:u\n", b"UNSUBSCRIBE\nid:0\n", b"DISCONNECT\n",
+        )  # fmt: skip
+        for version in LATER:
+            server = opened(version)
+            for number, frame in enumerate(frames):
+                said = server.hear(frame + b"receipt:%d\n\n\0" % number)
+                self.assertEqual(receipts(said, version), [str(number)], frame)
+
+    def test_ack_and_nack(self) -> None:
+        for version in LATER:
+            pair = Pair().connect(version)
+            pair.client.subscribe("/a", "0", ack="client-individual")
+            for command in (pair.client.ack, pair.client.nack):
+                [message] = pair.publish("/a", b"x", message_id=str(command))
+                command(message, receipt="r")
+                self.assertEqual(pair.talk(), [Receipted("r")])
+
+    def test_none_where_none_is_asked_for(self) -> None:
+        server = opened("1.2")
+        self.assertEqual(server.hear(send(1, receipt=False) + b"BEGIN\ntransaction:t\n\n\0"), b"")
+
+    def test_a_send_is_answered_when_the_bus_has_it(self) -> None:
+        server = opened("1.2")
+        server.holding = True
+        self.assertEqual(server.hear(send(1)), b"")
+        self.assertEqual(receipts(server.let_go()), ["1"])
+
+    def test_in_the_order_of_the_frames(self) -> None:
+        """Whatever the order in which the bus confirms; what is processed at once waits in line."""
+        server = opened("1.2")
+        server.holding = True
+        said = server.hear(send(1) + send(2) + b"BEGIN\ntransaction:t\nreceipt:3\n\n\0" + send(4))
+        first, second, third = publishes(server)
+        self.assertEqual(said, b"")
+        third.answer.done()
+        second.answer.done()
+        self.assertEqual(server.work(), b"")
+        self.assertEqual(server.session.pending, 4)
+        first.answer.done()
+        self.assertEqual(receipts(server.work()), ["1", "2", "3", "4"])
+        self.assertEqual(server.session.pending, 0)
+
+    def test_10_000_in_order_and_in_bounded_memory(self) -> None:
+        """stomp.md §8: reading pauses while the bus is behind."""
+        server = opened("1.2", Limits(pending_answers=100))
+        server.holding = True
+        got: list[str | None] = []
+        said = server.hear(b"".join(send(number) for number in range(10_000)))
+        while said or server.asked:
+            got += receipts(said)
+            self.assertLessEqual(server.session.pending, 100)
+            waiting, server.asked[:] = list(server.asked), []
+            for event in reversed(waiting):
+                if isinstance(event, Publish):
+                    event.answer.done()
+            said = server.work()
+        self.assertEqual(got, [str(number) for number in range(10_000)])
+
+    def test_saturated_no_frame_is_read(self) -> None:
+        server = opened("1.2", Limits(pending_answers=2))
+        server.holding = True
+        server.hear(send(1) + send(2) + send(3))
+        self.assertTrue(server.session.saturated)
+        self.assertEqual(len(publishes(server)), 2)
+        publishes(server)[0].answer.done()
+        server.work()
+        self.assertEqual(len(publishes(server)), 3)
+
+    def test_a_receipt_may_hold_anything(self) -> None:
+        """R3: what the client sent goes back escaped for its version."""
+        for version, receipt in (("1.1", "a:\n\\b"), ("1.2", "a:\r\n\\b"), ("1.2", "%s{0}../*.#")):
+            pair = Pair().connect(version)
+            pair.client.begin("t", receipt=receipt)
+            self.assertEqual(pair.talk(), [Receipted(receipt)])
+
+    def test_an_empty_receipt_is_one(self) -> None:
+        self.assertEqual(receipts(opened("1.2").hear(b"BEGIN\ntransaction:t\nreceipt:\n\n\0")), [""])
+
+
+class Errors(unittest.TestCase):
+    """R2."""
+
+    def test_what_it_holds(self) -> None:
+        for version in LATER:
+            pair = Pair().connect(version)
+            pair.client.unsubscribe("unknown", receipt="r-7")
+            [refused] = pair.talk()
+            assert isinstance(refused, Refused)
+            self.assertEqual((refused.summary, refused.receipt), ("Unknown ID", "r-7"))
+            self.assertEqual(
+                refused.detail,
+                "UNSUBSCRIBE names no subscription of this connection.\nThe frame at fault: UNSUBSCRIBE\n",
+            )
+            self.assertIn(("content-type", "text/plain"), refused.headers)
+            self.assertTrue(pair.closed)
+
+    def test_without_a_receipt_none_is_named(self) -> None:
+        [error] = read_frames(opened("1.2").hear(b"FOO\n\n\0"), "1.2")
+        self.assertIsNone(error.get("receipt-id"))
+
+    def test_unreadable_frames_have_it_too(self) -> None:
+        [error] = read_frames(opened("1.2").hear(b"SEND\nreceipt:7\na:\\t\n\n\0"), "1.2")
+        self.assertEqual((error.get("message"), error.get("receipt-id")), ("Malformed header", "7"))
+
+    def test_nothing_behind_it_is_processed(self) -> None:
+        for version in LATER:
+            server = opened(version)
+            said = server.hear(b"FOO\n\n\0" + send(1))
+            self.assertEqual([frame.command for frame in read_frames(said, version)], ["ERROR"])
+            self.assertEqual((server.hear(send(2)), server.published), (b"", []))
+            self.assertEqual(server.session.state, State.CLOSED)
+
+    def test_what_came_before_is_answered_first(self) -> None:
+        server = opened("1.2")
+        server.holding = True
+        self.assertEqual(server.hear(send(1) + b"FOO\n\n\0" + send(2)), b"")
+        self.assertEqual(server.session.state, State.LEAVING)
+        said = read_frames(server.let_go(), "1.2")
+        self.assertEqual([frame.command for frame in said], ["RECEIPT", "ERROR"])
+        self.assertTrue(server.closed)
+
+    def test_what_the_bus_has_of_later_frames_is_not_told(self) -> None:
+        """The first SEND fails: its ERROR is the last frame, whatever becomes of the second."""
+        server = opened("1.2")
+        server.holding = True
+        server.hear(send(1) + send(2))
+        first, second = publishes(server)
+        second.answer.done()
+        first.answer.refuse("Not published", "The bus is down.")
+        self.assertEqual([frame.get("message") for frame in read_frames(server.work(), "1.2")], ["Not published"])
+        self.assertTrue(server.closed)
+
+    def test_a_later_one_that_is_settled_after_the_end_harms_nothing(self) -> None:
+        server = opened("1.2")
+        server.holding = True
+        server.hear(send(1) + send(2))
+        first, second = publishes(server)
+        first.answer.refuse("no")
+        server.work()
+        second.answer.done()
+        self.assertEqual(server.work(), b"")
+
+    def test_under_1_0_it_has_no_body_and_ends_nothing(self) -> None:
+        """Contract §1.4."""
+        server = opened("1.0")
+        self.assertEqual(server.hear(b"SUBSCRIBE\n\n\0"), b"ERROR\nmessage:You need a destination to subscribe.\n\n\0")
+        self.assertEqual(server.session.state, State.OPEN)
+        server.hear(send(1))
+        self.assertEqual(len(server.published), 1)
+
+    def test_faults_are_kept_for_the_log_and_bounded(self) -> None:
+        server = opened("1.0")
+        for _ in range(1000):
+            server.hear(b"SUBSCRIBE\n\n\0")
+        self.assertEqual(len(server.session.faults), 10)
+
+
+class WhatIsEchoed(unittest.TestCase):
+    """R3."""
+
+    hostile = (b"%s%n{0}", b"../../etc/passwd", b"(a+)+$", b"\\nevil\\c1", b"<script>")
+
+    def test_no_header_is_forged(self) -> None:
+        for octets in self.hostile:
+            for frame in (
+                b"SUBSCRIBE\nid:0\nack:%s\ndestination:/a\nreceipt:%s\n\n\0",
+                b"UNSUBSCRIBE\nid:%s\nreceipt:%s\n\n\0",
+                b"COMMIT\ntransaction:%s\nreceipt:%s\n\n\0",
+            ):
+                [error] = read_frames(opened("1.2").hear(frame % (octets, octets)), "1.2")
+                self.assertEqual(error.command, "ERROR")
+                names = [name for name, _ in error.headers]
+                self.assertEqual(names, ["message", "content-type", "receipt-id", "content-length"])
+
+    def test_the_command_is_shown_only_when_it_looks_like_one(self) -> None:
+        for command, shown in (
+            (b"FOO", "FOO"), (b"send", "send"), (b"A" * 17, "(not readable)"), (b"A" * 2048, "(not readable)"),
+            (b"a\x1b[31m", "(not readable)"), ("é".encode(), "(not readable)"), (b"a:b", "(not readable)"),
+        ):  # fmt: skip
+            [error] = read_frames(opened("1.2").hear(command + b"\n\n\0"), "1.2")
+            self.assertIn(f"The frame at fault: {shown}\n".encode(), error.body)
+
+    def test_a_passcode_never(self) -> None:
+        for octets in (b"CONNECT\npasscode:secret\n\n\0", b"SEND\npasscode:secret\n\n\0FOO\npasscode:secret\n\n\0"):
+            self.assertNotIn(b"secret", opened("1.2").hear(octets))
+
+
+class Refusals(unittest.TestCase):
+    """What the door says no to."""
+
+    def test_from_1_1_on_it_ends_the_session(self) -> None:
+        server = opened("1.2")
+        server.holding = True
+        server.hear(send(1))
+        publishes(server)[0].answer.refuse("You cannot do that.", "The station has no such topic.")
+        [error] = read_frames(server.work(), "1.2")
+        self.assertEqual((error.get("message"), error.get("receipt-id")), ("You cannot do that.", "1"))
+        self.assertTrue(error.body.startswith(b"The station has no such topic.\n"))
+        self.assertTrue(server.closed)
+
+    def test_under_1_0_the_session_goes_on(self) -> None:
+        server = opened("1.0")
+        server.holding = True
+        self.assertEqual(server.hear(send(1)), b"RECEIPT\nreceipt-id:1\n\n\0")
+        publishes(server)[0].answer.refuse("You cannot do that.")
+        self.assertEqual(server.work(), b"ERROR\nmessage:You cannot do that.\n\n\0")
+        self.assertEqual(server.session.state, State.OPEN)
+
+    def test_final_means_final_under_1_0_too(self) -> None:
+        server = opened("1.0")
+        server.holding = True
+        server.hear(send(1))
+        publishes(server)[0].answer.refuse("Internal error", final=True)
+        server.work()
+        self.assertTrue(server.closed)
+
+    def test_no_answer_twice(self) -> None:
+        server = opened("1.2")
+        server.hear(send(1))
+        [publish] = publishes(server)
+        self.assertRaises(LocalProtocolError, publish.answer.done)
+        self.assertRaises(LocalProtocolError, publish.answer.refuse, "no")
+
+
+class FromOurSide(unittest.TestCase):
+    """The server shuts down, or made a mistake."""
+
+    def test_behind_what_is_still_to_be_answered(self) -> None:
+        server = opened("1.2")
+        server.holding = True
+        server.hear(send(1))
+        server.session.disconnect("Going down", "Come back in a minute.")
+        self.assertEqual(server.work(), b"")
+        said = read_frames(server.let_go(), "1.2")
+        self.assertEqual([frame.command for frame in said], ["RECEIPT", "ERROR"])
+        self.assertEqual(said[1].get("message"), "Going down")
+        self.assertTrue(server.closed)
+
+    def test_before_connect_and_while_the_directory_thinks(self) -> None:
+        for octets in (b"", b"CONNECT\naccept-version:1.2\n\n\0"):
+            server = Server()
+            server.holding = True
+            server.hear(octets)
+            server.session.disconnect("Going down")
+            self.assertEqual(read_frames(server.work(), "1.2")[0].get("message"), "Going down")
+            self.assertTrue(server.closed)
+
+    def test_twice_or_behind_the_end_it_does_nothing(self) -> None:
+        server = opened("1.2")
+        server.session.disconnect("Going down")
+        self.assertEqual([frame.command for frame in read_frames(server.work(), "1.2")], ["ERROR"])
+        server.session.disconnect("Going down")
+        self.assertEqual(server.work(), b"")
+
+
+class Headers(unittest.TestCase):
+    def test_the_first_of_a_name_counts(self) -> None:
+        """F5."""
+        self.assertEqual(Frame("SEND", (("a", "1"), ("a", "2"))).get("a"), "1")
+        self.assertEqual(receipts(opened("1.2").hear(b"BEGIN\ntransaction:t\nreceipt:1\nreceipt:2\n\n\0")), ["1"])

@@ -1,0 +1,216 @@
+"""stomp.md C7."""
+
+from __future__ import annotations
+
+from twisted.trial import unittest
+
+from fanout.stomp.client_events import MessageReceived, Receipted, Refused
+from fanout.stomp.events import Publish
+from fanout.stomp.limits import Limits
+from tests.fanout.stomp.pair import Pair, opened
+
+LATER = ("1.1", "1.2")
+
+
+class TransactionCase(unittest.TestCase):
+    def pair(self, version: str = "1.2", limits: Limits | None = None) -> Pair:
+        return Pair(limits=limits).connect(version)
+
+    def refused(self, pair: Pair) -> str:
+        """The summary of the ERROR that ends the session now."""
+        [refused] = [event for event in pair.talk() if isinstance(event, Refused)]
+        self.assertTrue(pair.closed)
+        return refused.summary
+
+
+class SendsThatWait(TransactionCase):
+    def test_go_out_together_and_in_order_at_commit(self) -> None:
+        for version in LATER:
+            pair = self.pair(version)
+            pair.client.begin("t")
+            for number in range(5):
+                pair.client.send("/a", b"%d" % number, transaction="t")
+            pair.client.send("/a", b"outside")
+            pair.talk()
+            self.assertEqual([send.body for send in pair.published], [b"outside"])
+            pair.client.commit("t", receipt="r")
+            self.assertEqual(pair.talk(), [Receipted("r")])
+            self.assertEqual([send.body for send in pair.published[1:]], [b"0", b"1", b"2", b"3", b"4"])
+            self.assertIsInstance(pair.asked[-1], Publish)
+            self.assertEqual(len(pair.asked), 3)  # CONNECT, the one outside, and all of the transaction in one
+
+    def test_vanish_at_abort(self) -> None:
+        pair = self.pair()
+        pair.client.begin("t")
+        pair.client.send("/a", b"x", transaction="t")
+        pair.client.abort("t", receipt="r")
+        self.assertEqual(pair.talk(), [Receipted("r")])
+        self.assertEqual(pair.published, [])
+
+    def test_vanish_at_disconnect(self) -> None:
+        pair = self.pair()
+        pair.client.begin("t")
+        pair.client.send("/a", b"x", transaction="t")
+        pair.client.disconnect(receipt="r")
+        self.assertEqual(pair.talk(), [Receipted("r")])
+        self.assertEqual(pair.published, [])
+
+    def test_their_own_receipt_says_that_they_wait(self) -> None:
+        pair = self.pair()
+        pair.client.begin("t")
+        pair.client.send("/a", b"x", transaction="t", receipt="r")
+        self.assertEqual(pair.talk(), [Receipted("r")])
+        self.assertEqual(pair.published, [])
+
+    def test_several_transactions_do_not_mix(self) -> None:
+        pair = self.pair()
+        for name in ("t", "u"):
+            pair.client.begin(name)
+        for name in ("t", "u", "t"):
+            pair.client.send("/a", name.encode(), transaction=name)
+        pair.client.commit("u")
+        pair.talk()
+        self.assertEqual([send.body for send in pair.published], [b"u"])
+        pair.client.commit("t")
+        pair.talk()
+        self.assertEqual([send.body for send in pair.published], [b"u", b"t", b"t"])
+
+    def test_the_commit_is_answered_when_the_bus_has_all(self) -> None:
+        pair = self.pair()
+        pair.holding = True
+        pair.client.begin("t")
+        pair.client.send("/a", b"x", transaction="t")
+        pair.client.commit("t", receipt="r")
+        self.assertEqual(pair.talk(), [])
+        pair._to_client(pair.let_go())
+        self.assertEqual(pair.told[-1], Receipted("r"))
+
+    def test_a_name_may_be_used_again(self) -> None:
+        pair = self.pair()
+        for end in (pair.client.commit, pair.client.abort, pair.client.commit):
+            pair.client.begin("t")
+            end("t", receipt="r")
+            self.assertEqual(pair.talk(), [Receipted("r")])
+
+    def test_a_commit_of_nothing(self) -> None:
+        pair = self.pair()
+        pair.client.begin("t")
+        pair.client.commit("t", receipt="r")
+        self.assertEqual(pair.talk(), [Receipted("r")])
+        self.assertEqual(pair.published, [])
+
+    def test_a_wrong_frame_in_it_is_refused_at_once(self) -> None:
+        pair = self.pair(limits=Limits(destination_bytes=10))
+        pair.client.begin("t")
+        pair.client.send("/a" * 10, b"x", transaction="t")
+        self.assertEqual(self.refused(pair), "Destination too long")
+
+
+class AcksThatWait(TransactionCase):
+    def setUp(self) -> None:
+        self.client_pair = self.pair()
+        self.client = self.client_pair.client
+        self.client.subscribe("/a", "0", ack="client-individual")
+        [message] = self.client_pair.publish("/a", b"x")
+        assert isinstance(message, MessageReceived)
+        self.message = message
+        self.client.begin("t")
+        self.client.ack(message, transaction="t")
+        self.client_pair.talk()
+
+    def test_count_at_commit(self) -> None:
+        self.client.commit("t", receipt="r")
+        self.assertEqual(self.client_pair.talk(), [Receipted("r")])
+        self.client.ack(self.message)
+        self.assertEqual(self.refused(self.client_pair), "Unknown message")
+
+    def test_vanish_at_abort(self) -> None:
+        self.client.abort("t")
+        self.client.ack(self.message, receipt="r")
+        self.assertEqual(self.client_pair.talk(), [Receipted("r")])
+
+    def test_unknown_ones_are_refused_at_commit_and_nothing_is_published(self) -> None:
+        self.client.send("/b", b"x", transaction="t")
+        self.client.ack(self.message, transaction="t")
+        self.client.commit("t")
+        self.assertEqual(self.refused(self.client_pair), "Unknown message")
+        self.assertEqual(self.client_pair.published, [])
+
+
+class WrongNames(TransactionCase):
+    def test_unknown(self) -> None:
+        for version in LATER:
+            for command in ("commit", "abort"):
+                pair = self.pair(version)
+                getattr(pair.client, command)("t")
+                self.assertEqual(self.refused(pair), "Unknown transaction")
+
+    def test_unknown_on_a_send(self) -> None:
+        pair = self.pair()
+        pair.client.send("/a", b"x", transaction="t")
+        self.assertEqual(self.refused(pair), "Unknown transaction")
+        self.assertEqual(pair.published, [])
+
+    def test_open_already(self) -> None:
+        pair = self.pair()
+        pair.client.begin("t")
+        pair.client.begin("t")
+        self.assertEqual(self.refused(pair), "Transaction exists")
+
+    def test_over_already(self) -> None:
+        for end in ("commit", "abort"):
+            pair = self.pair()
+            pair.client.begin("t")
+            getattr(pair.client, end)("t")
+            pair.client.commit("t")
+            self.assertEqual(self.refused(pair), "Unknown transaction")
+
+    def test_missing_or_empty(self) -> None:
+        for frame in (b"BEGIN\n\n\0", b"COMMIT\n\n\0", b"ABORT\ntransaction:\n\n\0"):
+            self.assertIn(b"message:Missing transaction\n", opened("1.1").hear(frame))
+
+
+class Limited(TransactionCase):
+    """C7a."""
+
+    def test_open_ones(self) -> None:
+        pair = self.pair(limits=Limits(transactions=16))
+        for number in range(16):
+            pair.client.begin(str(number))
+        self.assertEqual(pair.talk(), [])
+        pair.client.begin("16")
+        self.assertEqual(self.refused(pair), "Too many transactions")
+
+    def test_frames_in_one(self) -> None:
+        pair = self.pair(limits=Limits(transaction_actions=10))
+        pair.client.begin("t")
+        for _ in range(10):
+            pair.client.send("/a", b"", transaction="t")
+        self.assertEqual(pair.talk(), [])
+        pair.client.send("/a", b"", transaction="t")
+        self.assertEqual(self.refused(pair), "Transaction too large")
+
+    def test_octets_in_one(self) -> None:
+        pair = self.pair(limits=Limits(transaction_bytes=1000))
+        pair.client.begin("t")
+        pair.client.send("/a", b"x" * 900, transaction="t")
+        self.assertEqual(pair.talk(), [])
+        pair.client.send("/a", b"x" * 101, transaction="t")
+        self.assertEqual(self.refused(pair), "Transaction too large")
+
+    def test_octets_of_headers_count(self) -> None:
+        """Or 1,024 frames of 256 KiB of headers would wait in 16 transactions of one client."""
+        pair = self.pair(limits=Limits(transaction_bytes=1000))
+        pair.client.begin("t")
+        pair.client.send("/a", b"", headers=(("link", "x" * 1001),), transaction="t")
+        self.assertEqual(self.refused(pair), "Transaction too large")
+
+
+class Under10(unittest.TestCase):
+    def test_they_are_unknown_commands(self) -> None:
+        """The original knew no transactions: a SEND goes out at once, whatever it says."""
+        server = opened("1.0")
+        said = server.hear(
+            b"BEGIN\ntransaction:t\n\n\0SEND\ndestination:/a\ntransaction:t\n\nx\0ABORT\ntransaction:t\n\n\0"
+        )
+        self.assertEqual((said, len(server.published)), (b"", 1))
