@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from typing import Self
 from uuid import uuid4
 
-from tests.processes import Server
+from tests.processes import Event, Server
 from tests.services import AmqpAddress
 
 
@@ -58,6 +58,6 @@ class Cluster:
             each.wait_for("bus.connected", count=times)
 
     @property
-    def faults(self) -> list[object]:
+    def faults(self) -> list[Event]:
         """Errors of the nodes' own."""
         return [fault for each in self.nodes for fault in each.faults]

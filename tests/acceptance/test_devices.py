@@ -1,4 +1,4 @@
-"""Devices and old nodes on the exchange beside ours (contract §1.6; issue 2, "Devices publish through RabbitMQ too")."""
+"""Devices and old nodes on the exchange beside ours (contract §1.6)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import time
 import unittest
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import ClassVar
 from uuid import UUID
 
 from tests import services
@@ -189,7 +190,7 @@ class TestMalformedMessages(_Case):
 class TestOldNodes(_Case):
     """Original servers and fallbacks may share the exchange with ours."""
 
-    FALLBACK = {
+    FALLBACK: ClassVar = {
         "topic": TOPIC,
         "trigger-time": "NOW",
         "link": "http://l/?a=1",
