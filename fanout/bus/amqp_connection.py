@@ -13,18 +13,22 @@ from typing import Any, Protocol
 from pika.adapters.twisted_connection import TwistedProtocolConnection
 from pika.channel import Channel
 from pika.exceptions import AMQPError, ChannelClosedByBroker, ConnectionClosedByBroker
+from pika.frame import decode_frame
 from pika.spec import Basic, BasicProperties
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import connectProtocol
 from twisted.internet.interfaces import ITCPTransport
 from twisted.python.failure import Failure
 
+from fanout.bus.interface import BusError
 from fanout.bus.parameters import Broker
 
 # AMQP 0-9-1, 1.2 "reply-code".
 ACCESS_REFUSED, NOT_FOUND, NOT_ALLOWED = 403, 404, 530
 # A peer that does not read keeps the last octets, and with them the socket, for ever.
 HANG_UP_SECONDS = 3.0
+# What pika raises for octets it cannot make sense of.
+UNREADABLE = (AMQPError, ArithmeticError, LookupError, OSError, ValueError, struct.error)
 
 
 class Events(Protocol):
@@ -52,6 +56,8 @@ class AmqpConnection(TwistedProtocolConnection):  # type: ignore[misc]  # Pika s
 
     :ivar lost: fires with the reason, in words, when an established connection's socket is gone.
     :ivar queue: the name the broker gave to our queue.
+    :ivar unreadable: called with the number of the channel before a message pika cannot decode ends the connection;
+        what is sent then still reaches the broker.
     """
 
     transport: Any
@@ -63,11 +69,13 @@ class AmqpConnection(TwistedProtocolConnection):  # type: ignore[misc]  # Pika s
         self._events = events
         self.lost: Deferred[str] = Deferred()
         self.queue = ""
+        self.unreadable: Callable[[int], None] = lambda _channel: None
         self._cause: BaseException | None = None
         self._opened: Deferred[Any] = self.ready  # Pika drops its own reference once it has fired.
         self._reply: Deferred[Any] | None = None
         self._publishing: Channel | None = None
         self._unacknowledged = 0
+        self._cannot_read = False
         self._ack_call: Any = None
         self._hang_up_call: Any = None
 
@@ -92,6 +100,17 @@ class AmqpConnection(TwistedProtocolConnection):  # type: ignore[misc]  # Pika s
         """Send to the exchange. The n-th publish of a connection is confirmed by delivery tag n."""
         assert self._publishing is not None
         self._publishing.basic_publish(self._broker.exchange, "", body, properties, mandatory=True)
+
+    def open_channel(self, opened: Callable[[Channel], None], closed: Callable[[Channel, Exception], None]) -> Channel:
+        """One more channel, for whatever else is to be said to this broker; ``closed`` also tells of a lost connection.
+
+        :raises BusError: there is no connection.
+        """
+        if not self.is_open:
+            raise BusError("not connected to the broker")
+        channel: Channel = self._impl.channel(on_open_callback=opened)
+        channel.add_on_close_callback(closed)
+        return channel
 
     @property
     def can_publish(self) -> bool:
@@ -223,10 +242,24 @@ class AmqpConnection(TwistedProtocolConnection):  # type: ignore[misc]  # Pika s
 
     def dataReceived(self, data: bytes) -> None:
         """A header pika cannot read, such as a timestamp beyond all calendars, ends the connection and nothing else."""
+        if self._cannot_read:
+            return
         try:
             super().dataReceived(data)
-        except (AMQPError, ArithmeticError, LookupError, OSError, ValueError, struct.error) as error:
-            self.abort(ConnectionAbortedError(f"pika cannot read what the broker sent: {error!r}"))
+        except UNREADABLE as error:
+            self._cannot_read = True
+            self._cause = self._cause or ConnectionAbortedError(f"pika cannot read what the broker sent: {error!r}")
+            self.unreadable(self._unreadable_channel())
+            self.transport.loseConnection()
+
+    def _unreadable_channel(self) -> int:
+        """From the frame that is still first in pika's buffer (AMQP 0-9-1, 4.2.3); 0 if it was read after all."""
+        frame = bytes(self._impl._frame_buffer)  # noqa: SLF001  Pika tells nobody else.
+        try:
+            decode_frame(frame)
+        except UNREADABLE:
+            return int(struct.unpack_from(">BH", frame)[1])
+        return 0
 
     def connectionLost(self, reason: Failure) -> None:
         for call in (self._ack_call, self._hang_up_call):

@@ -53,6 +53,8 @@ class Patience:
     :ivar first_retry: before the first reconnect; each further one waits ``factor`` times longer, up to ``last_retry``.
         The actual wait is by chance between half of it and all, so that the nodes of a cluster do not come as one.
     :ivar max_age: after which a publish that is not confirmed is given up rather than sent late.
+    :ivar outlast: whether a publish may outlast the connection, and be sent again over the next one. Not for one that
+        is right at this moment only, or that somebody else may have made meanwhile.
     :ivar stop: for confirms, at the end.
     :ivar messages: publishes the outbox holds.
     :ivar octets: the same, in octets.
@@ -63,6 +65,7 @@ class Patience:
     factor: float = 1.7
     last_retry: float = 10.0
     max_age: float = 60.0
+    outlast: bool = True
     stop: float = 5.0
     messages: int = 10_000
     octets: int = 64 * 1024 * 1024

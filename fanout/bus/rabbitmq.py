@@ -96,6 +96,8 @@ class RabbitMQ:
         """See :meth:`Bus.publish <fanout.bus.interface.Bus.publish>`."""
         if self._stopping:
             return fail(BusError("the bus is stopped"))
+        if not self._patience.outlast and self.connection is None:
+            return fail(BusError(self._reason))
         try:
             properties, body = to_amqp(message, self._serials.next())
             publish = self._unconfirmed.add(properties, body, self._reactor.seconds())
@@ -108,7 +110,7 @@ class RabbitMQ:
 
     def state(self) -> BusState:
         """See :meth:`Bus.state <fanout.bus.interface.Bus.state>`."""
-        return BusState(self._connection is not None and not self._blocked, self._reason, len(self._unconfirmed))
+        return BusState(self.connection is not None and not self._blocked, self._reason, len(self._unconfirmed))
 
     def stop(self) -> Deferred[None]:
         """See :meth:`Bus.stop <fanout.bus.interface.Bus.stop>`. Takes ``patience.stop`` and a goodbye at most."""
@@ -132,7 +134,10 @@ class RabbitMQ:
     def down(self) -> None:
         """What was not confirmed has to be sent again."""
         self._blocked = False
-        self._unconfirmed.connection_lost()
+        if self._patience.outlast:
+            self._unconfirmed.connection_lost()
+        else:
+            self._fail(self._unconfirmed.clear(), "the connection was lost before the broker had confirmed it")
         self._check_drained()
 
     def lost(self, reason: str, retry_in: float) -> None:
@@ -141,7 +146,8 @@ class RabbitMQ:
         log.warning("bus.lost", reason=reason, retry_in=round(retry_in, 1), waiting=len(self._unconfirmed))
 
     @property
-    def _connection(self) -> AmqpConnection | None:
+    def connection(self) -> AmqpConnection | None:
+        """The connection of this moment, for what else there is to ask the broker; None without one."""
         return self._link.connection
 
     def _connected_as(self) -> str:
@@ -158,7 +164,7 @@ class RabbitMQ:
 
     async def _drain(self) -> None:
         """Wait until all is confirmed, the connection is gone, or patience is at its end."""
-        if self._connection is None or not len(self._unconfirmed):
+        if self.connection is None or not len(self._unconfirmed):
             return
         self._drained = Deferred()
         self._drained.addTimeout(self._patience.stop, self._reactor)
@@ -170,7 +176,7 @@ class RabbitMQ:
             self._drained = None
 
     def _check_drained(self) -> None:
-        done = self._connection is None or not len(self._unconfirmed)
+        done = self.connection is None or not len(self._unconfirmed)
         if done and self._drained is not None and not self._drained.called:
             self._drained.callback(None)
 
@@ -181,10 +187,10 @@ class RabbitMQ:
         if self._send_call is not None:
             return
         for _ in range(min(SEND_AT_ONCE, self._unconfirmed.waiting)):
-            if self._connection is None or self._blocked or not self._connection.can_publish:
+            if self.connection is None or self._blocked or not self.connection.can_publish:
                 return
             publish = self._unconfirmed.send_next()
-            self._connection.publish(publish.properties, publish.body)
+            self.connection.publish(publish.properties, publish.body)
             self.counters.published += 1
         if self._unconfirmed.waiting:
             self._send_call = self._reactor.callLater(0, self._send_more)

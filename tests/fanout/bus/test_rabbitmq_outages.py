@@ -105,7 +105,7 @@ class TheConnectionBreaks(Outage, unittest.TestCase):
     async def test_second_copies_of_unconfirmed_publishes_are_dropped_by_the_others(self) -> None:
         """The socket dies when the broker has our messages and we do not know it yet."""
         one, two = await self.running(), await self.running()
-        connection = one.bus._connection
+        connection = one.bus.connection
         connection._events = Deaf(one.bus)
         publishes = [one.bus.publish(message(b"%d" % number)) for number in range(100)]
         await two.has(100)
@@ -119,7 +119,7 @@ class TheConnectionBreaks(Outage, unittest.TestCase):
 
     async def test_our_queue_deleted_by_a_stranger(self) -> None:
         node = await self.running()
-        await rabbitmqctl(self.rabbitmq, "delete_queue", node.bus._connection.queue)
+        await rabbitmqctl(self.rabbitmq, "delete_queue", node.bus.connection.queue)
         await node.connected(2)
         await node.bus.publish(message(b"after"))
         await node.has(1)
@@ -138,8 +138,8 @@ class TheConnectionBreaks(Outage, unittest.TestCase):
 
     async def test_an_unbound_queue_means_nobody_gets_it_and_the_publisher_is_told(self) -> None:
         node = await self.running()
-        channel = node.bus._connection._publishing
-        channel.queue_unbind(node.bus._connection.queue, self.exchange, "")
+        channel = node.bus.connection._publishing
+        channel.queue_unbind(node.bus.connection.queue, self.exchange, "")
         with self.assertRaisesRegex(BusError, "no queue is bound"):
             await node.bus.publish(message(b"1"))
         self.assertEqual(node.bus.counters.returned, 1)
@@ -251,12 +251,12 @@ class TooMuch(Outage, unittest.TestCase):
         slow: list[bytes] = []
         node.bus._receive = lambda got: slow.append(got.body)
         channels: list[Any] = []
-        node.bus._connection._acknowledge = channels.append  # It takes its five and no more.
+        node.bus.connection._acknowledge = channels.append  # It takes its five and no more.
         flood = [({"topic": "/topic/a"}, b"%d" % number) for number in range(100)]
         await device_publishes(self.rabbitmq, self.exchange, *flood)
         await until(lambda: len(slow) == 5, "five")
-        del node.bus._connection._acknowledge
-        node.bus._connection._acknowledge(channels[0])
+        del node.bus.connection._acknowledge
+        node.bus.connection._acknowledge(channels[0])
         await until(lambda: slow[-1:] == [b"99"], "the newest")
         self.assertEqual(slow, [b"%d" % number for number in (0, 1, 2, 3, 4, *range(90, 100))])
 

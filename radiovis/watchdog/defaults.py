@@ -1,0 +1,39 @@
+"""What the watchdog says on a silent topic, exactly as the original said it (contract §1.9)."""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+from fanout.message import Message
+from radiovis.directory.interface import Default
+
+TEXT, IMAGE = "text", "image"
+KINDS = (TEXT, IMAGE)
+"""The last part of the two topics of a channel, in the order their defaults are sent."""
+
+# What ActiveMQ's Java client sent, and so the watchdog, since the hunt for what Pure's radios want (contract §5).
+_MARKS = {"expires": "0", "priority": "0"}
+
+
+def default_message(channel: str, kind: str, default: Default, now: float) -> Message | None:
+    """The message for one topic; None when the station has given nothing for it.
+
+    :param channel: the topic prefix as the directory spells it.
+    :param kind: one of :data:`KINDS`.
+    :param now: Unix time in seconds.
+    """
+    if kind == TEXT:
+        body = f"TEXT {default.text}" if default.text else ""
+    else:
+        body = f"SHOW {default.image}" if default.image else ""
+    if not body:
+        return None
+    link = {"link": default.link} if default.link else {}
+    headers = {"trigger-time": "NOW", **link, **_MARKS, "timestamp": str(int(now * 1000))}
+    return Message(channel + kind, body.encode(errors="replace"), str(uuid4().int), int(now), tuple(headers.items()))
+
+
+def is_default(message: Message) -> bool:
+    """Whether a watchdog, ours or the original, sent it. Through STOMP nobody else can set these headers."""
+    headers = dict(message.headers)
+    return message.message_id.isdecimal() and all(headers.get(name) == value for name, value in _MARKS.items())
