@@ -1,0 +1,316 @@
+"""A queue of records on the disk, for one process at a time. Every call here blocks.
+
+The folder holds the records in numbered files, ``00000001.spool`` and so on (:mod:`radiovis.watchdog.spool_line`);
+``cursor``, up to where they were sent; ``refused``, records nobody wants; and ``lock``, held by the process that uses
+it. A file is deleted when all of it was sent and another has begun.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from io import FileIO
+from pathlib import Path
+
+import structlog
+
+from radiovis.watchdog.spool_cursor import Cursor, Place
+from radiovis.watchdog.spool_line import sealed, unsealed
+
+MAX_BYTES = 256 * 2**20
+SEGMENT_BYTES = 4 * 2**20
+"""Octets after which the next file begins; so much is freed at a time."""
+READ_OCTETS = 2**20
+"""Octets read at once, if there are several records of them."""
+REFUSED_BYTES = 16 * 2**20
+"""Octets of refused records that are kept for somebody to look at."""
+_SUFFIX = ".spool"
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+class SpoolError(Exception):
+    """The spool cannot take or give a record. The text says which folder, why, and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spooled:
+    """A record in the spool.
+
+    :ivar record: its octets; None if the disk does not give them back as they were written.
+    :ivar end: the place behind it.
+    """
+
+    record: bytes | None
+    end: Place
+
+
+class Spool:
+    """The queue.
+
+    One thread may call :meth:`append` while another calls :meth:`read` and :meth:`advance`.
+    """
+
+    def __init__(self, folder: Path, *, max_bytes: int = MAX_BYTES, segment_bytes: int = SEGMENT_BYTES) -> None:
+        """
+        :param folder: made if it is not there, its parent is not.
+        :param max_bytes: of all files with records; beyond it nothing is taken.
+        :param segment_bytes: after which the next file begins; a quarter of ``max_bytes`` if that is less.
+        """
+        self._folder = folder
+        self._max_bytes = max_bytes
+        self._segment_bytes = min(segment_bytes, max_bytes // 4)
+        self._lock = threading.Lock()  # For the four below, which both threads change.
+        self._sizes: dict[int, int] = {}
+        self._end = Place(1, 0)  # Behind the last record that is safe.
+        self._waiting = 0
+        self._torn = False  # Whether there may be octets behind the end.
+        self._read_to = self._sent_to = Place(1, 0)
+        self._files = ExitStack()
+        self._tail: FileIO | None = None
+        self._cursor: Cursor
+
+    @property
+    def waiting(self) -> int:
+        """Records not yet sent."""
+        return self._waiting
+
+    @property
+    def octets(self) -> int:
+        """What its files take, those already sent of the oldest one included."""
+        with self._lock:
+            return sum(self._sizes.values())
+
+    # Opening
+
+    def open(self) -> None:
+        """Take the folder, cut what a crash left half-written, and go on where it was.
+
+        :raises SpoolError: another process uses it, or the disk refuses. May be called again.
+        """
+        try:
+            self._open()
+        except OSError as error:
+            self._files.close()
+            raise SpoolError(f"the spool {self._folder} cannot be opened: {_reason(error)}") from error
+        except SpoolError:
+            self._files.close()
+            raise
+
+    def _open(self) -> None:
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        self._take_lock()
+        self._cursor = Cursor(self._folder / "cursor")
+        self._files.callback(self._cursor.close)
+        self._sizes = {int(path.stem): path.stat().st_size for path in self._folder.glob("*" + _SUFFIX)}
+        if self._sizes:
+            last = max(self._sizes)
+            self._sizes[last] = _cut(self._path(last))
+            self._end = Place(last, self._sizes[last])
+        else:
+            self._end = Place(self._cursor.place.segment + 1 if self._cursor.place else 1, 0)
+        self._read_to = self._sent_to = self._start()
+        self._remove_sent(self._read_to)
+        self._waiting = sum(self._lines_from(self._read_to))
+
+    def _take_lock(self) -> None:
+        lock = self._files.enter_context((self._folder / "lock").open("wb"))
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SpoolError(f"the spool {self._folder} is used by another process: it takes over from that") from None
+
+    def _start(self) -> Place:
+        """Where sending goes on: at the cursor, or without one at the beginning of what there is."""
+        first = Place(min(self._sizes, default=self._end.segment), 0)
+        place = self._cursor.place
+        if place is None and (self._cursor.damaged or self._sizes):
+            log.error("spool.cursor_lost", folder=str(self._folder), resent_from=first.segment)
+        return min(max(place or first, first), self._end)
+
+    def _lines_from(self, place: Place) -> Iterator[int]:
+        for number in sorted(each for each in self._sizes if each >= place.segment):
+            with self._path(number).open("rb") as file:
+                file.seek(place.offset if number == place.segment else 0)
+                while chunk := file.read(READ_OCTETS):
+                    yield chunk.count(b"\n")
+
+    def recent(self) -> Iterator[bytes]:
+        """The records of the last two files, sent or not, from the oldest on."""
+        for number in sorted(self._sizes)[-2:]:
+            with self._path(number).open("rb") as file:
+                yield from (record for record in map(unsealed, file) if record is not None)
+
+    # Appending
+
+    def append(self, records: Sequence[bytes]) -> None:
+        """Add records behind the last one, all or none; they are on the disk when this returns.
+
+        :raises SpoolError: the spool or the disk is full, or the disk refuses.
+        """
+        lines = b"".join(map(sealed, records))
+        if self.octets + len(lines) > self._max_bytes:
+            raise SpoolError(f"the spool {self._folder} is full: {self.octets} octets of {self._max_bytes} wait")
+        try:
+            self._write(lines)
+        except OSError as error:
+            self._torn = True
+            raise SpoolError(f"the spool {self._folder} cannot be written: {_reason(error)}") from error
+        with self._lock:
+            self._end = Place(self._end.segment, self._end.offset + len(lines))
+            self._sizes[self._end.segment] = self._end.offset
+            self._waiting += len(records)
+
+    def _write(self, lines: bytes) -> None:
+        if self._torn:
+            self._mend()
+        if self._end.offset >= self._segment_bytes:
+            self._close_tail()
+            self._begin(self._end.segment + 1)
+        tail = self._tail or self._begin(self._end.segment)
+        left = memoryview(lines)
+        while left:
+            left = left[tail.write(left) :]  # A disk with little room takes a part before it refuses.
+        os.fsync(tail.fileno())
+
+    def _mend(self) -> None:
+        """Take back what a failed write left. Nobody was told that it is safe, so it comes again."""
+        self._close_tail()
+        if self._end.segment in self._sizes:
+            os.truncate(self._path(self._end.segment), self._end.offset)
+        self._torn = False
+
+    def _begin(self, number: int) -> FileIO:
+        tail = self._tail = self._path(number).open("ab", buffering=0)
+        folder = os.open(self._folder, os.O_RDONLY)
+        try:
+            os.fsync(folder)  # Or a power failure might take the file's name away.
+        finally:
+            os.close(folder)
+        if number != self._end.segment or number not in self._sizes:
+            os.truncate(self._path(number), 0)
+            with self._lock:
+                self._end = Place(number, 0)
+                self._sizes[number] = 0
+        return tail
+
+    def _close_tail(self) -> None:
+        tail, self._tail = self._tail, None
+        if tail is not None:
+            tail.close()
+
+    # Sending
+
+    def read(self, limit: int, octets: int = READ_OCTETS) -> list[Spooled]:
+        """The next records in order, which are then taken for read; empty when there are none.
+
+        :param octets: so many at most, unless the first record alone is larger.
+        :raises SpoolError: the disk refuses.
+        """
+        begin = self._read_to
+        try:
+            return list(self._read(limit, octets))
+        except OSError as error:
+            self._read_to = begin
+            raise SpoolError(f"the spool {self._folder} cannot be read: {_reason(error)}") from error
+
+    def _read(self, limit: int, octets: int) -> Iterator[Spooled]:
+        while limit > 0 and octets > 0:
+            with self._lock:
+                end = self._end
+            number, offset = self._read_to
+            stop = end.offset if number == end.segment else self._sizes.get(number, 0)
+            if offset >= stop:
+                if number >= end.segment:
+                    return
+                self._read_to = Place(number + 1, 0)
+                continue
+            for spooled in self._records(self._read_to, stop):
+                yield spooled
+                octets -= spooled.end.offset - self._read_to.offset
+                limit -= 1
+                self._read_to = spooled.end
+                if limit <= 0 or octets <= 0:
+                    return
+
+    def _records(self, place: Place, stop: int) -> Iterator[Spooled]:
+        with self._path(place.segment).open("rb") as file:
+            file.seek(place.offset)
+            offset = place.offset
+            while offset < stop and (line := file.readline()):
+                offset += len(line)
+                yield Spooled(unsealed(line), Place(place.segment, offset))
+        if offset < stop:  # The file is shorter than it was: what is missing will not come back.
+            yield Spooled(None, Place(place.segment, stop))
+
+    def rewind(self) -> None:
+        """What was read and not sent is read again."""
+        self._read_to = self._sent_to
+
+    def advance(self, place: Place) -> None:
+        """The next record was sent, and ends here: it will not be given again, in no other process either.
+
+        :raises SpoolError: the disk refuses to remember it; then a later process gives it again.
+        """
+        self._sent_to = place
+        with self._lock:
+            self._waiting -= 1
+        try:
+            self._cursor.write(place)
+            self._remove_sent(place)
+        except OSError as error:
+            raise SpoolError(f"the spool {self._folder} cannot note what was sent: {_reason(error)}") from error
+
+    def _remove_sent(self, place: Place) -> None:
+        with self._lock:
+            sent = [number for number in self._sizes if number < place.segment]
+        for number in sent:
+            self._path(number).unlink(missing_ok=True)
+            with self._lock:
+                del self._sizes[number]
+
+    def set_aside(self, record: bytes) -> bool:
+        """Keep a record in ``refused``; gives False if there is no room.
+
+        :raises SpoolError: the disk refuses.
+        """
+        try:
+            with (self._folder / "refused").open("ab") as file:
+                if file.tell() + len(record) > REFUSED_BYTES:
+                    return False
+                file.write(record + b"\n")
+        except OSError as error:
+            raise SpoolError(f"{self._folder}/refused cannot be written: {_reason(error)}") from error
+        return True
+
+    def close(self) -> None:
+        """Let go of the folder."""
+        self._close_tail()
+        with suppress(OSError):  # The cursor is as good as it was.
+            self._files.close()
+
+    def _path(self, number: int) -> Path:
+        return self._folder / f"{number:08}{_SUFFIX}"
+
+
+def _cut(path: Path) -> int:
+    """Cut what stands behind the last whole record of a file, as a crash may leave it; gives the octets that stay."""
+    offset = good = 0
+    with path.open("r+b") as file:
+        for line in file:
+            offset += len(line)
+            if unsealed(line) is not None:
+                good = offset
+        if good < offset:
+            log.warning("spool.cut", file=str(path), octets=offset - good)
+            file.truncate(good)
+            os.fsync(file.fileno())
+    return good
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error)

@@ -1,0 +1,179 @@
+"""The log behind PlugIt's API, with a spool on the disk before it: nothing is lost while the API is down."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import structlog
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThreadPool
+from twisted.python.failure import Failure
+from twisted.python.threadpool import ThreadPool
+
+from fanout.batches import DELAY, Batches, BatchesFull
+from radiovis.directory.interface import DirectoryError, LogStore
+from radiovis.watchdog.log import Entry, LogError, LogFull, LogState
+from radiovis.watchdog.outage import Outage
+from radiovis.watchdog.recent_serials import RecentSerials, own_serial
+from radiovis.watchdog.spool import MAX_BYTES, SEGMENT_BYTES, Spool, SpoolError
+from radiovis.watchdog.spool_record import decode, encode
+from radiovis.watchdog.spool_sender import FIRST_PAUSE, GRACE, LONGEST_PAUSE, SpoolSender
+
+OPEN_AGAIN = 1.0
+"""Seconds between attempts to open the spool, which a process that is about to end may still hold."""
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+class SpooledLog:
+    """A :class:`~radiovis.watchdog.log.Log` that writes each entry to the disk first and sends it to the API later.
+
+    Everything is sent in order and once; :class:`~radiovis.watchdog.spool_sender.SpoolSender` names the exception.
+    What another process left in the folder is sent first.
+    """
+
+    def __init__(
+        self,
+        store: LogStore,
+        folder: Path,
+        reactor: Any,
+        *,
+        max_age: int,
+        max_bytes: int = MAX_BYTES,
+        segment_bytes: int = SEGMENT_BYTES,
+        delay: float = DELAY,
+        first_pause: float = FIRST_PAUSE,
+        longest_pause: float = LONGEST_PAUSE,
+        grace: float = GRACE,
+    ) -> None:
+        """
+        :param folder: of the spool; one process at a time holds it, others wait for it.
+        :param max_age: seconds entries are kept in the log.
+        :param max_bytes: of the spool; when it is full, nothing is taken.
+        :param segment_bytes: of one of its files.
+        :param delay: seconds the first entry waits for others to share its fsync with.
+        :param first_pause: seconds before the API is tried again; doubled for each further attempt.
+        :param longest_pause: seconds at most.
+        :param grace: seconds a call of the API may still take when the log stops.
+        """
+        self._store = store
+        self._reactor = reactor
+        self._spool = Spool(folder, max_bytes=max_bytes, segment_bytes=segment_bytes)
+        self._sender = SpoolSender(
+            store,
+            self._spool,
+            reactor,
+            max_age=max_age,
+            first_pause=first_pause,
+            longest_pause=longest_pause,
+            grace=grace,
+        )
+        self._batches: Batches[bytes] = Batches(reactor, self._append, len, delay=delay)
+        self._outage = Outage("spool", reactor.seconds)
+        self._serials = RecentSerials()
+        self._writing: dict[str, list[Deferred[None]]] = {}
+        self._pool = ThreadPool(0, 1, name="spool")
+        self._opening: Deferred[None] | None = None
+        self._is_open = False
+
+    def start(self) -> None:
+        """Open the spool, as soon as no other process holds it, and begin to send. Until then nothing is taken."""
+        self._pool.start()
+        self._opening = Deferred.fromCoroutine(self._open()).addErrback(_not_opened)
+
+    async def _open(self) -> None:
+        while not self._is_open:
+            try:
+                await deferToThreadPool(self._reactor, self._pool, self._take_spool)
+            except SpoolError as error:
+                self._outage.failed(str(error))
+                await deferLater(self._reactor, OPEN_AGAIN)
+            else:
+                self._is_open = True
+        self._outage.over()
+        self._sender.start()
+
+    def _take_spool(self) -> None:
+        self._spool.open()
+        for record in self._spool.recent():
+            with suppress(ValueError):  # The sender tells of it.
+                self._serials.add(decode(record).serial)
+
+    def add(self, entry: Entry) -> Deferred[None]:
+        """Keep an entry; fires when it is in the spool on the disk. A second copy is not kept twice."""
+        if not self._is_open:
+            return fail(LogFull(self._outage.error or "the spool is not open yet"))
+        serial = own_serial(entry.serial)
+        if serial in self._serials:
+            return succeed(None)
+        if serial in self._writing:
+            copy: Deferred[None] = Deferred()
+            self._writing[serial].append(copy)  # It is as safe as the first one will be.
+            return copy
+        if serial:
+            self._writing[serial] = []
+        return self._batches.add(encode(entry)).addBoth(self._written, serial)
+
+    def _append(self, records: list[bytes]) -> Deferred[None]:
+        return deferToThreadPool(self._reactor, self._pool, self._spool.append, records)
+
+    def _written(self, outcome: Failure | None, serial: str) -> Failure | None:
+        answer = None
+        if isinstance(outcome, Failure):
+            answer = self._failed(outcome)
+        else:
+            self._kept(serial)
+        for copy in self._writing.pop(serial, ()):
+            copy.callback(answer)
+        return answer
+
+    def _kept(self, serial: str) -> None:
+        self._serials.add(serial)
+        self._outage.over()
+        self._sender.wake()
+
+    def _failed(self, failure: Failure) -> Failure:
+        if not failure.check(SpoolError, BatchesFull):
+            return failure
+        self._outage.failed(str(failure.value))
+        return Failure(LogFull(str(failure.value)))
+
+    def cleanup(self, max_age: int) -> Deferred[int]:
+        """Ask the API to drop entries older than this many seconds; it does not tell how many went."""
+        return Deferred.fromCoroutine(self._clean(max_age))
+
+    async def _clean(self, max_age: int) -> int:
+        try:
+            await self._store.cleanup_logs(max_age)
+        except DirectoryError as error:
+            raise LogError(str(error)) from error
+        return 0
+
+    def state(self) -> LogState:
+        """How many entries the API does not have yet. Trouble with the disk counts more than trouble with the API."""
+        outage = self._outage if self._outage.error else self._sender.outage
+        return LogState(self._spool.waiting + len(self._batches), outage.error, outage.since)
+
+    def stop(self) -> Deferred[None]:
+        """Write what was added, let a call of the API end, and close. What was not sent waits for the next start."""
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        if self._opening is None:
+            return
+        if not self._is_open:
+            self._opening.cancel()
+        await self._batches.stop()
+        if self._is_open:
+            await self._sender.stop()
+        self._opening, self._is_open = None, False
+        await deferToThreadPool(self._reactor, self._pool, self._spool.close)
+        self._pool.stop()
+
+
+def _not_opened(failure: Failure) -> None:
+    if not failure.check(CancelledError):
+        log.error("log.not_opened", exc_info=(failure.type, failure.value, failure.getTracebackObject()))
