@@ -71,6 +71,18 @@ class WatchdogSettings(SettingsGroup):
     )
     FB_LOGS_MAX_AGE: int = setting(86_400, "How long log entries are kept.", "s", ge=1)
     FB_LOGS_CLEANUP: float = setting(3_600, "How often older log entries are removed.", "s", ge=0.1)
+    FB_SPOOL_DIR: str = setting(
+        "radiovis-spool", "Folder for log entries PlugIt has not taken yet; on a disk that survives a restart."
+    )
+    FB_SPOOL_BYTES: int = setting(
+        256 * 2**20, "What the spool may take; when it is full, entries stay in the broker's queue.", "octets", ge=2**24
+    )
+    JOURNAL_FILE: str = setting(
+        "radiovis-journal.sqlite", "The log where there is no PlugIt (SQLite); empty = in memory, lost at the end."
+    )
+    JOURNAL_MAX_BYTES: int = setting(
+        256 * 2**20, "What the journal may take; beyond it the oldest entries go.", "octets", ge=2**20
+    )
 
 
 class MonitoringSettings(SettingsGroup):
