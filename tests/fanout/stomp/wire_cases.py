@@ -119,7 +119,7 @@ FAULTS = (
     WireCase(r"\C", LATER, rb"SEND" b"\n" rb"a:\C" b"\n\n\0", fault=HEADER),
     WireCase("F6 no colon", LATER, b"SEND\nfoo\n\n\0", fault=HEADER),
     WireCase("F6 no name", LATER, b"SEND\n:foo\n\n\0", fault=HEADER),
-    WireCase("NUL inside the headers", ALL, b"BEGIN\n\n\0SEND\na:1\0b:2\n\n\0", (frame("BEGIN"),), FRAME, goes_on=True),
+    WireCase("NUL inside the headers", ALL, b"BEGIN\ntransaction:1\n\n\0SEND\na:1\0b:2\n\n\0", (frame("BEGIN", ("transaction", "1")),), FRAME, goes_on=True),
     WireCase("no blank line", ALL, b"SEND\ndestination:/a\n\0", fault=FRAME, goes_on=True),
     WireCase("ff fe", ALL, b"SEND\na:\xff\xfe\n\nbody\0", fault=HEADER, goes_on=True),
     WireCase("overlong UTF-8", ALL, b"SEND\na:\xc0\xaf\n\n\0", fault=HEADER, goes_on=True),
