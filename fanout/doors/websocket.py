@@ -1,0 +1,291 @@
+"""One WebSocket (RFC 6455): messages for whoever listens, pings, back-pressure, and an orderly close.
+
+wsproto reads and writes the frames; here is what it leaves open: how much a message may hold, that a silent client is
+asked whether it still lives, and that nothing grows while a client does not read.
+
+The opening handshake is in ``websocket_upgrade.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from twisted.internet import protocol
+from twisted.internet.interfaces import IPushProducer
+from twisted.internet.tcp import Server
+from twisted.python.failure import Failure
+from wsproto.connection import Connection, ConnectionState, ConnectionType
+from wsproto.events import BytesMessage, CloseConnection, Event, Message, Ping, Pong, TextMessage
+from wsproto.frame_protocol import CloseReason
+from zope.interface import implementer
+
+from fanout.doors.envelope import Envelope
+from fanout.wheel import Wheel
+
+_WHOLE = Connection(ConnectionType.SERVER)  # Writes whole messages; these leave no trace in it, so it serves everybody.
+
+
+def text(data: bytes) -> bytes:
+    """A message for a client that reads text, as it goes over the wire. What is not UTF-8 must go as binary."""
+    try:
+        return _WHOLE.send(TextMessage(data.decode()))
+    except UnicodeDecodeError:
+        return binary(data)
+
+
+def binary(data: bytes) -> bytes:
+    """A message for a client that reads octets, as it goes over the wire."""
+    return _WHOLE.send(BytesMessage(data))
+
+
+class Listener(Protocol):
+    """Who talks over a WebSocket. :class:`fanout.doors.stomp.Connection` is one."""
+
+    def received(self, data: bytes) -> None:
+        """A piece of a message, in order. Whoever needs to know where messages end speaks another protocol."""
+        ...
+
+    def full(self) -> None:
+        """The client takes no more for now."""
+        ...
+
+    def drained(self) -> None:
+        """It takes some again."""
+        ...
+
+    def gone(self) -> None:
+        """The connection is closed. Called once."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class WebSocketDoor:
+    """What all WebSockets of a node share.
+
+    :ivar reactor: for the time, and for the one timer of a socket that is closing.
+    :ivar complain: logs a client's fault: event name, address, fields; limits itself.
+    :ivar message_bytes: octets of one message. Nothing of it is kept here, so this bounds folly, not memory.
+    :ivar ping_every: seconds of a client's silence until it is pinged; 0 for never. Below the minute after which
+        proxies (nginx's ``proxy_read_timeout``) and NATs forget a silent connection.
+    :ivar pong_timeout: seconds it may then remain silent.
+    :ivar linger: seconds a client may take to answer our Close frame.
+    :ivar origins: web pages whose scripts may connect, such as ``https://www.example.org``; empty for all. Clients that
+        are no browsers send no origin, and are always let in.
+    """
+
+    reactor: Any
+    complain: Callable[..., None]
+    message_bytes: int = 1_048_576
+    ping_every: float = 25.0
+    pong_timeout: float = 30.0
+    linger: float = 1.0
+    origins: frozenset[str] = frozenset()
+    wheel: Wheel[WebSocket] = field(default_factory=Wheel)
+    sockets: set[WebSocket] = field(default_factory=set)
+
+    def look(self) -> None:
+        """Look at every socket that is due. To be called once per tick of the wheel."""
+        now = self.reactor.seconds()
+        for socket in self.wheel.due(now):
+            socket.look(now)
+
+    def close(self) -> None:
+        """The node shuts down: tell every client."""
+        for socket in list(self.sockets):
+            socket.finish(CloseReason.GOING_AWAY)
+
+
+@implementer(IPushProducer)
+class WebSocket(protocol.Protocol):
+    """One WebSocket, from the end of its handshake on. It is a :class:`fanout.doors.stomp.Wire`.
+
+    :ivar address: the client's IP address.
+    :ivar port: and its port there.
+    :ivar envelope: makes a message of octets: :func:`text` or :func:`binary`, whichever the client speaks itself.
+    :ivar slot: the wheel's.
+    """
+
+    transport: Server
+
+    def __init__(self, door: WebSocketDoor, listen: Callable[[WebSocket], Listener]) -> None:
+        """:param listen: called when the connection stands; makes who talks over it."""
+        self._door = door
+        self._listen = listen
+        self._listener: Listener | None = None
+        self._frames = Connection(ConnectionType.SERVER)
+        self._octets: int | None = None  # of the message that is coming in; None before the first one
+        self._ping: bytes | None = None  # the client's latest one, to be answered
+        self._heard_at: float = door.reactor.seconds()
+        self._pinged_at: float | None = None
+        self._full = False
+        self._paused = False
+        self._closing = False
+        self._deaf = False  # what comes can no longer be read as frames
+        self._timer: Any = None
+        self.envelope: Envelope = text
+        self.slot: int | None = None
+
+    # Twisted's side
+
+    def connectionMade(self) -> None:
+        peer = self.transport.getPeer()
+        self.address, self.port = getattr(peer, "host", ""), getattr(peer, "port", 0)
+        self._door.sockets.add(self)
+        self.transport.registerProducer(self, True)
+        self._listener = self._listen(self)
+        self._schedule()
+
+    def dataReceived(self, data: bytes) -> None:
+        self._hear()
+        if self._deaf or self._frames.state in (ConnectionState.REMOTE_CLOSING, ConnectionState.CLOSED):
+            return
+        self._frames.receive_data(data)
+        for event in self._frames.events():
+            self._act(event)
+        self._answer_ping()
+
+    def connectionLost(self, reason: Failure = protocol.connectionDone) -> None:
+        self._closing = True
+        self._door.sockets.discard(self)
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        if self._listener is not None:
+            self._listener.gone()
+
+    def pauseProducing(self) -> None:
+        self._full = True
+        if self._listener is not None:
+            self._listener.full()
+
+    def resumeProducing(self) -> None:
+        self._full = False
+        self._hear()
+        self._answer_ping()
+        if self._listener is not None:
+            self._listener.drained()
+
+    def stopProducing(self) -> None:
+        """The transport is closing; :meth:`connectionLost` follows."""
+
+    # What the client says
+
+    def _act(self, event: Event) -> None:
+        if isinstance(event, Message):
+            self._take(event)
+        elif isinstance(event, Ping):
+            self._ping = bytes(event.payload)
+        elif isinstance(event, CloseConnection):
+            self._client_closes(event)
+
+    def _take(self, piece: Message[Any]) -> None:
+        if self._closing or self._listener is None:
+            return
+        data = piece.data.encode() if isinstance(piece, TextMessage) else bytes(piece.data)
+        if self._octets is None:
+            self.envelope = text if isinstance(piece, TextMessage) else binary
+        self._octets = (self._octets or 0) + len(data)
+        if self._octets > self._door.message_bytes:
+            self._fail(CloseReason.MESSAGE_TOO_BIG, f"a message may have {self._door.message_bytes} octets")
+            return
+        if piece.message_finished:
+            self._octets = 0
+        if data:
+            self._listener.received(data)
+
+    def _answer_ping(self) -> None:
+        """One Pong for all Pings that came at once, which RFC 6455 §5.5.3 allows: a flood of Pings is no flood of
+        Pongs, nor does it pile up for a client that does not read.
+        """
+        if self._ping is not None and not self._full and not self._closing:
+            self._send(Pong(self._ping))
+            self._ping = None
+
+    def _client_closes(self, event: CloseConnection) -> None:
+        """It closes, or has answered our Close frame; or wsproto cannot read on, and says so with the same event."""
+        if self._frames.state is ConnectionState.REMOTE_CLOSING:
+            self._closing = True
+            self._send(event.response())
+        elif self._frames.state is not ConnectionState.CLOSED:
+            self._deaf = True  # wsproto would keep for ever what still comes
+            self._fail(event.code, event.reason or "")
+            return
+        self._hang_up()
+
+    def _fail(self, code: int, reason: str) -> None:
+        """The client broke the protocol, or a limit: say so."""
+        if not self._closing:
+            self._door.complain("websocket.fault", self.address, fault=reason, code=int(code))
+            self.finish(code, reason)
+
+    # The listener's wire
+
+    def write(self, data: bytes) -> None:
+        """Send messages that :attr:`envelope` has made; any number of them, each whole."""
+        if not self._closing:
+            self.transport.write(data)
+
+    def pause(self) -> None:
+        """Read no more from the client for now."""
+        self._paused = True
+        self.transport.pauseProducing()
+
+    def resume(self) -> None:
+        """Read on."""
+        self._paused = False
+        self._hear()
+        self.transport.resumeProducing()
+
+    def finish(self, code: int = CloseReason.NORMAL_CLOSURE, reason: str = "") -> None:
+        """Say goodbye, and wait for the client's answer, but not for long."""
+        if self._closing:
+            return
+        self._closing = True
+        self._send(CloseConnection(code, reason))
+        self.transport.unregisterProducer()
+        self.transport.resumeProducing()
+        self._timer = self._door.reactor.callLater(self._door.linger, self._hang_up)
+
+    def abort(self) -> None:
+        """Close at once."""
+        self.transport.abortConnection()
+
+    def _hang_up(self) -> None:
+        """Close once everything written has gone out; a client that does not read it gets as long again."""
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = self._door.reactor.callLater(self._door.linger, self.abort)
+        self.transport.unregisterProducer()
+        self.transport.loseConnection()
+
+    def _send(self, event: Event) -> None:
+        self.transport.write(self._frames.send(event))
+
+    # Time
+
+    def look(self, now: float) -> None:
+        """The wheel came round: ping a client that has been silent, drop one that stays so."""
+        if self._closing:
+            return
+        if self._paused:
+            self._heard_at = now  # It could not be heard, and that is our doing; the listener watches over it.
+        elif self._pinged_at is not None and now - self._pinged_at >= self._door.pong_timeout:
+            self._door.complain("websocket.silent", self.address, seconds=round(now - self._heard_at))
+            self.abort()
+            return
+        elif self._pinged_at is None and now - self._heard_at >= self._door.ping_every:
+            self._pinged_at = now
+            if not self._full:  # Otherwise what fills the way to the client is as good as a Ping.
+                self._send(Ping())
+        self._schedule()
+
+    def _hear(self) -> None:
+        self._heard_at = self._door.reactor.seconds()
+        self._pinged_at = None
+
+    def _schedule(self) -> None:
+        if self._pinged_at is not None:
+            self._door.wheel.schedule(self, self._pinged_at + self._door.pong_timeout)
+        elif self._door.ping_every:
+            self._door.wheel.schedule(self, self._heard_at + self._door.ping_every)
