@@ -165,7 +165,7 @@ class Ledger:
     def _give_back(self, db: sqlite3.Connection) -> None:
         """Free pages are used again; only a file above its limit, because that was lowered, gets smaller."""
         if _pragma(db, "page_count") * _pragma(db, "page_size") > self._max_bytes:
-            db.execute("PRAGMA incremental_vacuum(1000)").fetchall()
+            db.executescript("PRAGMA incremental_vacuum(1000)")  # execute() would stop after the first page.
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
