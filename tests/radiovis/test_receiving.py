@@ -6,6 +6,7 @@ from structlog.testing import CapturingLogger
 from twisted.internet.defer import Deferred
 from twisted.trial import unittest
 
+from fanout.doors.observer import Unobserved
 from fanout.hub import Cohort, Hub
 from fanout.message import Message
 from radiovis.receiving import Receiving
@@ -161,3 +162,31 @@ class TestCatchUp(_Case):
         self.slides.kept[GCC] = message(GCC, "TEXT a")
         await self.receiving.catch_up()
         self.assertEqual(heard, [b"TEXT a"])
+
+
+class Watched(_Case):
+    """What the observer is told."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.told: list[tuple[str, int]] = []
+        observer = Unobserved()
+        observer.delivered = lambda topic, clients: self.told.append((topic, clients))  # type: ignore[method-assign]
+        tuning = Tuning(self.directory, lambda: None)
+        self.receiving = Receiving(tuning, self.hub, self.slides, self.log, observer)  # type: ignore[arg-type]
+
+    def test_each_message_with_the_number_of_those_who_heard_it(self) -> None:
+        for _ in range(3):
+            self.hub.join("/topic/id/a/1/text", Plain(), Listener())
+        self.receiving.receive(message("/topic/id/a/1/text"))
+        self.assertEqual(self.told, [("/topic/id/a/1/text", 3)])
+
+    def test_no_message_nobody_heard(self) -> None:
+        self.receiving.receive(message("/topic/id/a/1/text"))
+        self.assertEqual(self.told, [])
+
+    async def test_what_was_missed_in_an_outage_counts_when_it_is_shown(self) -> None:
+        self.hub.join("/topic/id/a/1/text", Plain(), Listener())
+        self.slides.kept["/topic/id/a/1/text"] = message("/topic/id/a/1/text", id="2")
+        await self.receiving.catch_up()
+        self.assertEqual(self.told, [("/topic/id/a/1/text", 1)])

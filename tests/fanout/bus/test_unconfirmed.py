@@ -92,6 +92,24 @@ class Outbox(unittest.TestCase):
         self.assertTrue(self.outbox.was_returned(second))
         self.assertFalse(self.outbox.was_returned(second))
 
+    def test_the_oldest_waiting_one_makes_room_and_those_on_their_way_stay(self) -> None:
+        self.add(*(b"%d" % number for number in range(10)))
+        self.send(2)
+        self.assertEqual((self.outbox.sent, self.outbox.waiting), (2, 8))
+        self.assertTrue(self.outbox.drop_oldest())
+        self.add(b"new")
+        self.assertEqual(self.send(8), [b"3", b"4", b"5", b"6", b"7", b"8", b"9", b"new"])
+        self.assertFalse(self.outbox.drop_oldest())
+        self.assertEqual(len(self.outbox), 10)
+
+    def test_a_dropped_one_gives_its_octets_back(self) -> None:
+        self.outbox = Unconfirmed(10, max_bytes=OVERHEAD + 100, max_age=60.0)
+        self.add(bytes(100))
+        with self.assertRaises(BusError):
+            self.add(bytes(100))
+        self.outbox.drop_oldest()
+        self.add(bytes(100))
+
     def test_returns_nobody_asks_about_stay_bounded(self) -> None:
         self.add(b"10")
         for number in range(11):
