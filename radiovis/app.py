@@ -135,7 +135,8 @@ class Node:
         if settings.SLIDES_DIR:
             site = Site(slides(Path(settings.SLIDES_DIR)))
             addresses["http"] = self._open(settings.HTTP_PORT, site, settings.HTTP_IP)
-        log.info("server.ready", **addresses)
+        # Not before the reactor runs: a SIGTERM that came in between would find no handler.
+        self._reactor.callWhenRunning(log.info, "server.ready", **addresses)
 
     def _open(self, port: int, factory: Any, ip: str) -> str:
         listening = self._reactor.listenTCP(port, factory, backlog=4096, interface=ip)
