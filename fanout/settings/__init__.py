@@ -17,7 +17,14 @@ from fanout.settings.engine import (
     StompSettings,
 )
 from fanout.settings.field import SettingsGroup, setting
-from fanout.settings.loading import SettingsError, add_flags, given_flags, load_settings, read_settings
+from fanout.settings.loading import (
+    SettingsError,
+    add_flags,
+    given_flags,
+    load_settings,
+    parse_flags,
+    read_settings,
+)
 
 __all__ = [
     "HttpSettings",
@@ -31,6 +38,7 @@ __all__ = [
     "add_flags",
     "given_flags",
     "load_settings",
+    "parse_flags",
     "read_settings",
     "setting",
 ]

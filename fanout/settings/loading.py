@@ -39,14 +39,9 @@ def load_settings(
         folder, which need not exist.
     :raises SettingsError: for anything unknown or wrong, all at once.
     """
-    parser = argparse.ArgumentParser(usage="%(prog)s [--setting VALUE ...]", allow_abbrev=False, exit_on_error=False)
+    parser = argparse.ArgumentParser(usage="%(prog)s [--setting VALUE ...]", allow_abbrev=False)
     add_flags(parser, settings_class)
-    try:
-        given, unknown = parser.parse_known_args(list(argv))
-    except argparse.ArgumentError as error:
-        raise SettingsError(str(error)) from None
-    if unknown:
-        raise SettingsError("\n".join(_unknown_flags(unknown, settings_class)))
+    given = parse_flags(parser, settings_class, argv)
     return read_settings(settings_class, given_flags(given), environ, given.config or config_path)
 
 
@@ -62,6 +57,23 @@ def add_flags(parser: argparse.ArgumentParser, settings_class: type[SettingsGrou
             group.add_argument(
                 _flag(name), dest=name, metavar=words.metavar(name), default=argparse.SUPPRESS, help=text, **kind
             )
+
+
+def parse_flags(
+    parser: argparse.ArgumentParser, settings_class: type[SettingsGroup], argv: Sequence[str]
+) -> argparse.Namespace:
+    """Parse arguments with what :func:`add_flags` added, and complain as the other sources of settings do.
+
+    :raises SettingsError: for a flag that is unknown or lacks its value.
+    """
+    parser.exit_on_error = False
+    try:
+        given, unknown = parser.parse_known_args(list(argv))
+    except argparse.ArgumentError as error:
+        raise SettingsError(str(error)) from None
+    if unknown:
+        raise SettingsError("\n".join(_unknown_flags(unknown, settings_class)))
+    return given
 
 
 def given_flags(given: argparse.Namespace) -> dict[str, str]:
