@@ -105,9 +105,9 @@ class Task:
         elif self._call is not None:
             self._call.reset(0)
 
-    def begin(self) -> None:
-        """Do a round, as soon as the reactor is free."""
-        self._call = self._clock.callLater(0, self._do_round)
+    def begin(self, after: float) -> None:
+        """Do the first round after so many seconds, or when hurried."""
+        self._call = self._clock.callLater(after, self._do_round)
 
     def end(self, patience: float) -> Deferred[None]:
         """Let the round under way end, and begin no other; fires when it has.
@@ -187,15 +187,16 @@ class Supervisor:
         self._manners = manners
         self._tasks: list[Task] = []
 
-    def spawn(self, name: str, work: Work, interval: float) -> Task:
+    def spawn(self, name: str, work: Work, interval: float, after: float = 0) -> Task:
         """Begin a task.
 
         :param work: does one round. Raises whatever went wrong.
         :param interval: seconds from the beginning of one round to the beginning of the next.
+        :param after: seconds until the first one.
         """
         task = Task(self._clock, name, work, interval, self._manners)
         self._tasks.append(task)
-        task.begin()
+        task.begin(after)
         return task
 
     def states(self) -> tuple[TaskState, ...]:

@@ -44,7 +44,13 @@ def bus(reactor: Any, settings: Settings) -> Bus:
     """RabbitMQ, or no broker at all."""
     if settings.STANDALONE or settings.RABBITMQ_LOOPBACK:
         return Loopback()
-    broker = Broker(
+    endpoint = HostnameEndpoint(reactor, settings.RABBITMQ_HOST, settings.RABBITMQ_PORT)
+    return RabbitMQ(reactor, endpoint, broker(settings), patience(settings))
+
+
+def broker(settings: Settings) -> Broker:
+    """The broker all nodes share."""
+    return Broker(
         user=settings.RABBITMQ_USER,
         password=settings.RABBITMQ_PASSWORD.get_secret_value(),
         vhost=settings.RABBITMQ_VHOST,
@@ -53,7 +59,11 @@ def bus(reactor: Any, settings: Settings) -> Bus:
         heartbeat=settings.RABBITMQ_HEARTBEAT,
         prefetch=settings.RABBITMQ_PREFETCH,
     )
-    patience = Patience(
+
+
+def patience(settings: Settings) -> Patience:
+    """How long a node waits for it."""
+    return Patience(
         connect=settings.RABBITMQ_CONNECT_TIMEOUT,
         first_retry=settings.RABBITMQ_RETRY_SECONDS,
         last_retry=settings.RABBITMQ_RETRY_MAX_SECONDS,
@@ -61,8 +71,6 @@ def bus(reactor: Any, settings: Settings) -> Bus:
         messages=settings.RABBITMQ_OUTBOX,
         octets=settings.RABBITMQ_OUTBOX_BYTES,
     )
-    endpoint = HostnameEndpoint(reactor, settings.RABBITMQ_HOST, settings.RABBITMQ_PORT)
-    return RabbitMQ(reactor, endpoint, broker, patience)
 
 
 def monitoring(reactor: Any, settings: Settings, announce: str = "servers") -> Monitoring | None:
@@ -126,9 +134,12 @@ def fake_directory(settings: Settings) -> Directory:
 
 def plugit(reactor: Any, settings: Settings, shared: Memcached | None) -> Directory:
     """PlugIt over HTTP, behind the caches."""
-    beaker_backend.register()
-    caches = CacheManager(**parse_cache_config_options(settings.CACHE_OPTS))
-    api = PlugIt(
+    return cached(plugit_api(reactor, settings), reactor, settings, shared, settings.DIRECTORY_FRESH_SECONDS)
+
+
+def plugit_api(reactor: Any, settings: Settings) -> PlugIt:
+    """PlugIt over HTTP, which also keeps a log."""
+    return PlugIt(
         treq.client.HTTPClient(Agent(reactor, pool=HTTPConnectionPool(reactor))),
         settings.RADIODNS_API_URL.get_secret_value(),
         reactor,
@@ -136,12 +147,21 @@ def plugit(reactor: Any, settings: Settings, shared: Memcached | None) -> Direct
         timeout=settings.DIRECTORY_TIMEOUT,
         attempts=settings.DIRECTORY_ATTEMPTS,
     )
+
+
+def cached(api: Directory, reactor: Any, settings: Settings, shared: Memcached | None, fresh: float) -> Directory:
+    """A directory behind the caches.
+
+    :param fresh: seconds an answer is taken without asking again.
+    """
+    beaker_backend.register()
+    caches = CacheManager(**parse_cache_config_options(settings.CACHE_OPTS))
     return CachedDirectory(
         api,
         caches.get_cache("radiovis.directory"),
         shared,
         reactor,
-        fresh=settings.DIRECTORY_FRESH_SECONDS,
+        fresh=fresh,
         shared=settings.DIRECTORY_SHARED_SECONDS,
         stale=settings.DIRECTORY_STALE_SECONDS,
     )

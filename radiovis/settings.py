@@ -66,6 +66,18 @@ class WatchdogSettings(SettingsGroup):
     FB_QUEUE: str = setting("fallbacklogs", "The broker's queue the watchdog listens on.")
     FB_FALLBACK_CHECK: float = setting(15, "How often silent topics are looked for.", "s", ge=0.1)
     FB_FALLBACK_TIME: float = setting(60, "Silence after which a topic gets its default slide and text.", "s", ge=0.1)
+    FB_REPEAT: float = setting(
+        0,
+        "After how long an idle topic's default is sent again; 0 = FB_FALLBACK_TIME, as the original.",
+        "s",
+        ge=0,
+    )
+    FB_HEARTBEAT: int = setting(
+        4, "AMQP heart-beat of the watchdog: a frozen leader is replaced after two to three of them.", "s", ge=1, le=60
+    )
+    FB_STATUS_SOCKET: str = setting(
+        "fallback.socket", "Unix socket at which fallback.py status asks; one for each on a machine. Empty = none."
+    )
     FB_IMAGE_LOCATIONS: str = setting(
         "", "URL in front of a default slide's file name; empty = the slide's own public_url."
     )

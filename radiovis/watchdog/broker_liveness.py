@@ -1,0 +1,83 @@
+"""Task 2 of the watchdog: hear everything, note when each topic was last alive, and log it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import structlog
+from twisted.internet.defer import Deferred
+
+from fanout.bus.interface import Bus, BusError
+from fanout.message import Message
+from radiovis.watchdog.defaults import is_default
+from radiovis.watchdog.keys import Keys
+from radiovis.watchdog.leader import Leader
+from radiovis.watchdog.log import LogError
+from radiovis.watchdog.silence import Life, Silence
+from radiovis.watchdog.sources import Source
+
+log = structlog.get_logger(__name__)
+
+
+class BrokerLiveness:
+    """Hears the bus, and keeps its log.
+
+    Life is noted from what the node's own queue brings, on standbys too: so a new leader knows at once who was alive,
+    and a log that is full, which stops the durable queue, makes no live topic look silent.
+    """
+
+    def __init__(
+        self,
+        bus: Bus,
+        leader: Leader,
+        source: Source,
+        silence: Silence,
+        keys: Keys,
+        clock: Callable[[], float],
+        promoted: Callable[[], None],
+    ) -> None:
+        """
+        :param clock: Unix time in seconds.
+        :param promoted: called when this process has become the leader.
+        """
+        self._bus = bus
+        self._leader = leader
+        self._source = source
+        self._silence = silence
+        self._keys = keys
+        self._clock = clock
+        self._promoted = promoted
+        self._led = False
+
+    async def look(self) -> None:
+        """One round: is everything that should be going on going on? What is not is begun.
+
+        :raises BusError: the broker is not there, or does not give us the queue.
+        :raises LogError: the log refuses entries.
+        """
+        state = self._bus.state()
+        if not state.connected:
+            self._led = False
+            raise BusError(state.reason)
+        if not self._leader.leading and not await self._leader.claim():
+            self._led = False
+            return
+        if not self._led:
+            self._led = True
+            self._promoted()
+        await self._source.ensure()
+        if self._source.trouble:
+            raise LogError(f"messages wait in the queue, as the log refuses them: {self._source.trouble}")
+
+    def heard(self, message: Message) -> None:
+        """A message came over the bus. What counts is when it came, not what its publisher says: clocks differ."""
+        life = Life(self._clock(), is_default(message))
+        noted = Deferred.fromCoroutine(self._note(message.topic, life))
+        noted.addErrback(lambda failure: log.error("liveness.failed", reason=failure.getErrorMessage()))
+
+    async def _note(self, topic: str, life: Life) -> None:
+        self._silence.heard(await self._keys.of(topic), life)
+
+    def heard_again(self) -> None:
+        """The bus is heard, after a while in which it was not."""
+        self._silence.heard_nothing_until(self._clock())

@@ -1,0 +1,140 @@
+"""The commands of ``python fallback.py``."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+import structlog
+
+from fanout.logs import set_up_logs
+from fanout.settings import SettingsError, add_flags, given_flags, parse_flags, read_settings
+from radiovis.directory.stations import StationsFileError
+from radiovis.settings import Settings
+from radiovis.watchdog.app import Fallback
+from radiovis.watchdog.status import Report, ask, is_well
+
+_FAILING, _NOT_RUNNING = 1, 2  # exit codes of status
+_WRONG = 2  # exit code for anything the operator has to put right before the program can start
+
+log = structlog.get_logger(__name__)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command. ``run`` needs not be named.
+
+    :return: the exit code: 0, or 2 when something has to be put right first, with a line on stderr that says what.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    name = words.pop(0) if words and not words[0].startswith("-") else "run"
+    command = _COMMANDS.get(name)
+    if command is None:
+        near = difflib.get_close_matches(name, _COMMANDS, 1)
+        return _complain(f"no such command: {name}; " + (f"did you mean {near[0]}?" if near else _commands()))
+    try:
+        return command(words)
+    except (SettingsError, StationsFileError) as error:
+        return _complain(str(error))
+
+
+def _run(words: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="fallback.py",
+        usage="fallback.py [run] [--test] [--setting VALUE ...]",
+        description="Run the watchdog. Further ones stand by until the first has gone.",
+        epilog=_commands(),
+        allow_abbrev=False,
+    )
+    parser.add_argument("--test", action="store_true", help="fake stations and a log of datagrams: for test suites")
+    given = _parse(parser, words)
+    settings = _settings(given)
+    if settings.STANDALONE or settings.RABBITMQ_LOOPBACK:
+        name = "STANDALONE" if settings.STANDALONE else "RABBITMQ_LOOPBACK"
+        raise SettingsError(f"{name}: without a broker fallback.py hears nobody; server.py --standalone has it inside.")
+    set_up_logs(settings.LOG_LEVEL, settings.LOG_FORMAT, secrets=_secrets(settings))
+    for warning in settings.warnings():
+        log.warning("settings.warning", warning=warning)
+
+    from twisted.internet import reactor  # noqa: PLC0415  (importing it installs it: only a daemon wants that)
+
+    fallback = Fallback(reactor, settings, fake=given.test)
+    fallback.start()
+    reactor.addSystemEventTrigger("before", "shutdown", fallback.stop)
+    reactor.run()
+    return 0
+
+
+def _status(words: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="fallback.py status",
+        usage="fallback.py status [--json] [--setting VALUE ...]",
+        description="Say how the watchdog is doing. Exit code: 0 all is well, 1 something fails, 2 it is not running.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--json", action="store_true", help="as JSON, for programs")
+    given = _parse(parser, words)
+    path = _settings(given).FB_STATUS_SOCKET
+    try:
+        report = ask(path) if path else None
+    except OSError as error:
+        print(f"fallback.py: {path}: {error.strerror or error}", file=sys.stderr)
+        return _FAILING
+    if report is None:
+        print(f"fallback.py: not running: nobody answers at {path or '(no FB_STATUS_SOCKET)'}", file=sys.stderr)
+        return _NOT_RUNNING
+    print(json.dumps(report) if given.json else _table(report))
+    return 0 if is_well(report) else _FAILING
+
+
+def _table(report: Report) -> str:
+    bus, kept = report["bus"], report["log"]
+    lines = [
+        f"{'leading' if report['leading'] else 'standing by'}, {report['topics']} topics",
+        f"broker  {'' if bus['connected'] else 'NOT CONNECTED: '}{bus['reason']}",
+        f"log     {kept['waiting']} waiting" + (f", FAILING since {_time(kept['since'])}: " if kept["error"] else ""),
+        "",
+        f"{'task':<16} {'state':<8} {'last success':<20} {'restarts':>8}  last error",
+    ]
+    lines[2] += kept["error"]
+    for task in report["tasks"]:
+        state = "FAILING" if task["failing"] else "well"
+        error = f"{_time(task['last_error_at'])} {task['last_error']}" if task["last_error"] else "-"
+        success = _time(task["last_success"])
+        lines.append(f"{task['name']:<16} {state:<8} {success:<20} {task['restarts']:>8}  {error}")
+    return "\n".join(lines)
+
+
+def _time(seconds: float | None) -> str:
+    return "never" if seconds is None else f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
+    add_flags(parser, Settings)
+    return parse_flags(parser, Settings, words)
+
+
+def _settings(given: argparse.Namespace) -> Settings:
+    return read_settings(Settings, given_flags(given), os.environ, given.config)
+
+
+def _secrets(settings: Settings) -> list[str]:
+    """The words that must not stand in any log."""
+    url = settings.RADIODNS_API_URL.get_secret_value()
+    return [settings.RABBITMQ_PASSWORD.get_secret_value(), url.rstrip("/").rpartition("/")[2]]
+
+
+_COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"run": _run, "status": _status}
+
+
+def _commands() -> str:
+    return "commands: " + ", ".join(_COMMANDS)
+
+
+def _complain(text: str) -> int:
+    print("\n".join(f"fallback.py: {line}" for line in text.splitlines()), file=sys.stderr)
+    return _WRONG

@@ -1,0 +1,128 @@
+"""Where the entries of the log come from: the durable queue of a cluster, or the bus of a node by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import structlog
+from twisted.internet import defer
+from twisted.internet.defer import Deferred
+
+from fanout.bus.durable_queue import Delivered, DurableQueue
+from fanout.bus.handover import Handover
+from fanout.bus.interface import BusError
+from fanout.bus.rabbitmq import RabbitMQ
+from fanout.message import Message
+from fanout.throttle import Throttle
+from radiovis.watchdog.keys import Keys
+from radiovis.watchdog.log import Entry, Log
+
+log = structlog.get_logger(__name__)
+
+STOP_SECONDS = 5.0
+TAP_WAITING = 10_000
+"""Messages of a node by itself that wait for its log. There is no queue to leave them in, and memory has an end."""
+
+
+class Source(Protocol):
+    """Where entries of the log come from."""
+
+    async def ensure(self) -> None:
+        """Begin to take messages, or go on.
+
+        :raises BusError: they cannot be had now.
+        """
+
+    @property
+    def trouble(self) -> str:
+        """Why the log refuses what comes; empty while it does not."""
+
+    async def stop(self) -> None:
+        """Take no more, and wait until the log has what is in hand."""
+
+
+class QueueSource:
+    """A :class:`Source` that takes messages from the durable queue, over whatever connection the bus has."""
+
+    def __init__(self, bus: RabbitMQ, queue: DurableQueue) -> None:
+        self._bus = bus
+        self._queue = queue
+
+    async def ensure(self) -> None:
+        """Consume the queue."""
+        connection = self._bus.connection
+        if connection is None:
+            raise BusError(self._bus.state().reason)
+        if not self._queue.consuming:
+            await self._queue.consume(connection)
+
+    @property
+    def trouble(self) -> str:
+        """What the log said last."""
+        return self._queue.trouble
+
+    async def stop(self) -> None:
+        """Give back to the broker what was not safe in time."""
+        try:
+            await self._queue.stop()
+        except BusError as error:
+            log.info("queue.lost_at_stop", reason=str(error))
+
+
+class TapSource:
+    """A :class:`Source` in a node by itself: everything its bus carries."""
+
+    def __init__(self, clock: Any, take: Callable[[Delivered], Deferred[None]]) -> None:
+        """:param clock: Twisted's reactor."""
+        self._clock = clock
+        self._handover = Handover(clock, take)
+        self._throttle = Throttle(clock.seconds)
+
+    def hear(self, message: Message) -> None:
+        """A message came over the bus."""
+        if self._handover.waiting < TAP_WAITING:
+            self._handover.offer(Delivered(message, ""), _nothing)
+        elif self._throttle.allow("lost"):
+            held_back = self._throttle.held_back("lost")
+            log.error("log.lost", reason=self.trouble or "the disk is too slow", topic=message.topic, others=held_back)
+
+    async def ensure(self) -> None:
+        """The node's bus is always there."""
+
+    @property
+    def trouble(self) -> str:
+        """What the log said last."""
+        return self._handover.trouble
+
+    async def stop(self) -> None:
+        """Wait for the log; what it refuses is lost with the process."""
+        try:
+            await self._handover.idle().addTimeout(STOP_SECONDS, self._clock)
+        except defer.TimeoutError:
+            log.warning("log.unfinished_at_stop", waiting=self._handover.waiting)
+        self._handover.forget()
+
+
+def _nothing() -> None:
+    """There is nobody to acknowledge it to."""
+
+
+class LogTaker:
+    """Turns what comes from the queue into entries of the log."""
+
+    def __init__(self, keys: Keys, entries: Log, clock: Callable[[], float]) -> None:
+        self._keys = keys
+        self._entries = entries
+        self._clock = clock
+
+    def take(self, delivered: Delivered) -> Deferred[None]:
+        """For :class:`~fanout.bus.durable_queue.DurableQueue`: fires when the entry is safe."""
+        return Deferred.fromCoroutine(self._take(delivered))
+
+    async def _take(self, delivered: Delivered) -> None:
+        message = delivered.message
+        own = (("message-id", message.message_id), ("when", str(message.when)))
+        topic = await self._keys.of(message.topic)
+        entry = Entry(topic, message.body, own + message.headers, int(self._clock()), delivered.serial)
+        await self._entries.add(entry)

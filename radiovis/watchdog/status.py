@@ -1,0 +1,85 @@
+"""How the daemon is doing, asked over a Unix socket: whoever connects is told, as JSON, and disconnected."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import structlog
+from twisted.internet.error import CannotListenError
+from twisted.internet.protocol import Factory, Protocol
+
+log = structlog.get_logger(__name__)
+
+Report = dict[str, Any]
+
+ANSWER_SECONDS = 5.0
+"""A daemon that says nothing for so long is frozen, or hopelessly busy."""
+MODE = 0o660
+"""Who may ask: the daemon's user and group. The answer holds no secret, but names topics and servers."""
+
+
+class StatusSocket:
+    """The daemon's end."""
+
+    def __init__(self, reactor: Any, path: str, report: Callable[[], Report]) -> None:
+        """:param path: where the socket is made; empty for none."""
+        self._reactor = reactor
+        self._path = path
+        self._report = report
+        self._port: Any = None
+
+    def start(self) -> None:
+        """Listen. Without the socket the daemon does its work just as well, so a failure is but logged."""
+        if not self._path:
+            return
+        try:
+            if ask(self._path) is None:
+                Path(self._path).unlink(missing_ok=True)  # Left behind by one that was killed.
+            factory = Factory.forProtocol(lambda: _Teller(self._report))
+            factory.noisy = False
+            self._port = self._reactor.listenUNIX(self._path, factory, mode=MODE)
+        except (CannotListenError, OSError) as error:
+            reason = getattr(error, "socketError", error)
+            log.warning("status.unavailable", path=self._path, reason=str(reason), advice="set FB_STATUS_SOCKET")
+
+    def stop(self) -> Any:
+        """Listen no longer; the socket goes."""
+        return None if self._port is None else self._port.stopListening()
+
+
+class _Teller(Protocol):
+    def __init__(self, report: Callable[[], Report]) -> None:
+        self._report = report
+
+    def connectionMade(self) -> None:
+        assert self.transport is not None
+        self.transport.write(json.dumps(self._report()).encode())
+        self.transport.loseConnection()
+
+
+def ask(path: str) -> Report | None:
+    """What a running daemon says of itself; None when none is running there. Blocks.
+
+    :raises OSError: the socket is there, but cannot be used, or nobody answers in time.
+    """
+    with socket.socket(socket.AF_UNIX) as asking:
+        asking.settimeout(ANSWER_SECONDS)
+        try:
+            asking.connect(path)
+        except (FileNotFoundError, ConnectionRefusedError):
+            return None
+        octets = b"".join(iter(lambda: asking.recv(65536), b""))
+    try:
+        report: Report = json.loads(octets)
+    except ValueError:
+        raise OSError(f"what answers at {path} is no fallback.py") from None
+    return report
+
+
+def is_well(report: Report) -> bool:
+    """Whether nothing fails."""
+    return not any(task["failing"] for task in report["tasks"]) and not report["log"]["error"]

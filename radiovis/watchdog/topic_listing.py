@@ -1,0 +1,70 @@
+"""Task 1 of the watchdog: which topics there are."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from typing import Any
+
+import structlog
+
+from radiovis.directory.interface import Channel, Directory
+from radiovis.tuning import Tuning
+from radiovis.watchdog.defaults import KINDS
+from radiovis.watchdog.silence import Life, Silence
+
+log = structlog.get_logger(__name__)
+
+Recall = Callable[[Collection[str]], Awaitable[Mapping[str, Life]]]
+"""What is remembered of topics from before our start; those nobody remembers are left out."""
+
+
+class TopicListing:
+    """Reads the list of topics from the directory, and tells :class:`Silence` what to look after.
+
+    :ivar channels: the listed channels, by canonical prefix. An outage of the directory leaves them as they are.
+    """
+
+    def __init__(
+        self, directory: Directory, tuning: Tuning, silence: Silence, recall: Recall, clock: Callable[[], float]
+    ) -> None:
+        """:param clock: Unix time in seconds."""
+        self.channels: dict[str, Channel] = {}
+        self._directory = directory
+        self._tuning = tuning
+        self._silence = silence
+        self._recall = recall
+        self._clock = clock
+        self._complained: set[tuple[str, str]] = set()
+
+    async def reload(self) -> None:
+        """One round.
+
+        :raises DirectoryError: the directory does not answer.
+        """
+        await self._tuning.refresh()
+        listed = [channel for channel in await self._directory.topics() if channel.listed]
+        channels = await self._by_prefix(listed)
+        topics = [prefix + kind for prefix in channels for kind in KINDS]
+        known = await self._recall([topic for topic in topics if topic not in self._silence])
+        if len(channels) != len(self.channels):
+            log.info("topics.listed", channels=len(channels), before=len(self.channels))
+        self.channels = channels
+        self._silence.watch(topics, known, self._clock())
+
+    async def _by_prefix(self, listed: list[Channel]) -> dict[str, Channel]:
+        channels: dict[str, Channel] = {}
+        for channel in listed:
+            topic = channel.topic
+            if not topic.endswith("/"):
+                self._complain("topics.no_trailing_slash", topic, advice="taken as if it had one")
+                topic += "/"
+            first = channels.setdefault(await self._tuning.canonical(topic), Channel(topic, channel.id))
+            if first.id != channel.id or first.topic != topic:
+                self._complain("topics.listed_twice", topic, id=channel.id, also=first.topic, used=first.id)
+        return channels
+
+    def _complain(self, event: str, topic: str, **fields: Any) -> None:
+        """Once, not with every reload."""
+        if (event, topic) not in self._complained and len(self._complained) < 10_000:
+            self._complained.add((event, topic))
+            log.warning(event, topic=topic, **fields)
