@@ -114,6 +114,7 @@ class Spool:
         else:
             self._end = Place(self._cursor.place.segment + 1 if self._cursor.place else 1, 0)
         self._read_to = self._sent_to = self._start()
+        self._cursor.write(self._read_to)  # The first time, while there is room.
         self._remove_sent(self._read_to)
         self._waiting = sum(self._lines_from(self._read_to))
 
