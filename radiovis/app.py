@@ -58,14 +58,14 @@ class Node:
         self._hub = Hub(
             self._failed, last_messages=settings.MAX_LAST_MESSAGES, last_octets=settings.MAX_LAST_MESSAGES_BYTES
         )
-        last_slides = LastSlides(
+        self._last_slides = LastSlides(
             self._memcached,
             lambda write: reactor.callLater(_LAST_SLIDE_DELAY, write),
             settings.LAST_SLIDE_SECONDS,
         )
-        self._receiving = Receiving(self._tuning, self._hub, last_slides, log, self._observer)
+        self._receiving = Receiving(self._tuning, self._hub, self._last_slides, log, self._observer)
         publishing = Publishing(directory, self._tuning, reactor.seconds, lambda: str(uuid.uuid4()))
-        self._door = self._stomp_door(RadioVIS(directory, self._tuning, publishing, last_slides, self._bus, log))
+        self._door = self._stomp_door(RadioVIS(directory, self._tuning, publishing, self._last_slides, self._bus, log))
         self._loops = ((self._door.look, self._door.wheel.tick), (self._refresh, settings.FB_CHANNEL_CACHE))
         self._running: list[LoopingCall] = []
         self._ports: list[Any] = []
@@ -154,6 +154,7 @@ class Node:
         for connection in list(self._door.connections):
             connection.close("Server shutting down")
         done: Deferred[Any] = DeferredList([*closing, self._bus.stop()], consumeErrors=True)
+        done.addCallback(_stop, self._last_slides.write)
         for part in (self._memcached, self._monitoring):
             if part is not None:
                 done.addCallback(_stop, part.stop)

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 
 from fanout.cache.key import cache_key
@@ -40,13 +40,16 @@ class LastSlides:
         if self._memcached is None or len(self._waiting) >= _WAITING:
             return
         if not self._waiting:
-            self._later(self._write)
+            self._later(self.write)
         self._waiting[topic] = message
 
-    def _write(self) -> None:
+    def write(self) -> Deferred[Any]:
+        """Write what waits now: the moment is over, or the node ends. Fires when memcached has answered."""
         waiting, self._waiting = self._waiting, {}
-        if self._memcached is not None:
-            self._memcached.set_many({_key(topic): encode(topic, each) for topic, each in waiting.items()}, self._life)
+        if self._memcached is None:
+            return succeed(None)
+        values = {_key(topic): encode(topic, each) for topic, each in waiting.items()}
+        return self._memcached.set_many(values, self._life)
 
     async def recall(self, topic: str) -> Message | None:
         """The last message another node kept; None when there is none, or memcached does not answer.

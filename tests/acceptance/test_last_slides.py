@@ -88,6 +88,19 @@ class TestRestart(_Case):
         for _ in range(2):  # From memcached, then from its own memory.
             self.assert_shown(self.nodes[0], b"SHOW http://s/1.png", message_id="ID-1", link="x", trigger_time="NOW")
 
+    def test_a_slide_published_just_before_a_node_ends_in_order_is_kept(self) -> None:
+        self.nodes[1].terminate()  # The one left is the only one to write it.
+        for number in range(3):
+            slide = f"SHOW http://s/last-{number}.png".encode()
+            radio = self.radio(self.nodes[0])
+            radio.subscribe(self.topic, fast_reply=False)
+            self.publish(self.nodes[0], slide)
+            self.assertEqual(radio.expect("MESSAGE").body, slide)
+            self.nodes[0].terminate()
+            self.nodes[0].start()
+            self.assert_shown(self.nodes[0], slide)
+            self.nodes[0].wait_for("bus.connected")
+
     def test_a_third_node_shows_what_it_never_heard(self) -> None:
         self.publish(self.nodes[0], b"SHOW http://s/2.png", message_id="ID-2")
         self.wait_until_stored(b"2.png")
