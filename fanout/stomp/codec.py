@@ -145,13 +145,13 @@ class Decoder:
         if last_line_end >= 0:
             self._lines += self._buffer.count(b"\n", max(searched, self._start))
             self._line = last_line_end + 1
+            if self._opening:
+                first_line = self._buffer[self._start : self._buffer.index(b"\n", self._start)]
+                self._check_opening(first_line.decode("ascii", "replace").strip())
         if len(self._buffer) - max(self._line, self._start) > self._limits.header_bytes:
             raise self._too_long_line()
         if self._lines > self._limits.headers + 1:
             raise self._too_many_headers()
-        if self._opening and self._lines:
-            first_line = self._buffer[self._start : self._buffer.index(b"\n", self._start)]
-            self._check_opening(first_line.decode("ascii", "replace").strip())
         self._check_size(len(self._buffer) - self._start)
 
     def _read_head(self, block: bytes, ended: bool) -> tuple[Frame, int | None]:
@@ -184,7 +184,8 @@ class Decoder:
         except UnicodeDecodeError as error:
             command = block.partition(b"\n")[0].decode("ascii", "replace").strip()
             reason = f"A header is not valid UTF-8: {error.reason}."
-            raise RemoteProtocolError("Malformed header", reason, command=command, boundary_known=True) from None
+            ends_at_nul = b"\ncontent-length:" not in block
+            raise RemoteProtocolError("Malformed header", reason, command=command, boundary_known=ends_at_nul) from None
         if "\r" in text:
             text = text.replace("\r", "") if self.dialect.drop_cr else text.replace("\r\n", "\n")
         return text.split("\n")

@@ -15,6 +15,7 @@ from fanout.stomp.errors import RemoteProtocolError
 from fanout.stomp.frame import Frame
 from tests.fanout.stomp.wire_cases import ALL, CASES, FRAMES, LIMITS, WireCase, per_version
 
+_SHORT = 400  # octets up to which a row is split in two everywhere
 _LONG = 4096  # octets above which a row is fed in larger pieces
 _READ = 65536  # octets one read from a socket brings
 
@@ -94,7 +95,7 @@ class TheTable(unittest.TestCase):
 
     def test_split_in_two_anywhere(self) -> None:
         for case, version in per_version():
-            if len(case.octets) <= _LONG:
+            if len(case.octets) <= _SHORT:
                 for at in range(1, len(case.octets)):
                     self.check(case, version, (case.octets[:at], case.octets[at:]), len(case.octets))
 
@@ -358,7 +359,12 @@ class LinearWork(unittest.TestCase):
     def test_a_slow_connect(self) -> None:
         octets = b"CONNECT\n" + b"".join(b"h%d:%s\n" % (n, b"x" * 250) for n in range(60)) + b"\n\0"
         spent, _ = self.work(octets, 1, opening=True)
-        self.assertLess(spent, 16 * len(octets))
+        self.assertLess(spent, 8 * len(octets))
+
+    def test_a_slow_connect_behind_a_long_first_line(self) -> None:
+        octets = b"CONNECT" + b" " * 8000 + b"\n" + b"x" * 8000
+        spent, _ = self.work(octets, 1, opening=True)
+        self.assertLess(spent, 8 * len(octets))
 
 
 class BoundedMemory(unittest.TestCase):

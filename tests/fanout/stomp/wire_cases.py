@@ -122,6 +122,7 @@ FAULTS = (
     WireCase("NUL inside the headers", ALL, b"BEGIN\ntransaction:1\n\n\0SEND\na:1\0b:2\n\n\0", (frame("BEGIN", ("transaction", "1")),), FRAME, goes_on=True),
     WireCase("no blank line", ALL, b"SEND\ndestination:/a\n\0", fault=FRAME, goes_on=True),
     WireCase("ff fe", ALL, b"SEND\na:\xff\xfe\n\nbody\0", fault=HEADER, goes_on=True),
+    WireCase("ff fe, and a body whose NULs are not its end", ALL, b"SEND\na:\xff\xfe\ncontent-length:3\n\na\0b\0", fault=HEADER),
     WireCase("overlong UTF-8", ALL, b"SEND\na:\xc0\xaf\n\n\0", fault=HEADER, goes_on=True),
     WireCase("UTF-8 of a surrogate", ALL, b"SEND\na:\xed\xa0\x80\n\n\0", fault=HEADER, goes_on=True),
     WireCase("UTF-8 cut short", ALL, b"SEND\na:\xe6\x97\n\n\0", fault=HEADER, goes_on=True),
