@@ -24,7 +24,7 @@ _ENCODING = "latin-1"  # one character per octet, so that any body fits into JSO
 class LastSlides:
     """Keeps last messages where the other nodes find them, and finds those they kept."""
 
-    def __init__(self, memcached: Memcached | None, later: Callable[[Callable[[], None]], object], life: int) -> None:
+    def __init__(self, memcached: Memcached | None, later: Callable[[Callable[[], object]], object], life: int) -> None:
         """
         :param later: calls its argument after a moment; that long a written topic may lag behind.
         :param life: seconds memcached keeps a message.

@@ -82,7 +82,7 @@ class _Case(unittest.TestCase):
         """The last slides of another node."""
         return LastSlides(memcached or self.memcached, self.later, LIFE)
 
-    def later(self, call: Callable[[], None]) -> object:
+    def later(self, call: Callable[[], object]) -> object:
         return self.clock.callLater(DELAY, call)
 
     async def settled(self) -> None:
