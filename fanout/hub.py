@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
+from fanout.history import History
 from fanout.message import Message
 
 _MESSAGE_OVERHEAD = 512  # octets a kept message takes besides its body and headers: the objects, the topic
@@ -64,15 +65,18 @@ class Hub:
         *,
         last_messages: int = 100_000,
         last_octets: int = 67_108_864,
+        history: History | None = None,
     ) -> None:
         """
         :param failed: told of a member whose ``offer`` raised; its neighbours get their message all the same.
         :param last_messages: topics whose last message is kept; beyond it the one published longest ago is forgotten.
         :param last_octets: the memory these may take, by the same rule; a message that takes more alone is not kept.
+        :param history: what is remembered is added to it, for clients that come back and ask what they missed.
         """
         self._failed = failed
         self._last_messages = last_messages
         self._last_octets = last_octets
+        self._history = history
         self._topics: dict[str, dict[Form, Cohort]] = {}
         self._last: OrderedDict[str, Message] = OrderedDict()
         self._octets = 0
@@ -169,6 +173,8 @@ class Hub:
             return
         self._last[topic] = message
         self._octets += weight
+        if self._history is not None:
+            self._history.add(topic, message)
         while len(self._last) > self._last_messages or self._octets > self._last_octets:
             _, oldest = self._last.popitem(last=False)
             self._octets -= _weight(oldest)

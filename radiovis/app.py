@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import structlog
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
-from twisted.web.server import Site
 
-from fanout.doors.files import slides
+from fanout.doors.http import HttpSite
 from fanout.doors.observer import Observer, Unobserved
 from fanout.doors.stomp import Connection, StompDoor
 from fanout.doors.stomp_tcp import StompFactory
 from fanout.hub import Hub
+from fanout.message import Message
 from fanout.outbox import Flusher
 from fanout.throttle import Throttle
 from fanout.wheel import Wheel
-from radiovis import parts
+from radiovis import door_parts, parts
 from radiovis.application import RadioVIS
 from radiovis.directory.interface import Directory, DirectoryError
 from radiovis.last_slides import LastSlides
@@ -29,6 +28,8 @@ from radiovis.publishing import Publishing
 from radiovis.receiving import Receiving
 from radiovis.settings import Settings
 from radiovis.tuning import Tuning
+from radiovis.watchdog.app import standing_alone
+from radiovis.web import public_site
 
 _LAST_SLIDE_DELAY = 0.05  # seconds a burst on one topic may last to be written to memcached once
 _TEST_IP, _TEST_PORT = "127.0.0.1", 61424  # contract §1.12
@@ -55,8 +56,13 @@ class Node:
         self._observer: Observer = self._monitoring or Unobserved()
         directory = self._directory()
         self._tuning = Tuning(directory, self._retune)
+        self._gate = door_parts.gate(settings)
+        history = door_parts.history(reactor, settings)
         self._hub = Hub(
-            self._failed, last_messages=settings.MAX_LAST_MESSAGES, last_octets=settings.MAX_LAST_MESSAGES_BYTES
+            self._failed,
+            last_messages=settings.MAX_LAST_MESSAGES,
+            last_octets=settings.MAX_LAST_MESSAGES_BYTES,
+            history=history if self._http_port() else None,  # nobody would ask for it
         )
         self._last_slides = LastSlides(
             self._memcached,
@@ -65,8 +71,22 @@ class Node:
         )
         self._receiving = Receiving(self._tuning, self._hub, self._last_slides, log, self._observer)
         publishing = Publishing(directory, self._tuning, reactor.seconds, lambda: str(uuid.uuid4()))
-        self._door = self._stomp_door(RadioVIS(directory, self._tuning, publishing, self._last_slides, self._bus, log))
-        self._loops = ((self._door.look, self._door.wheel.tick), (self._refresh, settings.FB_CHANNEL_CACHE))
+        throttle = door_parts.login_throttle(reactor, settings)
+        application = RadioVIS(directory, self._tuning, publishing, self._last_slides, self._bus, throttle, log)
+        self._door = self._stomp_door(application)
+        self._websockets = door_parts.websockets(reactor, settings, self._complain)
+        self._listening = door_parts.listening(reactor, settings, self._door, history, self._failed)
+        self._watchdog = (
+            standing_alone(reactor, settings, self._bus, directory, self._tuning, fake=fake)
+            if settings.STANDALONE
+            else None
+        )
+        self._loops = (
+            (self._door.look, self._door.wheel.tick),
+            (self._listening.look, self._listening.wheel.tick),
+            (self._websockets.look, self._websockets.wheel.tick),
+            (self._refresh, settings.FB_CHANNEL_CACHE),
+        )
         self._running: list[LoopingCall] = []
         self._ports: list[Any] = []
 
@@ -110,7 +130,9 @@ class Node:
         self._listen()
         if self._monitoring is not None:
             self._monitoring.start()
-        self._bus.start(self._receiving.receive, self._hear_again)
+        self._bus.start(self._hear, self._hear_again)
+        if self._watchdog is not None:
+            self._watchdog.start()
         if self._stations is not None:
             self._stations.start()
         for function, interval in self._loops:
@@ -121,22 +143,24 @@ class Node:
 
     def _listen(self) -> None:
         settings = self._settings
-        factory = StompFactory(
-            self._reactor,
-            self._door,
-            linger=settings.LINGER_SECONDS,
-            connections=settings.MAX_CONNECTIONS,
-            per_address=settings.MAX_CONNECTIONS_PER_ADDRESS,
-        )
+        factory = StompFactory(self._reactor, self._door, self._gate, linger=settings.LINGER_SECONDS)
         ip, port = settings.STOMP_IP, settings.STOMP_PORT
         if self._fake and settings.source_of("STOMP_PORT") == "default":
             ip, port = _TEST_IP, _TEST_PORT
         addresses = {"stomp": self._open(port, factory, ip)}
-        if settings.SLIDES_DIR:
-            site = Site(slides(Path(settings.SLIDES_DIR)))
-            addresses["http"] = self._open(settings.HTTP_PORT, site, settings.HTTP_IP)
+        if self._http_port():
+            websockets = door_parts.websocket_routes(self._door, self._websockets)
+            root, limits = public_site(self._listening, settings, websockets), door_parts.http_limits(settings)
+            site = HttpSite(self._reactor, root, self._gate, limits, self._complain)
+            addresses["http"] = self._open(self._http_port(), site, settings.HTTP_IP)
         # Not before the reactor runs: a SIGTERM that came in between would find no handler.
         self._reactor.callWhenRunning(log.info, "server.ready", **addresses)
+
+    def _http_port(self) -> int:
+        """Test suites start many nodes on one machine: with ``--test`` there is HTTP only where it is asked for."""
+        if self._fake and self._settings.source_of("HTTP_PORT") == "default":
+            return 0
+        return self._settings.HTTP_PORT
 
     def _open(self, port: int, factory: Any, ip: str) -> str:
         listening = self._reactor.listenTCP(port, factory, backlog=4096, interface=ip)
@@ -153,6 +177,10 @@ class Node:
         closing = [maybeDeferred(port.stopListening) for port in self._ports]
         for connection in list(self._door.connections):
             connection.close("Server shutting down")
+        self._listening.close()
+        self._websockets.close()
+        if self._watchdog is not None:
+            closing.append(Deferred.fromCoroutine(self._watchdog.stop()))
         done: Deferred[Any] = DeferredList([*closing, self._bus.stop()], consumeErrors=True)
         done.addCallback(_stop, self._last_slides.write)
         for part in (self._memcached, self._monitoring):
@@ -175,6 +203,11 @@ class Node:
             if topic != cohort.topic:
                 log.info("subscription.moved", destination=cohort.form.destination, clients=len(cohort.members))
                 self._hub.move(cohort, topic)
+
+    def _hear(self, message: Message) -> None:
+        self._receiving.receive(message)
+        if self._watchdog is not None:
+            self._watchdog.hear(message)
 
     def _hear_again(self) -> None:
         Deferred.fromCoroutine(self._receiving.catch_up()).addErrback(_report, "catch_up.failed")

@@ -9,7 +9,8 @@ from twisted.internet.defer import Deferred, FirstError, gatherResults, succeed
 from twisted.python.failure import Failure
 
 from fanout.bus.interface import Bus
-from fanout.doors.application import Principal, Tuned
+from fanout.doors.application import Principal, Refused, Tuned
+from fanout.doors.login_throttle import LoginThrottle
 from fanout.message import Message
 from fanout.stomp.events import Send
 from fanout.stomp.frame import Frame, Headers
@@ -25,23 +26,38 @@ class RadioVIS:
     """An :class:`fanout.doors.application.Application`."""
 
     def __init__(
-        self, directory: Directory, tuning: Tuning, publishing: Publishing, last_slides: LastSlides, bus: Bus, log: Any
+        self,
+        directory: Directory,
+        tuning: Tuning,
+        publishing: Publishing,
+        last_slides: LastSlides,
+        bus: Bus,
+        throttle: LoginThrottle,
+        log: Any,
     ) -> None:
         self._directory = directory
         self._tuning = tuning
         self._publishing = publishing
         self._last_slides = last_slides
         self._bus = bus
+        self._throttle = throttle
         self._log = log
 
     async def login(self, login: str, passcode: str, address: str) -> Principal | None:
-        """Who this is. A directory that does not answer lets nobody in (contract §1.4)."""
+        """Who this is. A directory that does not answer lets nobody in, and says so in no other words than for a wrong
+        password (contract §1.4).
+        """
+        await self._throttle.turn(address)
         try:
             known = await self._directory.check_auth(login, passcode, address)
         except DirectoryError as error:
             self._log.warning("login.unanswered", login=login, reason=str(error))
+            detail = "The directory of stations does not answer; try again later."
+            raise Refused("Wrong credentials", detail, temporary=True) from None
+        if not known:
+            self._throttle.failed(address)
             return None
-        return Principal(login, login.partition(".")[0]) if known else None
+        return Principal(login, login.partition(".")[0])
 
     async def tune(self, destination: str, headers: Headers) -> Tuned:
         """The hub's key; the last slide is wanted unless ``x-ebu-nofastreply`` is exactly ``yes`` (contract §1.7)."""

@@ -52,7 +52,8 @@ class Publishing:
         try:
             return await self._directory.channels(principal.name)
         except DirectoryError:
-            raise Refused(_FORBIDDEN, "The directory of stations does not answer; try again later.") from None
+            detail = "The directory of stations does not answer; try again later."
+            raise Refused(_FORBIDDEN, detail, temporary=True) from None
 
     async def _targets(self, destination: str, allowed: tuple[str, ...]) -> list[str]:
         """The topics a SEND goes to, in the sender's spelling: consumers translate it (contract §1.5)."""

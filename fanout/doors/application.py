@@ -18,12 +18,14 @@ class Refused(Exception):
 
     :ivar summary: a few words for the client.
     :ivar detail: one or two sentences: why, and what to do.
+    :ivar temporary: whether the same request may well succeed later.
     """
 
-    def __init__(self, summary: str, detail: str = "") -> None:
+    def __init__(self, summary: str, detail: str = "", *, temporary: bool = False) -> None:
         super().__init__(summary)
         self.summary = summary
         self.detail = detail
+        self.temporary = temporary
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,7 @@ class Application(Protocol):
         """Who this is; None for wrong credentials.
 
         :param address: the client's, in text form.
+        :raises Refused: it cannot be found out now, or this address has failed too often.
         """
         ...
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request
 from twisted.web.static import File
@@ -37,11 +35,3 @@ class Pictures(File):
 def _is_name(path: bytes) -> bool:
     """Whether a file may have this name. Twisted would log a traceback for each request with another."""
     return b"\0" not in path and path.decode(errors="ignore").encode() == path
-
-
-def slides(folder: Path) -> Resource:
-    """A site's root with the pictures of a folder at ``/slides/``."""
-    root = Resource()
-    pictures = Pictures(str(folder))
-    root.putChild(b"slides", pictures)
-    return root

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 from twisted.internet import protocol
 from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, IPushProducer, IReactorTime
 from twisted.internet.tcp import Server
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from fanout.doors.gate import Gate
 from fanout.doors.stomp import Connection, StompDoor
 
 
@@ -20,6 +19,7 @@ class StompProtocol(protocol.Protocol):
     """
 
     transport: Server
+    envelope = None  # TCP has no messages.
 
     def __init__(self, door: StompDoor, admitted_by: StompFactory) -> None:
         self._door = door
@@ -110,37 +110,22 @@ class StompProtocol(protocol.Protocol):
 
 
 class StompFactory(protocol.Factory):
-    """Admits TCP connections, up to a number in all and from one address."""
+    """Admits TCP connections, as far as the gate lets them in."""
 
-    def __init__(
-        self,
-        reactor: IReactorTime,
-        door: StompDoor,
-        *,
-        linger: float = 1.0,
-        connections: int = 18_000,
-        per_address: int = 10_000,
-    ) -> None:
-        """
-        :param linger: seconds a closing connection may take to read our last words.
-        :param connections: below the limit of file descriptors, so that accepting never fails half-way.
-        :param per_address: large, because thousands of phones may sit behind one carrier's NAT; 0 for no limit.
-        """
+    def __init__(self, reactor: IReactorTime, door: StompDoor, gate: Gate, *, linger: float = 1.0) -> None:
+        """:param linger: seconds a closing connection may take to read our last words."""
         self.reactor = reactor
         self.linger = linger
         self._door = door
-        self._connections = connections
-        self._per_address = per_address
-        self._open: Counter[str] = Counter()
-        self._total = 0
+        self._gate = gate
 
     def buildProtocol(self, addr: IAddress | None) -> StompProtocol | None:
         address: str = getattr(addr, "host", "")
-        if self._total >= self._connections or 0 < self._per_address <= self._open[address]:
-            self._door.complain("client.turned_away", address, connections=self._total, of_address=self._open[address])
+        if not self._gate.admit(address):
+            self._door.complain(
+                "client.turned_away", address, connections=self._gate.total, of_address=self._gate.of(address)
+            )
             return None
-        self._total += 1
-        self._open[address] += 1
         protocol_ = StompProtocol(self._door, self)
         protocol_.factory = self
         protocol_.address = address
@@ -148,10 +133,7 @@ class StompFactory(protocol.Factory):
 
     def closed(self, address: str) -> None:
         """A connection is gone."""
-        self._total -= 1
-        self._open[address] -= 1
-        if self._open[address] <= 0:
-            del self._open[address]
+        self._gate.closed(address)
 
     def logPrefix(self) -> str:
         return "stomp"

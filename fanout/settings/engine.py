@@ -116,8 +116,19 @@ class LimitSettings(SettingsGroup):
     WRITE_TIMEOUT: float = setting(
         60, "A client that has read nothing for so long, while there was something to read, is cut off.", "s", ge=1
     )
+    LOGIN_FAILURES: int = setting(
+        5, "Failed logins of one address that are free; from then on it has to wait between them.", "logins", ge=1
+    )
+    LOGIN_PAUSE_SECONDS: float = setting(1, "How long it has to wait: guessing passwords takes for ever.", "s", ge=0)
+    LOGIN_QUEUE_SECONDS: float = setting(
+        10, "Logins of such an address that would have to wait longer are refused at once.", "s", ge=0
+    )
+    LOGIN_FORGET_SECONDS: float = setting(300, "Time without a failed login after which all is forgotten.", "s", ge=1)
     MAX_CONNECTIONS: int = setting(
-        18_000, "Clients of one node; keep it below the process's limit of open files.", "connections", ge=1
+        18_000,
+        "Clients of one node, of all protocols; keep it below the process's limit of open files.",
+        "connections",
+        ge=1,
     )
     MAX_CONNECTIONS_PER_ADDRESS: int = setting(
         10_000,
@@ -178,8 +189,51 @@ class HttpSettings(SettingsGroup):
     """HTTP."""
 
     HTTP_IP: str = setting("0.0.0.0", "The one address to listen on for HTTP.")  # noqa: S104
-    HTTP_PORT: int = setting(8080, "The port to listen on for HTTP.", ge=0, le=MAX_PORT)
-    SLIDES_DIR: str = setting("", "Folder of pictures served at /slides/; empty = none, and no HTTP port is opened.")
+    HTTP_PORT: int = setting(
+        8080, "The port to listen on for HTTP: polls, streams, publishing, pages; 0 = none.", ge=0, le=MAX_PORT
+    )
+    SLIDES_DIR: str = setting("", "Folder of pictures served at /slides/; empty = none.")
+    HTTP_POLL_TIMEOUT: float = setting(
+        12, "How long a poll is held; below 15, as Samsung's receivers wait no longer.", "s", ge=1, le=300
+    )
+    HTTP_CATCH_UP_SECONDS: float = setting(
+        2, "How long a poll waits for the last_id it names, if another node was faster to hear it.", "s", ge=0, le=60
+    )
+    HTTP_COMMENT_SECONDS: float = setting(
+        15, "Silence after which an event stream gets a comment; proxies cut silent ones after 30 to 60.", "s", ge=1
+    )
+    HTTP_MAX_TOPICS: int = setting(16, "Topics of one poll; a receiver asks for two.", "topics", ge=1, le=256)
+    HTTP_MAX_LISTENERS: int = setting(
+        10_000, "Polls and event streams held at a time; those beyond get a 503.", "clients", ge=1
+    )
+    HTTP_BODY_BYTES: int = setting(16_384, "Body of a request; the longest publish needs 2,000.", "octets", ge=1024)
+    HTTP_REQUEST_TIMEOUT: float = setting(
+        30, "Time for a request to be complete; also how long an idle connection is kept.", "s", ge=1
+    )
+    HISTORY_MESSAGES: int = setting(
+        1_000, "Messages of one topic kept for polls and streams that come back.", "messages", ge=1
+    )
+    HISTORY_SECONDS: float = setting(600, "Likewise, for how long.", "s", ge=1)
+    HISTORY_BYTES: int = setting(33_554_432, "Likewise, the size of all topics'.", "octets", ge=65_536)
+
+
+class WebSocketSettings(SettingsGroup):
+    """WebSocket."""
+
+    WEBSOCKET_ORIGINS: str = setting(
+        "",
+        "Web pages whose scripts may connect, such as https://www.example.org, with commas; empty = all, as for radios.",
+        pattern=HOSTS,
+    )
+    WEBSOCKET_MESSAGE_BYTES: int = setting(
+        1_048_576, "One message; it may hold several frames, each of at most MAX_FRAME_BYTES.", "octets", ge=1024
+    )
+    WEBSOCKET_PING_SECONDS: float = setting(
+        25, "Silence of a client before it is pinged, 0 = never; many proxies end what is silent for 60 s.", "s", ge=0
+    )
+    WEBSOCKET_PONG_SECONDS: float = setting(
+        30, "Silence after the ping before it is cut off; a phone may take long to wake up.", "s", ge=1
+    )
 
 
 class LogSettings(SettingsGroup):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from structlog.testing import CapturingLogger
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 from twisted.trial import unittest
 
 from fanout.bus.interface import BusError
 from fanout.doors.application import Principal, Refused
+from fanout.doors.login_throttle import LoginThrottle
 from fanout.message import Message
 from fanout.stomp.events import Send
 from radiovis.application import RadioVIS
@@ -43,8 +45,9 @@ class _Case(unittest.TestCase):
         tuning = Tuning(self.directory, lambda: None)
         self.tuning = tuning
         publishing = Publishing(self.directory, tuning, lambda: 1.0, lambda: "1")
+        self.throttle = LoginThrottle(Clock(), failures=2)
         slides = LastSlides(None, lambda write: None, 1)
-        self.radiovis = RadioVIS(self.directory, tuning, publishing, slides, self.bus, self.log)  # type: ignore[arg-type]
+        self.radiovis = RadioVIS(self.directory, tuning, publishing, slides, self.bus, self.throttle, self.log)  # type: ignore[arg-type]
 
 
 class TestLogin(_Case):
@@ -62,7 +65,9 @@ class TestLogin(_Case):
 
     async def test_a_directory_that_is_down_lets_nobody_in_and_no_passcode_is_logged(self) -> None:
         self.directory.down = True
-        self.assertIsNone(await self.radiovis.login("1.rock", "secret", "127.0.0.1"))
+        with self.assertRaises(Refused) as caught:
+            await self.radiovis.login("1.rock", "secret", "127.0.0.1")
+        self.assertEqual((caught.exception.summary, caught.exception.temporary), ("Wrong credentials", True))
         (call,) = self.log.calls
         self.assertEqual((call.args, call.kwargs["login"]), (("login.unanswered",), "1.rock"))
         self.assertNotIn("secret", str(call))

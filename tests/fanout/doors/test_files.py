@@ -9,9 +9,11 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.threads import deferToThread
 from twisted.trial import unittest
-from twisted.web.server import Site
 
-from fanout.doors.files import slides
+from fanout.doors.files import Pictures
+from fanout.doors.gate import Gate
+from fanout.doors.http import HttpLimits, HttpSite
+from fanout.doors.http_endpoint import Branch
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
 
@@ -28,7 +30,10 @@ class TestSlides(unittest.TestCase):
         (self.folder / ".git").mkdir()
         (self.folder / ".git" / "config").write_text("secret")
         (self.folder.parent / "outside.png").write_text("secret")
-        self.port = reactor.listenTCP(0, Site(slides(self.folder)), interface="127.0.0.1")
+        root = Branch()
+        root.at("slides", Pictures(str(self.folder)))
+        site = HttpSite(reactor, root, Gate(), HttpLimits(), lambda *_, **__: None)
+        self.port = reactor.listenTCP(0, site, interface="127.0.0.1")
         self.addCleanup(self.port.stopListening)
 
     def ask(self, path: str, method: str = "GET", **headers: str) -> Deferred[tuple[http.client.HTTPResponse, bytes]]:

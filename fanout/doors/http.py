@@ -1,0 +1,283 @@
+"""HTTP as every page and interface of ours speaks it: limits, time-outs, security headers.
+
+Twisted's server parses; here is what it leaves open. Names with an underscore are Twisted's own, which is pinned.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any
+
+from twisted.internet.interfaces import IAddress, IProtocol
+from twisted.internet.protocol import connectionDone
+from twisted.internet.tcp import Server
+from twisted.protocols.basic import LineReceiver
+from twisted.python.failure import Failure
+from twisted.web.http import RESPONSES, HTTPChannel
+from twisted.web.resource import IResource
+from twisted.web.server import Request, Site
+
+from fanout.doors.gate import Gate
+
+# What a browser may do with anything of ours. Slides come from wherever a station keeps them, so pictures may too.
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' http: https:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+SECURITY_HEADERS = (
+    (b"content-security-policy", _POLICY.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-frame-options", b"DENY"),
+)
+_LINGER = 2.0  # seconds to read on after a refusal, so that a reset does not erase it on its way
+_SERVER = "radiovis"
+
+
+@dataclass(frozen=True, slots=True)
+class HttpLimits:
+    """What one HTTP client may cost.
+
+    :ivar body: octets of a request's body.
+    :ivar request_seconds: for a request to be complete, from the opening of the connection or the answer before it.
+    :ivar unread_seconds: a client that has not acknowledged octets for so long is gone.
+    """
+
+    body: int = 16_384
+    request_seconds: float = 30.0
+    unread_seconds: float = 60.0
+
+
+def error_body(status: int, detail: str) -> bytes:
+    """The JSON of an error: the status in words, and one or two sentences: why, and what to do."""
+    reason = RESPONSES.get(status, b"Error").decode()
+    return json.dumps({"error": reason, "detail": detail}).encode() + b"\n"
+
+
+class HttpRequest(Request):
+    """One request.
+
+    :ivar lost: called when the client goes away before its answer is complete.
+    """
+
+    channel: HttpChannel
+    lost: Callable[[], None] | None = None
+
+    def __init__(self, channel: HttpChannel, queued: object = False) -> None:
+        super().__init__(channel, queued, parsePOSTFormSubmission=False)  # type: ignore[no-untyped-call]
+        for name, value in SECURITY_HEADERS:
+            self.setHeader(name, value)  # type: ignore[no-untyped-call]
+
+    def put_header(self, name: str, value: str) -> None:
+        """Have a header sent with the answer; line breaks in it do no harm."""
+        self.setHeader(name.encode(), value.encode(errors="replace"))  # type: ignore[no-untyped-call]
+
+    def body(self) -> bytes:
+        """What the client sent."""
+        return self.content.getvalue()
+
+    def abort(self) -> None:
+        """End the connection at once; :attr:`lost` is called later, not before this returns."""
+        if not self.gone:
+            self.channel.transport.abortConnection()
+
+    @property
+    def address(self) -> str:
+        """The client's IP address."""
+        return self.channel.address
+
+    @property
+    def gone(self) -> bool:
+        """Whether nobody waits for an answer (any more)."""
+        return bool(self._disconnected or self.finished)
+
+    def gotLength(self, length: int | None) -> None:
+        """The body stays in memory: it is small, and a temporary file would block the reactor."""
+        self.content: BytesIO = BytesIO()
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """A body without a length announced is counted as it comes."""
+        if self.content.tell() + len(data) > self.channel.limits.body:
+            self.channel.refuse(413, f"A body may have {self.channel.limits.body} octets.")
+        else:
+            self.content.write(data)
+
+    def render(self, resrc: Any) -> None:
+        """As Twisted, but without naming its version to everybody."""
+        self.put_header("server", _SERVER)
+        super().render(resrc)  # type: ignore[no-untyped-call]
+
+    def answer(self, status: int, body: bytes, content_type: str) -> None:
+        """Answer, unless nobody waits for it any more."""
+        if self.gone:
+            return
+        self.setResponseCode(status)
+        self.put_header("content-type", content_type)
+        self.put_header("content-length", str(len(body)))
+        if not self.responseHeaders.hasHeader("cache-control"):
+            self.put_header("cache-control", "no-store")
+        self.write(body)  # type: ignore[no-untyped-call]
+        self.finish()  # type: ignore[no-untyped-call]
+
+    def answer_json(self, status: int, value: object) -> None:
+        """Answer with JSON."""
+        self.answer(status, json.dumps(value).encode() + b"\n", "application/json")
+
+    def refuse(self, status: int, detail: str) -> None:
+        """Answer with an error. Nothing of ours must stand in the detail that is not the client's to know."""
+        self.answer(status, error_body(status, detail), "application/json")
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The client is gone."""
+        super().connectionLost(reason)  # type: ignore[no-untyped-call]
+        if self.lost is not None:
+            self.lost()
+
+    def processingFailed(self, reason: Failure) -> Failure:
+        """A bug of ours. It is logged, and the client learns no more than that."""
+        self._log.failure("", failure=reason)
+        self.refuse(500, "The server made an error; its operator finds it in the log.")
+        return reason
+
+
+class HttpChannel(HTTPChannel):
+    """One connection.
+
+    :ivar address: the client's IP address.
+    """
+
+    transport: Server
+    MAX_LENGTH = 16_384
+    abortTimeout = 2
+
+    def __init__(self, limits: HttpLimits, gate: Gate, address: str) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.limits = limits
+        self.address = address
+        self._gate: Gate | None = gate
+        self._refused = False
+
+    def connectionMade(self) -> None:
+        """A client that vanished without a word is noticed by the kernel: it acknowledges nothing."""
+        if isinstance(self.transport, Server):
+            self.transport.setTcpKeepAlive(True)
+            self.transport.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(self.limits.unread_seconds * 1000))
+        super().connectionMade()  # type: ignore[no-untyped-call]
+
+    def dataReceived(self, data: bytes) -> None:
+        """Without Twisted's extension of the time-out: a request that drips in has no more time than another."""
+        LineReceiver.dataReceived(self, data)
+
+    def allHeadersReceived(self) -> None:
+        """A body that is too long is refused before it is sent, and before "100 Continue" asks for it."""
+        if self.length is not None and self.length > self.limits.body:
+            self.refuse(413, f"A body may have {self.limits.body} octets.")
+        elif not self._refused:
+            super().allHeadersReceived()  # type: ignore[no-untyped-call]
+
+    def allContentReceived(self) -> None:
+        """A refused request goes nowhere."""
+        if not self._refused:
+            super().allContentReceived()  # type: ignore[no-untyped-call]
+
+    def lineReceived(self, line: bytes) -> None:
+        """What follows a refused request is dropped."""
+        if not self._refused:
+            super().lineReceived(line)  # type: ignore[no-untyped-call]
+
+    def rawDataReceived(self, data: bytes) -> None:
+        """What follows a refused request is dropped."""
+        if not self._refused:
+            super().rawDataReceived(data)
+
+    def lineLengthExceeded(self, line: bytes) -> None:
+        """A request line, or one header, is longer than anybody needs."""
+        if self.requests:
+            self.refuse(431, f"A header may have {self.MAX_LENGTH} octets.")
+        else:
+            self.refuse(414, f"A request line may have {self.MAX_LENGTH} octets.")
+
+    def refuse(self, status: int, detail: str) -> None:
+        """Answer what is no request at all, or too much of one, and close."""
+        if self._refused:
+            return
+        self._refused = True
+        self.persistent = 0
+        body = error_body(status, detail)
+        head = [b"HTTP/1.1 %d %s" % (status, RESPONSES[status]), b"content-type: application/json"]
+        head += [b"content-length: %d" % len(body), b"connection: close"]
+        head += [b"%s: %s" % header for header in SECURITY_HEADERS]
+        self.transport.write(b"\r\n".join(head) + b"\r\n\r\n" + body)
+        self.transport.unregisterProducer()
+        if isinstance(self.transport, Server):
+            self.transport.loseWriteConnection()  # reading goes on: closing with unread input would send a reset
+        self.setTimeout(_LINGER)  # type: ignore[no-untyped-call]
+
+    def _respondToBadRequestAndDisconnect(self) -> None:
+        self.refuse(400, "This is no HTTP/1.1 request.")
+
+    def timeoutConnection(self) -> None:
+        """The client took too long: for a request, or to go after a refusal."""
+        self.transport.abortConnection()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The connection is gone."""
+        super().connectionLost(reason)  # type: ignore[no-untyped-call]
+        self._leave()
+
+    def _protocolUpgradeForWebsockets(self, protocol: IProtocol) -> None:
+        """Twisted puts the protocol's ``connectionLost`` in the place of ours; the gate still has to know."""
+        super()._protocolUpgradeForWebsockets(protocol)
+        lost = self.connectionLost
+
+        def leave(reason: Failure = connectionDone) -> None:
+            self._leave()
+            lost(reason)
+
+        self.connectionLost = leave  # type: ignore[method-assign]
+
+    def _leave(self) -> None:
+        gate, self._gate = self._gate, None
+        if gate is not None:
+            gate.closed(self.address)
+
+
+class HttpSite(Site):
+    """A listener: a tree of resources behind the gate."""
+
+    def __init__(
+        self, reactor: Any, root: IResource, gate: Gate, limits: HttpLimits, complain: Callable[..., None]
+    ) -> None:
+        """:param complain: logs a client's fault: event name, address, fields."""
+        super().__init__(root, HttpRequest, timeout=limits.request_seconds, reactor=reactor)  # type: ignore[no-untyped-call]
+        self._gate = gate
+        self._limits = limits
+        self._complain = complain
+
+    def buildProtocol(self, addr: IAddress | None) -> Any:
+        """A connection, if there is room for one. HTTP/1.1 only: receivers speak no other."""
+        address: str = getattr(addr, "host", "")
+        if not self._gate.admit(address):
+            self._complain(
+                "client.turned_away", address, connections=self._gate.total, of_address=self._gate.of(address)
+            )
+            return None
+        channel: Any = HttpChannel(self._limits, self._gate, address)
+        channel.factory = channel.site = self
+        channel.requestFactory = self.requestFactory
+        channel.callLater = self.reactor.callLater
+        channel.timeOut = self.timeOut
+        return channel
+
+    def startFactory(self) -> None:
+        """No access log: a poll per radio and ten seconds would drown all else."""
+
+    def stopFactory(self) -> None:
+        """Nothing was opened."""
+
+    def log(self, request: Any) -> None:
+        """No access log."""

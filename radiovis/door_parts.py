@@ -1,0 +1,97 @@
+"""Each part of the doors besides STOMP, made as the settings say. ``app.py`` joins them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.web.resource import IResource
+
+from fanout.doors.gate import Gate
+from fanout.doors.http import HttpLimits
+from fanout.doors.listening import ListeningDoor
+from fanout.doors.login_throttle import LoginThrottle
+from fanout.doors.stomp import StompDoor
+from fanout.doors.stomp_websocket import StompWebSocket
+from fanout.doors.websocket import WebSocketDoor
+from fanout.history import History
+from radiovis.player import Player
+from radiovis.settings import Settings
+
+
+def gate(settings: Settings) -> Gate:
+    """How many connections the node takes, of all protocols."""
+    return Gate(settings.MAX_CONNECTIONS, settings.MAX_CONNECTIONS_PER_ADDRESS)
+
+
+def history(reactor: Any, settings: Settings) -> History:
+    """What HTTP clients ask for that come back."""
+    return History(
+        reactor.seconds,
+        messages=settings.HISTORY_MESSAGES,
+        seconds=settings.HISTORY_SECONDS,
+        octets=settings.HISTORY_BYTES,
+    )
+
+
+def login_throttle(reactor: Any, settings: Settings) -> LoginThrottle:
+    """Slows down who guesses passwords."""
+    return LoginThrottle(
+        reactor,
+        failures=settings.LOGIN_FAILURES,
+        pause=settings.LOGIN_PAUSE_SECONDS,
+        queue=settings.LOGIN_QUEUE_SECONDS,
+        forget=settings.LOGIN_FORGET_SECONDS,
+    )
+
+
+def http_limits(settings: Settings) -> HttpLimits:
+    """What one HTTP client may cost."""
+    return HttpLimits(
+        body=settings.HTTP_BODY_BYTES,
+        request_seconds=settings.HTTP_REQUEST_TIMEOUT,
+        unread_seconds=settings.WRITE_TIMEOUT,
+    )
+
+
+def listening(
+    reactor: Any, settings: Settings, stomp: StompDoor, history: History, failed: Callable[[object, Exception], None]
+) -> ListeningDoor:
+    """The door of HTTP clients that listen. They share all they can with those of STOMP."""
+    return ListeningDoor(
+        application=stomp.application,
+        hub=stomp.hub,
+        history=history,
+        flusher=stomp.flusher,
+        later=reactor.callLater,
+        clock=reactor.seconds,
+        complain=stomp.complain,
+        failed=failed,
+        topics=settings.HTTP_MAX_TOPICS,
+        places=settings.HTTP_MAX_LISTENERS,
+        poll_seconds=settings.HTTP_POLL_TIMEOUT,
+        catch_up_seconds=settings.HTTP_CATCH_UP_SECONDS,
+        comment_seconds=settings.HTTP_COMMENT_SECONDS,
+        write_seconds=settings.WRITE_TIMEOUT,
+    )
+
+
+def websockets(reactor: Any, settings: Settings, complain: Callable[..., None]) -> WebSocketDoor:
+    """What all WebSockets share, whatever is spoken over them."""
+    return WebSocketDoor(
+        reactor,
+        complain,
+        message_bytes=settings.WEBSOCKET_MESSAGE_BYTES,
+        ping_every=settings.WEBSOCKET_PING_SECONDS,
+        pong_timeout=settings.WEBSOCKET_PONG_SECONDS,
+        linger=settings.LINGER_SECONDS,
+        origins=frozenset(each.strip() for each in settings.WEBSOCKET_ORIGINS.split(",") if each.strip()),
+    )
+
+
+def websocket_routes(stomp: StompDoor, door: WebSocketDoor) -> dict[str, IResource]:
+    """Path → what is spoken there. It shares all it can with STOMP over TCP."""
+    player = Player(
+        stomp.application, stomp.hub, stomp.flusher, door, stomp.log, destination_bytes=stomp.limits.destination_bytes
+    )
+    return {"stomp": StompWebSocket(stomp, door), "topic": player}
