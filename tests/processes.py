@@ -48,7 +48,7 @@ class Server:
         """
         :param flags: as on a command line, such as ``--test``.
         :param settings: environment variables; ``STOMP_PORT=0`` (a free one), ``LOG_FORMAT=json`` and no memcached
-            unless given otherwise.
+            unless given otherwise. None leaves one out.
         """
         self.folder = Path(tempfile.mkdtemp(prefix="radiovis-server-"))
         self.log: list[Event] = []
@@ -93,7 +93,7 @@ class Server:
             raise ProcessError("it is running already")
         self.log.clear()
         environment = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
-        environment |= {name: str(value) for name, value in self._settings.items()}
+        environment |= {name: str(value) for name, value in self._settings.items() if value is not None}
         self._process = subprocess.Popen(
             self._command,
             cwd=self.folder,
@@ -113,6 +113,10 @@ class Server:
         found = self.exit_code()
         if found != exit_code:
             raise ProcessError(f"exit code {found} instead of {exit_code}{self._tail()}")
+
+    def interrupt(self) -> None:
+        """What Ctrl-C does (SIGINT)."""
+        self._signal(signal.SIGINT)
 
     def kill(self) -> None:
         """End it at once, as in a crash; :meth:`start` brings it back on the same ports."""
