@@ -18,6 +18,7 @@ from twisted.internet.tcp import Server
 from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
 from twisted.web.http import RESPONSES, HTTPChannel
+from twisted.web.http_headers import Headers
 from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 
@@ -36,6 +37,7 @@ SECURITY_HEADERS = (
 )
 _LINGER = 2.0  # seconds to read on after a refusal, so that a reset does not erase it on its way
 _SERVER = "radiovis"
+_NO_HEADERS = Headers()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,18 @@ class HttpRequest(Request):
     def body(self) -> bytes:
         """What the client sent."""
         return self.content.getvalue()
+
+    def park(self, lost: Callable[[], None]) -> None:
+        """This request will wait for long, among thousands: what was read of it is no longer needed.
+
+        :param lost: called when the client goes away meanwhile.
+        """
+        self.lost = lost
+        self.requestHeaders = _NO_HEADERS
+        self.args = self.content = None  # type: ignore[assignment]
+        self.prepath = self.postpath = None
+        if self.startedWriting:
+            self.responseHeaders = _NO_HEADERS
 
     def abort(self) -> None:
         """End the connection at once; :attr:`lost` is called later, not before this returns."""
@@ -165,7 +179,8 @@ class HttpChannel(HTTPChannel):
         """A client that vanished without a word is noticed by the kernel: it acknowledges nothing."""
         if isinstance(self.transport, Server):
             self.transport.setTcpKeepAlive(True)
-            self.transport.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(self.limits.unread_seconds * 1000))
+            milliseconds = int(self.limits.unread_seconds * 1000)
+            self.transport.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
         super().connectionMade()  # type: ignore[no-untyped-call]
 
     def dataReceived(self, data: bytes) -> None:

@@ -94,7 +94,7 @@ class Poll:
             self.answer()
             return
         assert self._request is not None
-        self._request.lost = self.leave
+        self._request.park(self.leave)
         door.parked.add(self)
         self._schedule()
 

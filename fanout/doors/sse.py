@@ -72,10 +72,10 @@ class Stream:
         request.put_header("content-type", "text/event-stream")
         request.put_header("cache-control", "no-store")
         request.put_header("x-accel-buffering", "no")  # nginx would keep events back
-        request.lost = self.leave
         request.registerProducer(self, True)  # type: ignore[no-untyped-call]
+        request.write(_RETRY)  # type: ignore[no-untyped-call]
+        request.park(self.leave)
         self._door.parked.add(self)
-        self._outbox.send(_RETRY)
         missed = self._ear.since(last_id, self._door.replay) if last_id else None
         heard = self._ear.newest() if missed is None else missed
         for (cohort, _), data in zip(heard, encode(heard), strict=True):
