@@ -15,6 +15,7 @@ from fanout.settings import (
     RabbitMQSettings,
     SettingsGroup,
     StompSettings,
+    WebSocketSettings,
     setting,
 )
 from fanout.settings.engine import MAX_PORT
@@ -178,6 +179,7 @@ class Settings(
     MemcachedSettings,
     RabbitMQSettings,
     DirectorySettings,
+    WebSocketSettings,
     HttpSettings,
     LimitSettings,
     StompSettings,

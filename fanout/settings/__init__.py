@@ -15,6 +15,7 @@ from fanout.settings.engine import (
     MemcachedSettings,
     RabbitMQSettings,
     StompSettings,
+    WebSocketSettings,
 )
 from fanout.settings.field import SettingsGroup, setting
 from fanout.settings.loading import (
@@ -35,6 +36,7 @@ __all__ = [
     "SettingsError",
     "SettingsGroup",
     "StompSettings",
+    "WebSocketSettings",
     "add_flags",
     "given_flags",
     "load_settings",
