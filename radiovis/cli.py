@@ -17,6 +17,8 @@ from fanout import __version__
 from fanout.logs import set_up_logs
 from fanout.settings import SettingsError, add_flags, given_flags, parse_flags, read_settings
 from radiovis.app import Node
+from radiovis.bench.command import bench
+from radiovis.bench.target import BenchError
 from radiovis.directory.password import hash_password
 from radiovis.directory.stations import StationsFileError
 from radiovis.settings import Settings
@@ -40,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(f"no such command: {name}; " + (f"did you mean {near[0]}?" if near else _commands()))
     try:
         return command(words)
-    except (SettingsError, StationsFileError) as error:
+    except (SettingsError, StationsFileError, BenchError) as error:
         return _complain(str(error))
 
 
@@ -82,7 +84,8 @@ def _run(settings: Settings, *, fake: bool) -> int:
 def _secrets(settings: Settings) -> list[str]:
     """The words that must not stand in any log."""
     url = settings.RADIODNS_API_URL.get_secret_value()
-    return [settings.RABBITMQ_PASSWORD.get_secret_value(), url.rstrip("/").rpartition("/")[2]]
+    passwords = [settings.RABBITMQ_PASSWORD.get_secret_value(), settings.MONITORING_PASSWORD.get_secret_value()]
+    return [*passwords, url.rstrip("/").rpartition("/")[2]]
 
 
 def _raise_file_limit(connections: int) -> None:
@@ -112,7 +115,12 @@ def _version(words: Sequence[str]) -> int:
     return 0
 
 
-_COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"serve": _serve, "station": _station, "version": _version}
+_COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
+    "serve": _serve,
+    "station": _station,
+    "bench": bench,
+    "version": _version,
+}
 
 
 def _commands() -> str:

@@ -1,0 +1,119 @@
+"""The ``bench`` command."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import resource
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+
+from radiovis.bench.load import Figures, Load, Work
+from radiovis.bench.target import BenchError, Target, named, own_node
+
+_BAR = 30
+_RESERVED_FILES = 100
+_COLUMNS = (
+    ("rate", "deliveries/s", "{:,.0f}"),
+    ("p50", "p50 ms", "{:.2f}"),
+    ("p99", "p99 ms", "{:.2f}"),
+    ("cpu", "CPU µs/delivery", "{:.2f}"),
+    ("memory", "KiB/connection", "{:.2f}"),
+    ("connects", "connects/s", "{:,.0f}"),
+    ("lost", "lost", "{:,}"),
+)
+
+
+def bench(words: Sequence[str]) -> int:
+    """Run the command. :raises BenchError: it could not be measured."""
+    given = _parser().parse_args(words)
+    burst = Work(given.subscribers, given.messages, given.window, given.body)
+    works = {f"bursts of {given.window}": burst}
+    works["one by one"] = dataclasses.replace(burst, messages=max(20, given.messages // 4), window=1)
+    _check_files(given.subscribers)
+    with ExitStack() as stack:
+        pids = tuple(given.pid)
+        targets = [named(given.server, pids) if given.server else stack.enter_context(own_node())]
+        targets += [named(url, tuple(given.compare_pid)) for url in given.compare]
+        rows = [(target, name, _measure(target, name, work)) for name, work in works.items() for target in targets]
+    _print(rows, burst, as_json=given.json)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="server.py bench",
+        description="Measure fan-out: many subscribers of one topic, one publisher, on this machine.",
+        epilog="Without --server a stand-alone node is started for it. Absolute figures drift; compare in one sitting.",
+    )
+    parser.add_argument("--server", metavar="URL", help="stomp://[login:passcode@]host[:port][/topic/…]")
+    parser.add_argument("--pid", type=int, nargs="*", default=[], help="its processes, to measure CPU and memory")
+    parser.add_argument("--compare", metavar="URL", action="append", default=[], help="measure this server as well")
+    parser.add_argument("--compare-pid", type=int, nargs="*", default=[], help="the processes of that one")
+    parser.add_argument("--subscribers", type=_positive, default=1_000, help="radios (default: 1000)")
+    parser.add_argument("--messages", type=_positive, default=400, help="messages published (default: 400)")
+    parser.add_argument("--window", type=_positive, default=8, help="messages in flight in a burst (default: 8)")
+    parser.add_argument("--body", type=_positive, default=64, help="octets of a message (default: 64)")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of the table")
+    return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return number
+
+
+def _check_files(subscribers: int) -> None:
+    """Every subscriber is a file descriptor of ours."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if hard != resource.RLIM_INFINITY and subscribers + _RESERVED_FILES > hard:
+        raise BenchError(f"{subscribers} subscribers need more than the {hard} files this process may open (ulimit -n)")
+
+
+def _measure(target: Target, name: str, work: Work) -> Figures:
+    bar = _bar(f"{target.name}, {name}")
+    try:
+        return Load(target, work, bar).run()
+    finally:
+        bar(None)
+
+
+def _bar(title: str) -> Callable[[float | None], None]:
+    """A progress bar on stderr, if that is a terminal. None ends it."""
+    if not sys.stderr.isatty():
+        return lambda _: None
+
+    def draw(part: float | None) -> None:
+        done = 0 if part is None else int(part * _BAR)
+        line = "" if part is None else f"{title}: [{'#' * done}{'.' * (_BAR - done)}] {part:4.0%}"
+        print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
+
+    return draw
+
+
+def _print(rows: list[tuple[Target, str, Figures]], work: Work, *, as_json: bool) -> None:
+    if as_json:
+        runs = [{"server": target.name, "work": name, **dataclasses.asdict(each)} for target, name, each in rows]
+        print(json.dumps({"work": dataclasses.asdict(work), "runs": runs}))
+        return
+    print(f"{work.subscribers} subscribers of one topic, {work.body} octets a message\n")
+    table = [["server", "work", *(title for _, title, _ in _COLUMNS)]]
+    for target, name, figures in rows:
+        table.append([target.name, name, *(_shown(getattr(figures, key), form) for key, _, form in _COLUMNS)])
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for row in table:
+        print(
+            "  ".join(
+                cell.ljust(width) if i < 2 else cell.rjust(width)
+                for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+            )
+        )
+
+
+def _shown(value: float | None, form: str) -> str:
+    return "-" if value is None else form.format(value)

@@ -1,0 +1,215 @@
+"""The load: many subscribers and one publisher on raw sockets, so that what is measured is the server.
+
+Frames are counted by the NUL that ends each; latency is read on some subscribers from a time stamp in the body.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import select
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from fanout.stomp.client import ClientSession
+from fanout.stomp.client_events import Connected, Receipted, Refused
+from radiovis.bench.target import BenchError, Target
+
+_SAMPLED = 50  # subscribers whose latency is read
+_STAMP = re.compile(rb"~~(\d{19})~")
+_PATIENCE = 20.0  # seconds without progress
+_READ = 262_144
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What is to be done.
+
+    :ivar window: messages in flight: 1 measures single messages, 8 bursts.
+    :ivar body: octets of a message.
+    """
+
+    subscribers: int = 1_000
+    messages: int = 400
+    window: int = 8
+    body: int = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What came out. CPU and memory are None when the server's processes are not known.
+
+    :ivar connects: connected and subscribed per second, one after another.
+    :ivar p50: milliseconds from publish to reception, median; ``p99`` likewise.
+    :ivar cpu: microseconds of the server's CPU time per delivery.
+    :ivar memory: KiB per subscribed connection.
+    """
+
+    deliveries: int
+    lost: int
+    rate: float
+    p50: float
+    p99: float
+    connects: float
+    cpu: float | None
+    memory: float | None
+
+
+class Load:
+    """One measurement against one server."""
+
+    def __init__(self, target: Target, work: Work, progress: Callable[[float], None]) -> None:
+        """:param progress: told the part that is done, from 0 to 1."""
+        self._target = target
+        self._work = work
+        self._progress = progress
+        self._sockets: list[socket.socket] = []
+        self._latencies: list[int] = []
+        self._tails: dict[int, bytes] = {}
+
+    def run(self) -> Figures:
+        """Measure.
+
+        :raises BenchError: the server cannot be reached, refuses, or stops delivering.
+        """
+        try:
+            return self._measure()
+        except OSError as error:
+            raise BenchError(f"{self._target.host}:{self._target.port}: {error.strerror or error}") from None
+        finally:
+            for each in self._sockets:
+                each.close()
+
+    def _measure(self) -> Figures:
+        before, began = resident(self._target.pids), time.perf_counter()
+        poll = select.epoll()
+        for number in range(self._work.subscribers):
+            subscriber = self._subscriber()
+            poll.register(subscriber.fileno(), select.EPOLLIN)
+            if number % max(1, self._work.subscribers // _SAMPLED) == 0:
+                self._tails[subscriber.fileno()] = b""
+        connects = self._work.subscribers / (time.perf_counter() - began)
+        memory = (resident(self._target.pids) - before) / self._work.subscribers
+        publisher = self._connected(login=True)
+        publisher.setblocking(True)
+        spent, began = cpu_seconds(self._target.pids), time.perf_counter()
+        got, last = self._deliver(poll, publisher)
+        seconds = last - began
+        used = 1e6 * (cpu_seconds(self._target.pids) - spent) / max(1, got)
+        measured = bool(self._target.pids)
+        return Figures(
+            deliveries=got,
+            lost=self._work.subscribers * self._work.messages - got,
+            rate=got / seconds,
+            p50=self._percentile(0.5),
+            p99=self._percentile(0.99),
+            connects=connects,
+            cpu=used if measured else None,
+            memory=memory if measured else None,
+        )
+
+    # Connecting
+
+    def _connected(self, *, login: bool) -> socket.socket:
+        sock = socket.create_connection((self._target.host, self._target.port), timeout=_PATIENCE)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._sockets.append(sock)
+        session = ClientSession(0.0)
+        credentials = (self._target.login, self._target.passcode) if login else ("", "")
+        session.connect(*credentials, versions=("1.2",), host=self._target.host)
+        self._await(sock, session, Connected)
+        return sock
+
+    def _subscriber(self) -> socket.socket:
+        sock = self._connected(login=self._target.everybody_logs_in)
+        session = ClientSession(0.0)
+        session.connect(versions=("1.2",))
+        session.data_to_send(0.0)
+        session.connected = True
+        session.subscribe(self._target.topic, "0", headers=(("x-ebu-nofastreply", "yes"),), receipt="r")
+        self._await(sock, session, Receipted)
+        sock.setblocking(False)
+        return sock
+
+    def _await(self, sock: socket.socket, session: ClientSession, wanted: type) -> None:
+        sock.sendall(session.data_to_send(0.0))
+        while True:
+            event = session.next_event()
+            if isinstance(event, wanted):
+                return
+            if isinstance(event, Refused):
+                raise BenchError(f"the server refuses: {event.summary}. {event.detail}".strip())
+            if event is None:
+                data = sock.recv(65_536)
+                if not data:
+                    raise BenchError("the server closed the connection")
+                session.receive_data(data, 0.0)
+
+    # Delivering
+
+    def _deliver(self, poll: select.epoll, publisher: socket.socket) -> tuple[int, float]:
+        """Publish, keeping a window of messages in flight, until everything has arrived."""
+        subscribers, messages = self._work.subscribers, self._work.messages
+        by_fd = {sock.fileno(): sock for sock in self._sockets}
+        sent = got = 0
+        last = time.perf_counter()
+        while got < subscribers * messages:
+            while sent < messages and sent * subscribers - got < self._work.window * subscribers:
+                publisher.sendall(self._frame())
+                sent += 1
+            arrived = sum(self._receive(by_fd[fd]) for fd, _ in poll.poll(0.05))
+            if arrived:
+                got += arrived
+                last = time.perf_counter()
+                self._progress(got / (subscribers * messages))
+            elif time.perf_counter() - last > _PATIENCE:
+                break
+        return got, last
+
+    def _frame(self) -> bytes:
+        body = b"~~%019d~" % time.monotonic_ns()
+        body = body.ljust(self._work.body, b"x")
+        head = f"SEND\ndestination:{self._target.topic}\ncontent-length:{len(body)}\n\n".encode()
+        return head + body + b"\0"
+
+    def _receive(self, sock: socket.socket) -> int:
+        try:
+            data = sock.recv(_READ)
+        except BlockingIOError:
+            return 0
+        if not data:
+            raise BenchError("the server closed a subscriber's connection")
+        fd = sock.fileno()
+        if fd in self._tails:
+            now = time.monotonic_ns()
+            frames = (self._tails[fd] + data).split(b"\0")
+            self._tails[fd] = frames.pop()
+            self._latencies += [now - int(match[1]) for frame in frames if (match := _STAMP.search(frame))]
+        return data.count(b"\0")
+
+    def _percentile(self, part: float) -> float:
+        ordered = sorted(self._latencies)
+        return ordered[min(len(ordered) - 1, int(len(ordered) * part))] / 1e6 if ordered else 0.0
+
+
+def cpu_seconds(pids: tuple[int, ...]) -> float:
+    """CPU time these processes have used, of the user and the system."""
+    ticks = 0
+    for pid in pids:
+        with contextlib.suppress(FileNotFoundError):
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def resident(pids: tuple[int, ...]) -> float:
+    """Resident memory of these processes, in KiB."""
+    pages = 0
+    for pid in pids:
+        with contextlib.suppress(FileNotFoundError):
+            pages += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1024

@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import os
+import unittest
+
+from radiovis.bench.load import cpu_seconds, resident
+from radiovis.bench.target import BenchError, named
+
+
+class TestNamed(unittest.TestCase):
+    def test_everything_in_the_url(self) -> None:
+        target = named("stomp://1.rock:p%40ss@radio.example:61614/topic/fm/x", (7,))
+        self.assertEqual((target.host, target.port), ("radio.example", 61614))
+        self.assertEqual((target.login, target.passcode), ("1.rock", "p@ss"))
+        self.assertEqual((target.topic, target.pids), ("/topic/fm/x", (7,)))
+        self.assertTrue(target.everybody_logs_in)
+
+    def test_a_host_alone(self) -> None:
+        target = named("stomp://radio.example", ())
+        self.assertEqual((target.port, target.topic, target.login), (61613, "/topic/bench/text", ""))
+        self.assertFalse(target.everybody_logs_in)
+
+    def test_what_is_no_stomp_url_is_refused(self) -> None:
+        for url in ("http://radio.example", "radio.example", "stomp://", "stomp://h:99999999"):
+            with self.subTest(url=url), self.assertRaises(BenchError):
+                named(url, ())
+
+
+class TestProcesses(unittest.TestCase):
+    def test_our_own_process_uses_time_and_memory(self) -> None:
+        pids = (os.getpid(),)
+        self.assertGreater(cpu_seconds(pids), 0)
+        self.assertGreater(resident(pids), 1_000)
+
+    def test_a_process_that_is_gone_counts_nothing(self) -> None:
+        self.assertEqual(cpu_seconds((2**22 + 1,)), 0)
+        self.assertEqual(resident((2**22 + 1,)), 0)
