@@ -9,6 +9,7 @@ ARGS   ?=
 
 VENV := .venv
 BIN  := $(VENV)/bin
+NODE_MODULES := tests/node/node_modules/.package-lock.json
 
 .PHONY: help demo test check settings clean
 .DEFAULT_GOAL := help
@@ -23,7 +24,7 @@ help:
 demo: $(VENV)/run.stamp
 	@exec $(BIN)/python -m demo
 
-test: $(VENV)/dev.stamp servers
+test: $(VENV)/dev.stamp servers $(NODE_MODULES)
 	@exec $(BIN)/python -m tests $(ARGS)
 
 check: $(VENV)/dev.stamp
@@ -40,7 +41,7 @@ settings: $(VENV)/run.stamp
 	$(BIN)/python -m radiovis.settings reference > docs/settings.md
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info
+	rm -rf $(VENV) tests/node/node_modules .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # RabbitMQ and memcached for the tests, which start private ones.
@@ -48,6 +49,12 @@ clean:
 servers:
 	@test -x /usr/lib/rabbitmq/bin/rabbitmq-server || .ci/install rabbitmq-server
 	@command -v memcached > /dev/null || .ci/install memcached
+
+# The STOMP client of browsers, and Node to run it.
+$(NODE_MODULES): tests/node/package-lock.json
+	@command -v node > /dev/null && command -v npm > /dev/null || .ci/install nodejs npm
+	cd tests/node && npm ci --silent --no-audit --no-fund
+	@touch $@
 
 $(VENV)/bin/python:
 	@command -v $(PYTHON) > /dev/null || .ci/install python3

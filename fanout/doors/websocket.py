@@ -282,7 +282,9 @@ class WebSocket(protocol.Protocol):
 
     def _hear(self) -> None:
         self._heard_at = self._door.reactor.seconds()
-        self._pinged_at = None
+        if self._pinged_at is not None:
+            self._pinged_at = None
+            self._schedule()
 
     def _schedule(self) -> None:
         if self._pinged_at is not None:
