@@ -2,7 +2,7 @@
 
     octets → session → event → application, hub → answer → outbox → octets
 
-TCP (``stomp_tcp.py``) is one carrier; each brings its own :class:`Wire`.
+TCP (``stomp_tcp.py``) is one carrier, WebSocket (``stomp_websocket.py``) another; each brings its own :class:`Wire`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from twisted.python.failure import Failure
 
 from fanout.bus.interface import BusError
 from fanout.doors.application import Application, Principal, Refused
+from fanout.doors.envelope import Envelope, Enveloped
 from fanout.doors.observer import Client, DeliveryObserver, Observer, Unobserved
-from fanout.hub import Cohort, Hub
+from fanout.hub import Cohort, Form, Hub
 from fanout.message import Message
 from fanout.outbox import Flusher, Outbox
 from fanout.stomp.events import Connect, Event, Publish, Subscribe, Unsubscribe
@@ -32,10 +33,17 @@ _SERVER_FAULT = "The server made an error; its operator finds it in the log unde
 
 
 class Wire(Protocol):
-    """What carries one client's octets."""
+    """What carries one client's octets.
+
+    :ivar envelope: makes messages of the octets, where the carrier has such; asked for anew with each use, but settled
+        when the client's first octets have come.
+    """
+
+    @property
+    def envelope(self) -> Envelope | None: ...
 
     def write(self, data: bytes) -> None:
-        """Send octets, after those handed over before."""
+        """Send octets, after those handed over before; in their envelopes."""
         ...
 
     def pause(self) -> None:
@@ -236,7 +244,11 @@ class Connection:
         """Hand the session's answers to the outbox, before any message that comes later."""
         data = self._session.data_to_send()
         if data and not self._gone:
-            self._outbox.send(data)
+            self._send(data)
+
+    def _send(self, data: bytes) -> None:
+        envelope = self._wire.envelope
+        self._outbox.send(data if envelope is None else envelope(data))
 
     def _settle(self) -> None:
         """Everything that could be done was done: close, read on, or wait, as things stand."""
@@ -316,7 +328,9 @@ class Connection:
             return
         if self._gone:
             return
-        cohort, last = self._door.hub.join(tuned.topic, subscription.form, self)
+        envelope = self._wire.envelope
+        form: Form = subscription.form if envelope is None else Enveloped(subscription.form, envelope)
+        cohort, last = self._door.hub.join(tuned.topic, form, self)
         subscription.place = cohort
         self._door.observer.subscribed(self._client, cohort.topic)
         event.answer.done()
@@ -347,7 +361,7 @@ class Connection:
     def _show(self, subscription: Subscription, message: Message) -> None:
         cohort = subscription.place
         if isinstance(cohort, Cohort):
-            self.offer(cohort, message, subscription.form.encode(message, {}))
+            self.offer(cohort, message, cohort.form.encode(message, {}))
 
     async def _publish(self, event: Publish) -> None:
         try:
@@ -394,7 +408,7 @@ class Connection:
             return
         beat = self._session.beat(now, self._outbox.sent_at)
         if beat:
-            self._outbox.send(beat)
+            self._send(beat)
         self._schedule()
 
     def _schedule(self) -> None:
