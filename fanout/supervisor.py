@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import structlog
-from twisted.internet.defer import Deferred, DeferredList, succeed
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, succeed
 from twisted.internet.defer import TimeoutError as TookTooLong
 from twisted.python.failure import Failure
 
@@ -121,8 +121,14 @@ class Task:
             self._ended = succeed(None)
         elif self._ended is None:
             self._ended = Deferred()
-            self._call = self._clock.callLater(patience, self._round.cancel)
+            self._call = self._clock.callLater(patience, self._cancel)
         return self._ended
+
+    def _cancel(self) -> None:
+        self._call = None
+        log.warning("task.cancelled", task=self.name, reason="its round did not end in time to stop")
+        assert self._round is not None
+        self._round.cancel()
 
     def _do_round(self) -> None:
         self._call = None
@@ -142,6 +148,8 @@ class Task:
 
     def _failed(self, failure: Failure) -> float:
         """Each different error is logged once; that it goes on is to be seen in the state."""
+        if self._ended is not None and failure.check(CancelledError):
+            return 0.0
         error = self._in_words(failure)
         self._failures += 1
         pause = min(self._manners.pause(self._failures), self._interval)

@@ -135,6 +135,7 @@ class Watchdog:
     def hear(self, message: Message) -> None:
         """For :meth:`fanout.bus.interface.Bus.start`: a message came."""
         self._liveness.heard(message)
+        self._source.hear(message)
 
     def hear_again(self) -> None:
         """Likewise: the bus is heard, again or for the first time."""
@@ -163,33 +164,24 @@ class Watchdog:
 
 
 def standing_alone(
-    reactor: Any, settings: Settings, bus: Bus, directory: Directory, tuning: Tuning
-) -> tuple[Watchdog, Callable[[Message], None]]:
-    """The watchdog inside a node without a broker, and who is to be told of every message."""
+    reactor: Any, settings: Settings, bus: Bus, directory: Directory, tuning: Tuning, *, fake: bool
+) -> Watchdog:
+    """The watchdog inside a node without a broker.
+
+    :param fake: ``--test`` mode.
+    """
     journal = _journal(reactor, settings)
-    taps: list[TapSource] = []
-
-    def tap(take: Callable[[Delivered], Deferred[None]]) -> TapSource:
-        taps.append(TapSource(reactor, take))
-        return taps[0]
-
-    watchdog = Watchdog(
+    return Watchdog(
         reactor,
-        timing(settings, fake=False),
+        timing(settings, fake=fake),
         bus=bus,
         leader=Alone(),
         directory=directory,
         tuning=tuning,
         entries=JournalLog(journal, reactor.seconds),
         recall=Memory(None, journal, reactor.seconds).recall,
-        source=tap,
+        source=lambda take: TapSource(reactor, take),
     )
-
-    def hear(message: Message) -> None:
-        watchdog.hear(message)
-        taps[0].hear(message)
-
-    return watchdog, hear
 
 
 def _journal(reactor: Any, settings: Settings) -> Journal:

@@ -34,6 +34,9 @@ class Source(Protocol):
         :raises BusError: they cannot be had now.
         """
 
+    def hear(self, message: Message) -> None:
+        """A message came over the bus."""
+
     @property
     def trouble(self) -> str:
         """Why the log refuses what comes; empty while it does not."""
@@ -56,6 +59,9 @@ class QueueSource:
             raise BusError(self._bus.state().reason)
         if not self._queue.consuming:
             await self._queue.consume(connection)
+
+    def hear(self, message: Message) -> None:
+        """It comes through the durable queue, too."""
 
     @property
     def trouble(self) -> str:
@@ -80,7 +86,7 @@ class TapSource:
         self._throttle = Throttle(clock.seconds)
 
     def hear(self, message: Message) -> None:
-        """A message came over the bus."""
+        """Log it. What finds no room is lost, and that is logged."""
         if self._handover.waiting < TAP_WAITING:
             self._handover.offer(Delivered(message, ""), _nothing)
         elif self._throttle.allow("lost"):

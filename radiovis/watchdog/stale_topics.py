@@ -97,11 +97,12 @@ class StaleTopics:
         channel = self._listing.channels.get(prefix)
         if channel is None:
             return 0
+        asked = self._failures < AT_ONCE
         try:
             default = await self._default(channel.id)
         except DirectoryError as error:
             self._directory_error = str(error)
-            for kind in kinds:  # Behind the others: one that always fails must not keep them from being asked for.
+            for kind in kinds if asked else ():  # Behind the others: it must not keep them from being asked for.
                 self._silence.later(prefix + kind, self._clock.seconds() + 2 * self._check)
             return 0
         sent = []

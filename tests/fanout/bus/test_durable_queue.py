@@ -1,0 +1,263 @@
+"""The durable queue of a real broker: nothing is acknowledged before it is safe, and nothing comes for ever."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+from uuid import uuid4
+
+import pika
+from structlog.testing import capture_logs
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.threads import deferToThread
+from twisted.trial import unittest
+
+from fanout.bus.durable_queue import Delivered, DurableQueue, QueueNames
+from fanout.bus.interface import BusError
+from fanout.message import Message
+from tests import services
+from tests.fanout.bus.node import Node, device_publishes, until
+
+TOPIC = "/topic/fm/4e1/4000/09580/text"
+
+
+def message(body: bytes) -> Message:
+    return Message(TOPIC, body, "id", 1795294643)
+
+
+class Consuming(unittest.TestCase):
+    timeout = 120
+
+    async def setUp(self) -> None:
+        self.address = await deferToThread(services.rabbitmq)
+        self.exchange, self.name = f"fanout-{uuid4().hex}", f"queue-{uuid4().hex}"
+        self.full = False
+        self.taken: list[Delivered] = []
+        self.slow: list[Deferred[None]] | None = None
+
+    def take(self, delivered: Delivered) -> Deferred[None]:
+        if self.full:
+            return fail(RuntimeError("the disk is full"))
+        self.taken.append(delivered)
+        if self.slow is not None:
+            self.slow.append(Deferred())
+            return self.slow[-1]
+        return succeed(None)
+
+    def bodies(self) -> list[bytes]:
+        return [delivered.message.body for delivered in self.taken]
+
+    async def node(self) -> Node:
+        node = Node(self.address, self.exchange)
+        self.addCleanup(node.bus.stop)
+        node.start()
+        await node.connected()
+        return node
+
+    def queue(self, *, prefetch: int = 10, durable: bool = True) -> DurableQueue:
+        names = QueueNames(self.name, self.exchange, durable=durable, auto_delete=not durable)
+        queue = DurableQueue(reactor, names, self.take, prefetch=prefetch)
+        queue._handover._pause = 0.05
+        return queue
+
+    async def consuming(self, node: Node, **options: Any) -> DurableQueue:
+        queue = self.queue(**options)
+        await queue.consume(node.bus.connection)
+        return queue
+
+    def left(self) -> Deferred[int]:
+        """Messages in the queue that nobody has."""
+
+        def ask(channel: Any) -> int:
+            return int(channel.queue_declare(self.name, passive=True).method.message_count)
+
+        return self.broker(ask)
+
+    def broker(self, ask: Any) -> Deferred[Any]:
+        """Do something on a connection of its own."""
+
+        def work() -> Any:
+            credentials = pika.PlainCredentials(self.address.user, self.address.password)
+            parameters = pika.ConnectionParameters(
+                self.address.host, self.address.port, self.address.vhost, credentials
+            )
+            with pika.BlockingConnection(parameters) as connection:
+                return ask(connection.channel())
+
+        return deferToThread(work)
+
+    async def test_what_is_published_while_nobody_listens_is_kept(self) -> None:
+        node = await self.node()
+        queue = await self.consuming(node)
+        await queue.stop()
+        await node.bus.publish(message(b"1"))
+        await node.bus.publish(message(b"2"))
+        await self.consuming(node)
+        await until(lambda: len(self.taken) == 2, "both messages")
+        self.assertEqual(self.bodies(), [b"1", b"2"])
+        self.assertEqual(self.taken[0].message.topic, TOPIC)
+        self.assertRegex(self.taken[0].serial, "^fanout-")
+
+    async def test_it_is_acknowledged_when_it_is_safe_and_not_before(self) -> None:
+        self.slow = []
+        node = await self.node()
+        await self.consuming(node, prefetch=3)
+        for number in range(5):
+            await node.bus.publish(message(b"%d" % number))
+        await until(lambda: len(self.taken) == 3, "as many as the prefetch")
+        self.assertEqual(await self.left(), 2)
+        self.slow[0].callback(None)
+        await until(lambda: len(self.taken) == 4, "one more for the one acknowledged")
+
+    async def test_what_was_not_safe_comes_again_over_the_next_connection(self) -> None:
+        self.slow = []
+        node = await self.node()
+        queue = await self.consuming(node)
+        await node.bus.publish(message(b"1"))
+        await until(lambda: self.taken, "the message")
+        serial = self.taken[0].serial
+        node.bus.connection.abort(ConnectionAbortedError("cut"))
+        await node.connected(2)
+        self.assertFalse(queue.consuming)
+        self.slow = None
+        await queue.consume(node.bus.connection)
+        await until(lambda: len(self.taken) == 2, "its second copy")
+        self.assertEqual(self.taken[1].serial, serial)
+
+    async def test_a_taker_that_is_full_leaves_the_rest_in_the_queue_and_gets_all_in_order(self) -> None:
+        self.full = True
+        node = await self.node()
+        queue = await self.consuming(node, prefetch=10)
+        for number in range(50):
+            await node.bus.publish(message(b"%d" % number))
+        await until(lambda: queue.waiting == 10, "the prefetch to be exhausted")
+        self.assertEqual(await self.left(), 40)
+        self.assertEqual(queue.trouble, "the disk is full")
+        self.full = False
+        await until(lambda: len(self.taken) == 50, "all")
+        self.assertEqual(self.bodies(), [b"%d" % number for number in range(50)])
+        await until(lambda: queue.waiting == 0, "the acknowledgements")
+        await queue.stop()
+        self.assertEqual(await self.left(), 0)
+
+    async def test_stop_gives_back_what_is_not_safe_and_loses_nothing(self) -> None:
+        self.full = True
+        node = await self.node()
+        queue = await self.consuming(node)
+        await node.bus.publish(message(b"1"))
+        await until(lambda: queue.waiting == 1, "the refusal")
+        await queue.stop()
+        self.assertEqual(await self.left(), 1)
+
+    async def test_stop_waits_for_what_is_on_its_way(self) -> None:
+        self.slow = []
+        node = await self.node()
+        queue = await self.consuming(node)
+        await node.bus.publish(message(b"1"))
+        await until(lambda: self.taken, "the message")
+        stopping = Deferred.fromCoroutine(queue.stop())
+        self.assertEqual(stopping.called, False)
+        self.slow[0].callback(None)
+        await stopping
+        self.assertEqual(await self.left(), 0)
+
+    async def test_messages_that_are_none_are_dropped_and_logged_once(self) -> None:
+        node = await self.node()
+        queue = await self.consuming(node)
+        with capture_logs() as logs:
+            await device_publishes(
+                self.address,
+                self.exchange,
+                (None, b"no headers"),
+                ({"topic": 5}, b"not text"),
+                ({"topic": TOPIC}, b"x" * 1_048_576),
+                ({"topic": TOPIC}, b"good \xff\xfe"),
+            )
+            await until(lambda: self.taken, "the good one")
+        self.assertEqual(self.bodies(), [b"good \xff\xfe"])
+        self.assertEqual(queue.counters.malformed, 3)
+        self.assertEqual(len([event for event in logs if event["event"] == "queue.malformed"]), 1)
+        await queue.stop()
+        self.assertEqual(await self.left(), 0)
+
+    async def test_a_message_pika_cannot_decode_does_not_come_for_ever(self) -> None:
+        node = await self.node()
+        queue = await self.consuming(node)
+        await queue.stop()
+        await node.bus.publish(message(b"before"))
+        await self.publish_unreadable()
+        await node.bus.publish(message(b"after"))
+        for _ in range(5):
+            if node.bus.connection is not None and not queue.consuming:
+                try:
+                    await queue.consume(node.bus.connection)
+                    await until(lambda: b"after" in self.bodies(), "the one behind", seconds=1)
+                except (BusError, AssertionError):
+                    await node.connected(1)
+            if b"after" in self.bodies():
+                break
+        self.assertIn(b"before", self.bodies())
+        self.assertIn(b"after", self.bodies())
+        self.assertEqual(queue.counters.unreadable, 1)
+        await until(lambda: queue.waiting == 0, "the acknowledgements")
+        await queue.stop()
+        self.assertEqual(await self.left(), 0)
+
+    def publish_unreadable(self) -> Deferred[Any]:
+        """A header with a timestamp beyond all calendars, past the exchange: nodes have their own test for it."""
+        header = struct.pack(">B", 1) + b"t" + b"T" + struct.pack(">Q", 2**63)
+
+        def publish(channel: Any) -> None:
+            encode, pika.data.encode_table = (
+                pika.data.encode_table,
+                lambda pieces, _table: pieces.append(struct.pack(">I", len(header)) + header) or 4 + len(header),
+            )
+            try:
+                channel.basic_publish("", self.name, b"poison", pika.BasicProperties(headers={"t": 1}))
+            finally:
+                pika.data.encode_table = encode
+
+        return self.broker(publish)
+
+    async def test_the_originals_queue_is_replaced_when_nobody_needs_it(self) -> None:
+        await self.broker(lambda channel: channel.queue_declare(self.name, durable=False))
+        node = await self.node()
+        with capture_logs() as logs:
+            await self.consuming(node)
+        self.assertIn("queue.replaced", [event["event"] for event in logs])
+        await node.bus.publish(message(b"1"))
+        await until(lambda: self.taken, "the message")
+
+    async def test_the_originals_queue_with_messages_in_it_is_left_alone_and_said_so(self) -> None:
+        def old_queue(channel: Any) -> None:
+            channel.queue_declare(self.name, durable=False)
+            channel.basic_publish("", self.name, b"old")
+
+        await self.broker(old_queue)
+        node = await self.node()
+        queue = self.queue()
+        for _ in range(3):
+            with self.assertRaisesRegex(BusError, f"stop the old fallback.py.*delete_queue {self.name}"):
+                await queue.consume(node.bus.connection)
+        self.assertFalse(queue.consuming)
+        self.assertEqual(node.connects, 1)
+        await self.broker(lambda channel: channel.queue_purge(self.name))
+        await queue.consume(node.bus.connection)
+        self.assertTrue(queue.consuming)
+
+    async def test_a_queue_that_is_deleted_under_us_is_noticed(self) -> None:
+        node = await self.node()
+        queue = await self.consuming(node)
+        await self.broker(lambda channel: channel.queue_delete(self.name))
+        await until(lambda: not queue.consuming, "the end of the consumer")
+        await queue.consume(node.bus.connection)
+        await node.bus.publish(message(b"1"))
+        await until(lambda: self.taken, "the message")
+
+    async def test_a_queue_for_tests_goes_with_its_consumer(self) -> None:
+        node = await self.node()
+        queue = await self.consuming(node, durable=False)
+        await queue.stop()
+        with self.assertRaises(pika.exceptions.ChannelClosedByBroker):
+            await self.left()

@@ -1,0 +1,68 @@
+"""Locks on a real broker."""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+from twisted.internet import reactor
+from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
+from twisted.trial import unittest
+
+from fanout.bus.interface import BusError
+from fanout.bus.lock import take_lock
+from tests import services
+from tests.fanout.bus.node import Node
+
+
+class Locks(unittest.TestCase):
+    timeout = 120
+
+    async def setUp(self) -> None:
+        self.address = await deferToThread(services.rabbitmq)
+        self.exchange, self.lock = f"fanout-{uuid4().hex}", f"lock-{uuid4().hex}"
+
+    async def node(self) -> Node:
+        node = Node(self.address, self.exchange)
+        self.addCleanup(node.bus.stop)
+        node.start()
+        await node.connected()
+        return node
+
+    async def test_one_connection_has_it_and_may_ask_again(self) -> None:
+        one, two = await self.node(), await self.node()
+        self.assertTrue(await take_lock(one.bus.connection, self.lock))
+        for _ in range(3):
+            self.assertFalse(await take_lock(two.bus.connection, self.lock))
+            self.assertTrue(await take_lock(one.bus.connection, self.lock))
+
+    async def test_a_refusal_costs_nobody_the_connection(self) -> None:
+        one, two = await self.node(), await self.node()
+        await take_lock(one.bus.connection, self.lock)
+        await take_lock(two.bus.connection, self.lock)
+        self.assertTrue(await take_lock(two.bus.connection, f"{self.lock}-other"))
+        self.assertEqual(two.connects, 1)
+
+    async def test_it_is_free_when_its_holder_has_gone(self) -> None:
+        one, two = await self.node(), await self.node()
+        await take_lock(one.bus.connection, self.lock)
+        one.bus.connection.abort(ConnectionAbortedError("killed"))
+        began = reactor.seconds()
+        while not await take_lock(two.bus.connection, self.lock):
+            self.assertLess(reactor.seconds() - began, 10)
+            await deferLater(reactor, 0.01)
+
+    async def test_without_a_connection_nobody_can_tell(self) -> None:
+        node = await self.node()
+        connection = node.bus.connection
+        await node.bus.stop()
+        with self.assertRaises(BusError):
+            await take_lock(connection, self.lock)
+
+    async def test_a_connection_that_ends_meanwhile(self) -> None:
+        node = await self.node()
+        connection = node.bus.connection
+        asked = take_lock(connection, self.lock)
+        connection.transport.abortConnection()
+        with self.assertRaises(BusError):
+            await asked

@@ -1,0 +1,140 @@
+"""Hearing the bus, leading, and keeping the log."""
+
+from __future__ import annotations
+
+from twisted.internet.task import Clock
+from twisted.trial import unittest
+
+from fanout.bus.durable_queue import Delivered
+from fanout.bus.interface import BusError
+from fanout.message import Message
+from radiovis.tuning import Tuning
+from radiovis.watchdog.broker_liveness import BrokerLiveness
+from radiovis.watchdog.keys import Keys
+from radiovis.watchdog.log import LogError
+from radiovis.watchdog.silence import Silence
+from radiovis.watchdog.sources import LogTaker
+from tests.radiovis.scripted_directory import ScriptedDirectory
+from tests.radiovis.watchdog.fakes import FakeBus, FakeLeader, FakeLog
+
+ROCK = "/topic/fm/4e1/4000/09580/"
+DEFAULT = (("trigger-time", "NOW"), ("expires", "0"), ("priority", "0"))
+
+
+class FakeSource:
+    def __init__(self) -> None:
+        self.ensured = 0
+        self.trouble = ""
+
+    async def ensure(self) -> None:
+        self.ensured += 1
+
+
+class Liveness(unittest.TestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.clock.advance(1_795_294_643)
+        self.directory = ScriptedDirectory()
+        self.directory.countries["ch"] = "4e1"
+        self.bus, self.leader, self.source = FakeBus(), FakeLeader(), FakeSource()
+        self.silence = Silence(60, 600)
+        self.promotions = 0
+        self.keys = Keys(Tuning(self.directory, lambda: None))
+        self.liveness = BrokerLiveness(
+            self.bus, self.leader, self.source, self.silence, self.keys, self.clock.seconds, self.promoted
+        )
+        self.silence.watch([ROCK + "text"], {}, self.clock.seconds())
+        self.silence.due(self.clock.seconds(), again=0)
+
+    def promoted(self) -> None:
+        self.promotions += 1
+
+    def is_due_after(self, seconds: float) -> bool:
+        return bool(self.silence.due(self.clock.seconds() + seconds, again=0))
+
+    async def test_without_the_broker_a_round_fails_and_says_why(self) -> None:
+        self.bus.connected = False
+        with self.assertRaisesRegex(BusError, "as the test says"):
+            await self.liveness.look()
+        self.assertEqual(self.source.ensured, 0)
+
+    async def test_a_standby_does_not_touch_the_queue(self) -> None:
+        self.leader.leading = self.leader.truth = False
+        await self.liveness.look()
+        self.assertEqual((self.source.ensured, self.promotions), (0, 0))
+
+    async def test_who_becomes_the_leader_acts_at_once_and_once(self) -> None:
+        self.leader.leading = self.leader.truth = False
+        await self.liveness.look()
+        self.leader.truth = True
+        await self.liveness.look()
+        await self.liveness.look()
+        self.assertEqual((self.source.ensured, self.promotions), (2, 1))
+
+    async def test_a_leader_that_comes_back_acts_at_once_again(self) -> None:
+        await self.liveness.look()
+        self.bus.connected = False
+        with self.assertRaises(BusError):
+            await self.liveness.look()
+        self.bus.connected = True
+        await self.liveness.look()
+        self.assertEqual(self.promotions, 2)
+
+    async def test_a_log_that_refuses_is_to_be_seen(self) -> None:
+        self.source.trouble = "the disk is full"
+        with self.assertRaisesRegex(LogError, "the disk is full"):
+            await self.liveness.look()
+
+    def test_what_is_heard_is_alive_from_now_on_whatever_its_publisher_says(self) -> None:
+        for when in (0, 1, 2**40):
+            self.liveness.heard(Message(ROCK + "text", b"TEXT x", "id", when))
+            self.assertFalse(self.is_due_after(59))
+            self.assertTrue(self.is_due_after(61))
+
+    def test_a_country_in_a_topic_is_its_gcc(self) -> None:
+        self.liveness.heard(Message("/topic/fm/ch/4000/09580/text", b"TEXT x", "id", 1))
+        self.assertFalse(self.is_due_after(59))
+
+    def test_a_default_of_any_watchdog_is_heard_as_one(self) -> None:
+        self.liveness.heard(Message(ROCK + "text", b"TEXT x", "123", 1, DEFAULT))
+        self.assertFalse(self.is_due_after(599))
+        self.assertTrue(self.is_due_after(601))
+
+    def test_after_a_time_without_the_bus_what_was_alive_begins_anew(self) -> None:
+        self.liveness.heard(Message(ROCK + "text", b"TEXT x", "id", 1))
+        self.clock.advance(300)
+        self.liveness.heard_again()
+        self.assertFalse(self.is_due_after(59))
+        self.assertTrue(self.is_due_after(61))
+
+    def test_an_unknown_country_is_asked_for_once(self) -> None:
+        for _ in range(10):
+            self.liveness.heard(Message("/topic/fm/zz/4000/09580/text", b"TEXT x", "id", 1))
+        self.assertEqual(self.directory.asked, ["gcc zz"])
+
+    def test_a_directory_that_is_down_keeps_no_message_from_being_noted(self) -> None:
+        self.directory.down = True
+        self.liveness.heard(Message(ROCK + "text", b"TEXT x", "id", 1))
+        self.liveness.heard(Message("/topic/fm/zz/4000/09580/text", b"TEXT x", "id", 1))
+        self.assertFalse(self.is_due_after(59))
+
+
+class Entries(unittest.TestCase):
+    def setUp(self) -> None:
+        self.log = FakeLog()
+        directory = ScriptedDirectory()
+        directory.countries["ch"] = "4e1"
+        self.taker = LogTaker(Keys(Tuning(directory, lambda: None)), self.log, lambda: 1_795_294_643.7)
+
+    def test_an_entry_has_all_that_was_heard(self) -> None:
+        message = Message("/topic/fm/ch/4000/09580/text", b"TEXT \xff", "the id", 1234, (("link", "http://l"),))
+        self.successResultOf(self.taker.take(Delivered(message, "serial-1")))
+        entry = self.log.entries[0]
+        self.assertEqual((entry.topic, entry.body), (ROCK + "text", b"TEXT \xff"))
+        self.assertEqual(entry.headers, (("message-id", "the id"), ("when", "1234"), ("link", "http://l")))
+        self.assertEqual((entry.timestamp, entry.serial), (1_795_294_643, "serial-1"))
+
+    def test_a_full_log_refuses(self) -> None:
+        self.log.full = True
+        refused = self.taker.take(Delivered(Message(ROCK + "text", b"", "id", 1), ""))
+        self.failureResultOf(refused, LogError)

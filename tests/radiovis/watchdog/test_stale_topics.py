@@ -1,0 +1,223 @@
+"""When defaults are sent, on a clock of the test's own."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from twisted.trial import unittest
+
+from fanout.bus.interface import BusError
+from radiovis.directory.interface import Channel, Default, DirectoryError
+from radiovis.tuning import Tuning
+from radiovis.watchdog.silence import Life, Silence
+from radiovis.watchdog.stale_topics import AT_ONCE, StaleTopics
+from radiovis.watchdog.topic_listing import TopicListing
+from tests.radiovis.scripted_directory import ScriptedDirectory
+from tests.radiovis.watchdog.fakes import FakeBus, FakeLeader, FakeMemory
+
+ROCK, TALK = "/topic/fm/4e1/4000/09580/", "/topic/fm/4e1/4001/09700/"
+CHECK, PATIENCE, RELOAD = 15, 60, 20
+
+
+class Directory(ScriptedDirectory):
+    """With defaults; ``broken`` channels fail."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.defaults: dict[int, Default | None] = {}
+        self.broken: set[int] = set()
+
+    async def default(self, channel: int) -> Default | None:
+        self._ask(f"default {channel}")
+        if channel in self.broken:
+            raise DirectoryError(f"500 for {channel}")
+        return self.defaults.get(channel)
+
+
+class Stale(unittest.TestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.clock.advance(1_795_294_643)
+        self.directory = Directory()
+        self.directory.defaults = {
+            1: Default("http://slides/rock.png", "Rock", "http://rock/"),
+            2: Default("http://slides/talk.png", "Talk"),
+        }
+        self.bus, self.leader, self.memory = FakeBus(), FakeLeader(), FakeMemory()
+        self.silence = Silence(PATIENCE)
+        tuning = Tuning(self.directory, lambda: None)
+        self.listing = TopicListing(self.directory, tuning, self.silence, self.memory.recall, self.clock.seconds)
+        self.stale = StaleTopics(
+            self.silence,
+            self.listing,
+            self.directory,
+            self.bus,
+            self.leader,
+            self.clock,
+            check=CHECK,
+            patience=PATIENCE,
+            reload=RELOAD,
+        )
+        self.list(Channel(ROCK, 1), Channel(TALK, 2))
+
+    def list(self, *channels: Channel) -> None:
+        self.directory.registered = list(channels)
+        self.successResultOf(Deferred.fromCoroutine(self.listing.reload()))
+
+    def start_round(self) -> Deferred[None]:
+        begun = Deferred.fromCoroutine(self.stale.look())
+        self.clock.pump([0] * 3000)
+        return begun
+
+    def look(self) -> list[tuple[str, str]]:
+        """Do a round; what it published, which then comes back over the bus."""
+        before = len(self.bus.published)
+        self.successResultOf(self.start_round())
+        for message in self.bus.published[before:]:
+            self.silence.heard(message.topic, Life(self.clock.seconds(), is_default=True))
+        return self.bus.bodies()[before:]
+
+    def fail_round(self, error: type[Exception]) -> Failure:
+        return self.failureResultOf(self.start_round(), error)
+
+    def heard(self, topic: str) -> None:
+        self.silence.heard(topic, Life(self.clock.seconds()))
+
+    def test_text_then_image_for_topics_nobody_ever_heard(self) -> None:
+        self.assertEqual(
+            self.look(),
+            [
+                (ROCK + "text", "TEXT Rock"),
+                (ROCK + "image", "SHOW http://slides/rock.png"),
+                (TALK + "text", "TEXT Talk"),
+                (TALK + "image", "SHOW http://slides/talk.png"),
+            ],
+        )
+
+    def test_an_idle_channel_repeats_its_default_for_ever(self) -> None:
+        times = []
+        for second in range(0, 200, 5):
+            if self.look():
+                times.append(second)
+            self.clock.advance(5)
+        self.assertEqual(times, [0, 60, 120, 180])
+
+    def test_nothing_is_sent_while_a_topic_is_alive(self) -> None:
+        self.look()
+        for _ in range(20):
+            for channel in (ROCK, TALK):
+                self.heard(channel + "text")
+                self.heard(channel + "image")
+            self.clock.advance(55)
+            self.assertEqual(self.look(), [])
+
+    def test_a_station_that_sends_only_text_gets_its_default_image(self) -> None:
+        self.list(Channel(ROCK, 1))
+        self.look()
+        images = 0
+        for _ in range(12):
+            self.clock.advance(CHECK)
+            self.heard(ROCK + "text")
+            sent = self.look()
+            self.assertLessEqual({topic for topic, _ in sent}, {ROCK + "image"})
+            images += len(sent)
+        self.assertEqual(images, 3)
+
+    def test_parts_the_station_has_not_given_are_not_sent(self) -> None:
+        self.directory.defaults = {1: Default(text="Rock"), 2: None}
+        self.assertEqual(self.look(), [(ROCK + "text", "TEXT Rock")])
+
+    def test_a_default_given_later_is_shown_as_soon_as_the_list_would_be(self) -> None:
+        self.directory.defaults = {}
+        self.assertEqual(self.look(), [])
+        self.directory.defaults = {1: Default(text="Rock")}
+        self.clock.advance(RELOAD + 1)
+        self.assertEqual(self.look(), [(ROCK + "text", "TEXT Rock")])
+
+    def test_a_changed_default_is_shown_with_the_next_repeat(self) -> None:
+        self.look()
+        self.directory.defaults[1] = Default(text="Rock 2")
+        self.clock.advance(PATIENCE + 1)
+        self.assertIn((ROCK + "text", "TEXT Rock 2"), self.look())
+
+    def test_while_the_directory_is_down_the_last_good_default_serves(self) -> None:
+        self.look()
+        self.directory.down = True
+        self.clock.advance(PATIENCE + 1)
+        self.assertEqual(len(self.look()), 4)
+
+    def test_a_default_never_known_waits_for_the_directory_and_the_round_says_why(self) -> None:
+        self.directory.down = True
+        self.fail_round(DirectoryError)
+        self.directory.down = False
+        self.clock.advance(2 * CHECK + 1)
+        self.assertEqual(len(self.look()), 4)
+
+    def test_a_directory_that_is_down_is_not_asked_for_each_of_a_thousand_channels(self) -> None:
+        self.list(*[Channel(f"/topic/fm/4e1/{number:04x}/09580/", number) for number in range(1000)])
+        self.directory.down = True
+        self.fail_round(DirectoryError)
+        self.assertLessEqual(len([asked for asked in self.directory.asked if "default" in asked]), 2 * AT_ONCE)
+
+    def test_channels_the_directory_fails_for_do_not_keep_the_others_from_their_defaults(self) -> None:
+        channels = [Channel(f"/topic/fm/4e1/{number:04x}/09580/", number) for number in range(100)]
+        self.list(*channels)
+        self.directory.defaults = {number: Default(text=str(number)) for number in range(100)}
+        self.directory.broken = set(range(30))
+        shown = set()
+        for _ in range(6):
+            self.start_round().addErrback(lambda failure: failure.trap(DirectoryError))
+            shown |= {message.topic for message in self.bus.published}
+            for message in self.bus.published:
+                self.silence.heard(message.topic, Life(self.clock.seconds(), is_default=True))
+            self.clock.advance(CHECK)
+        self.assertEqual(len(shown), 70)
+
+    def test_a_publish_that_fails_is_tried_again_with_the_next_check(self) -> None:
+        self.bus.refusing = True
+        self.fail_round(BusError)
+        self.bus.refusing = False
+        self.assertEqual(self.look(), [])
+        self.clock.advance(CHECK)
+        self.assertEqual(len(self.look()), 4)
+
+    def test_a_standby_sends_nothing_and_takes_over_where_the_leader_ended(self) -> None:
+        self.leader.leading = self.leader.truth = False
+        self.assertEqual((self.look(), self.leader.claims), ([], 0))
+        self.heard(TALK + "text")
+        self.heard(TALK + "image")
+        self.leader.leading = self.leader.truth = True
+        self.assertEqual({topic for topic, _ in self.look()}, {ROCK + "text", ROCK + "image"})
+
+    def test_a_leader_that_was_frozen_asks_before_it_sends(self) -> None:
+        self.leader.truth = False
+        self.assertEqual(self.look(), [])
+        self.assertEqual((self.leader.claims, self.leader.leading), (1, False))
+
+    def test_a_lead_lost_in_between_ends_the_round(self) -> None:
+        self.list(*[Channel(f"/topic/fm/4e1/{number:04x}/09580/", number) for number in range(100)])
+        self.directory.defaults = {number: Default(text="x") for number in range(100)}
+        begun = Deferred.fromCoroutine(self.stale.look())
+        self.leader.leading = False
+        self.clock.pump([0] * 10)
+        self.failureResultOf(begun, BusError)
+        self.assertEqual(len(self.bus.published), AT_ONCE)
+
+    def test_ten_thousand_topics_of_which_one_percent_are_stale(self) -> None:
+        self.list(*[Channel(f"/topic/fm/4e1/{number:04x}/09580/", number) for number in range(5000)])
+        self.directory.defaults = {number: Default("http://i", "t") for number in range(5000)}
+        for topic in list(self.silence._watched):
+            self.heard(topic)
+        self.clock.advance(PATIENCE - 1)
+        for number in range(50, 5000):
+            self.heard(f"/topic/fm/4e1/{number:04x}/09580/text")
+            self.heard(f"/topic/fm/4e1/{number:04x}/09580/image")
+        self.clock.advance(2)
+        self.directory.asked.clear()
+        self.assertEqual(len(self.look()), 100)
+        self.assertEqual(len(self.directory.asked), 50)
+
+    def test_a_channel_that_vanished_meanwhile_is_left_out(self) -> None:
+        self.listing.channels = {}
+        self.assertEqual(self.look(), [])
