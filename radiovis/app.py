@@ -32,6 +32,7 @@ from radiovis.watchdog.app import standing_alone
 from radiovis.web import public_site
 
 _LAST_SLIDE_DELAY = 0.05  # seconds a burst on one topic may last to be written to memcached once
+_CATCH_UP_DELAY = 0.5  # seconds after which the others have written what was published just before we heard again
 _TEST_IP, _TEST_PORT = "127.0.0.1", 61424  # contract §1.12
 
 log = structlog.get_logger(__name__)
@@ -210,6 +211,9 @@ class Node:
             self._watchdog.hear(message)
 
     def _hear_again(self) -> None:
+        self._reactor.callLater(_CATCH_UP_DELAY, self._catch_up)
+
+    def _catch_up(self) -> None:
         Deferred.fromCoroutine(self._receiving.catch_up()).addErrback(_report, "catch_up.failed")
 
     def _complain(self, event: str, address: str, **fields: Any) -> None:

@@ -105,6 +105,24 @@ class TestBrokerOutages(unittest.TestCase):
             self.assertEqual(self.bodies(each, 100), numbered(100))
             self.assertEqual(each.so_far(), [])
 
+    def test_a_node_that_comes_back_late_shows_what_it_missed(self) -> None:
+        """It asks memcached, as there will be no other word of it until the next slide."""
+        topic = "/topic/test/1/missed/image"
+        cluster = self.cluster(MEMCACHED_HOST=services.memcached())
+        prompt, late = cluster.nodes
+        radio = Radio.connect(late.address)
+        self.addCleanup(radio.close)
+        radio.subscribe(topic)
+        late.pause()
+        self.broker.kill()
+        prompt.wait_for("bus.lost")
+        self.broker.start()
+        prompt.wait_for("bus.connected", count=2)
+        self.station(cluster, 0).publish(topic, b"SHOW http://s/missed.png", {"message-id": "ID-1"})
+        late.resume()
+        self.assertEqual(radio.expect("MESSAGE", message_id="ID-1").body, b"SHOW http://s/missed.png")
+        self.assertEqual(radio.so_far(), [])
+
     def test_publishes_under_way_at_the_crash_arrive_once_at_most_and_those_behind_all(self) -> None:
         """Nobody knows which the broker had taken: those are sent again, and second copies are dropped. What it took,
         and had not handed on when it crashed, is lost with the nodes' queues."""

@@ -15,7 +15,12 @@ from tests.radiovis.directory.plugit_server import SECRET
 ROCK = "/topic/fm/4e1/4000/09580/"
 DAB = "/topic/dab/4e1/4fff/4001/0/"
 STAR = "/topic/fm/4e1/4001/*/"
-QUICK: dict[str, object] = {"DIRECTORY_TIMEOUT": 0.5, "DIRECTORY_ATTEMPTS": 2, "FB_CHANNEL_CACHE": 1}
+QUICK: dict[str, object] = {
+    "DIRECTORY_TIMEOUT": 0.5,
+    "DIRECTORY_ATTEMPTS": 2,
+    "DIRECTORY_FRESH_SECONDS": 1,
+    "FB_CHANNEL_CACHE": 1,
+}
 KNOWN = {
     "channels": {"1": [ROCK, DAB], "2": [], "3": [STAR]},
     "passwords": {"1.rock": "rock-passcode", "2.jazz": "jazz-passcode", "3.star": "star-passcode"},
@@ -191,7 +196,7 @@ class TestDownAtTheStart(_Case):
 class TestFloods(_Case):
     """Anybody may subscribe to anything: that must not become a flood of calls (contract §2, fault 7)."""
 
-    settings: ClassVar[dict[str, object]] = {"FB_CHANNEL_CACHE": 60}
+    settings: ClassVar[dict[str, object]] = {"FB_CHANNEL_CACHE": 60, "DIRECTORY_FRESH_SECONDS": 60}
 
     def test_seven_hundred_countries_cost_a_bounded_number_of_calls(self) -> None:
         countries = [a + b for a in string.ascii_lowercase for b in string.ascii_lowercase]

@@ -76,7 +76,7 @@ class TestCommands(_Case):
     def test_help_names_flags_and_commands(self) -> None:
         done = call("--help")
         self.assertEqual(done.returncode, 0)
-        for part in ("--test", "--stomp-port", "commands: serve, station, version"):
+        for part in ("--test", "--stomp-port", "commands: serve, station, "):
             self.assertIn(part, done.stdout)
 
 
