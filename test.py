@@ -2,8 +2,8 @@
 
 This file is the walk through the original's behaviour, spoken by clients that negotiate nothing (STOMP 1.0). Its
 neighbours in ``tests/acceptance`` take one subject each: STOMP 1.1 and 1.2, other people's clients, the cluster, the
-stations file, the start, the lessons of real receivers, the faults of the original. Bad input stands in
-``tests/fanout/doors/test_bad_input.py``.
+stations file, the start, the lessons of real receivers, the faults of the original. Bad input and floods stand in
+``tests/fanout/doors``.
 """
 
 from __future__ import annotations
