@@ -74,7 +74,7 @@ class WatchdogSettings(SettingsGroup):
         ge=0,
     )
     FB_HEARTBEAT: int = setting(
-        4, "AMQP heart-beat of the watchdog: a frozen leader is replaced after two to three of them.", "s", ge=1, le=60
+        3, "AMQP heart-beat of the watchdog: a frozen leader is replaced after two to three of them.", "s", ge=1, le=60
     )
     FB_STATUS_SOCKET: str = setting(
         "fallback.socket", "Unix socket at which fallback.py status asks; one for each on a machine. Empty = none."
