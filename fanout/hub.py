@@ -7,11 +7,12 @@ A topic is opaque here: the application hands in its canonical key. Subscribers 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 from fanout.history import History
 from fanout.message import Message
+from fanout.outbox import Outbox
 
 _MESSAGE_OVERHEAD = 512  # octets a kept message takes besides its body and headers: the objects, the topic
 
@@ -33,7 +34,25 @@ class Form(Protocol):
 
 
 class Member(Protocol):
-    """A subscriber, as the hub sees it: something that takes messages without waiting."""
+    """A subscriber, as the hub sees it: something that takes messages without waiting.
+
+    The hub asks for no more than :meth:`offer`; the rest is for whoever counts clients.
+    """
+
+    @property
+    def protocol(self) -> str:
+        """What it speaks: one of a few words, such as ``stomp``."""
+        ...
+
+    @property
+    def address(self) -> str:
+        """The client's IP address."""
+        ...
+
+    @property
+    def outbox(self) -> Outbox | None:
+        """What waits for it; None for one that is answered at once."""
+        ...
 
     def offer(self, cohort: Cohort, message: Message, data: bytes) -> None:
         """Take a message and its octets. Must not call the hub."""
@@ -57,7 +76,12 @@ class Cohort:
 
 
 class Hub:
-    """The one index topic → subscribers, and the last message of each topic."""
+    """The one index topic → subscribers, and the last message of each topic.
+
+    :ivar messages: how many were published, since the start.
+    :ivar deliveries: to how many subscribers, all messages together.
+    :ivar delivered_octets: the bodies of these deliveries.
+    """
 
     def __init__(
         self,
@@ -80,6 +104,7 @@ class Hub:
         self._topics: dict[str, dict[Form, Cohort]] = {}
         self._last: OrderedDict[str, Message] = OrderedDict()
         self._octets = 0
+        self.messages = self.deliveries = self.delivered_octets = 0
 
     # Listening
 
@@ -131,6 +156,11 @@ class Hub:
         """The topics somebody listens to."""
         return list(self._topics)
 
+    def listeners(self, topic: str) -> Iterator[Member]:
+        """Who listens to a topic; a member once for each of its cohorts."""
+        for cohort in self._topics.get(topic, {}).values():
+            yield from cohort.members
+
     # Speaking
 
     def publish(self, topic: str, message: Message) -> int:
@@ -138,6 +168,7 @@ class Hub:
 
         :return: to how many.
         """
+        self.messages += 1
         self.remember(topic, message)
         cohorts = self._topics.get(topic)
         if cohorts is None:
@@ -147,6 +178,8 @@ class Hub:
         for cohort in cohorts.values():
             deliveries += len(cohort.members)
             self._offer(cohort, message, encoded)
+        self.deliveries += deliveries
+        self.delivered_octets += deliveries * len(message.body)
         return deliveries
 
     def _offer(self, cohort: Cohort, message: Message, encoded: dict[Any, Any]) -> None:
@@ -162,6 +195,16 @@ class Hub:
     def last(self, topic: str) -> Message | None:
         """The last message of a topic, as far as it is remembered."""
         return self._last.get(topic)
+
+    @property
+    def remembered(self) -> Mapping[str, Message]:
+        """The last message of every topic that has one."""
+        return self._last
+
+    @property
+    def remembered_octets(self) -> int:
+        """The memory they take."""
+        return self._octets
 
     def remember(self, topic: str, message: Message) -> None:
         """Keep a message as the last one of its topic without offering it to anybody."""

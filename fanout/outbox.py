@@ -82,6 +82,11 @@ class Outbox:
         """How many frames wait."""
         return len(self._frames)
 
+    @property
+    def octets(self) -> int:
+        """How many octets these are."""
+        return self._octets
+
     def block(self) -> None:
         """The transport is full."""
         self.blocked = True
@@ -98,11 +103,12 @@ class Outbox:
         self._octets = 0
 
     def _overflow(self) -> None:
-        policy = self._flusher.policy
+        policy, dropped = self._flusher.policy, self.dropped
         if policy == "newest":
             self._keep_newest()
         elif policy == "drop":
             self._drop_latest()
+        self._flusher.dropped += self.dropped - dropped
         if self._octets > self._flusher.limit:
             self.clear()
             self._sink.cut_off()
@@ -149,6 +155,7 @@ class Flusher:
     :ivar clock: seconds, monotonic.
     :ivar limit: octets that may wait for one client.
     :ivar policy: what happens beyond it.
+    :ivar dropped: messages the policy did not let through, of all clients since the start.
     """
 
     def __init__(
@@ -167,6 +174,7 @@ class Flusher:
         self.clock = clock
         self.limit = limit
         self.policy: Policy = policy
+        self.dropped = 0
         self._at_end_of_turn = at_end_of_turn
         self._failed = failed
         self._waiting: list[Outbox] = []

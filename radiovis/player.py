@@ -79,6 +79,7 @@ class Viewer:
     """One player, as the WebSocket's listener and the hub's member."""
 
     __slots__ = ("_channel", "_gone", "_outbox", "_places", "_player", "_socket")
+    protocol = "player"
 
     def __init__(self, player: Player, socket: WebSocket, channel: str) -> None:
         self._player = player
@@ -142,6 +143,16 @@ class Viewer:
 
     # The hub's member
 
+    @property
+    def address(self) -> str:
+        """The client's IP address."""
+        return self._socket.address
+
+    @property
+    def outbox(self) -> Outbox:
+        """What waits for it."""
+        return self._outbox
+
     def offer(self, cohort: Cohort, message: Message, data: bytes) -> None:
         """A message for this player."""
         self._outbox.offer(cohort, data)
@@ -154,6 +165,7 @@ class Viewer:
 
     def cut_off(self) -> None:
         """The client does not read even what is left of its messages."""
+        self._player.door.complain("client.slow", self.address, reason="does not read what it is sent")
         self._socket.abort()
 
     # The WebSocket's listener

@@ -21,9 +21,11 @@ class Parked(Protocol):
     """A client that waits for something to be said.
 
     :ivar slot: the wheel's.
+    :ivar protocol: what it speaks, in a word.
     """
 
     slot: int | None
+    protocol: str
 
     def look(self, now: float) -> None:
         """The wheel came round."""

@@ -71,6 +71,8 @@ class Poll:
         "_write",
         "slot",
     )
+    protocol = "poll"
+    outbox = None
 
     def __init__(self, polls: LongPolls, request: HttpRequest, question: Question, keys: Sequence[str]) -> None:
         now = polls.door.clock()
@@ -112,6 +114,11 @@ class Poll:
         return []
 
     # The hub's member
+
+    @property
+    def address(self) -> str:
+        """The client's IP address; empty once it has its answer."""
+        return self._request.address if self._request is not None else ""
 
     def offer(self, cohort: Cohort, message: Message, data: bytes) -> None:
         """Something was said."""

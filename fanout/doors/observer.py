@@ -67,3 +67,35 @@ class Unobserved:
 
     def delivered(self, topic: str, clients: int) -> None:
         """Nothing."""
+
+
+class Observers:
+    """An :class:`Observer` that passes everything on to several."""
+
+    def __init__(self, *observers: Observer) -> None:
+        self._observers = observers
+
+    def opened(self, client: Client) -> None:
+        """See :meth:`Observer.opened`."""
+        for observer in self._observers:
+            observer.opened(client)
+
+    def closed(self, client: Client, held: Sequence[str]) -> None:
+        """See :meth:`Observer.closed`."""
+        for observer in self._observers:
+            observer.closed(client, held)
+
+    def subscribed(self, client: Client, topic: str) -> None:
+        """See :meth:`Observer.subscribed`."""
+        for observer in self._observers:
+            observer.subscribed(client, topic)
+
+    def unsubscribed(self, client: Client, topic: str) -> None:
+        """See :meth:`Observer.unsubscribed`."""
+        for observer in self._observers:
+            observer.unsubscribed(client, topic)
+
+    def delivered(self, topic: str, clients: int) -> None:
+        """See :meth:`Observer.delivered`."""
+        for observer in self._observers:
+            observer.delivered(topic, clients)

@@ -56,6 +56,7 @@ class Stream:
     """One client. A member of the hub, the sink of its outbox, and the producer of its connection."""
 
     __slots__ = ("_blocked_at", "_door", "_ear", "_outbox", "_request", "slot")
+    protocol = "sse"
 
     def __init__(self, door: ListeningDoor, request: HttpRequest, keys: Sequence[str], forms: Sequence[Form]) -> None:
         self.slot: int | None = None
@@ -83,6 +84,16 @@ class Stream:
         self._schedule()
 
     # The hub's member
+
+    @property
+    def address(self) -> str:
+        """The client's IP address; empty once it has gone."""
+        return self._request.address if self._request is not None else ""
+
+    @property
+    def outbox(self) -> Outbox:
+        """What waits for it."""
+        return self._outbox
 
     def offer(self, cohort: Cohort, message: Message, data: bytes) -> None:
         """Something was said."""

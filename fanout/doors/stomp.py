@@ -35,9 +35,12 @@ _SERVER_FAULT = "The server made an error; its operator finds it in the log unde
 class Wire(Protocol):
     """What carries one client's octets.
 
+    :ivar kind: what it carries over what, in a word, for whoever counts clients.
     :ivar envelope: makes messages of the octets, where the carrier has such; asked for anew with each use, but settled
         when the client's first octets have come.
     """
+
+    kind: str
 
     @property
     def envelope(self) -> Envelope | None: ...
@@ -151,6 +154,23 @@ class Connection:
         self._blocked_at: float | None = None
         door.connections.add(self)
         self._schedule()
+
+    # Who it is, for whoever counts clients
+
+    @property
+    def protocol(self) -> str:
+        """See :attr:`fanout.hub.Member.protocol`."""
+        return self._wire.kind
+
+    @property
+    def version(self) -> str:
+        """Of STOMP; empty until it has been agreed on."""
+        return self._session.dialect.version if self._client.session else ""
+
+    @property
+    def outbox(self) -> Outbox:
+        """See :attr:`fanout.hub.Member.outbox`."""
+        return self._outbox
 
     # What the wire says
 

@@ -19,6 +19,7 @@ class StompProtocol(protocol.Protocol):
     """
 
     transport: Server
+    kind = "stomp"
     envelope = None  # TCP has no messages.
 
     def __init__(self, door: StompDoor, admitted_by: StompFactory) -> None:

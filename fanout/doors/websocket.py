@@ -108,6 +108,7 @@ class WebSocket(protocol.Protocol):
     """
 
     transport: Server
+    kind = "stomp-websocket"
 
     def __init__(self, door: WebSocketDoor, listen: Callable[[WebSocket], Listener]) -> None:
         """:param listen: called when the connection stands; makes who talks over it."""
