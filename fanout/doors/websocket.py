@@ -206,8 +206,7 @@ class WebSocket(protocol.Protocol):
     def _client_closes(self, event: CloseConnection) -> None:
         """It closes, or has answered our Close frame; or wsproto cannot read on, and says so with the same event."""
         if self._frames.state is ConnectionState.REMOTE_CLOSING:
-            self._closing = True
-            self._send(event.response())
+            self._say_goodbye(event.response())
         elif self._frames.state is not ConnectionState.CLOSED:
             self._deaf = True  # wsproto would keep for ever what still comes
             self._fail(event.code, event.reason or "")
@@ -242,22 +241,25 @@ class WebSocket(protocol.Protocol):
         """Say goodbye, and wait for the client's answer, but not for long."""
         if self._closing:
             return
-        self._closing = True
-        self._send(CloseConnection(code, reason))
-        self.transport.unregisterProducer()
-        self.transport.resumeProducing()
+        self._say_goodbye(CloseConnection(code, reason))
         self._timer = self._door.reactor.callLater(self._door.linger, self._hang_up)
 
     def abort(self) -> None:
         """Close at once."""
         self.transport.abortConnection()
 
+    def _say_goodbye(self, close: CloseConnection) -> None:
+        """Nothing is sent behind a Close frame (RFC 6455 §5.5.1)."""
+        self._closing = True
+        self._send(close)
+        self.transport.unregisterProducer()
+        self.transport.resumeProducing()  # the client's answer may lie behind what we did not read
+
     def _hang_up(self) -> None:
         """Close once everything written has gone out; a client that does not read it gets as long again."""
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         self._timer = self._door.reactor.callLater(self._door.linger, self.abort)
-        self.transport.unregisterProducer()
         self.transport.loseConnection()
 
     def _send(self, event: Event) -> None:
