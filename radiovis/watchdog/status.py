@@ -37,8 +37,8 @@ class StatusSocket:
         if not self._path:
             return
         try:
-            if ask(self._path) is None:
-                Path(self._path).unlink(missing_ok=True)  # Left behind by one that was killed.
+            if Path(self._path).is_socket() and ask(self._path) is None:
+                Path(self._path).unlink()  # Left behind by one that was killed.
             factory = Factory.forProtocol(lambda: _Teller(self._report))
             factory.noisy = False
             self._port = self._reactor.listenUNIX(self._path, factory, mode=MODE)
