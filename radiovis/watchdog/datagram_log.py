@@ -6,10 +6,11 @@ import json
 from typing import Any
 
 import structlog
-from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
+from twisted.internet.error import MessageLengthError
 from twisted.internet.protocol import DatagramProtocol
 
-from radiovis.watchdog.log import Entry, LogState
+from radiovis.watchdog.log import Entry, LogFull, LogState
 
 ADDRESS = ("127.0.0.1", 61422)
 
@@ -29,6 +30,8 @@ class DatagramLog(DatagramProtocol):
 
     def add(self, entry: Entry) -> Deferred[None]:
         """Send an entry; what is no UTF-8 in its body becomes U+FFFD."""
+        if self.transport is None:
+            return fail(LogFull("the log is closed"))
         self._send(
             {
                 "topic": entry.topic,
@@ -57,5 +60,5 @@ class DatagramLog(DatagramProtocol):
         datagram = json.dumps(content, separators=(",", ":")).encode()
         try:
             self._port.write(datagram, self._address)
-        except OSError as error:  # A body of more than 64 KiB does not fit; a closed socket cannot.
-            log.warning("log.not_sent", octets=len(datagram), error=error.strerror)
+        except (OSError, MessageLengthError) as error:  # A body of more than 64 KiB does not fit.
+            log.warning("log.not_sent", octets=len(datagram), error=str(error))

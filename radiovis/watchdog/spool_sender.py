@@ -181,6 +181,8 @@ class SpoolSender:
             self.outage.failed(str(error))
 
     async def _rest(self, seconds: float) -> None:
+        if self._stopped:
+            return
         self._pause = deferLater(self._reactor, seconds)
         try:
             await self._pause
