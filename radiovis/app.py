@@ -77,6 +77,7 @@ class Node:
         self._door = self._stomp_door(application)
         self._websockets = door_parts.websockets(reactor, settings, self._complain)
         self._listening = door_parts.listening(reactor, settings, self._door, history, self._failed)
+        self._wall = door_parts.wall(settings, self._listening, directory, self._tuning)
         self._watchdog = (
             standing_alone(reactor, settings, self._bus, directory, self._tuning, fake=fake)
             if settings.STANDALONE
@@ -151,7 +152,8 @@ class Node:
         addresses = {"stomp": self._open(port, factory, ip)}
         if self._http_port():
             websockets = door_parts.websocket_routes(self._door, self._websockets)
-            root, limits = public_site(self._listening, settings, websockets), door_parts.http_limits(settings)
+            root = public_site(self._listening, settings, self._wall, websockets)
+            limits = door_parts.http_limits(settings)
             site = HttpSite(self._reactor, root, self._gate, limits, self._complain)
             addresses["http"] = self._open(self._http_port(), site, settings.HTTP_IP)
         # Not before the reactor runs: a SIGTERM that came in between would find no handler.
@@ -193,9 +195,13 @@ class Node:
 
     def _refresh(self) -> None:
         """Read the registered topics anew. The directory says itself when it is down."""
-        refreshed = Deferred.fromCoroutine(self._tuning.refresh())
+        refreshed = Deferred.fromCoroutine(self._read_stations())
         refreshed.addErrback(lambda failure: failure.trap(DirectoryError))
         refreshed.addErrback(_report, "tuning.failed")
+
+    async def _read_stations(self) -> None:
+        await self._tuning.refresh()
+        await self._wall.refresh()
 
     def _retune(self) -> None:
         """The directory has changed: live subscriptions move to where they belong now (contract §2, change 1)."""

@@ -15,8 +15,11 @@ from fanout.doors.stomp import StompDoor
 from fanout.doors.stomp_websocket import StompWebSocket
 from fanout.doors.websocket import WebSocketDoor
 from fanout.history import History
+from radiovis.directory.interface import Directory
+from radiovis.pages.wall import Wall
 from radiovis.player import Player
 from radiovis.settings import Settings
+from radiovis.tuning import Tuning
 
 
 def gate(settings: Settings) -> Gate:
@@ -74,6 +77,11 @@ def listening(
         comment_seconds=settings.HTTP_COMMENT_SECONDS,
         write_seconds=settings.WRITE_TIMEOUT,
     )
+
+
+def wall(settings: Settings, door: ListeningDoor, directory: Directory, tuning: Tuning) -> Wall:
+    """The stations people see, and those who watch."""
+    return Wall(door, directory, tuning, places=settings.WALL_STATIONS, topic_octets=settings.MAX_DESTINATION_BYTES)
 
 
 def websockets(reactor: Any, settings: Settings, complain: Callable[..., None]) -> WebSocketDoor:

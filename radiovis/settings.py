@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import SecretStr, field_validator
 
 from fanout.settings import (
+    AdminSettings,
     HttpSettings,
     LimitSettings,
     LogSettings,
@@ -79,6 +80,9 @@ class WatchdogSettings(SettingsGroup):
     FB_STATUS_SOCKET: str = setting(
         "fallback.socket", "Unix socket at which fallback.py status asks; one for each on a machine. Empty = none."
     )
+    FB_ADMIN_PORT: int = setting(
+        8082, "The port at ADMIN_IP for metrics and health of the watchdog by itself; 0 = none.", ge=0, le=MAX_PORT
+    )
     FB_IMAGE_LOCATIONS: str = setting(
         "", "URL in front of a default slide's file name; empty = the slide's own public_url."
     )
@@ -95,6 +99,14 @@ class WatchdogSettings(SettingsGroup):
     )
     JOURNAL_MAX_BYTES: int = setting(
         256 * 2**20, "What the journal may take; beyond it the oldest entries go.", "octets", ge=2**20
+    )
+
+
+class PageSettings(SettingsGroup):
+    """Pages."""
+
+    WALL_STATIONS: int = setting(
+        200, "Stations on the wall at /; each costs every viewer's browser a picture.", "stations", ge=1, le=2_000
     )
 
 
@@ -175,10 +187,12 @@ class Settings(
     FakeDirectorySettings,
     LogSettings,
     MonitoringSettings,
+    PageSettings,
     WatchdogSettings,
     MemcachedSettings,
     RabbitMQSettings,
     DirectorySettings,
+    AdminSettings,
     WebSocketSettings,
     HttpSettings,
     LimitSettings,

@@ -10,13 +10,17 @@ from fanout.doors.files import Pictures
 from fanout.doors.http_endpoint import Branch
 from fanout.doors.listening import ListeningDoor
 from fanout.doors.longpoll import LongPolls
+from radiovis.pages.pages import public_pages
+from radiovis.pages.wall import Wall
 from radiovis.publish_http import PublishHttp
 from radiovis.push import Push
 from radiovis.settings import Settings
 from radiovis.visjson import Comet, VisJson
 
 
-def public_site(door: ListeningDoor, settings: Settings, more: Mapping[str, IResource] | None = None) -> Branch:
+def public_site(
+    door: ListeningDoor, settings: Settings, wall: Wall, more: Mapping[str, IResource] | None = None
+) -> Branch:
     """The resources behind HTTP_PORT.
 
     :param more: what is made elsewhere, by its path: WebSockets at ``stomp`` and ``topic``.
@@ -28,6 +32,7 @@ def public_site(door: ListeningDoor, settings: Settings, more: Mapping[str, IRes
         "comet": Comet(polls, octets),
         "radiodns/push/1.0": Push(door, octets),
         "services": PublishHttp(door.application, door.complain, octets),
+        **public_pages(wall),
         **(more or {}),
     }
     if settings.SLIDES_DIR:

@@ -42,7 +42,7 @@ def _read_gcc(answer: Any) -> str | None:
 
 
 def _write_topics(topics: tuple[Channel, ...]) -> list[Any]:
-    return [[channel.topic, channel.id, channel.listed] for channel in topics]
+    return [[channel.topic, channel.id, channel.listed, channel.name] for channel in topics]
 
 
 def _read_topics(answer: Any) -> tuple[Channel, ...]:
@@ -51,8 +51,8 @@ def _read_topics(answer: Any) -> tuple[Channel, ...]:
 
 def _read_channel(row: Any) -> Channel:
     match row:
-        case [str() as topic, int() as id, bool() as listed]:
-            return Channel(checked_prefix(topic), id, listed)
+        case [str() as topic, int() as id, bool() as listed, str() as name]:
+            return Channel(checked_prefix(topic), id, listed, name)
     raise ValueError("no channel")
 
 

@@ -91,6 +91,11 @@ class CachedDirectory:
         self._forgotten_at = float("-inf")
         self._down = False
 
+    @property
+    def down(self) -> bool:
+        """Whether the directory failed when it was asked last."""
+        return self._down
+
     async def check_auth(self, login: str, passcode: str, address: str) -> bool:
         """Whether this login may publish from this address; never from a cache."""
         return await self._directory.check_auth(login, passcode, address)

@@ -20,11 +20,13 @@ class Channel:
     :ivar id: the directory's number for it; asked for its default with :meth:`Directory.default`.
     :ivar listed: whether ``get_all_vis_channels`` lists it (contract §3): the watchdog looks after listed channels,
         and a radio tuned to a listed frequency stays on it though the station also registered ``*``.
+    :ivar name: the station's, for people to read; empty where the directory has none, as PlugIt.
     """
 
     topic: str
     id: int
     listed: bool = True
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)

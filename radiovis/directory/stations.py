@@ -174,30 +174,30 @@ class _Reader:
 
     def _read_station(self, number: int, content: object) -> None:
         section, channel_sections = self._place(number)
-        name = content.get("login") if isinstance(content, dict) else None
-        what = f"station {name}" if isinstance(name, str) else f"station number {number + 1}"
+        named = content.get("login") if isinstance(content, dict) else None
+        what = f"station {named}" if isinstance(named, str) else f"station number {number + 1}"
         table = _Table(self._path, what, content, section, ("login", "password", "networks", "name", "channel"))
         login = table.text("login", _login)
         if login in self._accounts:
             raise table.error("login", "another station has this login already")
         password = table.text("password", StoredPassword.parse)
         networks = table.items("networks", list(EVERYWHERE))
-        table.text_or_none("name", str)
+        name = table.text_or_none("name", str) or ""
         self._accounts[login] = Account(
             password, tuple(table.checked("networks", network, _network) for network in networks)
         )
         for place, channel in enumerate(table.items("channel", [])):
             own = channel_sections[place] if place < len(channel_sections) else section.inline("channel")
-            self._read_channel(login, own, f"station {login}, channel {place + 1}", channel)
+            self._read_channel(login, name, own, f"station {login}, channel {place + 1}", channel)
 
-    def _read_channel(self, login: str, section: Section, what: str, content: object) -> None:
+    def _read_channel(self, login: str, name: str, section: Section, what: str, content: object) -> None:
         table = _Table(self._path, what, content, section, ("topic", "image", "text", "link"))
         topic = table.text("topic", checked_prefix)
         canonical = _canonical(topic, self._countries)
         if canonical in self._owners:
             raise table.error("topic", f"{topic} belongs to station {self._owners[canonical]} already")
         self._owners[canonical] = login
-        channel = Channel(topic, channel_id(canonical))
+        channel = Channel(topic, channel_id(canonical), name=name)
         self._channels[station_id(login)].append(channel)
         default = Default(
             table.text_or_none("image", _url), table.text_or_none("text", _radio_text), table.text_or_none("link", _url)

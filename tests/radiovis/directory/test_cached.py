@@ -327,7 +327,7 @@ class TestShared(_CachedCase):
         await self.settled()
         self.assertTrue(self.keys["topics"].startswith("radiovis_topics_all_"))
         value = json.loads(self.raw.get(self.keys["topics"]))
-        self.assertEqual(value["answer"][0], ["/topic/fm/4e1/4000/09580/", 12, True])
+        self.assertEqual(value["answer"][0], ["/topic/fm/4e1/4000/09580/", 12, True, ""])
 
     async def test_a_new_channel_is_known_on_every_node_after_a_minute(self) -> None:
         await self.one.topics()
