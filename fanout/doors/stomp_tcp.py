@@ -8,6 +8,7 @@ from twisted.internet.tcp import Server
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from fanout.doors import straight_write
 from fanout.doors.gate import Gate
 from fanout.doors.stomp import Connection, StompDoor
 
@@ -72,19 +73,7 @@ class StompProtocol(protocol.Protocol):
     # The connection's wire
 
     def write(self, data: bytes) -> None:
-        """Straight to the socket while nothing waits there: the reactor's way costs three system calls, and it is taken
-        for what the socket does not take at once (and for errors, which the reactor then finds itself).
-        """
-        transport = self.transport
-        if not transport._tempDataBuffer and transport.offset == len(transport.dataBuffer):  # noqa: SLF001  (pinned)
-            try:
-                sent = transport.socket.send(data)
-            except OSError:
-                sent = 0
-            if sent == len(data):
-                return
-            data = data[sent:]
-        transport.write(data)
+        straight_write.write(self.transport, data)
 
     def pause(self) -> None:
         self.transport.pauseProducing()

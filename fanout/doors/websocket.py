@@ -21,6 +21,7 @@ from wsproto.events import BytesMessage, CloseConnection, Event, Message, Ping, 
 from wsproto.frame_protocol import CloseReason
 from zope.interface import implementer
 
+from fanout.doors import straight_write
 from fanout.doors.envelope import Envelope
 from fanout.wheel import Wheel
 
@@ -224,7 +225,7 @@ class WebSocket(protocol.Protocol):
     def write(self, data: bytes) -> None:
         """Send messages that :attr:`envelope` has made; any number of them, each whole."""
         if not self._closing:
-            self.transport.write(data)
+            straight_write.write(self.transport, data)
 
     def pause(self) -> None:
         """Read no more from the client for now."""
