@@ -68,6 +68,7 @@ class MessageSocket:
 
     def __init__(self, connected: socket.socket, path: str, subprotocols: Sequence[str] = (), **headers: str) -> None:
         self.raw = connected
+        self.raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # small frames in a row wait for nothing
         self.binary = False
         self.messages: deque[str | bytes] = deque()
         self.pings = 0

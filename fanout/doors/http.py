@@ -35,6 +35,7 @@ SECURITY_HEADERS = (
     (b"referrer-policy", b"no-referrer"),
     (b"x-frame-options", b"DENY"),
 )
+REASONS = {**RESPONSES, 426: b"Upgrade Required"}  # RFC 9110 §15.5.22; Twisted does not know it
 _LINGER = 2.0  # seconds to read on after a refusal, so that a reset does not erase it on its way
 _SERVER = "radiovis"
 _NO_HEADERS = Headers()
@@ -56,7 +57,7 @@ class HttpLimits:
 
 def error_body(status: int, detail: str) -> bytes:
     """The JSON of an error: the status in words, and one or two sentences: why, and what to do."""
-    reason = RESPONSES.get(status, b"Error").decode()
+    reason = REASONS.get(status, b"Error").decode()
     return json.dumps({"error": reason, "detail": detail}).encode() + b"\n"
 
 

@@ -18,11 +18,10 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 from wsproto.utilities import generate_accept_token
 
-from fanout.doors.http import error_body
+from fanout.doors.http import REASONS, error_body
 from fanout.doors.websocket import Listener, WebSocket, WebSocketDoor
 
 _KEY_OCTETS = 16
-_REASONS = {426: b"Upgrade Required"}  # Twisted does not know it
 
 
 class NotUpgraded(Exception):
@@ -125,7 +124,7 @@ def _check_request(request: Request) -> None:
 
 
 def _refuse(request: Request, refused: NotUpgraded) -> bytes:
-    request.setResponseCode(refused.status, _REASONS.get(refused.status))
+    request.setResponseCode(refused.status, REASONS.get(refused.status))
     request.setHeader("content-type", "application/json")
     for name, value in refused.headers:
         request.setHeader(name, value)

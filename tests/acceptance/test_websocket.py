@@ -238,6 +238,24 @@ class StompOverWebSocketTests(WebSocketCase):
                 answer += came
 
 
+class IdleWebSocketTests(WebSocketCase):
+    RADIOS = 400
+
+    def test_a_radio_or_a_player_costs_a_few_kib(self) -> None:
+        for path in ("/stomp", "/topic/test/1"):
+            self.connect(path, 50)  # what the first ones cost is for all
+            before = self.server.memory()
+            self.connect(path, self.RADIOS)
+            self.assertLess(self.server.memory() - before, self.RADIOS * 16 * 1024, path)
+
+    def connect(self, path: str, count: int) -> None:
+        for _ in range(count):
+            if path == "/stomp":
+                self.web_radio("1.2").subscribe("/topic/test/1/image")
+            else:
+                self.assertIn("HELLO", str(self.open(path).message()))
+
+
 class BadWebSocketTests(WebSocketCase):
     """Each ends the connection with the code RFC 6455 has for it, and nobody else notices."""
 
