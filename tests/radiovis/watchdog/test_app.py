@@ -6,6 +6,7 @@ import signal
 import socket
 import time
 import unittest
+from datetime import datetime
 from itertools import pairwise
 from typing import Any
 from uuid import uuid4
@@ -13,9 +14,14 @@ from uuid import uuid4
 import pika
 
 from tests import services
+from tests.processes import Event
 from tests.radiovis.watchdog.daemon import Daemon
 
 WATCHED = "/topic/test/watchdog/"
+
+
+def seconds(event: Event) -> float:
+    return datetime.fromisoformat(event["timestamp"]).timestamp()
 
 
 class Exchange:
@@ -164,6 +170,23 @@ class Daemons(unittest.TestCase):
         daemon.wait_for("defaults.sent")
         daemon.terminate()
         self.assertEqual(daemon.faults, [])
+
+    def test_a_restart_of_the_broker_overwrites_nothing_that_was_alive(self) -> None:
+        """The broker is away for longer than FB_FALLBACK_TIME: nobody could be heard, so nobody was silent."""
+        with services.RabbitMQ() as broker:
+            self.address = broker.address
+            daemon = self.daemon(TEST_FB_FALLBACK_TIME=3).start()
+            daemon.wait_for("queue.consuming")
+            daemon.wait_for("defaults.sent")
+            broker.kill()
+            daemon.wait_for("bus.lost", count=2)
+            broker.start()
+            connected = seconds(daemon.wait_for("bus.connected", count=2))
+            daemon.wait_for("queue.consuming", count=2)
+            daemon.wait_for("defaults.sent", count=len(daemon.events("defaults.sent")) + 1)
+            daemon.terminate()
+            sent = [seconds(event) for event in daemon.events("defaults.sent")]
+            self.assertGreater(min(at for at in sent if at > connected) - connected, 2.7)
 
     def test_a_mistake_in_the_settings_is_one_clear_line_and_exit_code_2(self) -> None:
         for settings, complaint in (
