@@ -8,7 +8,9 @@ RUN python -m venv /opt/venv \
 FROM python:3.13-slim-bookworm
 
 # A fixed number, so that a volume's owner can be set from outside.
-RUN useradd --system --uid 10001 --home-dir /app --shell /usr/sbin/nologin radiovis
+# What is kept over restarts, such as log entries that wait for PlugIt, lies in the one folder that may be written.
+RUN useradd --system --uid 10001 --home-dir /app --shell /usr/sbin/nologin radiovis \
+    && install --directory --owner 10001 /var/lib/radiovis
 
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
@@ -19,6 +21,7 @@ COPY --from=build /opt/venv /opt/venv
 COPY . .
 
 USER 10001
+VOLUME /var/lib/radiovis
 EXPOSE 61613 8080
 # The STOMP port answers; nothing but Python is needed for it.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=15s \

@@ -83,6 +83,8 @@ def _set_up_stdlib(level: str, stream: TextIO, first: list[Processor], renderer:
     logging.captureWarnings(True)
     for library in LIBRARIES:
         logging.getLogger(library).setLevel(max(logging.WARNING, logging.getLevelNamesMapping()[level]))
+    # It calls every lost connection an error, beside the line in which the bus says what it means.
+    logging.getLogger("pika").setLevel(logging.CRITICAL)
 
 
 class Masking:

@@ -134,7 +134,15 @@ def fake_directory(settings: Settings) -> Directory:
 
 def plugit(reactor: Any, settings: Settings, shared: Memcached | None) -> Directory:
     """PlugIt over HTTP, behind the caches."""
-    return cached(plugit_api(reactor, settings), reactor, settings, shared, settings.DIRECTORY_FRESH_SECONDS)
+    return cached(plugit_api(reactor, settings), reactor, settings, shared, freshness(settings))
+
+
+def freshness(settings: Settings) -> float:
+    """How long an answer of the directory is taken without asking again, in seconds.
+
+    Half of ``FB_CHANNEL_CACHE`` at most: one asked for again just before it is too old would live twice as long.
+    """
+    return min(settings.DIRECTORY_FRESH_SECONDS, settings.FB_CHANNEL_CACHE / 2)
 
 
 def plugit_api(reactor: Any, settings: Settings) -> PlugIt:
