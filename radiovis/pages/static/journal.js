@@ -1,0 +1,51 @@
+// What was on a topic, and when.
+
+import { ask } from "./poll.js";
+import { cell, clock, fill } from "./table.js";
+
+/** Look into the journal when the form is sent; the link beside it has the same as a file. */
+export function search() {
+  const form = document.getElementById("journal-search");
+  const more = document.getElementById("journal-more");
+  const count = document.getElementById("journal-count");
+  const file = document.getElementById("journal-csv");
+  let place = null;
+  let shown = 0;
+
+  async function show(after = "") {
+    try {
+      const answer = await ask("/api/journal", { ...selection(form), after });
+      shown = (after ? shown : 0) + answer.records.length;
+      fill("records", answer.records.map(row), Boolean(after));
+      place = answer.next;
+      more.hidden = answer.records.length === 0 || place === null;
+      count.textContent = `${shown} entries${more.hidden ? "" : ", perhaps more"}`;
+    } catch (error) {
+      count.textContent = error.message;
+    }
+  }
+
+  form.addEventListener("input", () => {
+    file.href = `/journal.csv?${new URLSearchParams(selection(form))}`;
+  });
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    show();
+  });
+  more.addEventListener("click", () => show(place));
+}
+
+/** What the form says; times are the reader's own, the server's are UTC. */
+function selection(form) {
+  const chosen = { topic: form.elements.topic.value.trim() || "*" };
+  for (const name of ["from", "to"]) {
+    const time = new Date(form.elements[name].value);
+    if (!Number.isNaN(time.getTime())) chosen[name] = String(Math.floor(time.getTime() / 1000));
+  }
+  return chosen;
+}
+
+function row({ timestamp, topic, body, headers }) {
+  const pairs = headers.map(([name, value]) => `${name}: ${value}`).join(", ");
+  return [cell(clock(timestamp), "time"), cell(topic), cell(body), cell(pairs || "–")];
+}
