@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import tempfile
 from pathlib import Path
 
 from twisted.internet import reactor
@@ -20,7 +21,9 @@ PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
 
 class TestSlides(unittest.TestCase):
     def setUp(self) -> None:
-        self.folder = Path(self.mktemp())
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = Path(folder.name) / "slides"
         self.folder.mkdir()
         (self.folder / "rock 1.png").write_bytes(PNG)
         (self.folder / "rock.jpg").write_bytes(b"\xff\xd8\xff")
