@@ -18,7 +18,7 @@ help:
 	@echo "make demo      a node with three stations, and what a radio hears from it, until Ctrl-C"
 	@echo "make test      every test; ARGS=tests/fanout for some"
 	@echo "make check     style, types, layers, container files"
-	@echo "make settings  writes config.py.dist and docs/settings.md anew"
+	@echo "make settings  writes config.py.dist, docs/settings.md and docs/metrics.md anew"
 	@echo "make clean     removes what the others made"
 
 demo: $(VENV)/run.stamp
@@ -39,6 +39,7 @@ check: $(VENV)/dev.stamp
 settings: $(VENV)/run.stamp
 	$(BIN)/python -m radiovis.settings config > config.py.dist
 	$(BIN)/python -m radiovis.settings reference > docs/settings.md
+	$(BIN)/python -m radiovis.measures > docs/metrics.md
 
 clean:
 	rm -rf $(VENV) tests/node/node_modules .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info

@@ -59,14 +59,14 @@ FLUSHER: Table[Flusher] = (
 TALLY: Table[Tally] = (
     Measure(
         "counter",
-        "fanout_sessions_total",
+        "fanout_session_events_total",
         "STOMP sessions opened and closed.",
         lambda tally: tally.sessions,
         ("event",),
     ),
     Measure(
         "counter",
-        "fanout_subscriptions_total",
+        "fanout_subscription_events_total",
         "Subscriptions of STOMP clients made and ended.",
         lambda tally: tally.subscriptions,
         ("event",),

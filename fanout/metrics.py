@@ -49,7 +49,7 @@ class Measure(Generic[S]):
         family = _FAMILIES[self.kind](self.name, self.help, labels=self.labels)
         for labels, value in self._samples(part):
             family.add_metric(labels, value)
-        return cast(Metric, family)
+        return cast("Metric", family)
 
     def _samples(self, part: S) -> Iterator[tuple[tuple[str, ...], float]]:
         values = self.read(part)

@@ -11,16 +11,20 @@ from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
+from fanout.doors.application import Application
+from fanout.doors.counted_application import CountedApplication
 from fanout.doors.http import HttpSite
-from fanout.doors.observer import Observer, Unobserved
+from fanout.doors.observer import Observer, Observers
 from fanout.doors.stomp import Connection, StompDoor
 from fanout.doors.stomp_tcp import StompFactory
+from fanout.doors.tally import Tally
 from fanout.hub import Hub
 from fanout.message import Message
 from fanout.outbox import Flusher
 from fanout.throttle import Throttle
 from fanout.wheel import Wheel
 from radiovis import door_parts, parts
+from radiovis.admin_parts import node_admin
 from radiovis.application import RadioVIS
 from radiovis.directory.interface import Directory, DirectoryError
 from radiovis.last_slides import LastSlides
@@ -45,6 +49,7 @@ class Node:
         """
         :param fake: ``--test`` mode: the fake directory, and the port of contract §1.12.
         :raises StationsFileError: the stations file cannot be used.
+        :raises SettingsError: the operators' pages would be open to others.
         """
         self._reactor = reactor
         self._settings = settings
@@ -54,7 +59,8 @@ class Node:
         self._stations = None if fake else parts.stations_file(reactor, settings, self._refresh)
         self._bus = parts.bus(reactor, settings)
         self._monitoring = parts.monitoring(reactor, settings)
-        self._observer: Observer = self._monitoring or Unobserved()
+        self._tally = Tally()
+        self._observer: Observer = Observers(self._tally, self._monitoring) if self._monitoring else self._tally
         directory = self._directory()
         self._tuning = Tuning(directory, self._retune)
         self._gate = door_parts.gate(settings)
@@ -74,7 +80,7 @@ class Node:
         publishing = Publishing(directory, self._tuning, reactor.seconds, lambda: str(uuid.uuid4()))
         throttle = door_parts.login_throttle(reactor, settings)
         application = RadioVIS(directory, self._tuning, publishing, self._last_slides, self._bus, throttle, log)
-        self._door = self._stomp_door(application)
+        self._door = self._stomp_door(CountedApplication(application, self._tally))
         self._websockets = door_parts.websockets(reactor, settings, self._complain)
         self._listening = door_parts.listening(reactor, settings, self._door, history, self._failed)
         self._wall = door_parts.wall(settings, self._listening, directory, self._tuning)
@@ -82,6 +88,21 @@ class Node:
             standing_alone(reactor, settings, self._bus, directory, self._tuning, fake=fake)
             if settings.STANDALONE
             else None
+        )
+        self._admin = node_admin(
+            reactor,
+            settings,
+            door=self._door,
+            listening=self._listening,
+            websockets=self._websockets,
+            gate=self._gate,
+            tally=self._tally,
+            bus=self._bus,
+            memcached=self._memcached,
+            directory=directory,
+            tuning=self._tuning,
+            watchdog=self._watchdog,
+            fake=fake,
         )
         self._loops = (
             (self._door.look, self._door.wheel.tick),
@@ -97,7 +118,7 @@ class Node:
             return parts.fake_directory(self._settings)
         return self._stations or parts.plugit(self._reactor, self._settings, self._memcached)
 
-    def _stomp_door(self, application: RadioVIS) -> StompDoor:
+    def _stomp_door(self, application: Application) -> StompDoor:
         settings = self._settings
         wheel: Wheel[Connection] = Wheel()
         flusher = Flusher(
@@ -156,6 +177,8 @@ class Node:
             limits = door_parts.http_limits(settings)
             site = HttpSite(self._reactor, root, self._gate, limits, self._complain)
             addresses["http"] = self._open(self._http_port(), site, settings.HTTP_IP)
+        if self._admin is not None and (address := self._admin.start()):
+            addresses["admin"] = address
         # Not before the reactor runs: a SIGTERM that came in between would find no handler.
         self._reactor.callWhenRunning(log.info, "server.ready", **addresses)
 
@@ -173,6 +196,8 @@ class Node:
 
     def stop(self) -> Deferred[Any]:
         """Stop listening, let the bus take what is on its way, close every connection. Fires when all is done."""
+        if self._admin is not None:
+            self._admin.drain()
         for loop in self._running:
             loop.stop()
         if self._stations is not None:
@@ -186,7 +211,7 @@ class Node:
             closing.append(Deferred.fromCoroutine(self._watchdog.stop()))
         done: Deferred[Any] = DeferredList([*closing, self._bus.stop()], consumeErrors=True)
         done.addCallback(_stop, self._last_slides.write)
-        for part in (self._memcached, self._monitoring):
+        for part in (self._memcached, self._monitoring, self._admin):
             if part is not None:
                 done.addCallback(_stop, part.stop)
         return done
@@ -224,6 +249,7 @@ class Node:
 
     def _complain(self, event: str, address: str, **fields: Any) -> None:
         """A client's fault: one line per second and address, so that a flood of faults is no flood of lines."""
+        self._tally.complained(event, fields)
         if self._throttle.allow(address):
             log.warning(event, address=address, held_back=self._throttle.held_back(address), **fields)
 

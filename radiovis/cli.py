@@ -84,8 +84,8 @@ def _run(settings: Settings, *, fake: bool) -> int:
 def _secrets(settings: Settings) -> list[str]:
     """The words that must not stand in any log."""
     url = settings.RADIODNS_API_URL.get_secret_value()
-    passwords = [settings.RABBITMQ_PASSWORD.get_secret_value(), settings.MONITORING_PASSWORD.get_secret_value()]
-    return [*passwords, url.rstrip("/").rpartition("/")[2]]
+    passwords = (settings.RABBITMQ_PASSWORD, settings.MONITORING_PASSWORD, settings.ADMIN_TOKEN)
+    return [*(password.get_secret_value() for password in passwords), url.rstrip("/").rpartition("/")[2]]
 
 
 def _raise_file_limit(connections: int) -> None:

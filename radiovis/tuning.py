@@ -23,10 +23,14 @@ _ASKED_AGAIN = 10
 
 
 class Tuning:
-    """Resolves topics to keys of the hub."""
+    """Resolves topics to keys of the hub.
+
+    :ivar loaded: whether the registered channels have been read.
+    """
 
     def __init__(self, directory: Directory, changed: Callable[[], None]) -> None:
         """:param changed: called when the directory has changed in a way that may move live subscriptions."""
+        self.loaded = False
         self._directory = directory
         self._changed = changed
         self._gcc: dict[str, str] = {}
@@ -94,6 +98,7 @@ class Tuning:
         self._set_channels(
             frozenset(topic for topic, _ in known), frozenset(topic for topic, listed in known if listed)
         )
+        self.loaded = True
 
     def _set_channels(self, registered: frozenset[str], listed: frozenset[str]) -> None:
         """In one step with the call of ``changed``: who subscribes in between would be at odds with those before."""

@@ -58,6 +58,7 @@ class Server:
             "STOMP_PORT": 0,
             "HTTP_IP": "127.0.0.1",
             "HTTP_PORT": 0,
+            "ADMIN_PORT": 0,
             "LOG_FORMAT": "json",
             "MEMCACHED_HOST": "",
             **settings,
@@ -82,7 +83,7 @@ class Server:
         except ProcessError:
             self.close()
             raise
-        for name, setting in (("stomp", "STOMP_PORT"), ("http", "HTTP_PORT")):
+        for name, setting in (("stomp", "STOMP_PORT"), ("http", "HTTP_PORT"), ("admin", "ADMIN_PORT")):
             if name in ready:
                 self._settings[setting] = _address(ready[name])[1]
         return self
@@ -160,6 +161,11 @@ class Server:
     def http(self) -> Address:
         """Where it serves HTTP; only with ``SLIDES_DIR``."""
         return _address(self.wait_for("server.ready")["http"])
+
+    @property
+    def admin(self) -> Address:
+        """Where operators ask; only with an ``ADMIN_PORT``."""
+        return _address(self.wait_for("server.ready")["admin"])
 
     @property
     def text(self) -> str:

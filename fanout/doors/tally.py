@@ -12,6 +12,7 @@ _KINDS = 64
 """Different faults counted each by itself. There are some thirty; a new one that quotes its client stays harmless."""
 _SAID_ITSELF = "client.fault"
 _OTHERS = "other"
+_KNOWN = ("client.slow", "client.overdue", "client.turned_away", "login.refused")  # told though they did not happen yet
 
 
 class Tally:
@@ -32,7 +33,7 @@ class Tally:
         self.logins: Counter[str] = Counter(accepted=0, refused=0, unanswered=0)
         self.publishes: Counter[str] = Counter(accepted=0, forbidden=0, unanswered=0, bus=0)
         self.published_octets = 0
-        self.faults: Counter[str] = Counter()
+        self.faults: Counter[str] = Counter(dict.fromkeys(_KNOWN, 0))
 
     def complained(self, event: str, fields: dict[str, Any]) -> None:
         """A door has complained of a client.

@@ -9,6 +9,7 @@ An application's settings are one class, made of the engine's groups and its own
 """
 
 from fanout.settings.engine import (
+    AdminSettings,
     HttpSettings,
     LimitSettings,
     LogSettings,
@@ -28,6 +29,7 @@ from fanout.settings.loading import (
 )
 
 __all__ = [
+    "AdminSettings",
     "HttpSettings",
     "LimitSettings",
     "LogSettings",

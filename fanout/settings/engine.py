@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, SecretStr, field_validator
 from fanout.settings.field import JsonDict, SettingsGroup, setting
 
 MAX_PORT = 65_535
+SHORTEST_TOKEN = 16
 HOSTS = r"^$|^[^\s,]+(\s*,\s*[^\s,]+)*$"
 
 
@@ -215,6 +216,30 @@ class HttpSettings(SettingsGroup):
     )
     HISTORY_SECONDS: float = setting(600, "Likewise, for how long.", "s", ge=1)
     HISTORY_BYTES: int = setting(33_554_432, "Likewise, the size of all topics'.", "octets", ge=65_536)
+
+
+class AdminSettings(SettingsGroup):
+    """For operators."""
+
+    ADMIN_IP: str = setting(
+        "127.0.0.1", "The one address to listen on for metrics, health and pages of operators; others need a token."
+    )
+    ADMIN_PORT: int = setting(8081, "The port to listen on for them; 0 = none.", ge=0, le=MAX_PORT)
+    ADMIN_TOKEN: SecretStr = setting(
+        SecretStr(""),
+        "Who reads them has to know it, as bearer token or password; empty = anybody on this machine.",
+    )
+    ADMIN_RATES_SECONDS: int = setting(
+        1_800, "How far back messages per second can be seen; a point for every 5 s.", "s", ge=60, le=86_400
+    )
+
+    @field_validator("ADMIN_TOKEN")
+    @classmethod
+    def _long_enough(cls, value: SecretStr) -> SecretStr:
+        token = value.get_secret_value()
+        if token and (len(token) < SHORTEST_TOKEN or not token.isascii() or not token.isprintable() or " " in token):
+            raise ValueError(f"should be {SHORTEST_TOKEN} characters or more, of ASCII and without spaces")
+        return value
 
 
 class WebSocketSettings(SettingsGroup):

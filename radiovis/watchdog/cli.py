@@ -11,12 +11,13 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 import structlog
+from twisted.internet.error import CannotListenError
 
 from fanout.logs import set_up_logs
 from fanout.settings import SettingsError, add_flags, given_flags, parse_flags, read_settings
 from radiovis.directory.stations import StationsFileError
 from radiovis.settings import Settings
-from radiovis.watchdog.app import Fallback
+from radiovis.watchdog.daemon import Fallback
 from radiovis.watchdog.status import Report, ask, is_well
 
 _FAILING, _NOT_RUNNING = 1, 2  # exit codes of status
@@ -63,7 +64,11 @@ def _run(words: Sequence[str]) -> int:
     from twisted.internet import reactor  # noqa: PLC0415  (importing it installs it: only a daemon wants that)
 
     fallback = Fallback(reactor, settings, fake=given.test)
-    fallback.start()
+    try:
+        fallback.start()
+    except CannotListenError as error:
+        reason = error.socketError.strerror or error.socketError
+        return _complain(f"cannot listen on {error.interface}:{error.port}: {reason}. Is another fallback.py running?")
     reactor.addSystemEventTrigger("before", "shutdown", fallback.stop)
     reactor.run()
     return 0
@@ -125,7 +130,8 @@ def _settings(given: argparse.Namespace) -> Settings:
 def _secrets(settings: Settings) -> list[str]:
     """The words that must not stand in any log."""
     url = settings.RADIODNS_API_URL.get_secret_value()
-    return [settings.RABBITMQ_PASSWORD.get_secret_value(), url.rstrip("/").rpartition("/")[2]]
+    passwords = (settings.RABBITMQ_PASSWORD, settings.ADMIN_TOKEN)
+    return [*(password.get_secret_value() for password in passwords), url.rstrip("/").rpartition("/")[2]]
 
 
 _COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"run": _run, "status": _status}

@@ -14,34 +14,37 @@ from radiovis.watchdog.recent_serials import own_serial
 
 
 class JournalLog:
-    """A :class:`~radiovis.watchdog.log.Log` that keeps entries in a journal."""
+    """A :class:`~radiovis.watchdog.log.Log` that keeps entries in a journal.
+
+    :ivar journal: to look into.
+    """
 
     def __init__(self, journal: Journal, clock: Callable[[], float]) -> None:
         """
         :param journal: closed by :meth:`stop`.
         :param clock: Unix time in seconds.
         """
-        self._journal = journal
+        self.journal = journal
         self._clock = clock
         self._outage = Outage("journal", clock)
 
     def add(self, entry: Entry) -> Deferred[None]:
         """Keep an entry; fires when it is on the disk. A second copy is not kept twice."""
         record = Record(entry.topic, entry.body, entry.headers, entry.timestamp, own_serial(entry.serial))
-        return self._journal.add(record).addCallbacks(self._kept, self._failed)
+        return self.journal.add(record).addCallbacks(self._kept, self._failed)
 
     def cleanup(self, max_age: int) -> Deferred[int]:
         """Drop entries older than this many seconds; fires with how many went."""
         before = int(self._clock()) - max_age
-        return Deferred.fromCoroutine(self._journal.cleanup(before)).addErrback(_not_cleaned)
+        return Deferred.fromCoroutine(self.journal.cleanup(before)).addErrback(_not_cleaned)
 
     def state(self) -> LogState:
         """How the journal is doing."""
-        return LogState(self._journal.waiting, self._outage.error, self._outage.since)
+        return LogState(self.journal.waiting, self._outage.error, self._outage.since)
 
     def stop(self) -> Deferred[None]:
         """Write what is waiting, and close the journal."""
-        return Deferred.fromCoroutine(self._journal.stop())
+        return Deferred.fromCoroutine(self.journal.stop())
 
     def _kept(self, _: None) -> None:
         self._outage.over()

@@ -1,0 +1,106 @@
+"""Who may read the pages of an operator.
+
+With a token: whoever knows it, as ``Authorization: Bearer …``, or as the password of HTTP Basic, which browsers ask
+their user for. Without one the listener is on a loopback address, and only programs of the same machine reach it. A web
+page in a browser there could, too, under a name of its own that it lets point to 127.0.0.1 (DNS rebinding); so the
+request has to name the listener by its address, or ``localhost``.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from hmac import compare_digest
+from ipaddress import ip_address
+
+from twisted.web.resource import IResource, Resource
+
+from fanout.doors.http import HttpRequest
+from fanout.doors.http_endpoint import Endpoint, HttpError
+
+_LOCALHOST = "localhost"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether this address, or name, is reached from the same machine only."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == _LOCALHOST
+
+
+class Guard:
+    """Knows who may come in."""
+
+    def __init__(self, token: str, realm: str) -> None:
+        """
+        :param token: empty for none.
+        :param realm: what a browser names when it asks for the password.
+        """
+        self._token = token
+        self._realm = realm
+
+    def allows(self, request: HttpRequest) -> bool:
+        """Whether this request may see everything."""
+        if not self._token:
+            return _names_an_address(request)
+        return any(compare_digest(word.encode(), self._token.encode()) for word in _passwords(request))
+
+    def refusal(self) -> HttpError:
+        """The answer to all others."""
+        if not self._token:
+            return HttpError(403, "Ask for this by its address, such as 127.0.0.1, or set a token.")
+        challenge = f'Basic realm="{self._realm}", charset="UTF-8"'
+        detail = "This needs the token: Authorization: Bearer …, or as the password of HTTP Basic."
+        return HttpError(401, detail, WWW_Authenticate=challenge)
+
+
+class Guarded(Resource):
+    """A site behind a guard."""
+
+    def __init__(self, site: IResource, guard: Guard, public: frozenset[str] = frozenset()) -> None:
+        """:param public: first parts of paths that are for everybody."""
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._site = site
+        self._guard = guard
+        self._public = frozenset(path.encode() for path in public)
+
+    def getChildWithDefault(self, path: bytes, request: HttpRequest) -> IResource:
+        """For Twisted: the way into the site, or to a refusal."""
+        if path in self._public or self._guard.allows(request):
+            child: IResource = self._site.getChildWithDefault(path, request)
+            return child
+        return _Refusal(self._guard)
+
+
+class _Refusal(Endpoint):
+    public = False
+
+    def __init__(self, guard: Guard) -> None:
+        super().__init__()
+        self._guard = guard
+
+    async def respond(self, request: HttpRequest) -> None:
+        raise self._guard.refusal()
+
+
+def _names_an_address(request: HttpRequest) -> bool:
+    host: str = request.getRequestHostname().decode(errors="replace").strip("[]")  # type: ignore[no-untyped-call]
+    try:
+        ip_address(host)
+    except ValueError:
+        return host.lower() == _LOCALHOST
+    return True
+
+
+def _passwords(request: HttpRequest) -> list[str]:
+    scheme, _, credentials = (request.getHeader("authorization") or "").partition(" ")
+    credentials = credentials.strip()
+    if scheme.lower() == "bearer":
+        return [credentials]
+    if scheme.lower() == "basic":
+        try:
+            return [base64.b64decode(credentials, validate=True).decode().partition(":")[2]]
+        except (ValueError, binascii.Error):
+            return []
+    return []

@@ -1,0 +1,192 @@
+"""What the operators' listener shows of a node, and of the watchdog: which checks, which metrics, which routes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from fanout.bus.interface import Bus
+from fanout.bus.rabbitmq import RabbitMQ
+from fanout.cache.memcached import Memcached
+from fanout.census import Census
+from fanout.doors.gate import Gate
+from fanout.doors.listening import ListeningDoor
+from fanout.doors.stomp import StompDoor
+from fanout.doors.tally import Tally
+from fanout.doors.websocket import WebSocketDoor
+from fanout.health import Condition
+from fanout.measures import BUS, CENSUS, FLUSHER, GATE, HUB, MEMCACHED, RABBITMQ, TALLY, TASKS
+from fanout.metrics import Metrics
+from fanout.rates import Rates
+from fanout.supervisor import TaskState
+from radiovis.admin import Admin, Check, is_wanted, journal_routes, overview_routes
+from radiovis.admin_api import Outlook
+from radiovis.directory.cached import CachedDirectory
+from radiovis.directory.interface import Directory
+from radiovis.measures import DIRECTORY, TUNING, WATCHDOG
+from radiovis.pages.pages import admin_pages
+from radiovis.settings import Settings
+from radiovis.tuning import Tuning
+from radiovis.watchdog.app import Watchdog
+
+_RATES_INTERVAL = 5.0
+
+
+def node_admin(
+    reactor: Any,
+    settings: Settings,
+    *,
+    door: StompDoor,
+    listening: ListeningDoor,
+    websockets: WebSocketDoor,
+    gate: Gate,
+    tally: Tally,
+    bus: Bus,
+    memcached: Memcached | None,
+    directory: Directory,
+    tuning: Tuning,
+    watchdog: Watchdog | None,
+    fake: bool,
+) -> Admin | None:
+    """The listener of a node; None where it is turned off.
+
+    :raises SettingsError: others could read it without a token.
+    """
+    if not is_wanted(settings, "ADMIN_PORT", fake=fake):
+        return None
+    checks = [*_shared_checks(bus, memcached), _directory_check(directory, tuning)]
+    if watchdog is not None:
+        checks.append(_watchdog_check(watchdog))
+    admin = Admin(reactor, settings, "ADMIN_PORT", "server.py", checks)
+    census = Census(door.hub, door.connections, listening.parked, websockets.sockets)
+    rates = _rates(reactor, settings, door, census)
+    admin.loops.append((rates.look, rates.interval))
+    _add_shared(admin.metrics, bus, memcached, directory)
+    _add_doors(admin.metrics, door, census, gate, tally)
+    admin.metrics.add(TUNING, tuning)
+    if watchdog is not None:
+        _add_watchdog(admin.metrics, watchdog)
+    outlook = Outlook(
+        hub=door.hub,
+        census=census,
+        bus=bus,
+        health=admin.health,
+        rates=rates,
+        tasks=_no_tasks if watchdog is None else watchdog.tasks,
+        journal=watchdog is not None and watchdog.journal is not None,
+        clock=reactor.seconds,
+        started=reactor.seconds(),
+    )
+    admin.routes |= admin_pages() | overview_routes(outlook)
+    admin.routes |= journal_routes(None if watchdog is None else watchdog.journal, reactor.seconds)
+    return admin
+
+
+def watchdog_admin(
+    reactor: Any,
+    settings: Settings,
+    *,
+    bus: Bus,
+    memcached: Memcached | None,
+    directory: Directory,
+    watchdog: Watchdog,
+    fake: bool,
+) -> Admin | None:
+    """The listener of ``fallback.py``; None where it is turned off.
+
+    :raises SettingsError: others could read it without a token.
+    """
+    if not is_wanted(settings, "FB_ADMIN_PORT", fake=fake):
+        return None
+    checks = [*_shared_checks(bus, memcached), lambda: _tasks(watchdog, needed=True), lambda: _log(watchdog)]
+    admin = Admin(reactor, settings, "FB_ADMIN_PORT", "fallback.py", checks)
+    _add_shared(admin.metrics, bus, memcached, directory)
+    _add_watchdog(admin.metrics, watchdog)
+    admin.routes |= journal_routes(watchdog.journal, reactor.seconds)
+    return admin
+
+
+# Checks
+
+
+def _shared_checks(bus: Bus, memcached: Memcached | None) -> list[Check]:
+    checks: list[Check] = [lambda: Condition("bus", bus.state().connected, bus.state().reason)]
+    if memcached is not None:
+        checks.append(lambda: _memcached(memcached))
+    return checks
+
+
+def _memcached(memcached: Memcached) -> Condition:
+    down = ", ".join(memcached.down)
+    return Condition("memcached", not down, f"{down} does not answer" if down else "answers", needed=False)
+
+
+def _directory_check(directory: Directory, tuning: Tuning) -> Check:
+    """A node that knows its stations serves on while the directory is away: all nodes lose it at the same time, and
+    without any of them the radios would lose more than new logins.
+    """
+
+    def check() -> Condition:
+        if not tuning.loaded:
+            return Condition("directory", False, "the stations have not been read yet")
+        if isinstance(directory, CachedDirectory) and directory.down:
+            return Condition("directory", False, "does not answer; what it said earlier serves on", needed=False)
+        return Condition("directory", True, "the stations are known")
+
+    return check
+
+
+def _watchdog_check(watchdog: Watchdog) -> Check:
+    return lambda: _tasks(watchdog, needed=False)
+
+
+def _tasks(watchdog: Watchdog, *, needed: bool) -> Condition:
+    failing = [f"{task.name}: {task.last_error}" for task in watchdog.tasks() if task.failing]
+    role = "acts" if watchdog.leading else "stands by"
+    return Condition("watchdog", not failing, "; ".join(failing) or role, needed)
+
+
+def _log(watchdog: Watchdog) -> Condition:
+    state = watchdog.log_state()
+    return Condition("log", not state.error, state.error or f"{state.waiting} entries wait", needed=False)
+
+
+# Metrics
+
+
+def _add_shared(metrics: Metrics, bus: Bus, memcached: Memcached | None, directory: Directory) -> None:
+    metrics.add(BUS, bus)
+    if isinstance(bus, RabbitMQ):
+        metrics.add(RABBITMQ, bus)
+    if memcached is not None:
+        metrics.add(MEMCACHED, memcached)
+    if isinstance(directory, CachedDirectory):
+        metrics.add(DIRECTORY, directory)
+
+
+def _add_doors(metrics: Metrics, door: StompDoor, census: Census, gate: Gate, tally: Tally) -> None:
+    metrics.add(HUB, door.hub)
+    metrics.add(FLUSHER, door.flusher)
+    metrics.add(CENSUS, census)
+    metrics.add(GATE, gate)
+    metrics.add(TALLY, tally)
+
+
+def _add_watchdog(metrics: Metrics, watchdog: Watchdog) -> None:
+    metrics.add(WATCHDOG, watchdog)
+    metrics.add(TASKS, watchdog.tasks)
+
+
+def _rates(reactor: Any, settings: Settings, door: StompDoor, census: Census) -> Rates:
+    hub = door.hub
+    return Rates(
+        reactor.seconds,
+        {"messages": lambda: hub.messages, "deliveries": lambda: hub.deliveries},
+        {"clients": census.total},
+        interval=_RATES_INTERVAL,
+        kept=int(settings.ADMIN_RATES_SECONDS / _RATES_INTERVAL),
+    )
+
+
+def _no_tasks() -> Sequence[TaskState]:
+    return ()

@@ -1,0 +1,159 @@
+"""``fallback.py``: the watchdog as a process of its own, beside a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import structlog
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import HostnameEndpoint
+
+from fanout.bus.durable_queue import Delivered, DurableQueue, QueueNames
+from fanout.bus.rabbitmq import RabbitMQ
+from fanout.journal import Journal
+from radiovis import parts
+from radiovis.admin_parts import watchdog_admin
+from radiovis.directory.interface import Directory
+from radiovis.directory.plugit import PlugIt
+from radiovis.settings import Settings
+from radiovis.tuning import Tuning
+from radiovis.watchdog.app import Watchdog, journal, timing
+from radiovis.watchdog.datagram_log import DatagramLog
+from radiovis.watchdog.journal_log import JournalLog
+from radiovis.watchdog.leader import BrokerLeader
+from radiovis.watchdog.log import Log
+from radiovis.watchdog.memory import Memory
+from radiovis.watchdog.sources import QueueSource, Source
+from radiovis.watchdog.spooled_log import SpooledLog
+from radiovis.watchdog.status import StatusSocket
+
+_LAST_RETRY = 2.0  # seconds between two attempts to connect: an idle watchdog is no cluster of radios to be spread
+
+log = structlog.get_logger(__name__)
+
+
+class Fallback:
+    """The daemon: a watchdog beside a cluster."""
+
+    def __init__(self, reactor: Any, settings: Settings, *, fake: bool = False) -> None:
+        """
+        :param fake: ``--test`` mode: the fake directory, its own queue, and datagrams for a log (contract §1.12).
+        :raises StationsFileError: the stations file cannot be used.
+        :raises SettingsError: the operators' listener would be open to others.
+        """
+        self._reactor = reactor
+        self._settings = settings
+        self._fake = fake
+        self._stations = None if fake else parts.stations_file(reactor, settings, self._directory_changed)
+        self._memcached = parts.memcached(reactor, settings)
+        self._monitoring = parts.monitoring(reactor, settings, announce="fallbacks")
+        self._bus = self._make_bus()
+        self._spooled: SpooledLog | None = None
+        directory, entries, kept = self._directory_and_log()
+        self._watchdog = self._make_watchdog(directory, entries, kept)
+        self._admin = watchdog_admin(
+            reactor,
+            settings,
+            bus=self._bus,
+            memcached=self._memcached,
+            directory=directory,
+            watchdog=self._watchdog,
+            fake=fake,
+        )
+        self._status = StatusSocket(reactor, settings.FB_STATUS_SOCKET, self._watchdog.report)
+
+    def _make_bus(self) -> RabbitMQ:
+        settings = self._settings
+        broker = replace(
+            parts.broker(settings), name=f"radiovis fallback {self._queue_name}", heartbeat=settings.FB_HEARTBEAT
+        )
+        patience = parts.patience(settings)
+        # A default is right at this moment only: after a reconnect somebody else may have sent it, or the station.
+        patience = replace(patience, outlast=False, last_retry=min(patience.last_retry, _LAST_RETRY))
+        endpoint = HostnameEndpoint(self._reactor, settings.RABBITMQ_HOST, settings.RABBITMQ_PORT)
+        return RabbitMQ(self._reactor, endpoint, broker, patience)
+
+    def _make_watchdog(self, directory: Directory, entries: Log, kept: Journal | None) -> Watchdog:
+        return Watchdog(
+            self._reactor,
+            timing(self._settings, fake=self._fake),
+            bus=self._bus,
+            leader=BrokerLeader(self._bus, f"{self._queue_name}.leader"),
+            directory=directory,
+            tuning=Tuning(directory, lambda: None),
+            entries=entries,
+            recall=Memory(self._memcached, kept, self._reactor.seconds).recall,
+            source=self._queue_source,
+        )
+
+    @property
+    def _queue_name(self) -> str:
+        return self._settings.TEST_FB_QUEUE if self._fake else self._settings.FB_QUEUE
+
+    def _directory_and_log(self) -> tuple[Directory, Log, Journal | None]:
+        reactor, settings = self._reactor, self._settings
+        if self._fake:
+            return parts.fake_directory(settings), DatagramLog(reactor), None
+        if self._stations is not None:
+            kept = journal(reactor, settings)
+            return self._stations, JournalLog(kept, reactor.seconds), kept
+        api = parts.plugit_api(reactor, settings)
+        directory = parts.cached(api, reactor, settings, self._memcached, parts.freshness(settings))
+        return directory, self._spooled_log(api), None
+
+    def _spooled_log(self, api: PlugIt) -> SpooledLog:
+        settings = self._settings
+        self._spooled = SpooledLog(
+            api,
+            Path(settings.FB_SPOOL_DIR),
+            self._reactor,
+            max_age=settings.FB_LOGS_MAX_AGE,
+            max_bytes=settings.FB_SPOOL_BYTES,
+        )
+        return self._spooled
+
+    def _queue_source(self, take: Callable[[Delivered], Deferred[None]]) -> Source:
+        names = QueueNames(
+            self._queue_name, self._settings.RABBITMQ_EXCHANGE, durable=not self._fake, auto_delete=self._fake
+        )
+        queue = DurableQueue(self._reactor, names, take, prefetch=self._settings.RABBITMQ_PREFETCH)
+        return QueueSource(self._bus, queue)
+
+    def _directory_changed(self) -> None:
+        self._watchdog.directory_changed()
+
+    # Life
+
+    def start(self) -> None:
+        """Begin to hear the bus, and the tasks.
+
+        :raises twisted.internet.error.CannotListenError: the operators' port is taken, and was asked for.
+        """
+        address = self._admin.start() if self._admin is not None else None
+        self._watchdog.start()
+        self._bus.start(self._watchdog.hear, self._watchdog.hear_again)
+        for part in (self._stations, self._spooled, self._monitoring, self._status):
+            if part is not None:
+                part.start()
+        log.info("fallback.ready", queue=self._queue_name, **({"admin": address} if address else {}))
+
+    def stop(self) -> Deferred[None]:
+        """Finish what is in hand; fires when all is done."""
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        log.info("fallback.stopping")
+        if self._admin is not None:
+            self._admin.drain()
+        if self._stations is not None:
+            self._stations.stop()
+        self._status.stop()
+        await self._watchdog.stop()
+        await self._bus.stop()
+        for part in (self._memcached, self._monitoring, self._admin):
+            if part is not None:
+                stopped: Awaitable[None] = part.stop()
+                await stopped
