@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fanout.message import Message
 from fanout.stomp.codec import content_length, encode_head, encode_header
@@ -19,12 +19,18 @@ class MessageForm:
     :ivar destination: as the client wrote it in SUBSCRIBE (contract §2, change 1).
     :ivar subscription: the client's id for it; None when a 1.0 client gave none.
     :ivar acknowledged: whether the client acknowledges, and needs an ``ack`` header under 1.2 (stomp.md C5, C6a).
+    :ivar own: what differs between subscribers, written once: where each has an id of its own there is a form for each.
     """
 
     dialect: Dialect
     destination: str
     subscription: str | None = None
     acknowledged: bool = False
+    own: bytes = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        own = "" if self.subscription is None else self._header("subscription", self.subscription)
+        object.__setattr__(self, "own", own.encode("utf-8", "replace"))
 
     def encode(self, message: Message, encoded: Encoded) -> bytes:
         """The MESSAGE frame.
@@ -39,9 +45,13 @@ class MessageForm:
         if shared is None:
             shared = encoded[self.dialect, self.destination] = self._shared(message)
         before, after = shared
-        if self.subscription is None:
-            return before + after
-        return before + self._own(message).encode("utf-8", "replace") + after
+        if self.acknowledged and self.subscription is not None and self.dialect.version == "1.2":
+            ack = self._header("ack", ack_id(self.subscription, message.message_id))
+            return before + ack.encode("utf-8", "replace") + self.own + after
+        return before + self.own + after
+
+    def _header(self, name: str, value: str) -> str:
+        return encode_header(name, value, self.dialect) + "\n"
 
     def _shared(self, message: Message) -> tuple[bytes, bytes]:
         headers = (
@@ -52,13 +62,6 @@ class MessageForm:
         )
         before = encode_head("MESSAGE", headers, self.dialect) + content_length(message.body, self.dialect)
         return before, b"\n" + message.body + self.dialect.end
-
-    def _own(self, message: Message) -> str:
-        subscription = self.subscription or ""
-        own = encode_header("subscription", subscription, self.dialect) + "\n"
-        if self.acknowledged and self.dialect.version == "1.2":
-            return encode_header("ack", ack_id(subscription, message.message_id), self.dialect) + "\n" + own
-        return own
 
 
 def ack_id(subscription: str, message_id: str) -> str:
