@@ -99,6 +99,10 @@ class Raw:
     def send(self, data: bytes) -> None:
         self.socket.sendall(data)
 
+    def half_close(self) -> None:
+        """Say that we will send no more, and read on."""
+        self.socket.shutdown(socket.SHUT_WR)
+
     def until(self, end: bytes) -> bytes:
         """What comes up to this end, which is part of it. The end of the connection is an error."""
         while end not in self._received:

@@ -9,6 +9,7 @@ import json
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from http import HTTPStatus
 from io import BytesIO
 from typing import Any
 
@@ -17,7 +18,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.internet.tcp import Server
 from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
-from twisted.web.http import RESPONSES, HTTPChannel
+from twisted.web.http import HTTPChannel
 from twisted.web.http_headers import Headers
 from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
@@ -35,10 +36,10 @@ SECURITY_HEADERS = (
     (b"referrer-policy", b"no-referrer"),
     (b"x-frame-options", b"DENY"),
 )
-REASONS = {**RESPONSES, 426: b"Upgrade Required"}  # RFC 9110 §15.5.22; Twisted does not know it
 _LINGER = 2.0  # seconds to read on after a refusal, so that a reset does not erase it on its way
 _SERVER = "radiovis"
 _NO_HEADERS = Headers()
+REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}  # Twisted's own are not complete
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ class HttpLimits:
 
 def error_body(status: int, detail: str) -> bytes:
     """The JSON of an error: the status in words, and one or two sentences: why, and what to do."""
-    reason = REASONS.get(status, b"Error").decode()
+    reason = REASONS[status].decode()
     return json.dumps({"error": reason, "detail": detail}).encode() + b"\n"
 
 
@@ -130,7 +131,7 @@ class HttpRequest(Request):
         """Answer, unless nobody waits for it any more."""
         if self.gone:
             return
-        self.setResponseCode(status)
+        self.setResponseCode(status, REASONS[status])
         self.put_header("content-type", content_type)
         self.put_header("content-length", str(len(body)))
         if not self.responseHeaders.hasHeader("cache-control"):
@@ -224,7 +225,7 @@ class HttpChannel(HTTPChannel):
         self._refused = True
         self.persistent = 0
         body = error_body(status, detail)
-        head = [b"HTTP/1.1 %d %s" % (status, RESPONSES[status]), b"content-type: application/json"]
+        head = [b"HTTP/1.1 %d %s" % (status, REASONS[status]), b"content-type: application/json"]
         head += [b"content-length: %d" % len(body), b"connection: close"]
         head += [b"%s: %s" % header for header in SECURITY_HEADERS]
         self.transport.write(b"\r\n".join(head) + b"\r\n\r\n" + body)

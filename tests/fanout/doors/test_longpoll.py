@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from twisted.internet.defer import Deferred
 from twisted.trial import unittest
@@ -12,7 +12,7 @@ from tests.fanout.doors.listeners import Asked, House, PlainForm, join
 
 
 class PollCase(unittest.TestCase):
-    settings: dict[str, Any] = {}
+    settings: ClassVar[dict[str, Any]] = {}
 
     def setUp(self) -> None:
         self.house = House(**self.settings)
@@ -207,7 +207,7 @@ class TheEnd(PollCase):
 
 
 class Many(PollCase):
-    settings = {"places": 1_000, "topics": 3}
+    settings: ClassVar[dict[str, Any]] = {"places": 1_000, "topics": 3}
 
     def test_thousands_are_answered_in_several_turns(self) -> None:
         requests = [self.ask() for _ in range(1_000)]

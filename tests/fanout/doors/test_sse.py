@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from twisted.internet.defer import Deferred
 from twisted.trial import unittest
@@ -12,7 +12,7 @@ _RETRY = b"retry: 3000\n\n"
 
 
 class StreamCase(unittest.TestCase):
-    settings: dict[str, Any] = {}
+    settings: ClassVar[dict[str, Any]] = {}
 
     def setUp(self) -> None:
         self.house = House(**self.settings)
@@ -76,7 +76,7 @@ class Listening(StreamCase):
 
 
 class SlowClients(StreamCase):
-    settings = {"outbox": 1_000, "write_seconds": 30.0}
+    settings: ClassVar[dict[str, Any]] = {"outbox": 1_000, "write_seconds": 30.0}
 
     def test_one_that_does_not_read_gets_the_newest_when_it_does(self) -> None:
         request = self.listen()
