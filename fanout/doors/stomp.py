@@ -105,7 +105,10 @@ class StompDoor:
         """Look at every connection that is due. To be called once per tick of the wheel."""
         now = self.clock()
         for connection in self.wheel.due(now):
-            connection.look(now)
+            try:
+                connection.look(now)
+            except Exception:
+                self.log.exception("client.failed")  # the others want to be looked at, too
 
 
 class Connection:
@@ -324,12 +327,8 @@ class Connection:
             await self._connect(event)
 
     async def _connect(self, connect: Connect) -> None:
-        if not connect.anonymous:
-            self._principal = await self._door.application.login(connect.login, connect.passcode, self.address)
-            if self._principal is None:
-                self._door.complain("login.refused", self.address, login=connect.login)
-                self._session.refuse("Wrong credentials")
-                return
+        if not connect.anonymous and not await self._login(connect):
+            return
         session_id = str(uuid.uuid4())
         self._log = self._log.bind(session=session_id[:8], address=self.address)
         self._log.debug("client.connected", version=self._session.dialect.version, login=connect.login)
@@ -337,6 +336,17 @@ class Connection:
         if not self._gone:
             self._client = Client(session_id, self._client.address)
             self._door.observer.opened(self._client)
+
+    async def _login(self, connect: Connect) -> bool:
+        try:
+            self._principal = await self._door.application.login(connect.login, connect.passcode, self.address)
+        except Refused as refused:
+            self._session.refuse(refused.summary)
+            return False
+        if self._principal is None:
+            self._door.complain("login.refused", self.address, login=connect.login)
+            self._session.refuse("Wrong credentials")
+        return self._principal is not None
 
     async def _subscribe(self, event: Subscribe) -> None:
         subscription = event.subscription
@@ -381,6 +391,7 @@ class Connection:
     def _show(self, subscription: Subscription, message: Message) -> None:
         cohort = subscription.place
         if isinstance(cohort, Cohort):
+            self._last = None  # who subscribes again wants it again (contract §1.7: duplicates are possible)
             self.offer(cohort, message, cohort.form.encode(message, {}))
 
     async def _publish(self, event: Publish) -> None:
@@ -427,7 +438,7 @@ class Connection:
             self._wire.abort()
             return
         beat = self._session.beat(now, self._outbox.sent_at)
-        if beat:
+        if beat and self._blocked_at is None:  # a full wire has something to send already
             self._send(beat)
         self._schedule()
 
