@@ -407,6 +407,14 @@ class Listening(NodeCase):
         self.assertEqual(slide.body, b"TEXT 2")
         self.assertEqual(radio.so_far(), [])
 
+    def test_who_subscribes_again_gets_the_last_slide_again(self) -> None:
+        self.station().publish(self.topic(), b"SHOW http://s/1.png")
+        radio = self.radio()
+        for _ in range(2):
+            radio.say("SUBSCRIBE", {"destination": self.topic()})
+            self.assertEqual([each.body for each in radio.so_far()], [b"SHOW http://s/1.png"])
+            radio.say("UNSUBSCRIBE", {"destination": self.topic()})
+
     def test_the_last_slide_is_not_sent_to_who_does_not_want_it(self) -> None:
         self.station().publish(self.topic(), b"TEXT a")
         for wish, copies in (("yes", 0), ("no", 1), ("YES", 1), ("true", 1)):
