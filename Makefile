@@ -45,11 +45,12 @@ clean:
 	rm -rf $(VENV) tests/node/node_modules .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# RabbitMQ and memcached for the tests, which start private ones.
+# RabbitMQ and memcached for the tests, which start private ones, and a browser.
 .PHONY: servers
 servers:
 	@test -x /usr/lib/rabbitmq/bin/rabbitmq-server || .ci/install rabbitmq-server
 	@command -v memcached > /dev/null || .ci/install memcached
+	@test -x /usr/bin/chromium -a -x /usr/bin/chromedriver || .ci/install chromium chromium-driver fonts-dejavu-core
 
 # The STOMP client of browsers, and Node to run it.
 $(NODE_MODULES): tests/node/package-lock.json

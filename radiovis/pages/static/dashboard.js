@@ -60,7 +60,7 @@ function tables({ clients, topics, bus, tasks, slowest }) {
 function task({ name, failing, last_success, last_error, last_error_at, restarts }) {
   const state = cell(failing ? "fails" : "works", failing ? "bad" : "good");
   if (last_error) state.append(element("div", { class: "fault" }, `${clock(last_error_at)}: ${last_error}`));
-  return [cell(name), state, cell(last_success ? clock(last_success) : "–", "time"), cell(number(restarts), "number")];
+  return [cell(name.replaceAll("_", " ")), state, cell(last_success ? clock(last_success) : "–", "time"), cell(number(restarts), "number")];
 }
 
 async function look() {

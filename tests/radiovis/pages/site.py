@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, ClassVar
 
 from twisted.internet.defer import Deferred
 from twisted.trial import unittest
@@ -48,7 +48,7 @@ class PageRequest(Asked):
 class SiteCase(unittest.TestCase):
     """Tests with a wall of two stations."""
 
-    settings: dict[str, Any] = {}
+    settings: ClassVar[dict[str, Any]] = {}
     places = 200
 
     def setUp(self) -> None:

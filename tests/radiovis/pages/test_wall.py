@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from fanout.message import Message
 from radiovis.directory.interface import Channel
@@ -104,7 +104,7 @@ class OneStation(WallCase):
 
 
 class NoRoom(WallCase):
-    settings = {"places": 1}
+    settings: ClassVar[dict[str, Any]] = {"places": 1}
 
     def test_a_viewer_too_many(self) -> None:
         first, second = self.watch(), self.watch()
