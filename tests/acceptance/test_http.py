@@ -6,11 +6,13 @@ import json
 import subprocess
 import threading
 import time
+import unittest
 from typing import Any, ClassVar
 from urllib.parse import urlencode
 
 from tests import services
 from tests.acceptance.case import NodeCase
+from tests.processes import Server
 from tests.radio import Radio
 from tests.web import Answer, Events, Raw, ask, basic, poll_path
 
@@ -302,3 +304,23 @@ class TestPublishing(HttpCase):
         for body in (b"text=%ff", b"text", b"text=a&text=b", b""):
             self.assert_refused(self.post(body, "application/x-www-form-urlencoded"), 400)
         self.assert_refused(self.post(b"x", "multipart/form-data; boundary=x"), 415)
+
+
+class TestWithoutBroker(unittest.TestCase):
+    def test_503_when_the_broker_does_not_take_it_in_time(self) -> None:
+        settings = {
+            "RABBITMQ_PORT": services.free_port(),
+            "RABBITMQ_OUTBOX_SECONDS": 1,
+            "HTTP_PORT": services.free_port(),
+        }
+        with Server("--test", **settings) as server:
+            form = {"content_type": "application/x-www-form-urlencoded", "authorization": basic("1.test", "test")}
+            answer = ask(server.http, "/services/1", method="POST", body=b"text=x", **form)
+            self.assertEqual((answer.status, answer.headers["content-type"]), (503, "application/json"))
+            self.assertIn("retry-after", answer.headers)
+            self.assertTrue(answer.json["detail"].startswith("Not published: "))
+            self.assertEqual(ask(server.http, "/nothing").status, 404)
+
+    def test_no_http_unless_it_is_asked_for_in_test_mode(self) -> None:
+        with Server("--test", RABBITMQ_LOOPBACK=True, HTTP_PORT=None) as server:
+            self.assertNotIn("http", server.wait_for("server.ready"))

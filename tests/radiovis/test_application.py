@@ -45,7 +45,8 @@ class _Case(unittest.TestCase):
         tuning = Tuning(self.directory, lambda: None)
         self.tuning = tuning
         publishing = Publishing(self.directory, tuning, lambda: 1.0, lambda: "1")
-        self.throttle = LoginThrottle(Clock(), failures=2)
+        self.clock = Clock()
+        self.throttle = LoginThrottle(self.clock, failures=2)
         slides = LastSlides(None, lambda write: None, 1)
         self.radiovis = RadioVIS(self.directory, tuning, publishing, slides, self.bus, self.throttle, self.log)  # type: ignore[arg-type]
 
@@ -71,6 +72,20 @@ class TestLogin(_Case):
         (call,) = self.log.calls
         self.assertEqual((call.args, call.kwargs["login"]), (("login.unanswered",), "1.rock"))
         self.assertNotIn("secret", str(call))
+
+    async def test_failed_logins_are_counted_and_outages_are_not(self) -> None:
+        self.directory.down = True
+        for _ in range(5):
+            with self.assertRaises(Refused):
+                await self.radiovis.login("1.rock", "secret", "192.0.2.1")
+        self.directory.down = False
+        for _ in range(2):
+            await self.radiovis.login("1.rock", "wrong", "192.0.2.1")
+        waiting = Deferred.fromCoroutine(self.radiovis.login("1.rock", "secret", "192.0.2.1"))
+        self.assertNoResult(waiting)
+        self.assertIsNotNone(await self.radiovis.login("1.rock", "secret", "192.0.2.2"))
+        self.clock.advance(1)
+        self.assertEqual(self.successResultOf(waiting), Principal("1.rock", "1"))
 
 
 class TestTune(_Case):
