@@ -313,3 +313,34 @@ class TheLastMessages(unittest.TestCase):
         hub.publish("/small", message())
         hub.publish("/t", message(b"x" * 2000))
         self.assertIsNotNone(hub.last("/small"))
+
+
+class TestCounts(unittest.TestCase):
+    """For metrics and the operators' pages."""
+
+    def setUp(self) -> None:
+        self.hub = Hub(lambda member, error: None)
+
+    def test_messages_deliveries_and_octets(self) -> None:
+        for _ in range(3):
+            self.hub.join("/t", CountedForm(), Radio())
+        self.hub.publish("/t", message(b"four"))
+        self.hub.publish("/nobody", message(b"x"))
+        self.hub.remember("/u", message(b"y"))
+        self.assertEqual((self.hub.messages, self.hub.deliveries, self.hub.delivered_octets), (2, 3, 12))
+        self.assertEqual(list(self.hub.remembered), ["/t", "/nobody", "/u"])
+        self.assertGreater(self.hub.remembered_octets, 6)
+
+    def test_a_member_that_fails_counts_too(self) -> None:
+        self.hub.join("/t", CountedForm(), Broken())
+        self.hub.publish("/t", message())
+        self.assertEqual(self.hub.deliveries, 1)
+
+    def test_listeners(self) -> None:
+        radio, other = Radio(), Radio()
+        form = CountedForm()
+        self.hub.join("/t", form, radio)
+        self.hub.join("/t", form, other)
+        self.hub.join("/t", CountedForm("/T"), radio)
+        self.assertCountEqual(self.hub.listeners("/t"), [radio, other, radio])
+        self.assertEqual(list(self.hub.listeners("/u")), [])

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+from twisted.internet.task import Clock
+from twisted.trial import unittest
+
+from fanout.rates import Rates
+
+
+class TestRates(unittest.TestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.clock.advance(1000)
+        self.messages = self.clients = 0
+        self.rates = Rates(
+            self.clock.seconds,
+            {"messages": lambda: self.messages},
+            {"clients": lambda: self.clients},
+            interval=5,
+            kept=3,
+        )
+        self.rates.look()
+
+    def after(self, seconds: float, messages: int, clients: int) -> None:
+        self.clock.advance(seconds)
+        self.messages += messages
+        self.clients = clients
+        self.rates.look()
+
+    def test_growth_per_second_and_levels_as_they_are(self) -> None:
+        self.after(5, 10, 3)
+        self.after(10, 10, 4)
+        self.assertEqual(
+            self.rates.report(), {"interval": 5, "times": [1005, 1015], "messages": [2, 1], "clients": [3, 4]}
+        )
+
+    def test_what_was_before_the_start_is_no_peak(self) -> None:
+        self.messages = 1_000_000
+        rates = Rates(self.clock.seconds, {"messages": lambda: self.messages}, {})
+        rates.look()
+        self.assertEqual(rates.report(), {"interval": 5, "times": [], "messages": []})
+
+    def test_only_what_is_new(self) -> None:
+        self.after(5, 10, 3)
+        self.after(5, 20, 3)
+        self.assertEqual(self.rates.report(since=1005)["messages"], [4])
+        self.assertEqual(self.rates.report(since=1010)["times"], [])
+
+    def test_no_more_than_so_many(self) -> None:
+        for _ in range(10):
+            self.after(5, 5, 1)
+        self.assertEqual(self.rates.report()["times"], [1040, 1045, 1050])
+
+    def test_a_clock_that_stands_still_divides_by_nothing(self) -> None:
+        self.after(0, 10, 1)
+        self.assertEqual(self.rates.report()["times"], [])
