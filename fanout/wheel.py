@@ -6,6 +6,7 @@ reactor timers would cost more than the work they announce, so items are laid in
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
 
@@ -16,6 +17,10 @@ class Looked(Protocol):
     """
 
     slot: int | None
+
+    def look(self, now: float) -> None:
+        """The wheel came round. Who wants to be looked at again says so with :meth:`Wheel.schedule`."""
+        ...
 
 
 T = TypeVar("T", bound=Looked)
@@ -39,6 +44,17 @@ class Wheel(Generic[T]):
             return
         item.slot = slot
         self._slots.setdefault(slot, []).append(item)
+
+    def turn(self, now: float, failed: Callable[[T, Exception], None]) -> None:
+        """Look at every item that is due. To be called once per tick.
+
+        :param failed: told of an item whose look raised; the others are looked at all the same.
+        """
+        for item in self.due(now):
+            try:
+                item.look(now)
+            except Exception as error:  # noqa: BLE001  (one broken client is reported and stops nobody else)
+                failed(item, error)
 
     def due(self, now: float) -> list[T]:
         """Take every item that is due off the wheel."""

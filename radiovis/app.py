@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -54,7 +55,7 @@ class Node:
         self._reactor = reactor
         self._settings = settings
         self._fake = fake
-        self._throttle = Throttle(reactor.seconds)
+        self._throttle = Throttle(time.monotonic)
         self._memcached = parts.memcached(reactor, settings)
         self._stations = None if fake else parts.stations_file(reactor, settings, self._refresh)
         self._bus = parts.bus(reactor, settings)
@@ -64,7 +65,7 @@ class Node:
         directory = self._directory()
         self._tuning = Tuning(directory, self._retune)
         self._gate = door_parts.gate(settings)
-        history = door_parts.history(reactor, settings)
+        history = door_parts.history(settings)
         self._hub = Hub(
             self._failed,
             last_messages=settings.MAX_LAST_MESSAGES,
@@ -81,7 +82,7 @@ class Node:
         throttle = door_parts.login_throttle(reactor, settings)
         application = RadioVIS(directory, self._tuning, publishing, self._last_slides, self._bus, throttle, log)
         self._door = self._stomp_door(CountedApplication(application, self._tally))
-        self._websockets = door_parts.websockets(reactor, settings, self._complain)
+        self._websockets = door_parts.websockets(reactor, settings, self._complain, self._failed)
         self._listening = door_parts.listening(reactor, settings, self._door, history, self._failed)
         self._wall = door_parts.wall(settings, self._listening, directory, self._tuning)
         self._watchdog = (
@@ -122,7 +123,7 @@ class Node:
         settings = self._settings
         wheel: Wheel[Connection] = Wheel()
         flusher = Flusher(
-            self._reactor.seconds,
+            time.monotonic,
             lambda flush: self._reactor.callLater(0, flush),
             self._failed,
             limit=settings.OUTBOX_BYTES,
@@ -135,7 +136,7 @@ class Node:
             wheel=wheel,
             limits=parts.limits(settings),
             manners=parts.manners(settings),
-            clock=self._reactor.seconds,
+            clock=time.monotonic,
             log=log,
             complain=self._complain,
             write_timeout=settings.WRITE_TIMEOUT,

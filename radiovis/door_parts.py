@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -27,10 +28,10 @@ def gate(settings: Settings) -> Gate:
     return Gate(settings.MAX_CONNECTIONS, settings.MAX_CONNECTIONS_PER_ADDRESS)
 
 
-def history(reactor: Any, settings: Settings) -> History:
+def history(settings: Settings) -> History:
     """What HTTP clients ask for that come back."""
     return History(
-        reactor.seconds,
+        time.monotonic,
         messages=settings.HISTORY_MESSAGES,
         seconds=settings.HISTORY_SECONDS,
         octets=settings.HISTORY_BYTES,
@@ -41,6 +42,7 @@ def login_throttle(reactor: Any, settings: Settings) -> LoginThrottle:
     """Slows down who guesses passwords."""
     return LoginThrottle(
         reactor,
+        time.monotonic,
         failures=settings.LOGIN_FAILURES,
         pause=settings.LOGIN_PAUSE_SECONDS,
         queue=settings.LOGIN_QUEUE_SECONDS,
@@ -67,7 +69,7 @@ def listening(
         history=history,
         flusher=stomp.flusher,
         later=reactor.callLater,
-        clock=reactor.seconds,
+        clock=time.monotonic,
         complain=stomp.complain,
         failed=failed,
         topics=settings.HTTP_MAX_TOPICS,
@@ -84,11 +86,15 @@ def wall(settings: Settings, door: ListeningDoor, directory: Directory, tuning: 
     return Wall(door, directory, tuning, places=settings.WALL_STATIONS, topic_octets=settings.MAX_DESTINATION_BYTES)
 
 
-def websockets(reactor: Any, settings: Settings, complain: Callable[..., None]) -> WebSocketDoor:
+def websockets(
+    reactor: Any, settings: Settings, complain: Callable[..., None], failed: Callable[[object, Exception], None]
+) -> WebSocketDoor:
     """What all WebSockets share, whatever is spoken over them."""
     return WebSocketDoor(
         reactor,
+        time.monotonic,
         complain,
+        failed,
         message_bytes=settings.WEBSOCKET_MESSAGE_BYTES,
         ping_every=settings.WEBSOCKET_PING_SECONDS,
         pong_timeout=settings.WEBSOCKET_PONG_SECONDS,

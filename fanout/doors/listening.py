@@ -73,12 +73,7 @@ class ListeningDoor:
 
     def look(self) -> None:
         """Look at every client that is due. To be called once per tick of the wheel."""
-        now = self.clock()
-        for client in self.wheel.due(now):
-            try:
-                client.look(now)
-            except Exception as error:  # noqa: BLE001  (one broken client is reported and stops nobody else)
-                self.failed(client, error)
+        self.wheel.turn(self.clock(), self.failed)
 
     def close(self) -> None:
         """The node shuts down: let everybody go, to come back to another one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,15 +35,24 @@ class LoginThrottle:
     """
 
     def __init__(
-        self, reactor: Any, *, failures: int = 5, pause: float = 1.0, queue: float = 10.0, forget: float = 300.0
+        self,
+        reactor: Any,
+        clock: Callable[[], float] | None = None,
+        *,
+        failures: int = 5,
+        pause: float = 1.0,
+        queue: float = 10.0,
+        forget: float = 300.0,
     ) -> None:
         """
+        :param clock: seconds, monotonic; the reactor's unless given.
         :param failures: how many are free: people mistype, and devices retry.
         :param pause: seconds between two logins of an address from then on.
         :param queue: seconds the logins of an address may have to wait; those beyond are refused at once.
         :param forget: seconds without a failure after which an address starts anew.
         """
         self._reactor = reactor
+        self._clock: Callable[[], float] = clock or reactor.seconds
         self._failures = failures
         self._pause = pause
         self._queue = queue
@@ -61,18 +71,18 @@ class LoginThrottle:
             await deferLater(self._reactor, wait)
 
     def _wait(self, address: str) -> float:
-        now: float = self._reactor.seconds()
+        now = self._clock()
         known = self._addresses.get(address)
         if known is None or now - known.last > self._forget or known.count < self._failures:
             return 0.0
-        turn: float = max(now, known.next_turn)
+        turn = max(now, known.next_turn)
         if turn - now <= self._queue:
             known.next_turn = turn + self._pause
         return turn - now
 
     def failed(self, address: str) -> None:
         """A login of this address had the wrong password."""
-        now = self._reactor.seconds()
+        now = self._clock()
         known = self._addresses.pop(address, None)
         if known is None or now - known.last > self._forget:
             known = _Failures(0, now)

@@ -103,12 +103,10 @@ class StompDoor:
 
     def look(self) -> None:
         """Look at every connection that is due. To be called once per tick of the wheel."""
-        now = self.clock()
-        for connection in self.wheel.due(now):
-            try:
-                connection.look(now)
-            except Exception:
-                self.log.exception("client.failed")  # the others want to be looked at, too
+        self.wheel.turn(self.clock(), self._failed)
+
+    def _failed(self, connection: Connection, error: Exception) -> None:
+        self.log.error("client.failed", address=connection.address, exc_info=error)
 
 
 class Connection:

@@ -65,8 +65,10 @@ class Listener(Protocol):
 class WebSocketDoor:
     """What all WebSockets of a node share.
 
-    :ivar reactor: for the time, and for the one timer of a socket that is closing.
+    :ivar reactor: for the one timer of a socket that is closing.
+    :ivar clock: seconds, monotonic; the wheel's too.
     :ivar complain: logs a client's fault: event name, address, fields; limits itself.
+    :ivar failed: told of a socket that raised when it was looked at.
     :ivar message_bytes: octets of one message. Nothing of it is kept here, so this bounds folly, not memory.
     :ivar ping_every: seconds of a client's silence until it is pinged; 0 for never. Below the minute after which
         proxies (nginx's ``proxy_read_timeout``) and NATs forget a silent connection.
@@ -77,7 +79,9 @@ class WebSocketDoor:
     """
 
     reactor: Any
+    clock: Callable[[], float]
     complain: Callable[..., None]
+    failed: Callable[[object, Exception], None]
     message_bytes: int = 1_048_576
     ping_every: float = 25.0
     pong_timeout: float = 30.0
@@ -88,9 +92,7 @@ class WebSocketDoor:
 
     def look(self) -> None:
         """Look at every socket that is due. To be called once per tick of the wheel."""
-        now = self.reactor.seconds()
-        for socket in self.wheel.due(now):
-            socket.look(now)
+        self.wheel.turn(self.clock(), self.failed)
 
     def close(self) -> None:
         """The node shuts down: tell every client."""
@@ -119,7 +121,7 @@ class WebSocket(protocol.Protocol):
         self._frames = Connection(ConnectionType.SERVER)
         self._octets: int | None = None  # of the message that is coming in; None before the first one
         self._ping: bytes | None = None  # the client's latest one, to be answered
-        self._heard_at: float = door.reactor.seconds()
+        self._heard_at: float = door.clock()
         self._pinged_at: float | None = None
         self._full = False
         self._paused = False
@@ -285,7 +287,7 @@ class WebSocket(protocol.Protocol):
         self._schedule()
 
     def _hear(self) -> None:
-        self._heard_at = self._door.reactor.seconds()
+        self._heard_at = self._door.clock()
         if self._pinged_at is not None:
             self._pinged_at = None
             self._schedule()

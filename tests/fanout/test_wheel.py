@@ -10,8 +10,15 @@ _TICK = 0.25
 
 
 class Item:
-    def __init__(self) -> None:
+    def __init__(self, fault: Exception | None = None) -> None:
         self.slot: int | None = None
+        self.looks: list[float] = []
+        self._fault = fault
+
+    def look(self, now: float) -> None:
+        self.looks.append(now)
+        if self._fault is not None:
+            raise self._fault
 
 
 class WheelCase(unittest.TestCase):
@@ -83,6 +90,20 @@ class Due(WheelCase):
         self.wheel.schedule(seen, self.now + 1)
         self.assertEqual(self.wheel.due(self.now + 1), [])
         self.assertEqual(self.wheel.due(self.now + 1 + 2 * _TICK), [item])
+
+
+class Turning(WheelCase):
+    def test_each_that_is_due_is_looked_at_once_whatever_its_neighbours_do(self) -> None:
+        fault = ValueError("broken")
+        items = [Item(), Item(fault), Item(), Item()]
+        for item, when in zip(items, (1, 1, 1, 50), strict=True):
+            self.wheel.schedule(item, self.now + when)
+        failures: list[tuple[Item, Exception]] = []
+        for _ in range(12):
+            self.now += _TICK
+            self.wheel.turn(self.now, lambda item, error: failures.append((item, error)))
+        self.assertEqual([len(item.looks) for item in items], [1, 1, 1, 0])
+        self.assertEqual(failures, [(items[1], fault)])
 
 
 class Rescheduling(WheelCase):

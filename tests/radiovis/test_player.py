@@ -79,7 +79,9 @@ class TestPlayer(unittest.TestCase):
         flusher = Flusher(
             self.clock.seconds, self.turn.append, lambda outbox, error: self.failed.append(error), limit=4_096
         )
-        self.door = WebSocketDoor(self.clock, lambda *_, **__: None)
+        self.door = WebSocketDoor(
+            self.clock, self.clock.seconds, lambda *_, **__: None, lambda _, error: self.failed.append(error)
+        )
         self.player = Player(self.application, self.hub, flusher, self.door, self.log)  # type: ignore[arg-type]
 
     def open(self) -> None:

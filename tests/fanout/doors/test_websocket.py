@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from typing import Any
 
 from hypothesis import given
@@ -48,13 +49,23 @@ class Wire(StringTransport):
         self.aborted = True
 
 
+def _raising(error: Exception) -> Callable[[float], None]:
+    def look(_: float) -> None:
+        raise error
+
+    return look
+
+
 class _Case(unittest.TestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.complaints: list[dict[str, Any]] = []
+        self.failures: list[Exception] = []
         self.door = WebSocketDoor(
             self.clock,
+            self.clock.seconds,
             lambda event, address, **fields: self.complaints.append({"event": event, **fields}),
+            lambda socket, error: self.failures.append(error),
             message_bytes=1_000,
             ping_every=25,
             pong_timeout=30,
@@ -284,8 +295,16 @@ class TestPings(_Case):
         self.assertFalse(self.wire.aborted)
         self.assertEqual(self.answers(), [])
 
+    def test_one_that_breaks_is_reported_and_the_others_are_looked_at(self) -> None:
+        broken, fault = self.socket, OSError("broken")
+        self.patch(broken, "look", _raising(fault))
+        self.open()
+        self.wait(26)
+        self.assertEqual(self.failures, [fault])
+        self.assertIsInstance(self.answers()[0], Ping)
+
     def test_zero_turns_pings_off(self) -> None:
-        self.door = WebSocketDoor(self.clock, lambda *_, **__: None, ping_every=0)
+        self.door = WebSocketDoor(self.clock, self.clock.seconds, lambda *_, **__: None, lambda *_: None, ping_every=0)
         self.open()
         self.wait(300)
         self.assertEqual(self.answers(), [])

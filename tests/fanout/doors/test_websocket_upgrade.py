@@ -86,7 +86,7 @@ class TestUpgrade(unittest.TestCase):
 
     def setUp(self) -> None:
         self.clock = Clock()
-        self.door = WebSocketDoor(self.clock, lambda *_, **__: None)
+        self.door = WebSocketDoor(self.clock, self.clock.seconds, lambda *_, **__: None, lambda *_: None)
         self.gate = Gate()
         root = Branch()
         root.at("ears", Ears(self.door))
