@@ -1,6 +1,13 @@
 // Publishes and deliveries per second over time. Two scales: one slide may go to thousands of radios.
 
+const LEAST = 300; // seconds that are drawn though less is known
+const STEPS = [60, 300, 600, 1800, 3600, 7200, 14400, 43200, 86400]; // seconds between times on the axis
 const KEPT = 17280; // points: a day of five-second ones, the most a node remembers
+
+/** Hours and minutes of a time in seconds since 1970. */
+function clock(seconds, more = {}) {
+  return new Date(seconds * 1000).toLocaleTimeString(undefined, { hour: "2-digit", minute: "2-digit", ...more });
+}
 
 /* global uPlot */
 export class Chart {
@@ -39,14 +46,18 @@ export class Chart {
     this.plot = new uPlot(
       {
         ...this.#size(),
-        scales: { messages: { range }, deliveries: { range } },
+        scales: {
+          x: { range: (_, first, last) => [Math.min(first, last - LEAST), last] },
+          messages: { range },
+          deliveries: { range },
+        },
         axes: [
-          { ...line },
+          { ...line, incrs: STEPS, values: (_, times) => times.map((time) => clock(time)) },
           { ...line, scale: "messages", stroke: colour("--accent"), size: 60 },
           { ...line, scale: "deliveries", stroke: colour("--good"), side: 1, size: 60, grid: { show: false } },
         ],
         series: [
-          {},
+          { label: "Time", value: (_, time) => (time == null ? "–" : clock(time, { second: "2-digit" })) },
           { label: "Publishes (left)", scale: "messages", stroke: colour("--accent"), width: 2, value },
           { label: "Deliveries (right)", scale: "deliveries", stroke: colour("--good"), width: 2, dash: [6, 4], value },
         ],

@@ -3,6 +3,8 @@
 import { ask } from "./poll.js";
 import { cell, clock, fill } from "./table.js";
 
+const LATELY = 3600000; // milliseconds: what one mostly wants to see of it
+
 /** Look into the journal when the form is sent; the link beside it has the same as a file. */
 export function search() {
   const form = document.getElementById("journal-search");
@@ -25,9 +27,12 @@ export function search() {
     }
   }
 
-  form.addEventListener("input", () => {
+  const lead = () => {
     file.href = `/journal.csv?${new URLSearchParams(selection(form))}`;
-  });
+  };
+  form.elements.from.value = local(Date.now() - LATELY);
+  form.addEventListener("input", lead);
+  lead();
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     show();
@@ -43,6 +48,12 @@ function selection(form) {
     if (!Number.isNaN(time.getTime())) chosen[name] = String(Math.floor(time.getTime() / 1000));
   }
   return chosen;
+}
+
+/** A time as the fields have it: the reader's own, without a zone. */
+function local(milliseconds) {
+  const date = new Date(milliseconds);
+  return new Date(milliseconds - date.getTimezoneOffset() * 60000).toISOString().slice(0, 19);
 }
 
 function row({ timestamp, topic, body, headers }) {
