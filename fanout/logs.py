@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import Callable, Iterable, MutableMapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from types import MappingProxyType
 from typing import Any, Literal, TextIO
 
 import structlog
@@ -31,12 +32,14 @@ _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
 _TRACEBACK = "exception"
 
 Event = MutableMapping[str, Any]
+_NONE: Mapping[str, object] = MappingProxyType({})
 
 
 def set_up_logs(
     level: str = "INFO",
     form: Literal["auto", "console", "json"] = "auto",
     secrets: Iterable[str] = (),
+    fields: Mapping[str, object] = _NONE,
     stream: TextIO = sys.stderr,
     begin_twisted: Callable[..., object] = globalLogBeginner.beginLoggingTo,
 ) -> None:
@@ -45,6 +48,7 @@ def set_up_logs(
     :param level: least important level to write, such as ``INFO``; libraries are heard from WARNING on.
     :param form: ``console``, ``json``, or ``auto``: console if the stream is a terminal.
     :param secrets: words to mask wherever they stand, such as the secret in a URL's path.
+    :param fields: stand in every line, such as which of several processes wrote it.
     """
     colours = stream.isatty()
     console = form == "console" or (form == "auto" and colours)
@@ -53,6 +57,7 @@ def set_up_logs(
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
+        lambda _, __, event: {**event, **fields},
         Masking(secrets),
     ]
     structlog.configure(

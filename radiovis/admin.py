@@ -14,6 +14,7 @@ from twisted.internet.task import LoopingCall
 from twisted.web.resource import IResource
 
 from fanout import __version__
+from fanout.doors import port
 from fanout.doors.gate import Gate
 from fanout.doors.guard import Guard, Guarded, is_loopback
 from fanout.doors.http import HttpLimits, HttpSite
@@ -76,15 +77,16 @@ class Admin:
             "readyz": Ready(self.health, self._guard),
         }
 
-    def start(self) -> str | None:
+    def start(self, inherited: int | None = None) -> str | None:
         """Listen; where, or None when the port is taken and nobody has asked for just this one.
 
         Several processes on one machine are to start without any setting, and work as well without this listener.
 
+        :param inherited: the descriptor of a socket that is listening already.
         :raises CannotListenError: the port somebody has asked for is taken.
         """
         try:
-            self._listen()
+            self._listen(inherited)
         except CannotListenError as error:
             if self._settings.source_of(self._port_setting) != "default":
                 raise
@@ -99,14 +101,17 @@ class Admin:
         host = self._listening.getHost()
         return f"[{host.host}]:{host.port}" if ":" in host.host else f"{host.host}:{host.port}"
 
-    def _listen(self) -> None:
+    def _listen(self, inherited: int | None) -> None:
         root = Branch()
         for path, resource in self.routes.items():
             root.at(path, resource)
         gate, limits = Gate(_CONNECTIONS), HttpLimits(unread_seconds=self._settings.WRITE_TIMEOUT)
         site = HttpSite(self._reactor, Guarded(root, self._guard, _FOR_ALL), gate, limits, _complain)
-        port: int = getattr(self._settings, self._port_setting)
-        self._listening = self._reactor.listenTCP(port, site, interface=self._settings.ADMIN_IP)
+        number: int = getattr(self._settings, self._port_setting)
+        if inherited is None:
+            self._listening = port.listen(self._reactor, self._settings.ADMIN_IP, number, site)
+        else:
+            self._listening = port.adopt(self._reactor, inherited, site)
 
     def drain(self) -> None:
         """The process begins to end."""

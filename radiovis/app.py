@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
+from fanout.doors import port
 from fanout.doors.application import Application
 from fanout.doors.counted_application import CountedApplication
 from fanout.doors.http import HttpSite
@@ -29,16 +30,18 @@ from radiovis.admin_parts import node_admin
 from radiovis.application import RadioVIS
 from radiovis.directory.interface import Directory, DirectoryError
 from radiovis.last_slides import LastSlides
+from radiovis.places import Place, http_place, stomp_place
 from radiovis.publishing import Publishing
 from radiovis.receiving import Receiving
 from radiovis.settings import Settings
 from radiovis.tuning import Tuning
 from radiovis.watchdog.app import standing_alone
 from radiovis.web import public_site
+from radiovis.worker import Birth
 
 _LAST_SLIDE_DELAY = 0.05  # seconds a burst on one topic may last to be written to memcached once
+_ALONE = Birth()
 _CATCH_UP_DELAY = 0.5  # seconds after which the others have written what was published just before we heard again
-_TEST_IP, _TEST_PORT = "127.0.0.1", 61424  # contract §1.12
 
 log = structlog.get_logger(__name__)
 
@@ -46,15 +49,18 @@ log = structlog.get_logger(__name__)
 class Node:
     """One front-end: everything between the sockets of its clients and the bus."""
 
-    def __init__(self, reactor: Any, settings: Settings, *, fake: bool = False) -> None:
+    def __init__(self, reactor: Any, settings: Settings, *, fake: bool = False, birth: Birth = _ALONE) -> None:
         """
         :param fake: ``--test`` mode: the fake directory, and the port of contract §1.12.
+        :param birth: for one of several workers: which it is, and the sockets it shares.
         :raises StationsFileError: the stations file cannot be used.
         :raises SettingsError: the operators' pages would be open to others.
         """
         self._reactor = reactor
         self._settings = settings
         self._fake = fake
+        self._birth = birth
+        self._http = http_place(settings, fake=fake)
         self._throttle = Throttle(time.monotonic)
         self._memcached = parts.memcached(reactor, settings)
         self._stations = None if fake else parts.stations_file(reactor, settings, self._refresh)
@@ -70,7 +76,7 @@ class Node:
             self._failed,
             last_messages=settings.MAX_LAST_MESSAGES,
             last_octets=settings.MAX_LAST_MESSAGES_BYTES,
-            history=history if self._http_port() else None,  # nobody would ask for it
+            history=history if self._http else None,  # nobody would ask for it
         )
         self._last_slides = LastSlides(
             self._memcached,
@@ -168,31 +174,26 @@ class Node:
     def _listen(self) -> None:
         settings = self._settings
         factory = StompFactory(self._reactor, self._door, self._gate, linger=settings.LINGER_SECONDS)
-        ip, port = settings.STOMP_IP, settings.STOMP_PORT
-        if self._fake and settings.source_of("STOMP_PORT") == "default":
-            ip, port = _TEST_IP, _TEST_PORT
-        addresses = {"stomp": self._open(port, factory, ip)}
-        if self._http_port():
+        addresses = {"stomp": self._open("stomp", stomp_place(settings, fake=self._fake), factory)}
+        if self._http is not None:
             websockets = door_parts.websocket_routes(self._door, self._websockets)
             root = public_site(self._listening, settings, self._wall, websockets)
             limits = door_parts.http_limits(settings)
             site = HttpSite(self._reactor, root, self._gate, limits, self._complain)
-            addresses["http"] = self._open(self._http_port(), site, settings.HTTP_IP)
-        if self._admin is not None and (address := self._admin.start()):
+            addresses["http"] = self._open("http", self._http, site)
+        if self._admin is not None and (address := self._admin.start(self._birth.sockets.get("admin"))):
             addresses["admin"] = address
         # Not before the reactor runs: a SIGTERM that came in between would find no handler.
         self._reactor.callWhenRunning(log.info, "server.ready", **addresses)
 
-    def _http_port(self) -> int:
-        """Test suites start many nodes on one machine: with ``--test`` there is HTTP only where it is asked for."""
-        if self._fake and self._settings.source_of("HTTP_PORT") == "default":
-            return 0
-        return self._settings.HTTP_PORT
-
-    def _open(self, port: int, factory: Any, ip: str) -> str:
-        listening = self._reactor.listenTCP(port, factory, backlog=4096, interface=ip)
+    def _open(self, name: str, place: Place, factory: Any) -> str:
+        slice_, inherited = self._settings.ACCEPT_SLICE, self._birth.sockets.get(name)
+        if inherited is None:
+            listening = port.listen(self._reactor, place.ip, place.port, factory, slice_)
+        else:
+            listening = port.adopt(self._reactor, inherited, factory, slice_)
         self._ports.append(listening)
-        host = listening.getHost()
+        host: Any = listening.getHost()  # type: ignore[no-untyped-call]
         return f"[{host.host}]:{host.port}" if ":" in host.host else f"{host.host}:{host.port}"
 
     def stop(self) -> Deferred[Any]:
@@ -203,7 +204,7 @@ class Node:
             loop.stop()
         if self._stations is not None:
             self._stations.stop()
-        closing = [maybeDeferred(port.stopListening) for port in self._ports]
+        closing = [maybeDeferred(listening.stopListening) for listening in self._ports]
         for connection in list(self._door.connections):
             connection.close("Server shutting down")
         self._listening.close()

@@ -21,10 +21,15 @@ from radiovis.bench.command import bench
 from radiovis.bench.target import BenchError
 from radiovis.directory.password import hash_password
 from radiovis.directory.stations import StationsFileError
+from radiovis.parent import Parent
 from radiovis.settings import Settings
+from radiovis.worker import Birth, Lifeline
+from radiovis.workers import COMMAND as WORKER
 
 _WRONG = 2  # exit code for anything the operator has to put right before the program can start
 _RESERVED_FILES = 200  # file descriptors for everything that is no client
+
+_ALONE = Birth()
 
 log = structlog.get_logger(__name__)
 
@@ -36,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     name = words.pop(0) if words and not words[0].startswith("-") else "serve"
-    command = _COMMANDS.get(name)
+    command = _COMMANDS.get(name) or _HIDDEN.get(name)
     if command is None:
         near = difflib.get_close_matches(name, _COMMANDS, 1)
         return _complain(f"no such command: {name}; " + (f"did you mean {near[0]}?" if near else _commands()))
@@ -46,11 +51,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(str(error))
 
 
-def _serve(words: Sequence[str]) -> int:
+def _serve(words: Sequence[str], birth: Birth = _ALONE) -> int:
     parser = argparse.ArgumentParser(
         prog="server.py",
         usage="server.py [serve] [--test] [--setting VALUE ...]",
-        description="Run one front-end.",
+        description="Run one front-end, or with --workers several on the same ports.",
         epilog=_commands(),
         allow_abbrev=False,
     )
@@ -60,25 +65,44 @@ def _serve(words: Sequence[str]) -> int:
     settings = read_settings(Settings, given_flags(given), os.environ, given.config)
     if settings.STANDALONE and not settings.STATIONS_FILE and not given.test:
         raise SettingsError("STANDALONE needs STATIONS_FILE: a node by itself asks no PlugIt.")
-    set_up_logs(settings.LOG_LEVEL, settings.LOG_FORMAT, secrets=_secrets(settings))
+    set_up_logs(settings.LOG_LEVEL, settings.LOG_FORMAT, secrets=_secrets(settings), fields=birth.fields)
     for warning in settings.warnings():
         log.warning("settings.warning", warning=warning)
     _raise_file_limit(settings.MAX_CONNECTIONS)
-    return _run(settings, fake=given.test)
-
-
-def _run(settings: Settings, *, fake: bool) -> int:
-    from twisted.internet import reactor  # noqa: PLC0415  (importing it installs it: only a server wants that)
-
-    node = Node(reactor, settings, fake=fake)
     try:
-        node.start()
+        if settings.WORKERS > 1 and not birth.number:
+            return _run_workers(settings, words, fake=given.test)
+        return _run(settings, birth, fake=given.test)
     except CannotListenError as error:
         reason = error.socketError.strerror or error.socketError
         return _complain(f"cannot listen on {error.interface}:{error.port}: {reason}. Is another server.py running?")
+
+
+def _run(settings: Settings, birth: Birth, *, fake: bool) -> int:
+    from twisted.internet import reactor  # noqa: PLC0415  (importing it installs it: only a server wants that)
+
+    node = Node(reactor, settings, fake=fake, birth=birth)
+    node.start()
     reactor.addSystemEventTrigger("before", "shutdown", node.stop)
+    if birth.number:
+        Lifeline(reactor)
     reactor.run()
     return 0
+
+
+def _run_workers(settings: Settings, words: Sequence[str], *, fake: bool) -> int:
+    from twisted.internet import reactor  # noqa: PLC0415  (likewise)
+
+    parent = Parent(reactor, settings, words, fake=fake)
+    parent.start()
+    reactor.addSystemEventTrigger("before", "shutdown", parent.stop)
+    reactor.run()
+    return parent.workers.exit_code
+
+
+def _worker(words: Sequence[str]) -> int:
+    """What a parent starts; not for people."""
+    return _serve(words[1:], Birth.read(words[0]))
 
 
 def _secrets(settings: Settings) -> list[str]:
@@ -121,6 +145,7 @@ _COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "bench": bench,
     "version": _version,
 }
+_HIDDEN: dict[str, Callable[[Sequence[str]], int]] = {WORKER: _worker}
 
 
 def _commands() -> str:

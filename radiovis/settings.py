@@ -32,6 +32,13 @@ class NodeSettings(SettingsGroup):
     """The node."""
 
     STANDALONE: bool = setting(False, "One node by itself: no broker, no memcached, no PlugIt, the watchdog inside.")
+    WORKERS: int = setting(
+        1,
+        "Front-ends on this machine that share its ports; one for each core. Needs the broker.",
+        "processes",
+        ge=1,
+        le=64,
+    )
     LAST_SLIDE_SECONDS: int = setting(
         86_400, "How long memcached keeps a topic's last message for nodes that have none.", "s", ge=1, le=2_592_000
     )

@@ -125,6 +125,12 @@ class LimitSettings(SettingsGroup):
         10, "Logins of such an address that would have to wait longer are refused at once.", "s", ge=0
     )
     LOGIN_FORGET_SECONDS: float = setting(300, "Time without a failed login after which all is forgotten.", "s", ge=1)
+    ACCEPT_SLICE: int = setting(
+        50,
+        "New connections let in before those inside get their messages: so a herd does not hold them up.",
+        "connections",
+        ge=1,
+    )
     MAX_CONNECTIONS: int = setting(
         18_000,
         "Clients of one node, of all protocols; keep it below the process's limit of open files.",

@@ -1,0 +1,168 @@
+"""``server.py --workers 2``: two processes behind one port, and the one that looks after them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import time
+import unittest
+import urllib.error
+import urllib.request
+from pathlib import Path
+from uuid import uuid4
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests import services
+from tests.acceptance.cluster import node
+from tests.processes import Server
+from tests.radio import Radio
+
+TOPIC = "/topic/test/1/text"
+WORKERS = (1, 2)
+
+
+def alive(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()
+
+
+class WorkersCase(unittest.TestCase):
+    """Two workers on a broker."""
+
+    def setUp(self) -> None:
+        self.admin_port = services.free_port()
+        settings = {"ADMIN_PORT": self.admin_port, "LOG_LEVEL": "DEBUG", "MONITORING_ENABLED": False, "WORKERS": 2}
+        self.server = node(services.rabbitmq(), f"radiovis.{uuid4()}", **settings)
+        self.addCleanup(self.server.close)
+        self.server.launch()
+        for worker in WORKERS:
+            self.server.wait_for("server.ready", worker=worker)
+            self.server.wait_for("bus.connected", worker=worker)
+
+    def radios(self) -> dict[int, Radio]:
+        """A listening radio on each worker; the kernel decides who gets which, so there are as many as it takes."""
+        found: dict[int, Radio] = {}
+        for _ in range(200):
+            radio = Radio.connect(self.server.address)
+            self.addCleanup(radio.close)
+            radio.subscribe(TOPIC, fast_reply=False)
+            worker = self.server.wait_for("client.connected", session=radio.session[:8])["worker"]
+            found.setdefault(worker, radio)
+            if len(found) == len(WORKERS):
+                return found
+        raise AssertionError(f"all radios came to the workers {list(found)}")
+
+    def publish(self, body: bytes) -> None:
+        with Radio.connect(self.server.address, "1.test", "test", version="1.2") as station:
+            station.publish(TOPIC, body)
+
+    def pid(self, worker: int) -> int:
+        pid: int = self.server.events("worker.started", worker=worker)[-1]["pid"]
+        return pid
+
+    def get(self, path: str) -> tuple[int, str]:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.admin_port}/{path}", timeout=20) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+
+class Together(WorkersCase):
+    def test_what_is_published_at_one_is_heard_at_all(self) -> None:
+        radios = self.radios()
+        for body in (b"TEXT 1", b"TEXT 2", b"TEXT 3"):
+            self.publish(body)
+            for radio in radios.values():
+                self.assertEqual(radio.expect("MESSAGE").body, body)
+        self.assertEqual(self.server.faults, [])
+
+    def test_metrics_of_each_and_their_sum(self) -> None:
+        self.radios()
+        self.publish(b"TEXT 1")
+        status, page = self.get("metrics")
+        self.assertEqual(status, 200)
+        values = {
+            (sample.name, sample.labels.get("worker", "")): sample.value
+            for family in text_string_to_metric_families(page)
+            for sample in family.samples
+        }
+        connections = [values["fanout_connections", worker] for worker in ("1", "2", "")]
+        self.assertEqual(connections[0] + connections[1], connections[2])
+        self.assertGreaterEqual(min(connections), 1)
+        self.assertNotIn(("fanout_ready", ""), values)
+        status, ready = self.get("readyz")
+        self.assertEqual((status, json.loads(ready)), (200, {"ready": True, "workers": {"1": True, "2": True}}))
+
+
+class Apart(WorkersCase):
+    def test_one_is_killed_and_the_others_radios_notice_nothing(self) -> None:
+        radios = self.radios()
+        os.kill(self.pid(1), signal.SIGKILL)
+        self.assertTrue(radios[1].ends())
+        self.server.wait_for("worker.died", worker=1, reason="signal 9")
+        self.assertEqual(self.get("readyz")[0], 503)
+        self.publish(b"TEXT while it is away")
+        self.assertEqual(radios[2].expect("MESSAGE").body, b"TEXT while it is away")
+        self.server.wait_for("server.ready", worker=1, count=2)
+        self.server.wait_for("bus.connected", worker=1, count=2)
+        again = self.radios()
+        self.publish(b"TEXT with it again")
+        for radio in (radios[2], again[1], again[2]):
+            self.assertEqual(radio.expect("MESSAGE", destination=TOPIC).body, b"TEXT with it again")
+        self.assertEqual([each["event"] for each in self.server.faults], ["worker.died"])
+
+    def test_the_end_in_order(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            with self.subTest(signal=number):
+                radios = self.radios()
+                pids = [self.pid(worker) for worker in WORKERS]
+                os.kill(self.server.pid, number)
+                self.assertEqual(self.server.exit_code(), 0)
+                self.assertEqual([pid for pid in pids if alive(pid)], [])
+                for radio in radios.values():
+                    self.assertTrue(radio.ends())
+                self.assertEqual(self.server.faults, [])
+                self.server.launch()
+                for worker in WORKERS:
+                    self.server.wait_for("server.ready", worker=worker)
+
+    def test_no_worker_outlives_a_killed_parent(self) -> None:
+        pids = [self.pid(worker) for worker in WORKERS]
+        self.server.kill()
+        deadline = time.monotonic() + 20
+        while any(alive(pid) for pid in pids):
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.02)
+
+
+class Refused(unittest.TestCase):
+    """One line says what is wrong, and the exit code is 2."""
+
+    def refused(self, text: str, **settings: object) -> None:
+        server = Server("--test", WORKERS=2, **settings)
+        self.addCleanup(server.close)
+        server.launch()
+        self.assertEqual(server.exit_code(), 2)
+        self.assertEqual(len(server.text.splitlines()), 1, server.text)
+        self.assertRegex(server.text, text)
+
+    def test_without_a_broker(self) -> None:
+        self.refused("WORKERS = 2: .* RABBITMQ_LOOPBACK", RABBITMQ_LOOPBACK=True)
+        self.refused("WORKERS = 2: .* STANDALONE", STANDALONE=True)
+
+    def test_a_port_that_is_taken(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            self.refused(f"cannot listen on 127.0.0.1:{port}: Address already in use", STOMP_PORT=port)
+
+    def test_a_port_for_operators_that_is_taken(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            self.refused(f"cannot listen on 127.0.0.1:{port}", ADMIN_PORT=port - 1)
+            self.refused(f"cannot listen on 127.0.0.1:{port}", ADMIN_PORT=port)
+
+    def test_ports_beyond_the_last(self) -> None:
+        self.refused("ADMIN_PORT = 65535", ADMIN_PORT=65535)
