@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET
+
 from fanout.doors.guard import Guard
 from fanout.doors.http import HttpRequest
 from fanout.doors.http_endpoint import Endpoint
@@ -23,28 +28,42 @@ class MetricsText(Endpoint):
         request.answer(200, self._metrics.text(), CONTENT_TYPE)
 
 
-class Live(Endpoint):
+class Probe(Resource):
+    """A question that load balancers ask in any way they like: HAProxy by OPTIONS, others by HEAD."""
+
+    isLeaf = True
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+
+    def verdict(self, request: HttpRequest) -> tuple[int, dict[str, Any]]:
+        """Status and JSON of the answer."""
+        raise NotImplementedError
+
+    def render(self, request: HttpRequest) -> int:
+        """For Twisted, which logs what is raised here and answers 500."""
+        request.answer_json(*self.verdict(request))
+        return NOT_DONE_YET
+
+
+class Live(Probe):
     """``/healthz``: whoever gets an answer knows that the reactor turns. A process that does not answer is replaced."""
 
-    public = False
-
-    async def respond(self, request: HttpRequest) -> None:
+    def verdict(self, request: HttpRequest) -> tuple[int, dict[str, Any]]:
         """200."""
-        request.answer_json(200, {"live": True})
+        return 200, {"live": True}
 
 
-class Ready(Endpoint):
+class Ready(Probe):
     """``/readyz``: 200, or 503 to send no clients here; why, for those who may know."""
-
-    public = False
 
     def __init__(self, health: Health, guard: Guard) -> None:
         super().__init__()
         self._health = health
         self._guard = guard
 
-    async def respond(self, request: HttpRequest) -> None:
+    def verdict(self, request: HttpRequest) -> tuple[int, dict[str, Any]]:
         """See :meth:`fanout.health.Health.report`."""
         report = self._health.report()
         told = report if self._guard.allows(request) else {"ready": report["ready"]}
-        request.answer_json(200 if report["ready"] else 503, told)
+        return 200 if report["ready"] else 503, told

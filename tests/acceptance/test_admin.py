@@ -349,6 +349,11 @@ class TestReady(unittest.TestCase):
             answer = ask(server.admin, "/readyz")
             self.assertEqual(answer.status, 503)
             self.assertEqual(answer.json["reasons"], ["directory: the stations have not been read yet"])
+            # HAProxy's "option httpchk /readyz" means OPTIONS, and sends HTTP/1.0 without a host.
+            with Raw(server.admin, b"OPTIONS /readyz HTTP/1.0\r\n\r\n") as haproxy:
+                self.assertIn(b" 503 ", haproxy.until(b"\r\n"))
+            head = ask(server.admin, "/readyz", method="HEAD")
+            self.assertEqual((head.status, head.body), (503, b""))
 
 
 def _admin(daemon: Daemon) -> tuple[str, int]:
