@@ -44,10 +44,10 @@ def main() -> int:
 
 
 def _join(node: Node, settings: Settings, seconds: float | None) -> None:
-    slides = f"http://127.0.0.1:{settings.HTTP_PORT}/slides/"
-    print(f"STOMP on port {settings.STOMP_PORT}, slides at {slides}; Ctrl-C ends it. A radio hears:\n", flush=True)
+    wall = f"http://127.0.0.1:{settings.HTTP_PORT}/"
+    print(f"STOMP on port {settings.STOMP_PORT}, all stations at {wall}; Ctrl-C ends it. A radio hears:\n", flush=True)
     radio = Radio(reactor, lambda line: print(line, flush=True), _complain)
-    publishers = [Publisher(reactor, station, slides, _complain) for station in STATIONS]
+    publishers = [Publisher(reactor, station, f"{wall}slides/", _complain) for station in STATIONS]
     radio.start(settings.STOMP_PORT)
     for turn, publisher in enumerate(publishers):
         publisher.start(settings.STOMP_PORT, turn * _TURN)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import unittest
 from pathlib import Path
 from typing import ClassVar
@@ -225,6 +226,24 @@ class TestService(PagesCase):
         self.assertEqual(self.browser.text(f"{within} .text"), EVIL)
         self.assertIsNone(self.browser.run("return window.evil ?? null"))
         self.assert_quiet()
+
+    def test_a_tab_nobody_sees_lets_go_and_is_right_when_it_is_seen(self) -> None:
+        driver = self.browser.driver
+        self.open(f"/service/{ROCK}")
+        self.browser.wait_until(lambda: self.clients() == 1, "one client")
+        seen = driver.current_window_handle
+        driver.switch_to.new_window("tab")
+        self.browser.wait_until(lambda: self.clients() == 0, "no client")
+        self.publish("rock-2.png", "Meanwhile")
+        driver.close()
+        driver.switch_to.window(seen)
+        self.wait_for_text(".radio .text", "Meanwhile")
+        self.wait_for_slide(".radio", "rock-2.png")
+
+    def clients(self) -> int:
+        """How many there are, by the node's own count."""
+        with urlopen(f"{self.admin}/api/overview", timeout=SECONDS) as answer:
+            return int(json.load(answer)["clients"]["total"])
 
     def test_a_slide_that_cannot_be_loaded_says_so(self) -> None:
         self.open(f"/service/{ROCK}")

@@ -4,7 +4,8 @@ const FIRST = 1000; // milliseconds; doubled with each attempt
 const LONGEST = 30000;
 
 /**
- * Hear the events of a stream until the page goes.
+ * Hear the events of a stream while the page is to be seen. A tab in the background lets go: a browser opens no more
+ * than six connections to a node, so the seventh tab would not even load.
  * @param {string} url
  * @param {Object<string, function(Object, MessageEvent)>} heard name of an event → what to do with its JSON
  * @param {HTMLElement} state where to say whether the stream is there
@@ -17,6 +18,7 @@ export function live(url, heard, state) {
   function connect() {
     clearTimeout(timer);
     source?.close();
+    if (document.hidden) return;
     source = new EventSource(url);
     source.onopen = () => {
       attempts = 0;
@@ -40,11 +42,7 @@ export function live(url, heard, state) {
   }
 
   window.addEventListener("online", connect);
-  window.addEventListener("pagehide", () => {
-    clearTimeout(timer);
-    source?.close();
-  });
-  window.addEventListener("pageshow", (event) => event.persisted && connect());
+  document.addEventListener("visibilitychange", connect);
   connect();
 }
 

@@ -81,6 +81,15 @@ class TheWall(PageCase):
             self.assertNotIn("alert(1)", html)
             self.assertIn("hidden", Elements(html).all("img")[0])
 
+    def test_a_crowd_gets_the_same_page_for_half_a_second(self) -> None:
+        page = WallPage(self.wall)
+        self.say(f"{ROCK}text", "TEXT before")
+        self.assertIn("before", self.ask(page).html)
+        self.say(f"{ROCK}text", "TEXT after")
+        self.assertIn("before", self.ask(page).html)
+        self.house.wait(0.5)
+        self.assertIn("after", self.ask(page).html)
+
     def test_no_stations(self) -> None:
         self.directory.registered = []
         self.refresh()
