@@ -1,0 +1,104 @@
+"""The servers that are measured, each private, on free ports of 127.0.0.1, for as long as a ``with`` lasts."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import programs
+from tests.acceptance.cluster import Cluster
+from tests.processes import Server
+from tests.services import HOST, RabbitMQ, free_port
+
+TOPIC = "/topic/test/1/bench"
+MANY = 30_000
+"""Connections a measured node admits, and of one address: the load comes from few of them."""
+LIMITS = {"MAX_CONNECTIONS": MANY, "MAX_CONNECTIONS_PER_ADDRESS": 0}
+
+
+@dataclass(frozen=True)
+class Target:
+    """A server under load.
+
+    :ivar pids: its processes, whose CPU time and memory count.
+    :ivar flags: how ``fanload`` logs in there, and where it publishes.
+    """
+
+    name: str
+    port: int
+    pids: tuple[int, ...]
+    flags: tuple[str, ...]
+
+
+OURS = ("-l", "1.test", "-k", "test", "-d", TOPIC)
+
+
+@contextmanager
+def floor() -> Iterator[Target]:
+    """The physical floor, see ``floor.c``."""
+    port = free_port()
+    process = subprocess.Popen([programs.path("floor"), str(port)])
+    try:
+        programs.wait_for(port)
+        yield Target("floor", port, (process.pid,), ("-d", "/topic/bench"))
+    finally:
+        process.kill()
+        process.wait()
+
+
+@contextmanager
+def node(*flags: str, **settings: object) -> Iterator[Target]:
+    """A stand-alone node with everything on: authorization, last slides, metrics, heart-beats, watchdog, journal."""
+    given = {**LIMITS, "ADMIN_PORT": free_port(), **settings}
+    with Server("--test", "--standalone", "--journal-file=", *flags, **given) as server:
+        yield Target("ours", server.address[1], (server.pid,), OURS)
+
+
+class StompBroker(RabbitMQ):
+    """RabbitMQ with its own STOMP plugin."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stomp_port = free_port()
+        (self.folder / "plugins").write_text("[rabbitmq_stomp].\n")
+        with (self.folder / "rabbitmq.conf").open("a") as conf:
+            conf.write(f"stomp.listeners.tcp.1 = {HOST}:{self.stomp_port}\n")
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """The Erlang machine."""
+        return (int((self.folder / f"{self.name}.pid").read_text()),)
+
+
+@contextmanager
+def stomp_broker() -> Iterator[Target]:
+    """RabbitMQ's STOMP plugin; anonymous clients are not for it."""
+    with StompBroker() as broker:
+        programs.wait_for(broker.stomp_port)
+        flags = ("-l", "guest", "-k", "guest", "-A", "-d", "/topic/bench")
+        yield Target("RabbitMQ STOMP", broker.stomp_port, broker.pids, flags)
+
+
+@contextmanager
+def two_nodes() -> Iterator[tuple[Target, Target]]:
+    """Two nodes on a RabbitMQ of their own."""
+    with RabbitMQ() as broker, Cluster(broker.address, 2, MONITORING_ENABLED=False, **LIMITS) as cluster:
+        first, second = (
+            Target(f"node {number}", each.address[1], (each.pid,), OURS) for number, each in enumerate(cluster.nodes, 1)
+        )
+        yield first, second
+
+
+def memory(target: Target) -> float:
+    """KiB of physical memory a server uses."""
+    pages = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in target.pids)
+    return pages * 4.0
+
+
+def cpu(target: Target) -> float:
+    """Seconds of CPU time a server has used, all threads together, to the nanosecond."""
+    tasks = (task for pid in target.pids for task in Path(f"/proc/{pid}/task").iterdir())
+    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9

@@ -1,0 +1,87 @@
+"""P1 and P2: fan-out beside the floor and beside RabbitMQ's STOMP plugin, in one sitting, turn by turn.
+
+    python -m bench.table [--runs 5] [--subscribers 100 1000 5000] [--without-rabbitmq]
+
+Machines are noisy and drift: read the ratios, and CPU time per delivery.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import defaultdict
+from contextlib import ExitStack
+from itertools import product
+from statistics import median
+from typing import Any
+
+from bench import programs, report, servers
+
+WINDOWS = (8, 1)
+DELIVERIES = {"floor": 500_000, "ours": 500_000, "RabbitMQ STOMP": 100_000}
+"""How much each server has to do in one run: about a second or two of work."""
+LEAST = 20  # messages; fewer are no measurement
+
+Work = tuple[int, int, bool]  # subscribers, window, whether each subscriber has an id of its own
+Runs = dict[tuple[Work, str], list[dict[str, Any]]]
+
+
+def main() -> None:
+    """Run everything and print it."""
+    given = _arguments()
+    runs: Runs = defaultdict(list)
+    with ExitStack() as stack:
+        targets = [stack.enter_context(servers.floor()), stack.enter_context(servers.node())]
+        if not given.without_rabbitmq:
+            targets.append(stack.enter_context(servers.stomp_broker()))
+        for work in product(given.subscribers, WINDOWS, (False, True)):
+            for run, target in product(range(given.runs), targets):
+                if not (work[2] and target.name == "RabbitMQ STOMP"):  # ids are the same work for it, and it takes long
+                    runs[work, target.name].append(_measure(target, work, run))
+    works = dict.fromkeys(work for work, _ in runs)
+    rows = [_row(work, target.name, runs) for work in works for target in targets if (work, target.name) in runs]
+    report.table(
+        ["N", "w", "ids", "server", "deliveries/s", "× floor", "CPU µs/delivery", "p50 ms", "p99 ms", "lost"], rows
+    )
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--subscribers", type=int, nargs="+", default=[100, 1_000, 5_000])
+    parser.add_argument("--without-rabbitmq", action="store_true")
+    return parser.parse_args()
+
+
+def _measure(target: servers.Target, work: Work, run: int) -> dict[str, Any]:
+    subscribers, window, own_ids = work
+    messages = max(LEAST, DELIVERIES[target.name] // subscribers)
+    flags = ["-n", subscribers, "-m", messages, "-w", window, *(["-u"] if own_ids else [])]
+    figures = programs.fanload(target, *flags)
+    report.line(server=target.name, window=window, own_ids=own_ids, run=run, **figures)
+    return figures
+
+
+def _row(work: Work, name: str, runs: Runs) -> list[object]:
+    subscribers, window, own_ids = work
+    mine = runs[work, name]
+
+    def of(key: str) -> list[float]:
+        return [each[key] for each in mine]
+
+    floor = median(each["deliveries_per_s"] for each in runs[work, "floor"])
+    return [
+        f"{subscribers:,}",
+        window,
+        "own" if own_ids else "one",
+        name,
+        report.spread(of("deliveries_per_s")),
+        f"{median(of('deliveries_per_s')) / floor:.2f}",
+        report.spread(of("cpu_us_per_delivery"), ".2f"),
+        report.spread(of("lat_ms_p50"), ".1f"),
+        report.spread(of("lat_ms_p99"), ".1f"),
+        int(sum(of("lost"))),
+    ]
+
+
+if __name__ == "__main__":
+    main()
