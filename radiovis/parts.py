@@ -68,6 +68,7 @@ def patience(settings: Settings) -> Patience:
         first_retry=settings.RABBITMQ_RETRY_SECONDS,
         last_retry=settings.RABBITMQ_RETRY_MAX_SECONDS,
         max_age=settings.RABBITMQ_OUTBOX_SECONDS,
+        resend=settings.RABBITMQ_RESEND_SECONDS,
         messages=settings.RABBITMQ_OUTBOX,
         octets=settings.RABBITMQ_OUTBOX_BYTES,
     )

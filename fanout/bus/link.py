@@ -78,6 +78,13 @@ class Link:
         longest = self._patience.last_retry if refused else self._backoff(failures - 1)
         return longest * (0.5 + 0.5 * self._chance())
 
+    @property
+    def longest_pause(self) -> float:
+        """Seconds within which others that lost the broker when we did try again too: chance may have put their pauses
+        one or two attempts apart from ours.
+        """
+        return self._backoff(self._failures + 1)
+
     async def _stay_connected(self) -> None:
         while not self._stopping:
             await self._one_connection()

@@ -56,6 +56,8 @@ class Patience:
     :ivar outlast: whether a publish may outlast the connection, and be sent again over the next one. Not for one that
         is right at this moment only, or that somebody else may have made meanwhile.
     :ivar stop: for confirms, at the end.
+    :ivar resend: how long a confirmed publish is kept, to be sent again if the connection is lost; a tenth of
+        ``messages`` and ``octets`` may be kept that way. Only with ``outlast``.
     :ivar messages: publishes the outbox holds.
     :ivar octets: the same, in octets.
     """
@@ -66,6 +68,7 @@ class Patience:
     last_retry: float = 10.0
     max_age: float = 60.0
     outlast: bool = True
+    resend: float = 30.0
     stop: float = 5.0
     messages: int = 10_000
     octets: int = 64 * 1024 * 1024

@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 
 from fanout.bus.amqp import DEFAULT_LIMITS, Limits, MalformedMessage, from_amqp, to_amqp
 from fanout.bus.amqp_connection import AmqpConnection
+from fanout.bus.confirmed import Confirmed
 from fanout.bus.interface import BusError, BusState
 from fanout.bus.link import Link
 from fanout.bus.parameters import DEFAULT_PATIENCE, Broker, Patience
@@ -27,6 +28,10 @@ log = structlog.get_logger()
 SEND_AT_ONCE = 500
 # A device gone mad must not fill the disk with what we think of it.
 MALFORMED_LOG_SECONDS = 1.0
+# What a node may need to log in and bind its queue, once it has tried again.
+LOGIN_SECONDS = 1.0
+# AMQP property ``type`` of a copy of what was confirmed before.
+AGAIN = "again"
 
 
 @dataclass(slots=True)
@@ -46,8 +51,10 @@ class Counters:
 class RabbitMQ:
     """A :class:`~fanout.bus.interface.Bus` over RabbitMQ that connects, and connects again, by itself.
 
-    Publishes are sent without waiting for the confirms of earlier ones. Those made while there is no connection, and
-    those a lost connection left unconfirmed, are sent after the reconnect, in order; receivers drop second copies.
+    Publishes are sent without waiting for the confirms of earlier ones. Those made while there is no connection, those
+    a lost connection left unconfirmed, and those confirmed shortly before are sent after the reconnect, in order;
+    receivers drop second copies. As the broker keeps nothing for a node that is not connected, publishing begins again
+    only when the other nodes had time to come back too.
 
     :param reactor: Twisted's.
     :param endpoint: client endpoint of the broker: TCP or TLS.
@@ -70,6 +77,8 @@ class RabbitMQ:
         self._patience = patience
         self._limits = limits
         self._unconfirmed = Unconfirmed(patience.messages, patience.octets, patience.max_age)
+        resend = patience.resend if patience.outlast else 0.0
+        self._confirmed = Confirmed(resend, patience.messages // 10, patience.octets // 10)
         self._serials = Serials()
         self._seen = Seen()
         self._link = Link(
@@ -81,6 +90,9 @@ class RabbitMQ:
         self._drained: Deferred[None] | None = None
         self._age_call: Any = None
         self._send_call: Any = None
+        self._settle_call: Any = None
+        self._catch_up_call: Any = None
+        self._heard_since = float("inf")
         self._malformed_logged = float("-inf")
 
     # Bus
@@ -110,7 +122,7 @@ class RabbitMQ:
 
     def state(self) -> BusState:
         """See :meth:`Bus.state <fanout.bus.interface.Bus.state>`."""
-        return BusState(self.connection is not None and not self._blocked, self._reason, len(self._unconfirmed))
+        return BusState(self.connection is not None and not self._blocked, self._reason, self._unconfirmed.unanswered)
 
     def stop(self) -> Deferred[None]:
         """See :meth:`Bus.stop <fanout.bus.interface.Bus.stop>`. Takes ``patience.stop`` and a goodbye at most."""
@@ -128,14 +140,33 @@ class RabbitMQ:
         log.info(
             "bus.connected", exchange=self._broker.exchange, queue=connection.queue, waiting=len(self._unconfirmed)
         )
-        self._guarded(self._connected)
+        if self.counters.connects == 1:
+            self._heard_since = self._reactor.seconds()
+            self._guarded(self._connected)
+            self._send()
+        else:
+            self._settle()
+
+    def _settle(self) -> None:
+        """Give the others time to hear again before we send; and them time to send before we ask what we missed."""
+        pause = self._link.longest_pause + LOGIN_SECONDS
+        self._settle_call = self._reactor.callLater(pause, self._settled)
+        self._catch_up_call = self._reactor.callLater(2 * pause, self._guarded, self._connected)
+
+    def _settled(self) -> None:
+        self._settle_call = None
         self._send()
 
     def down(self) -> None:
-        """What was not confirmed has to be sent again."""
+        """What was not confirmed has to be sent again, and what was confirmed just before may be lost."""
         self._blocked = False
+        self._cancel_settling()
         if self._patience.outlast:
-            self._unconfirmed.connection_lost()
+            again = self._confirmed.take(self._reactor.seconds())
+            for publish in again:
+                publish.properties.type = AGAIN
+            self._unconfirmed.connection_lost(again)
+            self._watch_age()
         else:
             self._fail(self._unconfirmed.clear(), "the connection was lost before the broker had confirmed it")
         self._check_drained()
@@ -153,7 +184,15 @@ class RabbitMQ:
     def _connected_as(self) -> str:
         return f"connected as {self._broker.name!r}, listening to {self._broker.exchange!r}"
 
+    def _cancel_settling(self) -> None:
+        for call in (self._settle_call, self._catch_up_call):
+            if call is not None and call.active():
+                call.cancel()
+        self._settle_call = None
+
     async def _stop(self) -> None:
+        self._cancel_settling()
+        self._send()
         await self._drain()
         self._fail(self._unconfirmed.clear(), "the bus is stopped")
         for call in (self._age_call, self._send_call):
@@ -184,7 +223,7 @@ class RabbitMQ:
 
     def _send(self) -> None:
         """Send what waits, in order; much of it in several reactor turns."""
-        if self._send_call is not None:
+        if self._send_call is not None or self._settle_call is not None:
             return
         for _ in range(min(SEND_AT_ONCE, self._unconfirmed.waiting)):
             if self.connection is None or self._blocked or not self.connection.can_publish:
@@ -213,15 +252,17 @@ class RabbitMQ:
         self._check_drained()
 
     def _fail(self, publishes: list[Publish], reason: str) -> None:
-        self.counters.failed += len(publishes)
         for publish in publishes:
-            publish.done.errback(BusError(reason))
+            if not publish.done.called:  # One that was sent again had been confirmed before.
+                self.counters.failed += 1
+                publish.done.errback(BusError(reason))
 
     # Events of the connection
 
     def received(self, properties: BasicProperties, body: bytes) -> None:
         """A message is on the bus: ours, another node's or a device's."""
         self.counters.received += 1
+        first_heard = not self._seen.knows(properties.correlation_id)
         if not self._seen.is_new(properties.correlation_id):
             self.counters.duplicates += 1
             return
@@ -229,8 +270,11 @@ class RabbitMQ:
             message = from_amqp(properties, body, int(self._reactor.seconds()), self._limits)
         except MalformedMessage as error:
             self._malformed(error)
-        else:
-            self._guarded(self._receive, message)
+            return
+        if properties.type == AGAIN and first_heard and message.when < self._heard_since:
+            self.counters.duplicates += 1  # We did not miss it: it was published before we began to listen.
+            return
+        self._guarded(self._receive, message)
 
     def confirmed(self, tag: int, multiple: bool, taken: bool) -> None:
         """The broker answers for publishes; their publishers are told."""
@@ -240,9 +284,14 @@ class RabbitMQ:
             elif not taken:
                 self._fail([publish], "the broker refused it (basic.nack)")
             else:
-                self.counters.confirmed += 1
-                publish.done.callback(None)
+                self._taken(publish)
         self._check_drained()
+
+    def _taken(self, publish: Publish) -> None:
+        self._confirmed.keep(publish, self._reactor.seconds())
+        if not publish.done.called:
+            self.counters.confirmed += 1
+            publish.done.callback(None)
 
     def returned(self, properties: BasicProperties) -> None:
         """The broker found no queue, which cannot be while ours exists."""

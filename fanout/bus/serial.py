@@ -2,7 +2,7 @@
 
 When a connection dies, nobody knows whether the messages not yet confirmed got through, so they are sent again. Each
 publish carries a serial ``fanout-<publisher>-<number>``; numbers rise by order of publishing. A publisher sends in
-order, and after a reconnect again in order from its oldest unconfirmed message on, so every copy of number *n* comes
+order, and after a reconnect again in order from some message on, so every copy of number *n* comes
 to a receiver after all lower numbers: one number per publisher is all the memory it takes to know a second copy.
 """
 
@@ -39,6 +39,11 @@ class Seen:
     def __init__(self, max_publishers: int = MAX_PUBLISHERS) -> None:
         self._max_publishers = max_publishers
         self._last: OrderedDict[str, int] = OrderedDict()
+
+    def knows(self, serial: object) -> bool:
+        """Whether something of this publisher was seen before; strangers are never known."""
+        match = SERIAL.fullmatch(serial) if isinstance(serial, str) else None
+        return match is not None and match[1] in self._last
 
     def is_new(self, serial: object) -> bool:
         """Whether this is the first copy; remembers it.

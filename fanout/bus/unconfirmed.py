@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from pika.spec import BasicProperties
@@ -18,11 +19,13 @@ OVERHEAD = 500
 class Publish:
     """One publish on its way to the broker.
 
+    :ivar number: rises by order of publishing.
     :ivar deadline: time in seconds when it is given up.
     :ivar size: octets it is counted with, roughly.
     :ivar done: fires when the broker has it; :class:`BusError` when it will not.
     """
 
+    number: int
     properties: BasicProperties
     body: bytes
     deadline: float
@@ -48,11 +51,18 @@ class Unconfirmed:
         self._waiting: deque[Publish] = deque()
         self._sent: dict[int, Publish] = {}
         self._last_tag = 0
+        self._last_number = 0
         self._bytes = 0
+        self._repeated = 0
         self._returned: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._waiting) + len(self._sent)
+
+    @property
+    def unanswered(self) -> int:
+        """How many publishers wait for an answer: all but those of the repeated ones."""
+        return len(self) - self._repeated
 
     @property
     def waiting(self) -> int:
@@ -70,11 +80,12 @@ class Unconfirmed:
         :raises BusError: the outbox is full.
         """
         size = OVERHEAD + len(body) + sum(len(name) + len(value) for name, value in (properties.headers or {}).items())
-        if len(self) >= self._max_count:
-            raise BusError(f"{len(self)} messages are waiting for the broker already, the most allowed")
+        if self.unanswered >= self._max_count:
+            raise BusError(f"{self.unanswered} messages are waiting for the broker already, the most allowed")
         if self._bytes + size > self._max_bytes:
             raise BusError(f"{self._bytes} octets are waiting for the broker already, of {self._max_bytes} allowed")
-        publish = Publish(properties, body, now + self._max_age, size)
+        self._last_number += 1
+        publish = Publish(self._last_number, properties, body, now + self._max_age, size)
         self._bytes += size
         self._waiting.append(publish)
         return publish
@@ -93,9 +104,16 @@ class Unconfirmed:
         self._forget([self._waiting.popleft()])
         return True
 
-    def connection_lost(self) -> None:
-        """Let the sent ones wait again, in order before the others; the next channel counts its tags from 1."""
-        self._waiting.extendleft(reversed(self._sent.values()))
+    def connection_lost(self, confirmed: Iterable[Publish] = ()) -> None:
+        """Let the sent ones wait again, in order before the others; the next channel counts its tags from 1.
+
+        :param confirmed: publishes to be repeated though they were confirmed; a broker confirms in any order.
+        """
+        confirmed = list(confirmed)
+        self._repeated += len(confirmed)
+        self._bytes += sum(publish.size for publish in confirmed)
+        again = sorted([*self._sent.values(), *confirmed], key=lambda publish: publish.number)
+        self._waiting.extendleft(reversed(again))
         self._sent.clear()
         self._returned.clear()
         self._last_tag = 0
@@ -157,4 +175,5 @@ class Unconfirmed:
 
     def _forget(self, publishes: list[Publish]) -> list[Publish]:
         self._bytes -= sum(publish.size for publish in publishes)
+        self._repeated -= sum(publish.done.called for publish in publishes)
         return publishes

@@ -166,6 +166,12 @@ class RabbitMQSettings(SettingsGroup):
     RABBITMQ_OUTBOX_SECONDS: float = setting(
         60, "How long a message waits for the broker before its publisher is told that it failed.", "s", ge=1
     )
+    RABBITMQ_RESEND_SECONDS: float = setting(
+        30,
+        "Messages confirmed so shortly before the broker was lost are sent again: it may have lost them.",
+        "s",
+        ge=0,
+    )
     RABBITMQ_HEARTBEAT: int = setting(
         10, "AMQP heart-beat: a dead broker is noticed after twice this.", "s", ge=1, le=600
     )
@@ -173,7 +179,9 @@ class RabbitMQSettings(SettingsGroup):
     RABBITMQ_RETRY_SECONDS: float = setting(
         0.2, "First pause before connecting again; it doubles each time.", "s", ge=0.01
     )
-    RABBITMQ_RETRY_MAX_SECONDS: float = setting(10, "Longest pause before connecting again.", "s", ge=0.1)
+    RABBITMQ_RETRY_MAX_SECONDS: float = setting(
+        3, "Longest pause before connecting again; afterwards as long is waited for the other nodes.", "s", ge=0.1
+    )
 
 
 class MemcachedSettings(SettingsGroup):

@@ -117,6 +117,45 @@ class TheConnectionBreaks(Outage, unittest.TestCase):
         self.assertEqual(two.bodies(), [*(b"%d" % number for number in range(100)), b"next"])
         self.assertEqual(two.bus.counters.duplicates, 100)
 
+    async def test_what_was_confirmed_while_a_node_was_away_is_sent_again_and_only_that_node_takes_it(
+        self,
+    ) -> None:
+        """As after a crash of the broker, which takes the nodes' queues with it, confirmed or not."""
+        one, two, three = await self.running(), await self.running(), await self.running()
+        await one.bus.publish(message(b"before"))
+        await two.has(1)
+        two.bus.connection.abort(ConnectionAbortedError("cut"))
+        await gatherResults([one.bus.publish(message(b"%d" % number)) for number in range(10)])
+        one.bus.connection.abort(ConnectionAbortedError("cut"))
+        await self.goes_down(one)
+        behind = one.bus.publish(message(b"behind"))
+        self.assertEqual(one.bus.state().waiting, 1)
+        await behind
+        for node in (two, three):
+            await until(lambda node=node: node.bodies()[-1:] == [b"behind"], "the last one")
+        self.assertEqual(three.bodies(), [b"before", *(b"%d" % number for number in range(10)), b"behind"])
+        self.assertEqual(two.bodies(), three.bodies())
+
+    async def test_what_is_sent_again_is_no_news_to_a_node_that_started_later(self) -> None:
+        one = await self.running()
+        await one.bus.publish(Message("/topic/id/a/1/text", b"old", "id", int(reactor.seconds()) - 1))
+        late = await self.running()
+        one.bus.connection.abort(ConnectionAbortedError("cut"))
+        await self.goes_down(one)
+        await one.bus.publish(message(b"new"))
+        await until(lambda: b"new" in late.bodies(), "the new one")
+        self.assertEqual(late.bodies(), [b"new"])
+        self.assertEqual(late.bus.counters.duplicates, 1)
+
+    async def test_stop_does_not_wait_for_the_others_to_come_back(self) -> None:
+        node = await self.running()
+        node.bus.connection.abort(ConnectionAbortedError("cut"))
+        await self.goes_down(node)
+        publish = node.bus.publish(message(b"kept"))
+        await until(lambda: node.bus.state().connected, "connected again")
+        await node.bus.stop()
+        await publish
+
     async def test_our_queue_deleted_by_a_stranger(self) -> None:
         node = await self.running()
         await rabbitmqctl(self.rabbitmq, "delete_queue", node.bus.connection.queue)
@@ -134,7 +173,7 @@ class TheConnectionBreaks(Outage, unittest.TestCase):
         await node.bus.publish(message(b"after"))
         await node.has(1)
         self.assertEqual(node.bodies(), [b"after"])
-        self.assertEqual(node.connects, 2)
+        await node.connected(2)
 
     async def test_an_unbound_queue_means_nobody_gets_it_and_the_publisher_is_told(self) -> None:
         node = await self.running()
