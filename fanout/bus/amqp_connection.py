@@ -27,8 +27,8 @@ from fanout.bus.parameters import Broker
 ACCESS_REFUSED, NOT_FOUND, NOT_ALLOWED = 403, 404, 530
 # A peer that does not read keeps the last octets, and with them the socket, for ever.
 HANG_UP_SECONDS = 3.0
-# What pika raises for octets it cannot make sense of.
-UNREADABLE = (AMQPError, ArithmeticError, LookupError, OSError, ValueError, struct.error)
+# What pika raises for octets it cannot make sense of; RecursionError for thousands of tables in tables.
+UNREADABLE = (AMQPError, ArithmeticError, LookupError, OSError, RecursionError, ValueError, struct.error)
 
 
 class Events(Protocol):
