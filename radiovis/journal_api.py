@@ -29,6 +29,7 @@ from radiovis.admin_api import number
 _DAY = 86_400
 _PAGE, _LARGEST_PAGE = 100, 1_000
 _BEYOND = 2**53
+_CSV = "text/csv; charset=utf-8"
 _EXPORTS = 2
 """CSV files written at a time: each keeps the journal's one thread busy."""
 
@@ -87,6 +88,11 @@ class JournalCsv(Endpoint):
         finally:
             self._exports -= 1
 
+    async def announce(self, request: HttpRequest) -> None:
+        """That there would be a file; nothing is read for it."""
+        _selection(request, self._clock())
+        request.announce(_CSV)
+
 
 class Gone(Exception):
     """The client does not want the rest."""
@@ -112,7 +118,7 @@ class Download:
         return self._paused
 
     def _begin(self) -> None:
-        self._request.put_header("content-type", "text/csv; charset=utf-8")
+        self._request.put_header("content-type", _CSV)
         self._request.put_header("content-disposition", 'attachment; filename="journal.csv"')
         self._request.put_header("cache-control", "no-store")
         self._request.registerProducer(self, True)  # type: ignore[no-untyped-call]

@@ -13,7 +13,7 @@ from urllib.parse import quote, unquote
 from fanout.doors.http import HttpRequest
 from fanout.doors.http_endpoint import Endpoint, HttpError
 from fanout.doors.listening import ListeningDoor
-from fanout.doors.sse import event, stream
+from fanout.doors.sse import EVENT_STREAM, event, stream
 from fanout.message import Message
 from radiovis.visjson import check_topic
 
@@ -47,10 +47,19 @@ class Push(Endpoint):
 
     async def respond(self, request: HttpRequest) -> None:
         """Stream until the client goes."""
-        channel = "/topic/" + _service(request)
-        check_topic(channel + "/image", self._topic_octets)
+        channel = self._channel(request)
         last_id = unquote(request.getHeader("last-event-id") or "") or None
         await stream(self._door, request, [f"{channel}/{each}" for each in _TYPES], PushForm, last_id)
+
+    async def announce(self, request: HttpRequest) -> None:
+        """That there would be a stream."""
+        self._channel(request)
+        request.announce(EVENT_STREAM)
+
+    def _channel(self, request: HttpRequest) -> str:
+        channel = "/topic/" + _service(request)
+        check_topic(channel + "/image", self._topic_octets)
+        return channel
 
 
 def _service(request: HttpRequest) -> str:

@@ -20,6 +20,7 @@ _CALLBACK = re.compile(r"[A-Za-z_$][\w$]*(?:\.[A-Za-z_$][\w$]*)*", re.ASCII)
 _CALLBACK_LENGTH = 64
 # So that no content sniffer takes an answer that begins with the client's own words for something else.
 _CALLBACK_PREFIX = b"/**/"
+_JSON, _SCRIPT, _TEXT = "application/json", "text/javascript", "text/plain; charset=utf-8"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +59,17 @@ class VisJson(Endpoint):
         def write(request: HttpRequest, objects: Sequence[bytes]) -> None:
             body = objects[0] if single else b"[" + b",".join(objects) + b"]"
             if callback is None:
-                request.answer(200, body + b"\n", "application/json")
+                request.answer(200, body + b"\n", _JSON)
             else:
-                request.answer(200, _CALLBACK_PREFIX + callback + b"(" + body + b");\n", "text/javascript")
+                request.answer(200, _CALLBACK_PREFIX + callback + b"(" + body + b");\n", _SCRIPT)
 
         last_id = parameter(request, "last_id")
         await self._polls.ask(request, Question(tuple(dict.fromkeys(topics)), last_id, single, VisForm, write))
+
+    async def announce(self, request: HttpRequest) -> None:
+        """At once, whatever there is to say: a HEAD is not held."""
+        wanted_topics(request, self._polls.door.topics, self._topic_octets)
+        request.announce(_JSON if _callback(request) is None else _SCRIPT)
 
 
 class Comet(Endpoint):
@@ -80,12 +86,17 @@ class Comet(Endpoint):
         last_id = parameter(request, "last_id")
         await self._polls.ask(request, Question(tuple(dict.fromkeys(topics)), last_id, True, VisForm, _write_plain))
 
+    async def announce(self, request: HttpRequest) -> None:
+        """At once, whatever there is to say: a HEAD is not held."""
+        wanted_topics(request, self._polls.door.topics, self._topic_octets)
+        request.announce(_TEXT)
+
 
 def _write_plain(request: HttpRequest, objects: Sequence[bytes]) -> None:
     message = json.loads(objects[0])
     for name, value in message["headers"].items():
         request.put_header(name, value)
-    request.answer(200, message["body"].encode(errors="replace"), "text/plain; charset=utf-8")
+    request.answer(200, message["body"].encode(errors="replace"), _TEXT)
 
 
 def wanted_topics(request: HttpRequest, most: int, octets: int) -> list[str]:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from twisted.web.resource import IResource, Resource
-from twisted.web.server import Request
+from twisted.web.server import NOT_DONE_YET, Request
 from twisted.web.static import File
+
+from fanout.doors.http import HttpRequest
+from fanout.doors.http_endpoint import answer_options
 
 
 class Pictures(File):
@@ -30,6 +33,16 @@ class Pictures(File):
         request.setHeader(b"access-control-allow-origin", b"*")
         result: bytes | int = super().render_GET(request)  # type: ignore[no-untyped-call]
         return result
+
+    def render_HEAD(self, request: Request) -> bytes | int:
+        """The same headers; Twisted's own would be without ours."""
+        return self.render_GET(request)
+
+    def render_OPTIONS(self, request: HttpRequest) -> int:
+        """What a script of another site may do: read them."""
+        request.put_header("access-control-allow-origin", "*")
+        answer_options(request, "GET, HEAD", public=True)
+        return NOT_DONE_YET
 
 
 def _is_name(path: bytes) -> bool:

@@ -139,6 +139,22 @@ class HttpRequest(Request):
         self.write(body)  # type: ignore[no-untyped-call]
         self.finish()  # type: ignore[no-untyped-call]
 
+    def announce(self, content_type: str) -> None:
+        """Answer HEAD for what GET would wait for, or stream: only headers, as nobody knows the length."""
+        if self.gone:
+            return
+        self.put_header("content-type", content_type)
+        self.put_header("cache-control", "no-store")
+        self.finish()  # type: ignore[no-untyped-call]
+
+    def answer_nothing(self) -> None:
+        """204: all there is to say stands in the headers."""
+        if self.gone:
+            return
+        self.setResponseCode(204, REASONS[204])
+        self.defaultContentType = None
+        self.finish()  # type: ignore[no-untyped-call]
+
     def answer_json(self, status: int, value: object) -> None:
         """Answer with JSON."""
         self.answer(status, json.dumps(value).encode() + b"\n", "application/json")

@@ -64,7 +64,7 @@ class Branch(Resource):
 class Endpoint(Resource):
     """One interface: answers requests of one method, and whatever stands behind it in the path is its own.
 
-    :cvar method: the one it answers, besides OPTIONS.
+    :cvar method: the one it answers, besides OPTIONS, and HEAD where it is GET.
     :cvar public: whether pages of any other site may read the answers. Never for what needs a password.
     """
 
@@ -79,28 +79,43 @@ class Endpoint(Resource):
         """Answer, now or later. :raises HttpError: the answer is an error."""
         raise NotImplementedError
 
+    async def announce(self, request: HttpRequest) -> None:
+        """Answer HEAD: as GET, since Twisted leaves the body out. What waits or streams has to answer at once instead.
+
+        :raises HttpError: the answer is an error.
+        """
+        await self.respond(request)
+
     def render(self, request: HttpRequest) -> int:
         """For Twisted."""
         if self.public:
             request.put_header("access-control-allow-origin", "*")
             request.put_header("access-control-expose-headers", "*")
+        methods = "GET, HEAD" if self.method == "GET" else self.method
         if request.method == self.method.encode():
             _watch(self.respond(request), request)
+        elif request.method == b"HEAD" and self.method == "GET":
+            _watch(self.announce(request), request)
         elif request.method == b"OPTIONS":
-            self._allow(request)
+            answer_options(request, methods, public=self.public)
         else:
-            request.put_header("allow", f"{self.method}, OPTIONS")
-            request.refuse(405, f"This answers {self.method} only.")
+            request.put_header("allow", f"{methods}, OPTIONS")
+            request.refuse(405, f"This answers {methods} only.")
         return NOT_DONE_YET
 
-    def _allow(self, request: HttpRequest) -> None:
-        """Before it sends headers of its own, such as Last-Event-ID, a browser asks whether it may."""
-        request.put_header("allow", f"{self.method}, OPTIONS")
-        if self.public:
-            request.put_header("access-control-allow-methods", self.method)
-            request.put_header("access-control-allow-headers", "Last-Event-ID, Cache-Control")
-            request.put_header("access-control-max-age", "86400")
-        request.answer(200, b"", "text/plain")
+
+def answer_options(request: HttpRequest, methods: str, *, public: bool) -> None:
+    """Answer OPTIONS. Before it sends headers of its own, such as Last-Event-ID, a browser asks so whether it may.
+
+    :param methods: besides OPTIONS, with commas.
+    :param public: as for :class:`Endpoint`.
+    """
+    request.put_header("allow", f"{methods}, OPTIONS")
+    if public:
+        request.put_header("access-control-allow-methods", methods)
+        request.put_header("access-control-allow-headers", "Last-Event-ID, Cache-Control")
+        request.put_header("access-control-max-age", "86400")
+    request.answer_nothing()
 
 
 def _watch(responding: Coroutine[Any, Any, None], request: HttpRequest) -> None:

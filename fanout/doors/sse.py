@@ -20,6 +20,7 @@ from fanout.hub import Cohort, Form
 from fanout.message import Message
 from fanout.outbox import Outbox
 
+EVENT_STREAM = "text/event-stream"
 _COMMENT = b":\n\n"
 _RETRY = b"retry: 3000\n\n"  # milliseconds a browser waits before it connects again
 
@@ -70,7 +71,7 @@ class Stream:
         """Send what the client missed."""
         request = self._request
         assert request is not None
-        request.put_header("content-type", "text/event-stream")
+        request.put_header("content-type", EVENT_STREAM)
         request.put_header("cache-control", "no-store")
         request.put_header("x-accel-buffering", "no")  # nginx would keep events back
         request.registerProducer(self, True)  # type: ignore[no-untyped-call]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fanout.doors.http import HttpRequest
 from fanout.doors.http_endpoint import Endpoint
-from fanout.doors.sse import Stream
+from fanout.doors.sse import EVENT_STREAM, Stream
 from radiovis.pages.station import Station
 from radiovis.pages.wall import TYPES, Wall, WallForm
 
@@ -46,7 +46,7 @@ class WallEvents(Endpoint):
 
     async def respond(self, request: HttpRequest) -> None:
         """Stream until the client goes. :raises HttpError: there is no room for another one, or no such station."""
-        topic = await self._wall.find(request) if request.postpath else ""
+        topic = await self._topic(request)
         await self._wall.door.tune(())  # is there room?
         if request.gone:
             return
@@ -56,3 +56,12 @@ class WallEvents(Endpoint):
         keys = [f"{topic}{each}" for each in TYPES]
         forms = [WallForm(key, Station(topic).service) for key in keys]
         Stream(self._wall.door, request, keys, forms).begin(None)
+
+    async def announce(self, request: HttpRequest) -> None:
+        """That there would be a stream. :raises HttpError: there is no such station."""
+        await self._topic(request)
+        request.announce(EVENT_STREAM)
+
+    async def _topic(self, request: HttpRequest) -> str:
+        """The station's topic prefix; empty for all of them."""
+        return await self._wall.find(request) if request.postpath else ""

@@ -112,10 +112,24 @@ class TestSlides(unittest.TestCase):
                 self.assertNotIn(name, body, f"{path} lists the folder")
 
     async def test_no_other_methods(self) -> None:
-        for method in ("PUT", "DELETE", "POST", "OPTIONS"):
+        for method in ("PUT", "DELETE", "POST"):
             response, _ = await self.ask("/slides/rock.jpg", method)
             self.assertIn(response.status, (405, 501), method)
         self.assertTrue((self.folder / "rock.jpg").exists())
+
+    async def test_head_is_get_without_the_picture(self) -> None:
+        response, body = await self.ask("/slides/rock.jpg", "HEAD")
+        got, picture = await self.ask("/slides/rock.jpg")
+        self.assertEqual((response.status, body), (200, b""))
+        for name in ("content-type", "content-length", "access-control-allow-origin"):
+            self.assertEqual(response.getheader(name), got.getheader(name), name)
+        self.assertEqual(response.getheader("content-length"), str(len(picture)))
+
+    async def test_scripts_of_other_sites_are_told_what_they_may(self) -> None:
+        response, body = await self.ask("/slides/rock.jpg", "OPTIONS")
+        self.assertEqual((response.status, body), (204, b""))
+        self.assertEqual(response.getheader("allow"), "GET, HEAD, OPTIONS")
+        self.assertEqual(response.getheader("access-control-allow-origin"), "*")
 
     async def test_a_hundred_at_once(self) -> None:
         answers = await gatherResults([self.ask("/slides/rock%201.png") for _ in range(100)])
