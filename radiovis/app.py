@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable
 from typing import Any
 
 import structlog
@@ -90,6 +90,7 @@ class Node:
         self._door = self._stomp_door(CountedApplication(application, self._tally))
         self._websockets = door_parts.websockets(reactor, settings, self._complain, self._failed)
         self._listening = door_parts.listening(reactor, settings, self._door, history, self._failed)
+        self._drain = door_parts.drain(reactor, settings, self._door, self._listening, self._websockets)
         self._wall = door_parts.wall(settings, self._listening, directory, self._tuning)
         self._watchdog = (
             standing_alone(reactor, settings, self._bus, directory, self._tuning, fake=fake)
@@ -197,26 +198,32 @@ class Node:
         return f"[{host.host}]:{host.port}" if ":" in host.host else f"{host.host}:{host.port}"
 
     def stop(self) -> Deferred[Any]:
-        """Stop listening, let the bus take what is on its way, close every connection. Fires when all is done."""
+        """Take no more clients, let those here go, have the bus take what is on its way. Fires when all is done."""
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
         if self._admin is not None:
             self._admin.drain()
-        for loop in self._running:
-            loop.stop()
+        closing = [maybeDeferred(listening.stopListening) for listening in self._ports]
+        await self._drain.leave()
         if self._stations is not None:
             self._stations.stop()
-        closing = [maybeDeferred(listening.stopListening) for listening in self._ports]
-        for connection in list(self._door.connections):
-            connection.close("Server shutting down")
-        self._listening.close()
-        self._websockets.close()
         if self._watchdog is not None:
             closing.append(Deferred.fromCoroutine(self._watchdog.stop()))
-        done: Deferred[Any] = DeferredList([*closing, self._bus.stop()], consumeErrors=True)
-        done.addCallback(_stop, self._last_slides.write)
+        await DeferredList([*closing, self._bus.stop()], consumeErrors=True)
+        await self._drain.gone()
+        for loop in self._running:
+            loop.stop()
+        await self._last_slides.write()
         for part in (self._memcached, self._monitoring, self._admin):
             if part is not None:
-                done.addCallback(_stop, part.stop)
-        return done
+                stopped: Awaitable[Any] = part.stop()
+                await stopped
+        log.info("server.stopped")
+
+    def status(self) -> str:
+        """How it is doing, in one line for people."""
+        return f"{self._drain.clients} clients; bus: {self._bus.state().reason}"
 
     # What happens meanwhile
 
@@ -257,10 +264,6 @@ class Node:
 
     def _failed(self, part: object, error: Exception) -> None:
         log.error("client.failed", part=type(part).__name__, exc_info=error)
-
-
-def _stop(_: object, stop: Callable[[], Deferred[Any]]) -> Deferred[Any]:
-    return stop()
 
 
 def _report(failure: Failure, event: str) -> None:

@@ -15,6 +15,8 @@ from twisted.internet.error import CannotListenError
 
 from fanout import __version__
 from fanout.logs import set_up_logs
+from fanout.notify import Notify
+from fanout.service import Service
 from fanout.settings import SettingsError, add_flags, given_flags, parse_flags, read_settings
 from radiovis.app import Node
 from radiovis.bench.command import bench
@@ -82,11 +84,12 @@ def _run(settings: Settings, birth: Birth, *, fake: bool) -> int:
     from twisted.internet import reactor  # noqa: PLC0415  (importing it installs it: only a server wants that)
 
     node = Node(reactor, settings, fake=fake, birth=birth)
+    notify = Notify({} if birth.number else os.environ)  # the parent speaks for its workers
+    service = Service(reactor, notify, stop=node.stop, reload=lambda: None, status=node.status)
     node.start()
-    reactor.addSystemEventTrigger("before", "shutdown", node.stop)
     if birth.number:
         Lifeline(reactor)
-    reactor.run()
+    service.run()
     return 0
 
 
@@ -94,9 +97,11 @@ def _run_workers(settings: Settings, words: Sequence[str], *, fake: bool) -> int
     from twisted.internet import reactor  # noqa: PLC0415  (likewise)
 
     parent = Parent(reactor, settings, words, fake=fake)
+    service = Service(
+        reactor, Notify(os.environ), stop=parent.stop, reload=parent.workers.reload, status=parent.workers.status
+    )
     parent.start()
-    reactor.addSystemEventTrigger("before", "shutdown", parent.stop)
-    reactor.run()
+    service.run()
     return parent.workers.exit_code
 
 

@@ -15,6 +15,7 @@ from fanout.doors.login_throttle import LoginThrottle
 from fanout.doors.stomp import StompDoor
 from fanout.doors.stomp_websocket import StompWebSocket
 from fanout.doors.websocket import WebSocketDoor
+from fanout.drain import Drain
 from fanout.history import History
 from radiovis.directory.interface import Directory
 from radiovis.pages.wall import Wall
@@ -101,6 +102,14 @@ def websockets(
         linger=settings.LINGER_SECONDS,
         origins=frozenset(each.strip() for each in settings.WEBSOCKET_ORIGINS.split(",") if each.strip()),
     )
+
+
+def drain(
+    reactor: Any, settings: Settings, stomp: StompDoor, listening: ListeningDoor, websockets: WebSocketDoor
+) -> Drain:
+    """How clients are let go at the end."""
+    seconds, linger = settings.DRAIN_SECONDS, settings.LINGER_SECONDS
+    return Drain(reactor, stomp, listening, websockets, seconds=seconds, linger=linger)
 
 
 def websocket_routes(stomp: StompDoor, door: WebSocketDoor) -> dict[str, IResource]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import socket
 from collections.abc import Sequence
 from typing import Any
@@ -47,24 +46,21 @@ class Parent:
         self._sockets: list[socket.socket] = []
         shared = self._shared()
         own = [shared | self._admin_socket(number) for number in range(1, settings.WORKERS + 1)]
-        self.workers = Workers(reactor, words, own)
+        self.workers = Workers(reactor, words, own, drain=settings.DRAIN_SECONDS)
         self._admin = self._make_admin() if is_wanted(settings, "ADMIN_PORT", fake=fake) else None
 
     def start(self) -> None:
         """Begin, once the reactor runs. :raises CannotListenError: the operators' port is taken."""
         if self._admin is not None:
             self._admin.start()
-        self._reactor.callWhenRunning(self._begin)
-
-    def _begin(self) -> None:
-        # Twisted takes care of SIGTERM and SIGINT; a closed terminal ends us in order, too.
-        signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._reactor.stop))
-        self.workers.start()
+        self._reactor.callWhenRunning(self.workers.start)
 
     def stop(self) -> Deferred[Any]:
         """End every worker, then this; fires when all is done."""
         if self._admin is not None:
             self._admin.drain()
+        for each in self._sockets:
+            each.close()  # or the kernel would take clients in that no worker lets in any more
         stopped = self.workers.stop()
         stopped.addCallback(lambda _: None if self._admin is None else self._admin.stop())
         return stopped

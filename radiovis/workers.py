@@ -23,7 +23,7 @@ from radiovis.worker import Birth
 
 COMMAND = "worker"
 PATIENCE = 30.0
-"""Seconds a worker may take to end: the bus gets what is on its way, clients their last words."""
+"""Seconds a worker may take to end once it has let its clients go: the bus gets what is on its way, clients their last words."""
 _WRONG = 2  # a worker's exit code when the operator has to put something right
 _FIRST_SOCKET = 3  # behind standard input, output and error
 
@@ -101,8 +101,13 @@ class Worker(ProcessProtocol):
             self._ended.callback(None)
             return self._ended
         self._signal("TERM")
-        killing = self._workers.reactor.callLater(PATIENCE, self._signal, "KILL")
+        killing = self._workers.reactor.callLater(self._workers.patience, self._signal, "KILL")
         return self._ended.addCallback(lambda _: killing.cancel() if killing.active() else None)
+
+    def reload(self) -> None:
+        """Have it read its settings again; one that is to be started will do so anyway."""
+        if self._process is not None:
+            self._signal("HUP")
 
     def _signal(self, name: str) -> None:
         try:
@@ -118,8 +123,14 @@ class Workers:
     :ivar words: the arguments of ``serve``; each worker gets them too.
     """
 
-    def __init__(self, reactor: Any, words: Sequence[str], sockets: Sequence[Mapping[str, int]]) -> None:
-        """:param sockets: for each worker, name → descriptor of the listening sockets it gets."""
+    def __init__(
+        self, reactor: Any, words: Sequence[str], sockets: Sequence[Mapping[str, int]], *, drain: float = 0.0
+    ) -> None:
+        """
+        :param sockets: for each worker, name → descriptor of the listening sockets it gets.
+        :param drain: seconds over which a worker lets its clients go.
+        """
+        self.patience = drain + PATIENCE
         self.reactor = reactor
         self.words = tuple(words)
         self.exit_code = 0
@@ -136,6 +147,16 @@ class Workers:
         if not self.exit_code:
             self.exit_code = exit_code
             self.reactor.stop()
+
+    def reload(self) -> None:
+        """Have all read their settings again."""
+        for worker in self.members:
+            worker.reload()
+
+    def status(self) -> str:
+        """How they are doing, in one line for people."""
+        running = sum(worker.pid is not None for worker in self.members)
+        return f"{running} of {len(self.members)} workers run"
 
     def stop(self) -> Deferred[Any]:
         """End all; fires when they have."""

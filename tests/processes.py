@@ -47,8 +47,8 @@ class Server:
     def __init__(self, *flags: str, **settings: object) -> None:
         """
         :param flags: as on a command line, such as ``--test``.
-        :param settings: environment variables; ``STOMP_PORT=0`` (a free one), ``LOG_FORMAT=json`` and no memcached
-            unless given otherwise. None leaves one out.
+        :param settings: environment variables; ``STOMP_PORT=0`` (a free one), ``LOG_FORMAT=json``, ``DRAIN_SECONDS=0``
+            and no memcached unless given otherwise. None leaves one out.
         """
         self.folder = Path(tempfile.mkdtemp(prefix="radiovis-server-"))
         self.log: list[Event] = []
@@ -61,6 +61,7 @@ class Server:
             "ADMIN_PORT": 0,
             "LOG_FORMAT": "json",
             "MEMCACHED_HOST": "",
+            "DRAIN_SECONDS": 0,
             **settings,
         }
         self._process: subprocess.Popen[str] | None = None
@@ -114,6 +115,14 @@ class Server:
         found = self.exit_code()
         if found != exit_code:
             raise ProcessError(f"exit code {found} instead of {exit_code}{self._tail()}")
+
+    def hang_up(self) -> None:
+        """Have it read its settings again (SIGHUP)."""
+        self._signal(signal.SIGHUP)
+
+    def ask_to_end(self) -> None:
+        """SIGTERM, without waiting for the end."""
+        self._signal(signal.SIGTERM)
 
     def interrupt(self) -> None:
         """What Ctrl-C does (SIGINT)."""

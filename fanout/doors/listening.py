@@ -75,11 +75,6 @@ class ListeningDoor:
         """Look at every client that is due. To be called once per tick of the wheel."""
         self.wheel.turn(self.clock(), self.failed)
 
-    def close(self) -> None:
-        """The node shuts down: let everybody go, to come back to another one."""
-        for client in list(self.parked):
-            client.close()
-
     async def tune(self, destinations: Sequence[str]) -> list[str]:
         """The hub's key of each destination, with its last message in the hub, if any node knows one.
 

@@ -327,6 +327,8 @@ class Connection:
     async def _connect(self, connect: Connect) -> None:
         if not connect.anonymous and not await self._login(connect):
             return
+        if self._session.state is not State.AUTHENTICATING:
+            return  # we shut down, and it was told so while its login was checked
         session_id = str(uuid.uuid4())
         self._log = self._log.bind(session=session_id[:8], address=self.address)
         self._log.debug("client.connected", version=self._session.dialect.version, login=connect.login)
@@ -339,12 +341,16 @@ class Connection:
         try:
             self._principal = await self._door.application.login(connect.login, connect.passcode, self.address)
         except Refused as refused:
-            self._session.refuse(refused.summary)
+            self._refuse_login(refused.summary)
             return False
         if self._principal is None:
             self._door.complain("login.refused", self.address, login=connect.login)
-            self._session.refuse("Wrong credentials")
+            self._refuse_login("Wrong credentials")
         return self._principal is not None
+
+    def _refuse_login(self, summary: str) -> None:
+        if self._session.state is State.AUTHENTICATING:
+            self._session.refuse(summary)
 
     async def _subscribe(self, event: Subscribe) -> None:
         subscription = event.subscription

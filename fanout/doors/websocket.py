@@ -94,10 +94,10 @@ class WebSocketDoor:
         """Look at every socket that is due. To be called once per tick of the wheel."""
         self.wheel.turn(self.clock(), self.failed)
 
-    def close(self) -> None:
-        """The node shuts down: tell every client."""
-        for socket in list(self.sockets):
-            socket.finish(CloseReason.GOING_AWAY)
+    def go_away(self) -> None:
+        """The node shuts down: who leaves from now on is told so. It may take a while until all have left."""
+        for socket in self.sockets:
+            socket.goodbye = CloseReason.GOING_AWAY
 
 
 @implementer(IPushProducer)
@@ -106,6 +106,7 @@ class WebSocket(protocol.Protocol):
 
     :ivar address: the client's IP address.
     :ivar port: and its port there.
+    :ivar goodbye: the code with which we close a socket that nobody complains of.
     :ivar envelope: makes a message of octets: :func:`text` or :func:`binary`, whichever the client speaks itself.
     :ivar slot: the wheel's.
     """
@@ -128,8 +129,14 @@ class WebSocket(protocol.Protocol):
         self._closing = False
         self._deaf = False  # what comes can no longer be read as frames
         self._timer: Any = None
+        self.goodbye = CloseReason.NORMAL_CLOSURE
         self.envelope: Envelope = text
         self.slot: int | None = None
+
+    @property
+    def listener(self) -> Listener | None:
+        """Who talks over it; None until the connection stands."""
+        return self._listener
 
     # Twisted's side
 
@@ -240,11 +247,11 @@ class WebSocket(protocol.Protocol):
         self._hear()
         self.transport.resumeProducing()
 
-    def finish(self, code: int = CloseReason.NORMAL_CLOSURE, reason: str = "") -> None:
+    def finish(self, code: int | None = None, reason: str = "") -> None:
         """Say goodbye, and wait for the client's answer, but not for long."""
         if self._closing:
             return
-        self._say_goodbye(CloseConnection(code, reason))
+        self._say_goodbye(CloseConnection(self.goodbye if code is None else code, reason))
         self._timer = self._door.reactor.callLater(self._door.linger, self._hang_up)
 
     def abort(self) -> None:

@@ -117,6 +117,13 @@ class LimitSettings(SettingsGroup):
     WRITE_TIMEOUT: float = setting(
         60, "A client that has read nothing for so long, while there was something to read, is cut off.", "s", ge=1
     )
+    DRAIN_SECONDS: float = setting(
+        5,
+        "Over how long clients are let go before the end: not all should come back at once.",
+        "s",
+        ge=0,
+        le=300,
+    )
     LOGIN_FAILURES: int = setting(
         5, "Failed logins of one address that are free; from then on it has to wait between them.", "logins", ge=1
     )

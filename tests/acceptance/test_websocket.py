@@ -524,7 +524,7 @@ class ShutdownTests(unittest.TestCase):
                 player.message()
                 self.server.terminate()
                 self.assertEqual(stomp_radio.frame().get("message"), "Server shutting down")
-                self.assertEqual(stomp_radio.socket.closed(), 1000)
+                self.assertEqual(stomp_radio.socket.closed(), 1001)
                 self.assertEqual(player.closed(), 1001)
 
         Case.setUpClass()

@@ -141,6 +141,11 @@ class House:
         for each in ids:
             self.hub.publish(topic, Message(topic, b"x", each, 1))
 
+    def end(self) -> None:
+        """The node ends."""
+        for client in list(self.door.parked):
+            client.close()
+
     def turn(self) -> None:
         """A turn of the reactor."""
         self.clock.advance(0)

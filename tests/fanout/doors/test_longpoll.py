@@ -193,7 +193,7 @@ class TheEnd(PollCase):
 
     def test_a_node_that_ends_has_them_ask_another_one(self) -> None:
         request = self.ask()
-        self.house.door.close()
+        self.house.end()
         self.assertEqual((request.status, request.channel.persistent), (408, 0))
 
     def test_one_that_cannot_be_answered_stops_no_other(self) -> None:

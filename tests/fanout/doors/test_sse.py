@@ -70,7 +70,7 @@ class Listening(StreamCase):
 
     def test_a_node_that_ends_lets_them_go(self) -> None:
         request = self.listen()
-        self.house.door.close()
+        self.house.end()
         self.assertTrue(request.finished)
         self.assertIsNone(request.producer)
 

@@ -230,8 +230,9 @@ class TestClose(_Case):
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.assertEqual(self.door.sockets, set())
 
-    def test_a_node_that_shuts_down_tells_everybody(self) -> None:
-        self.door.close()
+    def test_who_leaves_a_node_that_shuts_down_is_told_so(self) -> None:
+        self.door.go_away()
+        self.socket.finish()
         self.assert_closed_with(1_001)
 
 

@@ -76,7 +76,7 @@ class Watching(WallCase):
 
     def test_when_the_node_ends_the_stream_ends(self) -> None:
         viewer = self.watch()
-        self.house.door.close()
+        self.house.end()
         self.assertTrue(viewer.finished)
         self.assertEqual(self.house.hub.topics(), [])
 

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from uuid import uuid4
+
+from structlog.testing import capture_logs
+from twisted.trial import unittest
+
+from fanout.notify import Notify
+
+
+class SystemdCase(unittest.TestCase):
+    def listen(self, address: str) -> socket.socket:
+        """A systemd that keeps what it is told."""
+        end = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.addCleanup(end.close)
+        end.settimeout(5)
+        end.bind(address)
+        return end
+
+
+class Telling(SystemdCase):
+    def test_a_path(self) -> None:
+        path = str(Path(self.mktemp()).absolute())
+        if len(path) > 100:  # a socket's address has 108 octets
+            path = f"/tmp/radiovis-notify-{uuid4().hex}"
+            self.addCleanup(os.unlink, path)
+        systemd = self.listen(path)
+        Notify({"NOTIFY_SOCKET": path}).tell(READY=1, STATUS="3 clients; bus: connected")
+        self.assertEqual(systemd.recv(1000), b"READY=1\nSTATUS=3 clients; bus: connected")
+
+    def test_an_abstract_socket(self) -> None:
+        name = f"radiovis-{uuid4().hex}"
+        systemd = self.listen(f"\0{name}")
+        Notify({"NOTIFY_SOCKET": f"@{name}"}).tell(STOPPING=1)
+        self.assertEqual(systemd.recv(1000), b"STOPPING=1")
+
+    def test_nobody_there_is_logged_and_nothing_more(self) -> None:
+        with capture_logs() as logs:
+            Notify({"NOTIFY_SOCKET": f"@nobody-{uuid4().hex}"}).tell(READY=1)
+        self.assertEqual([each["event"] for each in logs], ["notify.failed"])
+
+    def test_a_systemd_that_does_not_read_does_not_stop_us(self) -> None:
+        name = f"radiovis-{uuid4().hex}"
+        self.listen(f"\0{name}")
+        notify = Notify({"NOTIFY_SOCKET": f"@{name}"})
+        with capture_logs() as logs:
+            for _ in range(10_000):
+                notify.tell(STATUS="x" * 1000)
+                if logs:
+                    break
+        self.assertEqual(logs[0]["event"], "notify.failed")
+
+    def test_without_systemd_nobody_is_told(self) -> None:
+        with capture_logs() as logs:
+            Notify({}).tell(READY=1)
+        self.assertEqual(logs, [])
+
+
+class Watchdog(unittest.TestCase):
+    def test_how_often_it_wants_to_hear(self) -> None:
+        for environ, seconds in (
+            ({}, 0),
+            ({"WATCHDOG_USEC": "30000000"}, 30),
+            ({"WATCHDOG_USEC": "500000", "WATCHDOG_PID": str(os.getpid())}, 0.5),
+            ({"WATCHDOG_USEC": "500000", "WATCHDOG_PID": "1"}, 0),  # it means our parent
+            ({"WATCHDOG_USEC": "soon"}, 0),
+        ):
+            self.assertEqual(Notify(environ).watchdog, seconds, environ)
