@@ -115,7 +115,7 @@ class Apart(WorkersCase):
         self.assertEqual([each["event"] for each in self.server.faults], ["worker.died"])
 
     def test_the_end_in_order(self) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in (signal.SIGTERM, signal.SIGINT):
             with self.subTest(signal=number):
                 radios = self.radios()
                 pids = [self.pid(worker) for worker in WORKERS]
