@@ -1,4 +1,4 @@
-# make demo | test | check | settings | clean | help
+# make demo | test | check | bench-table … | settings | clean | help
 #
 # Variables:
 #   PYTHON=python3.12     the Python the virtual environment is made with (3.11 or later)
@@ -18,6 +18,7 @@ help:
 	@echo "make demo      a node with three stations, and what a radio hears from it, until Ctrl-C"
 	@echo "make test      every test; ARGS=tests/fanout for some"
 	@echo "make check     style, types, layers, container files"
+	@echo "make bench-table, bench-herd, bench-growth, bench-slow, bench-broker: how fast it is, for developers; see bench/"
 	@echo "make settings  writes config.py.dist, docs/settings.md and docs/metrics.md anew"
 	@echo "make clean     removes what the others made"
 
@@ -36,13 +37,17 @@ check: $(VENV)/dev.stamp
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 	$(BIN)/yamllint --strict docker-compose.yml .yamllint
 
+# Minutes each; it wants the machine for itself.
+bench-%: $(VENV)/dev.stamp servers
+	@$(BIN)/python -m bench.$*
+
 settings: $(VENV)/run.stamp
 	$(BIN)/python -m radiovis.settings config > config.py.dist
 	$(BIN)/python -m radiovis.settings reference > docs/settings.md
 	$(BIN)/python -m radiovis.measures > docs/metrics.md
 
 clean:
-	rm -rf $(VENV) tests/node/node_modules .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info
+	rm -rf $(VENV) bench/build tests/node/node_modules .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # RabbitMQ and memcached for the tests, which start private ones, and a browser.

@@ -26,6 +26,7 @@ def main() -> None:
     alone: list[float] = []
     across: list[float] = []
     publishes: list[float] = []
+    costs: list[float] = []
     with servers.node() as node, servers.two_nodes() as (first, second):
         through = f"{HOST}:{first.port}"
         for run in runs:
@@ -33,14 +34,17 @@ def main() -> None:
                 figures = programs.fanload(target, *FAN_OUT, *flags)
                 report.line(work="fan-out", nodes=name, run=run, **figures)
                 rates.append(figures["deliveries_per_s"])
+            spent = servers.cpu(first)
             publishes.append(_publishes(first))
-            report.line(work="publishes with confirms", run=run, per_s=publishes[-1])
+            costs.append(1e6 * (servers.cpu(first) - spent) / PUBLISHES)
+            report.line(work="publishes with confirms", run=run, per_s=publishes[-1], cpu_us=costs[-1])
     rows = [
         ["fan-out, 1,000 subscribers, one node without a broker", report.spread(alone), "1.00"],
         ["the same, published at another node", report.spread(across), f"{median(across) / median(alone):.2f}"],
         ["publishes into one node, each confirmed", report.spread(publishes), ""],
+        ["its CPU µs for one, while nobody listens", report.spread(costs), ""],
     ]
-    report.table(["work", "per s", "× without a broker"], rows)
+    report.table(["work", "per s, or µs", "× without a broker"], rows)
 
 
 def _publishes(node: servers.Target) -> float:
