@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
-from twisted.internet.task import LoopingCall
+from twisted.internet.task import LoopingCall, deferLater
 from twisted.python.failure import Failure
 
 from fanout.doors import port
@@ -41,6 +41,7 @@ from radiovis.worker import Birth
 
 _LAST_SLIDE_DELAY = 0.05  # seconds a burst on one topic may last to be written to memcached once
 _ALONE = Birth()
+_ON_THE_WAY_SECONDS = 1.0  # that a message may take over the bus while others already keep it
 _CATCH_UP_DELAY = 0.5  # seconds after which the others have written what was published just before we heard again
 
 log = structlog.get_logger(__name__)
@@ -254,7 +255,8 @@ class Node:
         self._reactor.callLater(_CATCH_UP_DELAY, self._catch_up)
 
     def _catch_up(self) -> None:
-        Deferred.fromCoroutine(self._receiving.catch_up()).addErrback(_report, "catch_up.failed")
+        caught_up = self._receiving.catch_up(lambda: deferLater(self._reactor, _ON_THE_WAY_SECONDS))
+        Deferred.fromCoroutine(caught_up).addErrback(_report, "catch_up.failed")
 
     def _complain(self, event: str, address: str, **fields: Any) -> None:
         """A client's fault: one line per second and address, so that a flood of faults is no flood of lines."""

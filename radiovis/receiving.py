@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -56,11 +57,20 @@ class Receiving:
         for message in parked:
             self._publish(self._tuning.canonical_as_known(message.topic), message)
 
-    async def catch_up(self) -> None:
-        """The bus is heard again: show what the other nodes have kept meanwhile to those who missed it."""
-        for key, message in (await self._last_slides.recall_many(self._hub.topics())).items():
+    async def catch_up(self, moment: Callable[[], Awaitable[object]]) -> None:
+        """The bus is heard again: show what the other nodes have kept meanwhile to those who missed it.
+
+        Another node may have kept what is still on its way to us, so a topic the bus brings something about by then
+        is left alone: otherwise its radios would be shown that twice, or before an older one.
+
+        :param moment: waits for as long as a message may take over the bus.
+        """
+        before = {topic: self._hub.last(topic) for topic in self._hub.topics()}
+        kept = await self._last_slides.recall_many(before)
+        await moment()
+        for key, message in kept.items():
             last = self._hub.last(key)
-            if last is None or (message.message_id != last.message_id and message.when >= last.when):
+            if last is before[key] and (last is None or _is_news(message, last)):
                 self._offer(key, message)
 
     def _publish(self, key: str, message: Message) -> None:
@@ -71,3 +81,7 @@ class Receiving:
         clients = self._hub.publish(key, message)
         if clients:
             self._observer.delivered(key, clients)
+
+
+def _is_news(message: Message, last: Message) -> bool:
+    return message.message_id != last.message_id and message.when >= last.when

@@ -21,6 +21,10 @@ def message(topic: str, body: str = "TEXT x", *, id: str = "1", when: int = 100)
     return Message(topic, body.encode(), id, when)
 
 
+async def at_once() -> None:
+    """No moment."""
+
+
 class Plain:
     """A form: the body alone."""
 
@@ -140,27 +144,40 @@ class TestCatchUp(_Case):
         heard, other = self.listen(GCC), self.listen("/topic/id/a/b/text")
         self.receive(message(GCC, "TEXT old", id="1", when=100))
         self.slides.kept[GCC] = message(GCC, "TEXT new", id="2", when=101)
-        await self.receiving.catch_up()
+        await self.receiving.catch_up(at_once)
         self.assertEqual((heard, other), ([b"TEXT old", b"TEXT new"], []))
 
     async def test_shows_nothing_twice(self) -> None:
         heard = self.listen(GCC)
         self.receive(message(GCC, "TEXT a", id="1", when=100))
         self.slides.kept[GCC] = message(GCC, "TEXT a", id="1", when=100)
-        await self.receiving.catch_up()
+        await self.receiving.catch_up(at_once)
         self.assertEqual(heard, [b"TEXT a"])
 
     async def test_shows_nothing_older(self) -> None:
         heard = self.listen(GCC)
         self.receive(message(GCC, "TEXT new", id="2", when=101))
         self.slides.kept[GCC] = message(GCC, "TEXT old", id="1", when=100)
-        await self.receiving.catch_up()
+        await self.receiving.catch_up(at_once)
         self.assertEqual(heard, [b"TEXT new"])
+
+    async def test_leaves_alone_what_the_bus_brings_meanwhile(self) -> None:
+        """Another node was faster to hear it, and to keep it: found by the chaos test."""
+        heard = self.listen(GCC)
+        self.receive(message(GCC, "TEXT a", id="1", when=100))
+        self.slides.kept[GCC] = message(GCC, "TEXT c", id="3", when=102)
+
+        async def moment() -> None:
+            self.receive(message(GCC, "TEXT b", id="2", when=101))
+
+        await self.receiving.catch_up(moment)
+        self.receive(message(GCC, "TEXT c", id="3", when=102))
+        self.assertEqual(heard, [b"TEXT a", b"TEXT b", b"TEXT c"])
 
     async def test_shows_the_first_slide_of_a_topic(self) -> None:
         heard = self.listen(GCC)
         self.slides.kept[GCC] = message(GCC, "TEXT a")
-        await self.receiving.catch_up()
+        await self.receiving.catch_up(at_once)
         self.assertEqual(heard, [b"TEXT a"])
 
 
@@ -188,5 +205,5 @@ class Watched(_Case):
     async def test_what_was_missed_in_an_outage_counts_when_it_is_shown(self) -> None:
         self.hub.join("/topic/id/a/1/text", Plain(), Listener())
         self.slides.kept["/topic/id/a/1/text"] = message("/topic/id/a/1/text", id="2")
-        await self.receiving.catch_up()
+        await self.receiving.catch_up(at_once)
         self.assertEqual(self.told, [("/topic/id/a/1/text", 1)])
