@@ -102,6 +102,7 @@ class PlugIt:
         self._max_calls = max_calls
         self._calls = 0
         self._bad_rows: dict[str, int] = {}
+        self._odd_rows: dict[tuple[str, str], int] = {}
 
     @property
     def bad_rows(self) -> int:
@@ -229,8 +230,20 @@ class PlugIt:
 
     async def _channel_ids(self, method: str) -> dict[str, int]:
         answer = await self._ask(method)
-        rows = self._rows(method, self._part(answer, method, "list", list))
-        return dict(reversed(rows))  # Of duplicates the first stays; PlugIt's order does not matter.
+        answered = self._part(answer, method, "list", list)
+        rows = self._rows(method, answered)
+        found = dict(reversed(rows))  # Of duplicates the first stays; PlugIt's order does not matter.
+        twice = [topic for topic, id in rows if found[topic] != id]
+        self._tell("directory.listed_twice", method, twice, "the first id counts")
+        bare = [row[0] for row in answered if isinstance(row, list) and row and not str(row[0]).endswith("/")]
+        self._tell("directory.no_trailing_slash", method, bare, "taken as if it had one")
+        return found
+
+    def _tell(self, event: str, method: str, found: list[str], consequence: str) -> None:
+        """Log a mistake in PlugIt's lists that costs nothing: not with every list, but when their number changes."""
+        if len(found) != self._odd_rows.get((event, method), 0):
+            log.warning(event, method=method, rows=len(found), first=found[:1], consequence=consequence)
+        self._odd_rows[event, method] = len(found)
 
     def _rows(self, method: str, rows: list[Any]) -> list[tuple[str, int]]:
         """The rows that are a topic and a number; how many are not is kept, and logged when it changes."""
