@@ -29,8 +29,9 @@ def main() -> int:
         STANDALONE=True,
         STATIONS_FILE=str(_HERE / "stations.toml"),
         SLIDES_DIR=str(_HERE / "slides"),
-        FB_FALLBACK_TIME=20,
-        FB_FALLBACK_CHECK=2,
+        FB_FALLBACK_TIME=10,  # Twice what a station pauses between two items.
+        FB_FALLBACK_CHECK=1,
+        JOURNAL_FILE="",  # In memory: the demo leaves nothing behind.
     )
     set_up_logs("WARNING", "console")
     try:
