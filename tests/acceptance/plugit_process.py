@@ -1,7 +1,7 @@
 """The PlugIt look-alike in a process of its own, told by the tests how to behave.
 
 As a program it listens, prints its URL, and then answers each line of JSON on stdin with one on stdout:
-``{"set": {"mode": "500"}}``, ``{"content": {"gcc": {…}}}`` and ``{"count": "get_gcc"}``.
+``{"set": {"mode": "500"}}``, ``{"content": {"gcc": {…}}}``, ``{"count": "get_gcc"}`` and ``{"logs": 0}``.
 """
 
 from __future__ import annotations
@@ -62,6 +62,11 @@ class PlugItProcess:
         counted: int = self._ask({"count": method})
         return counted
 
+    def logs(self, after: int = 0) -> list[dict[str, str]]:
+        """The entries of the log, without this many of the oldest ones."""
+        entries: list[dict[str, str]] = self._ask({"logs": after})
+        return entries
+
     def _ask(self, order: dict[str, Any]) -> Any:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -74,6 +79,7 @@ class Orders(LineOnlyReceiver):
     """Carries out what comes on stdin, and ends with it."""
 
     delimiter = b"\n"
+    MAX_LENGTH = 2**24  # Ten thousand channels are one line.
 
     def __init__(self, reactor: Any, api: PlugItServer) -> None:
         self._reactor = reactor
@@ -85,7 +91,11 @@ class Orders(LineOnlyReceiver):
             setattr(self._api, name, value)
         for name, value in order.get("content", {}).items():
             setattr(self._api.content, name, value)
-        self.sendLine(json.dumps(self._api.count(order.get("count", ""))).encode())
+        if "logs" in order:
+            kept = [entry for entry in self._api.logs if "topic" in entry]
+            self.sendLine(json.dumps(kept[order["logs"] :]).encode())
+        else:
+            self.sendLine(json.dumps(self._api.count(order.get("count", ""))).encode())
 
     def connectionLost(self, reason: object) -> None:
         if self._reactor.running:
