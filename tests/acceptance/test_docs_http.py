@@ -1,0 +1,136 @@
+"""What docs/http.md shows is what a node answers: every ``$ curl …`` of it is run."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+import unittest
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from twisted.internet.task import Clock
+
+from fanout.doors.http_endpoint import Branch
+from radiovis.admin import Admin, journal_routes, overview_routes
+from radiovis.pages.pages import admin_pages
+from radiovis.settings import Settings
+from radiovis.web import public_site
+from tests import services
+from tests.processes import ROOT, Server
+from tests.radiovis.pages import site
+
+PAGE = ROOT / "docs" / "http.md"
+SECONDS = 20  # for one answer; the longest is the poll that times out
+_EXAMPLE = re.compile(r"^\$ (curl .+)\n((?:.+\n)+?)(?=\n|\$ curl|```)", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Example:
+    """A command, and how its answer begins: the status line, then headers, in any order."""
+
+    command: str
+    head: tuple[str, ...]
+
+
+def examples() -> list[Example]:
+    """All of them, in the order of the page: what one publishes another reads."""
+    found = _EXAMPLE.findall(PAGE.read_text())
+    return [Example(command, tuple(head.splitlines())) for command, head in found]
+
+
+def answer_head(command: list[str]) -> list[str]:
+    """The lines of an answer up to the empty one. A stream has no end, so it is left then."""
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, errors="replace"
+    ) as curl:
+        assert curl.stdout is not None
+        lines = []
+        for line in curl.stdout:
+            if not line.strip():
+                break
+            lines.append(line.strip())
+        curl.kill()
+    return lines
+
+
+@unittest.skipUnless(shutil.which("curl"), "curl is not installed")
+class TestExamples(unittest.TestCase):
+    """A node with the stations of ``make demo``."""
+
+    server: ClassVar[Server]
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.server = Server(
+            STANDALONE=True,
+            STATIONS_FILE=ROOT / "demo" / "stations.toml",
+            SLIDES_DIR=ROOT / "demo" / "slides",
+            HTTP_PORT=services.free_port(),
+            ADMIN_PORT=services.free_port(),
+            HTTP_POLL_TIMEOUT=1,
+            CONNECT_TIMEOUT=1,  # curl says nothing of a WebSocket on which nothing is said, until it is closed
+        )
+        cls.addClassCleanup(cls.server.close)
+        cls.server.start()
+
+    def test_every_answer_is_as_shown(self) -> None:
+        found = examples()
+        self.assertGreater(len(found), 30)
+        self.assertEqual(len(found), PAGE.read_text().count("$ curl "), "an example without an answer")
+        for example in found:
+            with self.subTest(command=example.command):
+                self._assert_as_shown(example)
+        self.assertEqual(self.server.faults, [])
+
+    def _assert_as_shown(self, example: Example) -> None:
+        head = answer_head(self._here(example.command))
+        self.assertEqual(head[:1], [example.head[0]])
+        headers = {_name_and_value(line) for line in head[1:]}
+        self.assertLessEqual({_name_and_value(line) for line in example.head[1:]}, headers)
+
+    def _here(self, command: str) -> list[str]:
+        """The command with this node's ports, without a progress meter, and with an end."""
+        for shown, real in (("127.0.0.1:8080", self.server.http), ("127.0.0.1:8081", self.server.admin)):
+            command = command.replace(f"'http://{shown}/", "'http://{}:{}/".format(*real))
+        return [*shlex.split(command), "--silent", "--max-time", str(SECONDS)]
+
+
+class TestRoutes(site.SiteCase):
+    """Whoever adds an address describes it."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        page = PAGE.read_text()
+        self.public, _, self.admin = page.partition("\n## For operators\n")
+
+    def assert_described(self, page: str, path: str) -> None:
+        self.assertRegex(page, rf"`(GET |POST )?/{re.escape(path)}(`|/?<)|`/{re.escape(path)}/`", path)
+
+    def test_of_the_public_site(self) -> None:
+        more = {"stomp": Branch(), "topic": Branch()}
+        paths = _paths(public_site(self.house.door, Settings(SLIDES_DIR="slides"), self.wall, more))
+        self.assertIn("radiodns/vis/vis.json", paths)
+        for path in paths:
+            self.assert_described(self.public, path)
+
+    def test_of_the_operators_listener(self) -> None:
+        nothing: Any = object()  # routes are made of it, and nobody asks them
+        routes = Admin(Clock(), Settings(), "ADMIN_PORT", "server.py", []).routes
+        for path in routes | admin_pages() | overview_routes(nothing) | journal_routes(nothing, nothing):
+            self.assert_described(self.admin, path)
+
+
+def _paths(branch: Branch, above: str = "") -> list[str]:
+    """Of all that stands in a tree."""
+    found = []
+    for name, child in branch.children.items():
+        path = above + name.decode()
+        found += _paths(child, f"{path}/") if isinstance(child, Branch) and child.children else [path]
+    return found
+
+
+def _name_and_value(line: str) -> tuple[str, str]:
+    name, _, value = line.partition(":")
+    return name.lower(), value.strip()
