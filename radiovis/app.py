@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import structlog
@@ -33,6 +33,7 @@ from radiovis.last_slides import LastSlides
 from radiovis.places import Place, http_place, stomp_place
 from radiovis.publishing import Publishing
 from radiovis.receiving import Receiving
+from radiovis.reloading import Reloading, Take, node_takes
 from radiovis.settings import Settings
 from radiovis.tuning import Tuning
 from radiovis.watchdog.app import standing_alone
@@ -221,6 +222,16 @@ class Node:
                 stopped: Awaitable[Any] = part.stop()
                 await stopped
         log.info("server.stopped")
+
+    def reloading(self, read: Callable[[], Settings], take_logs: Take) -> Reloading:
+        """What a SIGHUP calls.
+
+        :param read: reads the settings as at the start.
+        :param take_logs: sets up the logs anew.
+        """
+        takes = node_takes(self._door, self._listening, self._websockets, self._drain)
+        takes |= {"LOG_LEVEL": take_logs, "LOG_FORMAT": take_logs}
+        return Reloading(self._settings, read, takes, [] if self._stations is None else [self._stations.reload])
 
     def status(self) -> str:
         """How it is doing, in one line for people."""

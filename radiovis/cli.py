@@ -64,28 +64,39 @@ def _serve(words: Sequence[str], birth: Birth = _ALONE) -> int:
     parser.add_argument("--test", action="store_true", help="fake stations, 127.0.0.1:61424: for test suites")
     add_flags(parser, Settings)
     given = parse_flags(parser, Settings, words)
-    settings = read_settings(Settings, given_flags(given), os.environ, given.config)
-    if settings.STANDALONE and not settings.STATIONS_FILE and not given.test:
-        raise SettingsError("STANDALONE needs STATIONS_FILE: a node by itself asks no PlugIt.")
-    set_up_logs(settings.LOG_LEVEL, settings.LOG_FORMAT, secrets=_secrets(settings), fields=birth.fields)
+    settings = _read(given)
+    _set_up_logs(settings, birth)
     for warning in settings.warnings():
         log.warning("settings.warning", warning=warning)
     _raise_file_limit(settings.MAX_CONNECTIONS)
     try:
         if settings.WORKERS > 1 and not birth.number:
             return _run_workers(settings, words, fake=given.test)
-        return _run(settings, birth, fake=given.test)
+        return _run(settings, birth, given)
     except CannotListenError as error:
         reason = error.socketError.strerror or error.socketError
         return _complain(f"cannot listen on {error.interface}:{error.port}: {reason}. Is another server.py running?")
 
 
-def _run(settings: Settings, birth: Birth, *, fake: bool) -> int:
+def _read(given: argparse.Namespace) -> Settings:
+    """At the start, and with each SIGHUP."""
+    settings = read_settings(Settings, given_flags(given), os.environ, given.config)
+    if settings.STANDALONE and not settings.STATIONS_FILE and not given.test:
+        raise SettingsError("STANDALONE needs STATIONS_FILE: a node by itself asks no PlugIt.")
+    return settings
+
+
+def _set_up_logs(settings: Settings, birth: Birth) -> None:
+    set_up_logs(settings.LOG_LEVEL, settings.LOG_FORMAT, secrets=_secrets(settings), fields=birth.fields)
+
+
+def _run(settings: Settings, birth: Birth, given: argparse.Namespace) -> int:
     from twisted.internet import reactor  # noqa: PLC0415  (importing it installs it: only a server wants that)
 
-    node = Node(reactor, settings, fake=fake, birth=birth)
+    node = Node(reactor, settings, fake=given.test, birth=birth)
+    reload = node.reloading(lambda: _read(given), lambda settings: _set_up_logs(settings, birth))
     notify = Notify({} if birth.number else os.environ)  # the parent speaks for its workers
-    service = Service(reactor, notify, stop=node.stop, reload=lambda: None, status=node.status)
+    service = Service(reactor, notify, stop=node.stop, reload=reload, status=node.status)
     node.start()
     if birth.number:
         Lifeline(reactor)

@@ -100,8 +100,13 @@ def websockets(
         ping_every=settings.WEBSOCKET_PING_SECONDS,
         pong_timeout=settings.WEBSOCKET_PONG_SECONDS,
         linger=settings.LINGER_SECONDS,
-        origins=frozenset(each.strip() for each in settings.WEBSOCKET_ORIGINS.split(",") if each.strip()),
+        origins=origins(settings),
     )
+
+
+def origins(settings: Settings) -> frozenset[str]:
+    """Web pages whose scripts may connect; empty for all."""
+    return frozenset(each.strip() for each in settings.WEBSOCKET_ORIGINS.split(",") if each.strip())
 
 
 def drain(

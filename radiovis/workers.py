@@ -23,7 +23,7 @@ from radiovis.worker import Birth
 
 COMMAND = "worker"
 PATIENCE = 30.0
-"""Seconds a worker may take to end once its clients were let go: the bus gets what is on its way, clients their words."""
+"""Seconds a worker may take to end once its clients were let go: the bus gets what is on its way."""
 _WRONG = 2  # a worker's exit code when the operator has to put something right
 _FIRST_SOCKET = 3  # behind standard input, output and error
 

@@ -36,7 +36,7 @@ class Parked(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, slots=True)
 class ListeningDoor:
     """What all polls and streams of a node share.
 

@@ -66,9 +66,9 @@ class Wire(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, slots=True)
 class StompDoor:
-    """What all STOMP connections of a node share.
+    """What all STOMP connections of a node share. Limits and manners may be replaced; who comes then has the new ones.
 
     :ivar clock: seconds, monotonic; the wheel's and the flusher's too.
     :ivar observer: is told of every client.

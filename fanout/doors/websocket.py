@@ -61,7 +61,7 @@ class Listener(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, slots=True)
 class WebSocketDoor:
     """What all WebSockets of a node share.
 

@@ -14,6 +14,8 @@ import structlog
 from twisted.internet.error import CannotListenError
 
 from fanout.logs import set_up_logs
+from fanout.notify import Notify
+from fanout.service import Service
 from fanout.settings import SettingsError, add_flags, given_flags, parse_flags, read_settings
 from radiovis.directory.stations import StationsFileError
 from radiovis.settings import Settings
@@ -53,25 +55,36 @@ def _run(words: Sequence[str]) -> int:
     )
     parser.add_argument("--test", action="store_true", help="fake stations and a log of datagrams: for test suites")
     given = _parse(parser, words)
-    settings = _settings(given)
-    if settings.STANDALONE or settings.RABBITMQ_LOOPBACK:
-        name = "STANDALONE" if settings.STANDALONE else "RABBITMQ_LOOPBACK"
-        raise SettingsError(f"{name}: without a broker fallback.py hears nobody; server.py --standalone has it inside.")
-    set_up_logs(settings.LOG_LEVEL, settings.LOG_FORMAT, secrets=_secrets(settings))
+    settings = _checked(given)
+    _set_up_logs(settings)
     for warning in settings.warnings():
         log.warning("settings.warning", warning=warning)
 
     from twisted.internet import reactor  # noqa: PLC0415  (importing it installs it: only a daemon wants that)
 
     fallback = Fallback(reactor, settings, fake=given.test)
+    reload = fallback.reloading(lambda: _checked(given), _set_up_logs)
+    service = Service(reactor, Notify(os.environ), stop=fallback.stop, reload=reload, status=fallback.status)
     try:
         fallback.start()
     except CannotListenError as error:
         reason = error.socketError.strerror or error.socketError
         return _complain(f"cannot listen on {error.interface}:{error.port}: {reason}. Is another fallback.py running?")
-    reactor.addSystemEventTrigger("before", "shutdown", fallback.stop)
-    reactor.run()
+    service.run()
     return 0
+
+
+def _checked(given: argparse.Namespace) -> Settings:
+    """At the start, and with each SIGHUP."""
+    settings = _settings(given)
+    if settings.STANDALONE or settings.RABBITMQ_LOOPBACK:
+        name = "STANDALONE" if settings.STANDALONE else "RABBITMQ_LOOPBACK"
+        raise SettingsError(f"{name}: without a broker fallback.py hears nobody; server.py --standalone has it inside.")
+    return settings
+
+
+def _set_up_logs(settings: Settings) -> None:
+    set_up_logs(settings.LOG_LEVEL, settings.LOG_FORMAT, secrets=_secrets(settings))
 
 
 def _status(words: Sequence[str]) -> int:

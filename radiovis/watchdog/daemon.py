@@ -18,6 +18,7 @@ from radiovis import parts
 from radiovis.admin_parts import watchdog_admin
 from radiovis.directory.interface import Directory
 from radiovis.directory.plugit import PlugIt
+from radiovis.reloading import Reloading, Take
 from radiovis.settings import Settings
 from radiovis.tuning import Tuning
 from radiovis.watchdog.app import Watchdog, journal, timing
@@ -140,6 +141,19 @@ class Fallback:
                 part.start()
         log.info("fallback.ready", queue=self._queue_name, **({"admin": address} if address else {}))
 
+    def reloading(self, read: Callable[[], Settings], take_logs: Take) -> Reloading:
+        """What a SIGHUP calls.
+
+        :param read: reads the settings as at the start.
+        :param take_logs: sets up the logs anew.
+        """
+        takes = {"LOG_LEVEL": take_logs, "LOG_FORMAT": take_logs}
+        return Reloading(self._settings, read, takes, [] if self._stations is None else [self._stations.reload])
+
+    def status(self) -> str:
+        """How it is doing, in one line for people."""
+        return f"{'leading' if self._watchdog.leading else 'standing by'}; broker: {self._bus.state().reason}"
+
     def stop(self) -> Deferred[None]:
         """Finish what is in hand; fires when all is done."""
         return Deferred.fromCoroutine(self._stop())
@@ -157,3 +171,4 @@ class Fallback:
             if part is not None:
                 stopped: Awaitable[None] = part.stop()
                 await stopped
+        log.info("fallback.stopped")

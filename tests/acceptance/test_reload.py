@@ -1,0 +1,91 @@
+"""SIGHUP: settings that can change do, a mistake changes nothing, and what needs a restart is named."""
+
+from __future__ import annotations
+
+import unittest
+
+from tests.processes import Server, node
+from tests.radio import Radio
+
+TOPIC = "/topic/test/1/reload/image"
+
+
+class ReloadCase(unittest.TestCase):
+    def server(self, config: str, **settings: object) -> Server:
+        server = node(**settings)
+        self.addCleanup(server.close)
+        (server.folder / "config.py").write_text(config)
+        return server.start()
+
+    def edit(self, server: Server, config: str, *, event: str = "settings.reloaded") -> dict[str, object]:
+        """A new config.py, a SIGHUP, and what it says to that."""
+        before = len(server.events(event))
+        (server.folder / "config.py").write_text(config)
+        server.hang_up()
+        return server.wait_for(event, count=before + 1)
+
+    def radio(self, server: Server) -> Radio:
+        radio = Radio.connect(server.address, version="1.2")
+        self.addCleanup(radio.close)
+        return radio
+
+
+class Settings(ReloadCase):
+    def test_limits_are_for_who_comes_from_now_on(self) -> None:
+        server = self.server("MAX_SUBSCRIPTIONS = 1\n")
+        old = self.radio(server)
+        old.subscribe(TOPIC, id="1")
+        self.assertEqual(self.edit(server, "MAX_SUBSCRIPTIONS = 3\n")["changed"], ["MAX_SUBSCRIPTIONS"])
+        new = self.radio(server)
+        for number in range(3):
+            new.subscribe(TOPIC, id=f"{number}")
+        new.say("SUBSCRIBE", {"destination": TOPIC, "id": "4"})
+        new.expect("ERROR")
+        old.say("SUBSCRIBE", {"destination": TOPIC, "id": "2"})
+        old.expect("ERROR")
+        self.assertEqual(server.faults, [])
+
+    def test_the_log_level_there_and_back(self) -> None:
+        server = self.server('LOG_LEVEL = "INFO"\n')
+        self.edit(server, 'LOG_LEVEL = "DEBUG"\n')
+        self.radio(server)
+        server.wait_for("client.connected")
+        self.edit(server, 'LOG_LEVEL = "INFO"\n')
+        said = len(server.events("client.connected"))
+        self.radio(server)
+        self.edit(server, "")  # behind it in the log
+        self.assertEqual(len(server.events("client.connected")), said)
+
+    def test_a_mistake_changes_nothing_and_each_is_told(self) -> None:
+        server = self.server("MAX_SUBSCRIPTIONS = 1\n")
+        self.edit(server, 'MAX_SUBSCRIPTIONS = 3\nMAX_HEADERS = "many"\nNO_SUCH = 1\n', event="settings.kept")
+        refused = " ".join(str(each["problem"]) for each in server.events("settings.refused"))
+        self.assertRegex(refused, "NO_SUCH.*no such setting")
+        self.assertRegex(refused, "MAX_HEADERS = 'many'")
+        radio = self.radio(server)
+        radio.subscribe(TOPIC, id="1")
+        radio.say("SUBSCRIBE", {"destination": TOPIC, "id": "2"})
+        radio.expect("ERROR")
+        self.edit(server, "MAX_SUBSCRIPTIONS = \n", event="settings.kept")
+        self.assertEqual(self.edit(server, "MAX_SUBSCRIPTIONS = 2\n")["changed"], ["MAX_SUBSCRIPTIONS"])
+
+    def test_what_needs_a_restart_is_named_each_time_until_it_comes(self) -> None:
+        server = self.server("")
+        for _ in range(2):
+            said = self.edit(
+                server, 'RABBITMQ_PASSWORD = "brokers-secret"\nMAX_LAST_MESSAGES = 7\n', event="settings.need_restart"
+            )
+            self.assertEqual(sorted(said["settings"]), ["MAX_LAST_MESSAGES", "RABBITMQ_PASSWORD"])
+        self.assertNotIn("brokers-secret", server.text)
+
+    def test_nobody_is_disconnected(self) -> None:
+        server = self.server("")
+        radio = self.radio(server)
+        radio.subscribe(TOPIC)
+        self.edit(server, "OUTBOX_BYTES = 8192\nSLOW_CLIENTS = 'queue'\nHEARTBEAT_MS = '0,0'\nDRAIN_SECONDS = 1\n")
+        station = Radio.connect(server.address, "1.test", "test", version="1.2")
+        self.addCleanup(station.close)
+        self.assertEqual(station.connected.get("heart-beat"), "0,0")
+        station.publish(TOPIC, b"SHOW http://s/1.png")
+        self.assertEqual(radio.frame().body, b"SHOW http://s/1.png")
+        server.terminate()
