@@ -11,6 +11,7 @@ import unittest
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import ClassVar
 from uuid import uuid4
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -29,17 +30,28 @@ def alive(pid: int) -> bool:
 
 
 class WorkersCase(unittest.TestCase):
-    """Two workers on a broker."""
+    """Two workers on a broker, started once: a test that ends them calls :meth:`begin` for those behind it."""
 
-    def setUp(self) -> None:
-        self.admin_port = services.free_port()
-        settings = {"ADMIN_PORT": self.admin_port, "LOG_LEVEL": "DEBUG", "MONITORING_ENABLED": False, "WORKERS": 2}
-        self.server = node(services.rabbitmq(), f"radiovis.{uuid4()}", **settings)
-        self.addCleanup(self.server.close)
-        self.server.launch()
+    server: ClassVar[Server]
+    admin_port: ClassVar[int]
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.admin_port = services.free_port()
+        settings = {"ADMIN_PORT": cls.admin_port, "LOG_LEVEL": "DEBUG", "MONITORING_ENABLED": False, "WORKERS": 2}
+        cls.server = node(services.rabbitmq(), f"radiovis.{uuid4()}", **settings)
+        cls.addClassCleanup(cls.server.close)
+        cls.begin()
+
+    @classmethod
+    def begin(cls) -> None:
+        cls.server.launch()
         for worker in WORKERS:
-            self.server.wait_for("server.ready", worker=worker)
-            self.server.wait_for("bus.connected", worker=worker)
+            cls.server.wait_for("server.ready", worker=worker)
+            cls.server.wait_for("bus.connected", worker=worker)
+
+    def tearDown(self) -> None:
+        self.assertEqual([fault for fault in self.server.faults if fault["event"] != "worker.died"], [])
 
     def radios(self) -> dict[int, Radio]:
         """A listening radio on each worker; the kernel decides who gets which, so there are as many as it takes."""
@@ -77,7 +89,6 @@ class Together(WorkersCase):
             self.publish(body)
             for radio in radios.values():
                 self.assertEqual(radio.expect("MESSAGE").body, body)
-        self.assertEqual(self.server.faults, [])
 
     def test_metrics_of_each_and_their_sum(self) -> None:
         self.radios()
@@ -96,8 +107,6 @@ class Together(WorkersCase):
         status, ready = self.get("readyz")
         self.assertEqual((status, json.loads(ready)), (200, {"ready": True, "workers": {"1": True, "2": True}}))
 
-
-class Apart(WorkersCase):
     def test_one_is_killed_and_the_others_radios_notice_nothing(self) -> None:
         radios = self.radios()
         os.kill(self.pid(1), signal.SIGKILL)
@@ -112,8 +121,9 @@ class Apart(WorkersCase):
         self.publish(b"TEXT with it again")
         for radio in (radios[2], again[1], again[2]):
             self.assertEqual(radio.expect("MESSAGE", destination=TOPIC).body, b"TEXT with it again")
-        self.assertEqual([each["event"] for each in self.server.faults], ["worker.died"])
 
+
+class Ends(WorkersCase):
     def test_the_end_in_order(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             with self.subTest(signal=number):
@@ -125,9 +135,7 @@ class Apart(WorkersCase):
                 for radio in radios.values():
                     self.assertTrue(radio.ends())
                 self.assertEqual(self.server.faults, [])
-                self.server.launch()
-                for worker in WORKERS:
-                    self.server.wait_for("server.ready", worker=worker)
+                self.begin()
 
     def test_no_worker_outlives_a_killed_parent(self) -> None:
         pids = [self.pid(worker) for worker in WORKERS]
@@ -136,6 +144,7 @@ class Apart(WorkersCase):
         while any(alive(pid) for pid in pids):
             self.assertLess(time.monotonic(), deadline)
             time.sleep(0.02)
+        self.begin()
 
 
 class Refused(unittest.TestCase):
