@@ -30,7 +30,7 @@ from radiovis.admin_parts import node_admin
 from radiovis.application import RadioVIS
 from radiovis.directory.interface import Directory, DirectoryError
 from radiovis.last_slides import LastSlides
-from radiovis.places import Place, http_place, stomp_place
+from radiovis.places import Place, places
 from radiovis.publishing import Publishing
 from radiovis.receiving import Receiving
 from radiovis.reloading import Reloading, Take, node_takes
@@ -57,12 +57,14 @@ class Node:
         :param birth: for one of several workers: which it is, and the sockets it shares.
         :raises StationsFileError: the stations file cannot be used.
         :raises SettingsError: the operators' pages would be open to others.
+        :raises CertificateError: a certificate cannot be used.
         """
         self._reactor = reactor
         self._settings = settings
         self._fake = fake
         self._birth = birth
-        self._http = http_place(settings, fake=fake)
+        self._places = places(settings, fake=fake)
+        self._serves_http = any(place.door == "http" for place in self._places.values())
         self._throttle = Throttle(time.monotonic)
         self._memcached = parts.memcached(reactor, settings)
         self._stations = None if fake else parts.stations_file(reactor, settings, self._refresh)
@@ -73,12 +75,13 @@ class Node:
         directory = self._directory()
         self._tuning = Tuning(directory, self._retune)
         self._gate = door_parts.gate(settings)
+        self._entrance = door_parts.entrance(reactor, settings, self._complain)
         history = door_parts.history(settings)
         self._hub = Hub(
             self._failed,
             last_messages=settings.MAX_LAST_MESSAGES,
             last_octets=settings.MAX_LAST_MESSAGES_BYTES,
-            history=history if self._http else None,  # nobody would ask for it
+            history=history if self._serves_http else None,  # nobody would ask for it
         )
         self._last_slides = LastSlides(
             self._memcached,
@@ -149,6 +152,7 @@ class Node:
             log=log,
             complain=self._complain,
             write_timeout=settings.WRITE_TIMEOUT,
+            quota=door_parts.quota(settings),
             observer=self._observer,
             delivery_observer=self._monitoring.delivery_observer if self._monitoring is not None else None,
         )
@@ -168,6 +172,7 @@ class Node:
             self._watchdog.start()
         if self._stations is not None:
             self._stations.start()
+        self._entrance.start()
         for function, interval in self._loops:
             loop = LoopingCall(function)
             loop.clock = self._reactor
@@ -177,19 +182,20 @@ class Node:
     def _listen(self) -> None:
         settings = self._settings
         factory = StompFactory(self._reactor, self._door, self._gate, linger=settings.LINGER_SECONDS)
-        addresses = {"stomp": self._open("stomp", stomp_place(settings, fake=self._fake), factory)}
-        if self._http is not None:
+        doors: dict[str, Any] = {"stomp": factory}
+        if self._serves_http:
             websockets = door_parts.websocket_routes(self._door, self._websockets)
             root = public_site(self._listening, settings, self._wall, websockets)
             limits = door_parts.http_limits(settings)
-            site = HttpSite(self._reactor, root, self._gate, limits, self._complain)
-            addresses["http"] = self._open("http", self._http, site)
+            doors["http"] = HttpSite(self._reactor, root, self._gate, limits, self._complain)
+        addresses = {name: self._open(name, place, doors[place.door]) for name, place in self._places.items()}
         if self._admin is not None and (address := self._admin.start(self._birth.sockets.get("admin"))):
             addresses["admin"] = address
         # Not before the reactor runs: a SIGTERM that came in between would find no handler.
         self._reactor.callWhenRunning(log.info, "server.ready", **addresses)
 
     def _open(self, name: str, place: Place, factory: Any) -> str:
+        factory = self._entrance.secure(factory) if place.secure else self._entrance.plain(factory)
         slice_, inherited = self._settings.ACCEPT_SLICE, self._birth.sockets.get(name)
         if inherited is None:
             listening = port.listen(self._reactor, place.ip, place.port, factory, slice_)
@@ -210,6 +216,7 @@ class Node:
         await self._drain.leave()
         if self._stations is not None:
             self._stations.stop()
+        self._entrance.stop()
         if self._watchdog is not None:
             closing.append(Deferred.fromCoroutine(self._watchdog.stop()))
         await DeferredList([*closing, self._bus.stop()], consumeErrors=True)

@@ -47,7 +47,7 @@ class RadioVIS:
         """Who this is. A directory that does not answer lets nobody in, and says so in no other words than for a wrong
         password (contract §1.4).
         """
-        await self._throttle.turn(address)
+        await self._throttle.turn(address, login)
         try:
             known = await self._directory.check_auth(login, passcode, address)
         except DirectoryError as error:
@@ -55,8 +55,9 @@ class RadioVIS:
             detail = "The directory of stations does not answer; try again later."
             raise Refused("Wrong credentials", detail, temporary=True) from None
         if not known:
-            self._throttle.failed(address)
+            self._throttle.failed(address, login)
             return None
+        self._throttle.succeeded(address, login)
         return Principal(login, login.partition(".")[0])
 
     async def tune(self, destination: str, headers: Headers) -> Tuned:

@@ -8,15 +8,21 @@ from typing import Any
 
 from twisted.web.resource import IResource
 
+from fanout.address import Networks
+from fanout.certificates import Certificates
+from fanout.doors.entrance import Entrance
 from fanout.doors.gate import Gate
 from fanout.doors.http import HttpLimits
 from fanout.doors.listening import ListeningDoor
 from fanout.doors.login_throttle import LoginThrottle
+from fanout.doors.quota import Quota
 from fanout.doors.stomp import StompDoor
 from fanout.doors.stomp_websocket import StompWebSocket
 from fanout.doors.websocket import WebSocketDoor
 from fanout.drain import Drain
 from fanout.history import History
+from fanout.pace import Pace
+from fanout.settings import SettingsError
 from radiovis.directory.interface import Directory
 from radiovis.pages.wall import Wall
 from radiovis.player import Player
@@ -25,8 +31,35 @@ from radiovis.tuning import Tuning
 
 
 def gate(settings: Settings) -> Gate:
-    """How many connections the node takes, of all protocols."""
-    return Gate(settings.MAX_CONNECTIONS, settings.MAX_CONNECTIONS_PER_ADDRESS)
+    """How many connections the node takes, of all protocols, and how fast."""
+    pace = Pace(time.monotonic, settings.CONNECT_BURST, settings.CONNECT_RATE)
+    return Gate(settings.MAX_CONNECTIONS, settings.MAX_CONNECTIONS_PER_ADDRESS, pace)
+
+
+def quota(settings: Settings) -> Quota:
+    """How many subscriptions it holds."""
+    return Quota(settings.MAX_SUBSCRIPTIONS_TOTAL, settings.MAX_SUBSCRIPTIONS_PER_ADDRESS)
+
+
+def entrance(reactor: Any, settings: Settings, complain: Callable[..., None]) -> Entrance:
+    """What stands before all doors.
+
+    :raises CertificateError: the certificate cannot be used.
+    :raises SettingsError: there is a key, and no certificate.
+    """
+    certificates = None
+    if settings.TLS_KEY and not settings.TLS_CERTIFICATE:
+        raise SettingsError("TLS_KEY needs TLS_CERTIFICATE.")
+    if settings.TLS_CERTIFICATE:
+        certificates = Certificates(settings.TLS_CERTIFICATE, settings.TLS_KEY or settings.TLS_CERTIFICATE, reactor)
+        certificates.load()
+    return Entrance(
+        reactor,
+        complain,
+        certificates=certificates,
+        proxies=Networks.parse(settings.PROXY_FROM),
+        header_seconds=settings.PROXY_HEADER_SECONDS,
+    )
 
 
 def history(settings: Settings) -> History:
@@ -48,6 +81,8 @@ def login_throttle(reactor: Any, settings: Settings) -> LoginThrottle:
         pause=settings.LOGIN_PAUSE_SECONDS,
         queue=settings.LOGIN_QUEUE_SECONDS,
         forget=settings.LOGIN_FORGET_SECONDS,
+        name_failures=settings.LOGIN_FAILURES_PER_NAME,
+        stranger_pause=settings.LOGIN_STRANGER_SECONDS,
     )
 
 
@@ -120,6 +155,12 @@ def drain(
 def websocket_routes(stomp: StompDoor, door: WebSocketDoor) -> dict[str, IResource]:
     """Path → what is spoken there. It shares all it can with STOMP over TCP."""
     player = Player(
-        stomp.application, stomp.hub, stomp.flusher, door, stomp.log, destination_bytes=stomp.limits.destination_bytes
+        stomp.application,
+        stomp.hub,
+        stomp.flusher,
+        door,
+        stomp.log,
+        stomp.quota,
+        destination_bytes=stomp.limits.destination_bytes,
     )
     return {"stomp": StompWebSocket(stomp, door), "topic": player}

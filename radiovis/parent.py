@@ -20,7 +20,7 @@ from fanout.settings import SettingsError
 from fanout.settings.engine import MAX_PORT
 from fanout.summed_metrics import summed
 from radiovis.admin import Admin, is_wanted
-from radiovis.places import Place, http_place, stomp_place
+from radiovis.places import Place, places
 from radiovis.settings import Settings
 from radiovis.workers import Worker, Workers
 
@@ -69,9 +69,7 @@ class Parent:
 
     def _shared(self) -> dict[str, int]:
         """What all workers listen on."""
-        shared = {"stomp": self._bind(stomp_place(self._settings, fake=self._fake))}
-        http = http_place(self._settings, fake=self._fake)
-        return shared if http is None else shared | {"http": self._bind(http)}
+        return {name: self._bind(place) for name, place in places(self._settings, fake=self._fake).items()}
 
     def _admin_socket(self, number: int) -> dict[str, int]:
         """What one worker tells operators at: the port behind the parent's, and so on. It holds the port while the

@@ -9,7 +9,7 @@ import treq.client
 from beaker.cache import CacheManager
 from beaker.util import parse_cache_config_options
 from twisted.internet.endpoints import HostnameEndpoint
-from twisted.web.client import Agent, HTTPConnectionPool
+from twisted.web.client import Agent, BrowserLikePolicyForHTTPS, HTTPConnectionPool
 
 from fanout import __version__
 from fanout.bus.interface import Bus
@@ -19,6 +19,7 @@ from fanout.bus.publisher import Publisher
 from fanout.bus.rabbitmq import RabbitMQ
 from fanout.cache import beaker_backend
 from fanout.cache.memcached import Memcached
+from fanout.certificates import secure_endpoint, trust
 from fanout.stomp.dialect import DIALECTS
 from fanout.stomp.limits import Limits
 from fanout.stomp.manners import Manners
@@ -44,8 +45,17 @@ def bus(reactor: Any, settings: Settings) -> Bus:
     """RabbitMQ, or no broker at all."""
     if settings.STANDALONE or settings.RABBITMQ_LOOPBACK:
         return Loopback()
-    endpoint = HostnameEndpoint(reactor, settings.RABBITMQ_HOST, settings.RABBITMQ_PORT)
-    return RabbitMQ(reactor, endpoint, broker(settings), patience(settings))
+    return RabbitMQ(reactor, broker_endpoint(reactor, settings), broker(settings), patience(settings))
+
+
+def broker_endpoint(reactor: Any, settings: Settings) -> Any:
+    """Where it is.
+
+    :raises CertificateError: RABBITMQ_CA cannot be used.
+    """
+    if settings.RABBITMQ_TLS:
+        return secure_endpoint(reactor, settings.RABBITMQ_HOST, settings.RABBITMQ_PORT, settings.RABBITMQ_CA)
+    return HostnameEndpoint(reactor, settings.RABBITMQ_HOST, settings.RABBITMQ_PORT)
 
 
 def broker(settings: Settings) -> Broker:
@@ -95,7 +105,8 @@ def monitoring(reactor: Any, settings: Settings, announce: str = "servers") -> M
         messages=settings.MONITORING_BUFFER,
         octets=settings.MONITORING_BUFFER_BYTES,
     )
-    endpoint = HostnameEndpoint(reactor, settings.MONITORING_HOST, settings.MONITORING_PORT)
+    where = (reactor, settings.MONITORING_HOST, settings.MONITORING_PORT)
+    endpoint = secure_endpoint(*where, settings.MONITORING_CA) if settings.MONITORING_TLS else HostnameEndpoint(*where)
     return Monitoring(
         reactor,
         Publisher(reactor, endpoint, broker, settings.MONITORING_QUEUE, patience),
@@ -147,9 +158,13 @@ def freshness(settings: Settings) -> float:
 
 
 def plugit_api(reactor: Any, settings: Settings) -> PlugIt:
-    """PlugIt over HTTP, which also keeps a log."""
+    """PlugIt over HTTP, which also keeps a log.
+
+    :raises CertificateError: DIRECTORY_CA cannot be used.
+    """
+    policy = BrowserLikePolicyForHTTPS(trust(settings.DIRECTORY_CA))
     return PlugIt(
-        treq.client.HTTPClient(Agent(reactor, pool=HTTPConnectionPool(reactor))),
+        treq.client.HTTPClient(Agent(reactor, policy, pool=HTTPConnectionPool(reactor))),
         settings.RADIODNS_API_URL.get_secret_value(),
         reactor,
         image_locations=settings.FB_IMAGE_LOCATIONS,

@@ -14,23 +14,26 @@ class Place:
     """An address to listen on.
 
     :ivar port: 0 for a free one.
+    :ivar door: who is behind it: ``stomp``, ``http``, or nobody the public knows.
+    :ivar secure: with TLS.
     """
 
     ip: str
     port: int
+    door: str = ""
+    secure: bool = False
 
 
-def stomp_place(settings: Settings, *, fake: bool) -> Place:
-    """For STOMP. :param fake: ``--test`` mode, which has a port of its own."""
+def places(settings: Settings, *, fake: bool) -> dict[str, Place]:
+    """Every place of a node, by its name. :param fake: ``--test`` mode, which has a port of its own for STOMP."""
+    found = {"stomp": Place(settings.STOMP_IP, settings.STOMP_PORT, "stomp")}
     if fake and settings.source_of("STOMP_PORT") == "default":
-        return Place(_TEST_IP, _TEST_PORT)
-    return Place(settings.STOMP_IP, settings.STOMP_PORT)
-
-
-def http_place(settings: Settings, *, fake: bool) -> Place | None:
-    """For HTTP, if there is to be any. Test suites start many nodes on one machine: with ``--test`` there is HTTP only
-    where it is asked for.
-    """
-    if not settings.HTTP_PORT or (fake and settings.source_of("HTTP_PORT") == "default"):
-        return None
-    return Place(settings.HTTP_IP, settings.HTTP_PORT)
+        found["stomp"] = Place(_TEST_IP, _TEST_PORT, "stomp")
+    # Test suites start many nodes on one machine: with --test there is HTTP only where it is asked for.
+    if settings.HTTP_PORT and not (fake and settings.source_of("HTTP_PORT") == "default"):
+        found["http"] = Place(settings.HTTP_IP, settings.HTTP_PORT, "http")
+    if settings.TLS_CERTIFICATE and settings.STOMP_TLS_PORT:
+        found["stomp_tls"] = Place(settings.STOMP_IP, settings.STOMP_TLS_PORT, "stomp", secure=True)
+    if settings.TLS_CERTIFICATE and settings.HTTPS_PORT:
+        found["https"] = Place(settings.HTTP_IP, settings.HTTPS_PORT, "http", secure=True)
+    return found

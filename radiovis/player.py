@@ -18,6 +18,7 @@ from twisted.web.server import Request
 
 from fanout.doors.application import Application, Refused
 from fanout.doors.envelope import Enveloped
+from fanout.doors.quota import Quota
 from fanout.doors.websocket import WebSocket, WebSocketDoor, text
 from fanout.doors.websocket_upgrade import NotUpgraded, WebSocketResource
 from fanout.hub import Cohort, Hub
@@ -31,6 +32,7 @@ _HELLO = text(_PREFIX + b"HELLO\0")
 _NO_VIS = text(_PREFIX + b"NOVIS\0")
 _UNEXPECTED = text(_PREFIX + b"ERROR:Unexcepted message\0")  # The spelling is the original's, and on the wire.
 _FAILED = text(_PREFIX + b"ERROR:The server made an error\0")
+_FULL = text(_PREFIX + b"ERROR:Too many subscriptions\0")
 _KINDS = ("image", "text")
 _STOMP_10 = DIALECTS["1.0"]
 
@@ -45,6 +47,7 @@ class Player(WebSocketResource):
         flusher: Flusher,
         door: WebSocketDoor,
         log: Any,
+        quota: Quota,
         *,
         destination_bytes: int = 1_024,
     ) -> None:
@@ -54,6 +57,7 @@ class Player(WebSocketResource):
         self.hub = hub
         self.flusher = flusher
         self.log = log
+        self.quota = quota
         self._destination_bytes = destination_bytes
 
     def listener(self, request: Request) -> Callable[[WebSocket], Viewer]:
@@ -78,7 +82,7 @@ class Player(WebSocketResource):
 class Viewer:
     """One player, as the WebSocket's listener and the hub's member."""
 
-    __slots__ = ("_channel", "_gone", "_outbox", "_places", "_player", "_socket")
+    __slots__ = ("_channel", "_gone", "_outbox", "_places", "_player", "_socket", "_taken")
     protocol = "player"
 
     def __init__(self, player: Player, socket: WebSocket, channel: str) -> None:
@@ -87,6 +91,7 @@ class Viewer:
         self._channel = channel
         self._outbox = Outbox(self, player.flusher)
         self._places: list[Cohort] = []
+        self._taken = 0  # places of the quota
         self._gone = False
         tuned = Deferred.fromCoroutine(self._tune_in())
         tuned.addErrback(self._failed)
@@ -103,11 +108,20 @@ class Viewer:
                 return
         if self._gone:
             return
+        if not self._take_places(len(topics)):
+            self._player.door.complain("client.fault", self.address, fault="Too many subscriptions")
+            self._end(_FULL)
+            return
         self._outbox.send(_HELLO)
         for destination, tuned in topics:
             self._join(destination, tuned.topic)
         for cohort in list(self._places):
             await self._recall(cohort)
+
+    def _take_places(self, number: int) -> bool:
+        while self._taken < number and self._player.quota.take(self.address):
+            self._taken += 1
+        return self._taken == number
 
     def _join(self, destination: str, topic: str) -> None:
         cohort, last = self._player.hub.join(topic, Enveloped(PlayerForm(destination), text), self)
@@ -189,6 +203,8 @@ class Viewer:
         for cohort in self._places:
             self._player.hub.leave(cohort, self)
         self._places.clear()
+        for _ in range(self._taken):
+            self._player.quota.give_back(self.address)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from fanout.settings import (
     LogSettings,
     MemcachedSettings,
     RabbitMQSettings,
+    SecuritySettings,
     SettingsGroup,
     StompSettings,
     WebSocketSettings,
@@ -50,6 +51,9 @@ class DirectorySettings(SettingsGroup):
     STATIONS_FILE: str = setting("", "Stations file (TOML); empty = ask PlugIt at RADIODNS_API_URL.")
     RADIODNS_API_URL: SecretStr = setting(
         SecretStr("http://127.0.0.1:5000/action/radiovis/api/dev-secret/"), "PlugIt's API; its last part is the secret."
+    )
+    DIRECTORY_CA: str = setting(
+        "", "Who vouches for PlugIt's certificate (https://…; PEM file); empty = whom this system trusts."
     )
     DIRECTORY_TIMEOUT: float = setting(5, "Time for one answer of PlugIt; a radio waits for it.", "s", ge=0.1, le=60)
     DIRECTORY_ATTEMPTS: int = setting(
@@ -126,6 +130,8 @@ class MonitoringSettings(SettingsGroup):
     )
     MONITORING_HOST: str = setting("127.0.0.1", "The broker that takes the events.")
     MONITORING_PORT: int = setting(5672, "Its AMQP port.", ge=1, le=MAX_PORT)
+    MONITORING_TLS: bool = setting(False, "As RABBITMQ_TLS.")
+    MONITORING_CA: str = setting("", "As RABBITMQ_CA.")
     MONITORING_USER: str = setting("guest", "The user to log in as.")
     MONITORING_PASSWORD: SecretStr = setting(SecretStr("guest"), "The password of MONITORING_USER.")
     MONITORING_VHOST: str = setting("/", "The virtual host.")
@@ -203,6 +209,7 @@ class Settings(
     WebSocketSettings,
     HttpSettings,
     LimitSettings,
+    SecuritySettings,
     StompSettings,
     NodeSettings,
 ):

@@ -20,7 +20,7 @@ class Birth:
     """What a front-end is given by the process that started it.
 
     :ivar number: which worker it is, from 1; 0 for a front-end by itself.
-    :ivar sockets: listening sockets it inherits: ``stomp``, ``http``, ``admin`` → descriptor.
+    :ivar sockets: listening sockets it inherits: name of the place, or ``admin`` → descriptor.
     """
 
     number: int = 0

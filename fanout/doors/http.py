@@ -23,7 +23,9 @@ from twisted.web.http_headers import Headers
 from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 
+from fanout.address import plain
 from fanout.doors.gate import Gate
+from fanout.doors.tls import TlsTransport, beneath
 
 # What a browser may do with anything of ours. Slides come from wherever a station keeps them, so pictures may too.
 _POLICY = (
@@ -180,25 +182,28 @@ class HttpChannel(HTTPChannel):
     """One connection.
 
     :ivar address: the client's IP address.
+    :ivar port: and its port there.
     """
 
-    transport: Server
+    transport: Any  # TCP, or TLS over it
     MAX_LENGTH = 16_384
     abortTimeout = 2
 
-    def __init__(self, limits: HttpLimits, gate: Gate, address: str) -> None:
+    def __init__(self, limits: HttpLimits, gate: Gate, address: str, port: int = 0) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.limits = limits
         self.address = address
+        self.port = port
         self._gate: Gate | None = gate
         self._refused = False
 
     def connectionMade(self) -> None:
         """A client that vanished without a word is noticed by the kernel: it acknowledges nothing."""
-        if isinstance(self.transport, Server):
-            self.transport.setTcpKeepAlive(True)
+        carrier = beneath(self.transport)
+        if carrier is not None:
+            carrier.setTcpKeepAlive(True)
             milliseconds = int(self.limits.unread_seconds * 1000)
-            self.transport.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+            carrier.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
         super().connectionMade()  # type: ignore[no-untyped-call]
 
     def dataReceived(self, data: bytes) -> None:
@@ -248,6 +253,8 @@ class HttpChannel(HTTPChannel):
         self.transport.unregisterProducer()
         if isinstance(self.transport, Server):
             self.transport.loseWriteConnection()  # reading goes on: closing with unread input would send a reset
+        elif isinstance(self.transport, TlsTransport):
+            self.transport.loseConnection()  # likewise
         self.setTimeout(_LINGER)  # type: ignore[no-untyped-call]
 
     def _respondToBadRequestAndDisconnect(self) -> None:
@@ -293,13 +300,13 @@ class HttpSite(Site):
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
         """A connection, if there is room for one. HTTP/1.1 only: receivers speak no other."""
-        address: str = getattr(addr, "host", "")
+        address = plain(getattr(addr, "host", ""))
         if not self._gate.admit(address):
             self._complain(
                 "client.turned_away", address, connections=self._gate.total, of_address=self._gate.of(address)
             )
             return None
-        channel: Any = HttpChannel(self._limits, self._gate, address)
+        channel: Any = HttpChannel(self._limits, self._gate, address, getattr(addr, "port", 0))
         channel.factory = channel.site = self
         channel.requestFactory = self.requestFactory
         channel.callLater = self.reactor.callLater

@@ -19,6 +19,7 @@ from fanout.bus.interface import BusError
 from fanout.doors.application import Application, Principal, Refused
 from fanout.doors.envelope import Envelope, Enveloped
 from fanout.doors.observer import Client, DeliveryObserver, Observer, Unobserved
+from fanout.doors.quota import Quota
 from fanout.hub import Cohort, Form, Hub
 from fanout.message import Message
 from fanout.outbox import Flusher, Outbox
@@ -30,6 +31,7 @@ from fanout.stomp.subscriptions import Subscription
 from fanout.wheel import Wheel
 
 _SERVER_FAULT = "The server made an error; its operator finds it in the log under this session's id."
+_FULL = "This server, or your network's share of it, holds no more; try again later."
 
 
 class Wire(Protocol):
@@ -74,6 +76,7 @@ class StompDoor:
     :ivar observer: is told of every client.
     :ivar delivery_observer: is told of every message to every client, if there is one: dear.
     :ivar write_timeout: seconds a client may leave its transport full before it is cut off.
+    :ivar quota: how many subscriptions there may be.
     :ivar complain: logs a client's fault: event name, address, fields. Limits itself to a line per second and address.
     :ivar log: a structlog logger.
     """
@@ -90,6 +93,7 @@ class StompDoor:
     write_timeout: float = 60.0
     observer: Observer = field(default_factory=Unobserved)
     delivery_observer: DeliveryObserver | None = None
+    quota: Quota = field(default_factory=Quota)
     connections: set[Connection] = field(default_factory=set)
 
     def connect(self, wire: Wire, address: str, port: int) -> Connection:
@@ -362,6 +366,10 @@ class Connection:
             return
         if self._gone:
             return
+        if not self._door.quota.take(self.address):
+            self._session.forget(subscription)
+            self._refuse(event, Refused("Too many subscriptions", _FULL, temporary=True))
+            return
         envelope = self._wire.envelope
         form: Form = subscription.form if envelope is None else Enveloped(subscription.form, envelope)
         cohort, last = self._door.hub.join(tuned.topic, form, self)
@@ -425,6 +433,7 @@ class Connection:
         if not isinstance(cohort, Cohort):
             return None
         self._door.hub.leave(cohort, self)
+        self._door.quota.give_back(self.address)
         return cohort.topic
 
     # Time

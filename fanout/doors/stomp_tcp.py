@@ -1,34 +1,40 @@
-"""STOMP over TCP: the carrier of octets, and nothing else."""
+"""STOMP over TCP, and over TLS: the carrier of octets, and nothing else."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.internet import protocol
-from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, IPushProducer, IReactorTime
-from twisted.internet.tcp import Server
+from twisted.internet.interfaces import IAddress, IDelayedCall, IHalfCloseableProtocol, IPushProducer, IReactorTime
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from fanout.address import plain
 from fanout.doors import straight_write
 from fanout.doors.gate import Gate
 from fanout.doors.stomp import Connection, StompDoor
+from fanout.doors.tls import TlsTransport
 
 
 @implementer(IHalfCloseableProtocol, IPushProducer)
 class StompProtocol(protocol.Protocol):
-    """One TCP connection. Without :class:`IHalfCloseableProtocol` Twisted drops what is to be written when the client
-    has shut down its side, and with it the last RECEIPT (stomp.md §6).
+    """One TCP connection, with TLS or without. Without :class:`IHalfCloseableProtocol` Twisted drops what is to be
+    written when the client has shut down its side, and with it the last RECEIPT (stomp.md §6). TLS has no such halves.
     """
 
-    transport: Server
+    transport: Any  # TCP, or TLS over it
     kind = "stomp"
     envelope = None  # TCP has no messages.
 
-    def __init__(self, door: StompDoor, admitted_by: StompFactory) -> None:
+    def __init__(self, door: StompDoor, admitted_by: StompFactory, address: str, port: int) -> None:
+        self.address = address
+        self._port = port
         self._door = door
         self._admitted_by = admitted_by
         self._connection: Connection | None = None
         self._lingering = False
         self._read_all = False
+        self._timer: IDelayedCall | None = None
 
     # Twisted's side
 
@@ -36,9 +42,9 @@ class StompProtocol(protocol.Protocol):
         self.transport.setTcpNoDelay(True)
         self.transport.setTcpKeepAlive(True)
         self.transport.registerProducer(self, True)
-        peer = self.transport.getPeer()
-        self.address = peer.host
-        self._connection = self._door.connect(self, peer.host, peer.port)
+        if isinstance(self.transport, TlsTransport):
+            self.kind = "stomp-tls"
+        self._connection = self._door.connect(self, self.address, self._port)
 
     def dataReceived(self, data: bytes) -> None:
         if self._connection is not None and not self._lingering:
@@ -57,6 +63,8 @@ class StompProtocol(protocol.Protocol):
     def connectionLost(self, reason: Failure = protocol.connectionDone) -> None:
         if self._connection is not None:
             self._connection.gone()
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
         self._admitted_by.closed(self.address)
 
     def pauseProducing(self) -> None:
@@ -84,16 +92,20 @@ class StompProtocol(protocol.Protocol):
 
     def finish(self) -> None:
         """Closing with unread input makes the kernel send a reset that erases what we wrote last. So shut down our
-        side, read and drop what still comes, and close when the client does, or after a moment.
+        side, read and drop what still comes, and close when the client does, or after a moment. TLS does just that
+        by itself, except that it would wait for ever.
         """
         self._lingering = True
         self.transport.unregisterProducer()
         if self._read_all:
             self.transport.loseConnection()
             return
-        self.transport.loseWriteConnection()
         self.transport.resumeProducing()
-        self._admitted_by.reactor.callLater(self._admitted_by.linger, self.abort)
+        self._timer = self._admitted_by.reactor.callLater(self._admitted_by.linger, self.abort)
+        if isinstance(self.transport, TlsTransport):
+            self.transport.loseConnection()
+        else:
+            self.transport.loseWriteConnection()
 
     def abort(self) -> None:
         self.transport.abortConnection()
@@ -110,15 +122,14 @@ class StompFactory(protocol.Factory):
         self._gate = gate
 
     def buildProtocol(self, addr: IAddress | None) -> StompProtocol | None:
-        address: str = getattr(addr, "host", "")
+        address = plain(getattr(addr, "host", ""))
         if not self._gate.admit(address):
             self._door.complain(
                 "client.turned_away", address, connections=self._gate.total, of_address=self._gate.of(address)
             )
             return None
-        protocol_ = StompProtocol(self._door, self)
+        protocol_ = StompProtocol(self._door, self, address, getattr(addr, "port", 0))
         protocol_.factory = self
-        protocol_.address = address
         return protocol_
 
     def closed(self, address: str) -> None:

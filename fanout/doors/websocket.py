@@ -114,8 +114,12 @@ class WebSocket(protocol.Protocol):
     transport: Server
     kind = "stomp-websocket"
 
-    def __init__(self, door: WebSocketDoor, listen: Callable[[WebSocket], Listener]) -> None:
+    def __init__(
+        self, door: WebSocketDoor, listen: Callable[[WebSocket], Listener], address: str = "", port: int = 0
+    ) -> None:
         """:param listen: called when the connection stands; makes who talks over it."""
+        self.address = address
+        self.port = port
         self._door = door
         self._listen = listen
         self._listener: Listener | None = None
@@ -141,8 +145,6 @@ class WebSocket(protocol.Protocol):
     # Twisted's side
 
     def connectionMade(self) -> None:
-        peer = self.transport.getPeer()
-        self.address, self.port = getattr(peer, "host", ""), getattr(peer, "port", 0)
         self._door.sockets.add(self)
         self.transport.registerProducer(self, True)
         self._listener = self._listen(self)

@@ -114,7 +114,9 @@ class WebSocketResource(Resource):
             listener = self.listener(request)
         except NotUpgraded as refused:
             return _refuse(request, refused)
-        _take_over(request, WebSocket(self.door, listener), _answer(key, subprotocol))
+        channel: Any = request.channel
+        socket = WebSocket(self.door, listener, channel.address, channel.port)
+        _take_over(request, socket, _answer(key, subprotocol))
         return NOT_DONE_YET
 
 

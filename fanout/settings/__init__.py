@@ -15,6 +15,7 @@ from fanout.settings.engine import (
     LogSettings,
     MemcachedSettings,
     RabbitMQSettings,
+    SecuritySettings,
     StompSettings,
     WebSocketSettings,
 )
@@ -35,6 +36,7 @@ __all__ = [
     "LogSettings",
     "MemcachedSettings",
     "RabbitMQSettings",
+    "SecuritySettings",
     "SettingsError",
     "SettingsGroup",
     "StompSettings",

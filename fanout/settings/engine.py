@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, SecretStr, field_validator
 
+from fanout.address import Networks
 from fanout.settings.field import JsonDict, SettingsGroup, setting
 
 MAX_PORT = 65_535
@@ -61,6 +62,31 @@ class StompSettings(SettingsGroup):
         return value
 
 
+class SecuritySettings(SettingsGroup):
+    """TLS and proxies."""
+
+    TLS_CERTIFICATE: str = setting("", "Certificate and its chain (PEM), read again when it changes; empty = no TLS.")
+    TLS_KEY: str = setting("", "Its private key (PEM, without a password); empty = in the same file.")
+    STOMP_TLS_PORT: int = setting(
+        61614, "The port at STOMP_IP for STOMP over TLS, where there is a certificate; 0 = none.", ge=0, le=MAX_PORT
+    )
+    HTTPS_PORT: int = setting(8443, "The port at HTTP_IP for HTTPS and wss://, likewise.", ge=0, le=MAX_PORT)
+    PROXY_FROM: str = setting(
+        "",
+        "Networks of proxies that send a PROXY header (v1 or v2), with commas; anybody there can claim any address.",
+    )
+    PROXY_HEADER_SECONDS: float = setting(5, "Time for that header; a proxy sends it at once.", "s", ge=0.1, le=60)
+
+    @field_validator("PROXY_FROM")
+    @classmethod
+    def _networks(cls, value: str) -> str:
+        try:
+            Networks.parse(value)
+        except ValueError as error:
+            raise ValueError(f"{error}; write networks as 10.0.16.0/20 or 2001:db8::/32") from None
+        return value
+
+
 class LimitSettings(SettingsGroup):
     """Limits."""
 
@@ -80,6 +106,15 @@ class LimitSettings(SettingsGroup):
     MAX_HEADERS: int = setting(64, "Header lines of one frame; publishers send about ten.", "headers", ge=8)
     MAX_SUBSCRIPTIONS: int = setting(
         256, "Subscriptions of one client; a radio needs two, a wall of slides some dozens.", "subscriptions", ge=1
+    )
+    MAX_SUBSCRIPTIONS_PER_ADDRESS: int = setting(
+        50_000,
+        "Likewise, of all clients of one address, 0 = no limit; two for each connection it may have, and some walls.",
+        "subscriptions",
+        ge=0,
+    )
+    MAX_SUBSCRIPTIONS_TOTAL: int = setting(
+        200_000, "Likewise, of all clients; each takes about 1 KB of memory.", "subscriptions", ge=1
     )
     MAX_TRANSACTIONS: int = setting(16, "Transactions one client may hold open.", "transactions", ge=1)
     MAX_TRANSACTION_ACTIONS: int = setting(1_024, "Frames that wait in one transaction for its COMMIT.", "frames", ge=1)
@@ -132,6 +167,12 @@ class LimitSettings(SettingsGroup):
         10, "Logins of such an address that would have to wait longer are refused at once.", "s", ge=0
     )
     LOGIN_FORGET_SECONDS: float = setting(300, "Time without a failed login after which all is forgotten.", "s", ge=1)
+    LOGIN_FAILURES_PER_NAME: int = setting(
+        20, "Failed logins of one name, from anywhere, that are free; then strangers to it are slowed.", "logins", ge=1
+    )
+    LOGIN_STRANGER_SECONDS: float = setting(
+        3, "How long they wait, never for ever: who knows the password gets in, and a known address at once.", "s", ge=0
+    )
     ACCEPT_SLICE: int = setting(
         50,
         "New connections let in before those inside get their messages: so a herd does not hold them up.",
@@ -150,6 +191,12 @@ class LimitSettings(SettingsGroup):
         "connections",
         ge=0,
     )
+    CONNECT_BURST: int = setting(
+        10_000, "Connections one address may open at once: all behind a NAT come back together.", "connections", ge=1
+    )
+    CONNECT_RATE: float = setting(
+        1_000, "Connections a second it may open beyond that, 0 = no limit; a NAT of pollers needs most.", "1/s", ge=0
+    )
 
 
 class RabbitMQSettings(SettingsGroup):
@@ -157,6 +204,8 @@ class RabbitMQSettings(SettingsGroup):
 
     RABBITMQ_HOST: str = setting("127.0.0.1", "The broker all nodes share.")
     RABBITMQ_PORT: int = setting(5672, "Its AMQP port.", ge=1, le=MAX_PORT)
+    RABBITMQ_TLS: bool = setting(False, "Connect with TLS, and check that it is RABBITMQ_HOST; often at port 5671.")
+    RABBITMQ_CA: str = setting("", "Who vouches for its certificate (PEM file); empty = whom this system trusts.")
     RABBITMQ_USER: str = setting("guest", "The user to log in as; RabbitMQ lets guest in from its own machine only.")
     RABBITMQ_PASSWORD: SecretStr = setting(SecretStr("guest"), "The password of RABBITMQ_USER.")
     RABBITMQ_VHOST: str = setting("/", "The virtual host.")
@@ -268,7 +317,7 @@ class WebSocketSettings(SettingsGroup):
 
     WEBSOCKET_ORIGINS: str = setting(
         "",
-        "Web pages whose scripts may connect, such as https://www.example.org, with commas; empty = all, as for radios.",
+        "Web pages whose scripts may connect, such as https://www.example.org, with commas; empty = all, like radios.",
         pattern=HOSTS,
     )
     WEBSOCKET_MESSAGE_BYTES: int = setting(

@@ -9,7 +9,6 @@ from typing import Any
 
 import structlog
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import HostnameEndpoint
 
 from fanout.bus.durable_queue import Delivered, DurableQueue, QueueNames
 from fanout.bus.rabbitmq import RabbitMQ
@@ -74,8 +73,7 @@ class Fallback:
         patience = parts.patience(settings)
         # A default is right at this moment only: after a reconnect somebody else may have sent it, or the station.
         patience = replace(patience, outlast=False, last_retry=min(patience.last_retry, _LAST_RETRY))
-        endpoint = HostnameEndpoint(self._reactor, settings.RABBITMQ_HOST, settings.RABBITMQ_PORT)
-        return RabbitMQ(self._reactor, endpoint, broker, patience)
+        return RabbitMQ(self._reactor, parts.broker_endpoint(self._reactor, settings), broker, patience)
 
     def _make_watchdog(self, directory: Directory, entries: Log, kept: Journal | None) -> Watchdog:
         return Watchdog(

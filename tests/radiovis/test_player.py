@@ -15,6 +15,7 @@ from wsproto.events import CloseConnection, TextMessage
 from wsproto.events import Message as WebSocketMessage
 
 from fanout.doors.application import Refused, Tuned
+from fanout.doors.quota import Quota
 from fanout.doors.websocket import WebSocket, WebSocketDoor
 from fanout.hub import Hub
 from fanout.message import Message
@@ -82,12 +83,14 @@ class TestPlayer(unittest.TestCase):
         self.door = WebSocketDoor(
             self.clock, self.clock.seconds, lambda *_, **__: None, lambda _, error: self.failed.append(error)
         )
-        self.player = Player(self.application, self.hub, flusher, self.door, self.log)  # type: ignore[arg-type]
+        self.quota = Quota(100)
+        self.player = Player(self.application, self.hub, flusher, self.door, self.log, self.quota)  # type: ignore[arg-type]
 
     def open(self) -> None:
         self.client = Connection(ConnectionType.CLIENT)
         self.wire = StringTransport(peerAddress=IPv4Address("TCP", "192.0.2.1", 4711))
-        self.socket = WebSocket(self.door, lambda socket: Viewer(self.player, socket, CHANNEL))
+        viewer: Callable[[WebSocket], Viewer] = lambda socket: Viewer(self.player, socket, CHANNEL)  # noqa: E731
+        self.socket = WebSocket(self.door, viewer, "192.0.2.1", 4711)
         self.socket.makeConnection(self.wire)
 
     def heard(self) -> list[str]:

@@ -1,0 +1,57 @@
+"""Addresses of clients, as they are counted, logged and compared."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+
+_IPV6_PREFIX = 64
+"""Bits. A subscriber gets at least a /64 (RFC 6177), and may use another address of it for every connection."""
+
+
+def plain(host: str) -> str:
+    """An address in the usual form: one of IPv4 that reached a listener of IPv6 comes as ``::ffff:192.0.2.1``.
+
+    Whatever is no address stays what it is.
+    """
+    if ":" not in host:
+        return host
+    try:
+        address = IPv6Address(host)
+    except ValueError:
+        return host
+    return str(address.ipv4_mapped or host)
+
+
+def neighbourhood(host: str) -> str:
+    """Who is counted as one: an address of IPv4, or a /64 of IPv6."""
+    if ":" not in host:
+        return host
+    try:
+        address = IPv6Address(host)
+    except ValueError:
+        return host
+    if address.ipv4_mapped:
+        return str(address.ipv4_mapped)
+    return str(IPv6Network((int(address), _IPV6_PREFIX), strict=False))
+
+
+class Networks:
+    """Some networks, of both versions."""
+
+    def __init__(self, networks: tuple[IPv4Network | IPv6Network, ...] = ()) -> None:
+        self._networks = networks
+
+    @classmethod
+    def parse(cls, text: str) -> Networks:
+        """From a list with commas, such as ``10.0.0.0/8, 2001:db8::1``. :raises ValueError: it says which is none."""
+        return cls(tuple(ip_network(each.strip()) for each in text.split(",") if each.strip()))
+
+    def __bool__(self) -> bool:
+        return bool(self._networks)
+
+    def __contains__(self, host: object) -> bool:
+        try:
+            address = ip_address(plain(str(host)))
+        except ValueError:
+            return False
+        return any(address in network for network in self._networks)

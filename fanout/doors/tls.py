@@ -1,0 +1,64 @@
+"""TLS in front of a door. Twisted does it; here is what it leaves open: failed handshakes, and a call too late."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from OpenSSL import SSL
+from twisted.internet.interfaces import IProtocolFactory
+from twisted.internet.protocol import connectionDone
+from twisted.internet.tcp import Server
+from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory
+from twisted.python.failure import Failure
+
+from fanout.certificates import Certificates, openssl_reason
+
+
+class TlsTransport(BufferingTLSTransport):
+    """What a door writes to and reads from; beneath it is TCP. Names with an underscore are Twisted's, which is pinned.
+
+    Closing one side alone does not exist in TLS as Twisted speaks it. ``loseConnection`` does what a door wants
+    instead: it says goodbye, reads on, and closes when the client says goodbye as well.
+    """
+
+    factory: TlsFactory
+
+    def abortConnection(self) -> None:
+        """Close at once. May come after the end, as for TCP; Twisted would fail."""
+        if self._tlsConnection is not None:
+            super().abortConnection()  # type: ignore[no-untyped-call]
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """A client that spoke no TLS, or none that we speak, is a fault worth a line; one that just went is not."""
+        failed = self._reason
+        if not self._handshakeDone and failed is not None and failed.check(SSL.Error):
+            address = getattr(self.wrappedProtocol, "address", "")
+            self.factory.complain("tls.refused", address, reason=openssl_reason(failed.value))
+        super().connectionLost(reason)
+
+
+class TlsFactory(TLSMemoryBIOFactory):
+    """Listens with TLS for a factory that need not know.
+
+    :ivar complain: logs a client's fault: event name, address, fields.
+    """
+
+    protocol = TlsTransport
+
+    def __init__(
+        self, reactor: Any, certificates: Certificates, wrapped: IProtocolFactory, complain: Callable[..., None]
+    ) -> None:
+        super().__init__(certificates, False, wrapped, reactor)
+        self.complain = complain
+
+    def buildProtocol(self, addr: Any) -> Any:
+        """None where the wrapped factory wants nobody; Twisted's would wrap that None."""
+        behind = self.wrappedFactory.buildProtocol(addr)
+        return None if behind is None else self.protocol(self, behind)
+
+
+def beneath(transport: object) -> Server | None:
+    """The TCP connection that carries a door's octets; None in tests without a socket."""
+    carrier = transport.transport if isinstance(transport, TlsTransport) else transport
+    return carrier if isinstance(carrier, Server) else None
