@@ -1,7 +1,7 @@
 """What one client still has to be sent: bounded, joined into one write per reactor turn.
 
-A client that does not read may cost us ``limit`` octets here and as much again in its transport, never more. What
-then happens to its messages is the policy:
+A client that does not read may cost us ``limit`` octets here and as much again in its transport, never more; and all
+of them together ``total_limit`` octets. What then happens to messages is the policy:
 
 ======= ==========================================================================================
 newest  of each subscription only the newest message is kept: a radio shows one slide at a time
@@ -16,6 +16,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Literal, Protocol
+
+_RELIEVED = 0.875
+"""Of the total limit: how much may still wait when the largest outboxes have given way."""
 
 Policy = Literal["newest", "drop", "queue"]
 
@@ -67,7 +70,9 @@ class Outbox:
         self._slots.append(slot)
         self._octets += len(data)
         if self._octets > self._flusher.limit:
-            self._overflow()
+            self._overflow(self._flusher.limit)
+        if self.blocked:
+            self._flusher.holds(self)
 
     def flush(self) -> None:
         """Write what waits, in one piece. The flusher calls it at the end of the turn; before a close, the owner."""
@@ -90,10 +95,13 @@ class Outbox:
     def block(self) -> None:
         """The transport is full."""
         self.blocked = True
+        if self._frames:
+            self._flusher.holds(self)
 
     def unblock(self) -> None:
         """The transport has room again."""
         self.blocked = False
+        self._flusher.holds(self)
         self.flush()
 
     def clear(self) -> None:
@@ -101,37 +109,48 @@ class Outbox:
         self._frames.clear()
         self._slots.clear()
         self._octets = 0
+        if self.blocked:
+            self._flusher.holds(self)
 
-    def _overflow(self) -> None:
+    def give_way(self) -> None:
+        """All clients together cost too much, and this one more than others: keep the newest only, or the first half.
+        A client that cannot give way has to go; when it comes back it is shown what it missed.
+        """
+        before = self._octets
+        self._overflow(before if self._flusher.policy == "newest" else before // 2)
+        if self._octets == before:
+            self.clear()
+            self._sink.cut_off()
+        self._flusher.holds(self)
+
+    def _overflow(self, limit: int) -> None:
         policy, dropped = self._flusher.policy, self.dropped
         if policy == "newest":
-            self._keep_newest()
+            self._keep_newest(limit)
         elif policy == "drop":
-            self._drop_latest()
+            self._drop_latest(limit)
         self._flusher.dropped += self.dropped - dropped
-        if self._octets > self._flusher.limit:
+        if self._octets > limit:
             self.clear()
             self._sink.cut_off()
 
-    def _drop_latest(self) -> None:
+    def _drop_latest(self, limit: int) -> None:
         """Take out messages from the end until the rest fits. Mostly it is the one that has just come; when that is an
         answer, it needs room all the same: a heart-beat of one octet must not cut its client off.
         """
         index = len(self._frames)
-        while self._octets > self._flusher.limit and index:
+        while self._octets > limit and index:
             index -= 1
             if self._slots[index] is not None:
                 self._octets -= len(self._frames[index])
                 self.dropped += 1
                 del self._frames[index], self._slots[index]
 
-    def _keep_newest(self) -> None:
+    def _keep_newest(self, limit: int) -> None:
         """Keep the answers, and the newest message of each slot; if that is still too much, the newest of these."""
         kept: list[int] = []
         seen: set[object] = set()
-        room = self._flusher.limit - sum(
-            len(frame) for frame, slot in zip(self._frames, self._slots, strict=True) if slot is None
-        )
+        room = limit - sum(len(frame) for frame, slot in zip(self._frames, self._slots, strict=True) if slot is None)
         for index in range(len(self._frames) - 1, -1, -1):
             slot = self._slots[index]
             if slot is not None:
@@ -154,7 +173,9 @@ class Flusher:
 
     :ivar clock: seconds, monotonic.
     :ivar limit: octets that may wait for one client.
-    :ivar policy: what happens beyond it.
+    :ivar total_limit: octets that may wait for all clients whose transports are full.
+    :ivar policy: what happens beyond these.
+    :ivar held: octets that wait for those.
     :ivar dropped: messages the policy did not let through, of all clients since the start.
     """
 
@@ -165,6 +186,7 @@ class Flusher:
         failed: Callable[[Outbox, Exception], None],
         *,
         limit: int = 1_048_576,
+        total_limit: int = 268_435_456,
         policy: Policy = "newest",
     ) -> None:
         """
@@ -173,11 +195,30 @@ class Flusher:
         """
         self.clock = clock
         self.limit = limit
+        self.total_limit = total_limit
         self.policy: Policy = policy
         self.dropped = 0
         self._at_end_of_turn = at_end_of_turn
         self._failed = failed
         self._waiting: list[Outbox] = []
+        self.held = 0
+        self._held: dict[Outbox, int] = {}
+
+    def holds(self, outbox: Outbox) -> None:
+        """What waits in an outbox whose transport is full, or was until now, has changed."""
+        octets = outbox.octets if outbox.blocked else 0
+        self.held += octets - self._held.pop(outbox, 0)
+        if octets:
+            self._held[outbox] = octets
+            if self.held > self.total_limit:
+                self._relieve()
+
+    def _relieve(self) -> None:
+        """The largest give way, until there is some room: finding them is dear, so it is not to be done each time."""
+        for outbox in sorted(self._held, key=self._held.__getitem__, reverse=True):
+            if self.held <= self.total_limit * _RELIEVED:
+                return
+            outbox.give_way()
 
     def add(self, outbox: Outbox) -> None:
         """An outbox has something to write."""

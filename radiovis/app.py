@@ -16,6 +16,7 @@ from fanout.doors import port
 from fanout.doors.application import Application
 from fanout.doors.counted_application import CountedApplication
 from fanout.doors.http import HttpSite
+from fanout.doors.keepalive import keep_alive
 from fanout.doors.observer import Observer, Observers
 from fanout.doors.stomp import Connection, StompDoor
 from fanout.doors.stomp_tcp import StompFactory
@@ -139,6 +140,7 @@ class Node:
             lambda flush: self._reactor.callLater(0, flush),
             self._failed,
             limit=settings.OUTBOX_BYTES,
+            total_limit=settings.OUTBOX_TOTAL_BYTES,
             policy=settings.SLOW_CLIENTS,
         )
         return StompDoor(
@@ -201,6 +203,7 @@ class Node:
             listening = port.listen(self._reactor, place.ip, place.port, factory, slice_)
         else:
             listening = port.adopt(self._reactor, inherited, factory, slice_)
+        keep_alive(listening.socket, self._settings.TCP_KEEPALIVE_SECONDS)
         self._ports.append(listening)
         host: Any = listening.getHost()  # type: ignore[no-untyped-call]
         return f"[{host.host}]:{host.port}" if ":" in host.host else f"{host.host}:{host.port}"

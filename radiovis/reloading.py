@@ -35,7 +35,7 @@ _LIMITS = [
     "MAX_UNACKED",
 ]
 _MANNERS = ["HEARTBEAT_MS", "IDLE_LF_SECONDS", "STOMP_HOSTS", "TRAILING_LF"]
-_OUTBOXES = ["OUTBOX_BYTES", "SLOW_CLIENTS", "WRITE_TIMEOUT"]
+_OUTBOXES = ["OUTBOX_BYTES", "OUTBOX_TOTAL_BYTES", "SLOW_CLIENTS", "WRITE_TIMEOUT"]
 _HTTP = ["HTTP_CATCH_UP_SECONDS", "HTTP_COMMENT_SECONDS", "HTTP_MAX_LISTENERS", "HTTP_MAX_TOPICS", "HTTP_POLL_TIMEOUT"]
 _WEBSOCKETS = ["WEBSOCKET_MESSAGE_BYTES", "WEBSOCKET_ORIGINS", "WEBSOCKET_PING_SECONDS", "WEBSOCKET_PONG_SECONDS"]
 
@@ -99,6 +99,7 @@ def node_takes(stomp: StompDoor, listening: ListeningDoor, websockets: WebSocket
 
     def outboxes(settings: Settings) -> None:
         stomp.flusher.limit, stomp.flusher.policy = settings.OUTBOX_BYTES, settings.SLOW_CLIENTS
+        stomp.flusher.total_limit = settings.OUTBOX_TOTAL_BYTES
         stomp.write_timeout = listening.write_seconds = settings.WRITE_TIMEOUT
 
     def http(settings: Settings) -> None:

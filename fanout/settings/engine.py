@@ -145,12 +145,24 @@ class LimitSettings(SettingsGroup):
     OUTBOX_BYTES: int = setting(
         1_048_576, "What may wait for one client that reads slowly, before SLOW_CLIENTS decides.", "octets", ge=4096
     )
+    OUTBOX_TOTAL_BYTES: int = setting(
+        268_435_456,
+        "What may wait for all slow clients together; beyond it those that cost most give way first.",
+        "octets",
+        ge=65_536,
+    )
     SLOW_CLIENTS: Literal["newest", "drop", "queue"] = setting(
         "newest",
-        "A full outbox: newest keeps one message per topic, drop ends the client, queue waits till OUTBOX_BYTES.",
+        "A full outbox: newest keeps one message per topic, drop drops what comes, queue ends the client.",
     )
     WRITE_TIMEOUT: float = setting(
         60, "A client that has read nothing for so long, while there was something to read, is cut off.", "s", ge=1
+    )
+    TCP_KEEPALIVE_SECONDS: int = setting(
+        60,
+        "Silence after which TCP asks if a client is there; gone after twice that. 0 = the system's.",
+        "s",
+        ge=0,
     )
     DRAIN_SECONDS: float = setting(
         5,

@@ -305,3 +305,86 @@ class BrokenWires(OutboxCase):
         self.outbox.send(b"2")
         self.turn()
         self.assertEqual(self.wire.writes, [b"2"])
+
+
+class AllTogether(OutboxCase):
+    """100 octets for one client, 150 for all."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.flusher.total_limit = 150
+        self.wires = [Wire() for _ in range(4)]
+        self.outboxes = [Outbox(wire, self.flusher) for wire in self.wires]
+        for outbox in self.outboxes:
+            outbox.block()
+
+    def test_the_largest_gives_way_to_the_newest_of_each_topic(self) -> None:
+        for _ in range(9):
+            self.outboxes[0].offer("slide", b"s" * 10)
+        self.outboxes[1].offer("slide", b"t" * 50)
+        self.assertEqual(self.flusher.held, 140)
+        self.outboxes[2].offer("slide", b"u" * 20)
+        self.assertEqual([outbox.octets for outbox in self.outboxes[:3]], [10, 50, 20])
+        self.assertEqual(self.flusher.held, 80)
+        self.assertEqual((self.flusher.dropped, [wire.cut for wire in self.wires]), (8, [0, 0, 0, 0]))
+
+    def test_one_that_holds_only_the_newest_is_cut_off_to_come_back_for_it(self) -> None:
+        for number in range(3):
+            self.outboxes[number].offer("slide", b"s" * (60 + number))
+        self.assertEqual([wire.cut for wire in self.wires], [0, 0, 1, 0])
+        self.assertEqual(self.flusher.held, 121)
+
+    def test_answers_cannot_give_way_so_their_client_goes(self) -> None:
+        self.outboxes[0].send(b"a" * 80)
+        self.outboxes[1].send(b"b" * 60)
+        self.outboxes[2].send(b"c" * 20)
+        self.assertEqual([wire.cut for wire in self.wires], [1, 0, 0, 0])
+        self.assertEqual(self.flusher.held, 80)
+
+    def test_who_reads_again_or_goes_costs_nothing(self) -> None:
+        self.outboxes[0].offer("slide", b"s" * 50)
+        self.outboxes[1].offer("slide", b"t" * 50)
+        self.outboxes[2].offer("slide", b"u" * 50)
+        self.outboxes[0].unblock()
+        self.outboxes[1].clear()
+        self.assertEqual(self.flusher.held, 50)
+        self.assertEqual(self.wires[0].writes, [b"s" * 50])
+
+    def test_who_reads_costs_nothing_however_much_it_is(self) -> None:
+        reader = Outbox(self.wire, self.flusher)
+        for _ in range(10):
+            reader.offer(object(), b"r" * 10)
+        self.outboxes[0].offer("slide", b"s" * 90)
+        self.assertEqual((self.flusher.held, self.flusher.dropped), (90, 0))
+
+    def test_what_was_written_in_this_turn_counts_once_the_wire_is_full(self) -> None:
+        self.outbox.offer("slide", b"s" * 70)
+        self.outbox.block()
+        self.assertEqual(self.flusher.held, 70)
+
+    @given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from("obuc"), st.integers(0, 60)), max_size=60))
+    @settings(deadline=None)
+    def test_it_is_kept_whatever_happens(self, script: list[tuple[int, str, int]]) -> None:
+        self.setUp()
+        for number, act, size in script:
+            outbox = self.outboxes[number]
+            if act == "o":
+                outbox.offer(size % 3, b"x" * size)
+            else:
+                {"b": outbox.block, "u": outbox.unblock, "c": outbox.clear}[act]()
+            self.assertEqual(self.flusher.held, sum(each.octets for each in self.outboxes if each.blocked))
+            self.assertLessEqual(self.flusher.held, 150)
+
+
+class AllTogetherDropping(OutboxCase):
+    policy = "drop"
+
+    def test_the_largest_loses_its_latest(self) -> None:
+        self.flusher.total_limit = 100
+        other = Outbox(Wire(), self.flusher)
+        other.block()
+        self.outbox.block()
+        for number in range(8):
+            self.outbox.offer(number, b"%d" % number * 10)
+        other.offer("slide", b"t" * 30)
+        self.assertEqual((self.outbox.octets, other.octets), (40, 30))
