@@ -87,13 +87,18 @@ class Ledger:
     Every method raises :class:`JournalError`. Use it from one thread at a time.
     """
 
-    def __init__(self, path: str, clock: Callable[[], float], *, max_bytes: int = MAX_BYTES) -> None:
+    def __init__(
+        self, path: str, clock: Callable[[], float], *, max_bytes: int = MAX_BYTES, read_only: bool = False
+    ) -> None:
         """
         :param path: the file; empty for a journal in memory, which ends with the process.
         :param clock: Unix time in seconds, for the names of damaged files.
         :param max_bytes: beyond it the oldest records go. SQLite's write-ahead log beside it, some MiB, is not counted.
+        :param read_only: for who only looks, perhaps while another process writes: the file is left as it is, damaged
+            or not, and must be there.
         """
         self._path = path or _MEMORY
+        self._read_only = read_only
         self._clock = clock
         self._max_bytes = max_bytes
         self._db: sqlite3.Connection | None = None
@@ -186,7 +191,7 @@ class Ledger:
             try:
                 self._db = self._open()
             except sqlite3.DatabaseError as error:
-                if not _is_damage(error):
+                if self._read_only or not _is_damage(error):
                     raise
                 self._set_aside(error)
                 self._db = self._open()
@@ -194,9 +199,13 @@ class Ledger:
 
     def _open(self) -> sqlite3.Connection:
         # The thread of a pool of one may be replaced by another.
-        db = sqlite3.connect(self._path, timeout=BUSY, isolation_level=None, check_same_thread=False)
+        name = f"{Path(self._path).absolute().as_uri()}?mode=ro" if self._read_only else self._path
+        db = sqlite3.connect(name, timeout=BUSY, isolation_level=None, check_same_thread=False, uri=self._read_only)
         try:
-            self._prepare(db)
+            if self._read_only:
+                self._recognise(db)
+            else:
+                self._prepare(db)
         except BaseException:
             db.close()
             raise
@@ -217,7 +226,7 @@ class Ledger:
         db.execute(f"PRAGMA user_version = {_VERSION}")
 
     def _recognise(self, db: sqlite3.Connection) -> None:
-        is_new = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] == 0
+        is_new = not self._read_only and db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] == 0
         if not is_new and _pragma(db, "application_id") != _ID:
             raise JournalError(f"{self._path} is another program's database: name another file for the journal")
         if _pragma(db, "user_version") > _VERSION:
@@ -242,7 +251,7 @@ class Ledger:
         try:
             yield
         except sqlite3.Error as error:
-            if _is_damage(error):
+            if _is_damage(error) and not self._read_only:
                 self._set_aside(error)
             elif _code(error) not in _PASSING:
                 self.close()  # Whatever happened to the file, the next call looks at it anew.

@@ -61,7 +61,7 @@ class Admin:
         self._reactor = reactor
         self._settings = settings
         self._port_setting = port_setting
-        self._guard = _guard(settings, port_setting)
+        self._guard = guard(settings, port_setting)
         self._listening: Any = None
         self._running: list[LoopingCall] = []
         lag = Lag(reactor.seconds)
@@ -143,7 +143,8 @@ def journal_routes(journal: Journal | None, clock: Callable[[], float]) -> Route
     return {"api/journal": JournalSearch(journal, clock), "journal.csv": JournalCsv(journal, clock)}
 
 
-def _guard(settings: Settings, port_setting: str) -> Guard:
+def guard(settings: Settings, port_setting: str) -> Guard:
+    """Who may ask. :raises SettingsError: everybody might."""
     token, ip = settings.ADMIN_TOKEN.get_secret_value(), settings.ADMIN_IP
     if not token and not is_loopback(ip):
         raise SettingsError(f"ADMIN_IP = {ip}: others get there, so set ADMIN_TOKEN, too; or {port_setting} = 0.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import getpass
+import importlib
 import os
 import resource
 import sys
@@ -21,7 +21,7 @@ from fanout.settings import SettingsError, add_flags, given_flags, parse_flags, 
 from radiovis.app import Node
 from radiovis.bench.command import bench
 from radiovis.bench.target import BenchError
-from radiovis.directory.password import hash_password
+from radiovis.commands.arguments import PROGRAM, CommandError
 from radiovis.directory.stations import StationsFileError
 from radiovis.parent import Parent
 from radiovis.settings import Settings
@@ -29,6 +29,7 @@ from radiovis.worker import Birth, Lifeline
 from radiovis.workers import COMMAND as WORKER
 
 _WRONG = 2  # exit code for anything the operator has to put right before the program can start
+INTERRUPTED = 130  # exit code after Ctrl-C, as shells have it: 128 + SIGINT
 _RESERVED_FILES = 200  # file descriptors for everything that is no client
 
 _ALONE = Birth()
@@ -48,9 +49,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         near = difflib.get_close_matches(name, _COMMANDS, 1)
         return _complain(f"no such command: {name}; " + (f"did you mean {near[0]}?" if near else _commands()))
     try:
-        return command(words)
+        code = command(words)
+        sys.stdout.flush()
+    except CommandError as error:
+        return _complain(str(error), error.code)
     except (SettingsError, StationsFileError, BenchError) as error:
         return _complain(str(error))
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:  # Whoever read our output, such as head, has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code
 
 
 def _serve(words: Sequence[str], birth: Birth = _ALONE) -> int:
@@ -137,27 +147,27 @@ def _raise_file_limit(connections: int) -> None:
         log.warning("files.few", limit=hard, MAX_CONNECTIONS=connections, advice="raise LimitNOFILE, or lower it")
 
 
-def _station(words: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="server.py station", description="Work with the stations file.")
-    actions = parser.add_subparsers(dest="action", required=True, metavar="hash")
-    actions.add_parser("hash", help="ask for a password, and print what goes into the stations file for it")
-    parser.parse_args(words)
-    password = getpass.getpass("Password: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
-    if not password:
-        return _complain("no password was given")
-    print(hash_password(password))
-    return 0
-
-
 def _version(words: Sequence[str]) -> int:
     argparse.ArgumentParser(prog="server.py version", description="Print the version.").parse_args(words)
     print(f"radiovis {__version__}")
     return 0
 
 
+def _command(module: str) -> Callable[[Sequence[str]], int]:
+    """A command of ``radiovis/commands/``, which is imported when it is called: a server needs none of them."""
+    return lambda words: int(importlib.import_module(f"radiovis.commands.{module}").run(words))
+
+
 _COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "serve": _serve,
-    "station": _station,
+    "station": _command("station"),
+    "check-config": _command("check_config"),
+    "pub": _command("pub"),
+    "sub": _command("sub"),
+    "topics": _command("topics"),
+    "logs": _command("logs"),
+    "probe": _command("probe"),
+    "conformance": _command("conformance"),
     "bench": bench,
     "version": _version,
 }
@@ -168,6 +178,6 @@ def _commands() -> str:
     return "commands: " + ", ".join(_COMMANDS)
 
 
-def _complain(text: str) -> int:
-    print("\n".join(f"server.py: {line}" for line in text.splitlines()), file=sys.stderr)
-    return _WRONG
+def _complain(text: str, code: int = _WRONG) -> int:
+    print("\n".join(f"{PROGRAM}: {line}" for line in text.splitlines()), file=sys.stderr)
+    return code

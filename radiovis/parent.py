@@ -39,7 +39,7 @@ class Parent:
         :raises SettingsError: workers could not hear each other.
         :raises CannotListenError: a port is taken.
         """
-        _check(settings)
+        check_workers(settings)
         self._reactor = reactor
         self._settings = settings
         self._fake = fake
@@ -158,7 +158,8 @@ class WorkersReady(Endpoint):
         request.answer_json(200 if all_are else 503, {"ready": all_are, "workers": ready})
 
 
-def _check(settings: Settings) -> None:
+def check_workers(settings: Settings) -> None:
+    """:raises SettingsError: several workers cannot run with these settings."""
     for name in ("STANDALONE", "RABBITMQ_LOOPBACK"):
         if getattr(settings, name):
             raise SettingsError(f"WORKERS = {settings.WORKERS}: workers hear each other by RabbitMQ; without {name}.")

@@ -15,7 +15,7 @@ from radiovis.directory.interface import Channel, Default, DirectoryError
 from radiovis.directory.password import check_password
 from radiovis.directory.stations import Stations, StationsFileError, parse_stations
 
-__all__ = ["StationsFile", "StationsFileError"]
+__all__ = ["StationsFile", "StationsFileError", "read_stations", "read_text"]
 
 INTERVAL = 1.0
 """Seconds between two looks at the file; one ``stat`` call each."""
@@ -68,7 +68,7 @@ class StationsFile:
         :raises StationsFileError: when it cannot be read or used; the stations stay as they were.
         """
         self._seen = self._signature()
-        self._stations = parse_stations(self._read(), str(self._path))
+        self._stations = read_stations(self._path)
 
     def start(self) -> None:
         """Look at the file from now on, and follow its changes."""
@@ -137,16 +137,29 @@ class StationsFile:
             return None
         return status.st_mtime_ns, status.st_size, status.st_ino
 
-    def _read(self) -> str:
-        try:
-            with self._path.open("rb") as file:
-                content = file.read(MAX_SIZE + 1)
-        except OSError as error:
-            raise StationsFileError(str(self._path), None, f"cannot be read: {error.strerror}") from None
-        if len(content) > MAX_SIZE:
-            raise StationsFileError(str(self._path), None, f"is longer than {MAX_SIZE} bytes")
-        try:
-            return content.decode()
-        except UnicodeDecodeError as error:
-            line = content.count(b"\n", 0, error.start) + 1
-            raise StationsFileError(str(self._path), line, "is not UTF-8 here") from None
+
+def read_stations(path: Path) -> Stations:
+    """What a stations file says.
+
+    :raises StationsFileError: it cannot be read or used.
+    """
+    return parse_stations(read_text(path), str(path))
+
+
+def read_text(path: Path) -> str:
+    """The text of a stations file, line ends as they are there.
+
+    :raises StationsFileError: it cannot be read, is too long or no UTF-8.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_SIZE + 1)
+    except OSError as error:
+        raise StationsFileError(str(path), None, f"cannot be read: {error.strerror}") from None
+    if len(content) > MAX_SIZE:
+        raise StationsFileError(str(path), None, f"is longer than {MAX_SIZE} bytes")
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise StationsFileError(str(path), line, "is not UTF-8 here") from None

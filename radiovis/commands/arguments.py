@@ -1,0 +1,78 @@
+"""What a command may be told on its command line, how it ends, and what is said when it was told something else."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+DONE, FAILED, WRONG = 0, 1, 2
+"""The exit codes: done; it was tried and did not work, or the answer is no; to be put right before it can be tried."""
+
+PROGRAM = "radiovis" if Path(sys.argv[0]).stem == "radiovis" else "server.py"
+"""What we are called: as installed by pip, or in a clone."""
+
+
+class CommandError(Exception):
+    """A command could not do its work. The text, one line, is for stderr; ``code`` is the exit code."""
+
+    def __init__(self, text: str, code: int = FAILED) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class CommandParser(argparse.ArgumentParser):
+    """The arguments of one command.
+
+    :ivar exits: what each exit code means for this command.
+    """
+
+    def __init__(self, name: str, description: str, exits: Mapping[int, str], epilog: str = "") -> None:
+        """:param epilog: what stands in the help page before the exit codes."""
+        self.exits = dict(exits)
+        codes = "exit code: " + "; ".join(f"{code} {meaning}" for code, meaning in self.exits.items())
+        super().__init__(
+            prog=f"{PROGRAM} {name}", description=description, epilog=f"{epilog} {codes}".strip(), allow_abbrev=False
+        )
+
+    def read(self, words: Sequence[str]) -> argparse.Namespace:
+        """Parse the words behind the command's name. :raises CommandError: with exit code 2."""
+        given, unknown = self.parse_known_args(list(words))
+        if unknown:
+            self.error(self._unknown(unknown[0]))
+        return given
+
+    def error(self, message: str) -> NoReturn:
+        # argparse would print the whole usage in front of it, and exit.
+        choice = re.fullmatch(r"argument \S+: invalid choice: '(.*)' \(choose from (.*)\)", message)
+        if choice:
+            known = [word.strip("' ") for word in choice[2].split(",")]
+            near = difflib.get_close_matches(choice[1], known, 1)
+            message = f"no such word: {choice[1]}; " + (f"did you mean {near[0]}?" if near else "known: " + choice[2])
+        raise CommandError(f"{self.prog.partition(' ')[2]}: {message}; see {self.prog} --help", WRONG)
+
+    def _unknown(self, word: str) -> str:
+        flag = word.partition("=")[0]  # The value may be a password.
+        if not flag.startswith("-"):
+            return f"unexpected argument {word!r}"
+        near = difflib.get_close_matches(flag, self._option_string_actions, 1)
+        return f"no such flag: {flag}" + (f"; did you mean {near[0]}?" if near else "")
+
+
+def positive(text: str) -> int:
+    """A whole number from 1."""
+    if not re.fullmatch(r"\d{1,9}", text) or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} should be a whole number from 1")
+    return int(text)
+
+
+def seconds(text: str) -> float:
+    """A span of time: ``2.5`` or ``2.5s``, ``10m``, ``3h``, ``7d``."""
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,6})?)([smhd]?)", text)
+    if match is None or float(match[1]) <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} should be a time such as 2.5 (seconds), 10m, 3h or 7d")
+    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400}[match[2]]

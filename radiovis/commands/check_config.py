@@ -1,0 +1,132 @@
+"""``check-config``: every setting, its value and where it came from, and what is wrong, before a node is started."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+
+from fanout.settings import SettingsError, add_flags, given_flags, parse_flags, read_settings
+from fanout.settings.field import DEFAULT
+from fanout.settings.words import MASK
+from radiovis.admin import guard
+from radiovis.commands.arguments import DONE, WRONG, CommandError, CommandParser
+from radiovis.commands.certificate import certificate_problem
+from radiovis.commands.terminal import paint, printable
+from radiovis.directory.stations_file import StationsFileError, read_stations
+from radiovis.parent import check_workers
+from radiovis.settings import Settings
+
+_CERTIFICATES = ("_CERTIFICATE", "_CERT", "_CERT_FILE", "_CA_FILE")
+_KEYS = ("_PRIVATE_KEY", "_KEY_FILE", "_KEY")
+
+
+def command() -> CommandParser:
+    """What it takes: the flags of serve."""
+    parser = CommandParser(
+        "check-config",
+        "Show every setting, its value and where it came from, and check the files they name. Secrets are masked.",
+        {DONE: "a node can start with this", WRONG: "something is wrong, one line each on stderr"},
+        "Takes every flag of serve.",
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of the table")
+    parser.add_argument("--changed", action="store_true", help="only what differs from the default")
+    parser.add_argument("--test", action="store_true", help="as serve --test: no stations are needed")
+    return parser
+
+
+def run(words: Sequence[str]) -> int:
+    """Run the command. :raises CommandError: with all that is wrong, one line each."""
+    parser = command()
+    add_flags(parser, Settings)
+    settings, wrong = None, []
+    given = None
+    try:
+        given = parse_flags(parser, Settings, words)
+        settings = read_settings(Settings, given_flags(given), os.environ, given.config)
+        wrong = list(problems(settings, fake=given.test))
+    except SettingsError as error:
+        wrong = str(error).splitlines()
+    if given is not None and given.json:
+        print(json.dumps(_report(settings, wrong, changed=given.changed)))
+    elif given is not None and settings is not None:
+        _print(settings, changed=given.changed)
+    if wrong:
+        raise CommandError("\n".join(wrong), WRONG)
+    return DONE
+
+
+def problems(settings: Settings, *, fake: bool = False) -> Iterator[str]:
+    """What keeps a node from starting with settings that are each right by themselves, one line each.
+
+    :param fake: whether the stations are those of ``--test``.
+    """
+    if settings.STANDALONE and not settings.STATIONS_FILE and not fake:
+        yield "STANDALONE needs STATIONS_FILE: a node by itself asks no PlugIt."
+    if settings.STATIONS_FILE and not fake:
+        try:
+            read_stations(Path(settings.STATIONS_FILE))
+        except StationsFileError as error:
+            yield f"STATIONS_FILE: {error}"
+    try:
+        if settings.WORKERS > 1:
+            check_workers(settings)
+        if settings.ADMIN_PORT:
+            guard(settings, "ADMIN_PORT")
+    except SettingsError as error:
+        yield str(error)
+    yield from _file_problems(settings)
+
+
+def _file_problems(settings: Settings) -> Iterator[str]:
+    for name in type(settings).model_fields:
+        value = getattr(settings, name)
+        if not isinstance(value, str) or not value:
+            continue
+        if name.endswith(_CERTIFICATES + _KEYS):
+            problem = certificate_problem(Path(value), key=name.endswith(_KEYS))
+        elif name.endswith("_DIR") and name != "FB_SPOOL_DIR":  # That one is made when it is needed.
+            problem = None if Path(value).is_dir() else f"{value}: is no folder"
+        else:
+            continue
+        if problem:
+            yield f"{name}: {problem}"
+
+
+def _report(settings: Settings | None, wrong: list[str], *, changed: bool) -> dict[str, Any]:
+    shown = (
+        {}
+        if settings is None
+        else {
+            name: {"value": _value(settings, name), "source": settings.source_of(name)}
+            for name in type(settings).model_fields
+            if not changed or settings.source_of(name) != DEFAULT
+        }
+    )
+    warnings = list(settings.warnings()) if settings else []
+    return {"ok": not wrong, "settings": shown, "warnings": warnings, "problems": wrong}
+
+
+def _print(settings: Settings, *, changed: bool) -> None:
+    width = max(map(len, type(settings).model_fields))
+    for heading, fields in type(settings).groups():
+        names = [name for name in fields if not changed or settings.source_of(name) != DEFAULT]
+        if names:
+            print(f"\n{heading}")
+        for name in names:
+            source = settings.source_of(name)
+            value = printable(json.dumps(_value(settings, name), ensure_ascii=False))
+            print(f"  {name:<{width}}  {value}  " + paint(f"({source})", "grey" if source == DEFAULT else "green"))
+    for warning in settings.warnings():
+        print(paint(f"\nwarning: {printable(warning)}", "yellow"))
+
+
+def _value(settings: Settings, name: str) -> Any:
+    value = getattr(settings, name)
+    if isinstance(value, SecretStr):
+        return MASK if value.get_secret_value() else ""
+    return value

@@ -1,0 +1,164 @@
+"""A STOMP connection as a coroutine sees it: say something, wait for what the server says next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import CancelledError, DeferredQueue
+from twisted.internet.defer import TimeoutError as TookTooLong
+from twisted.internet.endpoints import HostnameEndpoint, connectProtocol, wrapClientTLS
+from twisted.internet.error import ConnectError, DNSLookupError
+from twisted.internet.error import ConnectionRefusedError as NobodyListens
+from twisted.internet.error import TimeoutError as NoAnswer
+from twisted.internet.ssl import optionsForClientTLS
+
+from fanout.client import StompClient
+from fanout.stomp.client_events import ClientEvent, Connected, MessageReceived, Receipted, Refused
+from fanout.stomp.dialect import VERSIONS
+from radiovis.commands.arguments import CommandError
+from radiovis.commands.server_address import ServerAddress
+from radiovis.commands.terminal import printable
+
+CONNECT_SECONDS = 10.0
+HEARTBEAT = (10_000, 10_000)
+_FULL = 256
+"""Events nobody has taken yet, above which we read no further; and
+:data:`_EMPTY`, at which we go on."""
+_EMPTY = 64
+
+
+class Gone(Exception):
+    """The connection is over. The text says why."""
+
+
+class Conversation:
+    """One connection, which :func:`converse` opens.
+
+    :ivar session: say ``session.send(…)`` and so on, then :meth:`flush`.
+    """
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self._events: DeferredQueue[ClientEvent | Gone] = DeferredQueue()
+        self._paused = False
+        self._gone: Gone | None = None
+        self.client = StompClient(reactor, self._put, lambda reason: self._put(Gone(reason)))
+        self.session = self.client.session
+
+    def _put(self, event: ClientEvent | Gone) -> None:
+        self._events.put(event)
+        if not self._paused and len(self._events.pending) > _FULL:
+            self._paused = True
+            self.client.transport.pauseProducing()
+
+    def flush(self) -> None:
+        """Send what was said."""
+        self.client.flush()
+
+    def close(self) -> None:
+        """Hang up."""
+        self.client.close()
+
+    async def heard(self, seconds: float | None = None) -> ClientEvent | None:
+        """What the server says next; None when it says nothing for so many seconds.
+
+        :raises Gone: the connection is over.
+        """
+        if self._gone is not None:
+            raise self._gone
+        waiting = self._events.get()
+        if seconds is not None:
+            waiting.addTimeout(max(0.001, seconds), self._reactor)
+        try:
+            event = await waiting
+        except (CancelledError, TookTooLong):
+            return None
+        if self._paused and len(self._events.pending) < _EMPTY:
+            self._paused = False
+            self.client.transport.resumeProducing()
+        if isinstance(event, Gone):
+            self._gone = event
+            raise event
+        return event
+
+    async def receipt(self, name: str, seconds: float, other: Callable[[MessageReceived], None]) -> None:
+        """Wait for a receipt.
+
+        :param other: gets the messages that come before it.
+        :raises CommandError: the server refused, hung up or said nothing.
+        """
+        try:
+            while True:
+                event = await self.heard(seconds)
+                if event is None:
+                    raise CommandError(f"the server has not confirmed it within {seconds:g} s")
+                if isinstance(event, Refused):
+                    raise CommandError(f"the server refuses: {words(event)}")
+                if isinstance(event, MessageReceived):
+                    other(event)
+                if isinstance(event, Receipted) and event.receipt == name:
+                    return
+        except Gone as gone:
+            raise CommandError(f"the server closed the connection: {gone}") from None
+
+
+async def converse(
+    reactor: Any,
+    server: ServerAddress,
+    *,
+    seconds: float = CONNECT_SECONDS,
+    versions: tuple[str, ...] = VERSIONS,
+) -> tuple[Conversation, Connected]:
+    """Connect and log in.
+
+    :param seconds: for each of the two.
+    :raises CommandError: it does not work; the text says what does not.
+    """
+    conversation = Conversation(reactor)
+    endpoint: Any = HostnameEndpoint(reactor, server.host, server.port, timeout=seconds)
+    if server.tls:
+        endpoint = wrapClientTLS(optionsForClientTLS(server.host), endpoint)
+    conversation.session.connect(
+        server.login, server.passcode, versions=versions, heartbeat=HEARTBEAT, host=server.host
+    )
+    try:
+        await connectProtocol(endpoint, conversation.client)
+    except Exception as error:  # noqa: BLE001 - everything from a name that no name may be to a refusal.
+        raise CommandError(f"cannot connect to {server}: {connect_failure(error, seconds)}") from None
+    try:
+        return conversation, await _let_in(conversation, server, seconds)
+    except BaseException:
+        conversation.close()
+        raise
+
+
+async def _let_in(conversation: Conversation, server: ServerAddress, seconds: float) -> Connected:
+    try:
+        event = await conversation.heard(seconds)
+    except Gone as gone:
+        raise CommandError(f"{server} closed the connection before it let us in: {gone}") from None
+    if isinstance(event, Connected):
+        return event
+    if isinstance(event, Refused):
+        raise CommandError(f"{server} does not let us in: {words(event)}")
+    raise CommandError(f"{server} took the connection and said nothing for {seconds:g} s: is that a STOMP port?")
+
+
+def connect_failure(error: BaseException, seconds: float) -> str:
+    """Why a connection could not be made, in a few words."""
+    if isinstance(error, DNSLookupError):
+        return "no such host"
+    if isinstance(error, NobodyListens):
+        return "nothing listens there (connection refused)"
+    if isinstance(error, NoAnswer):
+        return f"no answer within {seconds:g} s"
+    if isinstance(error, ConnectError) and error.osError is not None:
+        return str(getattr(error.osError, "strerror", None) or error.osError)
+    return printable(str(error) or type(error).__name__)
+
+
+def words(refused: Refused) -> str:
+    """An ERROR in one line."""
+    summary, detail = printable(refused.summary.strip()), printable(" ".join(refused.detail.split()))
+    return summary if not detail or detail == summary else f"{summary} ({detail})" if summary else detail

@@ -1,0 +1,129 @@
+"""``logs``: what was on air, from the journal of a node, also while that is writing to it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from fanout.csv_export import HEADER, csv_rows
+from fanout.ledger import JournalError, Ledger, Selection
+from fanout.record import Place, Record
+from fanout.settings import read_settings
+from radiovis.commands.arguments import DONE, FAILED, WRONG, CommandError, CommandParser, positive
+from radiovis.commands.arguments import seconds as span
+from radiovis.commands.terminal import paint, printable
+from radiovis.settings import Settings
+
+_DAY = 86_400
+_LATER = 2**53
+_PAGE = 1_000
+_INTERVAL = 0.5
+"""Seconds between two looks at a journal that is followed."""
+
+
+def command() -> CommandParser:
+    """What it takes."""
+    parser = CommandParser(
+        "logs",
+        "Show what was on air: the journal of a node or a watchdog, which may be running.",
+        {DONE: "done, or Ctrl-C", FAILED: "there is no journal, or it cannot be read", WRONG: "wrong usage"},
+        "A time is like 2026-12-31T23:59:59Z, a Unix time, or 10m, 3h, 7d: that long ago.",
+    )
+    parser.add_argument("topic", nargs="?", default="*", metavar="TOPIC", help="a topic; ending in *, how it begins")
+    parser.add_argument("--from", dest="start", type=_when, metavar="TIME", help="the earliest (default: 1d)")
+    parser.add_argument("--to", dest="end", type=_when, metavar="TIME", help="up to, without it")
+    parser.add_argument("--limit", type=positive, metavar="N", help="at most so many, the earliest")
+    parser.add_argument("--follow", "-f", action="store_true", help="go on with what comes")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--csv", action="store_true", help="CSV, with a line of headings")
+    form.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument("--file", metavar="PATH", help="the journal (default: the setting JOURNAL_FILE)")
+    return parser
+
+
+def run(words: Sequence[str]) -> int:
+    """Run the command. :raises CommandError: it did not work."""
+    given = command().read(words)
+    path = given.file or read_settings(Settings, {}, os.environ).JOURNAL_FILE
+    if not path:
+        raise CommandError("logs: JOURNAL_FILE is empty, so the journal ends with its node; give --file", WRONG)
+    if not Path(path).exists():
+        raise CommandError(f"{path}: there is no journal; a node that keeps one has STANDALONE, or see JOURNAL_FILE")
+    ledger = Ledger(path, time.time, read_only=True)
+    try:
+        _write_all(ledger, given)
+    except JournalError as error:
+        raise CommandError(str(error)) from None
+    except KeyboardInterrupt:
+        return DONE
+    finally:
+        ledger.close()
+    return DONE
+
+
+def _write_all(ledger: Ledger, given: argparse.Namespace, pause: Callable[[float], None] = time.sleep) -> None:
+    now = int(time.time())
+    begin = now - _DAY if given.start is None else given.start
+    selection = Selection(given.topic.removesuffix("*"), begin, given.end or _LATER, prefix=given.topic.endswith("*"))
+    write = _csv if given.csv else _json if given.json else _lines
+    if given.csv:
+        _put(HEADER)
+    after: Place | None = None
+    left = given.limit or _LATER
+    while left:
+        page = ledger.between(selection, min(left, _PAGE), after)
+        write(page)
+        if page:
+            after, left = page[-1].place, left - len(page)
+        elif not given.follow:
+            return
+        else:
+            pause(_INTERVAL)
+
+
+def _csv(records: Iterable[Record]) -> None:
+    _put(csv_rows(records))
+
+
+def _json(records: Iterable[Record]) -> None:
+    for record in records:
+        entry = {
+            "timestamp": record.timestamp,
+            "topic": record.topic,
+            "body": record.body.decode("utf-8", "replace"),
+            "headers": record.headers,
+            "serial": record.serial,
+        }
+        _put(json.dumps(entry).encode() + b"\n")
+
+
+def _lines(records: Iterable[Record]) -> None:
+    for record in records:
+        moment = paint(datetime.fromtimestamp(record.timestamp, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), "grey")
+        body = printable(record.body.decode("utf-8", "replace"))
+        _put(f"{moment}  {printable(record.topic)}  {body}\n".encode())
+
+
+def _put(octets: bytes) -> None:
+    sys.stdout.buffer.write(octets)  # CSV has line ends and octets of its own.
+    sys.stdout.buffer.flush()
+
+
+def _when(text: str) -> int:
+    """Unix time in seconds of a moment as people write it."""
+    if re.fullmatch(r"\d{9,12}", text):
+        return int(text)
+    if re.fullmatch(r"[\d.]+[smhd]", text):
+        return int(time.time() - span(text))
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} should be like 2026-12-31T23:59:59Z, a Unix time, or 3h") from None
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())

@@ -1,0 +1,149 @@
+"""``topics``: the registered channels, and what is on air on them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import urlencode
+
+import treq
+from twisted.internet.defer import Deferred
+from twisted.web.client import Agent
+from twisted.web.http_headers import Headers
+
+from fanout.settings import add_flags, given_flags, parse_flags, read_settings
+from radiovis import parts
+from radiovis.commands.arguments import DONE, FAILED, WRONG, CommandError, CommandParser
+from radiovis.commands.conversation import connect_failure
+from radiovis.commands.running import run_reactor
+from radiovis.commands.terminal import paint, printable
+from radiovis.directory.interface import Channel, Directory, DirectoryError
+from radiovis.settings import Settings
+from radiovis.topics import channel_of
+
+_SECONDS = 10.0
+_PAGE = 1_000
+
+OnAir = dict[str, dict[str, Any]]
+"""What a node says of each topic: its clients, and its last message."""
+
+
+def command() -> CommandParser:
+    """What it takes, besides the flags of serve."""
+    parser = CommandParser(
+        "topics",
+        "List the channels of the configured directory (STATIONS_FILE or RADIODNS_API_URL), and what is on air.",
+        {DONE: "done", FAILED: "the directory or the node does not answer", WRONG: "wrong usage or settings"},
+        "Takes every flag of serve. ADMIN_TOKEN is sent to the node, if it is set.",
+    )
+    parser.add_argument("--admin", metavar="URL", help="a node's operators' port, as in http://127.0.0.1:8081")
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    parser.add_argument("--test", action="store_true", help="the stations of serve --test")
+    return parser
+
+
+def run(words: Sequence[str]) -> int:
+    """Run the command. :raises CommandError: it did not work."""
+    parser = command()
+    add_flags(parser, Settings)
+    given = parse_flags(parser, Settings, words)
+    settings = read_settings(Settings, given_flags(given), os.environ, given.config)
+    if given.admin and not given.admin.startswith(("http://", "https://")):
+        raise CommandError(f"topics: --admin: {given.admin!r} should begin with http:// or https://", WRONG)
+
+    async def show(reactor: Any) -> int:
+        try:
+            channels = await _directory(reactor, settings, fake=given.test).topics()
+        except DirectoryError as error:
+            raise CommandError(f"the directory does not answer: {error}") from None
+        on_air = await _on_air(reactor, given.admin, settings) if given.admin else None
+        (_print_json if given.json else _print)(channels, on_air)
+        return DONE
+
+    return run_reactor(show)
+
+
+def _directory(reactor: Any, settings: Settings, *, fake: bool) -> Directory:
+    if fake:
+        return parts.fake_directory(settings)
+    return parts.stations_file(reactor, settings, lambda: None) or parts.plugit_api(reactor, settings)
+
+
+async def _on_air(reactor: Any, base: str, settings: Settings) -> OnAir:
+    """Every topic the node knows."""
+    found: OnAir = {}
+    after = ""
+    while True:
+        page = await _page(reactor, base, after, settings)
+        found |= {each["topic"]: each for each in page["topics"]}
+        if not page["next"]:
+            return found
+        after = page["next"]
+
+
+async def _page(reactor: Any, base: str, after: str, settings: Settings) -> dict[str, Any]:
+    url = f"{base.rstrip('/')}/api/topics?{urlencode({'limit': _PAGE, 'after': after})}"
+    token = settings.ADMIN_TOKEN.get_secret_value()
+    headers = Headers({"Authorization": [f"Bearer {token}"]} if token else {})
+    client = treq.client.HTTPClient(Agent(reactor, connectTimeout=_SECONDS))
+
+    async def get() -> tuple[int, bytes]:
+        response = await client.get(url, headers=headers)
+        return response.code, await treq.content(response)
+
+    try:
+        code, body = await Deferred.fromCoroutine(get()).addTimeout(_SECONDS, reactor)
+    except Exception as error:  # noqa: BLE001 - whatever a URL leads to.
+        raise CommandError(f"{base} does not answer: {connect_failure(error, _SECONDS)}") from None
+    if code in (401, 403):
+        raise CommandError(f"{base} does not let us in: set ADMIN_TOKEN as the node has it")
+    try:
+        page = json.loads(body) if code == 200 else None
+        return {"topics": list(page["topics"]), "next": page["next"]}  # type: ignore[index]
+    except (KeyError, TypeError, ValueError):
+        raise CommandError(f"{base} is no operators' port of a node: its /api/topics answers {code}") from None
+
+
+def _print(channels: Sequence[Channel], on_air: OnAir | None) -> None:
+    for channel in channels:
+        print(printable(channel.topic) + (paint(f"  {printable(channel.name)}", "grey") if channel.name else ""))
+        for topic in _topics_of(channel.topic, on_air or {}):
+            _print_topic((on_air or {})[topic])
+    others = _others(channels, on_air or {})
+    if others:
+        print("\nin no channel of the directory:")
+    for topic in others:
+        _print_topic((on_air or {})[topic])
+
+
+def _print_topic(entry: dict[str, Any]) -> None:
+    clients = sum(entry.get("clients", {}).values())
+    body = (entry.get("last") or {}).get("body") or "nothing yet"
+    counted = f"  ({clients} client{'' if clients == 1 else 's'})"
+    print(f"    {printable(entry['topic'])}  {printable(str(body))}" + paint(counted, "grey"))
+
+
+def _print_json(channels: Sequence[Channel], on_air: OnAir | None) -> None:
+    listed = []
+    for channel in channels:
+        entry: dict[str, Any] = {
+            "topic": channel.topic, "id": channel.id, "name": channel.name, "listed": channel.listed
+        }  # fmt: skip
+        if on_air is not None:
+            entry["on_air"] = [on_air[topic] for topic in _topics_of(channel.topic, on_air)]
+        listed.append(entry)
+    report: dict[str, Any] = {"channels": listed}
+    if on_air is not None:
+        report["others"] = [on_air[topic] for topic in _others(channels, on_air)]
+    print(json.dumps(report))
+
+
+def _topics_of(channel: str, on_air: OnAir) -> list[str]:
+    return sorted(topic for topic in on_air if channel_of(topic) == channel.lower() or channel_of(topic) == channel)
+
+
+def _others(channels: Sequence[Channel], on_air: OnAir) -> list[str]:
+    known = {spelling for channel in channels for spelling in (channel.topic, channel.topic.lower())}
+    return sorted(topic for topic in on_air if channel_of(topic) not in known)

@@ -1,0 +1,358 @@
+"""pub, sub, topics and logs beside a real node."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import signal
+import socket
+import struct
+import tempfile
+import threading
+import unittest
+import zlib
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, ClassVar
+
+from radiovis.directory.password import hash_password
+from tests.acceptance import command_case
+from tests.acceptance.case import NodeCase
+from tests.acceptance.command_case import Command, Done, finish, line, objects, run, start
+from tests.processes import Server
+from tests.radio import Radio
+from tests.radiovis.commands.calling import call
+
+
+def png(width: int, height: int, padding: int = 0) -> bytes:
+    """A picture of this size; its pixels are left out, as only its head is looked at."""
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunk = b"IHDR" + head
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk)) + bytes(padding)
+
+
+GOOD = png(320, 240)
+PICTURES = {
+    "/good.png": (200, "image/png", GOOD),
+    "/large.png": (200, "image/png", png(640, 480, 60_000)),
+    "/wrong.png": (200, "image/jpeg", GOOD),
+    "/page.html": (200, "text/html", b"<h1>hello</h1>"),
+    "/gone.png": (404, "text/plain", b"no"),
+    "/huge.png": (200, "image/png", png(320, 240, 5 * 2**20)),
+}
+
+
+class Pictures(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        if self.path == "/silent.png":
+            self.rfile.read(1)  # Until the client hangs up.
+            return
+        status, kind, content = PICTURES[self.path]
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        """Tests are quiet."""
+
+
+class CommandCase(NodeCase):
+    def url(self, login: str = "1.test:test@") -> str:
+        host, port = self.server.address
+        return f"stomp://{login}{host}:{port}"
+
+    def channel(self) -> str:
+        return self.topic("")
+
+    def assert_fails(self, done: Done, code: int, *parts: str) -> None:
+        """This exit code, and one line on stderr."""
+        self.assertEqual((done.returncode, done.stdout), (code, ""), done.stderr)
+        self.assertEqual(len(done.stderr.splitlines()), 1, done.stderr)
+        self.assertTrue(done.stderr.startswith("server.py: "), done.stderr)
+        for part in parts:
+            self.assertIn(part, done.stderr)
+
+
+class Publishing(CommandCase):
+    def test_a_text_and_a_slide_reach_a_radio(self) -> None:
+        radio = self.radio()
+        radio.subscribe(self.topic("text"))
+        radio.subscribe(self.topic("image"))
+        done = run(
+            "pub", self.channel(), "--text", "Grüezi", "--image", "http://s/1.png", "--link", "http://s/",
+            "--trigger-time", "NOW", "--header", "SlideId:7", "--receipt", "--server", self.url(),
+        )  # fmt: skip
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertEqual([each.split(":")[0] for each in done.stdout.splitlines()], [self.topic("text"), self.topic()])
+        text, image = radio.frames(2)
+        self.assertEqual((text.body, image.body), ("TEXT Grüezi".encode(), b"SHOW http://s/1.png"))
+        for frame in (text, image):
+            self.assertEqual(
+                [frame.get(name) for name in ("link", "trigger-time", "SlideId")], ["http://s/", "NOW", "7"]
+            )
+
+    def test_a_whole_topic_and_the_server_of_the_environment(self) -> None:
+        radio = self.radio()
+        radio.subscribe(self.topic("text"))
+        done = run("pub", self.topic("text"), "--text", "hello", RADIOVIS_SERVER=self.url())
+        self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "", ""))
+        self.assertEqual(radio.frame().body, b"TEXT hello")
+
+    def test_what_does_not_work_is_one_line(self) -> None:
+        to = ("--text", "x", "--server")
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            free = socket.create_server(("127.0.0.1", 0))
+            port, unused = silent.getsockname()[1], free.getsockname()[1]
+            free.close()
+            for url, part in (
+                (self.url("1.test:wrong@"), "does not let us in: Wrong credentials"),
+                (self.url(""), "refuses"),
+                ("stomp://no-such-host.invalid", "cannot connect to no-such-host.invalid:61613: no such host"),
+                (f"127.0.0.1:{unused}", "nothing listens there"),
+                (f"127.0.0.1:{port}", "said nothing for 1 s: is that a STOMP port?"),
+            ):
+                with self.subTest(url=url):
+                    self.assert_fails(run("pub", self.topic("text"), "--seconds", "1", *to, url), 1, part)
+        self.assert_fails(run("pub", "/topic/not/ours/text", *to, self.url()), 1, "refuses", "You cannot do that")
+        self.assertNotIn("wrong", run("pub", "/topic/x/text", *to, self.url("1.test:wrong@")).stderr)
+
+    def test_wrong_usage(self) -> None:
+        topic = "/topic/test/1/"
+        for words, part in (
+            ((topic,), "Give --text, --image or both"),
+            (("fm/4e1", "--text", "x"), "a topic begins with /topic/"),
+            ((topic + "text", "--image", "http://s/1.png"), "is for --text alone"),
+            ((topic, "--image", "ftp://s/1.png"), "--image: should begin with http://"),
+            ((topic, "--text", "x" * 129), "it is 129 octets long; receivers take 128"),
+            ((topic, "--txt", "x"), "no such flag: --txt; did you mean --text?"),
+            ((topic, "--text", "x", "--header", "x"), "should be NAME:VALUE"),
+            ((topic, "--text", "x", "--server", "http://x"), "a server is given as stomp://"),
+            ((topic, "--text", "x", "--server", "stomp://x:99999"), "up to 65535"),
+            ((), "TOPIC"),
+        ):
+            with self.subTest(words=words):
+                self.assert_fails(call("pub", *words), 2, part)
+
+
+class Listening(CommandCase):
+    pictures: ClassVar[ThreadingHTTPServer]
+    base: ClassVar[str]
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        super().setUpClass()
+        cls.pictures = ThreadingHTTPServer(("127.0.0.1", 0), Pictures)
+        cls.base = f"http://127.0.0.1:{cls.pictures.server_port}"
+        threading.Thread(target=cls.pictures.serve_forever, daemon=True).start()
+
+    @classmethod
+    def tearDownClass(cls) -> None:
+        cls.pictures.shutdown()
+        cls.pictures.server_close()
+        super().tearDownClass()
+
+    def slide(self, name: str, *words: str) -> dict[str, Any]:
+        """What sub makes of a picture that is on air."""
+        self.station().publish(self.topic(), f"SHOW {self.base}/{name}".encode())
+        done = run("sub", self.topic(), "--count", "1", "--json", "--server", self.url(""), *words)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        slide: dict[str, Any] = objects(done)[0]["slide"]
+        return slide
+
+    def test_a_channel_is_its_texts_and_its_slides(self) -> None:
+        self.station().publish(self.topic(), f"SHOW {self.base}/good.png".encode(), {"link": "http://s/"})
+        self.station().publish(self.topic("text"), b"TEXT on \x1b[31mair")
+        done = run("sub", self.channel(), "--count", "2", "--server", self.url(""))
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        lines = sorted(each.partition("  ")[2] for each in done.stdout.splitlines())
+        self.assertEqual(
+            lines,
+            [
+                f"{self.topic()}  SHOW {self.base}/good.png  (320x240 PNG, 0.0 kB)",
+                f"{self.topic('text')}  TEXT on \\x1b[31mair",
+            ],
+        )
+
+    def test_a_good_slide_has_no_complaints_and_is_kept(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            slide = self.slide("good.png", "--save", folder)
+            self.assertEqual(
+                (slide["type"], slide["width"], slide["height"], slide["octets"], slide["complaints"]),
+                ("image/png", 320, 240, len(GOOD), []),
+            )
+            (path,) = Path(folder).iterdir()
+            self.assertEqual((str(path), path.read_bytes()), (slide["saved"], GOOD))
+
+    def test_what_is_wrong_with_a_slide_is_said(self) -> None:
+        for name, complaints in (
+            ("large.png", ["it is 640x480, radios expect 320x240", "it has 60033 octets, radios take 51200"]),
+            ("wrong.png", ["it is served as image/jpeg, and is image/png"]),
+            ("page.html", ["it is neither PNG nor JPEG"]),
+            ("gone.png", ["not fetched: HTTP 404"]),
+            ("huge.png", ["not fetched: it is longer than 4194304 octets"]),
+            ("silent.png", ["not fetched: not complete within 5 s"]),
+        ):
+            with self.subTest(name=name):
+                self.assertEqual(self.slide(name)["complaints"], complaints)
+
+    def test_slides_are_left_alone_if_asked(self) -> None:
+        self.station().publish(self.topic(), b"SHOW http://127.0.0.1:1/1.png")
+        done = run("sub", self.topic(), "--count", "1", "--json", "--no-fetch", "--server", self.url(""))
+        self.assertNotIn("slide", objects(done)[0])
+
+    def test_too_little_in_the_time(self) -> None:
+        done = run("sub", self.topic(), "--count", "1", "--seconds", "0.5", "--server", self.url(""))
+        self.assert_fails(done, 1, "0 of 1 messages came within 0.5 s")
+        done = run("sub", self.topic(), "--seconds", "0.5", "--server", self.url(""))
+        self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "", ""))
+
+    def test_ctrl_c_is_an_end(self) -> None:
+        self.station().publish(self.topic("text"), b"TEXT x")
+        command = start("sub", self.topic("text"), "--server", self.url(""))
+        self.assertIn("TEXT x", line(command))
+        command.send_signal(signal.SIGINT)
+        self.assertEqual(finish(command).returncode, 0)
+
+    def test_wrong_usage(self) -> None:
+        for words, part in (
+            (("topic/x",), "a topic begins with /topic/"),
+            (("/topic/x/", "--save", "/nowhere"), "/nowhere is no folder"),
+            (("/topic/x/", "--count", "0"), "should be a whole number from 1"),
+            (("/topic/x/", "--seconds", "soon"), "should be a time such as"),
+        ):
+            with self.subTest(words=words):
+                self.assert_fails(call("sub", *words), 2, part)
+
+
+class ComingBack(unittest.TestCase):
+    def test_sub_outlives_a_restart_of_the_server(self) -> None:
+        with command_case.node() as server:
+            host, port = server.address
+            url, topic = f"{host}:{port}", "/topic/test/1/text"
+            server_url = f"stomp://1.test:test@{url}"
+            command = start("sub", topic, "--count", "2", "--server", url)
+            self.assertEqual(run("pub", topic, "--text", "one", "--server", server_url).returncode, 0)
+            self.assertIn("TEXT one", line(command))
+            server.kill()
+            server.start()
+            self.assertEqual(run("pub", topic, "--text", "two", "--server", server_url).returncode, 0)
+            self.assertIn("TEXT two", line(command))
+            done = finish(command)
+            self.assertEqual(done.returncode, 0)
+            self.assertIn("connection lost", done.stderr)
+            self.assertIn("connected again", done.stderr)
+
+
+class Journal(unittest.TestCase):
+    """A node by itself keeps a journal, which is read while it writes."""
+
+    server: ClassVar[Server]
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.server = Server(STANDALONE=True, STATIONS_FILE="stations.toml", ADMIN_PORT=free_port())
+        (cls.server.folder / "stations.toml").write_text(
+            f'[[station]]\nname = "Rock"\nlogin = "1.rock"\npassword = "{hash_password("rock")}"\n'
+            '[[station.channel]]\ntopic = "/topic/rock/"\n[[station.channel]]\ntopic = "/topic/roll/"\n'
+        )
+        cls.server.start()
+
+    @classmethod
+    def tearDownClass(cls) -> None:
+        cls.server.close()
+
+    def publish(self, topic: str, *texts: str) -> None:
+        with Radio.connect(self.server.address, "1.rock", "rock", version="1.2") as station:
+            for text in texts:
+                station.publish(topic, f"TEXT {text}".encode(), {"link": "http://s/"})
+
+    def logs(self, *words: str) -> Done:
+        return call("logs", *words, JOURNAL_FILE=str(self.server.folder / "radiovis-journal.sqlite"))
+
+    def follow(self, topic: str, *words: str) -> Command:
+        file = str(self.server.folder / "radiovis-journal.sqlite")
+        return start("logs", topic, "--follow", "--file", file, *words)
+
+    def test_follow_shows_what_comes(self) -> None:
+        command = self.follow("/topic/rock/follow/*", "--limit", "3")
+        self.publish("/topic/rock/follow/text", "one", "two")
+        for text in ("one", "two"):
+            self.assertTrue(line(command).endswith(f"  /topic/rock/follow/text  TEXT {text}"))
+        self.publish("/topic/rock/else/text", "another topic")
+        self.publish("/topic/rock/follow/text", "three")
+        self.assertTrue(line(command).endswith("TEXT three"))
+        self.assertEqual(finish(command).returncode, 0)
+
+    def test_forms_and_filters(self) -> None:
+        topic = "/topic/rock/forms/text"
+        command = self.follow(topic, "--limit", "2", "--json")
+        self.publish(topic, 'a "quoted", text', "é")
+        done = finish(command)  # Now both are in the journal.
+        first, second = objects(done)
+        self.assertEqual((first["topic"], first["body"], second["body"]), (topic, 'TEXT a "quoted", text', "TEXT é"))
+        self.assertIn(["link", "http://s/"], first["headers"])
+        self.assertEqual(self.logs(topic, "--json").stdout, done.stdout)
+        rows = list(csv.DictReader(io.StringIO(self.logs("/topic/rock/forms*", "--csv").stdout, newline="")))
+        self.assertEqual([row["body"] for row in rows], ['TEXT a "quoted", text', "TEXT é"])
+        self.assertEqual(self.logs("/topic/rock/form", "--json").stdout, "")
+        self.assertEqual(self.logs(topic, "--to", "1h").stdout, "")
+        self.assertEqual(len(self.logs(topic, "--from", "1h", "--limit", "1").stdout.splitlines()), 1)
+        self.assertEqual(self.logs(topic, "--from", str(first["timestamp"] + 3600)).stdout, "")
+
+    def test_topics_with_what_is_on_air(self) -> None:
+        topic = "/topic/roll/text"
+        self.publish(topic, "on air")
+        stations = str(self.server.folder / "stations.toml")
+        host, port = self.server.admin
+        with Radio.connect(self.server.address) as radio:
+            radio.subscribe(topic)
+            done = run("topics", "--json", "--stations-file", stations, "--admin", f"http://{host}:{port}")
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        roll = json.loads(done.stdout)["channels"][1]
+        self.assertEqual((roll["topic"], roll["name"]), ("/topic/roll/", "Rock"))
+        self.assertEqual(roll["on_air"][0]["last"]["body"], "TEXT on air")
+        self.assertEqual(sum(roll["on_air"][0]["clients"].values()), 1)
+        done = run("topics", "--stations-file", stations)
+        self.assertEqual(done.stdout.splitlines(), ["/topic/rock/  Rock", "/topic/roll/  Rock"])
+        lines = run("topics", "--stations-file", stations, "--admin", f"http://{host}:{port}").stdout.splitlines()
+        self.assertIn("    /topic/roll/text  TEXT on air  (0 clients)", lines)
+
+
+class NothingToShow(unittest.TestCase):
+    def assert_fails(self, done: Done, code: int, part: str) -> None:
+        self.assertEqual((done.returncode, done.stdout), (code, ""), done.stderr)
+        self.assertEqual(len(done.stderr.splitlines()), 1, done.stderr)
+        self.assertIn(part, done.stderr)
+
+    def test_no_journal(self) -> None:
+        self.assert_fails(call("logs", "--file", "/nowhere/j.sqlite"), 1, "/nowhere/j.sqlite: there is no journal")
+        self.assert_fails(call("logs", JOURNAL_FILE=""), 2, "JOURNAL_FILE is empty")
+
+    def test_something_else_than_a_journal_is_left_alone(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "j.sqlite")
+            for content in (b"hello, this is no database at all" * 100, b""):
+                path.write_bytes(content)
+                self.assert_fails(call("logs", "--file", str(path)), 1, str(path))
+                self.assertEqual((path.read_bytes(), list(path.parent.iterdir())), (content, [path]))
+
+    def test_wrong_times(self) -> None:
+        self.assert_fails(call("logs", "--from", "yesterday"), 2, "'yesterday' should be like 2026-12-31T23:59:59Z")
+
+    def test_a_directory_or_node_that_does_not_answer(self) -> None:
+        url = f"http://127.0.0.1:{free_port()}/"
+        self.assert_fails(
+            run("topics", RADIODNS_API_URL=url, DIRECTORY_ATTEMPTS="1"), 1, "the directory does not answer: "
+        )
+        self.assert_fails(run("topics", "--test", "--admin", url), 1, f"{url} does not answer: nothing listens there")
+        self.assert_fails(call("topics", "--admin", "8081"), 2, "should begin with http://")
+        self.assert_fails(call("topics", "--stations-file", "/nowhere.toml", "--jsn"), 2, "--jsn")
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
