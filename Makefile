@@ -1,22 +1,30 @@
-# make demo | test | check | bench-table … | settings | clean | help
+# make demo | test | chaos | fuzz | soak | check | bench-table … | settings | clean | help
 #
 # Variables:
 #   PYTHON=python3.12     the Python the virtual environment is made with (3.11 or later)
 #   ARGS=tests/fanout     what "make test" runs: arguments for nosetests (default: everything)
+#   SECONDS=180 SEED=7    how long "make chaos" and "make soak" go on, and the schedule of the chaos
+#   FUZZ_SECONDS=60       how long "make fuzz" tries each target
 
 PYTHON ?= python3
 ARGS   ?=
+SECONDS ?=
+SEED ?=
+FUZZ_SECONDS ?= 60
 
 VENV := .venv
 BIN  := $(VENV)/bin
 NODE_MODULES := tests/node/node_modules/.package-lock.json
 
-.PHONY: help demo test check settings clean
+.PHONY: help demo test chaos fuzz soak check settings clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo      a node with three stations, and what a radio hears from it, until Ctrl-C"
 	@echo "make test      every test; ARGS=tests/fanout for some"
+	@echo "make chaos     kills and freezes parts of a cluster under load, proves that nothing is lost; SECONDS, SEED"
+	@echo "make fuzz      invented octets for every parser, by coverage; FUZZ_SECONDS for each"
+	@echo "make soak      constant load for 10 minutes: memory and files stay flat; SECONDS"
 	@echo "make check     style, types, layers, container files"
 	@echo "make bench-table, bench-herd, bench-growth, bench-slow, bench-broker: how fast it is, for developers; see bench/"
 	@echo "make settings  writes config.py.dist, docs/settings.md and docs/metrics.md anew"
@@ -27,6 +35,15 @@ demo: $(VENV)/run.stamp
 
 test: $(VENV)/dev.stamp servers $(NODE_MODULES)
 	@exec $(BIN)/python -m tests $(ARGS)
+
+chaos: $(VENV)/dev.stamp servers
+	@exec $(BIN)/python -m tests.chaos $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED))
+
+fuzz: $(VENV)/fuzz.stamp
+	@exec $(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
+
+soak: $(VENV)/dev.stamp
+	@exec $(BIN)/python -m tests.soak $(if $(SECONDS),--seconds $(SECONDS))
 
 check: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
@@ -76,4 +93,8 @@ $(VENV)/run.stamp: requirements.txt | $(VENV)/bin/python
 
 $(VENV)/dev.stamp: requirements-dev.txt $(VENV)/run.stamp
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+$(VENV)/fuzz.stamp: requirements-fuzz.txt $(VENV)/dev.stamp
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-fuzz.txt
 	@touch $@

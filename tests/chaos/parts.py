@@ -1,0 +1,126 @@
+"""The processes of a whole cluster, and what may be done to them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from random import Random
+from typing import Self
+
+from tests import services
+from tests.acceptance.cluster import node
+from tests.processes import Event, Server
+from tests.radiovis.watchdog.daemon import Daemon
+
+EXCHANGE = "amq.fanout"  # The broker's own: there again after any crash.
+WATCHDOG_TOPIC = "/topic/test/watchdog/image"
+
+
+class Parts:
+    """A broker, a memcached, two nodes, a leading watchdog and one that stands by.
+
+    :ivar errors: what a process that was killed meanwhile had logged as an error of its own.
+    """
+
+    def __init__(self) -> None:
+        self.broker = services.RabbitMQ()
+        self.memcached = services.Memcached()
+        self.errors: list[Event] = []
+        self.nodes: list[Server] = []
+        self.watchdogs: list[Server] = []
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as started:
+            started.enter_context(self.broker)
+            started.enter_context(self.memcached)
+            self.nodes = [self._node() for _ in range(2)]
+            self.watchdogs = [self._watchdog() for _ in range(2)]
+            for each in (*self.nodes, *self.watchdogs):
+                started.callback(each.close)
+                each.launch()
+            for each in self.nodes:
+                each.wait_for("server.ready")
+                each.wait_for("bus.connected")
+            for each in self.watchdogs:
+                each.wait_for("fallback.ready")
+            self._stack = started.pop_all()
+        return self
+
+    def _node(self) -> Server:
+        ports = {"STOMP_PORT": services.free_port(), "HTTP_PORT": services.free_port()}
+        settings = {"MEMCACHED_HOST": self.memcached.address, "MONITORING_ENABLED": False, **ports}
+        return node(self.broker.address, EXCHANGE, **settings)
+
+    def _watchdog(self) -> Daemon:
+        quick = {"TEST_FB_FALLBACK_TIME": 2, "TEST_FB_FALLBACK_CHECK": 0.5, "FB_HEARTBEAT": 1}
+        return Daemon(self.broker.address, EXCHANGE, "--test", RABBITMQ_RETRY_MAX_SECONDS=1, **quick)
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def all_errors(self) -> list[Event]:
+        """What the processes have logged as errors of their own; pika calls every lost connection one."""
+        found = [*self.errors, *(fault for each in (*self.nodes, *self.watchdogs) for fault in each.faults)]
+        return [each for each in found if "pika" not in str(each.get("logger", ""))]
+
+    # What is done to them. Each returns when the part is up again.
+
+    def kill_broker(self, chance: Random) -> None:
+        self.broker.kill()
+        time.sleep(chance.uniform(0, 3))
+        self.broker.start()
+
+    def restart_broker(self, chance: Random) -> None:
+        self.broker.restart()
+
+    def freeze_broker(self, chance: Random) -> None:
+        self._freeze(self.broker, chance)
+
+    def kill_node(self, chance: Random) -> None:
+        self._kill(chance.choice(self.nodes), chance)
+
+    def freeze_node(self, chance: Random) -> None:
+        """For less than the broker's patience: a node it has given up misses what is published until it is back."""
+        self._freeze(chance.choice(self.nodes), chance)
+
+    def kill_memcached(self, chance: Random) -> None:
+        self.memcached.kill()
+        time.sleep(chance.uniform(0, 2))
+        self.memcached.start()
+
+    def freeze_memcached(self, chance: Random) -> None:
+        self._freeze(self.memcached, chance)
+
+    def kill_watchdog(self, chance: Random) -> None:
+        self._kill(chance.choice(self.watchdogs), chance)
+
+    def freeze_watchdog(self, chance: Random) -> None:
+        self._freeze(chance.choice(self.watchdogs), chance)
+
+    def _kill(self, process: Server, chance: Random) -> None:
+        process.kill()
+        self.errors += process.faults
+        time.sleep(chance.uniform(0, 2))
+        process.start()
+
+    def _freeze(self, part: Server | services.RabbitMQ | services.Memcached, chance: Random) -> None:
+        part.pause()
+        try:
+            time.sleep(chance.uniform(1, 4))
+        finally:
+            part.resume()
+
+
+FAULTS: dict[str, Callable[[Parts, Random], None]] = {
+    "broker killed": Parts.kill_broker,
+    "node killed": Parts.kill_node,
+    "node frozen": Parts.freeze_node,
+    "memcached killed": Parts.kill_memcached,
+    "broker frozen": Parts.freeze_broker,
+    "watchdog killed": Parts.kill_watchdog,
+    "memcached frozen": Parts.freeze_memcached,
+    "watchdog frozen": Parts.freeze_watchdog,
+    "broker restarted": Parts.restart_broker,
+}

@@ -1,0 +1,26 @@
+"""The short form of ``make chaos``."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import unittest
+
+from tests.processes import ROOT
+
+
+class ChaosInShort(unittest.TestCase):
+    def test_what_was_acknowledged_reaches_every_radio_in_order_and_once(self) -> None:
+        """A broker that crashes under load, and a node that does; more kinds of faults in ``make chaos``."""
+        size = ["--seconds", "4", "--radios", "60", "--rate", "5", "--seed", "6"]
+        faults = ["--faults", "broker killed", "node killed"]
+        command = [sys.executable, "-m", "tests.chaos", *size, *faults]
+        done = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True, timeout=300)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        figures = {name: int(number) for name, number in re.findall(r"^(\w+): (\d+)", done.stdout, re.MULTILINE)}
+        for name in ("lost", "doubled", "disordered", "wrong_last", "errors"):
+            self.assertEqual(figures[name], 0, name)
+        self.assertGreaterEqual(figures["faults"], 1)
+        self.assertGreater(figures["publishes"], 50)
+        self.assertGreater(figures["deliveries"], 50 * 60)

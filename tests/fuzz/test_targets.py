@@ -1,0 +1,76 @@
+"""The targets of ``make fuzz`` with octets of Hypothesis: those that mean something, changed here and there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from twisted.trial import unittest
+
+from tests.fuzz import targets
+from tests.fuzz.targets import TARGETS
+
+
+def changed(seeds: list[bytes]) -> st.SearchStrategy[bytes]:
+    """Pieces of the seeds and noise, in any order; or one seed with some octets replaced."""
+    seed = st.sampled_from(seeds)
+    piece = st.builds(
+        lambda data, begin, size: data[begin : begin + size], seed, st.integers(0, 60), st.integers(1, 90)
+    )
+    mixed = st.lists(seed | piece | st.binary(max_size=4), max_size=8).map(b"".join)
+    replaced = st.builds(_replace, seed, st.lists(st.tuples(st.integers(0, 200), st.binary(max_size=3)), max_size=4))
+    return mixed | replaced | st.binary(max_size=200)
+
+
+def _replace(data: bytes, changes: list[tuple[int, bytes]]) -> bytes:
+    for where, what in changes:
+        data = data[:where] + what + data[where + len(what) :]
+    return data
+
+
+def octets(name: str) -> Callable[[Any], Any]:
+    """For a test of this target."""
+    given_octets = given(data=changed(TARGETS[name][1]))
+    setting = settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.too_slow])
+    return lambda test: setting(given_octets(example(data=b"")(test)))
+
+
+class AnyOctets(unittest.TestCase):
+    def test_the_octets_to_begin_with(self) -> None:
+        for target, seeds in TARGETS.values():
+            for seed in seeds:
+                target(seed)
+
+    @octets("codec")
+    def test_codec(self, data: bytes) -> None:
+        targets.codec(data)
+
+    @octets("session")
+    def test_session(self, data: bytes) -> None:
+        targets.session(data)
+
+    @octets("opening")
+    def test_opening(self, data: bytes) -> None:
+        targets.opening(data)
+
+    @octets("topic")
+    def test_topic(self, data: bytes) -> None:
+        targets.topic(data)
+
+    @octets("vis_query")
+    def test_vis_query(self, data: bytes) -> None:
+        targets.vis_query(data)
+
+    @octets("vis_answer")
+    def test_vis_answer(self, data: bytes) -> None:
+        targets.vis_answer(data)
+
+    @octets("websocket")
+    def test_websocket(self, data: bytes) -> None:
+        targets.websocket(data)
+
+    @octets("amqp")
+    def test_amqp(self, data: bytes) -> None:
+        targets.amqp(data)
