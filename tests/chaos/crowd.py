@@ -25,7 +25,7 @@ def topic(number: int) -> str:
 
 
 class Member:
-    """Somebody who connects, and connects again, to one node after the other."""
+    """Somebody who connects, and connects again, always to the same node."""
 
     def __init__(self, reactor: Any, addresses: Sequence[Address], number: int, chance: Random) -> None:
         self.number = number
@@ -33,21 +33,18 @@ class Member:
         self.reconnects = -1
         self.client: StompClient | None = None
         self._reactor = reactor
-        self._addresses = addresses
+        self._address = addresses[number % len(addresses)]
         self._chance = chance
-        self._tries = number
         self._stopped = False
 
     def dial(self) -> None:
-        """Connect to the next node."""
+        """Connect."""
         if self._stopped:
             return
-        host, port = self._addresses[self._tries % len(self._addresses)]
-        self._tries += 1
         client = StompClient(self._reactor, self._heard, self._lost)
         login = (LOGIN, PASSCODE) if isinstance(self, Publisher) else ("", "")
         client.session.connect(*login, versions=VERSIONS[self.number % 3], host="chaos")
-        endpoint = TCP4ClientEndpoint(self._reactor, host, port, timeout=5)
+        endpoint = TCP4ClientEndpoint(self._reactor, *self._address, timeout=5)
         connectProtocol(endpoint, client).addErrback(lambda _: self._later())
         self.client = client
 

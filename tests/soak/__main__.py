@@ -1,7 +1,7 @@
 """``python -m tests.soak``: constant load on one node for long; its memory and files must be flat at the end.
 
-Radios stay, radios come and go, publishers publish with receipts, receivers poll over HTTP. The exit code is 0 only if the last
-third of the time holds no more memory and files than the second, but for a tolerance.
+Radios stay, radios come and go, publishers publish with receipts, receivers poll over HTTP. The exit code is 0 only if
+the last third of the time holds no more memory and files than the second, but for a tolerance.
 """
 
 from __future__ import annotations
