@@ -1,4 +1,4 @@
-# make demo | test | chaos | fuzz | soak | check | bench-table … | settings | clean | help
+# make demo | test | chaos | fuzz | soak | check | audit | bench-table … | settings | clean | help
 #
 # Variables:
 #   PYTHON=python3.12     the Python the virtual environment is made with (3.11 or later)
@@ -16,7 +16,7 @@ VENV := .venv
 BIN  := $(VENV)/bin
 NODE_MODULES := tests/node/node_modules/.package-lock.json
 
-.PHONY: help demo test chaos fuzz soak check settings clean
+.PHONY: help demo test chaos fuzz soak check audit settings clean
 .DEFAULT_GOAL := help
 
 help:
@@ -25,6 +25,7 @@ help:
 	@echo "make chaos     kills and freezes parts of a cluster under load, proves that nothing is lost; SECONDS, SEED"
 	@echo "make fuzz      invented octets for every parser, by coverage; FUZZ_SECONDS for each"
 	@echo "make soak      constant load for 10 minutes: memory and files stay flat; SECONDS"
+	@echo "make audit     asks osv.dev about known vulnerabilities of every pinned package"
 	@echo "make check     style, types, layers, container files"
 	@echo "make bench-table, bench-herd, bench-growth, bench-slow, bench-broker: how fast it is, for developers; see bench/"
 	@echo "make settings  writes config.py.dist, docs/settings.md and docs/metrics.md anew"
@@ -46,6 +47,7 @@ soak: $(VENV)/dev.stamp
 	@exec $(BIN)/python -m tests.soak $(if $(SECONDS),--seconds $(SECONDS))
 
 check: $(VENV)/dev.stamp
+	$(BIN)/python -m pip --disable-pip-version-check check
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -53,6 +55,11 @@ check: $(VENV)/dev.stamp
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 	$(BIN)/yamllint --strict docker-compose.yml .yamllint
+
+# Not a part of check: it asks a service on the internet, and a pin may become vulnerable while nothing here changes.
+audit: $(VENV)/audit.stamp
+	@exec $(BIN)/pip-audit --strict --no-deps --disable-pip --vulnerability-service osv \
+	    -r requirements.txt -r requirements-dev.txt
 
 # Minutes each; it wants the machine for itself.
 bench-%: $(VENV)/dev.stamp servers
@@ -89,6 +96,10 @@ $(VENV)/bin/python:
 
 $(VENV)/run.stamp: requirements.txt | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+$(VENV)/audit.stamp: requirements-audit.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-audit.txt
 	@touch $@
 
 $(VENV)/dev.stamp: requirements-dev.txt $(VENV)/run.stamp
