@@ -119,6 +119,7 @@ _BROKER = {
     "confirmed": "Messages the broker has confirmed.",
     "failed": "Messages whose publisher was told that they failed.",
     "returned": "Messages the broker had no queue for.",
+    "missed": "Messages of other nodes that did not come: dropped as this node was too slow, or published in an outage.",
 }
 
 

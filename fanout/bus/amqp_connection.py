@@ -43,6 +43,9 @@ class Events(Protocol):
     def returned(self, properties: BasicProperties) -> None:
         """The broker found no queue for a publish; its confirm follows."""
 
+    def overflowing(self, waiting: int) -> None:
+        """The broker drops the oldest messages of our queue; so many wait in it."""
+
     def blocked(self, reason: str | None) -> None:
         """The broker reads nothing more for now, and why; None: it reads again."""
 
@@ -78,6 +81,7 @@ class AmqpConnection(TwistedProtocolConnection):  # type: ignore[misc]  # Pika s
         self._cannot_read = False
         self._ack_call: Any = None
         self._hang_up_call: Any = None
+        self._check_call: Any = None
 
     # From the outside
 
@@ -195,6 +199,25 @@ class AmqpConnection(TwistedProtocolConnection):  # type: ignore[misc]  # Pika s
         await self._call(channel.basic_qos, prefetch_count=self._broker.prefetch)
         channel.add_on_cancel_callback(lambda _frame: self.abort(ConnectionAbortedError("our queue was deleted")))
         await self._call(channel.basic_consume, queue=self.queue, on_message_callback=self._on_message)
+        self._check_later(channel)
+
+    def _check_later(self, channel: Channel) -> None:
+        self._check_call = self._reactor.callLater(self._broker.check, self._check, channel)
+
+    def _check(self, channel: Channel) -> None:
+        """Bind again: that changes nothing, heals a lost binding, and without the exchange ends the connection, so that
+        the next one declares it. Then ask how full the queue is.
+        """
+        if not channel.is_open:
+            return
+        channel.queue_bind(self.queue, self._broker.exchange, "")
+        channel.queue_declare(self.queue, passive=True, callback=lambda frame: self._checked(channel, frame.method))
+
+    def _checked(self, channel: Channel, answer: Any) -> None:
+        if answer.message_count >= self._broker.queue_length:
+            self._events.overflowing(answer.message_count)
+        if channel.is_open:
+            self._check_later(channel)
 
     async def _open_channel(self) -> Channel:
         self._reply = Deferred()
@@ -262,7 +285,7 @@ class AmqpConnection(TwistedProtocolConnection):  # type: ignore[misc]  # Pika s
         return 0
 
     def connectionLost(self, reason: Failure) -> None:
-        for call in (self._ack_call, self._hang_up_call):
+        for call in (self._ack_call, self._hang_up_call, self._check_call):
             if call is not None and call.active():
                 call.cancel()
         self._cause = self._cause or reason.value

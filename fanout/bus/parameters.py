@@ -19,6 +19,8 @@ class Broker:
     :ivar blocked_timeout: seconds after which a connection the broker has blocked is given up, in case the word that
         it may go on got lost.
     :ivar prefetch: how many messages the broker may send ahead of our acknowledgement.
+    :ivar check: seconds between two looks whether our queue is still bound to the exchange, and how full it is. The
+        broker tells nobody that it dropped messages, or that somebody took away exchange or binding.
     :ivar queue_length: how many messages the broker keeps for a node that does not take them; beyond it the oldest
         are dropped, as the newest values matter.
     """
@@ -32,6 +34,7 @@ class Broker:
     heartbeat: int = 10
     blocked_timeout: float = 60.0
     prefetch: int = 1000
+    check: float = 10.0
     queue_length: int = 100_000
 
     def parameters(self) -> ConnectionParameters:

@@ -209,6 +209,9 @@ class Publisher:
         if self._throttle.allow("returned"):
             self._log.warning("publisher.returned", reason="no queue is bound to the exchange")
 
+    def overflowing(self, waiting: int) -> None:
+        """We have no queue of our own."""
+
     def blocked(self, reason: str | None) -> None:
         """The broker is short of memory or disk, or has some again."""
         self._blocked = reason is not None

@@ -30,13 +30,17 @@ SEND_AT_ONCE = 500
 MALFORMED_LOG_SECONDS = 1.0
 # What a node may need to log in and bind its queue, once it has tried again.
 LOGIN_SECONDS = 1.0
+# A queue that overflows loses many at a time; one line and one look at the last slides do for all.
+GAP_SECONDS = 1.0
 # AMQP property ``type`` of a copy of what was confirmed before.
 AGAIN = "again"
 
 
 @dataclass(slots=True)
 class Counters:
-    """What happened since the start. A duplicate is a second copy, dropped; a returned publish found no queue."""
+    """What happened since the start. A duplicate is a second copy, dropped; a returned publish found no queue;
+    a missed message was lost on its way to us, or given up by its publisher.
+    """
 
     connects: int = 0
     received: int = 0
@@ -46,6 +50,7 @@ class Counters:
     confirmed: int = 0
     failed: int = 0
     returned: int = 0
+    missed: int = 0
 
 
 class RabbitMQ:
@@ -92,6 +97,7 @@ class RabbitMQ:
         self._send_call: Any = None
         self._settle_call: Any = None
         self._catch_up_call: Any = None
+        self._gap_call: Any = None
         self._heard_since = float("inf")
         self._malformed_logged = float("-inf")
 
@@ -195,7 +201,7 @@ class RabbitMQ:
         self._send()
         await self._drain()
         self._fail(self._unconfirmed.clear(), "the bus is stopped")
-        for call in (self._age_call, self._send_call):
+        for call in (self._age_call, self._send_call, self._gap_call):
             if call is not None and call.active():
                 call.cancel()
         await self._link.stop()
@@ -263,7 +269,11 @@ class RabbitMQ:
         """A message is on the bus: ours, another node's or a device's."""
         self.counters.received += 1
         first_heard = not self._seen.knows(properties.correlation_id)
-        if not self._seen.is_new(properties.correlation_id):
+        missed = self._seen.missed
+        is_new = self._seen.is_new(properties.correlation_id)
+        if self._seen.missed > missed:
+            self._gap(self._seen.missed - missed)
+        if not is_new:
             self.counters.duplicates += 1
             return
         try:
@@ -275,6 +285,27 @@ class RabbitMQ:
             self.counters.duplicates += 1  # We did not miss it: it was published before we began to listen.
             return
         self._guarded(self._receive, message)
+
+    def _gap(self, messages: int) -> None:
+        """Others have published what did not come: while we were away, or too slow, or unbound."""
+        before, self.counters.missed = self.counters.missed, self.counters.missed + messages
+        if self._gap_call is None:
+            self._gap_call = self._reactor.callLater(GAP_SECONDS, self._mind_gap, before)
+
+    def _mind_gap(self, before: int) -> None:
+        self._gap_call = None
+        log.warning("bus.gap", messages=self.counters.missed - before, total=self.counters.missed)
+        self._catch_up()
+
+    def overflowing(self, waiting: int) -> None:
+        """We are too slow for what is published, and do not get all of it."""
+        log.warning("bus.overflowing", waiting=waiting, advice="this node is too slow for what is published")
+        self._catch_up()
+
+    def _catch_up(self) -> None:
+        """Have the node ask what it missed, unless that is about to be done after a reconnect."""
+        if self._catch_up_call is None or not self._catch_up_call.active():
+            self._guarded(self._connected)
 
     def confirmed(self, tag: int, multiple: bool, taken: bool) -> None:
         """The broker answers for publishes; their publishers are told."""

@@ -33,12 +33,15 @@ class Serials:
 class Seen:
     """Up to which number a receiver has seen the messages of each publisher.
 
+    :ivar missed: numbers left out so far. Mostly these are messages that were lost on their way to this receiver; some
+        were given up by their publisher, who was told.
     :param max_publishers: of how many publishers, the most recently heard ones, it is remembered.
     """
 
     def __init__(self, max_publishers: int = MAX_PUBLISHERS) -> None:
         self._max_publishers = max_publishers
         self._last: OrderedDict[str, int] = OrderedDict()
+        self.missed = 0
 
     def knows(self, serial: object) -> bool:
         """Whether something of this publisher was seen before; strangers are never known."""
@@ -55,8 +58,11 @@ class Seen:
         if match is None:
             return True
         publisher, number = match[1], int(match[2])
-        if number <= self._last.get(publisher, 0):
+        last = self._last.get(publisher, 0)
+        if number <= last:
             return False
+        if last:  # else we have just begun to listen, or it has
+            self.missed += number - last - 1
         self._remember(publisher, number)
         return True
 

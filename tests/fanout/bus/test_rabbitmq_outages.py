@@ -6,9 +6,11 @@ import subprocess
 from typing import Any, ClassVar
 from uuid import uuid4
 
+from structlog.testing import capture_logs
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, DeferredList, gatherResults
 from twisted.internet.threads import deferToThread
+from twisted.protocols import portforward
 from twisted.trial import unittest
 
 from fanout.bus.interface import BusError
@@ -175,6 +177,31 @@ class TheConnectionBreaks(Outage, unittest.TestCase):
         self.assertEqual(node.bodies(), [b"after"])
         await node.connected(2)
 
+    async def test_our_exchange_deleted_while_nobody_publishes(self) -> None:
+        """No word of it comes from the broker; without a look the node would stay deaf."""
+        node = await self.running(check=0.2)
+        await rabbitmqctl(
+            self.rabbitmq,
+            "eval",
+            f'rabbit_exchange:delete(rabbit_misc:r(<<"/">>, exchange, <<"{self.exchange}">>), false, <<"x">>).',
+        )
+        await until(lambda: node.bus.counters.connects == 2, "a new connection")
+        await device_publishes(self.rabbitmq, self.exchange, ({"topic": "/topic/a"}, b"heard"))
+        await node.has(1)
+
+    async def test_a_lost_binding_is_made_again(self) -> None:
+        node = await self.running(check=0.2)
+        connection = node.bus.connection
+        unbound: Deferred[Any] = Deferred()
+        connection._publishing.queue_unbind(connection.queue, self.exchange, "", callback=unbound.callback)
+        await unbound
+        checked: Deferred[Any] = Deferred()
+        self.patch(connection, "_checked", lambda *_: checked.callback(None))
+        await checked
+        await device_publishes(self.rabbitmq, self.exchange, ({"topic": "/topic/a"}, b"heard"))
+        await node.has(1)
+        self.assertEqual(node.bus.counters.connects, 1)
+
     async def test_an_unbound_queue_means_nobody_gets_it_and_the_publisher_is_told(self) -> None:
         node = await self.running()
         channel = node.bus.connection._publishing
@@ -298,6 +325,102 @@ class TooMuch(Outage, unittest.TestCase):
         node.bus.connection._acknowledge(channels[0])
         await until(lambda: slow[-1:] == [b"99"], "the newest")
         self.assertEqual(slow, [b"%d" % number for number in (0, 1, 2, 3, 4, *range(90, 100))])
+
+
+class Partition(Outage, unittest.TestCase):
+    """The network swallows everything, and says nothing."""
+
+    async def test_it_is_noticed_and_what_was_published_meanwhile_arrives_once_when_it_ends(self) -> None:
+        network = Network(self.rabbitmq)
+        self.addCleanup(network.close)
+        patience = Patience(connect=0.5, first_retry=0.05, last_retry=0.2)
+        apart = Node(network.address, self.exchange, patience, heartbeat=1)
+        self.addCleanup(apart.bus.stop)
+        apart.start()
+        await apart.connected()
+        other = await self.running()
+        network.part()
+        published = apart.bus.publish(message(b"kept"))
+        await self.goes_down(apart)
+        await other.bus.publish(message(b"missed"))
+        self.assertNoResult(published)
+        network.heal()
+        await published
+        await other.has(2)
+        await apart.has(1)
+        self.assertEqual(other.bodies(), [b"missed", b"kept"])
+        await other.bus.publish(message(b"after"))
+        await until(lambda: b"after" in apart.bodies(), "the first one behind the partition")
+
+
+class TooSlow(Outage, unittest.TestCase):
+    """A node takes five messages of a queue of ten, and no more."""
+
+    async def lagging(self, **broker: Any) -> tuple[Node, list[Any]]:
+        node = await self.running(queue_length=10, prefetch=5, **broker)
+        channels: list[Any] = []
+        node.bus.connection._acknowledge = channels.append
+        return node, channels
+
+    async def test_what_the_queue_dropped_is_noticed_and_the_node_asks_for_last_slides(self) -> None:
+        slow, channels = await self.lagging()
+        fast = await self.running()
+        await gatherResults([fast.bus.publish(message(b"%d" % number)) for number in range(100)])
+        await slow.has(5)
+        with capture_logs() as logs:
+            del slow.bus.connection._acknowledge
+            slow.bus.connection._acknowledge(channels[0])
+            await slow.connected(2)
+        self.assertEqual(slow.bodies()[-1], b"99")
+        [gap] = [each for each in logs if each["event"] == "bus.gap"]
+        self.assertEqual((gap["messages"], slow.bus.counters.missed), (85, 85))
+        self.assertEqual(fast.bus.counters.missed, 0)
+
+    async def test_a_queue_full_of_what_devices_published_is_noticed_as_well(self) -> None:
+        with capture_logs() as logs:
+            slow, _ = await self.lagging(check=0.2)
+            await device_publishes(
+                self.rabbitmq, self.exchange, *[({"topic": "/topic/a"}, b"%d" % number) for number in range(100)]
+            )
+            await slow.connected(2)
+        self.assertEqual(next(each["waiting"] for each in logs if each["event"] == "bus.overflowing"), 10)
+
+
+class Network:
+    """A way to the broker that can be cut without a word."""
+
+    def __init__(self, broker: Any) -> None:
+        factory = portforward.ProxyFactory(broker.host, broker.port)
+        factory.noisy = False
+        factory.buildProtocol = self._build(factory.buildProtocol)
+        self._ways: list[Any] = []
+        self._parted = False
+        self._port = reactor.listenTCP(0, factory, interface=services.HOST)
+        self.address = services.AmqpAddress(services.HOST, self._port.getHost().port)
+
+    def part(self) -> None:
+        """From now on nothing comes through; not even the end of a connection."""
+        self._parted = True
+        for way in self._ways:
+            way.dataReceived = way.peer.dataReceived = lambda _: None
+
+    def heal(self) -> None:
+        """New connections get through again."""
+        self._parted = False
+
+    async def close(self) -> None:
+        await self._port.stopListening()
+        for way in self._ways:
+            way.transport.abortConnection()
+
+    def _build(self, build: Any) -> Any:
+        def made(address: Any) -> Any:
+            way = None if self._parted else build(address)
+            if way is not None:
+                self._ways.append(way)
+            return way
+
+        return made
 
 
 class Deaf:

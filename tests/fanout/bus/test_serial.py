@@ -18,6 +18,13 @@ class ACopyIsTakenOnce(unittest.TestCase):
             self.assertTrue(seen.is_new(ours.next()))
         self.assertTrue(seen.is_new(theirs.next()))
 
+    def test_what_was_left_out_is_counted(self) -> None:
+        serials, seen = Serials(), Seen()
+        given = [serials.next() for _ in range(10)]
+        for index, missed in ((2, 0), (3, 0), (6, 2), (4, 2), (6, 2), (9, 4)):
+            seen.is_new(given[index])
+            self.assertEqual(seen.missed, missed, index)
+
     def test_a_device_may_use_correlation_ids_as_it_likes(self) -> None:
         seen = Seen()
         for given in ("1", "1", None, None, b"\xff", "fanout-1", "fanout-x-1", "", "fanout-x-1"):
