@@ -76,10 +76,13 @@ class Outbox:
 
     def flush(self) -> None:
         """Write what waits, in one piece. The flusher calls it at the end of the turn; before a close, the owner."""
-        if self.blocked or not self._frames:
+        frames = self._frames
+        if self.blocked or not frames:
             return
-        data = self._frames[0] if len(self._frames) == 1 else b"".join(self._frames)
-        self.clear()
+        data = frames[0] if len(frames) == 1 else b"".join(frames)
+        frames.clear()
+        self._slots.clear()
+        self._octets = 0
         self.sent_at = self._flusher.clock()
         self._sink.write(data)
 

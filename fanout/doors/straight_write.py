@@ -13,7 +13,15 @@ def write(transport: Any, data: bytes) -> None:
 
     :param transport: a stream's; whatever is not plain TCP is written to as usual.
     """
-    if isinstance(transport, Connection) and not transport.TLS and _is_idle(transport):
+    # The names are Twisted's own, which is pinned: connected, and nothing waits. Written out here, as a call for each
+    # message and radio shows.
+    if (
+        isinstance(transport, Connection)
+        and transport.connected
+        and not transport.TLS
+        and not transport._tempDataBuffer  # noqa: SLF001
+        and transport.offset == len(transport.dataBuffer)
+    ):
         try:
             sent = transport.socket.send(data)
         except OSError:
@@ -22,9 +30,3 @@ def write(transport: Any, data: bytes) -> None:
             return
         data = data[sent:]
     transport.write(data)
-
-
-def _is_idle(transport: Any) -> bool:
-    """Whether it is connected and nothing waits. The names are Twisted's own, which is pinned."""
-    waits = transport._tempDataBuffer or transport.offset != len(transport.dataBuffer)  # noqa: SLF001
-    return bool(transport.connected) and not waits
