@@ -241,7 +241,8 @@ class Node:
         """
         takes = node_takes(self._door, self._listening, self._websockets, self._drain)
         takes |= {"LOG_LEVEL": take_logs, "LOG_FORMAT": take_logs}
-        return Reloading(self._settings, read, takes, [] if self._stations is None else [self._stations.reload])
+        files = [part.reload for part in (self._stations, self._entrance.certificates) if part is not None]
+        return Reloading(self._settings, read, takes, files)
 
     def status(self) -> str:
         """How it is doing, in one line for people."""

@@ -209,6 +209,12 @@ class TestRenewal(_Case):
         self.assertIn("holds no certificate in PEM form", refused["error"])
         self.server.log.remove(refused)  # it is an error, and this test's own
 
+    def test_who_renews_it_may_say_so_with_sighup(self) -> None:
+        before = len(self.server.events("certificate.loaded"))
+        self.server.hang_up()
+        loaded = self.server.wait_for("certificate.loaded", count=before + 1)
+        self.assertRegex(str(loaded["expires"]), r"^\d{4}-\d\d-\d\dT")
+
 
 class TestStart(unittest.TestCase):
     """A certificate that cannot be used stops the start, and says why."""
