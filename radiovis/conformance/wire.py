@@ -1,0 +1,163 @@
+"""One connection of a check: octets out as they are written here, frames in, everything with a time limit."""
+
+from __future__ import annotations
+
+import itertools
+import socket
+import time
+from dataclasses import replace
+
+from fanout.stomp.codec import Decoder
+from fanout.stomp.dialect import DIALECTS
+from fanout.stomp.frame import Frame
+from fanout.stomp.limits import Limits
+from radiovis.commands.terminal import printable
+
+_LIMITS = replace(Limits(), frame_bytes=2**22, header_bytes=2**16, headers=1_000)  # We judge other things.
+_SHOWN = 160
+_names = itertools.count(1)
+
+
+class Failed(Exception):
+    """The server did not do what the rule asks. The text says what it did."""
+
+
+class Wire:
+    """A connected socket.
+
+    :ivar octets: everything that came, as it came.
+    :ivar first: how many octets the first read of the frame that came last brought.
+    """
+
+    def __init__(self, connection: socket.socket, seconds: float) -> None:
+        """:param seconds: how long to wait for a frame or an end."""
+        self.octets = b""
+        self.reads: list[bytes] = []
+        self._socket = connection
+        self._seconds = seconds
+        self._decoder = Decoder(_LIMITS)
+        self._decoder.dialect = DIALECTS["1.0"]
+
+    def speak(self, version: str) -> None:
+        """From now on the server's frames are read by the rules of this version."""
+        self._decoder.dialect = DIALECTS[version]
+
+    # Out
+
+    def send(self, octets: bytes) -> None:
+        """Send octets; that the server has hung up is seen when it is read from."""
+        try:
+            self._socket.sendall(octets)
+        except (BrokenPipeError, ConnectionResetError):
+            return
+
+    def say(self, frame: str, body: bytes = b"") -> None:
+        """Send a frame: its lines, joined by a blank for short, as in ``SUBSCRIBE id:1 destination:/topic/x``."""
+        self.send("\n".join(frame.split(" ")).encode() + b"\n\n" + body + b"\0")
+
+    def publish(self, topic: str, body: bytes, *headers: str) -> None:
+        """SEND, and wait until the server has it."""
+        name = f"r{next(_names)}"
+        self.say(" ".join(("SEND", f"destination:{topic}", f"receipt:{name}", *headers)), body)
+        self.expect("RECEIPT", "receipt-id", name)
+
+    def subscribe(self, topic: str, id: str = "s", *headers: str) -> None:
+        """SUBSCRIBE, and wait until the server has done it. No message may come before."""
+        name = f"r{next(_names)}"
+        self.say(" ".join(("SUBSCRIBE", f"destination:{topic}", f"id:{id}", f"receipt:{name}", *headers)))
+        self.expect("RECEIPT", "receipt-id", name)
+
+    def half_close(self) -> None:
+        """Say that no more will come."""
+        self._socket.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        """Hang up."""
+        self._socket.close()
+
+    # In
+
+    def frame(self, seconds: float | None = None) -> Frame:
+        """The next frame. :raises Failed: none came in time, or the server hung up."""
+        deadline = time.monotonic() + (self._seconds if seconds is None else seconds)
+        while (found := self._decoder.next_frame()) is None:
+            if not self._read(deadline):
+                raise Failed("it closed the connection" + (" without a word" if not self.octets else ""))
+        return found
+
+    def expect(self, command: str, name: str = "", value: str | None = None) -> Frame:
+        """The next frame, which must be of this kind, and have this header.
+
+        :param name: of a header that must be there; empty for none.
+        :param value: what it must be; None for anything.
+        """
+        found = self.frame()
+        wanted = command + (f" with {name}" if name else "") + (f":{value}" if value is not None else "")
+        if found.command != command:
+            raise Failed(f"instead of {wanted} it sent {shown(found)}")
+        if name and (found.get(name) is None or value not in (None, found.get(name))):
+            raise Failed(f"instead of {wanted} it sent {shown(found)}")
+        return found
+
+    def refused(self) -> Frame:
+        """An ERROR, and then the end."""
+        error = self.expect("ERROR", "message")
+        self.ends()
+        return error
+
+    def ends(self) -> None:
+        """The server hangs up, and sends no frame before."""
+        deadline = time.monotonic() + self._seconds
+        while True:
+            found = self._decoder.next_frame()
+            if found is not None:
+                raise Failed(f"instead of closing the connection it sent {shown(found)}")
+            try:
+                if not self._read(deadline):
+                    return
+            except Failed:
+                raise Failed(f"it kept the connection open for {self._seconds:g} s") from None
+
+    def quiet(self, topic: str) -> list[Frame]:
+        """What has come once everything we sent was worked off: shows that something did not come.
+
+        :param topic: nobody publishes to this one.
+        """
+        name = f"r{next(_names)}"
+        self.say(f"SUBSCRIBE destination:{topic} id:{name} receipt:{name}")
+        came = []
+        while (found := self.frame()).get("receipt-id") != name:
+            came.append(found)
+        return came
+
+    def octets_for(self, seconds: float) -> bytes:
+        """What comes until something has come, within so many seconds."""
+        before = len(self.octets)
+        try:
+            self._read(time.monotonic() + seconds)
+        except Failed:
+            return b""
+        return self.octets[before:]
+
+    def _read(self, deadline: float) -> bool:
+        left = deadline - time.monotonic()
+        self._socket.settimeout(max(0.001, left))
+        try:
+            data = self._socket.recv(65536)
+        except TimeoutError:
+            raise Failed(f"it said nothing for {self._seconds:g} s") from None
+        except ConnectionResetError:
+            return False
+        finally:
+            self._socket.settimeout(self._seconds)
+        self.octets += data
+        self.reads.append(data)
+        self._decoder.receive(data)
+        return bool(data)
+
+
+def shown(frame: Frame) -> str:
+    """A frame in one line."""
+    headers = " ".join(f"{name}:{value}" for name, value in frame.headers)
+    body = frame.body.decode("utf-8", "replace")
+    return printable(f"{frame.command} {headers} {body}".strip())[:_SHOWN]
