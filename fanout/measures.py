@@ -55,6 +55,12 @@ FLUSHER: Table[Flusher] = (
         "Messages that clients did not get because they read too slowly (SLOW_CLIENTS).",
         lambda flusher: flusher.dropped,
     ),
+    Measure(
+        "gauge",
+        "fanout_outboxes_bytes",
+        "What waits for slow clients, of OUTBOX_TOTAL_BYTES.",
+        lambda flusher: flusher.held,
+    ),
 )
 TALLY: Table[Tally] = (
     Measure(
@@ -119,7 +125,7 @@ _BROKER = {
     "confirmed": "Messages the broker has confirmed.",
     "failed": "Messages whose publisher was told that they failed.",
     "returned": "Messages the broker had no queue for.",
-    "missed": "Messages of other nodes that did not come: dropped as this node was too slow, or published in an outage.",
+    "missed": "Messages of other nodes that did not come: this node was too slow, or away.",
 }
 
 

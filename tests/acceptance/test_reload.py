@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 import unittest
+from pathlib import Path
 
-from tests.processes import Server, node
+from tests.authority import Authority
+from tests.processes import ROOT, Server, node
 from tests.radio import Radio
+from tests.services import free_port
 
 TOPIC = "/topic/test/1/reload/image"
 
@@ -89,3 +94,18 @@ class Settings(ReloadCase):
         station.publish(TOPIC, b"SHOW http://s/1.png")
         self.assertEqual(radio.frame().body, b"SHOW http://s/1.png")
         server.terminate()
+
+
+class Files(ReloadCase):
+    def test_certificates_and_stations_are_read_again_changed_or_not(self) -> None:
+        folder = Path(tempfile.mkdtemp(prefix="radiovis-reload-"))
+        self.addCleanup(shutil.rmtree, folder)
+        stations = folder / "stations.toml"
+        shutil.copy(ROOT / "demo" / "stations.toml", stations)
+        settings = {"TLS_CERTIFICATE": Authority(folder).issue("node.pem", "localhost"), "STOMP_TLS_PORT": free_port()}
+        server = Server(RABBITMQ_LOOPBACK=True, STATIONS_FILE=stations, **settings)
+        self.addCleanup(server.close)
+        server.start()
+        server.hang_up()
+        server.wait_for("certificate.loaded")
+        server.wait_for("stations.loaded")
