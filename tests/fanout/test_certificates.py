@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import shutil
+import tempfile
 from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
@@ -12,8 +14,8 @@ from tests.authority import Authority
 
 class _Case(unittest.TestCase):
     def setUp(self) -> None:
-        self.folder = Path(self.mktemp())
-        self.folder.mkdir()
+        self.folder = Path(tempfile.mkdtemp(prefix="radiovis-certificates-"))
+        self.addCleanup(shutil.rmtree, self.folder)
         self.authority = Authority(self.folder)
         self.file = self.authority.issue("one.pem")
         self.clock = Clock()
