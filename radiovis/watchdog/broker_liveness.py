@@ -48,6 +48,7 @@ class BrokerLiveness:
         self._clock = clock
         self._promoted = promoted
         self._led = False
+        self._deaf = False
 
     async def look(self) -> None:
         """One round: is everything that should be going on going on? What is not is begun.
@@ -56,11 +57,14 @@ class BrokerLiveness:
         :raises LogError: the log refuses entries.
         """
         state = self._bus.state()
+        if not state.connected or (self._led and not self._leader.leading):
+            self._led, self._deaf = False, True  # The lead ends with the connection over which we hear.
         if not state.connected:
-            self._led = False
             raise BusError(state.reason)
+        if self._deaf:
+            self._deaf = False
+            self.heard_again()  # Before we lead: the bus tells us so too, but only when the nodes have caught up.
         if not self._leader.leading and not await self._leader.claim():
-            self._led = False
             return
         if not self._led:
             self._led = True

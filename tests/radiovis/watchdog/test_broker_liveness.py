@@ -107,6 +107,35 @@ class Liveness(unittest.TestCase):
         self.assertFalse(self.is_due_after(59))
         self.assertTrue(self.is_due_after(61))
 
+    async def test_who_leads_again_after_an_outage_gives_the_living_their_time_first(self) -> None:
+        """The bus says that it is heard again only a moment later, when the nodes have caught up."""
+        for lost in (self.lose_bus, self.lose_lead_only):
+            await self.liveness.look()
+            self.liveness.heard(Message(ROCK + "text", b"TEXT x", "id", 1))
+            await lost()
+            self.clock.advance(300)
+            await self.liveness.look()
+            self.assertFalse(self.is_due_after(59))
+
+    async def lose_bus(self) -> None:
+        self.bus.connected = False
+        with self.assertRaises(BusError):
+            await self.liveness.look()
+        self.bus.connected = True
+
+    async def lose_lead_only(self) -> None:
+        """A new connection was there before the next round."""
+        self.leader.leading = False
+
+    async def test_a_standby_that_takes_over_heard_all_the_time(self) -> None:
+        self.leader.leading = self.leader.truth = False
+        await self.liveness.look()
+        self.liveness.heard(Message(ROCK + "text", b"TEXT x", "id", 1))
+        self.clock.advance(61)
+        self.leader.truth = True
+        await self.liveness.look()
+        self.assertTrue(self.is_due_after(0))
+
     def test_an_unknown_country_is_asked_for_once(self) -> None:
         for _ in range(10):
             self.liveness.heard(Message("/topic/fm/zz/4000/09580/text", b"TEXT x", "id", 1))
