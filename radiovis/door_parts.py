@@ -1,4 +1,4 @@
-"""Each part of the doors besides STOMP, made as the settings say. ``app.py`` joins them."""
+"""Each part of the doors, made as the settings say. ``app.py`` joins them."""
 
 from __future__ import annotations
 
@@ -10,24 +10,33 @@ from twisted.web.resource import IResource
 
 from fanout.address import Networks
 from fanout.certificates import Certificates
+from fanout.doors.application import Application
 from fanout.doors.entrance import Entrance
 from fanout.doors.gate import Gate
-from fanout.doors.http import HttpLimits
+from fanout.doors.http import HttpLimits, HttpSite
 from fanout.doors.listening import ListeningDoor
 from fanout.doors.login_throttle import LoginThrottle
+from fanout.doors.observer import Observer
 from fanout.doors.quota import Quota
-from fanout.doors.stomp import StompDoor
+from fanout.doors.stomp import Connection, StompDoor
 from fanout.doors.stomp_websocket import StompWebSocket
 from fanout.doors.websocket import WebSocketDoor
 from fanout.drain import Drain
 from fanout.history import History
+from fanout.hub import Hub
+from fanout.outbox import Flusher
 from fanout.pace import Pace
 from fanout.settings import SettingsError
+from fanout.wheel import Wheel
+from radiovis import parts
+from radiovis.complaints import Complaints
 from radiovis.directory.interface import Directory
+from radiovis.monitoring import Monitoring
 from radiovis.pages.wall import Wall
 from radiovis.player import Player
 from radiovis.settings import Settings
 from radiovis.tuning import Tuning
+from radiovis.web import public_site
 
 
 def gate(settings: Settings) -> Gate:
@@ -84,6 +93,57 @@ def login_throttle(reactor: Any, settings: Settings) -> LoginThrottle:
         name_failures=settings.LOGIN_FAILURES_PER_NAME,
         stranger_pause=settings.LOGIN_STRANGER_SECONDS,
     )
+
+
+def stomp(
+    reactor: Any,
+    settings: Settings,
+    application: Application,
+    hub: Hub,
+    complaints: Complaints,
+    observer: Observer,
+    monitoring: Monitoring | None,
+    log: Any,
+) -> StompDoor:
+    """The door of STOMP clients, over whatever wire. The other doors share what it has."""
+    wheel: Wheel[Connection] = Wheel()
+    flusher = Flusher(
+        time.monotonic,
+        lambda flush: reactor.callLater(0, flush),
+        complaints.failed,
+        limit=settings.OUTBOX_BYTES,
+        total_limit=settings.OUTBOX_TOTAL_BYTES,
+        policy=settings.SLOW_CLIENTS,
+    )
+    return StompDoor(
+        application=application,
+        hub=hub,
+        flusher=flusher,
+        wheel=wheel,
+        limits=parts.limits(settings),
+        manners=parts.manners(settings),
+        clock=time.monotonic,
+        log=log,
+        complain=complaints.complain,
+        write_timeout=settings.WRITE_TIMEOUT,
+        quota=quota(settings),
+        observer=observer,
+        delivery_observer=None if monitoring is None else monitoring.delivery_observer,
+    )
+
+
+def http(
+    reactor: Any,
+    settings: Settings,
+    gate: Gate,
+    stomp: StompDoor,
+    websockets: WebSocketDoor,
+    listening: ListeningDoor,
+    wall: Wall,
+) -> HttpSite:
+    """The public site, WebSockets among it."""
+    root = public_site(listening, settings, wall, websocket_routes(stomp, websockets))
+    return HttpSite(reactor, root, gate, http_limits(settings), stomp.complain)
 
 
 def http_limits(settings: Settings) -> HttpLimits:

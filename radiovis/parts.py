@@ -20,6 +20,8 @@ from fanout.bus.rabbitmq import RabbitMQ
 from fanout.cache import beaker_backend
 from fanout.cache.memcached import Memcached
 from fanout.certificates import secure_endpoint, trust
+from fanout.history import History
+from fanout.hub import Hub
 from fanout.stomp.dialect import DIALECTS
 from fanout.stomp.limits import Limits
 from fanout.stomp.manners import Manners
@@ -28,9 +30,11 @@ from radiovis.directory.fake import FakeDirectory
 from radiovis.directory.interface import Default, Directory
 from radiovis.directory.plugit import PlugIt
 from radiovis.directory.stations_file import StationsFile
+from radiovis.last_slides import LastSlides
 from radiovis.monitoring import Monitoring, masked
 from radiovis.settings import Settings
 
+_LAST_SLIDE_DELAY = 0.05  # seconds a burst on one topic may last to be written to memcached once
 _MONITORING_STOP_SECONDS = 2.0  # nobody should wait longer for the last events
 
 
@@ -46,6 +50,24 @@ def bus(reactor: Any, settings: Settings) -> Bus:
     if settings.STANDALONE or settings.RABBITMQ_LOOPBACK:
         return Loopback()
     return RabbitMQ(reactor, broker_endpoint(reactor, settings), broker(settings), patience(settings))
+
+
+def hub(settings: Settings, failed: Callable[[object, Exception], None], history: History | None) -> Hub:
+    """Who listens to what, and what was said last.
+
+    :param history: None where nobody would ask for it.
+    """
+    return Hub(
+        failed,
+        last_messages=settings.MAX_LAST_MESSAGES,
+        last_octets=settings.MAX_LAST_MESSAGES_BYTES,
+        history=history,
+    )
+
+
+def last_slides(reactor: Any, settings: Settings, memcached: Memcached | None) -> LastSlides:
+    """What the nodes keep for each other."""
+    return LastSlides(memcached, lambda write: reactor.callLater(_LAST_SLIDE_DELAY, write), settings.LAST_SLIDE_SECONDS)
 
 
 def broker_endpoint(reactor: Any, settings: Settings) -> Any:
