@@ -86,13 +86,13 @@ class WatchdogSettings(SettingsGroup):
         ge=0,
     )
     FB_HEARTBEAT: int = setting(
-        3, "AMQP heart-beat of the watchdog: a frozen leader is replaced after two to three of them.", "s", ge=1, le=60
+        2, "AMQP heart-beat of the watchdog: a frozen leader is replaced after two to four of them.", "s", ge=1, le=60
     )
     FB_STATUS_SOCKET: str = setting(
         "fallback.socket", "Unix socket at which fallback.py status asks; one for each on a machine. Empty = none."
     )
     FB_ADMIN_PORT: int = setting(
-        8082, "The port at ADMIN_IP for metrics and health of the watchdog by itself; 0 = none.", ge=0, le=MAX_PORT
+        8090, "The port at ADMIN_IP for metrics and health of the watchdog by itself; 0 = none.", ge=0, le=MAX_PORT
     )
     FB_IMAGE_LOCATIONS: str = setting(
         "", "URL in front of a default slide's file name; empty = the slide's own public_url."

@@ -119,7 +119,7 @@ class LimitSettings(SettingsGroup):
     MAX_TRANSACTIONS: int = setting(16, "Transactions one client may hold open.", "transactions", ge=1)
     MAX_TRANSACTION_ACTIONS: int = setting(1_024, "Frames that wait in one transaction for its COMMIT.", "frames", ge=1)
     MAX_TRANSACTION_BYTES: int = setting(
-        1_048_576, "Bodies that wait in one transaction for its COMMIT.", "octets", ge=1024
+        1_048_576, "Frames, headers and bodies, that wait in one transaction for its COMMIT.", "octets", ge=1024
     )
     MAX_UNACKED: int = setting(
         4_096,
