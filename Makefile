@@ -28,7 +28,7 @@ help:
 	@echo "make audit     asks osv.dev about known vulnerabilities of every pinned package"
 	@echo "make check     style, types, layers, container files"
 	@echo "make bench-table, bench-herd, bench-growth, bench-slow, bench-broker: how fast it is, for developers; see bench/"
-	@echo "make settings  writes config.py.dist, docs/settings.md and docs/metrics.md anew"
+	@echo "make settings  writes config.py.dist, docs/{settings,metrics,commands}.md anew"
 	@echo "make clean     removes what the others made"
 
 demo: $(VENV)/run.stamp
@@ -69,6 +69,7 @@ settings: $(VENV)/run.stamp
 	$(BIN)/python -m radiovis.settings config > config.py.dist
 	$(BIN)/python -m radiovis.settings reference > docs/settings.md
 	$(BIN)/python -m radiovis.measures > docs/metrics.md
+	$(BIN)/python -m radiovis.commands.reference > docs/commands.md
 
 clean:
 	rm -rf $(VENV) bench/build tests/node/node_modules .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info

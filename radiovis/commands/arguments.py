@@ -29,14 +29,14 @@ class CommandParser(argparse.ArgumentParser):
     """The arguments of one command.
 
     :ivar exits: what each exit code means for this command.
+    :ivar note: what stands in the help page before them.
     """
 
-    def __init__(self, name: str, description: str, exits: Mapping[int, str], epilog: str = "") -> None:
-        """:param epilog: what stands in the help page before the exit codes."""
-        self.exits = dict(exits)
+    def __init__(self, name: str, description: str, exits: Mapping[int, str], note: str = "") -> None:
+        self.exits, self.note = dict(exits), note
         codes = "exit code: " + "; ".join(f"{code} {meaning}" for code, meaning in self.exits.items())
         super().__init__(
-            prog=f"{PROGRAM} {name}", description=description, epilog=f"{epilog} {codes}".strip(), allow_abbrev=False
+            prog=f"{PROGRAM} {name}", description=description, epilog=f"{note} {codes}".strip(), allow_abbrev=False
         )
 
     def read(self, words: Sequence[str]) -> argparse.Namespace:

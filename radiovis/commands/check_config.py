@@ -21,8 +21,8 @@ from radiovis.directory.stations_file import StationsFileError, read_stations
 from radiovis.parent import check_workers
 from radiovis.settings import Settings
 
-_CERTIFICATES = ("_CERTIFICATE", "_CERT", "_CERT_FILE", "_CA_FILE")
-_KEYS = ("_PRIVATE_KEY", "_KEY_FILE", "_KEY")
+_CERTIFICATES = ("_CERTIFICATE", "_CA")
+_KEY = "_KEY"
 
 
 def command() -> CommandParser:
@@ -33,6 +33,7 @@ def command() -> CommandParser:
         {DONE: "a node can start with this", WRONG: "something is wrong, one line each on stderr"},
         "Takes every flag of serve.",
     )
+    parser.usage = f"{parser.prog} [--json] [--changed] [--test] [--setting VALUE ...]"
     parser.add_argument("--json", action="store_true", help="one JSON object instead of the table")
     parser.add_argument("--changed", action="store_true", help="only what differs from the default")
     parser.add_argument("--test", action="store_true", help="as serve --test: no stations are needed")
@@ -87,8 +88,8 @@ def _file_problems(settings: Settings) -> Iterator[str]:
         value = getattr(settings, name)
         if not isinstance(value, str) or not value:
             continue
-        if name.endswith(_CERTIFICATES + _KEYS):
-            problem = certificate_problem(Path(value), key=name.endswith(_KEYS))
+        if name.endswith((*_CERTIFICATES, _KEY)):
+            problem = certificate_problem(Path(value), key=name.endswith(_KEY))
         elif name.endswith("_DIR") and name != "FB_SPOOL_DIR":  # That one is made when it is needed.
             problem = None if Path(value).is_dir() else f"{value}: is no folder"
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import json
+import ssl
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -34,6 +35,10 @@ def command() -> CommandParser:
         metavar="PREFIX",
         help="what the login may publish to; its last character separates parts (default: /topic/test/1/)",
     )
+    parser.add_argument(
+        "--host", default="", help="the virtual host, as RabbitMQ has them (default: the server's name)"
+    )
+    parser.add_argument("--ca", default="", metavar="PATH", help="who vouches for its certificate, with stomps://")
     parser.add_argument("--only", metavar="IDS", help="these checks, with commas: N1,F*")
     parser.add_argument("--seconds", type=seconds, default=SECONDS, help="how long to wait for an answer (default: 5)")
     parser.add_argument("--list", action="store_true", help="only say what would be checked")
@@ -50,7 +55,10 @@ def run(words: Sequence[str]) -> int:
     if given.list:
         print("\n".join(f"{check.id:<4} {check.rule}" for check in checks))
         return DONE
-    subject = Subject(given.server, given.topic, given.seconds)
+    try:
+        subject = Subject(given.server, given.topic, given.seconds, given.host, given.ca)
+    except OSError as error:
+        raise CommandError(f"conformance: --ca {given.ca}: {error.strerror or error}", WRONG) from None
     _reach(subject)
     results = [(check, _tried(check, subject, show=not given.json)) for check in checks]
     counts = Counter(outcome.verdict for _, outcome in results)
@@ -83,6 +91,8 @@ def _chosen(only: str | None) -> list[Check]:
 def _reach(subject: Subject) -> None:
     try:
         subject.wire()
+    except ssl.SSLCertVerificationError as error:
+        raise CommandError(f"{subject.server}: its certificate cannot be trusted: {error.verify_message}") from None
     except OSError as error:
         # getaddrinfo's errors have a text for people, but for the number in front.
         reason = error.strerror or ("no answer" if isinstance(error, TimeoutError) else str(error))

@@ -137,6 +137,8 @@ async def _let_in(conversation: Conversation, server: ServerAddress, seconds: fl
     try:
         event = await conversation.heard(seconds)
     except Gone as gone:
+        if server.tls and "certificate" in str(gone):
+            raise CommandError(f"{server}: its certificate is not one we can trust for {server.host}") from None
         raise CommandError(f"{server} closed the connection before it let us in: {gone}") from None
     if isinstance(event, Connected):
         return event

@@ -38,6 +38,7 @@ def command() -> CommandParser:
         {DONE: "done", FAILED: "the directory or the node does not answer", WRONG: "wrong usage or settings"},
         "Takes every flag of serve. ADMIN_TOKEN is sent to the node, if it is set.",
     )
+    parser.usage = f"{parser.prog} [--admin URL] [--json] [--test] [--setting VALUE ...]"
     parser.add_argument("--admin", metavar="URL", help="a node's operators' port, as in http://127.0.0.1:8081")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     parser.add_argument("--test", action="store_true", help="the stations of serve --test")

@@ -147,7 +147,7 @@ def _error_receipt(subject: Subject) -> None:
 @CHECKS.add("R3", "nobody may publish without a login")
 def _anonymous_send(subject: Subject) -> None:
     wire = subject.wire()
-    wire.say("CONNECT accept-version:1.2 host:x")
+    wire.say(f"CONNECT accept-version:1.2 host:{subject.host}")
     wire.expect("CONNECTED")
     wire.say(f"SEND destination:{subject.topic()}", b"TEXT x")
     wire.expect("ERROR", "message")

@@ -36,7 +36,7 @@ def _empty_login(subject: Subject) -> None:
 def _highest_version(subject: Subject) -> None:
     for offered, chosen in (("1.0,1.2,1.1", "1.2"), ("1.1,1.0", "1.1"), ("1.1,9.9", "1.1")):
         wire = subject.wire()
-        wire.say(f"CONNECT accept-version:{offered} host:x" + _login(subject))
+        wire.say(f"CONNECT accept-version:{offered} host:{subject.host}" + _login(subject))
         wire.speak(chosen)
         wire.expect("CONNECTED", "version", chosen)
 
@@ -44,7 +44,7 @@ def _highest_version(subject: Subject) -> None:
 @CHECKS.add("N4", "no common version gets an ERROR with the versions there are, and the end")
 def _no_common_version(subject: Subject) -> None:
     wire = subject.wire()
-    wire.say("CONNECT accept-version:9.9 host:x")
+    wire.say(f"CONNECT accept-version:9.9 host:{subject.host}")
     if wire.refused().get("version") is None:
         raise Failed("its ERROR has no version header")
 
@@ -52,7 +52,7 @@ def _no_common_version(subject: Subject) -> None:
 @CHECKS.add("N5", "CONNECTED of 1.1 and 1.2 has version, session and heart-beat")
 def _connected_headers(subject: Subject) -> None:
     wire = subject.wire()
-    wire.say("CONNECT accept-version:1.2 host:x heart-beat:0,0" + _login(subject))
+    wire.say(f"CONNECT accept-version:1.2 host:{subject.host} heart-beat:0,0" + _login(subject))
     connected = wire.expect("CONNECTED", "version", "1.2")
     missing = [name for name in ("session", "heart-beat") if connected.get(name) is None]
     if missing:
@@ -62,7 +62,7 @@ def _connected_headers(subject: Subject) -> None:
 @CHECKS.add("N5a", "the command STOMP is as good as CONNECT from 1.1 on")
 def _stomp_command(subject: Subject) -> None:
     wire = subject.wire()
-    wire.say("STOMP accept-version:1.2 host:x" + _login(subject))
+    wire.say(f"STOMP accept-version:1.2 host:{subject.host}" + _login(subject))
     wire.expect("CONNECTED", "version", "1.2")
 
 
@@ -94,14 +94,14 @@ def _blanks_round_login(subject: Subject) -> None:
 @CHECKS.add("N8", "a second CONNECT gets an ERROR and the end under 1.2")
 def _second_connect(subject: Subject) -> None:
     wire = subject.radio("1.2")
-    wire.say("CONNECT accept-version:1.2 host:x")
+    wire.say(f"CONNECT accept-version:1.2 host:{subject.host}")
     wire.refused()
 
 
 @CHECKS.add("N9", "a client may send SUBSCRIBE behind CONNECT without waiting")
 def _pipelined(subject: Subject) -> None:
     wire = subject.wire()
-    connect = "CONNECT accept-version:1.2 host:x".replace(" ", "\n") + _login(subject).replace(" ", "\n")
+    connect = f"CONNECT accept-version:1.2 host:{subject.host}".replace(" ", "\n") + _login(subject).replace(" ", "\n")
     wire.send(f"{connect}\n\n\0SUBSCRIBE\nid:1\ndestination:{subject.topic()}\nreceipt:7\n\n\0".encode())
     wire.speak("1.2")
     wire.expect("CONNECTED")
@@ -111,7 +111,7 @@ def _pipelined(subject: Subject) -> None:
 @CHECKS.add("H1", "a client that wants heart-beats gets them (FM-DX: 30 s of silence are the end)")
 def _heart_beats(subject: Subject) -> None:
     wire = subject.wire()
-    wire.say("CONNECT accept-version:1.1 host:x heart-beat:0,1000" + _login(subject))
+    wire.say(f"CONNECT accept-version:1.1 host:{subject.host} heart-beat:0,1000" + _login(subject))
     wire.speak("1.1")
     beat = wire.expect("CONNECTED", "heart-beat").get("heart-beat") or ""
     if not beat.partition(",")[0].strip("0"):
@@ -124,7 +124,7 @@ def _heart_beats(subject: Subject) -> None:
 @CHECKS.add("H2", "a heart-beat header that is no pair of numbers gets an ERROR")
 def _bad_heart_beat(subject: Subject) -> None:
     wire = subject.wire()
-    wire.say("CONNECT accept-version:1.2 host:x heart-beat:abc" + _login(subject))
+    wire.say(f"CONNECT accept-version:1.2 host:{subject.host} heart-beat:abc" + _login(subject))
     wire.refused()
 
 

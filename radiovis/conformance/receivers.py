@@ -64,7 +64,7 @@ def _qt(subject: Subject) -> None:
 def _fmdx(subject: Subject) -> None:
     wire = subject.wire()
     login = " ".join(subject.credentials()) if subject.server.login else "login: passcode:"
-    wire.say(f"CONNECT accept-version:1.0,1.1 host:x heart-beat:10000,10000 {login}")
+    wire.say(f"CONNECT accept-version:1.0,1.1 host:{subject.host} heart-beat:10000,10000 {login}")
     wire.speak("1.1")
     wire.expect("CONNECTED", "version", "1.1")
 

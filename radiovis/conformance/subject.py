@@ -20,17 +20,25 @@ class Subject:
     """Opens connections to the server, and closes them all after each check.
 
     :ivar server: where it is, and the login to publish with, if there is one.
+    :ivar host: for the ``host`` header.
     """
 
-    def __init__(self, server: ServerAddress, channel: str, seconds: float = SECONDS) -> None:
+    def __init__(
+        self, server: ServerAddress, channel: str, seconds: float = SECONDS, host: str = "", ca: str = ""
+    ) -> None:
         """
         :param channel: a topic prefix the login may publish to; what it ends with separates its parts.
         :param seconds: how long to wait for a frame.
+        :param host: the virtual host; empty for the server's name.
+        :param ca: a PEM file that vouches for its certificate; empty for those this system trusts.
+        :raises OSError: there is no such file.
         """
         self.server = server
+        self.host = host or server.host
         self._channel = channel
         self._seconds = seconds
         self._wires: list[Wire] = []
+        self._tls = ssl.create_default_context(cafile=ca or None) if server.tls else None
 
     def topic(self, last: str = "image") -> str:
         """A topic nobody has ever used."""
@@ -41,9 +49,8 @@ class Subject:
         """A connection on which nothing was said yet. :raises OSError: there is none to be had."""
         connection = socket.create_connection((self.server.host, self.server.port), self._seconds)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if self.server.tls:
-            context = ssl.create_default_context()
-            connection = context.wrap_socket(connection, server_hostname=self.server.host)
+        if self._tls is not None:
+            connection = self._tls.wrap_socket(connection, server_hostname=self.server.host)
         self._wires.append(Wire(connection, self._seconds))
         return self._wires[-1]
 
@@ -73,7 +80,7 @@ class Subject:
         return f"login:{self.server.login}", f"passcode:{self.server.passcode}"
 
     def _connect(self, wire: Wire, version: str, *headers: str) -> None:
-        offered = () if version == "1.0" else (f"accept-version:{version}", f"host:{self.server.host}")
+        offered = () if version == "1.0" else (f"accept-version:{version}", f"host:{self.host}")
         wire.say(" ".join(("CONNECT", *offered, *headers)))
         wire.speak(version)
 

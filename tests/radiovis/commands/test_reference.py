@@ -1,0 +1,33 @@
+"""docs/commands.md says what the commands say, and the program knows them all."""
+
+from __future__ import annotations
+
+import unittest
+from pathlib import Path
+
+from radiovis import cli
+from radiovis.commands.reference import MODULES, page
+from tests.radiovis.commands.calling import call
+
+PAGE = Path(__file__).parents[3] / "docs" / "commands.md"
+
+
+class Reference(unittest.TestCase):
+    def test_the_page_is_up_to_date(self) -> None:
+        self.assertEqual(PAGE.read_text(), page(), "run `make settings`")
+
+    def test_every_command_is_on_it(self) -> None:
+        for name in cli._COMMANDS:
+            self.assertTrue(f"\n## {name}\n" in page() or f"`{name}`" in page(), name)
+
+    def test_every_command_helps_and_names_its_exit_codes(self) -> None:
+        for module in MODULES:
+            done = call(module.replace("_", "-"), "--help")
+            self.assertEqual((done.returncode, done.stderr), (0, ""))
+            self.assertIn("exit code: 0 ", " ".join(done.stdout.split()))
+
+    def test_a_command_that_is_nearly_one(self) -> None:
+        for word, meant in (("check-confg", "check-config"), ("conformanc", "conformance"), ("subs", "sub")):
+            done = call(word)
+            self.assertEqual(done.returncode, 2)
+            self.assertEqual(done.stderr, f"server.py: no such command: {word}; did you mean {meant}?\n")
