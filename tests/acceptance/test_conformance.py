@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import socket
+import tempfile
 import threading
 import unittest
+from pathlib import Path
 from typing import Any
 
 from radiovis.conformance.suite import CHECKS
 from tests.acceptance.case import NodeCase
 from tests.acceptance.command_case import Done, run
+from tests.authority import Authority
+from tests.processes import node
 from tests.radiovis.commands.calling import call
 from tests.services import HOST, RabbitMQ, free_port
 
@@ -43,6 +47,23 @@ class OurServer(NodeCase):
     def test_a_login_that_may_not_publish_there_fails(self) -> None:
         done = call("conformance", self.url("1.test:test@"), "--topic", "/topic/other/", "--only", "C5", "--json")
         self.assertEqual((done.returncode, verdicts(done)), (1, {"C5": "FAIL"}))
+
+
+class OverTls(unittest.TestCase):
+    def test_our_server_passes_all_that_can_be_made(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            authority, port = Authority(Path(folder)), free_port()
+            file = authority.issue("node.pem", HOST)
+            url = f"stomps://1.test:test@{HOST}:{port}"
+            with node(TLS_CERTIFICATE=file, STOMP_TLS_PORT=port, HTTPS_PORT=0):
+                done = run("conformance", url, "--ca", str(authority.certificate), "--json")
+                stranger = run("conformance", url)
+                publisher = run("pub", "/topic/test/1/", "--text", "x", "--server", url)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual([id for id, verdict in verdicts(done).items() if verdict != "PASS"], ["T1"])
+        self.assertEqual((stranger.returncode, publisher.returncode), (1, 1))
+        self.assertIn("its certificate cannot be trusted", stranger.stderr)
+        self.assertIn("its certificate is not one we can trust", publisher.stderr)
 
 
 class PluginBroker(RabbitMQ):
