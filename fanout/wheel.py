@@ -32,7 +32,7 @@ class Wheel(Generic[T]):
     def __init__(self, tick: float = 0.25) -> None:
         """:param tick: seconds between two calls of :meth:`due`; an item comes at most twice this late, not early."""
         self.tick = tick
-        self._slots: dict[int, list[T]] = {}
+        self._slots: dict[int, dict[T, None]] = {}
         self._next = 0
 
     def schedule(self, item: T, when: float | None) -> None:
@@ -40,10 +40,18 @@ class Wheel(Generic[T]):
         if when is None:
             return
         slot = max(int(when / self.tick) + 1, self._next)
-        if item.slot is not None and item.slot <= slot:
-            return
+        if item.slot is not None:
+            if item.slot <= slot:
+                return
+            self.forget(item)
         item.slot = slot
-        self._slots.setdefault(slot, []).append(item)
+        self._slots.setdefault(slot, {})[item] = None
+
+    def forget(self, item: T) -> None:
+        """Take an item off the wheel: who is gone must not be kept in memory until the next look at it."""
+        if item.slot is not None:
+            del self._slots[item.slot][item]
+            item.slot = None
 
     def turn(self, now: float, failed: Callable[[T, Exception], None]) -> None:
         """Look at every item that is due. To be called once per tick.
@@ -62,9 +70,8 @@ class Wheel(Generic[T]):
         items = []
         for slot in self._passed(current):
             for item in self._slots.pop(slot, ()):
-                if item.slot == slot:  # else it was scheduled anew for an earlier look
-                    item.slot = None
-                    items.append(item)
+                item.slot = None
+                items.append(item)
         self._next = current + 1
         return items
 

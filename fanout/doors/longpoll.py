@@ -183,6 +183,7 @@ class Poll:
             self._request = None
             self._ear.close(self)
             self._polls.door.parked.discard(self)
+            self._polls.door.wheel.forget(self)
 
 
 class _Answering:

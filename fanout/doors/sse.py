@@ -170,3 +170,4 @@ class Stream:
             self._outbox.clear()
             self._ear.close(self)
             self._door.parked.discard(self)
+            self._door.wheel.forget(self)

@@ -196,6 +196,7 @@ class Connection:
         self._gone = True
         self._outbox.clear()
         self._door.connections.discard(self)
+        self._door.wheel.forget(self)
         left = [self._leave(subscription) for subscription in self._session.subscriptions]
         if self._client.session:
             self._door.observer.closed(self._client, [topic for topic in reversed(left) if topic is not None])

@@ -162,6 +162,7 @@ class WebSocket(protocol.Protocol):
     def connectionLost(self, reason: Failure = protocol.connectionDone) -> None:
         self._closing = True
         self._door.sockets.discard(self)
+        self._door.wheel.forget(self)
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         if self._listener is not None:

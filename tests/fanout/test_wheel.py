@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import weakref
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial import unittest
@@ -143,6 +145,23 @@ class ManyItems(WheelCase):
             counts.append(len(self.wheel.due(self.now)))
         self.assertEqual(sum(counts), 10_000)
         self.assertEqual(max(counts), 100)
+
+    def test_who_is_forgotten_is_not_kept_until_its_time(self) -> None:
+        item = Item()
+        self.wheel.schedule(item, 9000.0)
+        held = weakref.ref(item)
+        self.wheel.forget(item)
+        self.assertIsNone(item.slot)
+        self.wheel.forget(item)  # nothing to forget: nothing happens
+        del item
+        self.assertIsNone(held())
+
+    def test_who_is_wanted_earlier_is_looked_at_once(self) -> None:
+        item = Item()
+        self.wheel.schedule(item, 1100.0)
+        self.wheel.schedule(item, 1001.0)
+        self.assertEqual(self.wheel.due(1002.0), [item])
+        self.assertEqual(self.wheel.due(1200.0), [])
 
     def test_empty_slots_are_not_kept(self) -> None:
         item = Item()
