@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -72,7 +72,7 @@ class Watchdog:
         entries: Log,
         recall: Recall,
         source: Callable[[Callable[[Delivered], Deferred[None]]], Source],
-        promoted: Callable[[], None] = lambda: None,
+        promoted: Callable[[], Awaitable[None]] | None = None,
         demoted: Callable[[], None] = lambda: None,
     ) -> None:
         """
@@ -120,9 +120,10 @@ class Watchdog:
         if first and self._listing.channels:
             self._stale_topics.hurry()
 
-    def _act_at_once(self) -> None:
+    async def _act_at_once(self) -> None:
         """This process has become the leader."""
-        self._promoted()
+        if self._promoted is not None:
+            await self._promoted()
         self._stale_topics.hurry()
         self._log_cleanup.hurry()
 
