@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -72,7 +72,7 @@ class Watchdog:
         entries: Log,
         recall: Recall,
         source: Callable[[Callable[[Delivered], Deferred[None]]], Source],
-        promoted: Callable[[], Awaitable[None]] | None = None,
+        promoted: Callable[[], None] = lambda: None,
         demoted: Callable[[], None] = lambda: None,
     ) -> None:
         """
@@ -120,10 +120,9 @@ class Watchdog:
         if first and self._listing.channels:
             self._stale_topics.hurry()
 
-    async def _act_at_once(self) -> None:
+    def _act_at_once(self) -> None:
         """This process has become the leader."""
-        if self._promoted is not None:
-            await self._promoted()
+        self._promoted()
         self._stale_topics.hurry()
         self._log_cleanup.hurry()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 import structlog
 from twisted.internet.defer import Deferred
@@ -34,12 +34,12 @@ class BrokerLiveness:
         silence: Silence,
         keys: Keys,
         clock: Callable[[], float],
-        promoted: Callable[[], Awaitable[None]],
+        promoted: Callable[[], None],
         demoted: Callable[[], None],
     ) -> None:
         """
         :param clock: Unix time in seconds.
-        :param promoted: called when this process has become the leader, before it takes anything from the queue.
+        :param promoted: called when this process has become the leader.
         :param demoted: called when it is the leader no longer.
         """
         self._bus = bus
@@ -74,7 +74,7 @@ class BrokerLiveness:
             return
         if not self._led:
             self._led = True
-            await self._promoted()
+            self._promoted()
         await self._source.ensure()
         if self._source.trouble:
             raise LogError(f"messages wait in the queue, as the log refuses them: {self._source.trouble}")

@@ -87,8 +87,7 @@ class Fallback:
             entries=entries,
             recall=Memory(self._memcached, kept, self._reactor.seconds).recall,
             source=self._queue_source,
-            promoted=entries.lead if isinstance(entries, LeadersLog) else None,
-            demoted=entries.rest if isinstance(entries, LeadersLog) else lambda: None,
+            **({"promoted": entries.lead, "demoted": entries.rest} if isinstance(entries, LeadersLog) else {}),
         )
 
     @property

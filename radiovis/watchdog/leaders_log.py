@@ -17,8 +17,8 @@ log = structlog.get_logger(__name__)
 class Opened(Log, Protocol):
     """A log that is opened when it is needed."""
 
-    def start(self) -> Deferred[None]:
-        """Open it; fires when that was tried."""
+    def start(self) -> None:
+        """Open it."""
         ...
 
 
@@ -34,11 +34,11 @@ class LeadersLog:
         self._make = make
         self._open: Opened | None = None
 
-    async def lead(self) -> None:
-        """This process has become the leader. The log is open afterwards, if nobody else holds it."""
+    def lead(self) -> None:
+        """This process has become the leader."""
         if self._open is None:
             self._open = self._make()
-            await self._open.start()
+            self._open.start()
 
     def rest(self) -> None:
         """It is the leader no longer."""

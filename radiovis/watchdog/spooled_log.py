@@ -79,30 +79,22 @@ class SpooledLog:
         self._opening: Deferred[None] | None = None
         self._is_open = False
 
-    def start(self) -> Deferred[None]:
-        """Open the spool, as soon as no other process holds it, and begin to send. Until then nothing is taken.
-
-        Fires when the first attempt was made, so that who waits for it finds the spool open if it can be.
-        """
+    def start(self) -> None:
+        """Open the spool, as soon as no other process holds it, and begin to send. Until then nothing is taken."""
         self._pool.start()
-        tried: Deferred[None] = Deferred()
-        self._opening = Deferred.fromCoroutine(self._open(tried)).addErrback(_not_opened)
-        return tried
+        self._opening = Deferred.fromCoroutine(self._open()).addErrback(_not_opened)
 
-    async def _open(self, tried: Deferred[None]) -> None:
+    async def _open(self) -> None:
         while not self._is_open:
             try:
                 await deferToThreadPool(self._reactor, self._pool, self._take_spool)
             except SpoolError as error:
                 self._outage.failed(str(error))
+                await deferLater(self._reactor, OPEN_AGAIN)
             else:
                 self._is_open = True
-                self._outage.over()
-                self._sender.start()
-            if not tried.called:
-                tried.callback(None)
-            if not self._is_open:
-                await deferLater(self._reactor, OPEN_AGAIN)
+        self._outage.over()
+        self._sender.start()
 
     def _take_spool(self) -> None:
         self._spool.open()

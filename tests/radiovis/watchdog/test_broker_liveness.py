@@ -46,7 +46,7 @@ class Liveness(unittest.TestCase):
         self.silence.watch([ROCK + "text"], {}, self.clock.seconds())
         self.silence.due(self.clock.seconds(), again=0)
 
-    async def promoted(self) -> None:
+    def promoted(self) -> None:
         self.promotions += 1
 
     def demoted(self) -> None:

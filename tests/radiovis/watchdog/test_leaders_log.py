@@ -18,9 +18,8 @@ class Kept:
         self.entries: list[Entry] = []
         self.started = self.stopped = False
 
-    def start(self) -> Deferred[None]:
+    def start(self) -> None:
         self.started = True
-        return succeed(None)
 
     def add(self, entry: Entry) -> Deferred[None]:
         self.entries.append(entry)
@@ -54,8 +53,8 @@ class Leading(unittest.TestCase):
         self.assertEqual(self.made, [])
 
     async def test_the_leader_opens_it_once_and_keeps_entries(self) -> None:
-        await self.log.lead()
-        await self.log.lead()
+        self.log.lead()
+        self.log.lead()
         await self.log.add(ENTRY)
         self.assertEqual([each.entries for each in self.made], [[ENTRY]])
         self.assertTrue(self.made[0].started)
@@ -63,10 +62,10 @@ class Leading(unittest.TestCase):
         self.assertEqual(await self.log.cleanup(5), 5)
 
     async def test_who_leads_no_longer_lets_go_and_opens_another_later(self) -> None:
-        await self.log.lead()
+        self.log.lead()
         self.log.rest()
         self.assertTrue(self.made[0].stopped)
         self.failureResultOf(self.log.add(ENTRY), LogFull)
-        await self.log.lead()
+        self.log.lead()
         await self.log.add(ENTRY)
         self.assertEqual([each.entries for each in self.made], [[], [ENTRY]])
