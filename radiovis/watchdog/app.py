@@ -72,23 +72,19 @@ class Watchdog:
         entries: Log,
         recall: Recall,
         source: Callable[[Callable[[Delivered], Deferred[None]]], Source],
-        promoted: Callable[[], None] = lambda: None,
-        demoted: Callable[[], None] = lambda: None,
     ) -> None:
         """
         :param entries: the log; stopped with the watchdog.
         :param recall: what is remembered of topics from before the start.
         :param source: makes the source of the log's entries; it is given who takes them.
-        :param promoted: called when this process has become the leader, and ``demoted`` when it is so no longer.
         """
         self._bus, self._leader, self._entries = bus, leader, entries
         keys = Keys(tuning)
         self._silence = Silence(timing.patience, timing.repeat)
-        self._promoted = promoted
         self._source = source(LogTaker(keys, entries, reactor.seconds).take)
         self._listing = TopicListing(directory, tuning, self._silence, recall, reactor.seconds)
         self._liveness = BrokerLiveness(
-            bus, leader, self._source, self._silence, keys, reactor.seconds, self._act_at_once, demoted
+            bus, leader, self._source, self._silence, keys, reactor.seconds, self._act_at_once
         )
         self._stale = StaleTopics(
             self._silence,
@@ -122,7 +118,6 @@ class Watchdog:
 
     def _act_at_once(self) -> None:
         """This process has become the leader."""
-        self._promoted()
         self._stale_topics.hurry()
         self._log_cleanup.hurry()
 

@@ -35,12 +35,10 @@ class BrokerLiveness:
         keys: Keys,
         clock: Callable[[], float],
         promoted: Callable[[], None],
-        demoted: Callable[[], None],
     ) -> None:
         """
         :param clock: Unix time in seconds.
         :param promoted: called when this process has become the leader.
-        :param demoted: called when it is the leader no longer.
         """
         self._bus = bus
         self._leader = leader
@@ -49,7 +47,6 @@ class BrokerLiveness:
         self._keys = keys
         self._clock = clock
         self._promoted = promoted
-        self._demoted = demoted
         self._led = False
         self._deaf = False
 
@@ -61,10 +58,7 @@ class BrokerLiveness:
         """
         state = self._bus.state()
         if not state.connected or (self._led and not self._leader.leading):
-            self._deaf = True  # The lead ends with the connection over which we hear.
-            if self._led:
-                self._led = False
-                self._demoted()
+            self._led, self._deaf = False, True  # The lead ends with the connection over which we hear.
         if not state.connected:
             raise BusError(state.reason)
         if self._deaf:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,6 @@ from radiovis.watchdog.app import Watchdog, journal, timing
 from radiovis.watchdog.datagram_log import DatagramLog
 from radiovis.watchdog.journal_log import JournalLog
 from radiovis.watchdog.leader import BrokerLeader
-from radiovis.watchdog.leaders_log import LeadersLog
 from radiovis.watchdog.log import Log
 from radiovis.watchdog.memory import Memory
 from radiovis.watchdog.sources import QueueSource, Source
@@ -53,6 +51,7 @@ class Fallback:
         self._memcached = parts.memcached(reactor, settings)
         self._monitoring = parts.monitoring(reactor, settings, announce="fallbacks")
         self._bus = self._make_bus()
+        self._spooled: SpooledLog | None = None
         directory, entries, kept = self._directory_and_log()
         self._watchdog = self._make_watchdog(directory, entries, kept)
         self._admin = watchdog_admin(
@@ -87,7 +86,6 @@ class Fallback:
             entries=entries,
             recall=Memory(self._memcached, kept, self._reactor.seconds).recall,
             source=self._queue_source,
-            **({"promoted": entries.lead, "demoted": entries.rest} if isinstance(entries, LeadersLog) else {}),
         )
 
     @property
@@ -103,17 +101,18 @@ class Fallback:
             return self._stations, JournalLog(kept, reactor.seconds), kept
         api = parts.plugit_api(reactor, settings)
         directory = parts.cached(api, reactor, settings, self._memcached, parts.freshness(settings))
-        return directory, LeadersLog(partial(self._spooled_log, api)), None
+        return directory, self._spooled_log(api), None
 
     def _spooled_log(self, api: PlugIt) -> SpooledLog:
         settings = self._settings
-        return SpooledLog(
+        self._spooled = SpooledLog(
             api,
             Path(settings.FB_SPOOL_DIR),
             self._reactor,
             max_age=settings.FB_LOGS_MAX_AGE,
             max_bytes=settings.FB_SPOOL_BYTES,
         )
+        return self._spooled
 
     def _queue_source(self, take: Callable[[Delivered], Deferred[None]]) -> Source:
         names = QueueNames(
@@ -135,7 +134,7 @@ class Fallback:
         address = self._admin.start() if self._admin is not None else None
         self._watchdog.start()
         self._bus.start(self._watchdog.hear, self._watchdog.hear_again)
-        for part in (self._stations, self._monitoring, self._status):
+        for part in (self._stations, self._spooled, self._monitoring, self._status):
             if part is not None:
                 part.start()
         log.info("fallback.ready", queue=self._queue_name, **({"admin": address} if address else {}))

@@ -38,27 +38,16 @@ class Liveness(unittest.TestCase):
         self.directory.countries["ch"] = "4e1"
         self.bus, self.leader, self.source = FakeBus(), FakeLeader(), FakeSource()
         self.silence = Silence(60, 600)
-        self.promotions = self.demotions = 0
+        self.promotions = 0
         self.keys = Keys(Tuning(self.directory, lambda: None))
         self.liveness = BrokerLiveness(
-            self.bus, self.leader, self.source, self.silence, self.keys, self.clock.seconds, self.promoted, self.demoted
+            self.bus, self.leader, self.source, self.silence, self.keys, self.clock.seconds, self.promoted
         )
         self.silence.watch([ROCK + "text"], {}, self.clock.seconds())
         self.silence.due(self.clock.seconds(), again=0)
 
     def promoted(self) -> None:
         self.promotions += 1
-
-    def demoted(self) -> None:
-        self.demotions += 1
-
-    async def test_the_lead_is_given_up_once_when_it_is_lost(self) -> None:
-        await self.liveness.look()
-        self.bus.connected = False
-        for _ in range(2):
-            with self.assertRaises(BusError):
-                await self.liveness.look()
-        self.assertEqual((self.promotions, self.demotions), (1, 1))
 
     def is_due_after(self, seconds: float) -> bool:
         return bool(self.silence.due(self.clock.seconds() + seconds, again=0))
