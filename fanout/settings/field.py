@@ -55,7 +55,7 @@ class SettingsGroup(BaseModel):
     _warnings: tuple[str, ...] = PrivateAttr(default=())
 
     def source_of(self, name: str) -> str:
-        """Where the value of a setting came from: ``flag``, ``environment``, the path of the file, or ``default``."""
+        """Where the value of a setting came from: ``flag``, ``environment``, the path of a file, or ``default``."""
         return self._sources.get(name, DEFAULT)
 
     def warnings(self) -> tuple[str, ...]:

@@ -1,4 +1,7 @@
-"""Reads settings: flags before the environment before ``config.py`` before the defaults. Complains in one line each."""
+"""Reads settings: flags before the environment before ``config.py`` before the defaults. Complains in one line each.
+
+A secret may also stand in a file that the environment names; that counts as the environment.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from fanout.settings.field import SettingsGroup
+from fanout.settings.secret_files import SUFFIX, SecretFileError, read_secret, secret_files
 from fanout.settings.words import Words
 
 S = TypeVar("S", bound=SettingsGroup)
@@ -91,12 +95,12 @@ def read_settings(
     """
     names = settings_class.model_fields
     path, config = _config_file(config_path)
-    environment = {name: value for name, value in environ.items() if name in names}
+    environment, files = _environment(settings_class, environ)
     dead = [name for name in config if name.startswith(DEAD)]
     unknown = [name for name in config if name not in names and name not in dead]
     sources = {
         **{name: str(path) for name in config},
-        **dict.fromkeys(environment, "environment"),
+        **{name: str(files.get(name, "environment")) for name in environment},
         **dict.fromkeys(flags, "flag"),
     }
     values = ChainMap(dict(flags), environment, {name: config[name] for name in config if name in names})
@@ -107,8 +111,23 @@ def read_settings(
         problems.extend(_bad_values(error, settings_class, values, sources))
     if problems:
         raise SettingsError("\n".join(problems))
-    settings.note(sources, (*_dead_settings(dead, path), *_near_misses(environ, names)))
+    others = environ.keys() - {name + SUFFIX for name in files}
+    settings.note(sources, (*_dead_settings(dead, path), *_near_misses(sorted(others), names)))
     return settings
+
+
+def _environment(
+    settings_class: type[SettingsGroup], environ: Mapping[str, str]
+) -> tuple[dict[str, str], dict[str, Path]]:
+    """What the environment says, and which of it stands in files."""
+    words = Words(settings_class)
+    secrets = [name for name in settings_class.model_fields if words.is_secret(name)]
+    try:
+        files = secret_files(secrets, environ)
+        kept = {name: read_secret(name, path) for name, path in files.items()}
+    except SecretFileError as error:
+        raise SettingsError(str(error)) from None
+    return {name: value for name, value in environ.items() if name in settings_class.model_fields} | kept, files
 
 
 def _config_file(given: str | Path | None) -> tuple[Path, dict[str, Any]]:
@@ -184,9 +203,9 @@ def _dead_settings(names: Sequence[str], path: Path) -> Iterator[str]:
         yield f"{', '.join(names)} in {path}: ignored, nothing has ever read it"
 
 
-def _near_misses(environ: Mapping[str, str], names: Mapping[str, object]) -> Iterator[str]:
+def _near_misses(variables: Sequence[str], names: Mapping[str, object]) -> Iterator[str]:
     prefixes = {name.partition("_")[0] + "_" for name in names}
-    for variable in environ:
+    for variable in variables:
         if variable not in names and variable.startswith(tuple(prefixes)):
             near = difflib.get_close_matches(variable, names, 1, NEAR)
             if near:

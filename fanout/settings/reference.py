@@ -11,6 +11,7 @@ CONFIG_HEAD = """\
 # Every setting with its default. Copy this file to config.py and uncomment what you change.
 #
 # A flag (--stomp-port 61613) wins over the environment (STOMP_PORT=61613), the environment over this file.
+# A secret may stand in a file of its own: RABBITMQ_PASSWORD_FILE=/run/secrets/rabbitmq_password in the environment.
 # Generated from the code by "make settings"; do not edit.
 """
 REFERENCE_HEAD = """\
@@ -19,6 +20,9 @@ REFERENCE_HEAD = """\
 A flag (`--stomp-port 61613`) wins over the environment (`STOMP_PORT=61613`), the environment over `config.py` in the
 working folder (or `--config PATH`), `config.py` over the default. Switches take true/false, yes/no, 1/0. Lists and
 dicts are JSON in flags and in the environment. Generated from the code by `make settings`; do not edit.
+
+A secret (passwords, `ADMIN_TOKEN`, `RADIODNS_API_URL`) may stand in a file of its own, which the environment names:
+`RABBITMQ_PASSWORD_FILE=/run/secrets/rabbitmq_password`.
 """
 
 
