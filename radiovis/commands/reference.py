@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from radiovis.commands.arguments import CommandParser
 
-MODULES = ("station", "check_config", "pub", "sub", "topics", "logs", "probe", "conformance")
+MODULES = ("station", "check_config", "health", "pub", "sub", "topics", "logs", "probe", "conformance")
 _HEAD = """# Commands
 
 `python server.py COMMAND …` in a clone, `radiovis COMMAND …` where it was installed by `pip install .`,

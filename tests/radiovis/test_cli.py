@@ -15,7 +15,7 @@ from unittest import mock
 from twisted.trial import unittest
 
 from fanout import __version__
-from radiovis import cli
+from radiovis import cli, serve
 from radiovis.directory.password import check_password
 
 ROOT = Path(__file__).parent.parent.parent
@@ -137,11 +137,11 @@ class TestFileLimit(unittest.TestCase):
     def raise_limit(self, soft: int, hard: int, connections: int) -> tuple[list[Any], list[str]]:
         """What was set, and the events logged."""
         with (
-            mock.patch.object(cli.resource, "getrlimit", return_value=(soft, hard)),
-            mock.patch.object(cli.resource, "setrlimit") as setrlimit,
-            mock.patch.object(cli.log, "warning") as warning,
+            mock.patch.object(serve.resource, "getrlimit", return_value=(soft, hard)),
+            mock.patch.object(serve.resource, "setrlimit") as setrlimit,
+            mock.patch.object(serve.log, "warning") as warning,
         ):
-            cli._raise_file_limit(connections)
+            serve._raise_file_limit(connections)
         return [call.args[1] for call in setrlimit.call_args_list], [call.args[0] for call in warning.call_args_list]
 
     def test_is_raised_as_far_as_allowed(self) -> None:
@@ -154,5 +154,5 @@ class TestFileLimit(unittest.TestCase):
         self.assertEqual(self.raise_limit(1024, 4096, 18_000), ([(4096, 4096)], ["files.few"]))
 
     def test_no_limit_is_enough(self) -> None:
-        unlimited = cli.resource.RLIM_INFINITY
+        unlimited = serve.resource.RLIM_INFINITY
         self.assertEqual(self.raise_limit(1024, unlimited, 18_000)[1], [])

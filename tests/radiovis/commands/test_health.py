@@ -1,0 +1,96 @@
+"""health, against listeners that answer well, badly, and not at all."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import threading
+import unittest
+from collections.abc import Callable
+
+from tests.radiovis.commands.calling import Done, call
+from tests.services import free_port
+
+Answer = Callable[[http.server.BaseHTTPRequestHandler], None]
+
+
+def answering(status: int, body: object) -> Answer:
+    def answer(handler: http.server.BaseHTTPRequestHandler) -> None:
+        handler.send_response(status)
+        handler.end_headers()
+        handler.wfile.write(json.dumps(body).encode())
+
+    return answer
+
+
+class Health(unittest.TestCase):
+    def listen(self, answer: Answer) -> str:
+        """An operators' listener that answers so; its port. What it was asked is in :attr:`asked`."""
+        self.asked: list[tuple[str, str | None]] = []
+        asked = self.asked
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                asked.append((self.path, self.headers["Authorization"]))
+                answer(self)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        for clean in (server.server_close, thread.join, server.shutdown):
+            self.addCleanup(clean)
+        return str(server.server_address[1])
+
+    def failed(self, done: Done, text: str) -> None:
+        self.assertEqual((done.returncode, done.stdout), (1, ""))
+        self.assertEqual(done.stderr, f"server.py: health: {text}\n")
+
+    def test_alive(self) -> None:
+        port = self.listen(answering(200, {"live": True}))
+        done = call("health", ADMIN_PORT=port)
+        self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "alive\n", ""))
+        self.assertEqual(self.asked, [("/healthz", None)])
+
+    def test_ready_with_a_token_and_who_listens_everywhere_is_asked_here(self) -> None:
+        port = self.listen(answering(200, {"ready": True}))
+        done = call("health", "--ready", "--admin-ip", "0.0.0.0", ADMIN_PORT=port, ADMIN_TOKEN="sixteen-letters-")
+        self.assertEqual((done.returncode, done.stdout), (0, "ready\n"))
+        self.assertEqual(self.asked, [("/readyz", "Bearer sixteen-letters-")])
+
+    def test_not_ready_and_why(self) -> None:
+        port = self.listen(answering(503, {"ready": False, "reasons": ["bus: refused", "stations: never read"]}))
+        done = call("health", "--ready", ADMIN_PORT=port)
+        self.failed(done, "/readyz answers 503; bus: refused; stations: never read")
+        port = self.listen(answering(503, {"ready": False}))
+        self.failed(call("health", "--ready", ADMIN_PORT=port), "/readyz answers 503")
+
+    def test_the_watchdog_where_no_node_listens(self) -> None:
+        port = self.listen(answering(200, {"live": True}))
+        done = call("health", ADMIN_PORT=str(free_port()), FB_ADMIN_PORT=port)
+        self.assertEqual((done.returncode, len(self.asked)), (0, 1))
+
+    def test_nobody(self) -> None:
+        ports = [str(free_port()), str(free_port())]
+        done = call("health", ADMIN_PORT=ports[0], FB_ADMIN_PORT=ports[1])
+        self.failed(done, f"nobody listens at 127.0.0.1:{ports[0]} or 127.0.0.1:{ports[1]}")
+        done = call("health", ADMIN_PORT="0", FB_ADMIN_PORT="0")
+        self.failed(done, "nobody listens at any ADMIN_PORT: it is 0")
+
+    def test_who_does_not_answer(self) -> None:
+        release = threading.Event()
+        port = self.listen(lambda _: (bool(release.wait(20)) and None) or None)
+        self.addCleanup(release.set)
+        self.failed(call("health", "--seconds", "0.2", ADMIN_PORT=port), f"no answer from 127.0.0.1:{port}: timed out")
+
+    def test_who_is_something_else(self) -> None:
+        port = self.listen(lambda handler: (handler.wfile.write(b"220 mail.example ESMTP\r\n") and None) or None)
+        done = call("health", ADMIN_PORT=port)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(f"no answer from 127.0.0.1:{port}: ", done.stderr)
+
+    def test_wrong_usage(self) -> None:
+        for words in (["--secnds", "1"], ["--admin-port", "x"], ["--seconds", "never"]):
+            self.assertEqual(call("health", *words).returncode, 2)
