@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from io import BytesIO
-from typing import Any
+from typing import IO, Any
 
 from twisted.internet.interfaces import IAddress, IProtocol
 from twisted.internet.protocol import connectionDone
@@ -39,7 +39,7 @@ SECURITY_HEADERS = (
     (b"x-frame-options", b"DENY"),
 )
 _LINGER = 2.0  # seconds to read on after a refusal, so that a reset does not erase it on its way
-_SERVER = "radiovis"
+_HEADERS = 100  # of a request; a browser sends about 20
 _NO_HEADERS = Headers()
 REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}  # Twisted's own are not complete
 
@@ -67,15 +67,18 @@ def error_body(status: int, detail: str) -> bytes:
 class HttpRequest(Request):
     """One request.
 
+    :cvar every_answer: headers that are sent with each answer, if no other of their name is set.
     :ivar lost: called when the client goes away before its answer is complete.
     """
+
+    every_answer: tuple[tuple[bytes, bytes], ...] = SECURITY_HEADERS
 
     channel: HttpChannel
     lost: Callable[[], None] | None = None
 
     def __init__(self, channel: HttpChannel, queued: object = False) -> None:
         super().__init__(channel, queued, parsePOSTFormSubmission=False)  # type: ignore[no-untyped-call]
-        for name, value in SECURITY_HEADERS:
+        for name, value in self.every_answer:
             self.setHeader(name, value)  # type: ignore[no-untyped-call]
 
     def put_header(self, name: str, value: str) -> None:
@@ -84,7 +87,8 @@ class HttpRequest(Request):
 
     def body(self) -> bytes:
         """What the client sent."""
-        return self.content.getvalue()
+        self.content.seek(0)
+        return self.content.read()
 
     def park(self, lost: Callable[[], None]) -> None:
         """This request will wait for long, among thousands: what was read of it is no longer needed.
@@ -115,7 +119,7 @@ class HttpRequest(Request):
 
     def gotLength(self, length: int | None) -> None:
         """The body stays in memory: it is small, and a temporary file would block the reactor."""
-        self.content: BytesIO = BytesIO()
+        self.content: IO[bytes] = BytesIO()
 
     def handleContentChunk(self, data: bytes) -> None:
         """A body without a length announced is counted as it comes."""
@@ -126,14 +130,14 @@ class HttpRequest(Request):
 
     def render(self, resrc: Any) -> None:
         """As Twisted, but without naming its version to everybody."""
-        self.put_header("server", _SERVER)
+        self.put_header("server", self.channel.site.name)
         super().render(resrc)  # type: ignore[no-untyped-call]
 
     def answer(self, status: int, body: bytes, content_type: str) -> None:
         """Answer, unless nobody waits for it any more."""
         if self.gone:
             return
-        self.setResponseCode(status, REASONS[status])
+        self.setResponseCode(status, REASONS.get(status, b""))
         self.put_header("content-type", content_type)
         self.put_header("content-length", str(len(body)))
         if not self.responseHeaders.hasHeader("cache-control"):
@@ -186,7 +190,10 @@ class HttpChannel(HTTPChannel):
     """
 
     transport: Any  # TCP, or TLS over it
+    site: HttpSite
     MAX_LENGTH = 16_384
+    maxHeaders = _HEADERS
+    totalHeadersSize = 65_536  # four of the longest lines
     abortTimeout = 2
 
     def __init__(self, limits: HttpLimits, gate: Gate, address: str, port: int = 0) -> None:
@@ -224,8 +231,19 @@ class HttpChannel(HTTPChannel):
 
     def lineReceived(self, line: bytes) -> None:
         """What follows a refused request is dropped."""
-        if not self._refused:
+        if self._refused:
+            return
+        if self._receivedHeaderSize + len(line) > self.totalHeadersSize:
+            self.refuse(431, f"All headers together may have {self.totalHeadersSize} octets.")
+        else:
             super().lineReceived(line)  # type: ignore[no-untyped-call]
+
+    def headerReceived(self, line: bytes) -> bool:
+        """One header, if there are not too many."""
+        if self._receivedHeaderCount >= self.maxHeaders:
+            self.refuse(431, f"A request may have {self.maxHeaders} headers.")
+            return False
+        return not self._refused and bool(super().headerReceived(line))  # type: ignore[no-untyped-call]
 
     def rawDataReceived(self, data: bytes) -> None:
         """What follows a refused request is dropped."""
@@ -245,8 +263,8 @@ class HttpChannel(HTTPChannel):
             return
         self._refused = True
         self.persistent = 0
-        body = error_body(status, detail)
-        head = [b"HTTP/1.1 %d %s" % (status, REASONS[status]), b"content-type: application/json"]
+        content_type, body = self.site.error(status, detail)
+        head = [b"HTTP/1.1 %d %s" % (status, REASONS[status]), b"content-type: " + content_type.encode()]
         head += [b"content-length: %d" % len(body), b"connection: close"]
         head += [b"%s: %s" % header for header in SECURITY_HEADERS]
         self.transport.write(b"\r\n".join(head) + b"\r\n\r\n" + body)
@@ -287,7 +305,12 @@ class HttpChannel(HTTPChannel):
 
 
 class HttpSite(Site):
-    """A listener: a tree of resources behind the gate."""
+    """A listener: a tree of resources behind the gate.
+
+    :cvar name: what it tells clients that it is.
+    """
+
+    name = "radiovis"
 
     def __init__(
         self, reactor: Any, root: IResource, gate: Gate, limits: HttpLimits, complain: Callable[..., None]
@@ -312,6 +335,10 @@ class HttpSite(Site):
         channel.callLater = self.reactor.callLater
         channel.timeOut = self.timeOut
         return channel
+
+    def error(self, status: int, detail: str) -> tuple[str, bytes]:
+        """Type and body of the answer to what is no request at all, or too much of one."""
+        return "application/json", error_body(status, detail)
 
     def startFactory(self) -> None:
         """No access log: a poll per radio and ten seconds would drown all else."""

@@ -11,6 +11,7 @@ the last one's id stands for all of them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -23,6 +24,11 @@ _TURN = 200  # polls answered in one reactor turn: a publish that answers thousa
 _GATHER = 0.05  # seconds in which messages on several topics count as published together
 
 
+def _ask_again(request: HttpRequest) -> None:
+    """408: receivers ask again (contract §4)."""
+    request.refuse(408, "Nothing new was said; ask again.")
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
     """What a client wants to know.
@@ -32,6 +38,9 @@ class Question:
     :ivar single: whether the answer has room for one message only.
     :ivar form: how a message is written, for a destination.
     :ivar write: writes the answer to the request, given one to many messages.
+    :ivar newest: whether a newcomer gets the newest message at once; otherwise he waits for the next.
+    :ivar seconds: how long it is held; None for as long as the door holds any, ``math.inf`` for as long as it takes.
+    :ivar nothing: answers the request when nothing was said for so long.
     """
 
     destinations: tuple[str, ...]
@@ -39,6 +48,9 @@ class Question:
     single: bool
     form: Callable[[str], Form]
     write: Callable[[HttpRequest, Sequence[bytes]], None]
+    newest: bool = True
+    seconds: float | None = None
+    nothing: Callable[[HttpRequest], None] = _ask_again
 
 
 class LongPolls:
@@ -53,7 +65,7 @@ class LongPolls:
         """Answer now, or hold the request. :raises HttpError: it cannot be answered."""
         keys = await self.door.tune(question.destinations)
         if not request.gone:
-            Poll(self, request, question, keys).begin()
+            Poll(self, request, question, keys).begin(question.newest)
 
 
 class Poll:
@@ -64,6 +76,7 @@ class Poll:
         "_deadline",
         "_ear",
         "_got",
+        "_nothing",
         "_patience",
         "_polls",
         "_request",
@@ -81,16 +94,17 @@ class Poll:
         self._request: HttpRequest | None = request
         self._single = question.single
         self._write = question.write
+        self._nothing = question.nothing
         self._awaited = question.last_id  # an id this node has not heard
         self._got: list[bytes] = []
-        self._deadline = now + polls.door.poll_seconds
+        self._deadline = now + (polls.door.poll_seconds if question.seconds is None else question.seconds)
         self._patience = now + polls.door.catch_up_seconds
         self._ear = Ear(polls.door, keys, [question.form(each) for each in question.destinations], self)
 
-    def begin(self) -> None:
-        """Answer with what was said before, if there is any, or be held."""
+    def begin(self, newest: bool) -> None:
+        """Answer with what was said before, if there is any, or be held. :param newest: as in :class:`Question`."""
         door = self._polls.door
-        heard = self._ear.newest() if self._awaited is None else self._followed(self._awaited)
+        heard = self._said(newest)
         if heard and self._awaited is None:
             self._got = encode(heard[:1] if self._single else heard)
             self.answer()
@@ -99,6 +113,11 @@ class Poll:
         self._request.park(self.leave)
         door.parked.add(self)
         self._schedule()
+
+    def _said(self, newest: bool) -> list[tuple[Cohort, Message]]:
+        if self._awaited is not None:
+            return self._followed(self._awaited)
+        return self._ear.newest() if newest else []
 
     def _followed(self, last_id: str) -> list[tuple[Cohort, Message]]:
         """What followed an id. An unknown one stays awaited, if there is anything to show when it does not come.
@@ -150,7 +169,7 @@ class Poll:
 
     def _schedule(self) -> None:
         patience = self._deadline if self._awaited is None else min(self._patience, self._deadline)
-        self._polls.door.wheel.schedule(self, patience)
+        self._polls.door.wheel.schedule(self, None if math.isinf(patience) else patience)
 
     # The end
 
@@ -163,11 +182,10 @@ class Poll:
             self._write(request, got)
 
     def _time_out(self) -> None:
-        """408: receivers ask again (contract §4)."""
         request = self._request
         self.leave()
         if request is not None:
-            request.refuse(408, "Nothing new was said; ask again.")
+            self._nothing(request)
 
     def close(self) -> None:
         """The node shuts down. To 503 receivers would switch to STOMP; after 408 they ask again, another node."""

@@ -117,8 +117,8 @@ class Requests(BadInputCase):
     def test_requests_that_are_too_long(self) -> None:
         self.assertIn(b" 414 ", self.raw(b"GET /" + 20_000 * b"a").until(b"\r\n"))
         self.assertIn(b" 431 ", self.raw(f"GET / {HEAD}x: {20_000 * 'a'}").until(b"\r\n"))
-        many = "".join(f"x{number}: {900 * 'a'}\r\n" for number in range(100))
-        self.assertIn(b" 400 ", self.raw(f"GET / {HEAD}{many}\r\n").until(b"\r\n"))
+        for much in (80 * f"x: {900 * 'a'}\r\n", 100 * "x: a\r\n"):
+            self.assertIn(b" 431 ", self.raw(f"GET / {HEAD}{much}\r\n").until(b"\r\n"))
 
     def test_two_lengths_or_a_wrong_one(self) -> None:
         for headers in (
