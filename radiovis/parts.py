@@ -12,11 +12,11 @@ from twisted.internet.endpoints import HostnameEndpoint
 from twisted.web.client import Agent, BrowserLikePolicyForHTTPS, HTTPConnectionPool
 
 from fanout import __version__
+from fanout.bus.configured import rabbitmq
 from fanout.bus.interface import Bus
 from fanout.bus.loopback import Loopback
 from fanout.bus.parameters import Broker, Patience
 from fanout.bus.publisher import Publisher
-from fanout.bus.rabbitmq import RabbitMQ
 from fanout.cache import beaker_backend
 from fanout.cache.memcached import Memcached
 from fanout.certificates import secure_endpoint, trust
@@ -49,10 +49,12 @@ def bus(reactor: Any, settings: Settings) -> Bus:
     """RabbitMQ, or no broker at all."""
     if settings.STANDALONE or settings.RABBITMQ_LOOPBACK:
         return Loopback()
-    return RabbitMQ(reactor, broker_endpoint(reactor, settings), broker(settings), patience(settings))
+    return rabbitmq(reactor, settings, f"radiovis {settings.STOMP_IP}:{settings.STOMP_PORT}")
 
 
-def hub(settings: Settings, failed: Callable[[object, Exception], None], history: History | None) -> Hub:
+def hub(
+    settings: Settings, failed: Callable[[object, Exception], None], history: History | None, flusher: Flusher
+) -> Hub:
     """Who listens to what, and what was said last.
 
     :param history: None where nobody would ask for it.
@@ -62,48 +64,13 @@ def hub(settings: Settings, failed: Callable[[object, Exception], None], history
         last_messages=settings.MAX_LAST_MESSAGES,
         last_octets=settings.MAX_LAST_MESSAGES_BYTES,
         history=history,
+        at_end_of_turn=flusher.first,
     )
 
 
 def last_slides(reactor: Any, settings: Settings, memcached: Memcached | None) -> LastSlides:
     """What the nodes keep for each other."""
     return LastSlides(memcached, lambda write: reactor.callLater(_LAST_SLIDE_DELAY, write), settings.LAST_SLIDE_SECONDS)
-
-
-def broker_endpoint(reactor: Any, settings: Settings) -> Any:
-    """Where it is.
-
-    :raises CertificateError: RABBITMQ_CA cannot be used.
-    """
-    if settings.RABBITMQ_TLS:
-        return secure_endpoint(reactor, settings.RABBITMQ_HOST, settings.RABBITMQ_PORT, settings.RABBITMQ_CA)
-    return HostnameEndpoint(reactor, settings.RABBITMQ_HOST, settings.RABBITMQ_PORT)
-
-
-def broker(settings: Settings) -> Broker:
-    """The broker all nodes share."""
-    return Broker(
-        user=settings.RABBITMQ_USER,
-        password=settings.RABBITMQ_PASSWORD.get_secret_value(),
-        vhost=settings.RABBITMQ_VHOST,
-        exchange=settings.RABBITMQ_EXCHANGE,
-        name=f"radiovis {settings.STOMP_IP}:{settings.STOMP_PORT}",
-        heartbeat=settings.RABBITMQ_HEARTBEAT,
-        prefetch=settings.RABBITMQ_PREFETCH,
-    )
-
-
-def patience(settings: Settings) -> Patience:
-    """How long a node waits for it."""
-    return Patience(
-        connect=settings.RABBITMQ_CONNECT_TIMEOUT,
-        first_retry=settings.RABBITMQ_RETRY_SECONDS,
-        last_retry=settings.RABBITMQ_RETRY_MAX_SECONDS,
-        max_age=settings.RABBITMQ_OUTBOX_SECONDS,
-        resend=settings.RABBITMQ_RESEND_SECONDS,
-        messages=settings.RABBITMQ_OUTBOX,
-        octets=settings.RABBITMQ_OUTBOX_BYTES,
-    )
 
 
 def monitoring(reactor: Any, settings: Settings, announce: str = "servers") -> Monitoring | None:

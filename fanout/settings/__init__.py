@@ -10,6 +10,7 @@ An application's settings are one class, made of the engine's groups and its own
 
 from fanout.settings.engine import (
     AdminSettings,
+    BrokerSettings,
     HttpSettings,
     LimitSettings,
     LogSettings,
@@ -31,6 +32,7 @@ from fanout.settings.loading import (
 
 __all__ = [
     "AdminSettings",
+    "BrokerSettings",
     "HttpSettings",
     "LimitSettings",
     "LogSettings",

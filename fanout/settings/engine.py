@@ -211,7 +211,7 @@ class LimitSettings(SettingsGroup):
     )
 
 
-class RabbitMQSettings(SettingsGroup):
+class BrokerSettings(SettingsGroup):
     """RabbitMQ."""
 
     RABBITMQ_HOST: str = setting("127.0.0.1", "The broker all nodes share.")
@@ -221,9 +221,7 @@ class RabbitMQSettings(SettingsGroup):
     RABBITMQ_USER: str = setting("guest", "The user to log in as; RabbitMQ lets guest in from its own machine only.")
     RABBITMQ_PASSWORD: SecretStr = setting(SecretStr("guest"), "The password of RABBITMQ_USER.")
     RABBITMQ_VHOST: str = setting("/", "The virtual host.")
-    RABBITMQ_DEBUG: bool = setting(True, "Kept from the original, where it made its AMQP library talk; no effect.")
     RABBITMQ_EXCHANGE: str = setting("amq.fanout", "The fan-out exchange nodes and devices publish to; it must exist.")
-    RABBITMQ_LOOPBACK: bool = setting(False, "Use no broker: this node hears only its own clients.")
     RABBITMQ_PREFETCH: int = setting(
         1_000, "Messages the broker sends ahead; more is faster, and memory of this node.", "messages", ge=1, le=65_535
     )
@@ -250,6 +248,13 @@ class RabbitMQSettings(SettingsGroup):
     RABBITMQ_RETRY_MAX_SECONDS: float = setting(
         3, "Longest pause before connecting again; afterwards as long is waited for the other nodes.", "s", ge=0.1
     )
+
+
+class RabbitMQSettings(BrokerSettings):
+    """RabbitMQ or not."""
+
+    RABBITMQ_LOOPBACK: bool = setting(False, "Use no broker: this node hears only its own clients.")
+    RABBITMQ_DEBUG: bool = setting(True, "Kept from the original, where it made its AMQP library talk; no effect.")
 
 
 class MemcachedSettings(SettingsGroup):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from inspect import get_annotations
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr
@@ -69,10 +70,16 @@ class SettingsGroup(BaseModel):
 
     @classmethod
     def groups(cls) -> Iterator[tuple[str, dict[str, FieldInfo]]]:
-        """Heading and fields of each group this class is made of, from the last base to the first, as pydantic does."""
-        for base in (*reversed(cls.__bases__), cls):
-            if issubclass(base, SettingsGroup) and base is not SettingsGroup:
-                inherited = {name for parent in base.__bases__ for name in getattr(parent, "model_fields", {})}
-                fields = {name: field for name, field in base.model_fields.items() if name not in inherited}
-                if fields:
-                    yield (base.__doc__ or base.__name__).partition("\n")[0].rstrip("."), fields
+        """Heading and fields of each group this class is made of, from the last base to the first, as pydantic does.
+
+        A field that a group changes stays in the group that had it first.
+        """
+        seen: set[str] = set()
+        for base in reversed(cls.__mro__):
+            declared = get_annotations(base) if issubclass(base, SettingsGroup) else ()
+            fields = {
+                name: cls.model_fields[name] for name in declared if name in cls.model_fields and name not in seen
+            }
+            seen.update(fields)
+            if fields:
+                yield (base.__doc__ or base.__name__).partition("\n")[0].rstrip("."), fields

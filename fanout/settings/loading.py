@@ -49,9 +49,14 @@ def load_settings(
     return read_settings(settings_class, given_flags(given), environ, given.config or config_path)
 
 
-def add_flags(parser: argparse.ArgumentParser, settings_class: type[SettingsGroup]) -> None:
-    """Add ``--stomp-port`` for STOMP_PORT and so on, grouped as the settings are, and ``--config``."""
-    parser.add_argument(CONFIG_FLAG, metavar="PATH", help=f"file of settings (default: {CONFIG_FILE}, if it exists)")
+def add_flags(
+    parser: argparse.ArgumentParser, settings_class: type[SettingsGroup], config_file: Path = CONFIG_FILE
+) -> None:
+    """Add ``--stomp-port`` for STOMP_PORT and so on, grouped as the settings are, and ``--config``.
+
+    :param config_file: as for :func:`read_settings`.
+    """
+    parser.add_argument(CONFIG_FLAG, metavar="PATH", help=f"file of settings (default: {config_file}, if it exists)")
     words = Words(settings_class)
     for heading, fields in settings_class.groups():
         group = parser.add_argument_group(heading)
@@ -86,15 +91,20 @@ def given_flags(given: argparse.Namespace) -> dict[str, str]:
 
 
 def read_settings(
-    settings_class: type[S], flags: Mapping[str, str], environ: Mapping[str, str], config_path: str | Path | None = None
+    settings_class: type[S],
+    flags: Mapping[str, str],
+    environ: Mapping[str, str],
+    config_path: str | Path | None = None,
+    config_file: Path = CONFIG_FILE,
 ) -> S:
     """Join the sources to settings.
 
     :param flags: by name of the setting, from :func:`given_flags`.
+    :param config_path: the file of settings; None for ``config_file``, which need not exist.
     :raises SettingsError: for anything unknown or wrong, all at once.
     """
     names = settings_class.model_fields
-    path, config = _config_file(config_path)
+    path, config = _config_file(config_path, config_file)
     environment, files = _environment(settings_class, environ)
     dead = [name for name in config if name.startswith(DEAD)]
     unknown = [name for name in config if name not in names and name not in dead]
@@ -130,8 +140,8 @@ def _environment(
     return {name: value for name, value in environ.items() if name in settings_class.model_fields} | kept, files
 
 
-def _config_file(given: str | Path | None) -> tuple[Path, dict[str, Any]]:
-    path = Path(given) if given is not None else CONFIG_FILE
+def _config_file(given: str | Path | None, usual: Path) -> tuple[Path, dict[str, Any]]:
+    path = Path(given) if given is not None else usual
     if given is None and not path.exists():
         return path, {}
     if path.is_dir():

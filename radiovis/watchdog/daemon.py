@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 from twisted.internet.defer import Deferred
 
+from fanout.bus import configured
 from fanout.bus.durable_queue import Delivered, DurableQueue, QueueNames
 from fanout.bus.rabbitmq import RabbitMQ
 from fanout.journal import Journal
@@ -67,13 +68,12 @@ class Fallback:
 
     def _make_bus(self) -> RabbitMQ:
         settings = self._settings
-        broker = replace(
-            parts.broker(settings), name=f"radiovis fallback {self._queue_name}", heartbeat=settings.FB_HEARTBEAT
-        )
-        patience = parts.patience(settings)
+        broker = configured.broker(settings, f"radiovis fallback {self._queue_name}")
+        broker = replace(broker, heartbeat=settings.FB_HEARTBEAT)
+        patience = configured.patience(settings)
         # A default is right at this moment only: after a reconnect somebody else may have sent it, or the station.
         patience = replace(patience, outlast=False, last_retry=min(patience.last_retry, _LAST_RETRY))
-        return RabbitMQ(self._reactor, parts.broker_endpoint(self._reactor, settings), broker, patience)
+        return RabbitMQ(self._reactor, configured.broker_endpoint(self._reactor, settings), broker, patience)
 
     def _make_watchdog(self, directory: Directory, entries: Log, kept: Journal | None) -> Watchdog:
         return Watchdog(
