@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from heapq import nlargest
 
 from fanout.doors.listening import Parked
-from fanout.doors.stomp import Connection
+from fanout.doors.stomp_connection import Connection
 from fanout.hub import Hub, Member
 
 _STOMP_WEBSOCKET = "stomp-websocket"

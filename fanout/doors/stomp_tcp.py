@@ -12,7 +12,8 @@ from zope.interface import implementer
 from fanout.address import plain
 from fanout.doors import straight_write
 from fanout.doors.gate import Gate
-from fanout.doors.stomp import Connection, StompDoor
+from fanout.doors.stomp import StompDoor
+from fanout.doors.stomp_connection import Connection
 from fanout.doors.tls import TlsTransport
 
 

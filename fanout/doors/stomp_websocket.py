@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 from twisted.web.server import Request
 
-from fanout.doors.stomp import Connection, StompDoor
+from fanout.doors.stomp import StompDoor
+from fanout.doors.stomp_connection import Connection
 from fanout.doors.websocket import WebSocket, WebSocketDoor
 from fanout.doors.websocket_upgrade import WebSocketResource
 
