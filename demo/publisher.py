@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
+from twisted.internet.endpoints import HostnameEndpoint, connectProtocol
 from twisted.internet.task import LoopingCall
 
 from demo.programme import Station
@@ -35,10 +35,10 @@ class Publisher:
         self._sent = 0
         self._loop = LoopingCall(self._send_next)
 
-    def start(self, port: int, delay: float) -> None:
+    def start(self, port: int, delay: float, host: str = "127.0.0.1") -> None:
         """Log in, after a while so that the stations take turns."""
         self._client.session.connect(self._station.login, PASSWORD, heartbeat=(10_000, 10_000))
-        endpoint = TCP4ClientEndpoint(self._reactor, "127.0.0.1", port)
+        endpoint = HostnameEndpoint(self._reactor, host, port)
         self._reactor.callLater(delay, lambda: connectProtocol(endpoint, self._client).addErrback(self._unreachable))
 
     def _unreachable(self, failure: Any) -> None:
