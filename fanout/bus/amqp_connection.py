@@ -1,4 +1,4 @@
-"""One connection to RabbitMQ, from its first octet to its last. Who uses it, and makes the next one, is the bus.
+"""One connection to RabbitMQ, from its first octet to its last. What it is for is its subclasses' business.
 
 Pika's channels are used with callbacks rather than with its ``TwistedChannel``: that one keeps received messages in a
 queue without bound, and looks through all unconfirmed publishes at every confirm.
@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from pika.adapters.twisted_connection import TwistedProtocolConnection
 from pika.channel import Channel
 from pika.exceptions import AMQPError, ChannelClosedByBroker, ConnectionClosedByBroker
 from pika.frame import decode_frame
-from pika.spec import Basic, BasicProperties
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import connectProtocol
 from twisted.internet.interfaces import ITCPTransport
@@ -31,79 +30,39 @@ HANG_UP_SECONDS = 3.0
 UNREADABLE = (AMQPError, ArithmeticError, LookupError, OSError, RecursionError, ValueError, struct.error)
 
 
-class Events(Protocol):
-    """Whom a connection tells what happens."""
-
-    def received(self, properties: BasicProperties, body: bytes) -> None:
-        """A message came. Must not raise."""
-
-    def confirmed(self, tag: int, multiple: bool, taken: bool) -> None:
-        """The broker has, or refuses, the publish with this delivery tag; if multiple, all up to it."""
-
-    def returned(self, properties: BasicProperties) -> None:
-        """The broker found no queue for a publish; its confirm follows."""
-
-    def overflowing(self, waiting: int) -> None:
-        """The broker drops the oldest messages of our queue; so many wait in it."""
-
-    def blocked(self, reason: str | None) -> None:
-        """The broker reads nothing more for now, and why; None: it reads again."""
-
-
 class AmqpConnection(TwistedProtocolConnection):  # type: ignore[misc]  # Pika ships no types.
-    """Consumes one exclusive queue bound to the exchange, and publishes to the exchange with confirms.
-
-    Deliveries are acknowledged, all of one reactor turn at once, though the queue dies with the connection anyway:
-    so a node that lags leaves its messages in a queue that is bounded (``queue_length``), not in the socket buffers
-    and processes of the broker, which are not.
+    """Connects, logs in, and knows why it ended.
 
     :ivar lost: fires with the reason, in words, when an established connection's socket is gone.
-    :ivar queue: the name the broker gave to our queue.
     :ivar unreadable: called with the number of the channel before a message pika cannot decode ends the connection;
         what is sent then still reaches the broker.
     """
 
     transport: Any
 
-    def __init__(self, reactor: Any, broker: Broker, events: Events) -> None:
+    def __init__(self, reactor: Any, broker: Broker) -> None:
         super().__init__(broker.parameters(), custom_reactor=reactor)
         self._reactor = reactor
         self._broker = broker
-        self._events = events
         self.lost: Deferred[str] = Deferred()
-        self.queue = ""
         self.unreadable: Callable[[int], None] = lambda _channel: None
         self._cause: BaseException | None = None
         self._opened: Deferred[Any] = self.ready  # Pika drops its own reference once it has fired.
         self._reply: Deferred[Any] | None = None
-        self._publishing: Channel | None = None
-        self._unacknowledged = 0
         self._cannot_read = False
-        self._ack_call: Any = None
         self._hang_up_call: Any = None
-        self._check_call: Any = None
 
     # From the outside
 
     async def open(self, endpoint: Any) -> None:
-        """Connect, log in, and begin to consume. No limit in time. Raises whatever went wrong."""
+        """Connect, log in, and make ready. No limit in time. Raises whatever went wrong."""
         await connectProtocol(endpoint, self)
         await self._opened
-        self._impl.add_on_connection_blocked_callback(
-            lambda _connection, frame: self._events.blocked(frame.method.reason or "no reason given")
-        )
-        self._impl.add_on_connection_unblocked_callback(lambda *_: self._events.blocked(None))
-        self._publishing = await self._find_exchange(await self._open_channel())
-        self._publishing.add_on_return_callback(
-            lambda _channel, _method, properties, _body: self._events.returned(properties)
-        )
-        await self._call(self._publishing.confirm_delivery, ack_nack_callback=self._on_confirm)
-        await self._consume(await self._open_channel())
+        await self._make_ready()
 
-    def publish(self, properties: BasicProperties, body: bytes) -> None:
-        """Send to the exchange. The n-th publish of a connection is confirmed by delivery tag n."""
-        assert self._publishing is not None
-        self._publishing.basic_publish(self._broker.exchange, "", body, properties, mandatory=True)
+    async def _make_ready(self) -> None:
+        """What this connection is for: channels, exchange, queue. Raises whatever went wrong."""
+        raise NotImplementedError
 
     def open_channel(self, opened: Callable[[Channel], None], closed: Callable[[Channel, Exception], None]) -> Channel:
         """One more channel, for whatever else is to be said to this broker; ``closed`` also tells of a lost connection.
@@ -115,11 +74,6 @@ class AmqpConnection(TwistedProtocolConnection):  # type: ignore[misc]  # Pika s
         channel: Channel = self._impl.channel(on_open_callback=opened)
         channel.add_on_close_callback(closed)
         return channel
-
-    @property
-    def can_publish(self) -> bool:
-        """Whether :meth:`publish` may be called."""
-        return self._publishing is not None and self._publishing.is_open
 
     def close(self) -> None:
         """Say goodbye, then disconnect; :attr:`lost` fires."""
@@ -185,40 +139,6 @@ class AmqpConnection(TwistedProtocolConnection):  # type: ignore[misc]  # Pika s
             )
         return channel
 
-    async def _consume(self, channel: Channel) -> None:
-        """Bind a queue of our own. Exclusive: newer RabbitMQ refuses transient queues that are not."""
-        declared = await self._call(
-            channel.queue_declare,
-            queue="",
-            exclusive=True,
-            auto_delete=True,
-            arguments={"x-max-length": self._broker.queue_length, "x-overflow": "drop-head"},
-        )
-        self.queue = declared.method.queue
-        await self._call(channel.queue_bind, queue=self.queue, exchange=self._broker.exchange, routing_key="")
-        await self._call(channel.basic_qos, prefetch_count=self._broker.prefetch)
-        channel.add_on_cancel_callback(lambda _frame: self.abort(ConnectionAbortedError("our queue was deleted")))
-        await self._call(channel.basic_consume, queue=self.queue, on_message_callback=self._on_message)
-        self._check_later(channel)
-
-    def _check_later(self, channel: Channel) -> None:
-        self._check_call = self._reactor.callLater(self._broker.check, self._check, channel)
-
-    def _check(self, channel: Channel) -> None:
-        """Bind again: that changes nothing, heals a lost binding, and without the exchange ends the connection, so that
-        the next one declares it. Then ask how full the queue is.
-        """
-        if not channel.is_open:
-            return
-        channel.queue_bind(self.queue, self._broker.exchange, "")
-        channel.queue_declare(self.queue, passive=True, callback=lambda frame: self._checked(channel, frame.method))
-
-    def _checked(self, channel: Channel, answer: Any) -> None:
-        if answer.message_count >= self._broker.queue_length:
-            self._events.overflowing(answer.message_count)
-        if channel.is_open:
-            self._check_later(channel)
-
     async def _open_channel(self) -> Channel:
         self._reply = Deferred()
         channel: Channel = self._impl.channel(on_open_callback=self._reply.callback)
@@ -231,23 +151,6 @@ class AmqpConnection(TwistedProtocolConnection):  # type: ignore[misc]  # Pika s
         self._reply = Deferred()
         method(**arguments, callback=self._reply.callback)
         return self._reply
-
-    # What comes from the broker
-
-    def _on_message(self, channel: Channel, method: Basic.Deliver, properties: BasicProperties, body: bytes) -> None:
-        self._unacknowledged = method.delivery_tag
-        if self._ack_call is None:
-            self._ack_call = self._reactor.callLater(0, self._acknowledge, channel)
-        self._events.received(properties, body)
-
-    def _acknowledge(self, channel: Channel) -> None:
-        self._ack_call = None
-        if channel.is_open:
-            channel.basic_ack(self._unacknowledged, multiple=True)
-
-    def _on_confirm(self, frame: Any) -> None:
-        method = frame.method
-        self._events.confirmed(method.delivery_tag, method.multiple, isinstance(method, Basic.Ack))
 
     def _on_channel_closed(self, _channel: Channel, reason: Exception) -> None:
         """A channel we closed ourselves needs nothing; else a step of opening fails, or the connection has no use."""
@@ -285,9 +188,8 @@ class AmqpConnection(TwistedProtocolConnection):  # type: ignore[misc]  # Pika s
         return 0
 
     def connectionLost(self, reason: Failure) -> None:
-        for call in (self._ack_call, self._hang_up_call, self._check_call):
-            if call is not None and call.active():
-                call.cancel()
+        if self._hang_up_call is not None and self._hang_up_call.active():
+            self._hang_up_call.cancel()
         self._cause = self._cause or reason.value
         super().connectionLost(reason)
         self.transport = None

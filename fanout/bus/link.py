@@ -4,21 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from random import random
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 from twisted.application.internet import backoffPolicy
 from twisted.internet import defer
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
-from fanout.bus.amqp_connection import AmqpConnection
 from fanout.bus.parameters import Patience
 
 
-class LinkUser(Protocol):
+class Connection(Protocol):
+    """What is made anew each time.
+
+    :ivar lost: fires with the reason, in words, when it is gone.
+    """
+
+    lost: Deferred[str]
+
+    async def open(self, endpoint: Any) -> None:
+        """Connect and make ready. No limit in time. Raises whatever went wrong."""
+
+    def close(self) -> None:
+        """Say goodbye, then disconnect; :attr:`lost` fires."""
+
+    def abort(self, error: BaseException) -> Deferred[str]:
+        """Disconnect at once. Returns :attr:`lost`, which fires also if there never was a connection."""
+
+    @property
+    def refused(self) -> bool:
+        """Whether the broker does not let us in: trying again soon will not help."""
+
+
+C = TypeVar("C", bound=Connection)
+Up_contra = TypeVar("Up_contra", bound=Connection, contravariant=True)
+
+
+class LinkUser(Protocol[Up_contra]):
     """Who uses the connections."""
 
-    def up(self, connection: AmqpConnection) -> None:
+    def up(self, connection: Up_contra) -> None:
         """This one is open. Must not raise."""
 
     def down(self) -> None:
@@ -28,7 +53,7 @@ class LinkUser(Protocol):
         """A connection ended, or could not be made, and why; the next attempt is due in so many seconds."""
 
 
-class Link:
+class Link(Generic[C]):
     """Connects, and connects again.
 
     :param reactor: Twisted's.
@@ -42,11 +67,11 @@ class Link:
         reactor: Any,
         endpoint: Any,
         patience: Patience,
-        make: Callable[[], AmqpConnection],
-        user: LinkUser,
+        make: Callable[[], C],
+        user: LinkUser[C],
         chance: Callable[[], float] = random,
     ) -> None:
-        self.connection: AmqpConnection | None = None
+        self.connection: C | None = None
         self._reactor = reactor
         self._endpoint = endpoint
         self._patience = patience
@@ -103,7 +128,7 @@ class Link:
         self._user.lost(reason, delay)
         await self._interruptible(deferLater(self._reactor, delay))
 
-    async def _use(self, connection: AmqpConnection) -> str:
+    async def _use(self, connection: C) -> str:
         """Connect and serve; returns why it ended."""
         opening = Deferred.fromCoroutine(connection.open(self._endpoint))
         error = await self._interruptible(opening.addTimeout(self._patience.connect, self._reactor))

@@ -13,11 +13,9 @@ class Broker:
 
     :ivar exchange: the fan-out exchange all nodes share.
     :ivar durable: whether the exchange survives a restart of the broker, if it is we who have to declare it.
-    :ivar name: how the connection is called in the broker's own lists.
+    :ivar name: how the connections are called in the broker's own lists; what each is for stands behind it.
     :ivar heartbeat: seconds; a silent broker is given up after this and 5 s more, at the latest after twice that
         (pika looks once per such period).
-    :ivar blocked_timeout: seconds after which a connection the broker has blocked is given up, in case the word that
-        it may go on got lost.
     :ivar prefetch: how many messages the broker may send ahead of our acknowledgement.
     :ivar check: seconds between two looks whether our queue is still bound to the exchange, and how full it is. The
         broker tells nobody that it dropped messages, or that somebody took away exchange or binding.
@@ -32,7 +30,6 @@ class Broker:
     durable: bool = True
     name: str = "fanout"
     heartbeat: int = 10
-    blocked_timeout: float = 60.0
     prefetch: int = 1000
     check: float = 10.0
     queue_length: int = 100_000
@@ -43,7 +40,6 @@ class Broker:
             virtual_host=self.vhost,
             credentials=PlainCredentials(self.user, self.password),
             heartbeat=self.heartbeat,
-            blocked_connection_timeout=self.blocked_timeout,
             client_properties={"connection_name": self.name},
         )
 

@@ -8,16 +8,16 @@ from random import random
 from typing import Any
 
 import structlog
-from pika.channel import Channel
 from pika.exceptions import ChannelClosedByBroker
 from pika.spec import BasicProperties
 from twisted.internet import defer
 from twisted.internet.defer import Deferred, succeed
 
-from fanout.bus.amqp_connection import NOT_FOUND, AmqpConnection, Events
+from fanout.bus.amqp_connection import NOT_FOUND
 from fanout.bus.interface import BusError, BusState
 from fanout.bus.link import Link
 from fanout.bus.parameters import Broker, Patience
+from fanout.bus.publishing_connection import Answered, PublishingConnection
 from fanout.bus.unconfirmed import Unconfirmed
 from fanout.throttle import Throttle
 
@@ -38,15 +38,17 @@ class Counters:
     dropped: int = 0
 
 
-class PublisherConnection(AmqpConnection):
-    """Makes sure of a durable queue for whoever reads, and consumes nothing itself."""
+class QueueConnection(PublishingConnection):
+    """Makes sure of a durable queue for whoever reads."""
 
-    def __init__(self, reactor: Any, broker: Broker, events: Events, queue: str) -> None:
-        super().__init__(reactor, broker, events)
+    def __init__(self, reactor: Any, broker: Broker, answered: Answered, queue: str) -> None:
+        super().__init__(reactor, broker, answered)
         self.queue = queue
 
-    async def _consume(self, channel: Channel) -> None:
+    async def _make_ready(self) -> None:
         """A queue that exists is taken as it is: declaring it anew with other arguments would fail."""
+        await super()._make_ready()
+        channel = await self._open_channel()
         try:
             await self._call(channel.queue_declare, queue=self.queue, passive=True)
         except ChannelClosedByBroker as error:
@@ -84,7 +86,7 @@ class Publisher:
         self._patience = patience
         self._unconfirmed = Unconfirmed(patience.messages, patience.octets, float("inf"))
         self._link = Link(
-            reactor, endpoint, patience, lambda: PublisherConnection(reactor, broker, self, queue), self, chance
+            reactor, endpoint, patience, lambda: QueueConnection(reactor, broker, self, queue), self, chance
         )
         self._log = log.bind(exchange=broker.exchange)
         self._throttle = Throttle(reactor.seconds, LOG_SECONDS)
@@ -168,7 +170,7 @@ class Publisher:
 
     # The link's user
 
-    def up(self, connection: AmqpConnection) -> None:
+    def up(self, connection: QueueConnection) -> None:
         """Connected: send what waits."""
         self._reason = "connected"
         waiting, dropped = len(self._unconfirmed), self.counters.dropped
@@ -190,9 +192,6 @@ class Publisher:
 
     # Events of the connection
 
-    def received(self, properties: BasicProperties, body: bytes) -> None:
-        """Nothing is consumed, so nothing comes."""
-
     def confirmed(self, tag: int, multiple: bool, taken: bool) -> None:
         """The broker has them. One that refuses (basic.nack) has no room: all are sent again after a reconnect, in
         order and after a while, as asking at once would only keep it busy.
@@ -208,9 +207,6 @@ class Publisher:
         """No queue is bound any more: somebody took it away, and what nobody keeps is not worth a reconnect."""
         if self._throttle.allow("returned"):
             self._log.warning("publisher.returned", reason="no queue is bound to the exchange")
-
-    def overflowing(self, waiting: int) -> None:
-        """We have no queue of our own."""
 
     def blocked(self, reason: str | None) -> None:
         """The broker is short of memory or disk, or has some again."""

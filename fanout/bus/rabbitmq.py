@@ -13,10 +13,10 @@ from twisted.internet import defer
 from twisted.internet.defer import Deferred, fail, succeed
 
 from fanout.bus.amqp import DEFAULT_LIMITS, Limits, MalformedMessage, from_amqp, to_amqp
-from fanout.bus.amqp_connection import AmqpConnection
 from fanout.bus.confirmed import Confirmed
 from fanout.bus.interface import BusError, BusState
 from fanout.bus.link import Link
+from fanout.bus.pair import Pair
 from fanout.bus.parameters import DEFAULT_PATIENCE, Broker, Patience
 from fanout.bus.serial import Seen, Serials
 from fanout.bus.unconfirmed import Publish, Unconfirmed
@@ -86,9 +86,7 @@ class RabbitMQ:
         self._confirmed = Confirmed(resend, patience.messages // 10, patience.octets // 10)
         self._serials = Serials()
         self._seen = Seen()
-        self._link = Link(
-            reactor, endpoint, patience, lambda: AmqpConnection(reactor, broker, self), user=self, chance=chance
-        )
+        self._link = Link(reactor, endpoint, patience, lambda: Pair(reactor, broker, self), user=self, chance=chance)
         self._reason = "not started"
         self._blocked = False
         self._stopping = False
@@ -139,12 +137,15 @@ class RabbitMQ:
 
     # The link's user
 
-    def up(self, connection: AmqpConnection) -> None:
+    def up(self, connection: Pair) -> None:
         """Connected: begin to hear, and send what waits."""
         self._reason = self._connected_as()
         self.counters.connects += 1
         log.info(
-            "bus.connected", exchange=self._broker.exchange, queue=connection.queue, waiting=len(self._unconfirmed)
+            "bus.connected",
+            exchange=self._broker.exchange,
+            queue=connection.hearing.queue,
+            waiting=len(self._unconfirmed),
         )
         if self.counters.connects == 1:
             self._heard_since = self._reactor.seconds()
@@ -183,8 +184,8 @@ class RabbitMQ:
         log.warning("bus.lost", reason=reason, retry_in=round(retry_in, 1), waiting=len(self._unconfirmed))
 
     @property
-    def connection(self) -> AmqpConnection | None:
-        """The connection of this moment, for what else there is to ask the broker; None without one."""
+    def connection(self) -> Pair | None:
+        """The connections of this moment, for what else there is to ask the broker; None without one."""
         return self._link.connection
 
     def _connected_as(self) -> str:
@@ -232,10 +233,10 @@ class RabbitMQ:
         if self._send_call is not None or self._settle_call is not None:
             return
         for _ in range(min(SEND_AT_ONCE, self._unconfirmed.waiting)):
-            if self.connection is None or self._blocked or not self.connection.can_publish:
+            if self.connection is None or self._blocked or not self.connection.publishing.can_publish:
                 return
             publish = self._unconfirmed.send_next()
-            self.connection.publish(publish.properties, publish.body)
+            self.connection.publishing.publish(publish.properties, publish.body)
             self.counters.published += 1
         if self._unconfirmed.waiting:
             self._send_call = self._reactor.callLater(0, self._send_more)
@@ -263,7 +264,7 @@ class RabbitMQ:
                 self.counters.failed += 1
                 publish.done.errback(BusError(reason))
 
-    # Events of the connection
+    # Events of the connections
 
     def received(self, properties: BasicProperties, body: bytes) -> None:
         """A message is on the bus: ours, another node's or a device's."""

@@ -6,9 +6,9 @@ from typing import Protocol
 
 import structlog
 
-from fanout.bus.amqp_connection import AmqpConnection
 from fanout.bus.interface import BusError
 from fanout.bus.lock import take_lock
+from fanout.bus.pair import Pair
 from fanout.bus.rabbitmq import RabbitMQ
 
 log = structlog.get_logger(__name__)
@@ -45,7 +45,7 @@ class BrokerLeader:
         """:param name: of the lock; all watchdogs of one cluster use the same."""
         self._bus = bus
         self._name = name
-        self._leads_on: AmqpConnection | None = None
+        self._leads_on: Pair | None = None
         self._standing_by = False
 
     @property
@@ -56,12 +56,14 @@ class BrokerLeader:
     async def claim(self) -> bool:
         """Ask the broker for the lock. What changes is logged.
 
-        :raises BusError: there is no connection, or it ended meanwhile.
+        The lock is that of the connection that publishes: whoever has lost it can no longer publish either.
+
+        :raises BusError: there is no connection, the broker reads nothing for now, or the connection ended meanwhile.
         """
-        connection = self._bus.connection
-        if connection is None:
-            raise BusError(self._bus.state().reason)
-        taken = await take_lock(connection, self._name)
+        connection, state = self._bus.connection, self._bus.state()
+        if connection is None or not state.connected:
+            raise BusError(state.reason)
+        taken = await take_lock(connection.publishing, self._name)
         if taken and not self.leading:
             log.info("leader.leading", lock=self._name)
         if not taken and not self._standing_by:

@@ -46,7 +46,7 @@ class Source(Protocol):
 
 
 class QueueSource:
-    """A :class:`Source` that takes messages from the durable queue, over whatever connection the bus has."""
+    """A :class:`Source` that takes messages from the durable queue, over whatever connection the bus hears by."""
 
     def __init__(self, bus: RabbitMQ, queue: DurableQueue) -> None:
         self._bus = bus
@@ -58,7 +58,7 @@ class QueueSource:
         if connection is None:
             raise BusError(self._bus.state().reason)
         if not self._queue.consuming:
-            await self._queue.consume(connection)
+            await self._queue.consume(connection.hearing)
 
     def hear(self, message: Message) -> None:
         """It comes through the durable queue, too."""

@@ -63,7 +63,7 @@ class Consuming(unittest.TestCase):
 
     async def consuming(self, node: Node, **options: Any) -> DurableQueue:
         queue = self.queue(**options)
-        await queue.consume(node.bus.connection)
+        await queue.consume(node.bus.connection.hearing)
         return queue
 
     def left(self) -> Deferred[int]:
@@ -121,7 +121,7 @@ class Consuming(unittest.TestCase):
         await node.connected(2)
         self.assertFalse(queue.consuming)
         self.slow = None
-        await queue.consume(node.bus.connection)
+        await queue.consume(node.bus.connection.hearing)
         # The publisher may have sent it again as well: it was confirmed just before the connection was lost.
         await until(lambda: len(self.taken) >= 2, "its second copy")
         self.assertEqual({each.serial for each in self.taken}, {serial})
@@ -192,7 +192,7 @@ class Consuming(unittest.TestCase):
         for _ in range(5):
             if node.bus.connection is not None and not queue.consuming:
                 try:
-                    await queue.consume(node.bus.connection)
+                    await queue.consume(node.bus.connection.hearing)
                     await until(lambda: b"after" in self.bodies(), "the one behind", seconds=1)
                 except (BusError, AssertionError):
                     await node.connected(1)
@@ -240,11 +240,11 @@ class Consuming(unittest.TestCase):
         queue = self.queue()
         for _ in range(3):
             with self.assertRaisesRegex(BusError, f"stop the old fallback.py.*delete_queue {self.name}"):
-                await queue.consume(node.bus.connection)
+                await queue.consume(node.bus.connection.hearing)
         self.assertFalse(queue.consuming)
         self.assertEqual(node.connects, 1)
         await self.broker(lambda channel: channel.queue_purge(self.name))
-        await queue.consume(node.bus.connection)
+        await queue.consume(node.bus.connection.hearing)
         self.assertTrue(queue.consuming)
 
     async def test_a_queue_that_is_deleted_under_us_is_noticed(self) -> None:
@@ -252,7 +252,7 @@ class Consuming(unittest.TestCase):
         queue = await self.consuming(node)
         await self.broker(lambda channel: channel.queue_delete(self.name))
         await until(lambda: not queue.consuming, "the end of the consumer")
-        await queue.consume(node.bus.connection)
+        await queue.consume(node.bus.connection.hearing)
         await node.bus.publish(message(b"1"))
         await until(lambda: self.taken, "the message")
 

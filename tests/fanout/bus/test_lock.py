@@ -31,37 +31,37 @@ class Locks(unittest.TestCase):
 
     async def test_one_connection_has_it_and_may_ask_again(self) -> None:
         one, two = await self.node(), await self.node()
-        self.assertTrue(await take_lock(one.bus.connection, self.lock))
+        self.assertTrue(await take_lock(one.bus.connection.publishing, self.lock))
         for _ in range(3):
-            self.assertFalse(await take_lock(two.bus.connection, self.lock))
-            self.assertTrue(await take_lock(one.bus.connection, self.lock))
+            self.assertFalse(await take_lock(two.bus.connection.publishing, self.lock))
+            self.assertTrue(await take_lock(one.bus.connection.publishing, self.lock))
 
     async def test_a_refusal_costs_nobody_the_connection(self) -> None:
         one, two = await self.node(), await self.node()
-        await take_lock(one.bus.connection, self.lock)
-        await take_lock(two.bus.connection, self.lock)
-        self.assertTrue(await take_lock(two.bus.connection, f"{self.lock}-other"))
+        await take_lock(one.bus.connection.publishing, self.lock)
+        await take_lock(two.bus.connection.publishing, self.lock)
+        self.assertTrue(await take_lock(two.bus.connection.publishing, f"{self.lock}-other"))
         self.assertEqual(two.connects, 1)
 
     async def test_it_is_free_when_its_holder_has_gone(self) -> None:
         one, two = await self.node(), await self.node()
-        await take_lock(one.bus.connection, self.lock)
+        await take_lock(one.bus.connection.publishing, self.lock)
         one.bus.connection.abort(ConnectionAbortedError("killed"))
         began = reactor.seconds()
-        while not await take_lock(two.bus.connection, self.lock):
+        while not await take_lock(two.bus.connection.publishing, self.lock):
             self.assertLess(reactor.seconds() - began, 10)
             await deferLater(reactor, 0.01)
 
     async def test_without_a_connection_nobody_can_tell(self) -> None:
         node = await self.node()
-        connection = node.bus.connection
+        connection = node.bus.connection.publishing
         await node.bus.stop()
         with self.assertRaises(BusError):
             await take_lock(connection, self.lock)
 
     async def test_a_connection_that_ends_meanwhile(self) -> None:
         node = await self.node()
-        connection = node.bus.connection
+        connection = node.bus.connection.publishing
         asked = take_lock(connection, self.lock)
         connection.transport.abortConnection()
         with self.assertRaises(BusError):

@@ -13,6 +13,7 @@ from twisted.internet.threads import deferToThread
 from twisted.protocols import portforward
 from twisted.trial import unittest
 
+from fanout.bus.amqp_channel import AmqpChannel
 from fanout.bus.interface import BusError
 from fanout.bus.parameters import Patience
 from fanout.message import Message
@@ -65,6 +66,11 @@ class Outage:
     async def goes_down(self, node: Node) -> None:
         await until(lambda: not node.bus.state().connected, "state says it is not connected")
 
+    async def unbind(self, hearing: Any) -> None:
+        """What a stranger cannot do: the queue is exclusive."""
+        channel = await AmqpChannel.open(hearing)
+        await channel.ask("queue_unbind", queue=hearing.queue, exchange=self.exchange, routing_key="")
+
 
 class TheBrokerCrashes(Outage, unittest.TestCase):
     async def test_both_nodes_come_back_and_what_was_published_meanwhile_arrives_once_in_order(self) -> None:
@@ -108,7 +114,7 @@ class TheConnectionBreaks(Outage, unittest.TestCase):
         """The socket dies when the broker has our messages and we do not know it yet."""
         one, two = await self.running(), await self.running()
         connection = one.bus.connection
-        connection._events = Deaf(one.bus)
+        connection.publishing._answered = Deaf(one.bus)
         publishes = [one.bus.publish(message(b"%d" % number)) for number in range(100)]
         await two.has(100)
         self.assertEqual(one.bus.state().waiting, 100)
@@ -160,7 +166,7 @@ class TheConnectionBreaks(Outage, unittest.TestCase):
 
     async def test_our_queue_deleted_by_a_stranger(self) -> None:
         node = await self.running()
-        await rabbitmqctl(self.rabbitmq, "delete_queue", node.bus.connection.queue)
+        await rabbitmqctl(self.rabbitmq, "delete_queue", node.bus.connection.hearing.queue)
         await node.connected(2)
         await node.bus.publish(message(b"after"))
         await node.has(1)
@@ -191,10 +197,8 @@ class TheConnectionBreaks(Outage, unittest.TestCase):
 
     async def test_a_lost_binding_is_made_again(self) -> None:
         node = await self.running(check=0.2)
-        connection = node.bus.connection
-        unbound: Deferred[Any] = Deferred()
-        connection._publishing.queue_unbind(connection.queue, self.exchange, "", callback=unbound.callback)
-        await unbound
+        connection = node.bus.connection.hearing
+        await self.unbind(connection)
         checked: Deferred[Any] = Deferred()
         self.patch(connection, "_checked", lambda *_: checked.callback(None))
         await checked
@@ -204,11 +208,42 @@ class TheConnectionBreaks(Outage, unittest.TestCase):
 
     async def test_an_unbound_queue_means_nobody_gets_it_and_the_publisher_is_told(self) -> None:
         node = await self.running()
-        channel = node.bus.connection._publishing
-        channel.queue_unbind(node.bus.connection.queue, self.exchange, "")
+        await self.unbind(node.bus.connection.hearing)
         with self.assertRaisesRegex(BusError, "no queue is bound"):
             await node.bus.publish(message(b"1"))
         self.assertEqual(node.bus.counters.returned, 1)
+
+
+class OneOfTwo(Outage, unittest.TestCase):
+    """A node hears over one connection and publishes over another."""
+
+    async def test_whichever_breaks_both_are_made_anew_and_nothing_is_lost(self) -> None:
+        one, two = await self.running(), await self.running()
+        for times, broken in enumerate(("hearing", "publishing"), start=2):
+            publishes = [one.bus.publish(message(b"%s %d" % (broken.encode(), number))) for number in range(100)]
+            getattr(one.bus.connection, broken).abort(ConnectionAbortedError("cut"))
+            await self.goes_down(one)
+            await gatherResults(publishes)
+            await one.connected(times)
+        await two.has(200)
+        self.assertEqual(
+            two.bodies(), [b"%s %d" % (half, n) for half in (b"hearing", b"publishing") for n in range(100)]
+        )
+        self.assertEqual(one.bus.counters.connects, 3)
+
+    async def test_without_the_second_there_is_no_first(self) -> None:
+        """The broker lets in one connection of ours, and then no more."""
+        node = self.node(Patience(connect=0.5, first_retry=0.05, last_retry=0.2))
+        await rabbitmqctl(self.rabbitmq, "set_vhost_limits", '{"max-connections": 1}')
+        try:
+            node.start()
+            await until(lambda: "limit" in node.bus.state().reason, "a reason")
+            self.assertEqual((node.bus.state().connected, node.connects), (False, 0))
+        finally:
+            await rabbitmqctl(self.rabbitmq, "clear_vhost_limits")
+        await node.connected()
+        listed = await rabbitmqctl(self.rabbitmq, "-q", "list_connections", "client_properties")
+        self.assertEqual([listed.stdout.count(b"fanout " + what) for what in (b"hears", b"publishes")], [1, 1])
 
 
 class TheBrokerIsFrozen(Outage, unittest.TestCase):
@@ -261,21 +296,36 @@ class TheBrokerIsFrozen(Outage, unittest.TestCase):
 
 
 class TheBrokerIsFull(Outage, unittest.TestCase):
-    async def test_blocked_publishes_wait_and_state_says_why(self) -> None:
-        node = await self.running()
-        await rabbitmqctl(self.rabbitmq, "set_vm_memory_high_watermark", "0.0000001")
+    async def test_of_memory(self) -> None:
+        await self.publishes_wait_and_hearing_goes_on("memory", "set_vm_memory_high_watermark", "0.0000001", "0.4")
+
+    async def test_of_data(self) -> None:
+        await self.publishes_wait_and_hearing_goes_on("disk", "set_disk_free_limit", "100000GB", "1MB")
+
+    async def publishes_wait_and_hearing_goes_on(self, short_of: str, limit: str, alarm: str, well: str) -> None:
+        """More is heard than may come unacknowledged: the broker reads acknowledgements, too."""
+        node = await self.running(prefetch=5)
+        channels: list[Any] = []
+        node.bus.connection.hearing._acknowledge = channels.append
+        await device_publishes(self.rabbitmq, self.exchange, *[({"topic": "/topic/a"}, b"%d" % n) for n in range(50)])
+        await node.has(5)
+        await rabbitmqctl(self.rabbitmq, limit, alarm)
         try:
-            first = node.bus.publish(message(b"1"))  # RabbitMQ blocks a connection when it publishes.
+            publishes = [node.bus.publish(message(b"50"))]  # RabbitMQ blocks a connection when it publishes.
             await self.goes_down(node)
-            self.assertIn("low on memory", node.bus.state().reason)
-            second = node.bus.publish(message(b"2"))
-            self.assertEqual(node.bus.state().waiting, 2)
+            self.assertIn(f"low on {short_of}", node.bus.state().reason)
+            publishes += [node.bus.publish(message(b"%d" % number)) for number in range(51, 60)]
+            del node.bus.connection.hearing._acknowledge
+            node.bus.connection.hearing._acknowledge(channels[0])
+            await node.has(50)
+            self.assertEqual(node.bus.state().waiting, 10)
         finally:
-            await rabbitmqctl(self.rabbitmq, "set_vm_memory_high_watermark", "0.4")
-        await gatherResults([first, second])
+            await rabbitmqctl(self.rabbitmq, limit, well)
+        await gatherResults(publishes)
         self.assertTrue(node.bus.state().connected)
-        await node.has(2)
-        self.assertEqual(node.bodies(), [b"1", b"2"])
+        await node.has(60)
+        self.assertEqual(node.bodies(), [b"%d" % number for number in range(60)])
+        self.assertEqual(node.connects, 1)
 
 
 class NoBrokerAtAll(Outage, unittest.TestCase):
@@ -317,12 +367,12 @@ class TooMuch(Outage, unittest.TestCase):
         slow: list[bytes] = []
         node.bus._receive = lambda got: slow.append(got.body)
         channels: list[Any] = []
-        node.bus.connection._acknowledge = channels.append  # It takes its five and no more.
+        node.bus.connection.hearing._acknowledge = channels.append  # It takes its five and no more.
         flood = [({"topic": "/topic/a"}, b"%d" % number) for number in range(100)]
         await device_publishes(self.rabbitmq, self.exchange, *flood)
         await until(lambda: len(slow) == 5, "five")
-        del node.bus.connection._acknowledge
-        node.bus.connection._acknowledge(channels[0])
+        del node.bus.connection.hearing._acknowledge
+        node.bus.connection.hearing._acknowledge(channels[0])
         await until(lambda: slow[-1:] == [b"99"], "the newest")
         self.assertEqual(slow, [b"%d" % number for number in (0, 1, 2, 3, 4, *range(90, 100))])
 
@@ -359,7 +409,7 @@ class TooSlow(Outage, unittest.TestCase):
     async def lagging(self, **broker: Any) -> tuple[Node, list[Any]]:
         node = await self.running(queue_length=10, prefetch=5, **broker)
         channels: list[Any] = []
-        node.bus.connection._acknowledge = channels.append
+        node.bus.connection.hearing._acknowledge = channels.append
         return node, channels
 
     async def test_what_the_queue_dropped_is_noticed_and_the_node_asks_for_last_slides(self) -> None:
@@ -368,8 +418,8 @@ class TooSlow(Outage, unittest.TestCase):
         await gatherResults([fast.bus.publish(message(b"%d" % number)) for number in range(100)])
         await slow.has(5)
         with capture_logs() as logs:
-            del slow.bus.connection._acknowledge
-            slow.bus.connection._acknowledge(channels[0])
+            del slow.bus.connection.hearing._acknowledge
+            slow.bus.connection.hearing._acknowledge(channels[0])
             await slow.connected(2)
         self.assertEqual(slow.bodies()[-1], b"99")
         [gap] = [each for each in logs if each["event"] == "bus.gap"]
