@@ -41,6 +41,7 @@ def set_up_logs(
     secrets: Iterable[str] = (),
     fields: Mapping[str, object] = _NONE,
     stream: TextIO = sys.stderr,
+    handler: logging.Handler | None = None,
     begin_twisted: Callable[..., object] = globalLogBeginner.beginLoggingTo,
 ) -> None:
     """Send everything that is logged in this process to one stream. May be called again, to change the level.
@@ -49,8 +50,9 @@ def set_up_logs(
     :param form: ``console``, ``json``, or ``auto``: console if the stream is a terminal.
     :param secrets: words to mask wherever they stand, such as the secret in a URL's path.
     :param fields: stand in every line, such as which of several processes wrote it.
+    :param handler: writes the lines in the stream's place, such as to files that are turned over.
     """
-    colours = stream.isatty()
+    colours = stream.isatty() and handler is None
     console = form == "console" or (form == "auto" and colours)
     first: list[Processor] = [
         structlog.stdlib.add_log_level,
@@ -65,7 +67,8 @@ def set_up_logs(
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
         logger_factory=structlog.stdlib.LoggerFactory(),
     )
-    _set_up_stdlib(level, stream, first, _console(colours) if console else structlog.processors.JSONRenderer())
+    handler = handler or logging.StreamHandler(stream)
+    _set_up_stdlib(level, handler, first, _console(colours) if console else structlog.processors.JSONRenderer())
     begin_twisted([STDLibLogObserver()], redirectStandardIO=False)
 
 
@@ -76,8 +79,7 @@ def _console(colours: bool) -> structlog.dev.ConsoleRenderer:
     )
 
 
-def _set_up_stdlib(level: str, stream: TextIO, first: list[Processor], renderer: Processor) -> None:
-    handler = logging.StreamHandler(stream)
+def _set_up_stdlib(level: str, handler: logging.Handler, first: list[Processor], renderer: Processor) -> None:
     handler.setLevel(level)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(

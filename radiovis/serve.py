@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 from collections.abc import Sequence
 
 import structlog
@@ -12,6 +11,7 @@ from twisted.internet.error import CannotListenError
 
 from fanout.logs import set_up_logs
 from fanout.notify import Notify
+from fanout.open_files import raise_limit
 from fanout.service import Service
 from fanout.settings import SettingsError, add_flags, given_flags, parse_flags, read_settings
 from radiovis.app import Node
@@ -19,8 +19,6 @@ from radiovis.commands.arguments import WRONG, CommandError
 from radiovis.parent import Parent
 from radiovis.settings import Settings
 from radiovis.worker import Birth, Lifeline
-
-_RESERVED_FILES = 200  # file descriptors for everything that is no client
 
 _ALONE = Birth()
 
@@ -49,7 +47,7 @@ def serve(words: Sequence[str], epilog: str, birth: Birth = _ALONE) -> int:
     _set_up_logs(settings, birth)
     for warning in settings.warnings():
         log.warning("settings.warning", warning=warning)
-    _raise_file_limit(settings.MAX_CONNECTIONS)
+    raise_limit(settings.MAX_CONNECTIONS)
     try:
         if settings.WORKERS > 1 and not birth.number:
             return _run_workers(settings, words, fake=given.test)
@@ -108,12 +106,3 @@ def _secrets(settings: Settings) -> list[str]:
     url = settings.RADIODNS_API_URL.get_secret_value()
     passwords = (settings.RABBITMQ_PASSWORD, settings.MONITORING_PASSWORD, settings.ADMIN_TOKEN)
     return [*(password.get_secret_value() for password in passwords), url.rstrip("/").rpartition("/")[2]]
-
-
-def _raise_file_limit(connections: int) -> None:
-    """A connection is a file descriptor; many systems allow 1,024 unless asked for more."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    if hard != resource.RLIM_INFINITY and hard < connections + _RESERVED_FILES:
-        log.warning("files.few", limit=hard, MAX_CONNECTIONS=connections, advice="raise LimitNOFILE, or lower it")

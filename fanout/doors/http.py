@@ -96,7 +96,7 @@ class HttpRequest(Request):
         :param lost: called when the client goes away meanwhile.
         """
         self.lost = lost
-        self.requestHeaders = _NO_HEADERS
+        self.requestHeaders = self.channel.site.kept(self.requestHeaders)
         self.args = self.content = None  # type: ignore[assignment]
         self.prepath = self.postpath = None
         if self.startedWriting:
@@ -339,6 +339,10 @@ class HttpSite(Site):
     def error(self, status: int, detail: str) -> tuple[str, bytes]:
         """Type and body of the answer to what is no request at all, or too much of one."""
         return "application/json", error_body(status, detail)
+
+    def kept(self, headers: Headers) -> Headers:
+        """What is still needed of a request's headers while it is held, among thousands."""
+        return _NO_HEADERS
 
     def startFactory(self) -> None:
         """No access log: a poll per radio and ten seconds would drown all else."""

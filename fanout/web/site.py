@@ -6,9 +6,12 @@ from collections.abc import Callable
 from tempfile import SpooledTemporaryFile
 from typing import IO, Any, cast
 
+from twisted.web.http_headers import Headers
+
 from fanout.doors.gate import Gate
 from fanout.doors.http import HttpLimits, HttpRequest, HttpSite
 from fanout.doors.http_endpoint import HttpError
+from fanout.web.access_log import seen
 from fanout.web.face import Face
 
 _IN_MEMORY = 65_536  # octets of a body; a larger one goes to a temporary file
@@ -52,6 +55,10 @@ class FaceSite(HttpSite):
         page = self._face.pages.page(HttpError(status, detail))
         assert isinstance(page.body, bytes), "ErrorPages makes them so"
         return page.content_type, page.body
+
+    def kept(self, headers: Headers) -> Headers:
+        """What an access log shows of them."""
+        return super().kept(headers) if self._access is None else seen(headers)
 
     def log(self, request: Any) -> None:
         """Every answer comes by here."""

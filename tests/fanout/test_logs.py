@@ -33,6 +33,22 @@ def events(code: str) -> list[dict[str, Any]]:
 
 
 class PipeTests(unittest.TestCase):
+    def test_a_handler_takes_the_place_of_the_stream(self) -> None:
+        code = """
+            handler = logging.StreamHandler(sys.stdout)
+            handler.setStream(open("/proc/self/fd/2", "w"))
+            set_up_logs(form="console", handler=handler)
+            log.info("here")
+            try:
+                1 / 0
+            except ZeroDivisionError:
+                log.exception("failed")
+        """
+        text = written(code)
+        self.assertIn("here", text)
+        self.assertIn("Traceback (most recent call last)", text)
+        self.assertIn("ZeroDivisionError", text)
+
     def test_one_json_line_per_event_with_its_session(self) -> None:
         (event,) = events("""
             set_up_logs(form="json")
