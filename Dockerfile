@@ -1,29 +1,39 @@
-# One image for a front-end (server.py) and the watchdog (fallback.py); settings come from the environment.
+# One image for a front-end (the command radiovis, and all others) and for the watchdog (radiovis-fallback).
+# Settings come from the environment; secrets from files, as RABBITMQ_PASSWORD_FILE names one.
 FROM python:3.13-slim-bookworm AS build
 
-COPY requirements.txt /tmp/requirements.txt
-RUN python -m venv /opt/venv \
-    && /opt/venv/bin/pip install --no-cache-dir --disable-pip-version-check -r /tmp/requirements.txt
+# What runs needs no pip.
+RUN python -m venv --without-pip /opt/radiovis
+COPY requirements.txt /src/
+RUN pip --python /opt/radiovis/bin/python install --no-cache-dir --disable-pip-version-check -r /src/requirements.txt
+COPY . /src/
+# The packages' own tests are a quarter of what would go into the image.
+RUN pip --python /opt/radiovis/bin/python install --no-cache-dir --disable-pip-version-check --no-deps /src \
+    && find /opt/radiovis -type d \( -name test -o -name tests \) -prune -exec rm -r {} +
 
 FROM python:3.13-slim-bookworm
 
 # A fixed number, so that a volume's owner can be set from outside.
 # What is kept over restarts, such as log entries that wait for PlugIt, lies in the one folder that may be written.
-RUN useradd --system --uid 10001 --home-dir /app --shell /usr/sbin/nologin radiovis \
-    && install --directory --owner 10001 /var/lib/radiovis
+RUN useradd --system --uid 10001 --user-group --home-dir /var/lib/radiovis --shell /usr/sbin/nologin radiovis \
+    && install --directory --owner radiovis --group radiovis /var/lib/radiovis
 
-ENV PATH=/opt/venv/bin:$PATH \
+COPY --from=build /opt/radiovis /opt/radiovis
+
+ENV PATH=/opt/radiovis/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1
 
-WORKDIR /app
-COPY --from=build /opt/venv /opt/venv
-COPY . .
+LABEL org.opencontainers.image.title="RadioVIS server" \
+      org.opencontainers.image.description="Pictures and text beside a radio programme: front-end and watchdog" \
+      org.opencontainers.image.licenses="Apache-2.0"
 
-USER 10001
+USER 10001:10001
+WORKDIR /var/lib/radiovis
 VOLUME /var/lib/radiovis
-EXPOSE 61613 8080
-# The STOMP port answers; nothing but Python is needed for it.
-HEALTHCHECK --interval=10s --timeout=3s --start-period=15s \
-    CMD ["python", "-c", "import os, socket; socket.create_connection(('127.0.0.1', int(os.environ.get('STOMP_PORT', 61613))), 2)"]
-ENTRYPOINT ["python", "server.py"]
+# STOMP, STOMP over TLS, HTTP, HTTPS; for operators: a front-end's port, the watchdog's.
+EXPOSE 61613 61614 8080 8443 8081 8090
+STOPSIGNAL SIGTERM
+# Whether it lives. Whether clients should be sent to it is "health --ready": a node without its broker lives.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s CMD ["radiovis", "health"]
+CMD ["radiovis"]

@@ -28,7 +28,7 @@ help:
 	@echo "make audit     asks osv.dev about known vulnerabilities of every pinned package"
 	@echo "make check     style, types, layers, container files"
 	@echo "make bench-table, bench-herd, bench-growth, bench-slow, bench-broker: how fast it is, for developers; see bench/"
-	@echo "make settings  writes config.py.dist, docs/{settings,metrics,commands}.md anew"
+	@echo "make settings  writes config.py.dist, docs/{settings,metrics,commands,exit-codes}.md anew"
 	@echo "make clean     removes what the others made"
 
 demo: $(VENV)/run.stamp
@@ -54,7 +54,7 @@ check: $(VENV)/dev.stamp
 	$(BIN)/lint-imports
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
-	$(BIN)/yamllint --strict docker-compose.yml .yamllint
+	$(BIN)/yamllint --strict docker-compose.yml .yamllint deploy
 
 # Not a part of check: it asks a service on the internet, and a pin may become vulnerable while nothing here changes.
 audit: $(VENV)/audit.stamp
@@ -70,16 +70,20 @@ settings: $(VENV)/run.stamp
 	$(BIN)/python -m radiovis.settings reference > docs/settings.md
 	$(BIN)/python -m radiovis.measures > docs/metrics.md
 	$(BIN)/python -m radiovis.commands.reference > docs/commands.md
+	$(BIN)/python -m radiovis.commands.reference exit-codes > docs/exit-codes.md
 
 clean:
 	rm -rf $(VENV) bench/build tests/node/node_modules .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# RabbitMQ and memcached for the tests, which start private ones, and a browser.
+# What the tests start private ones of, or ask: brokers, caches, load balancers, Prometheus' checks, a browser.
 .PHONY: servers
 servers:
 	@test -x /usr/lib/rabbitmq/bin/rabbitmq-server || .ci/install rabbitmq-server
 	@command -v memcached > /dev/null || .ci/install memcached
+	@test -x /usr/sbin/haproxy || .ci/install haproxy
+	@test -e /usr/lib/nginx/modules/ngx_stream_module.so || .ci/install nginx-light libnginx-mod-stream
+	@command -v promtool > /dev/null || .ci/install prometheus
 	@test -x /usr/bin/chromium -a -x /usr/bin/chromedriver || .ci/install chromium chromium-driver fonts-dejavu-core
 
 # The STOMP client of browsers, and Node to run it.
