@@ -68,6 +68,11 @@ class History:
             self._drop(kept[0])
         self._forget()
 
+    def forget(self, topic: str) -> None:
+        """Drop what was said on a topic."""
+        while topic in self._topics:
+            self._drop(self._topics[topic][0])
+
     def _forget(self) -> None:
         too_old = self._clock() - self._seconds
         while self._all:

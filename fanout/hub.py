@@ -2,6 +2,10 @@
 
 A topic is opaque here: the application hands in its canonical key. Subscribers that need the same octets form a
 *cohort*, so a publish is encoded once per cohort and touches nobody but the subscribers of its topic.
+
+A cohort of several *streams*, such as STOMP connections, gets what is published in one turn of the reactor in one piece
+at its end: joined once for all of them, and each is touched once per turn instead of once per message. Whoever joins,
+leaves or moves does so behind what was published before.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ from fanout.history import History
 from fanout.message import Message
 from fanout.outbox import Outbox
 
+_PIECE = 65_536  # octets beyond which no more is gathered: whoever reads slowly is judged by what one piece adds
 _MESSAGE_OVERHEAD = 512  # octets a kept message takes besides its body and headers: the objects, the topic
 
 
@@ -59,20 +64,41 @@ class Member(Protocol):
         ...
 
 
+Offered = list[tuple[Message, bytes]]
+"""Messages, each with its octets, in their order."""
+
+
+class Stream(Member, Protocol):
+    """A member whose client reads octets one after another, so that several messages may come in one piece."""
+
+    def offer_joined(self, cohort: Cohort, offered: Offered, data: bytes) -> None:
+        """Take several messages at once, or one.
+
+        :param data: all their octets; shared by the cohort's members.
+        """
+        ...
+
+
 class Cohort:
     """The subscribers of one topic that get the same octets.
 
     :ivar topic: the key they listen to; :meth:`Hub.move` may change it.
     :ivar form: how their messages are written.
     :ivar members: each with the number of times it has joined.
+    :ivar joined: whether what is published in one turn is given to them in one piece. For streams only.
+    :ivar gathered: what was published in this turn and not given to them yet.
+    :ivar octets: of these.
     """
 
-    __slots__ = ("form", "members", "topic")
+    __slots__ = ("form", "gathered", "joined", "members", "octets", "topic")
 
     def __init__(self, topic: str, form: Form) -> None:
         self.topic = topic
         self.form = form
         self.members: dict[Member, int] = {}
+        self.joined = False
+        self.gathered: Offered = []
+        self.octets = 0
 
 
 class Hub:
@@ -90,12 +116,15 @@ class Hub:
         last_messages: int = 100_000,
         last_octets: int = 67_108_864,
         history: History | None = None,
+        at_end_of_turn: Callable[[Callable[[], None]], object] | None = None,
     ) -> None:
         """
         :param failed: told of a member whose ``offer`` raised; its neighbours get their message all the same.
         :param last_messages: topics whose last message is kept; beyond it the one published longest ago is forgotten.
         :param last_octets: the memory these may take, by the same rule; a message that takes more alone is not kept.
         :param history: what is remembered is added to it, for clients that come back and ask what they missed.
+        :param at_end_of_turn: calls its argument once everything that has come in by now was looked at; without it
+            nothing is gathered, and streams are given each message at once.
         """
         self._failed = failed
         self._last_messages = last_messages
@@ -104,6 +133,8 @@ class Hub:
         self._topics: dict[str, dict[Form, Cohort]] = {}
         self._last: OrderedDict[str, Message] = OrderedDict()
         self._octets = 0
+        self._at_end_of_turn = at_end_of_turn
+        self._gathering: list[Cohort] = []
         self.messages = self.deliveries = self.delivered_octets = 0
 
     # Listening
@@ -117,11 +148,20 @@ class Hub:
         cohort = cohorts.get(form)
         if cohort is None:
             cohort = cohorts[form] = Cohort(topic, form)
+        self._hand_out(cohort)
         cohort.members[member] = cohort.members.get(member, 0) + 1
         return cohort, self._last.get(topic)
 
+    def join_stream(self, topic: str, form: Form, stream: Stream) -> tuple[Cohort, Message | None]:
+        """As :meth:`join`, for a stream. All who ever use this form have to be streams."""
+        cohort, last = self.join(topic, form, stream)
+        if len(cohort.members) == 1:
+            cohort.joined = self._at_end_of_turn is not None
+        return cohort, last
+
     def leave(self, cohort: Cohort, member: Member) -> None:
         """Undo one :meth:`join`."""
+        self._hand_out(cohort)
         joined = cohort.members[member] - 1
         if joined:
             cohort.members[member] = joined
@@ -134,6 +174,7 @@ class Hub:
         """Let a whole cohort listen to another topic, and show it that one's last message: its destination has come to
         mean something else. No other cohort of that topic may have the same form; equal destinations move together.
         """
+        self._hand_out(cohort)
         self._take_out(cohort)
         cohort.topic = topic
         self._topics.setdefault(topic, {})[cohort.form] = cohort
@@ -177,7 +218,10 @@ class Hub:
         deliveries = 0
         for cohort in cohorts.values():
             deliveries += len(cohort.members)
-            self._offer(cohort, message, encoded)
+            if cohort.joined and len(cohort.members) > 1:
+                self._gather(cohort, message, cohort.form.encode(message, encoded))
+            else:
+                self._offer(cohort, message, encoded)
         self.deliveries += deliveries
         self.delivered_octets += deliveries * len(message.body)
         return deliveries
@@ -188,6 +232,36 @@ class Hub:
             try:
                 member.offer(cohort, message, data)
             except Exception as error:  # noqa: BLE001  (whatever it is, the neighbours get theirs; it is reported)
+                self._failed(member, error)
+
+    # Gathering
+
+    def _gather(self, cohort: Cohort, message: Message, data: bytes) -> None:
+        if not cohort.gathered:
+            if not self._gathering and self._at_end_of_turn is not None:
+                self._at_end_of_turn(self.hand_out)
+            self._gathering.append(cohort)
+        cohort.gathered.append((message, data))
+        cohort.octets += len(data)
+        if cohort.octets > _PIECE:
+            self._hand_out(cohort)
+
+    def hand_out(self) -> None:
+        """Give everybody what was gathered for them: the turn is over, or somebody needs to be sure of it."""
+        gathering, self._gathering = self._gathering, []
+        for cohort in gathering:
+            self._hand_out(cohort)
+
+    def _hand_out(self, cohort: Cohort) -> None:
+        offered = cohort.gathered
+        if not offered:
+            return
+        cohort.gathered, cohort.octets = [], 0
+        data = offered[0][1] if len(offered) == 1 else b"".join([data for _, data in offered])
+        for member in cohort.members:
+            try:
+                member.offer_joined(cohort, offered, data)  # type: ignore[attr-defined]  # They joined as streams.
+            except Exception as error:  # noqa: BLE001  (as in _offer)
                 self._failed(member, error)
 
     # The last message
@@ -221,6 +295,19 @@ class Hub:
         while len(self._last) > self._last_messages or self._octets > self._last_octets:
             _, oldest = self._last.popitem(last=False)
             self._octets -= _weight(oldest)
+
+    def forget(self, topic: str) -> bool:
+        """Let a topic have no last message, nor any before it. Who listens goes on.
+
+        :return: whether there was one.
+        """
+        if self._history is not None:
+            self._history.forget(topic)
+        former = self._last.pop(topic, None)
+        if former is None:
+            return False
+        self._octets -= _weight(former)
+        return True
 
 
 def _weight(message: Message) -> int:

@@ -8,18 +8,16 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote, unquote
 
 from fanout.doors.http import HttpRequest
 from fanout.doors.http_endpoint import Endpoint, HttpError
 from fanout.doors.listening import ListeningDoor
-from fanout.doors.sse import EVENT_STREAM, event, stream
+from fanout.doors.sse import EVENT_STREAM, encode_id, event, last_event_id, stream
 from fanout.message import Message
 from radiovis.visjson import check_topic
 
 _TYPES = ("image", "text")
 _WORDS = {"image": "SHOW ", "text": "TEXT "}
-_PLAIN = "".join(chr(each) for each in range(0x21, 0x7F) if chr(each) != "%")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +32,7 @@ class PushForm:
         content = message.body.decode(errors="replace").removeprefix(_WORDS[name])
         data = {"src": content.strip()} if name == "image" else {"body": content}
         data |= {key: value for key, value in message.headers if key in ("link", "trigger-time")}
-        return event(name, json.dumps(data), quote(message.message_id, safe=_PLAIN))
+        return event(name, json.dumps(data), encode_id(message.message_id))
 
 
 class Push(Endpoint):
@@ -48,7 +46,7 @@ class Push(Endpoint):
     async def respond(self, request: HttpRequest) -> None:
         """Stream until the client goes."""
         channel = self._channel(request)
-        last_id = unquote(request.getHeader("last-event-id") or "") or None
+        last_id = last_event_id(request.getHeader("last-event-id"))
         await stream(self._door, request, [f"{channel}/{each}" for each in _TYPES], PushForm, last_id)
 
     async def announce(self, request: HttpRequest) -> None:

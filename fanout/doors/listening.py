@@ -84,6 +84,10 @@ class ListeningDoor:
             raise HttpError(503, "Too many clients listen here; try again later.", Retry_After="10")
         if len(destinations) > self.topics:
             raise HttpError(400, f"Up to {self.topics} topics at once; these are {len(destinations)}.")
+        return await self.keys(destinations)
+
+    async def keys(self, destinations: Sequence[str]) -> list[str]:
+        """As :meth:`tune`, for who will not listen. :raises HttpError: a destination means nothing."""
         try:
             keys = [(await self.application.tune(destination, ())).topic for destination in destinations]
         except Refused as refused:

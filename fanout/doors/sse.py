@@ -9,7 +9,9 @@ A client that reads slowly costs no more than one of STOMP: it has the same outb
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
+from urllib.parse import quote, unquote
 
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
@@ -23,6 +25,8 @@ from fanout.outbox import Outbox
 EVENT_STREAM = "text/event-stream"
 _COMMENT = b":\n\n"
 _RETRY = b"retry: 3000\n\n"  # milliseconds a browser waits before it connects again
+_LINE_END = re.compile(r"\r\n|\r|\n")
+_PLAIN = "".join(chr(each) for each in range(0x21, 0x7F) if chr(each) != "%")
 
 
 async def stream(
@@ -46,10 +50,22 @@ async def stream(
 def event(name: str, data: str, event_id: str) -> bytes:
     """One event.
 
-    :param data: without line breaks, as JSON is.
-    :param event_id: without line breaks and NUL; what the client sends back as ``Last-Event-ID``.
+    :param name: without line breaks.
+    :param data: may have several lines; how they end is not kept.
+    :param event_id: what the client sends back as ``Last-Event-ID``; from :func:`encode_id`.
     """
-    return f"id: {event_id}\nevent: {name}\ndata: {data}\n\n".encode()
+    lines = _LINE_END.sub("\ndata: ", data)
+    return f"id: {event_id}\nevent: {name}\ndata: {lines}\n\n".encode()
+
+
+def encode_id(message_id: str) -> str:
+    """A message's id as an event's: any text in printable ASCII."""
+    return quote(message_id, safe=_PLAIN)
+
+
+def last_event_id(header: str | None) -> str | None:
+    """The message's id of a header ``Last-Event-ID``; None when it has none."""
+    return unquote(header or "") or None
 
 
 @implementer(IPushProducer)

@@ -53,6 +53,14 @@ class WhatFollowed(HistoryCase):
         history = self.history("a:1", "a:2", "a:1", "a:3")
         self.assertEqual(self.following(history, "1", "a"), ["3"])
 
+    def test_what_is_forgotten_is_known_no_more(self) -> None:
+        history = self.history("a:1", "b:2", "a:3")
+        history.forget("a")
+        history.forget("nobody ever spoke here")
+        self.assertEqual(len(history), 1)
+        self.assertIsNone(self.following(history, "1", "a"))
+        self.assertEqual(self.following(history, "2", "b"), [])
+
     def test_a_broadcast_has_one_id_on_several_topics(self) -> None:
         history = self.history("a:1", "b:1", "a:2")
         self.assertEqual(self.following(history, "1", "a"), ["2"])

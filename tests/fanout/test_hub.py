@@ -265,6 +265,14 @@ class TheLastMessages(unittest.TestCase):
         self.assertIs(hub.last("/t"), kept)
         self.assertEqual(radio.got, [])
 
+    def test_what_is_forgotten_leaves_nothing(self) -> None:
+        hub = self.hub()
+        hub.publish("/t", message())
+        self.assertTrue(hub.forget("/t"))
+        self.assertFalse(hub.forget("/t"))
+        self.assertIsNone(hub.last("/t"))
+        self.assertEqual(hub.remembered_octets, 0)
+
     def test_10_000_destinations_without_a_listener(self) -> None:
         """stomp.md §8: no state is kept beyond the cap; those published longest ago go first."""
         hub = self.hub(last_messages=100)

@@ -1,0 +1,191 @@
+"""Topics as resources: what is said on them can be read, awaited, streamed, said and forgotten with any client of HTTP.
+
+=============== ============================= ==========================================================
+``GET``         ``/channels``                 the topics that have a value
+``GET``         ``/channels/NAME``            its last value; 404 without one
+``GET``         ``/channels/NAME?wait=30``    the next value, or 204 after so many seconds; with ``last_id``
+                                              what followed that one
+``GET``         ``/channels/NAME``            with ``Accept: text/event-stream``: every value
+``PUT, POST``   ``/channels/NAME``            publishes the body; 201 for a first value, else 204
+``DELETE``      ``/channels/NAME``            forgets its values; 204, or 404
+=============== ============================= ==========================================================
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator
+from html import escape
+from urllib.parse import quote
+
+from fanout.bus.interface import BusError
+from fanout.doors.application import Principal, Refused
+from fanout.doors.http_endpoint import HttpError, basic_login, unauthorized
+from fanout.doors.listening import ListeningDoor
+from fanout.doors.sse import EVENT_STREAM, last_event_id
+from fanout.message import Message
+from fanout.stomp.events import Send
+from fanout.web.accept import choose, parse
+from fanout.web.forms import DEFAULT_TYPE, PlainValue, ValueEvent, answer_value, content_type
+from fanout.web.request import Request
+from fanout.web.response import HTML, JSON, NO_CONTENT, Answer, NextValue, Response, Subscription
+from fanout.web.routes import Handler, Route
+from fanout.web.same_site import check_same_site
+
+_REALM = "topics"
+_LONGEST_NAME = 1_024  # octets, as of a destination of STOMP
+_LONGEST_TYPE = 256  # characters of a Content-Type
+
+
+class Topics:
+    """Handlers for the topics of one door. Who may publish is for the door's application to say."""
+
+    def __init__(
+        self,
+        door: ListeningDoor,
+        at: str = "/channels",
+        *,
+        prefix: str = "",
+        longest_wait: float = 60.0,
+        read_only: bool = False,
+    ) -> None:
+        """
+        :param at: where they are.
+        :param prefix: what stands before a name to make it a destination of the application, such as ``/topic/``.
+        :param longest_wait: seconds a client may wait for a value; one that wants to wait longer waits so long.
+        :param read_only: there is no PUT, POST and DELETE.
+        """
+        self._door = door
+        self._application = door.application
+        self._at = at
+        self._prefix = prefix
+        self._longest_wait = longest_wait
+        self._read_only = read_only
+
+    def routes(self) -> list[Route]:
+        """The rows of the table."""
+        handlers: dict[str, Handler] = {"GET": self.get}
+        if not self._read_only:
+            handlers |= {"PUT": self.publish, "POST": self.publish, "DELETE": self.forget}
+        return [Route(self._at, GET=self.index), Route(f"{self._at}/{{name:path}}", public=False, **handlers)]
+
+    # Reading
+
+    async def index(self, request: Request) -> Response:
+        """The topics, as JSON or a page."""
+        kind = choose(request.header("accept"), (JSON, HTML))
+        known = [
+            (topic.removeprefix(self._prefix), message)
+            for topic, message in sorted(self._door.hub.remembered.items())
+            if topic.startswith(self._prefix)
+        ]
+        body = _json_list(known) if kind == JSON else _page(known, self._at)
+        return Response(body, content_type=kind, headers=(("vary", "Accept"),))
+
+    async def get(self, request: Request) -> Answer:
+        """The last value, the next one, or all from now on."""
+        destination, accept = self._destination(request), request.header("accept")
+        if any((each.type, each.subtype) == ("text", "event-stream") and each.weight for each in parse(accept or "")):
+            last_id = last_event_id(request.header("last-event-id"))
+            return Response(Subscription((destination,), ValueEvent, last_id), content_type=EVENT_STREAM)
+        wait = _seconds(request.query("wait"))
+        if wait is not None:
+            last_id, seconds = request.query("last_id"), min(wait, self._longest_wait)
+            return NextValue(destination, PlainValue, answer_value, seconds, NO_CONTENT, last_id)
+        message = self._door.hub.last((await self._door.keys([destination]))[0])
+        if message is None:
+            raise HttpError(404, "Nothing was said on this topic.")
+        choose(accept, [content_type(message)])
+        return answer_value(PlainValue(destination).encode(message, {}))
+
+    # Writing
+
+    async def publish(self, request: Request) -> Response:
+        """Say something, of the type the client names."""
+        destination = self._destination(request)
+        kind = request.header("content-type") or DEFAULT_TYPE
+        if len(kind) > _LONGEST_TYPE:
+            raise HttpError(400, f"A Content-Type may have {_LONGEST_TYPE} characters.")
+        send = Send(destination, (("content-type", kind),), request.body.read())
+        check_same_site(request)
+        messages = await self._admit(request, send)
+        new = self._door.hub.last((await self._door.keys([destination]))[0]) is None
+        try:
+            await self._application.publish(messages)
+        except BusError as error:
+            raise HttpError(503, f"Not published: {error}", Retry_After="10") from None
+        headers = [("message-id", each.message_id) for each in messages[:1]]
+        if new:
+            location = quote(f"{self._at}/{destination.removeprefix(self._prefix)}")
+            return Response(status=201, headers=(*headers, ("location", location)))
+        return Response(status=204, headers=headers)
+
+    async def forget(self, request: Request) -> Response:
+        """Forget what was said, for whoever may say something there. What other nodes remember is theirs."""
+        destination = self._destination(request)
+        check_same_site(request)
+        await self._admit(request, Send(destination, (), b""))
+        if not self._door.hub.forget((await self._door.keys([destination]))[0]):
+            raise HttpError(404, "Nothing was said on this topic.")
+        return NO_CONTENT
+
+    async def _admit(self, request: Request, send: Send) -> tuple[Message, ...]:
+        """:raises HttpError: this client may not."""
+        try:
+            messages = await self._application.admit(await self._login(request), [send])
+        except Refused as refused:
+            detail = refused.detail or refused.summary
+            if refused.temporary:
+                raise HttpError(503, detail, Retry_After="10") from None
+            if refused.unfit:
+                raise HttpError(400, detail) from None
+            if request.header("authorization") is None:
+                raise unauthorized(detail, _REALM) from None
+            raise HttpError(403, detail) from None
+        return messages
+
+    async def _login(self, request: Request) -> Principal | None:
+        if request.header("authorization") is None:
+            return None
+        principal = await self._application.login(*basic_login(request.http, _REALM), request.address)
+        if principal is None:
+            raise unauthorized("Wrong credentials.", _REALM)
+        return principal
+
+    def _destination(self, request: Request) -> str:
+        name = request.parameters["name"]
+        if not name or len(name.encode()) > _LONGEST_NAME:
+            raise HttpError(404, f"A topic has a name of up to {_LONGEST_NAME} octets.")
+        return self._prefix + name
+
+
+def _seconds(text: str | None) -> float | None:
+    """The value of ``wait``. :raises HttpError: it is no time."""
+    if text is None:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not seconds >= 0:
+        raise HttpError(400, "Wait for a number of seconds, such as ?wait=30.")
+    return seconds
+
+
+def _json_list(known: Iterable[tuple[str, Message]]) -> Iterator[bytes]:
+    """Piece by piece, as there may be many."""
+    separator = b"["
+    for name, message in known:
+        shown = {"name": name, "id": message.message_id, "when": message.when, "type": content_type(message)}
+        yield separator + json.dumps(shown).encode()
+        separator = b",\n"
+    yield b"]\n" if separator != b"[" else b"[]\n"
+
+
+def _page(known: Iterable[tuple[str, Message]], at: str) -> Iterator[bytes]:
+    yield b'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>Topics</title></head>\n'
+    yield b"<body><h1>Topics</h1><ul>\n"
+    for name, _ in known:
+        yield f'<li><a href="{escape(quote(f"{at}/{name}"))}">{escape(name)}</a></li>\n'.encode()
+    yield b"</ul></body></html>\n"
