@@ -204,6 +204,8 @@ class Flusher:
         self._at_end_of_turn = at_end_of_turn
         self._failed = failed
         self._waiting: list[Outbox] = []
+        self._first: list[Callable[[], None]] = []
+        self._due = False
         self.held = 0
         self._held: dict[Outbox, int] = {}
 
@@ -225,12 +227,26 @@ class Flusher:
 
     def add(self, outbox: Outbox) -> None:
         """An outbox has something to write."""
-        if not self._waiting:
-            self._at_end_of_turn(self._flush)
         self._waiting.append(outbox)
+        if not self._due:
+            self._come()
+
+    def first(self, call: Callable[[], None]) -> None:
+        """Have something done at the end of this turn that fills outboxes, just before they are flushed."""
+        self._first.append(call)
+        if not self._due:
+            self._come()
+
+    def _come(self) -> None:
+        self._due = True
+        self._at_end_of_turn(self._flush)
 
     def _flush(self) -> None:
+        first, self._first = self._first, []
+        for call in first:
+            call()
         waiting, self._waiting = self._waiting, []
+        self._due = False
         for outbox in waiting:
             try:
                 outbox.flush()

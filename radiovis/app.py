@@ -61,7 +61,8 @@ class Node:
         bus = self._bus = parts.bus(reactor, settings)
         history = door_parts.history(settings)
         asked_for = any(place.door == "http" for place in where.values())
-        hub = parts.hub(settings, complaints.failed, history if asked_for else None)
+        flusher = door_parts.flusher(reactor, settings, complaints)
+        hub = parts.hub(settings, complaints.failed, history if asked_for else None, flusher)
         last_slides = parts.last_slides(reactor, settings, memcached)
 
         # Who says it
@@ -79,7 +80,7 @@ class Node:
         # Who hears it
         gate = door_parts.gate(settings)
         counted = CountedApplication(application, tally)
-        self._door = door_parts.stomp(reactor, settings, counted, hub, complaints, observer, monitoring, log)
+        self._door = door_parts.stomp(settings, counted, hub, flusher, complaints, observer, monitoring, log)
         self._websockets = door_parts.websockets(reactor, settings, complaints.complain, complaints.failed)
         self._listening = door_parts.listening(reactor, settings, self._door, history, complaints.failed)
         self._drain = door_parts.drain(reactor, settings, self._door, self._listening, self._websockets)

@@ -18,7 +18,8 @@ from fanout.doors.listening import ListeningDoor
 from fanout.doors.login_throttle import LoginThrottle
 from fanout.doors.observer import Observer
 from fanout.doors.quota import Quota
-from fanout.doors.stomp import Connection, StompDoor
+from fanout.doors.stomp import StompDoor
+from fanout.doors.stomp_connection import Connection
 from fanout.doors.stomp_websocket import StompWebSocket
 from fanout.doors.websocket import WebSocketDoor
 from fanout.drain import Drain
@@ -95,19 +96,9 @@ def login_throttle(reactor: Any, settings: Settings) -> LoginThrottle:
     )
 
 
-def stomp(
-    reactor: Any,
-    settings: Settings,
-    application: Application,
-    hub: Hub,
-    complaints: Complaints,
-    observer: Observer,
-    monitoring: Monitoring | None,
-    log: Any,
-) -> StompDoor:
-    """The door of STOMP clients, over whatever wire. The other doors share what it has."""
-    wheel: Wheel[Connection] = Wheel()
-    flusher = Flusher(
+def flusher(reactor: Any, settings: Settings, complaints: Complaints) -> Flusher:
+    """What writes, once per turn, all that waits for clients."""
+    return Flusher(
         time.monotonic,
         lambda flush: reactor.callLater(0, flush),
         complaints.failed,
@@ -115,6 +106,20 @@ def stomp(
         total_limit=settings.OUTBOX_TOTAL_BYTES,
         policy=settings.SLOW_CLIENTS,
     )
+
+
+def stomp(
+    settings: Settings,
+    application: Application,
+    hub: Hub,
+    flusher: Flusher,
+    complaints: Complaints,
+    observer: Observer,
+    monitoring: Monitoring | None,
+    log: Any,
+) -> StompDoor:
+    """The door of STOMP clients, over whatever wire. The other doors share what it has."""
+    wheel: Wheel[Connection] = Wheel()
     return StompDoor(
         application=application,
         hub=hub,

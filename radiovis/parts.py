@@ -22,6 +22,7 @@ from fanout.cache.memcached import Memcached
 from fanout.certificates import secure_endpoint, trust
 from fanout.history import History
 from fanout.hub import Hub
+from fanout.outbox import Flusher
 from fanout.stomp.dialect import DIALECTS
 from fanout.stomp.limits import Limits
 from fanout.stomp.manners import Manners

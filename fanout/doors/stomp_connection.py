@@ -12,7 +12,7 @@ from fanout.bus.interface import BusError
 from fanout.doors.application import Principal, Refused
 from fanout.doors.envelope import Enveloped
 from fanout.doors.observer import Client
-from fanout.hub import Cohort, Form
+from fanout.hub import Cohort, Form, Offered
 from fanout.message import Message
 from fanout.outbox import Outbox
 from fanout.stomp.events import Connect, Event, Publish, Subscribe, Unsubscribe
@@ -107,10 +107,10 @@ class Connection:
         if self._gone:
             return
         self._gone = True
-        self._outbox.clear()
         self._door.connections.discard(self)
         self._door.wheel.forget(self)
         left = [self._leave(subscription) for subscription in self._session.subscriptions]
+        self._outbox.clear()
         if self._client.session:
             self._door.observer.closed(self._client, [topic for topic in reversed(left) if topic is not None])
         self._log.debug("client.gone", dropped=self._outbox.dropped)
@@ -148,6 +148,27 @@ class Connection:
             if message is self._last:
                 return
             self._last = message
+        self._give(cohort, message, data)
+
+    def offer_joined(self, cohort: Cohort, offered: Offered, data: bytes) -> None:
+        """What a turn brought on one topic. What waits for a slow client stays single, so that it may skip some."""
+        session, unheard = self._session, offered
+        if session.dialect.lenient and len(session.subscriptions) > 1:
+            unheard, self._last = self._unheard(offered), offered[-1][0]
+        if unheard is offered and not self._outbox.blocked and not session.acknowledges:
+            self._outbox.offer(cohort, data)
+        else:
+            for message, frame in unheard:
+                self._give(cohort, message, frame)
+
+    def _unheard(self, offered: Offered) -> Offered:
+        """Without what came by another subscription to the topic."""
+        for index, (message, _) in enumerate(offered):
+            if message is self._last:
+                return offered[index + 1 :]
+        return offered
+
+    def _give(self, cohort: Cohort, message: Message, data: bytes) -> None:
         self._outbox.offer(cohort, data)
         if self._session.acknowledges:
             for subscription in self._session.subscriptions:
@@ -183,6 +204,8 @@ class Connection:
         """Hand the session's answers to the outbox, before any message that comes later."""
         data = self._session.data_to_send()
         if data and not self._gone:
+            if self._session.subscriptions:
+                self._door.hub.hand_out()
             self._send(data)
 
     def _send(self, data: bytes) -> None:
@@ -286,7 +309,7 @@ class Connection:
             return
         envelope = self._wire.envelope
         form: Form = subscription.form if envelope is None else Enveloped(subscription.form, envelope)
-        cohort, last = self._door.hub.join(tuned.topic, form, self)
+        cohort, last = self._door.hub.join_stream(tuned.topic, form, self)
         subscription.place = cohort
         self._door.observer.subscribed(self._client, cohort.topic)
         event.answer.done()
@@ -393,9 +416,12 @@ class WatchedConnection(Connection):
 
     __slots__ = ()
 
-    def offer(self, cohort: Cohort, message: Message, data: bytes) -> None:
-        """See :meth:`Connection.offer`."""
-        second_copy = self._session.dialect.lenient and message is self._last
-        super().offer(cohort, message, data)
-        if not second_copy and self._door.delivery_observer is not None:
+    def _give(self, cohort: Cohort, message: Message, data: bytes) -> None:
+        super()._give(cohort, message, data)
+        if self._door.delivery_observer is not None:
             self._door.delivery_observer(self._client, cohort.topic, message)
+
+    def offer_joined(self, cohort: Cohort, offered: Offered, data: bytes) -> None:
+        """See :meth:`Connection.offer_joined`; each by itself, as each is told of."""
+        for message, frame in self._unheard(offered) if self._session.dialect.lenient else offered:
+            self.offer(cohort, message, frame)
