@@ -2,7 +2,7 @@
 
 import sys
 
-from radiovis.watchdog.cli import main
+from radiovis.start import start
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(start("radiovis.watchdog.cli"))

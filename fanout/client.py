@@ -10,6 +10,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.tcp import Client
 from twisted.python.failure import Failure
 
+from fanout.certificates import openssl_reason
 from fanout.stomp.client import ClientSession
 from fanout.stomp.client_events import ClientEvent
 from fanout.stomp.errors import RemoteProtocolError
@@ -83,11 +84,12 @@ class StompClient(protocol.Protocol):
     def close(self) -> None:
         """Close at once; ``lost`` is not told."""
         self._lost = lambda _: None
-        if self.transport is not None:
+        if self.connected:
             self.transport.abortConnection()
 
     def connectionLost(self, reason: Failure = protocol.connectionDone) -> None:
+        self.connected = 0
         if self._look is not None:
             self._look.cancel()
             self._look = None
-        self._lost(reason.getErrorMessage())
+        self._lost(openssl_reason(reason.value) if reason.value else "")

@@ -1,8 +1,14 @@
-"""``python -m radiovis`` is the same as ``python server.py``."""
+"""``radiovis`` and ``python -m radiovis`` are the same as ``python server.py``."""
 
 import sys
 
-from radiovis.cli import main
+from radiovis.start import start
+
+
+def main() -> int:
+    """What pip makes the command ``radiovis`` of. :return: the exit code."""
+    return start("radiovis.cli")
+
 
 if __name__ == "__main__":
     sys.exit(main())

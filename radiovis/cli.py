@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import difflib
 import importlib
 import os
@@ -10,16 +9,18 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from fanout import __version__
 from fanout.settings import SettingsError
-from radiovis.bench.command import bench
-from radiovis.bench.target import BenchError
 from radiovis.commands.arguments import PROGRAM, CommandError
 from radiovis.directory.stations import StationsFileError
 from radiovis.workers import COMMAND as WORKER
 
-_WRONG = 2  # exit code for anything the operator has to put right before the program can start
-INTERRUPTED = 130  # exit code after Ctrl-C, as shells have it: 128 + SIGINT
+_WRONG = 2
+EXITS = {
+    0: "it ended in order",
+    1: "with WORKERS: one of them did not end in order",
+    _WRONG: "it cannot start: a setting, a file or a port has to be put right first",
+}
+"""What the exit codes of ``serve`` mean."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,10 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except CommandError as error:
         return _complain(str(error), error.code)
-    except (SettingsError, StationsFileError, BenchError) as error:
+    except (SettingsError, StationsFileError) as error:
         return _complain(str(error))
-    except KeyboardInterrupt:
-        return INTERRUPTED
     except BrokenPipeError:  # Whoever read our output, such as head, has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -61,12 +60,6 @@ def _node() -> Any:
     return importlib.import_module("radiovis.serve")
 
 
-def _version(words: Sequence[str]) -> int:
-    argparse.ArgumentParser(prog="server.py version", description="Print the version.").parse_args(words)
-    print(f"radiovis {__version__}")
-    return 0
-
-
 def _command(module: str) -> Callable[[Sequence[str]], int]:
     """A command of ``radiovis/commands/``, imported when it is called: neither a node nor another command needs it."""
     return lambda words: int(importlib.import_module(f"radiovis.commands.{module}").run(words))
@@ -83,8 +76,8 @@ _COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "logs": _command("logs"),
     "probe": _command("probe"),
     "conformance": _command("conformance"),
-    "bench": bench,
-    "version": _version,
+    "bench": _command("bench"),
+    "version": _command("version"),
 }
 _HIDDEN: dict[str, Callable[[Sequence[str]], int]] = {WORKER: _worker}
 

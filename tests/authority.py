@@ -17,6 +17,7 @@ class Authority:
     """Issues certificates, and puts them into files.
 
     :ivar certificate: path of its own certificate, for those who are to trust it.
+    :ivar days: how long what it issues from now on is valid; negative for what has expired.
     """
 
     def __init__(self, folder: Path, name: str = "Authority") -> None:
@@ -24,6 +25,7 @@ class Authority:
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = _name(name)
         self._serial = 0
+        self.days = 30.0
         made = self._sign(self._name, self._key, x509.BasicConstraints(ca=True, path_length=None), True)
         self.certificate = self._write(f"{name}.pem", made.public_bytes(serialization.Encoding.PEM))
 
@@ -64,7 +66,7 @@ class Authority:
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - timedelta(days=1))
-            .not_valid_after(now + timedelta(days=30))
+            .not_valid_after(now + timedelta(days=self.days))
             .add_extension(extension, critical)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), False)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)

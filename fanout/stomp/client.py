@@ -170,7 +170,7 @@ class ClientSession:
         if not self.connected:
             return self._let_in(frame)
         if frame.command == "RECEIPT":
-            return Receipted(frame.get("receipt-id") or "")
+            return Receipted(frame.get("receipt-id") or "", frame.headers)
         if frame.command == "MESSAGE":
             destination, message_id = frame.get("destination") or "", frame.get("message-id") or ""
             return MessageReceived(destination, message_id, frame.get("subscription"), frame.headers, frame.body)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fanout.stomp.frame import Headers
 
@@ -29,9 +29,13 @@ class MessageReceived:
 
 @dataclass(frozen=True, slots=True)
 class Receipted:
-    """The server has processed the frame that carried this receipt."""
+    """The server has processed the frame that carried this receipt.
+
+    :ivar headers: all of the RECEIPT; what a server adds to it is news for people and changes nothing.
+    """
 
     receipt: str
+    headers: Headers = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)

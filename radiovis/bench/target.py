@@ -8,20 +8,21 @@ import secrets
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
+from radiovis.commands.arguments import CommandError
+from radiovis.commands.server_address import ServerAddress
 from radiovis.directory.password import hash_password
 
 TOPIC = "/topic/bench/text"
 _PROGRAM = Path(sys.argv[0])
 
 
-class BenchError(Exception):
-    """The measurement could not be made; the text says why, in one line."""
+class BenchError(CommandError):
+    """The measurement could not be made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,22 +42,11 @@ class Target:
     everybody_logs_in: bool = False
     pids: tuple[int, ...] = ()
 
-
-def named(url: str, pids: tuple[int, ...]) -> Target:
-    """A server given as ``stomp://[login:passcode@]host[:port][/topic/…]``.
-
-    :raises BenchError: for anything else.
-    """
-    try:
-        parts = urlsplit(url)
-        port = parts.port or 61613
-    except ValueError as error:
-        raise BenchError(f"{url}: {error}") from None
-    if parts.scheme != "stomp" or not parts.hostname:
-        raise BenchError("a server is given as stomp://[login:passcode@]host[:port][/topic/…]")
-    login, passcode = unquote(parts.username or ""), unquote(parts.password or "")
-    topic = parts.path if len(parts.path) > 1 else TOPIC
-    return Target(parts.hostname, parts.hostname, port, login, passcode, topic, bool(login), pids)
+    @classmethod
+    def of(cls, server: ServerAddress, topic: str, pids: Sequence[int]) -> Target:
+        """A server somebody named."""
+        login = bool(server.login)
+        return cls(server.host, server.host, server.port, server.login, server.passcode, topic, login, tuple(pids))
 
 
 @contextmanager

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import fnmatch
 import json
+import re
 import ssl
 import sys
 from collections import Counter
@@ -11,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from radiovis.commands.arguments import DONE, FAILED, WRONG, CommandError, CommandParser, seconds
-from radiovis.commands.server_address import address
+from radiovis.commands.server_address import FORM, ServerAddress, add_ca_flag, address, given_server
 from radiovis.commands.terminal import paint
 from radiovis.conformance.check import Check, Outcome
 from radiovis.conformance.subject import SECONDS, Subject
@@ -28,17 +30,18 @@ def command() -> CommandParser:
         {DONE: "no check failed", FAILED: "a check failed, or the server cannot be reached", WRONG: "wrong usage"},
         "It publishes to unused topics below --topic; without a login checks that need to publish are skipped.",
     )
-    parser.add_argument("server", type=address, metavar="SERVER", help="host:port or stomp://login:passcode@host:port")
+    parser.add_argument("server", type=address, metavar="SERVER", help=f"{FORM}, stomps:// for TLS, ws://, wss://")
     parser.add_argument(
         "--topic",
         default="/topic/test/1/",
         metavar="PREFIX",
         help="what the login may publish to; its last character separates parts (default: /topic/test/1/)",
     )
+    parser.add_argument("--any-frequency", default="", metavar="PREFIX", help="likewise, as in /topic/fm/4e1/4000/*/")
     parser.add_argument(
         "--host", default="", help="the virtual host, as RabbitMQ has them (default: the server's name)"
     )
-    parser.add_argument("--ca", default="", metavar="PATH", help="who vouches for its certificate, with stomps://")
+    add_ca_flag(parser)
     parser.add_argument("--only", metavar="IDS", help="these checks, with commas: N1,F*")
     parser.add_argument("--seconds", type=seconds, default=SECONDS, help="how long to wait for an answer (default: 5)")
     parser.add_argument("--list", action="store_true", help="only say what would be checked")
@@ -50,17 +53,13 @@ def run(words: Sequence[str]) -> int:
     """Run the command. :raises CommandError: it could not begin."""
     given = command().read(words)
     checks = _chosen(given.only)
-    if not given.topic.startswith("/topic/"):
-        raise CommandError("conformance: --topic: a topic begins with /topic/", WRONG)
+    _check_topics(given)
     if given.list:
-        print("\n".join(f"{check.id:<4} {check.rule}" for check in checks))
+        _list(checks, as_json=given.json)
         return DONE
-    try:
-        subject = Subject(given.server, given.topic, given.seconds, given.host, given.ca)
-    except OSError as error:
-        raise CommandError(f"conformance: --ca {given.ca}: {error.strerror or error}", WRONG) from None
+    subject = Subject(given_server(given), given.topic, given.seconds, given.host, given.any_frequency)
     _reach(subject)
-    results = [(check, _tried(check, subject, show=not given.json)) for check in checks]
+    results = [(check, _tried(check, subject, f"{n}/{len(checks)}", given)) for n, check in enumerate(checks, 1)]
     counts = Counter(outcome.verdict for _, outcome in results)
     if given.json:
         report = [{"id": check.id, "rule": check.rule, **asdict(outcome)} for check, outcome in results]
@@ -70,11 +69,29 @@ def run(words: Sequence[str]) -> int:
     return FAILED if counts["FAIL"] else DONE
 
 
-def _tried(check: Check, subject: Subject, *, show: bool) -> Outcome:
-    if sys.stdout.isatty() and show:
-        print(f"     {check.id:<4} {check.rule}", end="\r", flush=True)
+def _check_topics(given: argparse.Namespace) -> None:
+    if not given.topic.startswith("/topic/"):
+        raise CommandError("conformance: --topic: a topic begins with /topic/", WRONG)
+    if given.any_frequency and not re.fullmatch(r"/topic/fm/[^/*]+/[^/*]+/\*/", given.any_frequency):
+        raise CommandError("conformance: --any-frequency should be like /topic/fm/4e1/4000/*/", WRONG)
+
+
+def _list(checks: Sequence[Check], *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps([{"id": check.id, "rule": check.rule} for check in checks]))
+        return
+    for check in checks:
+        print(f"{check.id:<4} {check.rule}")
+
+
+def _tried(check: Check, subject: Subject, place: str, given: argparse.Namespace) -> Outcome:
+    """:param place: how far we are, for who waits at a terminal."""
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{place} {check.id}", end="", file=sys.stderr, flush=True)
     outcome = check.run(subject)
-    if show:
+    if sys.stderr.isatty():
+        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+    if not given.json:
         why = f": {outcome.why}" if outcome.why else ""
         print(f"{paint(outcome.verdict, _COLOURS[outcome.verdict])} {check.id:<4} {check.rule}{why}", flush=True)
     return outcome
@@ -91,11 +108,15 @@ def _chosen(only: str | None) -> list[Check]:
 def _reach(subject: Subject) -> None:
     try:
         subject.wire()
-    except ssl.SSLCertVerificationError as error:
-        raise CommandError(f"{subject.server}: its certificate cannot be trusted: {error.verify_message}") from None
     except OSError as error:
-        # getaddrinfo's errors have a text for people, but for the number in front.
-        reason = error.strerror or ("no answer" if isinstance(error, TimeoutError) else str(error))
-        raise CommandError(f"cannot connect to {subject.server}: {reason}") from None
+        raise CommandError(_no_connection(subject.server, error)) from None
     finally:
         subject.hang_up()
+
+
+def _no_connection(server: ServerAddress, error: OSError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"{server}: its certificate cannot be trusted: {error.verify_message}"
+    # getaddrinfo's errors have a text for people, but for the number in front.
+    reason = error.strerror or ("no answer" if isinstance(error, TimeoutError) else str(error))
+    return f"cannot connect to {server}: {reason}"

@@ -12,13 +12,17 @@ from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.error import ConnectionRefusedError as NobodyListens
 from twisted.internet.error import TimeoutError as NoAnswer
 from twisted.internet.ssl import optionsForClientTLS
+from twisted.internet.threads import deferToThread
 
+from fanout.certificates import trust
 from fanout.client import StompClient
 from fanout.stomp.client_events import ClientEvent, Connected, MessageReceived, Receipted, Refused
 from fanout.stomp.dialect import VERSIONS
 from radiovis.commands.arguments import CommandError
 from radiovis.commands.server_address import ServerAddress
+from radiovis.commands.server_certificate import certificate_complaint
 from radiovis.commands.terminal import printable
+from radiovis.commands.websocket_endpoint import WebSocketEndpoint
 
 CONNECT_SECONDS = 10.0
 HEARTBEAT = (10_000, 10_000)
@@ -82,8 +86,8 @@ class Conversation:
             raise event
         return event
 
-    async def receipt(self, name: str, seconds: float, other: Callable[[MessageReceived], None]) -> None:
-        """Wait for a receipt.
+    async def receipt(self, name: str, seconds: float, other: Callable[[MessageReceived], None]) -> Receipted:
+        """Wait for a receipt, and give it.
 
         :param other: gets the messages that come before it.
         :raises CommandError: the server refused, hung up or said nothing.
@@ -98,7 +102,7 @@ class Conversation:
                 if isinstance(event, MessageReceived):
                     other(event)
                 if isinstance(event, Receipted) and event.receipt == name:
-                    return
+                    return event
         except Gone as gone:
             raise CommandError(f"the server closed the connection: {gone}") from None
 
@@ -116,9 +120,7 @@ async def converse(
     :raises CommandError: it does not work; the text says what does not.
     """
     conversation = Conversation(reactor)
-    endpoint: Any = HostnameEndpoint(reactor, server.host, server.port, timeout=seconds)
-    if server.tls:
-        endpoint = wrapClientTLS(optionsForClientTLS(server.host), endpoint)
+    endpoint = _endpoint(reactor, server, seconds)
     conversation.session.connect(
         server.login, server.passcode, versions=versions, heartbeat=HEARTBEAT, host=server.host
     )
@@ -133,18 +135,34 @@ async def converse(
         raise
 
 
+def _endpoint(reactor: Any, server: ServerAddress, seconds: float) -> Any:
+    """What reaches the server."""
+    endpoint: Any = HostnameEndpoint(reactor, server.host, server.port, timeout=seconds)
+    if server.tls:
+        endpoint = wrapClientTLS(optionsForClientTLS(server.host, trustRoot=trust(server.ca)), endpoint)
+    return WebSocketEndpoint(endpoint, server.authority, server.path) if server.path else endpoint
+
+
 async def _let_in(conversation: Conversation, server: ServerAddress, seconds: float) -> Connected:
     try:
         event = await conversation.heard(seconds)
     except Gone as gone:
-        if server.tls and "certificate" in str(gone):
-            raise CommandError(f"{server}: its certificate is not one we can trust for {server.host}") from None
-        raise CommandError(f"{server} closed the connection before it let us in: {gone}") from None
+        await _check_certificate(server, seconds)
+        port = "; is that a TLS port?" if server.tls else ""
+        raise CommandError(f"{server} closed the connection before it let us in: {gone}{port}") from None
     if isinstance(event, Connected):
         return event
     if isinstance(event, Refused):
         raise CommandError(f"{server} does not let us in: {words(event)}")
+    await _check_certificate(server, seconds)  # Twisted says nothing when it is for another host.
     raise CommandError(f"{server} took the connection and said nothing for {seconds:g} s: is that a STOMP port?")
+
+
+async def _check_certificate(server: ServerAddress, seconds: float) -> None:
+    """:raises CommandError: it is the certificate that keeps us out."""
+    complaint = await deferToThread(certificate_complaint, server, seconds) if server.tls else None
+    if complaint:
+        raise CommandError(f"{server}: its certificate cannot be trusted: {complaint}")
 
 
 def connect_failure(error: BaseException, seconds: float) -> str:

@@ -8,12 +8,13 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from fanout.stomp.client_events import MessageReceived, Refused
+from fanout.stomp.client_events import MessageReceived, Receipted, Refused
 from radiovis.commands.arguments import DONE, FAILED, WRONG, CommandError, CommandParser, seconds
 from radiovis.commands.conversation import Conversation, Gone, converse
 from radiovis.commands.conversation import words as in_words
 from radiovis.commands.running import run_reactor
-from radiovis.commands.server_address import ServerAddress, add_server_flag
+from radiovis.commands.server_address import ServerAddress, add_server_flag, given_server
+from radiovis.commands.terminal import printable
 from radiovis.directory.stations import MAX_TEXT, MAX_URL
 
 _CLOSE = "close"
@@ -32,7 +33,7 @@ def command() -> CommandParser:
     parser.add_argument("--link", type=_url, metavar="URL", help="where a click on the slide leads")
     parser.add_argument("--trigger-time", metavar="TIME", help="when to show it: NOW or ISO 8601")
     parser.add_argument("--header", type=_header, action="append", default=[], metavar="NAME:VALUE", help="repeat it")
-    parser.add_argument("--receipt", action="store_true", help="print a line for each confirmation, with its time")
+    parser.add_argument("--receipt", action="store_true", help="print each confirmation: its time, its headers")
     parser.add_argument("--json", action="store_true", help="likewise, as JSON")
     parser.add_argument("--seconds", type=seconds, default=10.0, help="how long to wait for each (default: 10)")
     add_server_flag(parser)
@@ -42,18 +43,18 @@ def command() -> CommandParser:
 def run(words: Sequence[str]) -> int:
     """Run the command. :raises CommandError: it did not work."""
     given = command().read(words)
-    sends = _sends(given)
+    sends, server = _sends(given), given_server(given)
 
     async def publish(reactor: Any) -> int:
-        conversation, _ = await converse(reactor, given.server, seconds=given.seconds)
+        conversation, _ = await converse(reactor, server, seconds=given.seconds)
         for number, (topic, body) in enumerate(sends):
             began = time.monotonic()
             name = f"pub-{number}"
             conversation.session.send(topic, body, headers=_headers(given), receipt=name)
             conversation.flush()
-            await conversation.receipt(name, given.seconds, _ignore)
-            _tell(given, topic, body, time.monotonic() - began)
-        await _leave(conversation, given.server, given.seconds)
+            receipt = await conversation.receipt(name, given.seconds, _ignore)
+            _tell(given, topic, body, receipt, time.monotonic() - began)
+        await _leave(conversation, server, given.seconds)
         return DONE
 
     return run_reactor(publish)
@@ -77,11 +78,16 @@ def _ignore(message: MessageReceived) -> None:
     """We listen to nothing."""
 
 
-def _tell(given: argparse.Namespace, topic: str, body: bytes, took: float) -> None:
+def _tell(given: argparse.Namespace, topic: str, body: bytes, receipt: Receipted, took: float) -> None:
+    """What a server adds to a receipt, such as what it found out about a slide, is for the publisher to read."""
+    added = {name: value for name, value in receipt.headers if name != "receipt-id"}
     if given.json:
-        print(json.dumps({"topic": topic, "body": body.decode(), "milliseconds": round(took * 1000, 2)}))
+        entry = {"topic": topic, "body": body.decode(), "milliseconds": round(took * 1000, 2), "headers": added}
+        print(json.dumps(entry), flush=True)
     elif given.receipt:
-        print(f"{topic}: confirmed after {took * 1000:.1f} ms")
+        print(f"{topic}: confirmed after {took * 1000:.1f} ms", flush=True)
+        for name, value in added.items():
+            print(f"    {printable(name)}: {printable(value)}", flush=True)
 
 
 def _sends(given: argparse.Namespace) -> list[tuple[str, bytes]]:

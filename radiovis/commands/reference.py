@@ -1,42 +1,86 @@
-"""``docs/commands.md``, made from what the commands say of themselves: ``python -m radiovis.commands.reference``."""
+"""``docs/commands.md`` and ``docs/exit-codes.md``, made from what the commands say of themselves.
+
+``python -m radiovis.commands.reference [exit-codes]`` prints them.
+"""
 
 from __future__ import annotations
 
 import argparse
 import importlib
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Mapping
 
+from radiovis import cli
 from radiovis.commands.arguments import CommandParser
+from radiovis.watchdog import cli as watchdog_cli
 
-MODULES = ("station", "check_config", "health", "pub", "sub", "topics", "logs", "probe", "conformance")
+MODULES = (
+    "station",
+    "check_config",
+    "health",
+    "pub",
+    "sub",
+    "topics",
+    "logs",
+    "probe",
+    "conformance",
+    "bench",
+    "version",
+)
 _HEAD = """# Commands
 
 `python server.py COMMAND …` in a clone, `radiovis COMMAND …` where it was installed by `pip install .`,
 `python -m radiovis COMMAND …` in both. This page is generated (`make settings`), and a test keeps it true;
 `COMMAND --help` says the same.
 
-Every command ends with one of these exit codes, and with one line on stderr when it is not 0:
+Every command ends with an [exit code](exit-codes.md), and says why on stderr, without a traceback, when it is not 0.
+Colour is only for terminals, and never with `NO_COLOR`. `--json` prints what scripts want to read.
+
+A server is given as `stomp://[login:passcode@]host[:port]`; `stomps://` is the same over TLS, `ws://` and `wss://` over
+a WebSocket (its path is `/stomp` unless given). The ports are 61613, 61614, 80 and 443 unless given. `--ca` names who
+vouches for a certificate that this machine does not trust by itself. Better than on the command line, where other users
+of the machine can read it, a passcode stands in the environment: `RADIOVIS_SERVER=stomp://1.rock:secret@vis.example`.
+
+Besides those below there is `serve`, which needs not be named and takes every [setting](settings.md) as a flag.
+The watchdog is a program of its own: `python fallback.py`, and `python fallback.py status`.
+"""
+_EXIT_CODES = """# Exit codes
+
+Generated (`make settings`) from what the programs say of themselves; a test keeps it true. In every case:
 
 | code | meaning |
 | --- | --- |
 | 0 | done |
 | 1 | it was tried and did not work, or the answer is no |
 | 2 | something has to be put right before it can be tried: the command line, a setting, a file |
-| 130 | ended by Ctrl-C |
+| 130 | ended by Ctrl-C; a command whose work is to go on until then (`sub`, `logs --follow`) ends with 0 |
 
-Colour is only for terminals, and never with `NO_COLOR`. `--json` prints what scripts want to read. A server is given as
-`stomp://[login:passcode@]host[:port]`, `stomps://` for TLS; better than on the command line, where other users of
-the machine can read it, a passcode stands in the environment: `RADIOVIS_SERVER=stomp://1.rock:secret@vis.example`.
-
-Besides those below there are `serve`, which needs not be named and takes every [setting](settings.md) as a flag,
-`bench`, which measures fan-out (`bench --help`), and `version`.
 """
 
 
 def page() -> str:
     """The page, in Markdown."""
-    commands = (importlib.import_module(f"radiovis.commands.{module}").command() for module in MODULES)
-    return _HEAD + "".join("\n" + line for command in commands for line in _section(command))
+    return _HEAD + "".join("\n" + line for command in _commands() for line in _section(command))
+
+
+def exit_codes_page() -> str:
+    """``docs/exit-codes.md``, in Markdown."""
+    rows = {"server.py serve": cli.EXITS}
+    rows |= {f"server.py {command.prog.partition(' ')[2]}": command.exits for command in _commands()}
+    rows |= {f"fallback.py {name}": exits for name, exits in watchdog_cli.EXITS.items()}
+    lines = [
+        f"| `{name}` | " + " | ".join(exits.get(code, "") for code in (0, 1, 2)) + " |" for name, exits in rows.items()
+    ]
+    return _EXIT_CODES + "\n".join(["| command | 0 | 1 | 2 |", "| --- | --- | --- | --- |", *lines, ""])
+
+
+def _commands() -> Iterator[CommandParser]:
+    for module in MODULES:
+        yield importlib.import_module(f"radiovis.commands.{module}").command()
+
+
+def _codes(exits: Mapping[int, str]) -> str:
+    return "Exit codes: " + "; ".join(f"{code} {meaning}" for code, meaning in exits.items())
 
 
 def _section(command: CommandParser) -> Iterator[str]:
@@ -44,7 +88,7 @@ def _section(command: CommandParser) -> Iterator[str]:
     yield f"## {name}\n"
     yield f"{command.description}" + (f" {command.note}" if command.note else "") + "\n"
     yield from _table(name, command)
-    yield "\nExit codes: " + "; ".join(f"{code} {meaning}" for code, meaning in command.exits.items()) + ".\n"
+    yield f"\n{_codes(command.exits)}.\n"
 
 
 def _table(name: str, parser: argparse.ArgumentParser) -> Iterator[str]:
@@ -71,4 +115,4 @@ def _row(action: argparse.Action) -> str:
 
 
 if __name__ == "__main__":
-    print(page(), end="")
+    print(exit_codes_page() if sys.argv[1:] == ["exit-codes"] else page(), end="")

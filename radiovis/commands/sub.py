@@ -12,8 +12,8 @@ from radiovis.commands.arguments import DONE, FAILED, WRONG, CommandError, Comma
 from radiovis.commands.heard import Printer
 from radiovis.commands.listener import Listener
 from radiovis.commands.running import run_reactor
-from radiovis.commands.server_address import add_server_flag
-from radiovis.commands.slide_fetch import SlideFetch
+from radiovis.commands.server_address import add_server_flag, given_server
+from radiovis.slides.fetch import SlideFetch
 
 
 def command() -> CommandParser:
@@ -55,7 +55,7 @@ def run(words: Sequence[str]) -> int:
 async def _listen(reactor: Any, given: argparse.Namespace, topics: Sequence[str]) -> int:
     fetch = None if given.no_fetch else SlideFetch(reactor)
     printer = Printer(fetch, as_json=given.json, save=given.save)
-    listener = Listener(reactor, given.server, topics, printer.message, _warn)
+    listener = Listener(reactor, given_server(given), topics, printer.message, _warn)
     came = await listener.run(count=given.count, seconds=given.seconds)
     await printer.finish()
     if given.count is not None and came < given.count:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from radiovis.conformance.check import Checks
 from radiovis.conformance.subject import Subject
 from radiovis.conformance.wire import Failed
 
 CHECKS = Checks()
+PATIENCE = 60
+"""Seconds; EBU's server never ends them, and they add up. Ours takes 10, RabbitMQ's plugin too."""
 
 
 @CHECKS.add("N1", "a first frame that is no CONNECT gets an ERROR, and the connection ends")
@@ -126,6 +130,16 @@ def _bad_heart_beat(subject: Subject) -> None:
     wire = subject.wire()
     wire.say(f"CONNECT accept-version:1.2 host:{subject.host} heart-beat:abc" + _login(subject))
     wire.refused()
+
+
+@CHECKS.add("N10", f"who connects and says nothing, or half a CONNECT, is let go within {PATIENCE} s (BBC)")
+def _silence(subject: Subject) -> None:
+    silent, slow = subject.wire(), subject.wire()
+    slow.send(b"CONNECT\nlogin:")
+    for wire in (silent, slow):
+        with contextlib.suppress(Failed):  # An ERROR may come first.
+            wire.expect("ERROR")
+        wire.ends(PATIENCE)
 
 
 def _login(subject: Subject) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from radiovis.conformance.check import Checks
-from radiovis.conformance.subject import Subject
+from radiovis.conformance.subject import Skipped, Subject
 from radiovis.conformance.wire import Failed, Wire, shown
 
 CHECKS = Checks()
@@ -39,6 +39,19 @@ def _casterplay(subject: Subject) -> None:
     wire = subject.radio()
     wire.send(f"\r\n  SUBSCRIBE  \r\ndestination:{subject.topic()}\r\nack\r\nid:1\r\nreceipt:7\r\n\r\n\0\r\n".encode())
     wire.expect("RECEIPT", "receipt-id", "7")
+
+
+@CHECKS.add("L3", "where only * is registered, a radio on any frequency gets it, by the name it asked for (Revo)")
+def _any_frequency(subject: Subject) -> None:
+    if not subject.any_frequency:
+        raise Skipped("needs a channel with * for its frequency: --any-frequency /topic/fm/4e1/4000/*/")
+    station, radio, body = subject.station(), subject.radio(), b"SHOW http://s/any.png"
+    asked = subject.any_frequency.replace("*", "10790") + "image"
+    radio.subscribe(asked, "7", "x-ebu-nofastreply:yes")
+    station.publish(subject.any_frequency + "image", body)
+    message = radio.expect("MESSAGE", "destination", asked)
+    if (message.get("subscription"), message.body) != ("7", body):
+        raise Failed(f"it sent {shown(message)}")
 
 
 @CHECKS.add("L4", "destination stands before link, and no CR is in a frame (Samsung, FM-DX)")

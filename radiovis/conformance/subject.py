@@ -7,7 +7,8 @@ import socket
 import ssl
 
 from radiovis.commands.server_address import ServerAddress
-from radiovis.conformance.wire import Failed, Wire
+from radiovis.conformance.message_socket import MessageSocket
+from radiovis.conformance.wire import Connection, Failed, Wire
 
 SECONDS = 5.0
 
@@ -21,24 +22,30 @@ class Subject:
 
     :ivar server: where it is, and the login to publish with, if there is one.
     :ivar host: for the ``host`` header.
+    :ivar any_frequency: an FM channel with * for its frequency, which the login may publish to; empty if there is none.
     """
 
     def __init__(
-        self, server: ServerAddress, channel: str, seconds: float = SECONDS, host: str = "", ca: str = ""
+        self,
+        server: ServerAddress,
+        channel: str,
+        seconds: float = SECONDS,
+        host: str = "",
+        any_frequency: str = "",
     ) -> None:
         """
         :param channel: a topic prefix the login may publish to; what it ends with separates its parts.
         :param seconds: how long to wait for a frame.
         :param host: the virtual host; empty for the server's name.
-        :param ca: a PEM file that vouches for its certificate; empty for those this system trusts.
-        :raises OSError: there is no such file.
+        :param any_frequency: see there.
         """
         self.server = server
         self.host = host or server.host
+        self.any_frequency = any_frequency
         self._channel = channel
         self._seconds = seconds
         self._wires: list[Wire] = []
-        self._tls = ssl.create_default_context(cafile=ca or None) if server.tls else None
+        self._tls = ssl.create_default_context(cafile=server.ca or None) if server.tls else None
 
     def topic(self, last: str = "image") -> str:
         """A topic nobody has ever used."""
@@ -48,11 +55,21 @@ class Subject:
     def wire(self) -> Wire:
         """A connection on which nothing was said yet. :raises OSError: there is none to be had."""
         connection = socket.create_connection((self.server.host, self.server.port), self._seconds)
+        try:
+            wire = Wire(self._dressed(connection), self._seconds)
+        except BaseException:
+            connection.close()
+            raise
+        self._wires.append(wire)
+        return wire
+
+    def _dressed(self, connection: socket.socket) -> Connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self._tls is not None:
             connection = self._tls.wrap_socket(connection, server_hostname=self.server.host)
-        self._wires.append(Wire(connection, self._seconds))
-        return self._wires[-1]
+        if not self.server.path:
+            return connection
+        return MessageSocket(connection, self.server.authority, self.server.path)
 
     def radio(self, version: str = "1.0", *headers: str) -> Wire:
         """A listener that was let in. Uses the login if the server lets nobody in without one."""

@@ -6,12 +6,14 @@ import itertools
 import socket
 import time
 from dataclasses import replace
+from typing import Protocol
 
 from fanout.stomp.codec import Decoder
 from fanout.stomp.dialect import DIALECTS
 from fanout.stomp.frame import Frame
 from fanout.stomp.limits import Limits
 from radiovis.commands.terminal import printable
+from radiovis.commands.websocket import NoWebSocket
 
 _LIMITS = replace(Limits(), frame_bytes=2**22, header_bytes=2**16, headers=1_000)  # We judge other things.
 _SHOWN = 160
@@ -22,6 +24,22 @@ class Failed(Exception):
     """The server did not do what the rule asks. The text says what it did."""
 
 
+class Connection(Protocol):
+    """What the checks use of a socket."""
+
+    def sendall(self, octets: bytes, /) -> None:
+        """Send octets."""
+
+    def recv(self, size: int, /) -> bytes:
+        """Wait for octets; empty at the end."""
+
+    def settimeout(self, seconds: float, /) -> None:
+        """How long to wait."""
+
+    def close(self) -> None:
+        """Hang up."""
+
+
 class Wire:
     """A connected socket.
 
@@ -29,7 +47,7 @@ class Wire:
     :ivar first: how many octets the first read of the frame that came last brought.
     """
 
-    def __init__(self, connection: socket.socket, seconds: float) -> None:
+    def __init__(self, connection: Connection, seconds: float) -> None:
         """:param seconds: how long to wait for a frame or an end."""
         self.octets = b""
         self.reads: list[bytes] = []
@@ -68,7 +86,8 @@ class Wire:
         self.expect("RECEIPT", "receipt-id", name)
 
     def half_close(self) -> None:
-        """Say that no more will come."""
+        """Say that no more will come, which only plain TCP can."""
+        assert isinstance(self._socket, socket.socket)
         self._socket.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
@@ -105,9 +124,10 @@ class Wire:
         self.ends()
         return error
 
-    def ends(self) -> None:
-        """The server hangs up, and sends no frame before."""
-        deadline = time.monotonic() + self._seconds
+    def ends(self, seconds: float | None = None) -> None:
+        """The server hangs up, and sends no frame before. :param seconds: to wait for it, if not as long as usual."""
+        seconds = self._seconds if seconds is None else seconds
+        deadline = time.monotonic() + seconds
         while True:
             found = self._decoder.next_frame()
             if found is not None:
@@ -116,7 +136,7 @@ class Wire:
                 if not self._read(deadline):
                     return
             except Failed:
-                raise Failed(f"it kept the connection open for {self._seconds:g} s") from None
+                raise Failed(f"it kept the connection open for {seconds:g} s") from None
 
     def quiet(self, topic: str) -> list[Frame]:
         """What has come once everything we sent was worked off: shows that something did not come.
@@ -148,6 +168,8 @@ class Wire:
             raise Failed(f"it said nothing for {self._seconds:g} s") from None
         except ConnectionResetError:
             return False
+        except NoWebSocket as error:
+            raise Failed(str(error)) from None
         finally:
             self._socket.settimeout(self._seconds)
         self.octets += data

@@ -22,8 +22,13 @@ from radiovis.settings import Settings
 from radiovis.watchdog.daemon import Fallback
 from radiovis.watchdog.status import Report, ask, is_well
 
-_FAILING, _NOT_RUNNING = 1, 2  # exit codes of status
-_WRONG = 2  # exit code for anything the operator has to put right before the program can start
+_FAILING, _NOT_RUNNING = 1, 2
+_WRONG = 2
+EXITS = {
+    "run": {0: "it ended in order", _WRONG: "it cannot start: a setting, a file or a port has to be put right first"},
+    "status": {0: "all is well", _FAILING: "something fails", _NOT_RUNNING: "it is not running, or wrong usage"},
+}
+"""What the exit codes of each command mean."""
 
 log = structlog.get_logger(__name__)
 
@@ -91,7 +96,8 @@ def _status(words: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="fallback.py status",
         usage="fallback.py status [--json] [--setting VALUE ...]",
-        description="Say how the watchdog is doing. Exit code: 0 all is well, 1 something fails, 2 it is not running.",
+        description="Say how the watchdog is doing.",
+        epilog="exit code: " + "; ".join(f"{code} {meaning}" for code, meaning in EXITS["status"].items()),
         allow_abbrev=False,
     )
     parser.add_argument("--json", action="store_true", help="as JSON, for programs")
@@ -119,6 +125,9 @@ def _table(report: Report) -> str:
         f"{'task':<16} {'state':<8} {'last success':<20} {'restarts':>8}  last error",
     ]
     lines[2] += kept["error"]
+    if (schedule := report["schedule"]) is not None:
+        first = [f", next at {_time(each['at'])}" for each in schedule["next"][:1]]
+        lines.insert(3, f"held    {schedule['held']} of {schedule['most']} messages{''.join(first)}")
     for task in report["tasks"]:
         state = "FAILING" if task["failing"] else "well"
         error = f"{_time(task['last_error_at'])} {task['last_error']}" if task["last_error"] else "-"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import unittest
@@ -37,10 +38,20 @@ class TestBench(unittest.TestCase):
 
     def test_an_unreachable_server_is_one_line(self) -> None:
         done = bench("--server", f"stomp://127.0.0.1:{free_port()}")
-        self.assertEqual(done.returncode, 2)
+        self.assertEqual(done.returncode, 1)
         self.assertRegex(done.stderr, r"^server\.py: 127\.0\.0\.1:\d+: Connection refused\n$")
 
     def test_more_subscribers_than_files_is_one_line(self) -> None:
         done = bench("--subscribers", "9999999")
         self.assertEqual(done.returncode, 2)
         self.assertRegex(done.stderr, r"^server\.py: 9999999 subscribers need more than the \d+ files .*\n$")
+
+    def test_wrong_usage_is_one_line(self) -> None:
+        for words, part in (
+            (("--subscriber", "5"), "no such flag: --subscriber; did you mean --subscribers?"),
+            (("--messages", "0"), "should be a whole number from 1"),
+            (("--server", "stomps://radio.example"), "bench measures plain STOMP"),
+        ):
+            done = bench(*words)
+            self.assertEqual((done.returncode, done.stdout), (2, ""))
+            self.assertRegex(done.stderr, rf"^server\.py: bench: .*{re.escape(part)}.*\n$")

@@ -7,14 +7,15 @@ import socket
 import tempfile
 import threading
 import unittest
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from radiovis.conformance.suite import CHECKS
 from tests.acceptance.case import NodeCase
 from tests.acceptance.command_case import Done, run
 from tests.authority import Authority
-from tests.processes import node
+from tests.processes import Server, node
 from tests.radiovis.commands.calling import call
 from tests.services import HOST, RabbitMQ, free_port
 
@@ -25,16 +26,47 @@ def verdicts(done: Done) -> dict[str, str]:
     return {check["id"]: check["verdict"] for check in checks}
 
 
-class OurServer(NodeCase):
+ANY_FREQUENCY = "/topic/fm/4e1/4000/*/"
+SETTINGS: dict[str, Any] = {
+    "TEST_TOPICS": json.dumps(["/topic/test/1/", ANY_FREQUENCY]),
+    "CONNECT_TIMEOUT": 1,
+    "HEARTBEAT_MS": "1000,10000",
+}
+"""With a station for every check, and without long waits."""
+
+
+class ConformanceCase(unittest.TestCase):
+    def assert_passes_all(self, url: str, *words: str, skipped: Sequence[str] = ()) -> None:
+        done = run("conformance", url, "--any-frequency", ANY_FREQUENCY, "--json", *words)
+        failed = [check for check in json.loads(done.stdout)["checks"] if check["verdict"] == "FAIL"]
+        self.assertEqual((done.returncode, failed, done.stderr), (0, [], ""))
+        self.assertEqual(list(verdicts(done)), [check.id for check in CHECKS])
+        self.assertEqual([id for id, verdict in verdicts(done).items() if verdict == "SKIP"], list(skipped))
+
+
+class OurServer(NodeCase, ConformanceCase):
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.settings = {**SETTINGS, "HTTP_PORT": free_port()}
+        super().setUpClass()
+
     def url(self, login: str = "") -> str:
         host, port = self.server.address
         return f"stomp://{login}{host}:{port}"
 
     def test_passes_all(self) -> None:
-        done = run("conformance", self.url("1.test:test@"), "--json")
-        failed = [check for check in json.loads(done.stdout)["checks"] if check["verdict"] != "PASS"]
-        self.assertEqual((done.returncode, failed, done.stderr), (0, [], ""))
-        self.assertEqual(list(verdicts(done)), [check.id for check in CHECKS])
+        self.assert_passes_all(self.url("1.test:test@"))
+
+    def test_passes_all_over_a_websocket(self) -> None:
+        host, port = self.server.http
+        self.assert_passes_all(f"ws://1.test:test@{host}:{port}", skipped=["T1"])
+
+    def test_no_websocket_at_an_address_is_one_line(self) -> None:
+        host, port = self.server.http
+        for command in (("conformance",), ("sub", "/topic/x/", "--server")):
+            done = run(*command, f"ws://{host}:{port}/nothing")
+            self.assertEqual((done.returncode, done.stdout, len(done.stderr.splitlines())), (1, "", 1))
+            self.assertIn("it opens no WebSocket there: HTTP 404", done.stderr)
 
     def test_without_a_login_what_publishes_is_skipped(self) -> None:
         done = call("conformance", self.url(), "--only", "N2,C*,V1")
@@ -44,26 +76,79 @@ class OurServer(NodeCase):
         self.assertIn("needs a login that may publish", next(each for each in lines if " V1 " in each))
         self.assertIn(" 0 failed, ", lines[-1])
 
+    def test_without_a_channel_for_every_frequency_that_check_is_skipped(self) -> None:
+        done = call("conformance", self.url("1.test:test@"), "--only", "L3")
+        self.assertEqual(done.returncode, 0, done.stdout)
+        self.assertIn("needs a channel with * for its frequency", done.stdout)
+
     def test_a_login_that_may_not_publish_there_fails(self) -> None:
         done = call("conformance", self.url("1.test:test@"), "--topic", "/topic/other/", "--only", "C5", "--json")
         self.assertEqual((done.returncode, verdicts(done)), (1, {"C5": "FAIL"}))
 
 
-class OverTls(unittest.TestCase):
+class OverTls(ConformanceCase):
+    """One certificate for STOMP and for WebSockets."""
+
+    server: ClassVar[Server]
+    authority: ClassVar[Authority]
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        folder = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(folder.cleanup)
+        cls.authority, cls.stomps, cls.https = Authority(Path(folder.name)), free_port(), free_port()
+        file = cls.authority.issue("node.pem", HOST)
+        cls.server = node(TLS_CERTIFICATE=file, STOMP_TLS_PORT=cls.stomps, HTTPS_PORT=cls.https, **SETTINGS)
+        cls.addClassCleanup(cls.server.close)
+        cls.server.start()
+
+    def ca(self) -> tuple[str, str]:
+        return "--ca", str(self.authority.certificate)
+
     def test_our_server_passes_all_that_can_be_made(self) -> None:
+        self.assert_passes_all(f"stomps://1.test:test@{HOST}:{self.stomps}", *self.ca(), skipped=["T1"])
+
+    def test_and_over_a_websocket(self) -> None:
+        self.assert_passes_all(f"wss://1.test:test@{HOST}:{self.https}", *self.ca(), skipped=["T1"])
+
+    def test_every_command_trusts_whom_it_is_told_to(self) -> None:
+        for server in (f"stomps://1.test:test@{HOST}:{self.stomps}", f"wss://1.test:test@{HOST}:{self.https}"):
+            with self.subTest(server=server):
+                published = run("pub", "/topic/test/1/", "--text", "x", "--server", server, *self.ca())
+                self.assertEqual((published.returncode, published.stderr), (0, ""))
+                heard = run("sub", "/topic/test/1/text", "--count", "1", "--server", server, *self.ca())
+                self.assertIn("TEXT x", heard.stdout)
+                probed = run("probe", "fm:4e1.4000.09580", "--server", server, "--seconds", "0.1", *self.ca())
+                self.assertIn("let in, STOMP 1.2", probed.stdout)
+
+    def test_and_nobody_else(self) -> None:
+        server = f"stomps://1.test:test@{HOST}:{self.stomps}"
+        for words in (("conformance", server), ("pub", "/topic/test/1/", "--text", "x", "--server", server)):
+            done = run(*words)
+            self.assertEqual((done.returncode, done.stdout), (1, ""))
+            self.assertIn("its certificate cannot be trusted: unable to get local issuer certificate", done.stderr)
+        done = run("conformance", server, "--ca", "/nowhere.pem")
+        self.assertEqual((done.returncode, done.stderr[:37]), (2, "server.py: --ca: /nowhere.pem cannot b"[:37]))
+
+
+class Strangers(unittest.TestCase):
+    """Certificates a server should not have, each refused in one line."""
+
+    def test_what_is_wrong_with_a_certificate_is_said(self) -> None:
         with tempfile.TemporaryDirectory() as folder:
-            authority, port = Authority(Path(folder)), free_port()
-            file = authority.issue("node.pem", HOST)
-            url = f"stomps://1.test:test@{HOST}:{port}"
-            with node(TLS_CERTIFICATE=file, STOMP_TLS_PORT=port, HTTPS_PORT=0):
-                done = run("conformance", url, "--ca", str(authority.certificate), "--json")
-                stranger = run("conformance", url)
-                publisher = run("pub", "/topic/test/1/", "--text", "x", "--server", url)
-        self.assertEqual(done.returncode, 0, done.stderr)
-        self.assertEqual([id for id, verdict in verdicts(done).items() if verdict != "PASS"], ["T1"])
-        self.assertEqual((stranger.returncode, publisher.returncode), (1, 1))
-        self.assertIn("its certificate cannot be trusted", stranger.stderr)
-        self.assertIn("its certificate is not one we can trust", publisher.stderr)
+            authority = Authority(Path(folder))
+            other = authority.issue("other.pem", "other.example")
+            authority.days = -0.5
+            old = authority.issue("old.pem", HOST)
+            for file, reason in ((old, "certificate has expired"), (other, "IP address mismatch")):
+                port = free_port()
+                with node(TLS_CERTIFICATE=file, STOMP_TLS_PORT=port, HTTPS_PORT=0):
+                    for words in (("conformance",), ("pub", "/topic/x/", "--text", "x", "--seconds", "1", "--server")):
+                        done = run(*words, f"stomps://{HOST}:{port}", "--ca", str(authority.certificate))
+                        self.assertEqual((done.returncode, done.stdout), (1, ""))
+                        self.assertEqual(len(done.stderr.splitlines()), 1)
+                        self.assertIn(f"{HOST}:{port}: its certificate cannot be trusted: ", done.stderr)
+                        self.assertIn(reason, done.stderr)
 
 
 class PluginBroker(RabbitMQ):
@@ -82,11 +167,17 @@ class OtherServers(unittest.TestCase):
     def test_rabbitmq_fails_where_radios_need_more_than_stomp(self) -> None:
         with PluginBroker() as broker:
             url = f"stomp://guest:guest@{HOST}:{broker.stomp_port}"
-            done = run("conformance", url, "--topic", "/topic/test.", "--host", "/", "--seconds", "2", "--json")
+            words = ("--topic", "/topic/test.", "--host", "/", "--seconds", "2")
+            done = run("conformance", url, *words, "--json")
+            listed = run("conformance", url, *words, "--only", "N8,V1,C2")
         found = verdicts(done)
         self.assertEqual((done.returncode, done.stderr), (1, ""))
         self.assertEqual([id for id in ("N3", "C2", "C8", "R1", "F4") if found[id] != "PASS"], [])
         self.assertEqual([id for id in ("V1", "V4", "C4", "L8", "N8") if found[id] != "FAIL"], [])
+        self.assertEqual(found["N10"], "PASS")
+        self.assertEqual(listed.returncode, 1)
+        self.assertEqual([each[:4] for each in listed.stdout.splitlines()], ["FAIL", "PASS", "FAIL", "1 pa"])
+        self.assertRegex(listed.stdout, r"FAIL V1   who subscribes gets .*: it said nothing for 2 s")
 
     def test_a_server_that_only_listens_fails_in_time(self) -> None:
         with socket.create_server((HOST, 0)) as silent:
@@ -117,6 +208,7 @@ class OtherServers(unittest.TestCase):
             ((), "SERVER"),
             (("x", "--only", "Z9"), "no such check: Z9"),
             (("x", "--topic", "y"), "a topic begins with /topic/"),
+            (("x", "--any-frequency", "/topic/fm/4e1/4000/09580/"), "should be like /topic/fm/4e1/4000/*/"),
         ):
             done = call("conformance", *words)
             self.assertEqual((done.returncode, done.stdout), (2, ""))

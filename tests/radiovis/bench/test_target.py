@@ -4,26 +4,22 @@ import os
 import unittest
 
 from radiovis.bench.load import cpu_seconds, resident
-from radiovis.bench.target import BenchError, named
+from radiovis.bench.target import Target
+from radiovis.commands.server_address import ServerAddress
 
 
-class TestNamed(unittest.TestCase):
-    def test_everything_in_the_url(self) -> None:
-        target = named("stomp://1.rock:p%40ss@radio.example:61614/topic/fm/x", (7,))
+class TestOf(unittest.TestCase):
+    def test_who_publishes_there_also_listens_by_name(self) -> None:
+        target = Target.of(ServerAddress.parse("stomp://1.rock:p%40ss@radio.example:61614"), "/topic/fm/x", [7])
         self.assertEqual((target.host, target.port), ("radio.example", 61614))
         self.assertEqual((target.login, target.passcode), ("1.rock", "p@ss"))
         self.assertEqual((target.topic, target.pids), ("/topic/fm/x", (7,)))
         self.assertTrue(target.everybody_logs_in)
 
     def test_a_host_alone(self) -> None:
-        target = named("stomp://radio.example", ())
-        self.assertEqual((target.port, target.topic, target.login), (61613, "/topic/bench/text", ""))
+        target = Target.of(ServerAddress.parse("radio.example"), "/topic/x", [])
+        self.assertEqual((target.port, target.login), (61613, ""))
         self.assertFalse(target.everybody_logs_in)
-
-    def test_what_is_no_stomp_url_is_refused(self) -> None:
-        for url in ("http://radio.example", "radio.example", "stomp://", "stomp://h:99999999"):
-            with self.subTest(url=url), self.assertRaises(BenchError):
-                named(url, ())
 
 
 class TestProcesses(unittest.TestCase):

@@ -6,7 +6,7 @@ import unittest
 from pathlib import Path
 
 from radiovis import cli
-from radiovis.commands.reference import MODULES, page
+from radiovis.commands.reference import MODULES, exit_codes_page, page
 from tests.radiovis.commands.calling import call
 
 PAGE = Path(__file__).parents[3] / "docs" / "commands.md"
@@ -15,10 +15,12 @@ PAGE = Path(__file__).parents[3] / "docs" / "commands.md"
 class Reference(unittest.TestCase):
     def test_the_page_is_up_to_date(self) -> None:
         self.assertEqual(PAGE.read_text(), page(), "run `make settings`")
+        self.assertEqual((PAGE.parent / "exit-codes.md").read_text(), exit_codes_page(), "run `make settings`")
 
     def test_every_command_is_on_it(self) -> None:
+        self.assertEqual(sorted(cli._COMMANDS), sorted(["serve", *(each.replace("_", "-") for each in MODULES)]))
         for name in cli._COMMANDS:
-            self.assertTrue(f"\n## {name}\n" in page() or f"`{name}`" in page(), name)
+            self.assertIn(f"| `server.py {name}` | ", exit_codes_page())
 
     def test_every_command_helps_and_names_its_exit_codes(self) -> None:
         for module in MODULES:

@@ -1,4 +1,4 @@
-"""The ``bench`` command."""
+"""``bench``: what this machine can carry, and how another server does beside us."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import dataclasses
 import json
 import resource
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 
 from radiovis.bench.load import Figures, Load, Work
-from radiovis.bench.target import BenchError, Target, named, own_node
+from radiovis.bench.target import TOPIC, Target, own_node
+from radiovis.commands.arguments import DONE, FAILED, WRONG, CommandError, CommandParser, positive
+from radiovis.commands.server_address import FORM, ServerAddress, address
 
 _BAR = 30
 _RESERVED_FILES = 100
@@ -26,45 +28,55 @@ _COLUMNS = (
 )
 
 
-def bench(words: Sequence[str]) -> int:
-    """Run the command. :raises BenchError: it could not be measured."""
-    given = _parser().parse_args(words)
+def command() -> CommandParser:
+    """What it takes."""
+    parser = CommandParser(
+        "bench",
+        "Measure fan-out: many subscribers of one topic, one publisher, on this machine.",
+        {DONE: "it was measured", FAILED: "a server cannot be reached, or refuses", WRONG: "wrong usage"},
+        "Without --server a stand-alone node is started for it. Absolute figures drift; compare in one sitting.",
+    )
+    parser.add_argument("--server", type=_plain, metavar="URL", help=f"{FORM} (default: a node of its own)")
+    parser.add_argument("--pid", type=int, nargs="*", default=[], help="its processes, to measure CPU and memory")
+    parser.add_argument("--compare", type=_plain, metavar="URL", action="append", default=[], help="measure it as well")
+    parser.add_argument("--compare-pid", type=int, nargs="*", default=[], help="the processes of that one")
+    parser.add_argument("--topic", default=TOPIC, help=f"what the login may publish to (default: {TOPIC})")
+    parser.add_argument("--subscribers", type=positive, default=1_000, help="radios (default: 1000)")
+    parser.add_argument("--messages", type=positive, default=400, help="messages published (default: 400)")
+    parser.add_argument("--window", type=positive, default=8, help="messages in flight in a burst (default: 8)")
+    parser.add_argument("--body", type=positive, default=64, help="octets of a message (default: 64)")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of the table")
+    return parser
+
+
+def run(words: Sequence[str]) -> int:
+    """Run the command. :raises CommandError: it could not be measured."""
+    given = command().read(words)
     burst = Work(given.subscribers, given.messages, given.window, given.body)
     works = {f"bursts of {given.window}": burst}
     works["one by one"] = dataclasses.replace(burst, messages=max(20, given.messages // 4), window=1)
     _check_files(given.subscribers)
     with ExitStack() as stack:
-        pids = tuple(given.pid)
-        targets = [named(given.server, pids) if given.server else stack.enter_context(own_node())]
-        targets += [named(url, tuple(given.compare_pid)) for url in given.compare]
+        targets = [stack.enter_context(each) for each in _targets(given)]
         rows = [(target, name, _measure(target, name, work)) for name, work in works.items() for target in targets]
     _print(rows, burst, as_json=given.json)
-    return 0
+    return DONE
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="server.py bench",
-        description="Measure fan-out: many subscribers of one topic, one publisher, on this machine.",
-        epilog="Without --server a stand-alone node is started for it. Absolute figures drift; compare in one sitting.",
-    )
-    parser.add_argument("--server", metavar="URL", help="stomp://[login:passcode@]host[:port][/topic/…]")
-    parser.add_argument("--pid", type=int, nargs="*", default=[], help="its processes, to measure CPU and memory")
-    parser.add_argument("--compare", metavar="URL", action="append", default=[], help="measure this server as well")
-    parser.add_argument("--compare-pid", type=int, nargs="*", default=[], help="the processes of that one")
-    parser.add_argument("--subscribers", type=_positive, default=1_000, help="radios (default: 1000)")
-    parser.add_argument("--messages", type=_positive, default=400, help="messages published (default: 400)")
-    parser.add_argument("--window", type=_positive, default=8, help="messages in flight in a burst (default: 8)")
-    parser.add_argument("--body", type=_positive, default=64, help="octets of a message (default: 64)")
-    parser.add_argument("--json", action="store_true", help="one JSON object instead of the table")
-    return parser
+def _targets(given: argparse.Namespace) -> Iterator[AbstractContextManager[Target]]:
+    if given.server:
+        yield nullcontext(Target.of(given.server, given.topic, given.pid))
+    else:
+        yield own_node()
+    for server in given.compare:
+        yield nullcontext(Target.of(server, given.topic, given.compare_pid))
 
 
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
-    return number
+def _plain(text: str) -> ServerAddress:
+    server = address(text)
+    if server.tls or server.path:
+        raise argparse.ArgumentTypeError(f"bench measures plain STOMP: {FORM}")
+    return server
 
 
 def _check_files(subscribers: int) -> None:
@@ -72,7 +84,8 @@ def _check_files(subscribers: int) -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     if hard != resource.RLIM_INFINITY and subscribers + _RESERVED_FILES > hard:
-        raise BenchError(f"{subscribers} subscribers need more than the {hard} files this process may open (ulimit -n)")
+        text = f"{subscribers} subscribers need more than the {hard} files this process may open (ulimit -n)"
+        raise CommandError(text, WRONG)
 
 
 def _measure(target: Target, name: str, work: Work) -> Figures:

@@ -1,0 +1,26 @@
+"""``version``: which program this is."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Sequence
+
+from fanout import __version__
+from radiovis.commands.arguments import DONE, WRONG, CommandParser
+
+
+def command() -> CommandParser:
+    """What it takes."""
+    parser = CommandParser("version", "Print the version.", {DONE: "done", WRONG: "wrong usage"})
+    parser.add_argument("--json", action="store_true", help="one JSON object, with the version of Python")
+    return parser
+
+
+def run(words: Sequence[str]) -> int:
+    """Run the command. :raises CommandError: wrong usage."""
+    if command().read(words).json:
+        print(json.dumps({"radiovis": __version__, "python": platform.python_version()}))
+    else:
+        print(f"radiovis {__version__}")
+    return DONE

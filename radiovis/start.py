@@ -1,0 +1,22 @@
+"""The first thing every program of ours runs: Ctrl-C while it still imports what it needs just ends it."""
+
+from __future__ import annotations
+
+import importlib
+import signal
+
+INTERRUPTED = 130  # exit code after Ctrl-C, as shells have it: 128 + SIGINT
+
+
+def start(module: str) -> int:
+    """Import a module, with Ctrl-C ending the process without a word meanwhile, and run its ``main()``.
+
+    :return: the exit code.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    main = importlib.import_module(module).main
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return int(main())
+    except KeyboardInterrupt:
+        return INTERRUPTED
