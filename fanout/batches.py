@@ -113,11 +113,20 @@ class Batches(Generic[T]):
         batch, self._items = self._items[:count], self._items[count:]
         return batch
 
+    def _come_again(self) -> None:
+        """A stream without end is written at a walking pace too: each batch costs a thread its waking. Who stops, or has
+        a whole batch together, does not wait.
+        """
+        if self._stopped or self._octets >= self._batch_octets:
+            self._next()
+        else:
+            self._timer = self._clock.callLater(self._delay, self._next)
+
     def _written(self, outcome: object) -> None:
         batch, self._writing = self._writing, []
         self._octets -= sum(size for _, size, _ in batch)
         if self._items:
-            self._next()  # They have waited as long as this batch took.
+            self._come_again()
         for _, _, written in batch:
             if isinstance(outcome, Failure):
                 written.errback(outcome.value)

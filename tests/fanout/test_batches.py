@@ -46,6 +46,8 @@ class TestBatches(_BatchesCase):
         self.assertEqual(self.written(), [["a"]], "one write at a time")
         self.writes[0][1].callback(None)
         self.successResultOf(first)
+        self.assertEqual(self.written(), [["a"]], "a moment for more to come")
+        self.clock.advance(0.01)
         self.assertEqual(self.written(), [["a"], ["b", "c", "d"]])
         self.assertFalse(any(each.called for each in rest))
 
@@ -56,8 +58,17 @@ class TestBatches(_BatchesCase):
         self.clock.advance(0.01)
         for number in range(4):
             self.writes[number][1].callback(None)
+            self.clock.advance(0.01)
         self.assertEqual(self.written(), [["aaa"], ["bbb"], ["c" * 9], ["d", "e"]])
         self.assertEqual(len(batches), 0)
+
+    def test_a_whole_batch_does_not_wait(self) -> None:
+        batches = self.batches(batch_octets=5)
+        for item in ("aaaaa", "bbbbb", "c"):
+            batches.add(item)
+        self.clock.advance(0.01)
+        self.writes[0][1].callback(None)
+        self.assertEqual(self.written(), [["aaaaa"], ["bbbbb"]])
 
     def test_a_failed_batch_fails_its_items_and_no_others(self) -> None:
         batches = self.batches()
@@ -67,6 +78,7 @@ class TestBatches(_BatchesCase):
         self.writes[0][1].errback(OSError("no space"))
         for each in failed:
             self.assertEqual(str(self.failureResultOf(each, OSError).value), "no space")
+        self.clock.advance(0.01)
         self.writes[1][1].callback(None)
         self.assertIsNone(self.successResultOf(good))
 
@@ -88,6 +100,7 @@ class TestBatches(_BatchesCase):
         self.failureResultOf(batches.add("c"), BatchesFull)
         self.writes[0][1].callback(None)
         self.assertNoResult(batches.add("d"))
+        self.clock.advance(0.01)
         self.assertEqual(self.written(), [["a"], ["b"]])
 
     def test_no_more_octets_than_allowed_but_any_item_alone(self) -> None:
