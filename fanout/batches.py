@@ -114,8 +114,8 @@ class Batches(Generic[T]):
         return batch
 
     def _come_again(self) -> None:
-        """A stream without end is written at a walking pace too: each batch costs a thread its waking. Who stops, or has
-        a whole batch together, does not wait.
+        """An endless stream is written at a walking pace too, as each batch costs a thread its waking. Only a whole batch
+        does not wait, or the last one.
         """
         if self._stopped or self._octets >= self._batch_octets:
             self._next()

@@ -101,7 +101,7 @@ class TestBatches(_BatchesCase):
         self.writes[0][1].callback(None)
         self.assertNoResult(batches.add("d"))
         self.clock.advance(0.01)
-        self.assertEqual(self.written(), [["a"], ["b"]])
+        self.assertEqual(self.written(), [["a"], ["b", "d"]])
 
     def test_no_more_octets_than_allowed_but_any_item_alone(self) -> None:
         batches = self.batches(max_waiting_octets=5)
