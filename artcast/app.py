@@ -1,0 +1,157 @@
+"""The composition root: the only file that knows every part of Artcast. It is given a hub and a bus to join them on."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from typing import Any
+
+import structlog
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.internet.task import LoopingCall
+
+from artcast.catalogue import Catalogue
+from artcast.copies import Copies
+from artcast.feed import Feed
+from artcast.pages.pages import Pages
+from artcast.settings import ArtcastSettings
+from artcast.site import Site
+from fanout.address import Networks
+from fanout.bus.interface import Bus
+from fanout.datagrams import DatagramPort
+from fanout.doors import port
+from fanout.doors.gate import Gate
+from fanout.doors.http import HttpLimits
+from fanout.doors.listening import ListeningDoor
+from fanout.history import History
+from fanout.hub import Hub
+from fanout.outbox import Flusher
+from fanout.throttle import Throttle
+from fanout.web.access_log import AccessLog, log_file
+from fanout.web.face import Face
+from fanout.web.open_topics import OpenTopics
+from fanout.web.site import FaceSite
+
+log = structlog.get_logger(__name__)
+
+
+class Artcast:
+    """One server, by itself or as a guest (:class:`fanout.guests.Guest`) of another."""
+
+    def __init__(self, reactor: Any, settings: ArtcastSettings, hub: Hub, bus: Bus) -> None:
+        """:param bus: started by whoever made it, who gives :meth:`hear` what comes over it."""
+        self._reactor = reactor
+        self._settings = settings
+        self._throttle = Throttle(time.monotonic)
+        catalogue = Catalogue(settings.MAX_KEYS, self._full)
+        feed = Feed(
+            hub,
+            bus.publish,
+            catalogue,
+            Copies(time.monotonic, settings.COPY_SECONDS),
+            prefix=settings.TOPIC_PREFIX,
+            key_octets=settings.MAX_KEY_BYTES,
+            now=time.time,
+            clock=time.monotonic,
+        )
+        self.hear = feed.hear
+        networks = Networks.parse(settings.SOURCES) or None
+        octets = settings.MAX_DATAGRAM_BYTES
+        self._data = DatagramPort(
+            reactor, "data", feed.take_datum, group=settings.DATA_GROUP, octets=octets, networks=networks
+        )
+        self._registrations = DatagramPort(
+            reactor,
+            "register",
+            feed.take_registration,
+            group=settings.REGISTER_GROUP,
+            octets=octets,
+            networks=networks,
+        )
+        self._access = log_file(settings.ACCESS_LOG, settings.ACCESS_LOG_SIZE, settings.ACCESS_LOG_COUNT)
+        self._door = _door(reactor, settings, hub, bus, self._complain)
+        self._http = self._site(catalogue)
+        self._listening: Any = None
+        self._look = LoopingCall(self._door.look)
+        self._look.clock = reactor
+
+    def _site(self, catalogue: Catalogue) -> FaceSite:
+        settings = self._settings
+        site = Site(
+            catalogue,
+            Pages(settings.TEMPLATES),
+            prefix=settings.TOPIC_PREFIX,
+            origin=settings.ACCESS_CONTROL_ALLOW_ORIGIN,
+        )
+        gate = Gate(settings.MAX_CONNECTIONS, settings.MAX_CONNECTIONS_PER_ADDRESS)
+        limits = HttpLimits(request_seconds=settings.REQUEST_TIMEOUT, unread_seconds=settings.GONE_SECONDS)
+        face = Face(site.routes(), door=self._door)
+        listener = FaceSite(self._reactor, face, gate, limits, self._complain, AccessLog(self._access, time.time))
+        listener.name = "artcast"
+        return listener
+
+    def start(self) -> dict[str, str]:
+        """Listen. :return: where, by name.
+
+        :raises twisted.internet.error.CannotListenError: a port is taken.
+        """
+        settings = self._settings
+        self._listening = port.listen(self._reactor, settings.CLIENT_IP, settings.CLIENT_PORT, self._http)
+        here = self._listening.getHost()
+        self._look.start(self._door.wheel.tick)
+        return {
+            "client": f"{here.host}:{here.port}",
+            "data": self._data.start(settings.DATA_PORT),
+            "register": self._registrations.start(settings.REGISTER_PORT),
+        }
+
+    def stop(self) -> Deferred[None]:
+        """Let nobody in any more, and answer those who wait."""
+        closing = [maybeDeferred(self._listening.stopListening), self._data.stop(), self._registrations.stop()]
+        for poll in list(self._door.parked):
+            poll.close()
+        self._look.stop()
+        return DeferredList(closing, consumeErrors=True).addCallback(lambda _: self._access.close())
+
+    def reopen(self) -> None:
+        """Write the access log to a new file, if the old one was moved away."""
+        self._access.close()
+
+    def status(self) -> str:
+        """How it is doing, in one line for people."""
+        return f"{len(self._door.parked)} clients wait"
+
+    def _full(self) -> None:
+        log.error(
+            "keys.full",
+            limit=self._settings.MAX_KEYS,
+            advice="further keys work, and are not listed; restrict SOURCES, or raise MAX_KEYS",
+        )
+
+    def _complain(self, event: str, address: str, **fields: Any) -> None:
+        if self._throttle.allow(address):
+            log.warning(event, address=address, held_back=self._throttle.held_back(address), **fields)
+
+
+def _failed(part: object, error: Exception) -> None:
+    """A fault of ours, of which the other clients notice nothing."""
+    log.error("client.failed", part=type(part).__name__, exc_info=error)
+
+
+def _door(reactor: Any, settings: ArtcastSettings, hub: Hub, bus: Bus, complain: Any) -> ListeningDoor:
+    return ListeningDoor(
+        application=OpenTopics(bus, time.time, lambda: str(uuid.uuid4())),  # no route lets anybody publish
+        hub=hub,
+        history=History(time.monotonic, messages=1),
+        flusher=Flusher(time.monotonic, lambda flush: reactor.callLater(0, flush), _failed),
+        later=reactor.callLater,
+        clock=time.monotonic,
+        complain=complain,
+        failed=_failed,
+        places=settings.MAX_POLLS,
+    )
+
+
+def alone(reactor: Any, settings: ArtcastSettings, bus: Bus) -> Artcast:
+    """A server by itself, with a hub of its own."""
+    return Artcast(reactor, settings, Hub(_failed, last_messages=1), bus)

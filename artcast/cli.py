@@ -1,0 +1,119 @@
+"""``python -m artcast``: the options, and the life of the process."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import structlog
+from pydantic import SecretStr
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.error import CannotListenError
+
+from artcast.app import alone
+from artcast.reading import CONFIG_FILE, read
+from artcast.settings import Settings
+from fanout.bus.configured import rabbitmq
+from fanout.bus.interface import Bus
+from fanout.bus.loopback import Loopback
+from fanout.certificates import CertificateError
+from fanout.daemon import DaemonError, daemonize, drop_to, pid_file
+from fanout.logs import set_up_logs
+from fanout.message import Message
+from fanout.notify import Notify
+from fanout.open_files import raise_limit
+from fanout.service import Service
+from fanout.settings import SettingsError, add_flags, given_flags, parse_flags
+from fanout.web.access_log import log_file
+
+PROGRAM = "artcast"
+_WRONG = 2  # exit code for anything the operator has to put right before the program can start
+
+log = structlog.get_logger(__name__)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve until told to end.
+
+    :return: the exit code: 0, or 2 when something has to be put right first, with a line on stderr that says what.
+    """
+    try:
+        settings = _read(sys.argv[1:] if arguments is None else arguments)
+        if settings.VERBOSE:
+            print("\n".join(sorted(_options(settings))), file=sys.stderr)
+        _serve(settings, daemonize() if settings.DAEMONIZE else None)
+    except CannotListenError as error:
+        reason = error.socketError.strerror or error.socketError
+        return _complain(f"cannot listen on {error.interface}:{error.port}: {reason}")
+    except (SettingsError, DaemonError, CertificateError) as error:
+        return _complain(str(error))
+    return 0
+
+
+def _read(arguments: Sequence[str]) -> Settings:
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {PROGRAM}",
+        usage=f"python -m {PROGRAM} [--option VALUE ...]",
+        description="Serve the values that sources send, to clients that ask for the next one.",
+        allow_abbrev=False,
+    )
+    add_flags(parser, Settings, CONFIG_FILE)
+    given = parse_flags(parser, Settings, arguments)
+    return read(Settings, given_flags(given), os.environ, given.config)
+
+
+def _options(settings: Settings) -> list[str]:
+    """Each option, as ``name : value``."""
+    values = {name: getattr(settings, name) for name in Settings.model_fields}
+    shown = {name: value if not isinstance(value, SecretStr) else "********" for name, value in values.items()}
+    return [f"{name.lower().replace('_', '-')} : {'none' if value == '' else value}" for name, value in shown.items()]
+
+
+def _serve(settings: Settings, ready: Callable[[], None] | None) -> None:
+    from twisted.internet import reactor  # noqa: PLC0415  (importing it opens it: not before the process is the one)
+
+    errors = log_file(settings.ERROR_LOG, settings.ERROR_LOG_SIZE, settings.ERROR_LOG_COUNT)
+    set_up_logs(
+        settings.LOG_LEVEL, settings.LOG_FORMAT, [settings.RABBITMQ_PASSWORD.get_secret_value()], handler=errors
+    )
+    raise_limit(settings.MAX_CONNECTIONS)
+    bus = _bus(reactor, settings)
+    artcast = alone(reactor, settings, bus)
+
+    def stop() -> Deferred[Any]:
+        return DeferredList([artcast.stop(), bus.stop()], consumeErrors=True)
+
+    def hear(message: Message) -> None:
+        artcast.hear(message)
+
+    def reopen() -> None:
+        """SIGHUP: the log files may have been moved away."""
+        artcast.reopen()
+        errors.close()
+
+    service = Service(reactor, Notify(os.environ), stop=stop, reload=reopen, status=artcast.status)
+    with ExitStack() as life:
+        addresses = artcast.start()
+        drop_to(int(settings.UID) if settings.UID else None)
+        life.enter_context(pid_file(settings.PIDFILE))
+        bus.start(hear, lambda: None)
+        if ready is not None:
+            ready()
+        reactor.callWhenRunning(log.info, "server.ready", **addresses)
+        service.run()
+
+
+def _bus(reactor: Any, settings: Settings) -> Bus:
+    """Another server's ears, or nobody's."""
+    if settings.BUS == "none":
+        return Loopback()
+    return rabbitmq(reactor, settings, f"{PROGRAM} {settings.CLIENT_IP}:{settings.CLIENT_PORT}")
+
+
+def _complain(text: str) -> int:
+    print("\n".join(f"{PROGRAM}: {line}" for line in text.splitlines()), file=sys.stderr)
+    return _WRONG

@@ -1,0 +1,111 @@
+"""What a datagram says: a value for a key, or what is to be known about a key. Sans-IO.
+
+    [key, value]
+    [key, {"description": …, "provenance": …, "license": null or {"uri": …, "title": …}}]
+
+Values are states of something: whoever hears one late, or misses it, waits for the next.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from fanout.datagrams import MalformedDatagram
+
+_TEXTS = ("description", "provenance")
+_LICENSE = ("uri", "title")
+
+
+@dataclass(frozen=True, slots=True)
+class Datum:
+    """One value.
+
+    :ivar value: as JSON of ASCII characters, which is how it travels from here on.
+    """
+
+    key: str
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """What a source says about a key.
+
+    :ivar facts: ``description``, ``provenance`` and ``license``, as far as they were said.
+    """
+
+    key: str
+    facts: dict[str, Any]
+
+
+def read_datum(datagram: bytes, key_octets: int) -> Datum:
+    """:raises MalformedDatagram: it is none."""
+    key, value = _pair(datagram, key_octets)
+    return Datum(key, as_json(value))
+
+
+def read_registration(datagram: bytes, key_octets: int) -> Registration:
+    """:raises MalformedDatagram: it is none."""
+    key, said = _pair(datagram, key_octets)
+    if not isinstance(said, dict):
+        raise MalformedDatagram("what is said about a key should be an object")
+    return Registration(key, dict(_facts(said)))
+
+
+def as_json(value: object) -> bytes:
+    """A value as JSON of ASCII characters. :raises MalformedDatagram: JSON has no such number."""
+    try:
+        return json.dumps(value, allow_nan=False).encode()
+    except ValueError as error:
+        raise MalformedDatagram(f"no JSON: {error}") from None
+
+
+def parse(text: bytes) -> Any:
+    """The value of a JSON text. :raises MalformedDatagram: it is none, or no UTF-8."""
+    try:
+        value = json.loads(text.decode(), parse_constant=_no_constant)
+        json.dumps(value, ensure_ascii=False).encode()  # half of a surrogate pair can be written in JSON, not in UTF-8
+    except RecursionError:
+        raise MalformedDatagram("it is nested too deeply") from None
+    except ValueError as error:
+        raise MalformedDatagram(f"no JSON in UTF-8: {error}") from None
+    return value
+
+
+def _pair(datagram: bytes, key_octets: int) -> tuple[str, Any]:
+    value = parse(datagram)
+    if not isinstance(value, list) or len(value) != 2 or not isinstance(value[0], str):
+        raise MalformedDatagram("should be a list of a key, which is text, and a value")
+    if len(value[0].encode()) > key_octets:
+        raise MalformedDatagram(f"its key is longer than {key_octets} octets")
+    return value[0], value[1]
+
+
+def _no_constant(name: str) -> Callable[[], object]:
+    """Python reads NaN and Infinity; no client in another language would."""
+    raise ValueError(f"{name} is no JSON")
+
+
+def _facts(said: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name in _TEXTS:
+        if name in said:
+            yield name, _text(name, said[name])
+    if "license" in said:
+        yield "license", _license(said["license"])
+
+
+def _license(said: object) -> dict[str, str] | None:
+    if said is None:
+        return None
+    if not isinstance(said, dict):
+        raise MalformedDatagram("license should be null or an object with uri and title")
+    return {name: _text(name, said[name]) for name in _LICENSE if name in said}
+
+
+def _text(name: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise MalformedDatagram(f"{name} should be text")
+    return value

@@ -1,0 +1,127 @@
+"""The way of a datum: from a port or the bus to the hub, where those who wait for its key hear it once."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+
+import structlog
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from artcast.catalogue import Catalogue
+from artcast.copies import Copies
+from artcast.datum import Datum, as_json, parse, read_datum, read_registration
+from fanout.bus.interface import BusError
+from fanout.datagrams import MalformedDatagram, Source
+from fanout.hub import Hub
+from fanout.message import Message
+from fanout.throttle import Throttle
+
+REGISTRATIONS = "/artcast/registrations/"
+"""Registrations travel on the bus as topics of their own: nobody who listens to values wants to hear them."""
+_OURS = "own port"
+_SOURCE = "artcast-source"
+_JSON = ("content-type", "application/json")
+
+log = structlog.get_logger(__name__)
+
+
+class Feed:
+    """Hands on what sources say, to this server's clients at once and to the other servers by the bus."""
+
+    def __init__(
+        self,
+        hub: Hub,
+        publish: Callable[[Message], Deferred[None]],
+        catalogue: Catalogue,
+        copies: Copies,
+        *,
+        prefix: str,
+        key_octets: int,
+        now: Callable[[], float],
+        clock: Callable[[], float],
+    ) -> None:
+        """
+        :param publish: the bus's.
+        :param prefix: of topics in the hub and on the bus; the key follows.
+        :param key_octets: of the longest key.
+        :param now: Unix time. :param clock: seconds, monotonic.
+        """
+        self._hub = hub
+        self._publish = publish
+        self._catalogue = catalogue
+        self._copies = copies
+        self._prefix = prefix
+        self._key_octets = key_octets
+        self._now = now
+        self._throttle = Throttle(clock)
+        self._server = uuid.uuid4().hex
+        self._count = 0
+
+    # From a port
+
+    def take_datum(self, datagram: bytes, source: Source) -> None:
+        """A value. :raises MalformedDatagram: it is none."""
+        datum = read_datum(datagram, self._key_octets)
+        self._catalogue.mention(datum.key)
+        sender = f"{source[0]}:{source[1]}"
+        if self._copies.is_copy(_OURS, sender, datum.key, datum.value):
+            return
+        message = self._message(self._prefix + datum.key, datum.value)
+        self._hub.publish(message.topic, message)
+        self._carry(message, (_SOURCE, sender))
+
+    def take_registration(self, datagram: bytes, source: Source) -> None:
+        """What is to be known about a key. :raises MalformedDatagram: it is nothing of the kind."""
+        registration = read_registration(datagram, self._key_octets)
+        self._catalogue.register(registration.key, registration.facts)
+        self._carry(self._message(REGISTRATIONS + registration.key, as_json([registration.key, registration.facts])))
+
+    def _message(self, topic: str, body: bytes) -> Message:
+        self._count += 1
+        return Message(topic, body, f"{self._server}-{self._count}", int(self._now()), (_JSON,))
+
+    def _carry(self, message: Message, *headers: tuple[str, str]) -> None:
+        carried = Message(message.topic, message.body, message.message_id, message.when, (*message.headers, *headers))
+        self._publish(carried).addErrback(self._not_carried)
+
+    def _not_carried(self, failure: Failure) -> None:
+        """The clients of this server have it; those of others wait for the next value, as after a lost datagram."""
+        failure.trap(BusError)
+        if self._throttle.allow("bus"):
+            held_back = self._throttle.held_back("bus")
+            log.error("bus.not_carried", reason=failure.getErrorMessage(), held_back=held_back)
+
+    # From the bus
+
+    def hear(self, message: Message) -> bool:
+        """Take what is meant for us.
+
+        :return: whether it was; what was not may mean something to another application.
+        """
+        if not message.topic.startswith((self._prefix, REGISTRATIONS)):
+            return False
+        way = message.message_id.partition("-")[0]
+        if way != self._server:
+            try:
+                self._take(message, way)
+            except MalformedDatagram as error:
+                self._complain(message.topic, str(error))
+        return True
+
+    def _take(self, message: Message, way: str) -> None:
+        if message.topic.startswith(REGISTRATIONS):
+            registration = read_registration(message.body, self._key_octets)
+            self._catalogue.register(registration.key, registration.facts)
+            return
+        datum = Datum(message.topic.removeprefix(self._prefix), as_json(parse(message.body)))
+        self._catalogue.mention(datum.key)
+        source = dict(message.headers).get(_SOURCE)
+        if source is None or not self._copies.is_copy(way, source, datum.key, datum.value):
+            heard = Message(message.topic, datum.value, message.message_id, message.when, (_JSON,))
+            self._hub.publish(heard.topic, heard)
+
+    def _complain(self, topic: str, reason: str) -> None:
+        if self._throttle.allow(topic):
+            log.error("message.ignored", topic=topic, reason=reason, held_back=self._throttle.held_back(topic))

@@ -1,0 +1,136 @@
+"""Every option of Artcast: the name of a setting in small letters, with ``-`` for ``_``, is its option."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, field_validator
+
+from fanout.address import Networks
+from fanout.settings import BrokerSettings, LogSettings, SettingsGroup, setting
+from fanout.settings.engine import MAX_PORT
+
+
+def _group(value: str) -> str:
+    """A multicast address of IPv4, or nothing."""
+    try:
+        if not value or IPv4Address(value).is_multicast:
+            return value
+    except ValueError:
+        pass
+    raise ValueError("should be a multicast address, from 224.0.0.0 to 239.255.255.255, or empty for none")
+
+
+Group = Annotated[str, AfterValidator(_group)]
+
+
+class ClientSettings(SettingsGroup):
+    """Clients."""
+
+    CLIENT_IP: str = setting("0.0.0.0", "The one address to listen on for HTTP; :: is every address, IPv6 too.")  # noqa: S104
+    CLIENT_PORT: int = setting(8888, "The port to listen on for HTTP; 0 = a free one.", ge=0, le=MAX_PORT)
+    ACCESS_CONTROL_ALLOW_ORIGIN: str = setting(
+        "*", "Web pages whose scripts may read values, as browsers want it; empty = only our own.", pattern=r"^[!-~]*$"
+    )
+    ACCESS_LOG: str = setting("", "File for a line per answer; empty = stderr.")
+    ACCESS_LOG_COUNT: int = setting(100, "Old files kept of it.", "files", ge=0, le=10_000)
+    ACCESS_LOG_SIZE: int = setting(10_000_000, "Size at which a new one begins.", "octets", ge=0)
+    TEMPLATES: str = setting("", "Folder of pages of your own: <key>.html is shown for a key; empty = ours for all.")
+    MAX_POLLS: int = setting(
+        10_000, "Clients that wait for a value at a time; those beyond get a 503. Each takes 20 KB.", "clients", ge=1
+    )
+    MAX_CONNECTIONS: int = setting(
+        12_000, "Open connections; keep it below the process's limit of open files.", "connections", ge=1
+    )
+    MAX_CONNECTIONS_PER_ADDRESS: int = setting(
+        10_000, "Likewise of one address, 0 = no limit; a school is behind one.", "connections", ge=0
+    )
+    REQUEST_TIMEOUT: float = setting(
+        30, "Time for a request to be complete; also how long an idle connection is kept.", "s", ge=1
+    )
+    GONE_SECONDS: float = setting(
+        60, "Silence after which TCP asks if a client is there; one that does not answer is cut off.", "s", ge=1
+    )
+
+
+class SourceSettings(SettingsGroup):
+    """Sources."""
+
+    DATA_GROUP: Group = setting("224.1.1.1", "Multicast group of values; empty = only what is sent to the port.")
+    DATA_PORT: int = setting(5007, "The port of values; 0 = a free one.", ge=0, le=MAX_PORT)
+    REGISTER_GROUP: Group = setting("224.1.1.1", "Multicast group of what is to be known about keys; empty likewise.")
+    REGISTER_PORT: int = setting(5008, "The port of that; 0 = a free one.", ge=0, le=MAX_PORT)
+    SOURCES: str = setting("", "Networks whose datagrams are taken, with commas; empty = anybody's.")
+    MAX_DATAGRAM_BYTES: int = setting(4_096, "One datagram; sources send no longer ones.", "octets", ge=64, le=65_507)
+    MAX_KEYS: int = setting(
+        10_000, "Keys that are listed: anybody who may send can invent them. Each takes up to 4 KB.", "keys", ge=1
+    )
+    MAX_KEY_BYTES: int = setting(
+        1_000, "One key; longer ones would not fit into a topic of the bus.", "octets", ge=16, le=1_000
+    )
+
+    @field_validator("SOURCES")
+    @classmethod
+    def _networks(cls, value: str) -> str:
+        try:
+            Networks.parse(value)
+        except ValueError as error:
+            raise ValueError(f"{error}; write networks as 10.0.16.0/20 or 192.0.2.7") from None
+        return value
+
+
+class SharedSettings(SettingsGroup):
+    """Together with other servers."""
+
+    TOPIC_PREFIX: str = setting(
+        "/topic/artcast/", "The topics of values: prefix and key, in one hub with others.", pattern="^/.*/$"
+    )
+    COPY_SECONDS: float = setting(
+        5, "A value that comes again by another way (multicast, the bus) within this time is a copy.", "s", ge=0, le=60
+    )
+
+
+class ArtcastSettings(SharedSettings, SourceSettings, ClientSettings):
+    """What Artcast needs wherever it runs, also within another server."""
+
+
+class BusSettings(BrokerSettings):
+    """The bus."""
+
+    BUS: Literal["none", "rabbitmq"] = setting(
+        "none", "How servers hear each other where multicast does not reach: rabbitmq, or not at all."
+    )
+    RABBITMQ_OUTBOX_SECONDS: float = setting(
+        2, "How long a value waits for the broker: it is a state, and old ones are of no use.", "s", ge=1
+    )
+    RABBITMQ_RESEND_SECONDS: float = setting(
+        0,
+        "Values confirmed so shortly before the broker was lost are sent again; 0 = none, the next one comes.",
+        "s",
+        ge=0,
+    )
+
+
+class ProcessSettings(SettingsGroup):
+    """The process."""
+
+    DAEMONIZE: bool = setting(False, "Run in the background; the command ends when the server is ready.")
+    ERROR_LOG: str = setting("", "File for errors and what else happens; empty = stderr.")
+    ERROR_LOG_COUNT: int = setting(100, "Old files kept of it.", "files", ge=0, le=10_000)
+    ERROR_LOG_SIZE: int = setting(10_000_000, "Size at which a new one begins.", "octets", ge=0)
+    PIDFILE: str = setting("", "File for the number of the process while it runs; empty = none.")
+    UID: str = setting(
+        "",
+        "Number of the user to become when the ports are open, without the groups of before; empty = stay.",
+        pattern=r"^\d{0,9}$",
+    )
+    VERBOSE: bool = setting(False, "Print every option and its value on stderr first.")
+
+
+class Settings(ProcessSettings, LogSettings, BusSettings, ArtcastSettings):
+    """Every option of ``python -m artcast``."""
+
+    LOG_FORMAT: Literal["auto", "console", "json"] = setting(
+        "console", "console for people, json for machines; auto = console on a terminal, otherwise json."
+    )
