@@ -26,7 +26,12 @@ class NameServer:
     """Answers CNAME and SRV questions over UDP from two tables; NXDOMAIN for the rest.
 
     :ivar cnames: name to name. :ivar srv: name to targets and ports, by rising priority.
+    :ivar truncated: whether it says that answers do not fit into a datagram, though nobody listens on TCP.
+    :ivar garbage: what it answers instead; empty to speak DNS.
     """
+
+    truncated = False
+    garbage = b""
 
     def __init__(self, cnames: dict[str, str], srv: dict[str, list[tuple[str, int]]]) -> None:
         self.cnames, self.srv = cnames, srv
@@ -48,12 +53,15 @@ class NameServer:
             data, client = self._socket.recvfrom(4096)
             if not data:
                 return
-            self._socket.sendto(self._answer(data), client)
+            self._socket.sendto(data[:2] + self.garbage if self.garbage else self._answer(data), client)
 
     def _answer(self, data: bytes) -> bytes:
         message = dns.Message()
         message.fromStr(data)
         message.answer = 1
+        if self.truncated:
+            message.trunc = 1
+            return bytes(message.toStr())
         query = message.queries[0]
         name = str(query.name).lower()
         if query.type == dns.CNAME and name in self.cnames:
@@ -159,6 +167,18 @@ class Names(ProbeCase):
         self.assert_fails(self.probe(BEARER), "the CNAMEs go in a circle: ", "a.example → b.example → a.example")
         self.dns.cnames = {NAME: "0.example", **{f"{n}.example": f"{n + 1}.example" for n in range(30)}}
         self.assert_fails(self.probe(BEARER), "more than 8 CNAMEs")
+
+    def test_a_broadcaster_who_says_that_there_is_nothing(self) -> None:
+        self.dns.srv[f"_radiovis._tcp.{HOME}"] = [("", 0)]
+        self.assert_fails(self.probe(BEARER), "says in so many words that there is no such service (target .)")
+
+    def test_a_dns_server_that_cuts_its_answers_short(self) -> None:
+        self.dns.truncated = True
+        self.assert_fails(self.probe(BEARER), f"CNAME: the DNS server cannot answer for {NAME}: ")
+
+    def test_a_dns_server_that_answers_nonsense(self) -> None:
+        self.dns.garbage = b"\xff" * 40
+        self.assert_fails(self.probe(BEARER), f"CNAME: the DNS server cannot answer for {NAME}: ")
 
     def test_a_server_with_an_impossible_name(self) -> None:
         self.dns.srv[f"_radiovis._tcp.{HOME}"] = [("no-such-host.invalid", 61613)]
