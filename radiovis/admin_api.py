@@ -8,10 +8,13 @@
      "rates": {"interval": 5, "times": [Unix, s], "messages": [per s], "deliveries": [per s], "clients": [number]},
      "slowest": [{"address", "protocol", "waiting", "octets", "dropped", "blocked"}],
      "bus": {"connected": true, "reason": "…", "waiting": 0, "counters": {"received": 7, …}},
-     "tasks": [{"name", "failing", "last_success", "last_error", "last_error_at", "restarts"}], "journal": false}
+     "tasks": [{"name", "failing", "last_success", "last_error", "last_error_at", "restarts"}], "journal": false,
+     "preflight": {"mode": "warn", "recent": [{"topic", "when", "body", "complaints": ["…"], "looked": true}]},
+     "schedule": {"held": 3, "most": 1000, "next": [{"topic", "message_id", "at": Unix, s, "body"}]}}
 
 ``since`` leaves out of ``rates`` what the page has already. ``tasks`` are the watchdog's, and empty in a cluster, where
-fallback.py has its own listener.
+fallback.py has its own listener. ``preflight`` is null when it is off, ``schedule`` where this node holds nothing: in a
+cluster ``fallback.py status`` tells.
 
 ``GET /api/topics[?prefix=…][&after=<topic>][&limit=100]``: topics in alphabetical order, page by page::
 
@@ -40,6 +43,8 @@ from fanout.message import Message
 from fanout.rates import Rates
 from fanout.supervisor import TaskState
 from radiovis import topics
+from radiovis.preflight.preflight import Preflight
+from radiovis.schedule.schedule import Schedule
 
 _SHOWN = 20  # busiest topics, slowest clients
 _PAGE, _LARGEST_PAGE = 100, 1_000
@@ -52,6 +57,8 @@ class Outlook:
 
     :ivar tasks: how the watchdog's tasks are doing; none in a cluster.
     :ivar journal: whether there is a journal to look into.
+    :ivar preflight: what looks at slides, if something does.
+    :ivar schedule: what holds messages, if this node does.
     :ivar clock: Unix time in seconds.
     :ivar started: when the node was made, on that clock.
     """
@@ -63,6 +70,8 @@ class Outlook:
     rates: Rates
     tasks: Callable[[], Sequence[TaskState]]
     journal: bool
+    preflight: Preflight | None
+    schedule: Schedule | None
     clock: Callable[[], float]
     started: float
 
@@ -91,6 +100,8 @@ class Overview(Endpoint):
             "bus": _bus(outlook.bus),
             "tasks": [asdict(each) for each in outlook.tasks()],
             "journal": outlook.journal,
+            "preflight": None if outlook.preflight is None else _preflight(outlook.preflight),
+            "schedule": None if outlook.schedule is None else outlook.schedule.report(),
         }
         request.answer_json(200, overview)
 
@@ -180,6 +191,10 @@ def _topics(outlook: Outlook) -> dict[str, Any]:
 
 def _bus(bus: Bus) -> dict[str, Any]:
     return {**asdict(bus.state()), "counters": asdict(bus.counters) if isinstance(bus, RabbitMQ) else {}}
+
+
+def _preflight(preflight: Preflight) -> dict[str, Any]:
+    return {"mode": preflight.mode, "recent": [asdict(finding) for finding in preflight.recent]}
 
 
 def _message(message: Message) -> dict[str, Any]:

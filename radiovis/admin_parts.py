@@ -23,8 +23,9 @@ from radiovis.admin import Admin, Check, is_wanted, journal_routes, overview_rou
 from radiovis.admin_api import Outlook
 from radiovis.directory.cached import CachedDirectory
 from radiovis.directory.interface import Directory
-from radiovis.measures import DIRECTORY, TUNING, WATCHDOG
+from radiovis.measures import DIRECTORY, PREFLIGHT, SCHEDULE, TUNING, WATCHDOG
 from radiovis.pages.pages import admin_pages
+from radiovis.preflight.preflight import Preflight
 from radiovis.settings import Settings
 from radiovis.tuning import Tuning
 from radiovis.watchdog.app import Watchdog
@@ -46,6 +47,7 @@ def node_admin(
     directory: Directory,
     tuning: Tuning,
     watchdog: Watchdog | None,
+    preflight: Preflight | None,
     fake: bool,
 ) -> Admin | None:
     """The listener of a node; None where it is turned off.
@@ -64,6 +66,8 @@ def node_admin(
     _add_shared(admin.metrics, bus, memcached, directory)
     _add_doors(admin.metrics, door, census, gate, tally)
     admin.metrics.add(TUNING, tuning)
+    if preflight is not None:
+        admin.metrics.add(PREFLIGHT, preflight)
     if watchdog is not None:
         _add_watchdog(admin.metrics, watchdog)
     outlook = Outlook(
@@ -74,6 +78,8 @@ def node_admin(
         rates=rates,
         tasks=_no_tasks if watchdog is None else watchdog.tasks,
         journal=watchdog is not None and watchdog.journal is not None,
+        preflight=preflight,
+        schedule=None if watchdog is None else watchdog.schedule,
         clock=reactor.seconds,
         started=reactor.seconds(),
     )
@@ -174,6 +180,8 @@ def _add_doors(metrics: Metrics, door: StompDoor, census: Census, gate: Gate, ta
 
 def _add_watchdog(metrics: Metrics, watchdog: Watchdog) -> None:
     metrics.add(WATCHDOG, watchdog)
+    if watchdog.schedule is not None:
+        metrics.add(SCHEDULE, watchdog.schedule)
     metrics.add(TASKS, watchdog.tasks)
 
 

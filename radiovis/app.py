@@ -15,7 +15,7 @@ from fanout.doors.observer import Observer, Observers
 from fanout.doors.stomp_tcp import StompFactory
 from fanout.doors.tally import Tally
 from fanout.throttle import Throttle
-from radiovis import door_parts, parts
+from radiovis import door_parts, parts, slide_parts
 from radiovis.admin_parts import node_admin
 from radiovis.application import RadioVIS
 from radiovis.complaints import Complaints
@@ -63,6 +63,7 @@ class Node:
         asked_for = any(place.door == "http" for place in where.values())
         flusher = door_parts.flusher(reactor, settings, complaints)
         hub = parts.hub(settings, complaints.failed, history if asked_for else None, flusher)
+        guests = parts.guests(reactor, settings, hub, bus)
         last_slides = parts.last_slides(reactor, settings, memcached)
 
         # Who says it
@@ -72,10 +73,15 @@ class Node:
         tuning = Tuning(directory, lambda: retune(hub, tuning, log))
         publishing = Publishing(directory, tuning, reactor.seconds, lambda: str(uuid.uuid4()))
         throttle = door_parts.login_throttle(reactor, settings)
-        application = RadioVIS(directory, tuning, publishing, last_slides, bus, throttle, log)
+        entrance = slide_parts.entrance(reactor, settings, bus, fake=fake)
+        preflight = slide_parts.preflight(reactor, settings)
+        bare = RadioVIS(directory, tuning, publishing, last_slides, bus, throttle, log)
+        application = slide_parts.extended(bare, reactor, settings, entrance, preflight)
         watchdog = None
         if settings.STANDALONE:
-            watchdog = standing_alone(reactor, settings, bus, directory, tuning, fake=fake)
+            watchdog = standing_alone(
+                reactor, settings, bus, directory, tuning, fake=fake, entrance=entrance, preflight=preflight
+            )
 
         # Who hears it
         gate = door_parts.gate(settings)
@@ -104,13 +110,14 @@ class Node:
             directory=directory,
             tuning=tuning,
             watchdog=watchdog,
+            preflight=preflight,
             fake=fake,
         )
         self._life = Life(
             reactor=reactor,
             log=log,
             bus=bus,
-            hearing=Hearing(reactor, receiving, watchdog, complaints.report),
+            hearing=Hearing(reactor, receiving, watchdog, complaints.report, guests),
             listeners=Listeners(reactor, settings, self._entrance, where, doors, birth.sockets),
             entrance=self._entrance,
             drain=self._drain,
@@ -121,6 +128,7 @@ class Node:
             watchdog=watchdog,
             admin=admin,
             inherited=birth.sockets.get("admin"),
+            guests=guests,
             loops=(
                 *((door.look, door.wheel.tick) for door in (self._door, self._listening, self._websockets)),
                 (self._refreshing.refresh, settings.FB_CHANNEL_CACHE),

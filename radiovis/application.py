@@ -82,6 +82,10 @@ class RadioVIS:
         every = gatherResults([self._bus.publish(each) for each in messages], consumeErrors=True)
         return every.addCallbacks(lambda _: None, _first)
 
+    async def remarks(self, messages: Sequence[Message]) -> Headers:
+        """The broker has them: there is nothing to add."""
+        return ()
+
 
 def _first(failure: Failure) -> Failure:
     """The failure inside what ``gatherResults`` made of it."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any, Protocol
 
 from fanout.measures import ENGINE
 from fanout.metrics import Measure, Table, reference
+from radiovis.preflight.preflight import Preflight
+from radiovis.schedule.schedule import Schedule
 from radiovis.tuning import Tuning
 from radiovis.watchdog.app import Watchdog
 
@@ -51,8 +54,48 @@ WATCHDOG: Table[Watchdog] = (
         "gauge", "radiovis_log_failing", "Whether the log takes no entries.", lambda dog: bool(dog.log_state().error)
     ),
 )
+PREFLIGHT: Table[Preflight] = (
+    Measure(
+        "counter",
+        "radiovis_preflight_fetched_total",
+        "Slides fetched to be looked at.",
+        lambda preflight: preflight.verdicts.fetched,
+    ),
+    Measure(
+        "gauge",
+        "radiovis_preflight_under_way",
+        "Slides that are being fetched, or wait for their turn.",
+        lambda preflight: preflight.verdicts.under_way,
+    ),
+    Measure(
+        "counter",
+        "radiovis_preflight_unfit_total",
+        "Messages radios may not like; the same one once a minute.",
+        lambda preflight: preflight.unfit,
+    ),
+    Measure(
+        "counter",
+        "radiovis_preflight_refused_total",
+        "Publishes refused for it (PREFLIGHT = reject).",
+        lambda preflight: preflight.refused,
+    ),
+)
+SCHEDULE: Table[Schedule] = (
+    Measure("gauge", "radiovis_schedule_held", "Messages held until their trigger-time; 0 on a standby.", len),
+    Measure(
+        "counter",
+        "radiovis_schedule_ended_total",
+        "Messages that were held: sent at their time, replaced by a later publish, or cancelled.",
+        lambda schedule: {(name,): count for name, count in asdict(schedule.counters).items()},
+        ("how",),
+    ),
+)
 
-RADIOVIS: dict[str, Table[Any]] = {"Stations": (*TUNING, *DIRECTORY), "Watchdog": WATCHDOG}
+RADIOVIS: dict[str, Table[Any]] = {
+    "Stations": (*TUNING, *DIRECTORY),
+    "Watchdog": WATCHDOG,
+    "Slides": (*PREFLIGHT, *SCHEDULE),
+}
 
 
 def page() -> str:

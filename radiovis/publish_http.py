@@ -3,7 +3,8 @@
     curl -u 1.rock:secret -d text="Now: a song" -d image=http://example.org/1.png https://…/services/1
 
 A form or JSON with ``text``, ``image``, ``link``, ``trigger-time``, and ``channel`` as often as needed (JSON: a list);
-without ``channel`` it goes to all channels of the station.
+without ``channel`` it goes to all channels of the station. With ``message-id`` it replaces what is held under that
+name, and alone it cancels that (docs/stomp.md §11).
 """
 
 from __future__ import annotations
@@ -25,9 +26,10 @@ from radiovis.topics import BROADCAST
 from radiovis.visjson import check_topic
 
 _REALM = "RadioVIS stations"
-_FIELDS = frozenset({"text", "image", "link", "channel", "trigger-time"})
+_FIELDS = frozenset({"text", "image", "link", "channel", "trigger-time", "message-id"})
 _TEXT_LENGTH = 128  # characters of a text, octets of a slide's URL (contract §4, "Bodies")
 _URL_LENGTH = 512
+_ID_LENGTH = 255  # characters of a message-id: it is a name, and travels with each copy
 _SCHEMES = {"image": ("http", "https"), "link": ("http", "https", "ftp")}  # contract §3, "Gallery rules"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _TIME = re.compile(r"NOW|\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)")
@@ -41,12 +43,23 @@ class PublishHttp(Endpoint):
     method = "POST"
     public = False
 
-    def __init__(self, application: Application, complain: Callable[..., None], topic_octets: int = 1_024) -> None:
-        """:param complain: logs a client's fault: event name, address, fields."""
+    def __init__(
+        self,
+        application: Application,
+        complain: Callable[..., None],
+        topic_octets: int = 1_024,
+        *,
+        cancels: bool = False,
+    ) -> None:
+        """
+        :param complain: logs a client's fault: event name, address, fields.
+        :param cancels: whether something may be held, so that a message-id alone cancels it.
+        """
         super().__init__()
         self._application = application
         self._complain = complain
         self._topic_octets = topic_octets
+        self._cancels = cancels
 
     async def respond(self, request: HttpRequest) -> None:
         """202 with the messages, once the bus has them."""
@@ -59,7 +72,8 @@ class PublishHttp(Endpoint):
         except BusError as error:
             raise HttpError(503, f"Not published: {error}", Retry_After="10") from None
         published = [{"message-id": each.message_id, "topic": each.topic} for each in messages]
-        request.answer_json(202, {"messages": published})
+        remarks = dict(await self._application.remarks(messages))
+        request.answer_json(202, {"messages": published, **remarks})
 
     async def _login(self, request: HttpRequest) -> Principal:
         login, password = basic_login(request, _REALM)
@@ -77,17 +91,20 @@ class PublishHttp(Endpoint):
         try:
             messages = await self._application.admit(principal, sends)
         except Refused as refused:
-            raise HttpError(503 if refused.temporary else 403, refused.detail) from None
+            raise HttpError(_status(refused), refused.detail) from None
         if not messages:
             raise HttpError(403, "The station has no channels.")
         return messages
 
     def _sends(self, fields: Fields) -> list[Send]:
-        headers = tuple((name, value) for name in ("trigger-time", "link") if (value := _one(fields, name)))
+        named = ("trigger-time", "link", "message-id")
+        headers = tuple((name, value) for name in named if (value := _one(fields, name)))
         if "trigger-time" not in dict(headers):
             headers = (("trigger-time", "NOW"), *headers)
         bodies = [("text", f"TEXT {text}") for text in [_one(fields, "text")] if text]
         bodies += [("image", f"SHOW {image}") for image in [_one(fields, "image")] if image]
+        if not bodies and self._cancels and _one(fields, "message-id"):
+            bodies = [("text", ""), ("image", "")]
         if not bodies:
             raise HttpError(400, "There is neither a text nor an image.")
         channels = [self._channel(each) for each in fields.get("channel", [])] or [BROADCAST]
@@ -97,6 +114,10 @@ class PublishHttp(Endpoint):
         channel = channel if channel.endswith("/") else channel + "/"
         check_topic(channel + "image", self._topic_octets)
         return channel
+
+
+def _status(refused: Refused) -> int:
+    return 503 if refused.temporary else 422 if refused.unfit else 403
 
 
 def _station(principal: Principal) -> bytes:
@@ -149,6 +170,8 @@ def _check(fields: Fields) -> None:
     for name, schemes in _SCHEMES.items():
         if value := _one(fields, name):
             _check_url(name, value, schemes)
+    if len(_one(fields, "message-id")) > _ID_LENGTH:
+        raise HttpError(400, f"A message-id may have {_ID_LENGTH} characters.")
     time = _one(fields, "trigger-time")
     if time and not _TIME.fullmatch(time):
         raise HttpError(400, "A trigger-time is NOW, or like 2026-12-31T23:59:59Z.")

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import SecretStr, field_validator
 
+from fanout.address import Networks
 from fanout.settings import (
     AdminSettings,
     HttpSettings,
@@ -39,6 +40,10 @@ class NodeSettings(SettingsGroup):
         "processes",
         ge=1,
         le=64,
+    )
+    WITH: str = setting(
+        "",
+        "Further applications in this process, on the same hub and bus, with commas, such as artcast; empty = none.",
     )
     LAST_SLIDE_SECONDS: int = setting(
         86_400, "How long memcached keeps a topic's last message for nodes that have none.", "s", ge=1, le=2_592_000
@@ -111,6 +116,56 @@ class WatchdogSettings(SettingsGroup):
     JOURNAL_MAX_BYTES: int = setting(
         256 * 2**20, "What the journal may take; beyond it the oldest entries go.", "octets", ge=2**20
     )
+
+
+class SlideSettings(SettingsGroup):
+    """Slides on their way on air."""
+
+    PREFLIGHT: Literal["off", "warn", "reject"] = setting(
+        "off",
+        "Look at slides when they are published; reject refuses what radios cannot show. Off: it asks other servers.",
+    )
+    PREFLIGHT_SECONDS: float = setting(
+        5,
+        "Time for one slide, also the longest a publisher waits for it; receivers give it as much.",
+        "s",
+        ge=0.5,
+        le=30,
+    )
+    PREFLIGHT_AT_ONCE: int = setting(8, "Slides fetched side by side; others wait within that time.", ge=1, le=64)
+    PREFLIGHT_CACHE_SECONDS: float = setting(
+        300, "How long a good slide counts as good without another look; a bad one does for 10 s.", "s", ge=1, le=86_400
+    )
+    PREFLIGHT_PRIVATE: str = setting(
+        "",
+        "Networks that may be asked for slides though they are not public, with commas; publishers choose the address.",
+    )
+    SCHEDULE: Literal["pass", "server"] = setting(
+        "pass",
+        "A trigger-time in the future: pass it on, as the original, or hold the message until then. Same on all nodes.",
+    )
+    SCHEDULE_MAX: int = setting(
+        1_000, "Messages held at a time, of all stations; each may have MAX_FRAME_BYTES.", "messages", ge=1, le=10_000
+    )
+    SCHEDULE_HORIZON: float = setting(
+        604_800,
+        "How far ahead a trigger-time may be: what is later is more often a mistake.",
+        "s",
+        ge=60,
+        le=31_622_400,
+    )
+    SCHEDULE_FILE: str = setting(
+        "radiovis-schedule.sqlite", "Where a node by itself holds them; empty = in memory. A cluster's broker has them."
+    )
+
+    @field_validator("PREFLIGHT_PRIVATE")
+    @classmethod
+    def _private_networks(cls, value: str) -> str:
+        try:
+            Networks.parse(value)
+        except ValueError as error:
+            raise ValueError(f"{error}; write networks as 10.0.16.0/20 or 2001:db8::/32") from None
+        return value
 
 
 class PageSettings(SettingsGroup):
@@ -201,6 +256,7 @@ class Settings(
     LogSettings,
     MonitoringSettings,
     PageSettings,
+    SlideSettings,
     WatchdogSettings,
     MemcachedSettings,
     RabbitMQSettings,

@@ -31,7 +31,7 @@ def public_site(
         "radiodns/vis/vis.json": VisJson(polls, octets),
         "comet": Comet(polls, octets),
         "radiodns/push/1.0": Push(door, octets),
-        "services": PublishHttp(door.application, door.complain, octets),
+        "services": PublishHttp(door.application, door.complain, octets, cancels=settings.SCHEDULE == "server"),
         **public_pages(wall),
         **(more or {}),
     }

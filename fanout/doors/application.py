@@ -19,13 +19,15 @@ class Refused(Exception):
     :ivar summary: a few words for the client.
     :ivar detail: one or two sentences: why, and what to do.
     :ivar temporary: whether the same request may well succeed later.
+    :ivar unfit: whether what was sent is at fault, and not who sent it.
     """
 
-    def __init__(self, summary: str, detail: str = "", *, temporary: bool = False) -> None:
+    def __init__(self, summary: str, detail: str = "", *, temporary: bool = False, unfit: bool = False) -> None:
         super().__init__(summary)
         self.summary = summary
         self.detail = detail
         self.temporary = temporary
+        self.unfit = unfit
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,4 +85,8 @@ class Application(Protocol):
 
     def publish(self, messages: Sequence[Message]) -> Deferred[None]:
         """Hand admitted messages to the bus; fires when it has all of them, fails with :class:`fanout.bus.BusError`."""
+        ...
+
+    async def remarks(self, messages: Sequence[Message]) -> Headers:
+        """What there is to tell whoever published these, and wants an answer. :raises Refused: nothing."""
         ...

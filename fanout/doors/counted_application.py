@@ -52,6 +52,10 @@ class CountedApplication:
         published = self._application.publish(messages)
         return published.addCallbacks(self._published, self._failed, callbackArgs=(messages,), errbackArgs=(messages,))
 
+    async def remarks(self, messages: Sequence[Message]) -> Headers:
+        """See :meth:`Application.remarks <fanout.doors.application.Application.remarks>`."""
+        return await self._application.remarks(messages)
+
     def _published(self, result: None, messages: Sequence[Message]) -> None:
         self._tally.publishes["accepted"] += len(messages)
         self._tally.published_octets += sum(len(message.body) for message in messages)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
@@ -351,9 +352,18 @@ class Connection:
             return
         published = self._door.application.publish(messages)
         # Not awaited: the frames behind this one go on while the bus confirms.
-        published.addCallbacks(lambda _: event.answer.done(), self._not_published, errbackArgs=(event,))
+        published.addCallbacks(self._published, self._not_published, (event, messages), errbackArgs=(event,))
         if event.answer.data is None:
             published.addBoth(self._answered_late, event)
+
+    def _published(self, _: None, event: Publish, messages: Sequence[Message]) -> Deferred[None] | None:
+        if event.answer.receipt is not None:
+            return Deferred.fromCoroutine(self._confirm(event, messages))
+        event.answer.done()
+        return None
+
+    async def _confirm(self, event: Publish, messages: Sequence[Message]) -> None:
+        event.answer.done(await self._door.application.remarks(messages))
 
     def _not_published(self, failure: Failure, event: Publish) -> None:
         failure.trap(BusError)

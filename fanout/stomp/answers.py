@@ -12,7 +12,7 @@ from typing import Protocol
 from fanout.stomp.codec import encode
 from fanout.stomp.dialect import Dialect
 from fanout.stomp.errors import LocalProtocolError
-from fanout.stomp.frame import Frame
+from fanout.stomp.frame import Frame, Headers
 
 _LONGEST_SHOWN = 16  # characters of a command that an ERROR repeats
 
@@ -50,9 +50,12 @@ class Answer:
         self.data: bytes | None = None
         self.final = False
 
-    def done(self) -> None:
-        """The frame was processed: its RECEIPT may go, if it asked for one."""
-        self._settle(self._receipt())
+    def done(self, remarks: Headers = ()) -> None:
+        """The frame was processed: its RECEIPT may go, if it asked for one.
+
+        :param remarks: headers of the RECEIPT.
+        """
+        self._settle(self._receipt(remarks))
 
     def finish(self) -> None:
         """As :meth:`done`, and nothing follows: the answer to DISCONNECT."""
@@ -72,8 +75,8 @@ class Answer:
             session.stop()
         self._settle(error(session.dialect, summary, detail, self.command, self.receipt))
 
-    def _receipt(self) -> bytes:
-        return b"" if self.receipt is None else receipt(self._line.session.dialect, self.receipt)
+    def _receipt(self, remarks: Headers = ()) -> bytes:
+        return b"" if self.receipt is None else receipt(self._line.session.dialect, self.receipt, remarks)
 
     def _settle(self, data: bytes) -> None:
         if self.data is not None:
@@ -118,9 +121,9 @@ class Answers:
             self._line = None
 
 
-def receipt(dialect: Dialect, receipt_id: str) -> bytes:
+def receipt(dialect: Dialect, receipt_id: str, remarks: Headers = ()) -> bytes:
     """The RECEIPT frame."""
-    return encode(Frame("RECEIPT", (("receipt-id", receipt_id),)), dialect)
+    return encode(Frame("RECEIPT", (("receipt-id", receipt_id), *remarks)), dialect)
 
 
 def error(dialect: Dialect, summary: str, detail: str, command: str, receipt_id: str | None) -> bytes:

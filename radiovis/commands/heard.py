@@ -12,8 +12,8 @@ from typing import Any
 from twisted.internet.defer import Deferred, DeferredList
 
 from fanout.stomp.client_events import MessageReceived
-from radiovis.commands.slide_fetch import Slide, SlideFetch
 from radiovis.commands.terminal import paint, printable
+from radiovis.slides.fetch import Slide, SlideFetch
 
 _ENDINGS = {"image/png": ".png", "image/jpeg": ".jpg"}
 _MOST_WAITING = 64

@@ -16,9 +16,9 @@ from radiovis.commands.conversation import Conversation, Gone, converse
 from radiovis.commands.conversation import words as in_words
 from radiovis.commands.radiodns import LookupFailed, Place, Service, authoritative_name, places, resolver, service
 from radiovis.commands.running import run_reactor
-from radiovis.commands.server_address import ServerAddress, address
-from radiovis.commands.slide_fetch import SlideFetch
+from radiovis.commands.server_address import ServerAddress, add_ca_flag, address, given_server
 from radiovis.commands.terminal import paint, printable
+from radiovis.slides.fetch import SlideFetch
 
 T = TypeVar("T")
 
@@ -42,6 +42,7 @@ def command() -> CommandParser:
     )
     parser.add_argument("station", metavar="STATION", help="fm:4e1.4000.09580, dab:…, or a topic /topic/fm/…")
     parser.add_argument("--server", type=address, metavar="URL", help="this server, without asking the DNS for it")
+    add_ca_flag(parser)
     parser.add_argument("--dns", type=_dns, action="append", default=[], metavar="IP[:PORT]", help="whom to ask")
     parser.add_argument("--domain", default="radiodns.org", help="the root of RadioDNS (default: radiodns.org)")
     parser.add_argument("--seconds", type=seconds, default=15.0, help="how long to wait for a slide (default: 15)")
@@ -83,7 +84,7 @@ class Probe:
         return DONE
 
     async def _walk(self) -> None:
-        servers = [self._given.server] if self._given.server else await self._find()
+        servers = [given_server(self._given)] if self._given.server else await self._find()
         conversation = await self._connect_to_any(servers)
         try:
             message = await self._step("slide", self._first_slide(conversation), _body)

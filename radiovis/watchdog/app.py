@@ -14,6 +14,11 @@ from fanout.journal import Journal
 from fanout.message import Message
 from fanout.supervisor import Manners, Supervisor, TaskState
 from radiovis.directory.interface import Directory, DirectoryError
+from radiovis.preflight.preflight import Preflight
+from radiovis.schedule.disk_shelf import DiskShelf
+from radiovis.schedule.metronome import Metronome
+from radiovis.schedule.schedule import Schedule
+from radiovis.schedule.shelf import Entrance
 from radiovis.settings import Settings
 from radiovis.tuning import Tuning
 from radiovis.watchdog.broker_liveness import BrokerLiveness
@@ -31,6 +36,7 @@ from radiovis.watchdog.topic_listing import Recall, TopicListing
 
 _LOOK_SECONDS = 1.0  # between two attempts to lead: a standby acts that long after the leader has gone
 _STOP_SECONDS = 5.0  # for the rounds under way
+_SCHEDULE_SECONDS = 1.0  # between two looks whether the shelf is there; the metronome says when something is due
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +78,12 @@ class Watchdog:
         entries: Log,
         recall: Recall,
         source: Callable[[Callable[[Delivered], Deferred[None]]], Source],
+        schedule: Schedule | None = None,
+        preflight: Preflight | None = None,
     ) -> None:
         """
+        :param schedule: what sends held messages; None where that is left to the radios.
+        :param preflight: what looks at the defaults; None for nobody.
         :param entries: the log; stopped with the watchdog.
         :param recall: what is remembered of topics from before the start.
         :param source: makes the source of the log's entries; it is given who takes them.
@@ -96,9 +106,12 @@ class Watchdog:
             check=timing.check,
             patience=timing.patience,
             reload=timing.reload,
+            preflight=preflight,
         )
         self._cleanup = LogCleanup(entries, leader, timing.max_age)
         self._timing = timing
+        self.schedule = schedule
+        self._metronome = Metronome(reactor, self._tick)
         self._supervisor = Supervisor(reactor, Manners(explained=(BusError, DirectoryError, LogError)))
 
     def start(self) -> None:
@@ -108,6 +121,9 @@ class Watchdog:
         self._broker_liveness = spawn("broker_liveness", self._liveness.look, _LOOK_SECONDS, after=_LOOK_SECONDS)
         self._stale_topics = spawn("stale_topics", self._stale.look, timing.check)
         self._log_cleanup = spawn("log_cleanup", self._cleanup.clean, timing.cleanup)
+        if self.schedule is not None:
+            self._scheduled = spawn("schedule", self.schedule.look, _SCHEDULE_SECONDS)
+            self._metronome.start()
 
     async def _reload(self) -> None:
         """The first list is not kept waiting for the next check."""
@@ -120,11 +136,20 @@ class Watchdog:
         """This process has become the leader."""
         self._stale_topics.hurry()
         self._log_cleanup.hurry()
+        if self.schedule is not None:
+            self._scheduled.hurry()
+
+    def _tick(self) -> None:
+        """What fails is tried again in the supervisor's time, not in ours."""
+        if self.schedule is not None and self.schedule.is_due and not self._scheduled.state.failing:
+            self._scheduled.hurry()
 
     def hear(self, message: Message) -> None:
         """For :meth:`fanout.bus.interface.Bus.start`: a message came."""
         self._liveness.heard(message)
         self._source.hear(message)
+        if self.schedule is not None:
+            self.schedule.heard(message)
 
     def hear_again(self) -> None:
         """Likewise: the bus is heard, again or for the first time."""
@@ -143,6 +168,7 @@ class Watchdog:
             "bus": asdict(self._bus.state()),
             "log": asdict(self._entries.state()),
             "tasks": [asdict(state) for state in self._supervisor.states()],
+            "schedule": None if self.schedule is None else self.schedule.report(),
         }
 
     def tasks(self) -> tuple[TaskState, ...]:
@@ -165,30 +191,50 @@ class Watchdog:
 
     async def stop(self) -> None:
         """Finish what is in hand: rounds, then entries of the log."""
+        self._metronome.stop()
         await self._supervisor.stop(_STOP_SECONDS)
+        if self.schedule is not None:
+            await self.schedule.stop()
         await self._source.stop()
         await self._entries.stop()
 
 
 def standing_alone(
-    reactor: Any, settings: Settings, bus: Bus, directory: Directory, tuning: Tuning, *, fake: bool
+    reactor: Any,
+    settings: Settings,
+    bus: Bus,
+    directory: Directory,
+    tuning: Tuning,
+    *,
+    fake: bool,
+    entrance: Entrance | None,
+    preflight: Preflight | None,
 ) -> Watchdog:
     """The watchdog inside a node without a broker.
 
     :param fake: ``--test`` mode.
+    :param entrance: where messages that wait are put; None where that is left to the radios.
     """
-    kept = journal(reactor, settings)
+    kept, leader = journal(reactor, settings), Alone()
     return Watchdog(
         reactor,
         timing(settings, fake=fake),
         bus=bus,
-        leader=Alone(),
+        leader=leader,
         directory=directory,
         tuning=tuning,
         entries=JournalLog(kept, reactor.seconds),
         recall=Memory(None, kept, reactor.seconds).recall,
         source=lambda take: TapSource(reactor, take),
+        schedule=_schedule(reactor, settings, entrance, bus, leader),
+        preflight=preflight,
     )
+
+
+def _schedule(reactor: Any, settings: Settings, entrance: Entrance | None, bus: Bus, leader: Leader) -> Schedule | None:
+    if not isinstance(entrance, DiskShelf):
+        return None
+    return Schedule(entrance, bus, leader, reactor, settings.SCHEDULE_MAX)
 
 
 def journal(reactor: Any, settings: Settings) -> Journal:

@@ -14,11 +14,13 @@ from fanout.bus import configured
 from fanout.bus.durable_queue import Delivered, DurableQueue, QueueNames
 from fanout.bus.rabbitmq import RabbitMQ
 from fanout.journal import Journal
-from radiovis import parts
+from radiovis import parts, slide_parts
 from radiovis.admin_parts import watchdog_admin
 from radiovis.directory.interface import Directory
 from radiovis.directory.plugit import PlugIt
 from radiovis.reloading import Reloading, Take
+from radiovis.schedule.broker_shelf import BrokerShelf
+from radiovis.schedule.schedule import Schedule
 from radiovis.settings import Settings
 from radiovis.tuning import Tuning
 from radiovis.watchdog.app import Watchdog, journal, timing
@@ -76,17 +78,27 @@ class Fallback:
         return RabbitMQ(self._reactor, configured.broker_endpoint(self._reactor, settings), broker, patience)
 
     def _make_watchdog(self, directory: Directory, entries: Log, kept: Journal | None) -> Watchdog:
+        leader = BrokerLeader(self._bus, f"{self._queue_name}.leader")
         return Watchdog(
             self._reactor,
             timing(self._settings, fake=self._fake),
             bus=self._bus,
-            leader=BrokerLeader(self._bus, f"{self._queue_name}.leader"),
+            leader=leader,
             directory=directory,
             tuning=Tuning(directory, lambda: None),
             entries=entries,
             recall=Memory(self._memcached, kept, self._reactor.seconds).recall,
             source=self._queue_source,
+            schedule=self._schedule(leader),
+            preflight=slide_parts.preflight(self._reactor, self._settings),
         )
+
+    def _schedule(self, leader: BrokerLeader) -> Schedule | None:
+        settings = self._settings
+        if settings.SCHEDULE == "pass":
+            return None
+        shelf = BrokerShelf(self._reactor, self._bus, slide_parts.held_queue(settings, fake=self._fake))
+        return Schedule(shelf, self._bus, leader, self._reactor, settings.SCHEDULE_MAX)
 
     @property
     def _queue_name(self) -> str:

@@ -13,6 +13,7 @@ from twisted.internet.task import deferLater
 from fanout.bus.interface import Bus, BusError
 from radiovis import topics
 from radiovis.directory.interface import Default, Directory, DirectoryError
+from radiovis.preflight.preflight import Preflight
 from radiovis.watchdog.defaults import KINDS, default_message
 from radiovis.watchdog.leader import Leader
 from radiovis.watchdog.silence import Silence
@@ -41,8 +42,10 @@ class StaleTopics:
         check: float,
         patience: float,
         reload: float,
+        preflight: Preflight | None = None,
     ) -> None:
         """
+        :param preflight: looks at what is sent, and warns; None for nobody.
         :param clock: Twisted's reactor.
         :param check: seconds from one round to the next.
         :param patience: seconds a topic may be silent.
@@ -54,6 +57,7 @@ class StaleTopics:
         self._bus = bus
         self._leader = leader
         self._clock = clock
+        self._preflight = preflight
         self._check = check
         self._nothing_to_show = min(patience, reload)
         self._good: dict[int, Default | None] = {}
@@ -114,6 +118,8 @@ class StaleTopics:
                     self._silence.later(prefix + kind, now + self._nothing_to_show)
                 else:
                     sent.append(self._bus.publish(message))
+                    if self._preflight is not None:
+                        self._preflight.look([message])
         await _all(sent)
         return len(sent)
 

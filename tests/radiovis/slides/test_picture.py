@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from radiovis.commands.picture import look_at
+from radiovis.slides.picture import look_at
 
 
 def drawn(kind: str, size: tuple[int, int], **options: object) -> bytes:

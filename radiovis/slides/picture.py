@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+
+from PIL import Image
 
 WIDTH, HEIGHT, MOST_OCTETS = 320, 240, 51_200
 """The simple profile of TS 101 499 v3.1.1, ch. 9.1.2 (contract §4)."""
@@ -55,6 +58,19 @@ def look_at(content: bytes) -> Picture:
         if size is not None:
             return Picture("image/jpeg", *size, len(content))
     return Picture("", 0, 0, len(content))
+
+
+def decoding_fault(content: bytes) -> str:
+    """Why a picture cannot be drawn; empty when it can. Blocks for some milliseconds.
+
+    Look at its size first: drawing takes memory for as many dots as it claims to have.
+    """
+    try:
+        with Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as image:
+            image.load()
+    except Exception as error:  # noqa: BLE001 - octets of a stranger: Pillow raises all kinds of things.
+        return f"it does not decode: {error or type(error).__name__}"
+    return ""
 
 
 def _jpeg_size(content: bytes) -> tuple[int, int] | None:

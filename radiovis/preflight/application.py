@@ -1,0 +1,70 @@
+"""An application that looks at slides before they are on air, or while they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from twisted.internet.defer import Deferred
+
+from fanout.doors.application import Application, Principal, Refused, Tuned
+from fanout.message import Message
+from fanout.stomp.events import Send
+from fanout.stomp.frame import Headers
+from radiovis.preflight.preflight import Finding, Preflight
+
+_SUMMARY, _DETAIL = 200, 1_000  # characters of what a publisher is told
+
+
+class PreflightedApplication:
+    """An :class:`~fanout.doors.application.Application` that hands everything on to another one."""
+
+    def __init__(self, application: Application, preflight: Preflight) -> None:
+        self._application = application
+        self._preflight = preflight
+
+    async def login(self, login: str, passcode: str, address: str) -> Principal | None:
+        """See :meth:`Application.login <fanout.doors.application.Application.login>`."""
+        return await self._application.login(login, passcode, address)
+
+    async def tune(self, destination: str, headers: Headers) -> Tuned:
+        """See :meth:`Application.tune <fanout.doors.application.Application.tune>`."""
+        return await self._application.tune(destination, headers)
+
+    async def recall(self, topic: str) -> Message | None:
+        """See :meth:`Application.recall <fanout.doors.application.Application.recall>`."""
+        return await self._application.recall(topic)
+
+    async def admit(self, principal: Principal | None, sends: Sequence[Send]) -> tuple[Message, ...]:
+        """Mode ``reject`` waits for the verdict here, where the client's next frames wait, too: its order is kept.
+
+        :raises Refused: a radio could not show one of them, or nobody could find out; then none is published.
+        """
+        messages = await self._application.admit(principal, sends)
+        if self._preflight.mode == "reject":
+            found = await self._preflight.look(messages)
+            if found:
+                self._preflight.refused += 1
+                raise _refusal(found)
+        return messages
+
+    def publish(self, messages: Sequence[Message]) -> Deferred[None]:
+        """Mode ``warn`` lets everything through, and looks at it meanwhile."""
+        if self._preflight.mode == "warn":
+            self._preflight.look(messages)
+        return self._application.publish(messages)
+
+    async def remarks(self, messages: Sequence[Message]) -> Headers:
+        """``preflight:ok``, or ``preflight-warning`` with all complaints."""
+        found = [] if self._preflight.mode == "reject" else await self._preflight.look(messages)
+        own = ("preflight-warning", _words(found)[:_DETAIL]) if found else ("preflight", "ok")
+        return (own, *await self._application.remarks(messages))
+
+
+def _refusal(found: list[Finding]) -> Refused:
+    words = _words(found)
+    looked = all(each.looked for each in found)
+    return Refused(f"Not published: {words}"[:_SUMMARY], words[:_DETAIL], temporary=not looked, unfit=looked)
+
+
+def _words(found: list[Finding]) -> str:
+    return "; ".join(str(each) for each in found)

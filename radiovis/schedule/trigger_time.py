@@ -1,0 +1,34 @@
+"""When a message is to be shown: the header ``trigger-time`` (contract §4). Sans-IO."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+
+from fanout.message import Message
+
+HEADER, NOW = "trigger-time", "NOW"
+_LONGEST = 64  # characters of a date and time; what is longer is none
+
+
+def trigger_time(message: Message) -> float | None:
+    """Unix time in seconds; None for NOW, for no such header, and for what is no date and time with a time zone: that
+    is passed on as it is, as it always was (contract §1.5).
+    """
+    text = dict(message.headers).get(HEADER, NOW).strip()
+    if len(text) > _LONGEST:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+        return None if moment.tzinfo is None else moment.timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
+def for_now(message: Message, when: int | None = None) -> Message:
+    """The same message, to be shown at once.
+
+    :param when: Unix time in seconds at which it goes on air; None leaves that as it is.
+    """
+    headers = tuple((name, NOW if name == HEADER else value) for name, value in message.headers)
+    return replace(message, headers=headers, when=message.when if when is None else when)

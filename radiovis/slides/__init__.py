@@ -1,0 +1,1 @@
+"""Slides as receivers get them: fetched over HTTP, and looked at."""
