@@ -114,8 +114,8 @@ class Batches(Generic[T]):
         return batch
 
     def _come_again(self) -> None:
-        """An endless stream is written at a walking pace too, as each batch costs a thread its waking. Only a whole batch
-        does not wait, or the last one.
+        """An endless stream goes at a walking pace too, as each batch costs a thread its waking. Only a whole batch, or
+        the last one, does not wait.
         """
         if self._stopped or self._octets >= self._batch_octets:
             self._next()
