@@ -19,6 +19,7 @@ from twisted.internet.endpoints import connectProtocol
 from twisted.internet.interfaces import ITCPTransport
 from twisted.python.failure import Failure
 
+from fanout.bus.express import Express
 from fanout.bus.interface import BusError
 from fanout.bus.parameters import Broker
 
@@ -42,6 +43,13 @@ class AmqpConnection(TwistedProtocolConnection):  # type: ignore[misc]  # Pika s
 
     def __init__(self, reactor: Any, broker: Broker) -> None:
         super().__init__(broker.parameters(), custom_reactor=reactor)
+        self._impl = Express(
+            broker.parameters(),
+            on_open_callback=self._on_connection_ready,
+            on_open_error_callback=self._on_connection_failed,
+            on_close_callback=self._on_connection_closed,
+            custom_reactor=reactor,
+        )
         self._reactor = reactor
         self._broker = broker
         self.lost: Deferred[str] = Deferred()

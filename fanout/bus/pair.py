@@ -59,8 +59,8 @@ class Pair:
 
         :param error: why; unless they are on their way out for another reason already.
         """
-        self.publishing.abort(error)
-        self.hearing.abort(error)
+        # The one that could not be opened knows best why; the other follows.
+        (self.publishing if self.hearing.is_open else self.hearing).abort(error)
         return self.lost
 
     @property

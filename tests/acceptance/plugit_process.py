@@ -7,6 +7,7 @@ As a program it listens, prints its URL, and then answers each line of JSON on s
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from typing import Any
@@ -22,18 +23,19 @@ from tests.services import free_port
 class PlugItProcess:
     """PlugIt on a free port of 127.0.0.1.
 
+    :ivar port: where it listens.
     :ivar url: for ``RADIODNS_API_URL``; it ends with the secret.
     """
 
     def __init__(self) -> None:
-        self._port = free_port()
-        self.url = f"http://127.0.0.1:{self._port}{BASE}"
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}{BASE}"
         self.start()
 
     def start(self) -> None:
         """Start, with everything as at first."""
         self._process = subprocess.Popen(
-            [sys.executable, "-m", __name__, str(self._port)],
+            [sys.executable, "-m", __name__, str(self.port)],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -48,6 +50,14 @@ class PlugItProcess:
         """End: connections to it are refused. May be called twice."""
         self._process.kill()
         self._process.communicate()
+
+    def pause(self) -> None:
+        """Freeze: connections are made, and nothing is answered."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """End a :meth:`pause`."""
+        self._process.send_signal(signal.SIGCONT)
 
     def behave(self, mode: str, **modes: str) -> None:
         """How it answers, see :class:`PlugItServer`; per method, if need be."""

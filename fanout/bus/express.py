@@ -1,0 +1,77 @@
+"""Pika's connection, with less to do for the three frames every message consists of.
+
+What goes in and out is what pika writes and expects, and anything but messages is left to pika. It only does less
+work per message: it moves on in its buffer instead of copying the rest of it after each frame, asks for callbacks only
+where there can be any, and writes the three frames of a publish in one piece, the first of them encoded once.
+The names are pika's own, which is pinned.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+from pika.adapters.twisted_connection import _TwistedConnectionAdapter
+from pika.frame import Body, Header, Method, decode_frame
+from pika.spec import FRAME_BODY, FRAME_END_SIZE, FRAME_HEADER, FRAME_HEADER_SIZE, FRAME_METHOD, Basic, BasicProperties
+
+_HEAD = struct.Struct(">BHL")  # AMQP 0-9-1, 4.2.3: type, channel, size
+_MESSAGE_TYPES = frozenset({FRAME_METHOD, FRAME_HEADER, FRAME_BODY})
+
+
+class Express(_TwistedConnectionAdapter):  # type: ignore[misc]  # Pika ships no types.
+    """Pika's connection for a busy exchange."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._publish: tuple[tuple[int, str, str, bool], bytes] | None = None
+
+    def _on_data_available(self, data_in: bytes) -> None:
+        """Take whole frames off the front. What pika cannot read stays there, for whoever asks which it was."""
+        buffer, start = self._frame_buffer + data_in, 0
+        self._frame_buffer = b""
+        try:
+            while end := _end_of_frame(buffer, start):
+                _, frame = decode_frame(buffer[start:end])
+                self.bytes_received += end - start
+                start = end
+                self._process_frame(frame)
+        finally:
+            self._frame_buffer = buffer[start:]
+        if start < len(buffer) and buffer[start] not in _MESSAGE_TYPES:
+            super()._on_data_available(b"")
+
+    def _process_callbacks(self, frame_value: Any) -> bool:
+        """Nobody can have asked to be called back for the parts of a message."""
+        if frame_value.frame_type != FRAME_METHOD or isinstance(frame_value.method, Basic.Deliver):
+            return False
+        called: bool = super()._process_callbacks(frame_value)
+        return called
+
+    def _send_message(self, channel_number: int, method_frame: Any, content: tuple[BasicProperties, bytes]) -> None:
+        """A body that fits one frame goes out together with what comes before it."""
+        properties, body = content
+        if not 0 < len(body) <= self._body_max_length or not isinstance(method_frame, Basic.Publish):
+            super()._send_message(channel_number, method_frame, content)
+            return
+        head = Header(channel_number, len(body), properties).marshal()
+        data = self._first(channel_number, method_frame) + head + Body(channel_number, body).marshal()
+        self.frames_sent += 3
+        self.bytes_sent += len(data)
+        self._adapter_emit_data(data)
+
+    def _first(self, channel_number: int, method: Basic.Publish) -> bytes:
+        """The frame of the method: the same for every message to one exchange."""
+        key = (channel_number, method.exchange, method.routing_key, method.mandatory)
+        if self._publish is None or self._publish[0] != key:
+            self._publish = key, Method(channel_number, method).marshal()
+        return self._publish[1]
+
+
+def _end_of_frame(buffer: bytes, start: int) -> int:
+    """Where a whole frame of a message's type ends; 0 if there is none."""
+    if len(buffer) < start + FRAME_HEADER_SIZE or buffer[start] not in _MESSAGE_TYPES:
+        return 0
+    size = _HEAD.unpack_from(buffer, start)[2]
+    end: int = start + FRAME_HEADER_SIZE + size + FRAME_END_SIZE
+    return end if end <= len(buffer) else 0
