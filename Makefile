@@ -53,7 +53,7 @@ check: $(VENV)/dev.stamp
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/hadolint Dockerfile
-	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml deploy/compose/*.yml
 	$(BIN)/yamllint --strict docker-compose.yml .yamllint deploy
 
 # Not a part of check: it asks a service on the internet, and a pin may become vulnerable while nothing here changes.
