@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from twisted.internet.defer import Deferred, FirstError, gatherResults
 from twisted.python.failure import Failure
@@ -63,9 +63,9 @@ class ScheduledApplication:
         begun += [self._application.publish(at_once)] if at_once else []
         return gatherResults(begun, consumeErrors=True).addCallbacks(lambda _: None, _first)
 
-    async def remarks(self, messages: Sequence[Message]) -> Headers:
+    def remarks(self, messages: Sequence[Message]) -> Awaitable[Headers] | None:
         """See :meth:`Application.remarks <fanout.doors.application.Application.remarks>`."""
-        return await self._application.remarks(messages)
+        return self._application.remarks(messages)
 
 
 def _waits(message: Message, now: float) -> bool:

@@ -51,6 +51,7 @@ class DiskShelf:
         self._rows = Rows(path)
         self._most = most
         self._count = 0
+        self._stopped = False
         self._take: Take | None = None
         self._pool = ThreadPool(0, 1, name="schedule")
         self._pool.start()
@@ -80,8 +81,11 @@ class DiskShelf:
         self._work(self._rows.drop, ticket).addErrback(_complain)
 
     async def stop(self) -> None:
-        """Write what is waiting, and close the file."""
+        """Write what is waiting, and close the file. May be called twice."""
         self._take = None
+        if self._stopped:
+            return
+        self._stopped = True
         await deferToThreadPool(self._reactor, self._pool, self._rows.close)
         self._pool.stop()
 

@@ -55,6 +55,10 @@ class Connections:
     def count(self, octets: int) -> None:
         """Octets came. :raises TooMuch: and that is too many."""
         self._left -= octets
+        self.check()
+
+    def check(self) -> None:
+        """Where an answer ends with its connection, one that was cut off looks whole. :raises TooMuch: it was."""
         if self._left < 0:
             raise TooMuch(f"it is longer than {self._most} octets")
 

@@ -91,7 +91,9 @@ class SlideFetch:
             response = await self._follow(url, Agent.usingEndpointFactory(self._reactor, connections))
             if response.code != 200:
                 return Slide(url, b"", None, (f"not fetched: HTTP {response.code}",))
-            return await self._judge(url, response)
+            slide = await self._judge(url, response)
+            connections.check()
+            return slide
         finally:
             connections.close()
 

@@ -1,0 +1,62 @@
+"""Each address is fetched once, however many ask, and remembered for a while."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial import unittest
+
+from radiovis.preflight.verdicts import BAD_SECONDS, KEPT, UNDER_WAY, Verdict, Verdicts
+from tests.radiovis.preflight.slides import Slides
+
+GOOD = Verdict(())
+
+
+class TestVerdicts(unittest.TestCase):
+    def setUp(self) -> None:
+        self.clock, self.slides = Clock(), Slides()
+        self.verdicts = Verdicts(self.clock, self.slides.fetch, seconds=5, kept=300)
+
+    def of(self, url: str) -> Deferred[Verdict]:
+        return self.verdicts.of(url)
+
+    def test_asked_by_many_it_is_fetched_once(self) -> None:
+        asked = [self.of("a") for _ in range(100)]
+        self.slides.answer()
+        self.assertEqual([self.successResultOf(each) for each in asked], [GOOD] * 100)
+        self.assertEqual((self.slides.urls, self.verdicts.under_way), (["a"], 0))
+
+    def test_a_good_one_is_known_for_long_and_a_bad_one_for_a_moment(self) -> None:
+        self.of("good")
+        self.slides.answer()
+        self.of("bad")
+        self.slides.answer("it is too large")
+        self.clock.advance(BAD_SECONDS - 1)
+        self.assertEqual(self.successResultOf(self.of("bad")).complaints, ("it is too large",))
+        self.clock.advance(1)
+        self.assertNoResult(self.of("bad"))
+        self.assertEqual(self.successResultOf(self.of("good")), GOOD)
+        self.clock.advance(300)
+        self.assertNoResult(self.of("good"))
+
+    def test_it_takes_no_longer_than_it_may(self) -> None:
+        asked = self.of("silent")
+        self.clock.advance(4.9)
+        self.assertNoResult(asked)
+        self.clock.advance(0.1)
+        self.assertEqual(self.successResultOf(asked).complaints, ("not fetched: not complete within 5 s",))
+
+    def test_too_many_at_a_time_are_not_looked_at(self) -> None:
+        for number in range(UNDER_WAY):
+            self.of(str(number))
+        busy = self.successResultOf(self.of("more"))
+        self.assertFalse(busy.looked)
+        self.assertNoResult(self.of("0"))
+        self.assertEqual(len(self.slides.asked), UNDER_WAY)
+
+    def test_what_is_remembered_is_bounded(self) -> None:
+        for number in range(KEPT + 1):
+            self.of(str(number))
+            self.slides.answer()
+        self.assertEqual(self.successResultOf(self.of("1")), GOOD)
+        self.assertNoResult(self.of("0"))

@@ -1,0 +1,95 @@
+"""Slides over real sockets, from servers that do as they please: a complaint in words, and no connection left open."""
+
+from __future__ import annotations
+
+import time
+
+from twisted.internet import reactor
+from twisted.internet.defer import DeferredList, ensureDeferred
+from twisted.trial import unittest
+
+from radiovis.slides.fetch import SlideFetch
+from tests.radiovis.slides.slide_server import SlideServer, drawn, moved
+
+SECONDS = 0.5
+
+
+class Fetching(unittest.TestCase):
+    async def setUp(self) -> None:
+        self.server = SlideServer()
+        await self.server.start()
+        self.addCleanup(lambda: ensureDeferred(self.server.stop()))
+        self.fetch = SlideFetch(reactor, seconds=SECONDS, most_octets=2**20)
+
+    async def complaints(self, path: str) -> str:
+        slide = await self.fetch.get(self.server.url(path))
+        return "; ".join(slide.complaints)
+
+    async def test_a_good_one(self) -> None:
+        for path, kind in (("/good.png", "PNG"), ("/good.jpg", "JPEG")):
+            slide = await self.fetch.get(self.server.url(path))
+            self.assertEqual((slide.complaints, slide.content), ((), drawn(kind)))
+            self.assertIn(f"320x240 {kind}", str(slide.picture))
+
+    async def test_what_radios_may_not_like(self) -> None:
+        for path, complaint in (
+            ("/large.png", "it is 640x480, radios expect 320x240"),
+            ("/heavy", f"it has {len(drawn()) + 60_000} octets, radios take 51200"),
+            ("/as-text.png", "it is served as text/plain, and is image/png"),
+            ("/no-type", "it is served without a Content-Type"),
+            ("/no-length", "it is served without a Content-Length"),
+            ("/gzip", "it is neither PNG nor JPEG"),
+        ):
+            self.assertEqual(await self.complaints(path), complaint)
+
+    async def test_what_does_not_decode(self) -> None:
+        for path in ("/cut", "/too-long"):
+            self.assertIn("it does not decode: ", await self.complaints(path))
+
+    async def test_what_cannot_be_fetched(self) -> None:
+        for path, complaint in (
+            ("/missing", "HTTP 404"),
+            ("/silent", "not complete within 0.5 s"),
+            ("/stops", "not complete within 0.5 s"),
+            ("/too-short", ""),
+            ("/50MB", "it has 50000000 octets, radios take 51200"),
+            ("/flood", "it is longer than 1048576 octets"),
+            ("/headers", "it is longer than 1048576 octets"),
+            ("/no-http", ""),
+            ("/loop", "more than 3 redirects"),
+        ):
+            began = time.monotonic()
+            found = await self.complaints(path)
+            self.assertTrue(found.startswith("not fetched: ") and complaint in found, f"{path}: {found}")
+            self.assertLess(time.monotonic() - began, SECONDS + 2)
+            await self.server.deserted().addTimeout(5, reactor)
+
+    async def test_of_a_bomb_no_dot_is_drawn(self) -> None:
+        self.assertEqual(await self.complaints("/bomb"), "it is 30000x20, radios expect 320x240")
+
+    async def test_redirects_are_followed_and_their_connections_closed(self) -> None:
+        self.server.pages["/moved"] = lambda guest: guest.say(moved("good.png"))
+        self.assertEqual(await self.complaints("/moved"), "")
+        await self.server.deserted().addTimeout(5, reactor)
+
+    async def test_an_address_that_is_none(self) -> None:
+        for url, complaint in (
+            ("http://127.0.0.1:1/x.png", "nothing listens there (connection refused)"),
+            ("http://slides.invalid/x.png", "no such host"),
+            ("http://127.0.0.1/ü.png", "its address has characters beyond ASCII"),
+            ("ftp://127.0.0.1/x.png", "its address begins with ftp:"),
+        ):
+            self.assertEqual((await self.fetch.get(url)).complaints, (f"not fetched: {complaint}",))
+
+    async def test_so_many_at_once_and_no_more(self) -> None:
+        fetch = SlideFetch(reactor, seconds=SECONDS, at_once=2)
+        most = 0
+
+        def count(guest: object) -> None:
+            nonlocal most
+            most = max(most, len(self.server.open))
+
+        self.server.pages["/counted"] = count
+        url = self.server.url("/counted")
+        await DeferredList([ensureDeferred(fetch.get(url)) for _ in range(6)])
+        self.assertEqual((most, self.server.asked["/counted"]), (2, 6))
