@@ -8,11 +8,9 @@ from typing import Any
 
 from fanout.doors.sse import encode_id, event
 from fanout.message import Message
-from fanout.web.response import Response
+from fanout.web.response import HARMLESS, Response
 
 DEFAULT_TYPE = "application/octet-stream"
-# A value is somebody else's words: a browser is to show it, and to run nothing of it.
-_HARMLESS = (("content-security-policy", "default-src 'none'; sandbox"),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,4 +44,4 @@ def answer_value(written: bytes) -> Response:
     """The answer with a value. :param written: by :class:`PlainValue`."""
     head, _, body = written.partition(b"\n")
     message_id, kind = json.loads(head)
-    return Response(body, 200, kind, (("message-id", message_id), *_HARMLESS))
+    return Response(body, 200, kind, (("message-id", message_id), ("content-security-policy", HARMLESS)))

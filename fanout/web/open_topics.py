@@ -60,6 +60,5 @@ class OpenTopics:
             lambda _: None, lambda failure: failure.value.subFailure
         )
 
-    async def remarks(self, messages: Sequence[Message]) -> Headers:
+    def remarks(self, messages: Sequence[Message]) -> None:
         """There is nothing to add."""
-        return ()

@@ -14,6 +14,8 @@ from fanout.hub import Form
 HTML = "text/html; charset=utf-8"
 JSON = "application/json"
 TEXT = "text/plain; charset=utf-8"
+HARMLESS = "default-src 'none'; sandbox"
+"""A Content-Security-Policy for somebody else's words: a browser shows them, and runs nothing of them."""
 
 Headers: TypeAlias = Sequence[tuple[str, str]]
 

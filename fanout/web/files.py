@@ -1,0 +1,137 @@
+"""Files of a folder over HTTP. Twisted's server knows ranges and dates; here is what is served, and as what."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from html import escape
+from pathlib import Path
+from urllib.parse import quote
+
+from twisted.web.http import datetimeToString
+from twisted.web.static import File
+
+from fanout.doors.http import HttpRequest
+from fanout.doors.http_endpoint import HttpError
+from fanout.web.folder import Folder
+from fanout.web.request import Request
+from fanout.web.response import HARMLESS, HTML, Answer, Elsewhere, Response
+from fanout.web.routes import Route
+
+# As much as players and download managers ask for; each part of an answer is read and framed by itself.
+_RANGES = re.compile(rb"bytes=\s*\d*-\d*\s*(?:,\s*\d*-\d*\s*){0,9}")
+_SOURCES = dict.fromkeys((".c", ".cc", ".cpp", ".h", ".hpp", ".py"), "text/plain")
+_TYPES = {**File.contentTypes, **_SOURCES, ".gz": "application/gzip"}
+_UNKNOWN = "application/octet-stream"
+
+
+class OneFile(File):
+    """A file that exists, and nothing below it."""
+
+    isLeaf = True
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(str(path), defaultType=_UNKNOWN)
+        self.type = _TYPES.get(path.suffix.lower(), _UNKNOWN)
+        if self.type.startswith("text/"):
+            self.type += "; charset=utf-8"
+        self.encoding = None  # .tar.gz is a file to keep, not a form of a .tar
+
+    def render_GET(self, request: HttpRequest) -> bytes | int:
+        """All of it, or the ranges the client wants. What is no range is not there (RFC 9110, 14.2)."""
+        wanted = request.requestHeaders.getRawHeaders(b"range")
+        if wanted is not None and not (len(wanted) == 1 and _RANGES.fullmatch(wanted[0]) and self._unchanged(request)):
+            request.requestHeaders.removeHeader(b"range")
+        result: bytes | int = super().render_GET(request)  # type: ignore[no-untyped-call]
+        return result
+
+    render_HEAD = render_GET
+
+    def _unchanged(self, request: HttpRequest) -> bool:
+        """Whether it is the file of which the client has a part already (RFC 9110, 13.1.5)."""
+        condition = request.requestHeaders.getRawHeaders(b"if-range")
+        return condition is None or condition == [datetimeToString(math.ceil(self.getModificationTime()))]
+
+
+class Files:
+    """Handlers for a folder."""
+
+    def __init__(
+        self,
+        folder: str | Path,
+        at: str = "",
+        *,
+        index: str = "index.html",
+        listing: bool = False,
+        symlinks: bool = False,
+        public: bool = False,
+        untrusted: bool = False,
+    ) -> None:
+        """
+        :param at: where it is, such as ``/static``; empty for the whole site.
+        :param index: the file shown for a folder.
+        :param listing: whether a folder without one shows what is in it.
+        :param symlinks: whether links are followed, wherever they lead.
+        :param public: whether scripts of other sites may read the files.
+        :param untrusted: whether strangers may have put them there: browsers show them, and run nothing of them.
+        :raises NotADirectoryError: there is no such folder.
+        """
+        self._folder = Folder(folder, symlinks=symlinks)
+        self._at = at
+        self._index = index
+        self._listing = listing
+        self._public = public
+        self._untrusted = untrusted
+
+    def routes(self) -> list[Route]:
+        """The rows of the table."""
+        rows = [Route(f"{self._at}/{{path:path}}", public=self._public, GET=self.get)]
+        return [Route(self._at, public=self._public, GET=_add_slash), *rows] if self._at else rows
+
+    def get(self, request: Request) -> Answer:
+        """The file; for a folder its index, or what is in it. :raises HttpError: there is none."""
+        rest = request.parameters["path"]
+        place = self._folder.find(rest)
+        if self._untrusted:
+            request.http.put_header("content-security-policy", HARMLESS)
+        try:
+            if place is not None and place.is_dir():
+                return self._get_folder(request, place, rest)
+            if place is not None and place.is_file() and not rest.endswith("/"):
+                return Elsewhere(OneFile(place))
+        except PermissionError:
+            raise HttpError(403, "This file cannot be read.") from None
+        except OSError:  # a name that is too long
+            pass
+        raise HttpError(404, "There is no such file.")
+
+    def _get_folder(self, request: Request, place: Path, rest: str) -> Answer:
+        if rest and not rest.endswith("/"):
+            return _add_slash(request)
+        index = self._folder.find(rest + self._index)
+        if index is not None and index.is_file():
+            return Elsewhere(OneFile(index))
+        if not self._listing:
+            raise HttpError(404, "There is no such file.")
+        seen = [each for each in place.iterdir() if self._folder.find(rest + each.name)]
+        return Response(
+            _page(request.path, sorted(each.name + "/" * each.is_dir() for each in seen)), content_type=HTML
+        )
+
+
+def _add_slash(request: Request) -> Response:
+    """So that relative links of the page lead below it. Quoted anew: what begins with two slashes is another site."""
+    query = request.http.uri.partition(b"?")[1:]
+    path = "/" + quote(request.path.lstrip("/"))
+    return Response.redirect(path + "/" + b"".join(query).decode("ascii", "ignore"), 301)
+
+
+def _page(path: str, names: list[str]) -> Iterator[bytes]:
+    """Piece by piece, as there may be many."""
+    title = escape(f"Files in {path}")
+    yield f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title></head>\n'.encode()
+    yield f"<body><h1>{title}</h1><ul>\n".encode()
+    for name in names:
+        yield f'<li><a href="./{escape(quote(name))}">{escape(name)}</a></li>\n'.encode(errors="replace")
+    yield b"</ul></body></html>\n"
