@@ -13,6 +13,7 @@ from fanout.bus.interface import Bus
 from fanout.cache.memcached import Memcached
 from fanout.doors.entrance import Entrance
 from fanout.drain import Drain
+from fanout.guests import Guest
 from radiovis.admin import Admin
 from radiovis.directory.stations_file import StationsFile
 from radiovis.hearing import Hearing
@@ -44,6 +45,7 @@ class Life:
     watchdog: Watchdog | None
     admin: Admin | None
     inherited: int | None
+    guests: Sequence[Guest]
     loops: Sequence[tuple[Callable[[], None], float]]
     running: list[LoopingCall] = field(default_factory=list)
 
@@ -69,6 +71,8 @@ class Life:
 
     def _listen(self) -> None:
         addresses = self.listeners.open()
+        for guest in self.guests:
+            addresses |= guest.start()
         if self.admin is not None and (address := self.admin.start(self.inherited)):
             addresses["admin"] = address
         # Not before the reactor runs: a SIGTERM that came in between would find no handler.
@@ -78,7 +82,7 @@ class Life:
         """Take no more clients, let those here go, have the bus take what is on its way; returns when all is done."""
         if self.admin is not None:
             self.admin.drain()
-        closing = self.listeners.close()
+        closing = [*self.listeners.close(), *(guest.stop() for guest in self.guests)]
         await self.drain.leave()
         if self.stations is not None:
             self.stations.stop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +21,7 @@ from fanout.bus.publisher import Publisher
 from fanout.cache import beaker_backend
 from fanout.cache.memcached import Memcached
 from fanout.certificates import secure_endpoint, trust
+from fanout.guests import Guest, Host, invite
 from fanout.history import History
 from fanout.hub import Hub
 from fanout.outbox import Flusher
@@ -67,6 +69,11 @@ def hub(
         history=history,
         at_end_of_turn=flusher.first,
     )
+
+
+def guests(reactor: Any, settings: Settings, hub: Hub, bus: Bus) -> list[Guest]:
+    """The applications that run with this one. :raises SettingsError: there is none of that name, or it cannot run."""
+    return invite(settings.WITH, Host(reactor, hub, bus, os.environ))
 
 
 def last_slides(reactor: Any, settings: Settings, memcached: Memcached | None) -> LastSlides:
