@@ -38,7 +38,7 @@ class ClientSettings(SettingsGroup):
     ACCESS_LOG_SIZE: int = setting(10_000_000, "Size at which a new one begins.", "octets", ge=0)
     TEMPLATES: str = setting("", "Folder of pages of your own: <key>.html is shown for a key; empty = ours for all.")
     MAX_POLLS: int = setting(
-        10_000, "Clients that wait for a value at a time; those beyond get a 503. Each takes 20 KB.", "clients", ge=1
+        10_000, "Clients that wait for a value at a time; those beyond get a 503. Each takes 6 KB.", "clients", ge=1
     )
     MAX_CONNECTIONS: int = setting(
         12_000, "Open connections; keep it below the process's limit of open files.", "connections", ge=1

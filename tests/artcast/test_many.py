@@ -1,0 +1,54 @@
+"""Two thousand clients wait for one key, and one datum answers them all."""
+
+from __future__ import annotations
+
+import selectors
+import socket
+import unittest
+
+from tests.artcast.server import ArtcastServer, Asking
+
+CLIENTS = 2_000
+SECONDS = 60.0
+REQUEST = b"GET /artcasts/many HTTP/1.1\r\nhost: here\r\naccept: text/plain\r\n\r\n"
+
+
+class Herd:
+    """Clients, all on one selector."""
+
+    def __init__(self, server: tuple[str, int], count: int) -> None:
+        self.sockets = [socket.create_connection(server, timeout=SECONDS) for _ in range(count)]
+        for each in self.sockets:
+            each.sendall(REQUEST)
+
+    def answers(self) -> list[bytes]:
+        """What each has got when all have got something."""
+        got: dict[socket.socket, bytes] = {}
+        with selectors.DefaultSelector() as selector:
+            for each in self.sockets:
+                selector.register(each, selectors.EVENT_READ)
+            while len(got) < len(self.sockets) and (ready := selector.select(SECONDS)):
+                for key, _ in ready:
+                    assert isinstance(key.fileobj, socket.socket)
+                    got[key.fileobj] = got.get(key.fileobj, b"") + key.fileobj.recv(65_536)
+        return list(got.values())
+
+    def close(self) -> None:
+        for each in self.sockets:
+            each.close()
+
+
+class Many(unittest.TestCase):
+    def test_one_datum_answers_all_of_them_once(self) -> None:
+        with ArtcastServer() as server:
+            herd = Herd(server.client, CLIENTS)
+            self.addCleanup(herd.close)
+            with Asking(server.client, "other") as last:
+                last.held()
+                server.send("many", "all of you")
+                answers = herd.answers()
+                self.assertEqual(len(answers), CLIENTS)
+                bodies = {each.partition(b"\r\n\r\n")[2] for each in answers}
+                self.assertEqual(bodies, {b"all of you"})
+                self.assertGreater(server.open_files(), CLIENTS)
+            self.assertEqual(server.faults, [])
