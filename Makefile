@@ -5,6 +5,7 @@
 #   ARGS=tests/fanout     what "make test" runs: arguments for nosetests (default: everything)
 #   SECONDS=180 SEED=7    how long "make chaos" and "make soak" go on, and the schedule of the chaos
 #   FUZZ_SECONDS=60       how long "make fuzz" tries each target
+#   AUDIT=required        "make check" fails where osv.dev cannot be asked about vulnerabilities
 
 PYTHON ?= python3
 ARGS   ?=
@@ -26,7 +27,7 @@ help:
 	@echo "make fuzz      invented octets for every parser, by coverage; FUZZ_SECONDS for each"
 	@echo "make soak      constant load for 10 minutes: memory and files stay flat; SECONDS"
 	@echo "make audit     asks osv.dev about known vulnerabilities of every pinned package"
-	@echo "make check     style, types, layers, container files"
+	@echo "make check     style, types, layers, container files, known vulnerabilities; AUDIT=required"
 	@echo "make bench-table, bench-herd, bench-growth, bench-slow, bench-broker: how fast it is, for developers; see bench/"
 	@echo "make settings  writes config.py.dist, docs/{settings,metrics,commands,exit-codes}.md anew"
 	@echo "make clean     removes what the others made"
@@ -34,7 +35,7 @@ help:
 demo: $(VENV)/run.stamp
 	@exec $(BIN)/python -m demo
 
-test: $(VENV)/dev.stamp servers $(NODE_MODULES)
+test: $(VENV)/dev.stamp $(VENV)/audit.stamp servers $(NODE_MODULES)
 	@exec $(BIN)/python -m tests $(ARGS)
 
 chaos: $(VENV)/dev.stamp servers
@@ -46,7 +47,7 @@ fuzz: $(VENV)/fuzz.stamp
 soak: $(VENV)/dev.stamp
 	@exec $(BIN)/python -m tests.soak $(if $(SECONDS),--seconds $(SECONDS))
 
-check: $(VENV)/dev.stamp
+check: $(VENV)/dev.stamp $(VENV)/audit.stamp
 	$(BIN)/python -m pip --disable-pip-version-check check
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -55,11 +56,10 @@ check: $(VENV)/dev.stamp
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml deploy/compose/*.yml
 	$(BIN)/yamllint --strict docker-compose.yml .yamllint deploy
+	@.ci/audit $(BIN) requirements.txt requirements-dev.txt
 
-# Not a part of check: it asks a service on the internet, and a pin may become vulnerable while nothing here changes.
 audit: $(VENV)/audit.stamp
-	@exec $(BIN)/pip-audit --strict --no-deps --disable-pip --vulnerability-service osv \
-	    -r requirements.txt -r requirements-dev.txt
+	@AUDIT=required .ci/audit $(BIN) requirements.txt requirements-dev.txt
 
 # Minutes each; it wants the machine for itself.
 bench-%: $(VENV)/dev.stamp servers
