@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
 from fanout.bus.interface import Bus
+from fanout.guests import Guest
 from fanout.message import Message
 from radiovis.complaints import Report
 from radiovis.receiving import Receiving
@@ -20,18 +22,31 @@ _ON_THE_WAY_SECONDS = 1.0  # that a message may take over the bus while others a
 class Hearing:
     """Joins the bus to those who listen to it."""
 
-    def __init__(self, reactor: Any, receiving: Receiving, watchdog: Watchdog | None, report: Report) -> None:
-        """:param watchdog: of a node by itself; a cluster's has a queue of its own."""
+    def __init__(
+        self,
+        reactor: Any,
+        receiving: Receiving,
+        watchdog: Watchdog | None,
+        report: Report,
+        guests: Sequence[Guest] = (),
+    ) -> None:
+        """
+        :param watchdog: of a node by itself; a cluster's has a queue of its own.
+        :param guests: what belongs to one of them is nobody else's.
+        """
         self._reactor = reactor
         self._receiving = receiving
         self._watchdog = watchdog
         self._report = report
+        self._guests = guests
 
     def start(self, bus: Bus) -> None:
         """Listen from now on."""
         bus.start(self._hear, self._hear_again)
 
     def _hear(self, message: Message) -> None:
+        if any(guest.hear(message) for guest in self._guests):
+            return
         self._receiving.receive(message)
         if self._watchdog is not None:
             self._watchdog.hear(message)

@@ -163,5 +163,9 @@ def check_workers(settings: Settings) -> None:
     for name in ("STANDALONE", "RABBITMQ_LOOPBACK"):
         if getattr(settings, name):
             raise SettingsError(f"WORKERS = {settings.WORKERS}: workers hear each other by RabbitMQ; without {name}.")
+    if settings.WITH:
+        raise SettingsError(
+            f"WITH = {settings.WITH}: it would run in each of {settings.WORKERS} workers; run it alone."
+        )
     if settings.ADMIN_PORT + settings.WORKERS > MAX_PORT:
         raise SettingsError(f"ADMIN_PORT = {settings.ADMIN_PORT}: the workers' ports behind it are beyond {MAX_PORT}.")
