@@ -40,17 +40,15 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True)
 class QueueNames:
-    """Which queue, and how long it lives.
+    """Which queue, and how long it lives; it is durable, as RabbitMQ 4 refuses transient queues that are not exclusive.
 
     :ivar name: its name.
     :ivar exchange: the fan-out exchange it is bound to.
-    :ivar durable: whether it survives a restart of the broker.
     :ivar auto_delete: whether it goes with its last consumer.
     """
 
     name: str
     exchange: str
-    durable: bool = True
     auto_delete: bool = False
 
 
@@ -154,9 +152,7 @@ class DurableQueue:
     async def _declare_ours(self, connection: AmqpConnection) -> AmqpChannel:
         channel = await AmqpChannel.open(connection)
         names = self._names
-        declared = await channel.ask(
-            "queue_declare", queue=names.name, durable=names.durable, auto_delete=names.auto_delete
-        )
+        declared = await channel.ask("queue_declare", queue=names.name, durable=True, auto_delete=names.auto_delete)
         self._found = declared.method.message_count
         return channel
 

@@ -127,9 +127,7 @@ class Fallback:
         return self._spooled
 
     def _queue_source(self, take: Callable[[Delivered], Deferred[None]]) -> Source:
-        names = QueueNames(
-            self._queue_name, self._settings.RABBITMQ_EXCHANGE, durable=not self._fake, auto_delete=self._fake
-        )
+        names = QueueNames(self._queue_name, self._settings.RABBITMQ_EXCHANGE, auto_delete=self._fake)
         queue = DurableQueue(self._reactor, names, take, prefetch=self._settings.RABBITMQ_PREFETCH)
         return QueueSource(self._bus, queue)
 

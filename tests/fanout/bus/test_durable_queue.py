@@ -55,8 +55,8 @@ class Consuming(unittest.TestCase):
         await node.connected()
         return node
 
-    def queue(self, *, prefetch: int = 10, durable: bool = True) -> DurableQueue:
-        names = QueueNames(self.name, self.exchange, durable=durable, auto_delete=not durable)
+    def queue(self, *, prefetch: int = 10, auto_delete: bool = False) -> DurableQueue:
+        names = QueueNames(self.name, self.exchange, auto_delete=auto_delete)
         queue = DurableQueue(reactor, names, self.take, prefetch=prefetch)
         queue._handover._pause = 0.05
         return queue
@@ -258,7 +258,7 @@ class Consuming(unittest.TestCase):
 
     async def test_a_queue_for_tests_goes_with_its_consumer(self) -> None:
         node = await self.node()
-        queue = await self.consuming(node, durable=False)
+        queue = await self.consuming(node, auto_delete=True)
         await queue.stop()
         with self.assertRaises(pika.exceptions.ChannelClosedByBroker):
             await self.left()
