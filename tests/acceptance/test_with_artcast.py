@@ -1,0 +1,89 @@
+"""One process serves RadioVIS and Artcast on one hub: a radio reads a datum over STOMP, and so does who polls for it."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+import unittest
+
+from tests.artcast.server import HOST, Asking
+from tests.processes import ROOT, Server, node
+from tests.radio import Radio
+from tests.web import ask
+
+PORTS = {
+    "CLIENT_IP": HOST,
+    "CLIENT_PORT": 0,
+    "DATA_GROUP": "",
+    "DATA_PORT": 0,
+    "REGISTER_GROUP": "",
+    "REGISTER_PORT": 0,
+}
+
+
+def both(*flags: str, **settings: object) -> Server:
+    """A RadioVIS node that Artcast runs with."""
+    ours = {f"ARTCAST_{name}": value for name, value in {**PORTS, **NO_GROUPS, **settings}.items()}
+    return node("--with", "artcast", *flags, PYTHONPATH=ROOT, **ours)
+
+
+class TestOneProcess(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.server = both().start()
+        cls.addClassCleanup(cls.server.close)
+        ready = cls.server.wait_for("server.ready")
+        cls.client, cls.data = ((HOST, int(ready[name].rpartition(":")[2])) for name in ("client", "data"))
+
+    def send(self, key: str, value: object) -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as source:
+            source.sendto(json.dumps([key, value]).encode(), self.data)
+
+    def test_a_datum_is_read_by_a_stomp_subscriber_and_by_a_poll(self) -> None:
+        with Radio.connect(self.server.address) as radio, Asking(self.client, "test/tick") as client:
+            radio.subscribe("/topic/artcast/test/tick")
+            client.held()
+            self.send("test/tick", {"a": 1})
+            self.assertEqual(client.answer().body, b'{"a": 1}')
+            message = radio.frame()
+            self.assertEqual(json.loads(message.body), {"a": 1})
+
+    def test_a_stomp_subscriber_who_comes_later_gets_the_last_value_at_once(self) -> None:
+        self.send("late", 7)
+        deadline = time.monotonic() + 20
+        while {"key": "late"} not in ask(self.client, "/artcasts").json:
+            self.assertLess(time.monotonic(), deadline)
+        with Radio.connect(self.server.address) as radio:
+            radio.subscribe("/topic/artcast/late")
+            self.assertEqual(radio.frame().body, b"7")
+
+    def test_radiovis_goes_on_beside_it(self) -> None:
+        with Radio.connect(self.server.address) as radio:
+            radio.subscribe("/topic/test/1/text")
+            with Radio.connect(self.server.address, "1.test", "test") as publisher:
+                publisher.publish("/topic/test/1/text", b"TEXT hello")
+                self.assertEqual(radio.frame().body, b"TEXT hello")
+
+
+class TestWrong(unittest.TestCase):
+    def test_an_application_that_is_not_there_or_is_set_wrong_is_a_line_and_exit_code_2(self) -> None:
+        for server, words in (
+            (node("--with", "artcats"), "there is no application 'artcats'"),
+            (both(CLIENT_PORT="many"), "CLIENT_PORT"),
+            (both("--workers", "2", "--rabbitmq-loopback", "false"), "WITH = artcast"),
+        ):
+            self.addCleanup(server.close)
+            server.launch()
+            self.assertEqual(server.exit_code(), 2)
+            self.assertIn(words, server.text)
+            self.assertNotIn("Traceback", server.text)
+
+    def test_both_let_go_at_the_end(self) -> None:
+        with both() as server:
+            client = HOST, int(server.wait_for("server.ready")["client"].rpartition(":")[2])
+            with Asking(client, "key") as poll:
+                poll.held()
+                server.ask_to_end()
+                self.assertEqual(poll.answer().status, 503)
+                self.assertEqual(server.exit_code(), 0)
