@@ -82,9 +82,8 @@ class RadioVIS:
         every = gatherResults([self._bus.publish(each) for each in messages], consumeErrors=True)
         return every.addCallbacks(lambda _: None, _first)
 
-    async def remarks(self, messages: Sequence[Message]) -> Headers:
+    def remarks(self, messages: Sequence[Message]) -> None:
         """The broker has them: there is nothing to add."""
-        return ()
 
 
 def _first(failure: Failure) -> Failure:

@@ -72,8 +72,9 @@ class PublishHttp(Endpoint):
         except BusError as error:
             raise HttpError(503, f"Not published: {error}", Retry_After="10") from None
         published = [{"message-id": each.message_id, "topic": each.topic} for each in messages]
-        remarks = dict(await self._application.remarks(messages))
-        request.answer_json(202, {"messages": published, **remarks})
+        remarks = self._application.remarks(messages)
+        remarked = {} if remarks is None else dict(await remarks)
+        request.answer_json(202, {"messages": published, **remarked})
 
     async def _login(self, request: HttpRequest) -> Principal:
         login, password = basic_login(request, _REALM)

@@ -22,13 +22,16 @@ _MESSAGE_TYPES = frozenset({FRAME_METHOD, FRAME_HEADER, FRAME_BODY})
 class Express(_TwistedConnectionAdapter):  # type: ignore[misc]  # Pika ships no types.
     """Pika's connection for a busy exchange."""
 
+    _frame_buffer: bytes
+
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._publish: tuple[tuple[int, str, str, bool], bytes] | None = None
 
     def _on_data_available(self, data_in: bytes) -> None:
         """Take whole frames off the front. What pika cannot read stays there, for whoever asks which it was."""
-        buffer, start = self._frame_buffer + data_in, 0
+        buffer: bytes = self._frame_buffer + data_in
+        start = 0
         self._frame_buffer = b""
         try:
             while end := _end_of_frame(buffer, start):

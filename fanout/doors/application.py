@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -87,6 +87,9 @@ class Application(Protocol):
         """Hand admitted messages to the bus; fires when it has all of them, fails with :class:`fanout.bus.BusError`."""
         ...
 
-    async def remarks(self, messages: Sequence[Message]) -> Headers:
-        """What there is to tell whoever published these, and wants an answer. :raises Refused: nothing."""
+    def remarks(self, messages: Sequence[Message]) -> Awaitable[Headers] | None:
+        """What there is to tell whoever published these, and wants an answer; None when there is nothing.
+
+        :raises Refused: nothing.
+        """
         ...

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
@@ -52,9 +52,9 @@ class CountedApplication:
         published = self._application.publish(messages)
         return published.addCallbacks(self._published, self._failed, callbackArgs=(messages,), errbackArgs=(messages,))
 
-    async def remarks(self, messages: Sequence[Message]) -> Headers:
+    def remarks(self, messages: Sequence[Message]) -> Awaitable[Headers] | None:
         """See :meth:`Application.remarks <fanout.doors.application.Application.remarks>`."""
-        return await self._application.remarks(messages)
+        return self._application.remarks(messages)
 
     def _published(self, result: None, messages: Sequence[Message]) -> None:
         self._tally.publishes["accepted"] += len(messages)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
@@ -17,6 +17,7 @@ from fanout.hub import Cohort, Form, Offered
 from fanout.message import Message
 from fanout.outbox import Outbox
 from fanout.stomp.events import Connect, Event, Publish, Subscribe, Unsubscribe
+from fanout.stomp.frame import Headers
 from fanout.stomp.session import ServerSession, State
 from fanout.stomp.subscriptions import Subscription
 
@@ -357,13 +358,14 @@ class Connection:
             published.addBoth(self._answered_late, event)
 
     def _published(self, _: None, event: Publish, messages: Sequence[Message]) -> Deferred[None] | None:
-        if event.answer.receipt is not None:
-            return Deferred.fromCoroutine(self._confirm(event, messages))
+        remarks = None if event.answer.receipt is None else self._door.application.remarks(messages)
+        if remarks is not None:
+            return Deferred.fromCoroutine(self._remark(event, remarks))
         event.answer.done()
         return None
 
-    async def _confirm(self, event: Publish, messages: Sequence[Message]) -> None:
-        event.answer.done(await self._door.application.remarks(messages))
+    async def _remark(self, event: Publish, remarks: Awaitable[Headers]) -> None:
+        event.answer.done(await remarks)
 
     def _not_published(self, failure: Failure, event: Publish) -> None:
         failure.trap(BusError)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 
 from twisted.internet.defer import Deferred
 
@@ -53,11 +53,15 @@ class PreflightedApplication:
             self._preflight.look(messages)
         return self._application.publish(messages)
 
-    async def remarks(self, messages: Sequence[Message]) -> Headers:
+    def remarks(self, messages: Sequence[Message]) -> Awaitable[Headers]:
         """``preflight:ok``, or ``preflight-warning`` with all complaints."""
+        return self._remarks(messages)
+
+    async def _remarks(self, messages: Sequence[Message]) -> Headers:
         found = [] if self._preflight.mode == "reject" else await self._preflight.look(messages)
         own = ("preflight-warning", _words(found)[:_DETAIL]) if found else ("preflight", "ok")
-        return (own, *await self._application.remarks(messages))
+        others = self._application.remarks(messages)
+        return (own, *(() if others is None else await others))
 
 
 def _refusal(found: list[Finding]) -> Refused:
