@@ -55,6 +55,7 @@ class KeptQueue:
         self._take = take
         self._forget = forget
         self._throttle = Throttle(clock.seconds, LOG_SECONDS)
+        self._connection: AmqpConnection | None = None
         self._channel: AmqpChannel | None = None
         self._read_at = 0.0
         self._last_ticket = 0
@@ -78,6 +79,7 @@ class KeptQueue:
             verb = "queue_bind" if room else "queue_unbind"
             await self._channel.ask(verb, queue=self._name, exchange=ENTRANCE, routing_key=self._name)
             self._room = room
+            log.info("kept_queue.open" if room else "kept_queue.full", queue=self._name)
 
     def done(self, ticket: int) -> None:
         """The message needs not be kept any longer. What was read over an earlier connection comes again anyway."""
@@ -86,13 +88,15 @@ class KeptQueue:
 
     def close(self) -> None:
         """Read no more; what is not done stays with the broker."""
-        channel, self._channel, self._room = self._channel, None, None
+        channel, self._channel = self._channel, None
         if channel is not None:
             channel.close()
         self._forget()
 
     async def _read(self, connection: AmqpConnection) -> None:
         self.close()
+        if connection is not self._connection:
+            self._connection, self._room = connection, None  # Meanwhile another reader may have thought otherwise.
         channel = await AmqpChannel.open(connection)
         arguments = {"x-max-length-bytes": MAX_OCTETS, "x-overflow": "reject-publish"}
         declared = await channel.ask("queue_declare", queue=self._name, durable=True, arguments=arguments)

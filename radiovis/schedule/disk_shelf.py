@@ -50,7 +50,7 @@ class DiskShelf:
         self._reactor = reactor
         self._rows = Rows(path)
         self._most = most
-        self._count = 0
+        self._count = self._adding = 0
         self._stopped = False
         self._take: Take | None = None
         self._pool = ThreadPool(0, 1, name="schedule")
@@ -58,12 +58,12 @@ class DiskShelf:
 
     def hold(self, message: Message) -> Deferred[None]:
         """Keep a message; it is on the disk then."""
-        if self._take is None:
-            return fail(BusError("the schedule has not been read yet"))
-        if self._count >= self._most + (0 if message.body else CANCELS):
+        if self._stopped:
+            return fail(BusError("the schedule is closed"))
+        if self._count + self._adding >= self._most + (0 if message.body else CANCELS):
             return fail(BusError(f"{self._most} messages are held already (SCHEDULE_MAX)"))
-        self._count += 1
-        return self._work(self._rows.add, message).addCallbacks(self._held, self._not_held, (message,))
+        self._adding += 1
+        return self._work(self._rows.add, message).addBoth(self._added).addCallback(self._held, message)
 
     async def ensure(self, take: Take, forget: Callable[[], None], *, room: bool) -> None:
         """The first time: give what lies there. :raises BusError: the file cannot be read."""
@@ -89,13 +89,15 @@ class DiskShelf:
         await deferToThreadPool(self._reactor, self._pool, self._rows.close)
         self._pool.stop()
 
-    def _held(self, number: int, message: Message) -> None:
-        if self._take is not None:
-            self._take(message, number)
+    def _added(self, outcome: Any) -> Any:
+        self._adding -= 1
+        return outcome
 
-    def _not_held(self, failure: Any) -> Any:
-        self._count -= 1
-        return failure
+    def _held(self, number: int, message: Message) -> None:
+        """What was added before the first reading is among what that brings."""
+        if self._take is not None:
+            self._count += 1
+            self._take(message, number)
 
     def _work(self, work: Callable[..., T], *arguments: object) -> Deferred[T]:
         return deferToThreadPool(self._reactor, self._pool, work, *arguments)

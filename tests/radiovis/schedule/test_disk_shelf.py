@@ -55,11 +55,14 @@ class TestDiskShelf(unittest.TestCase):
         await shelf.hold(message("c"))
         await shelf.stop()
 
-    async def test_before_it_was_read_and_after_its_end_nothing_is_held(self) -> None:
+    async def test_what_comes_before_it_was_read_is_held_and_given_once_and_nothing_after_its_end(self) -> None:
         shelf = DiskShelf(reactor, self.path, 10)
         self.addCleanup(lambda: ensureDeferred(shelf.stop()))
-        await self.assertFailure(shelf.hold(message("a")), BusError)
-        await shelf.ensure(self.take, lambda: None, room=True)
+        first = shelf.hold(message("a"))
+        read = ensureDeferred(shelf.ensure(self.take, lambda: None, room=True))
+        await DeferredList([first, read, shelf.hold(message("b"))], fireOnOneErrback=True)
+        self.assertEqual([each.message_id for each, _ in self.taken], ["a", "b"])
+        self.assertEqual(shelf._count, 2)
         await shelf.stop()
         await self.assertFailure(shelf.hold(message("a")), BusError)
 
