@@ -8,14 +8,12 @@ from typing import Any
 from twisted.internet.defer import CancelledError, DeferredQueue
 from twisted.internet.defer import TimeoutError as TookTooLong
 from twisted.internet.endpoints import HostnameEndpoint, connectProtocol, wrapClientTLS
-from twisted.internet.error import ConnectError, DNSLookupError
-from twisted.internet.error import ConnectionRefusedError as NobodyListens
-from twisted.internet.error import TimeoutError as NoAnswer
 from twisted.internet.ssl import optionsForClientTLS
 from twisted.internet.threads import deferToThread
 
 from fanout.certificates import trust
 from fanout.client import StompClient
+from fanout.connecting import connect_failure
 from fanout.stomp.client_events import ClientEvent, Connected, MessageReceived, Receipted, Refused
 from fanout.stomp.dialect import VERSIONS
 from radiovis.commands.arguments import CommandError
@@ -127,7 +125,7 @@ async def converse(
     try:
         await connectProtocol(endpoint, conversation.client)
     except Exception as error:  # noqa: BLE001 - everything from a name that no name may be to a refusal.
-        raise CommandError(f"cannot connect to {server}: {connect_failure(error, seconds)}") from None
+        raise CommandError(f"cannot connect to {server}: {printable(connect_failure(error, seconds))}") from None
     try:
         return conversation, await _let_in(conversation, server, seconds)
     except BaseException:
@@ -163,19 +161,6 @@ async def _check_certificate(server: ServerAddress, seconds: float) -> None:
     complaint = await deferToThread(certificate_complaint, server, seconds) if server.tls else None
     if complaint:
         raise CommandError(f"{server}: its certificate cannot be trusted: {complaint}")
-
-
-def connect_failure(error: BaseException, seconds: float) -> str:
-    """Why a connection could not be made, in a few words."""
-    if isinstance(error, DNSLookupError):
-        return "no such host"
-    if isinstance(error, NobodyListens):
-        return "nothing listens there (connection refused)"
-    if isinstance(error, NoAnswer):
-        return f"no answer within {seconds:g} s"
-    if isinstance(error, ConnectError) and error.osError is not None:
-        return str(getattr(error.osError, "strerror", None) or error.osError)
-    return printable(str(error) or type(error).__name__)
 
 
 def words(refused: Refused) -> str:

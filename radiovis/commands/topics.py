@@ -13,10 +13,10 @@ from twisted.internet.defer import Deferred
 from twisted.web.client import Agent
 from twisted.web.http_headers import Headers
 
+from fanout.connecting import connect_failure
 from fanout.settings import add_flags, given_flags, parse_flags, read_settings
 from radiovis import parts
 from radiovis.commands.arguments import DONE, FAILED, WRONG, CommandError, CommandParser
-from radiovis.commands.conversation import connect_failure
 from radiovis.commands.running import run_reactor
 from radiovis.commands.terminal import paint, printable
 from radiovis.directory.interface import Channel, Directory, DirectoryError
@@ -97,7 +97,7 @@ async def _page(reactor: Any, base: str, after: str, settings: Settings) -> dict
     try:
         code, body = await Deferred.fromCoroutine(get()).addTimeout(_SECONDS, reactor)
     except Exception as error:  # noqa: BLE001 - whatever a URL leads to.
-        raise CommandError(f"{base} does not answer: {connect_failure(error, _SECONDS)}") from None
+        raise CommandError(f"{base} does not answer: {printable(connect_failure(error, _SECONDS))}") from None
     if code in (401, 403):
         raise CommandError(f"{base} does not let us in: set ADMIN_TOKEN as the node has it")
     try:
