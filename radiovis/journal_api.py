@@ -17,6 +17,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+import structlog
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
@@ -32,6 +33,8 @@ _BEYOND = 2**53
 _CSV = "text/csv; charset=utf-8"
 _EXPORTS = 2
 """CSV files written at a time: each keeps the journal's one thread busy."""
+
+log = structlog.get_logger(__name__)
 
 
 class JournalSearch(Endpoint):
@@ -80,9 +83,10 @@ class JournalCsv(Endpoint):
             await self._journal.export_csv(selection, download.write)
             download.end()
         except JournalError as error:
-            if request.startedWriting:
-                raise  # and the connection ends in the middle, so that nobody takes it for the whole
-            raise HttpError(503, str(error)) from None
+            if not request.startedWriting:
+                raise HttpError(503, str(error)) from None
+            log.error("export.failed", reason=str(error))
+            request.loseConnection()  # type: ignore[no-untyped-call]  # In the middle: nobody takes it for the whole.
         except Gone:
             return
         finally:

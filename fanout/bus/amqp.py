@@ -69,12 +69,11 @@ class Limits:
 DEFAULT_LIMITS = Limits()
 
 
-def to_amqp(message: Message, serial: str | None = None) -> tuple[BasicProperties, bytes]:
+def to_amqp(message: Message) -> tuple[BasicProperties, bytes]:
     """The AMQP properties and body of a message.
 
     It is marked persistent, for the durable queue of the watchdog; the nodes' own queues ignore that.
 
-    :param serial: what tells this publish from every other, see :mod:`fanout.bus.serial`.
     :raises ValueError: AMQP cannot carry it: a name beyond 255 octets, or headers beyond one frame.
     """
     headers = {
@@ -84,7 +83,7 @@ def to_amqp(message: Message, serial: str | None = None) -> tuple[BasicPropertie
         **dict(message.headers),
     }
     _check_size(headers)
-    properties = BasicProperties(headers=headers, delivery_mode=PERSISTENT_DELIVERY_MODE, correlation_id=serial)
+    properties = BasicProperties(headers=headers, delivery_mode=PERSISTENT_DELIVERY_MODE)
     return properties, message.body
 
 

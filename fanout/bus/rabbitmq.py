@@ -115,7 +115,7 @@ class RabbitMQ:
         if not self._patience.outlast and self.connection is None:
             return fail(BusError(self._reason))
         try:
-            properties, body = to_amqp(message, self._serials.next())
+            properties, body = to_amqp(message)
             publish = self._unconfirmed.add(properties, body, self._reactor.seconds())
         except (ValueError, BusError) as error:
             self.counters.failed += 1
@@ -236,6 +236,8 @@ class RabbitMQ:
             if self.connection is None or self._blocked or not self.connection.publishing.can_publish:
                 return
             publish = self._unconfirmed.send_next()
+            if publish.properties.correlation_id is None:  # Not earlier: one that is given up would leave a gap.
+                publish.properties.correlation_id = self._serials.next()
             self.connection.publishing.publish(publish.properties, publish.body)
             self.counters.published += 1
         if self._unconfirmed.waiting:

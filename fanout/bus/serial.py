@@ -33,8 +33,8 @@ class Serials:
 class Seen:
     """Up to which number a receiver has seen the messages of each publisher.
 
-    :ivar missed: numbers left out so far. Mostly these are messages that were lost on their way to this receiver; some
-        were given up by their publisher, who was told.
+    :ivar missed: numbers left out so far. These are messages that were lost on their way to this receiver, or with a
+        connection of their publisher, who gave them up before it had another one.
     :param max_publishers: of how many publishers, the most recently heard ones, it is remembered.
     """
 

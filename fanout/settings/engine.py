@@ -210,6 +210,21 @@ class LimitSettings(SettingsGroup):
         1_000, "Connections a second it may open beyond that, 0 = no limit; a NAT of pollers needs most.", "1/s", ge=0
     )
 
+    def doubts(self) -> tuple[str, ...]:
+        """A client that is sent one frame of the largest size, and is slow, would be cut off or get none."""
+        lines = []
+        if self.OUTBOX_BYTES < self.MAX_FRAME_BYTES:
+            lines.append(
+                f"OUTBOX_BYTES = {self.OUTBOX_BYTES} is less than MAX_FRAME_BYTES = {self.MAX_FRAME_BYTES}: "
+                "one large slide counts as a client that reads too slowly."
+            )
+        if self.OUTBOX_TOTAL_BYTES < self.OUTBOX_BYTES:
+            lines.append(
+                f"OUTBOX_TOTAL_BYTES = {self.OUTBOX_TOTAL_BYTES} is less than OUTBOX_BYTES = {self.OUTBOX_BYTES}, "
+                "so the latter has no meaning."
+            )
+        return tuple(lines)
+
 
 class BrokerSettings(SettingsGroup):
     """RabbitMQ."""

@@ -61,7 +61,11 @@ class SettingsGroup(BaseModel):
 
     def warnings(self) -> tuple[str, ...]:
         """What looked wrong but does no harm, one line each, to be logged once logs are set up."""
-        return self._warnings
+        return (*self._warnings, *self.doubts())
+
+    def doubts(self) -> tuple[str, ...]:
+        """Values that are right, each by itself, and do not fit together; one line each."""
+        return ()
 
     def note(self, sources: Mapping[str, str], warnings: tuple[str, ...]) -> None:
         """Remember where the values came from. For the loader only."""

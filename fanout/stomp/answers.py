@@ -43,7 +43,7 @@ class Answer:
 
     __slots__ = ("_line", "command", "data", "final", "receipt")
 
-    def __init__(self, line: Answers, command: str, receipt: str | None) -> None:
+    def __init__(self, line: Answers, command: str | None, receipt: str | None) -> None:
         self._line = line
         self.command = command
         self.receipt = receipt
@@ -95,8 +95,8 @@ class Answers:
         # Most connections never wait for an answer; an empty deque takes half a KiB.
         self._line: deque[Answer] | None = None
 
-    def expect(self, command: str, receipt: str | None) -> Answer:
-        """A frame came in: keep its place in line."""
+    def expect(self, command: str | None, receipt: str | None) -> Answer:
+        """A frame came in: keep its place in line. None: no frame, it is we who have something to say."""
         if self._line is None:
             self._line = deque()
         answer = Answer(self, command, receipt)
@@ -126,13 +126,22 @@ def receipt(dialect: Dialect, receipt_id: str, remarks: Headers = ()) -> bytes:
     return encode(Frame("RECEIPT", (("receipt-id", receipt_id), *remarks)), dialect)
 
 
-def error(dialect: Dialect, summary: str, detail: str, command: str, receipt_id: str | None) -> bytes:
-    """The ERROR frame: for 1.0 a ``message`` header and no body (contract §1.4), else also words (stomp.md R2)."""
+def error(dialect: Dialect, summary: str, detail: str, command: str | None, receipt_id: str | None) -> bytes:
+    """The ERROR frame: for 1.0 a ``message`` header and no body (contract §1.4), else also words (stomp.md R2).
+
+    :param command: of the frame at fault; None when no frame is.
+    """
     if dialect.lenient:
         return encode(Frame("ERROR", (("message", summary),)), dialect)
     headers = [("message", summary), ("content-type", "text/plain")]
     if receipt_id is not None:
         headers.append(("receipt-id", receipt_id))
-    shown = command if command.isascii() and command.isalpha() and len(command) <= _LONGEST_SHOWN else "(not readable)"
-    body = f"{detail or summary}\nThe frame at fault: {shown}\n".encode()
-    return encode(Frame("ERROR", tuple(headers), body), dialect)
+    body = (
+        f"{detail or summary}\n" if command is None else f"{detail or summary}\nThe frame at fault: {_shown(command)}\n"
+    )
+    return encode(Frame("ERROR", tuple(headers), body.encode()), dialect)
+
+
+def _shown(command: str) -> str:
+    looks_like_one = command.isascii() and command.isalpha() and len(command) <= _LONGEST_SHOWN
+    return command if looks_like_one else "(not readable)"

@@ -228,8 +228,9 @@ class ServerSession:
         """For the line of answers: the last one was written."""
         self.state = State.CLOSED
 
-    def _end_with_error(self, summary: str, detail: str, frame: Frame) -> None:
-        self._end(answers.error(self.dialect, summary, detail, frame.command, frame.get("receipt")))
+    def _end_with_error(self, summary: str, detail: str, frame: Frame | None) -> None:
+        command, receipt = (None, None) if frame is None else (frame.command, frame.get("receipt"))
+        self._end(answers.error(self.dialect, summary, detail, command, receipt))
 
     def _end(self, data: bytes) -> None:
         self.write(data)
@@ -238,11 +239,12 @@ class ServerSession:
     def disconnect(self, summary: str, detail: str = "") -> None:
         """End the session from our side, with an ERROR behind the answers that are still to come."""
         if self.state is State.OPENING:
-            self._end_with_error(summary, detail, Frame(""))
+            self._end_with_error(summary, detail, None)
         elif self.state is State.AUTHENTICATING:
-            self.refuse(summary, detail)
+            self._take_agreement()
+            self._end_with_error(summary, detail, None)
         elif self.state is State.OPEN:
-            self._answers.expect("", None).refuse(summary, detail, final=True)
+            self._answers.expect(None, None).refuse(summary, detail, final=True)
 
     # Subscriptions
 

@@ -9,6 +9,7 @@ from pydantic import SecretStr
 from twisted.trial import unittest
 
 from fanout.settings import (
+    LimitSettings,
     RabbitMQSettings,
     SettingsError,
     StompSettings,
@@ -45,6 +46,15 @@ class LoadingTestCase(unittest.TestCase):
     def problems(self, *argv: str, path: Path | None = None, **environ: str) -> list[str]:
         """The lines of complaint."""
         return str(self.assertRaises(SettingsError, self.load, *argv, path=path, **environ)).splitlines()
+
+
+class DoubtTests(unittest.TestCase):
+    def test_limits_that_do_not_fit_together_are_told(self) -> None:
+        self.assertEqual(LimitSettings().warnings(), ())
+        [told] = LimitSettings(OUTBOX_BYTES=65_536).warnings()
+        self.assertIn("OUTBOX_BYTES = 65536 is less than MAX_FRAME_BYTES = 262144", told)
+        [told] = LimitSettings(OUTBOX_TOTAL_BYTES=524_288).warnings()
+        self.assertIn("OUTBOX_TOTAL_BYTES = 524288 is less than OUTBOX_BYTES = 1048576", told)
 
 
 class PrecedenceTests(LoadingTestCase):

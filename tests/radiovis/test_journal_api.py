@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from structlog.testing import capture_logs
 from twisted.internet.defer import succeed
 from twisted.trial import unittest
 
@@ -117,7 +118,10 @@ class TestCsv(unittest.TestCase):
     def test_a_journal_that_fails_half_way_leaves_a_broken_download(self) -> None:
         request = self.begin(Request(full=True))
         self.journal.failing = True
-        request.producer.resumeProducing()
+        with capture_logs() as logs:
+            request.producer.resumeProducing()
+        self.assertEqual([each["event"] for each in logs], ["export.failed"])
+        self.assertNotIn("exc_info", logs[0])  # A full disk is no error of ours.
         self.assertTrue(request.closed)
         self.assertFalse(request.finished)  # An answer that ends in order would be taken for the whole.
 

@@ -160,7 +160,7 @@ class Malformed(unittest.TestCase):
             from_amqp(BasicProperties(headers={"topic": TOPIC}), b"12345678901", NOW, Limits(body_bytes=10))
 
     def test_thousands_of_tables_in_tables_are_as_unreadable_as_other_nonsense(self) -> None:
-        """Found by fuzzing: pika recurses. What is not known as unreadable would come back to the watchdog for ever."""
+        """Pika recurses. What is not known as unreadable would come back to the watchdog for ever."""
         table = b""
         for _ in range(5_000):
             table = b"\x01aF" + len(table).to_bytes(4, "big") + table

@@ -352,6 +352,20 @@ class NoBrokerAtAll(Outage, unittest.TestCase):
         self.assertFalse(node.bus.state().connected)
 
 
+class GivenUp(Outage, unittest.TestCase):
+    async def test_what_never_went_out_is_missed_by_nobody(self) -> None:
+        """Too old, or too much: its publisher was told, and the others have no gap to mind."""
+        one, two = await self.running(Patience(max_age=0.1, messages=2)), await self.running()
+        await one.bus.publish(message(b"before"))
+        one.bus.blocked("held back by the test")
+        kept = DeferredList([one.bus.publish(message(b"late")) for _ in range(3)], consumeErrors=True)
+        self.assertEqual([taken for taken, _ in await kept], [False, False, False])
+        one.bus.blocked(None)
+        await one.bus.publish(message(b"after"))
+        await two.has(2)
+        self.assertEqual((two.bodies(), two.bus.counters.missed), ([b"before", b"after"], 0))
+
+
 class TooMuch(Outage, unittest.TestCase):
     async def test_a_message_amqp_cannot_carry_is_refused_and_the_next_is_not(self) -> None:
         node = await self.running()

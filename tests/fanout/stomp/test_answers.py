@@ -215,6 +215,12 @@ class WhatIsEchoed(unittest.TestCase):
             [error] = read_frames(opened("1.2").hear(command + b"\n\n\0"), "1.2")
             self.assertIn(f"The frame at fault: {shown}\n".encode(), error.body)
 
+    def test_no_frame_is_at_fault_when_it_is_we_who_end_it(self) -> None:
+        server = opened("1.2")
+        server.session.disconnect("Shutting down", "The server is going down; connect again.")
+        [error] = read_frames(server.session.data_to_send(), "1.2")
+        self.assertEqual(error.body, b"The server is going down; connect again.\n")
+
     def test_a_passcode_never(self) -> None:
         for octets in (b"CONNECT\npasscode:secret\n\n\0", b"SEND\npasscode:secret\n\n\0FOO\npasscode:secret\n\n\0"):
             self.assertNotIn(b"secret", opened("1.2").hear(octets))
