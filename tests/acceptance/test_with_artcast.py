@@ -1,4 +1,4 @@
-"""One process serves RadioVIS and Artcast on one hub: a radio reads a datum over STOMP, and so does who polls for it."""
+"""One process serves RadioVIS and Artcast on one hub: a radio reads a datum over STOMP, and a poll waits for it."""
 
 from __future__ import annotations
 
@@ -12,14 +12,8 @@ from tests.processes import ROOT, Server, node
 from tests.radio import Radio
 from tests.web import ask
 
-PORTS = {
-    "CLIENT_IP": HOST,
-    "CLIENT_PORT": 0,
-    "DATA_GROUP": "",
-    "DATA_PORT": 0,
-    "REGISTER_GROUP": "",
-    "REGISTER_PORT": 0,
-}
+PORTS = {"CLIENT_IP": HOST, **dict.fromkeys(("CLIENT_PORT", "DATA_PORT", "REGISTER_PORT"), 0)}
+NO_GROUPS = {"DATA_GROUP": "", "REGISTER_GROUP": ""}
 
 
 def both(*flags: str, **settings: object) -> Server:

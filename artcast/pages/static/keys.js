@@ -52,7 +52,7 @@ async function refresh() {
 function draw(entries) {
   body.replaceChildren(...entries.map(row));
   document.getElementById("none").hidden = entries.length > 0;
-  state.textContent = `${entries.length} of them`;
+  state.textContent = `${entries.length} keys`;
   state.dataset.kind = "";
 }
 
