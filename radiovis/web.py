@@ -36,7 +36,8 @@ def public_site(
         **(more or {}),
     }
     if settings.SLIDES_DIR:
-        routes["slides"] = Pictures(settings.SLIDES_DIR)
+        pictures = routes["slides"] = Pictures(settings.SLIDES_DIR)
+        pictures.links = settings.SLIDES_LINKS
     root = Branch()
     for path, resource in routes.items():
         root.at(path, resource)

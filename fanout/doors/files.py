@@ -11,7 +11,12 @@ from fanout.doors.http_endpoint import answer_options
 
 
 class Pictures(File):
-    """The files of one folder, and nothing else: no listing, no hidden files, nothing guessed by a browser."""
+    """The files of one folder, and nothing else: no listing, no hidden files, nothing guessed by a browser.
+
+    :ivar links: whether symbolic links below the folder are followed, wherever they lead.
+    """
+
+    links = False
 
     def __init__(self, path: str, *arguments: object, **options: object) -> None:
         super().__init__(path, *arguments, **options)  # type: ignore[arg-type]
@@ -25,7 +30,15 @@ class Pictures(File):
         if path.startswith(b".") or not _is_name(path):
             return self.childNotFound
         child: Resource = super().getChild(path, request)  # type: ignore[no-untyped-call]
+        if not self.links and isinstance(child, Pictures) and child.islink():
+            return self.childNotFound
         return child
+
+    def createSimilarFile(self, path: str) -> Pictures:
+        """What Twisted makes of each part of a path."""
+        similar: Pictures = super().createSimilarFile(path)  # type: ignore[no-untyped-call]
+        similar.links = self.links
+        return similar
 
     def render_GET(self, request: Request) -> bytes | int:
         """The file, with the type and length that receivers need (HRadio, contract §4)."""

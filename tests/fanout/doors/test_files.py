@@ -34,7 +34,8 @@ class TestSlides(unittest.TestCase):
         (self.folder / ".git" / "config").write_text("secret")
         (self.folder.parent / "outside.png").write_text("secret")
         root = Branch()
-        root.at("slides", Pictures(str(self.folder)))
+        self.pictures = Pictures(str(self.folder))
+        root.at("slides", self.pictures)
         site = HttpSite(reactor, root, Gate(), HttpLimits(), lambda *_, **__: None)
         self.port = reactor.listenTCP(0, site, interface="127.0.0.1")
         self.addCleanup(self.port.stopListening)
@@ -50,6 +51,16 @@ class TestSlides(unittest.TestCase):
         body = response.read()
         connection.close()
         return response, body
+
+    async def test_symbolic_links_are_followed_only_where_that_is_wanted(self) -> None:
+        (self.folder / "link.png").symlink_to(self.folder.parent / "outside.png")
+        (self.folder / "linked").symlink_to(self.folder.parent)
+        (self.folder / "deeper" / "b.png").symlink_to(self.folder / "rock 1.png")
+        for links, status in ((False, 404), (True, 200)):
+            self.pictures.links = links
+            for path in ("/slides/link.png", "/slides/linked/outside.png", "/slides/deeper/b.png"):
+                response, _ = await self.ask(path)
+                self.assertEqual(response.status, status, path)
 
     async def test_a_picture_with_the_type_and_length_receivers_need(self) -> None:
         """HRadio wants a right Content-Length and image/png or image/jpeg (contract §4)."""
