@@ -57,6 +57,22 @@ function tables({ clients, topics, bus, tasks, slowest }) {
   ]));
 }
 
+function slides({ preflight, schedule }) {
+  const found = preflight?.recent ?? [];
+  put("no-preflight", preflight ? "Nothing was found." : "Nobody looks at them: PREFLIGHT is off.");
+  fill("preflight", found.map((each) => [cell(clock(each.when), "time"), published(each), cell(each.complaints.join("; "), "bad")]));
+  document.getElementById("schedule").hidden = !schedule;
+  if (!schedule) return;
+  put("held", `${number(schedule.held)} of ${number(schedule.most)}`);
+  fill("schedule", schedule.next.map((each) => [cell(clock(each.at), "time"), published(each), cell(each.message_id)]));
+}
+
+function published({ topic, body }) {
+  const place = cell(topic);
+  place.append(element("div", {}, body));
+  return place;
+}
+
 function task({ name, failing, last_success, last_error, last_error_at, restarts }) {
   const state = cell(failing ? "fails" : "works", failing ? "bad" : "good");
   if (last_error) state.append(element("div", { class: "fault" }, `${clock(last_error_at)}: ${last_error}`));
@@ -71,6 +87,7 @@ async function look() {
   figures(overview);
   alarms(overview);
   tables(overview);
+  slides(overview);
   document.getElementById("journal").hidden = !overview.journal;
 }
 
