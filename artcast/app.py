@@ -18,11 +18,13 @@ from artcast.settings import ArtcastSettings
 from artcast.site import Site
 from fanout.address import Networks
 from fanout.bus.interface import Bus
+from fanout.complaints import Complaints
 from fanout.datagrams import DatagramPort
 from fanout.doors import port
 from fanout.doors.gate import Gate
 from fanout.doors.http import HttpLimits
 from fanout.doors.listening import ListeningDoor
+from fanout.doors.tally import Tally
 from fanout.history import History
 from fanout.hub import Hub
 from fanout.outbox import Flusher
@@ -42,7 +44,7 @@ class Artcast:
         """:param bus: started by whoever made it, who gives :meth:`hear` what comes over it."""
         self._reactor = reactor
         self._settings = settings
-        self._throttle = Throttle(time.monotonic)
+        complaints = Complaints(Tally(), Throttle(time.monotonic), log)
         catalogue = Catalogue(settings.MAX_KEYS, self._full)
         feed = Feed(
             hub,
@@ -69,13 +71,13 @@ class Artcast:
             networks=networks,
         )
         self._access = log_file(settings.ACCESS_LOG, settings.ACCESS_LOG_SIZE, settings.ACCESS_LOG_COUNT)
-        self._door = _door(reactor, settings, hub, bus, self._complain)
-        self._http = self._site(catalogue)
+        self._door = _door(reactor, settings, hub, bus, complaints)
+        self._http = self._site(catalogue, complaints)
         self._listening: Any = None
         self._look = LoopingCall(self._door.look)
         self._look.clock = reactor
 
-    def _site(self, catalogue: Catalogue) -> FaceSite:
+    def _site(self, catalogue: Catalogue, complaints: Complaints) -> FaceSite:
         settings = self._settings
         site = Site(
             catalogue,
@@ -86,7 +88,7 @@ class Artcast:
         gate = Gate(settings.MAX_CONNECTIONS, settings.MAX_CONNECTIONS_PER_ADDRESS)
         limits = HttpLimits(request_seconds=settings.REQUEST_TIMEOUT, unread_seconds=settings.GONE_SECONDS)
         face = Face(site.routes(), door=self._door)
-        listener = FaceSite(self._reactor, face, gate, limits, self._complain, AccessLog(self._access, time.time))
+        listener = FaceSite(self._reactor, face, gate, limits, complaints.complain, AccessLog(self._access, time.time))
         listener.name = "artcast"
         return listener
 
@@ -128,30 +130,16 @@ class Artcast:
             advice="further keys work, and are not listed; restrict SOURCES, or raise MAX_KEYS",
         )
 
-    def _complain(self, event: str, address: str, **fields: Any) -> None:
-        if self._throttle.allow(address):
-            log.warning(event, address=address, held_back=self._throttle.held_back(address), **fields)
 
-
-def _failed(part: object, error: Exception) -> None:
-    """A fault of ours, of which the other clients notice nothing."""
-    log.error("client.failed", part=type(part).__name__, exc_info=error)
-
-
-def _door(reactor: Any, settings: ArtcastSettings, hub: Hub, bus: Bus, complain: Any) -> ListeningDoor:
+def _door(reactor: Any, settings: ArtcastSettings, hub: Hub, bus: Bus, complaints: Complaints) -> ListeningDoor:
     return ListeningDoor(
         application=OpenTopics(bus, time.time, lambda: str(uuid.uuid4())),  # no route lets anybody publish
         hub=hub,
         history=History(time.monotonic, messages=1),
-        flusher=Flusher(time.monotonic, lambda flush: reactor.callLater(0, flush), _failed),
+        flusher=Flusher(time.monotonic, lambda flush: reactor.callLater(0, flush), complaints.failed),
         later=reactor.callLater,
         clock=time.monotonic,
-        complain=complain,
-        failed=_failed,
+        complain=complaints.complain,
+        failed=complaints.failed,
         places=settings.MAX_POLLS,
     )
-
-
-def alone(reactor: Any, settings: ArtcastSettings, bus: Bus) -> Artcast:
-    """A server by itself, with a hub of its own."""
-    return Artcast(reactor, settings, Hub(_failed, last_messages=1), bus)

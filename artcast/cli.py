@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.error import CannotListenError
 
-from artcast.app import alone
+from artcast.app import Artcast
 from artcast.reading import CONFIG_FILE, read
 from artcast.settings import Settings
 from fanout.bus.configured import rabbitmq
@@ -22,6 +22,7 @@ from fanout.bus.interface import Bus
 from fanout.bus.loopback import Loopback
 from fanout.certificates import CertificateError
 from fanout.daemon import DaemonError, daemonize, drop_to, pid_file
+from fanout.hub import Hub
 from fanout.logs import set_up_logs
 from fanout.message import Message
 from fanout.notify import Notify
@@ -82,7 +83,7 @@ def _serve(settings: Settings, ready: Callable[[], None] | None) -> None:
     )
     raise_limit(settings.MAX_CONNECTIONS)
     bus = _bus(reactor, settings)
-    artcast = alone(reactor, settings, bus)
+    artcast = Artcast(reactor, settings, Hub(_failed, last_messages=1), bus)
 
     def stop() -> Deferred[Any]:
         return DeferredList([artcast.stop(), bus.stop()], consumeErrors=True)
@@ -105,6 +106,10 @@ def _serve(settings: Settings, ready: Callable[[], None] | None) -> None:
             ready()
         reactor.callWhenRunning(log.info, "server.ready", **addresses)
         service.run()
+
+
+def _failed(part: object, error: Exception) -> None:
+    log.error("client.failed", part=type(part).__name__, exc_info=error)
 
 
 def _bus(reactor: Any, settings: Settings) -> Bus:

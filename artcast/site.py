@@ -38,7 +38,7 @@ class Site:
                 Route("/", GET=lambda _: Response.redirect("/artcasts")),
                 Route("/artcasts", GET=self.keys),
                 Route("/artcasts/{key:path}", GET=self.key),
-                Route("/content/{name:path}", GET=self._pages.content),
+                Route("/content/{path:path}", public=True, GET=self._pages.content.get),
             ]
         )
 

@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 from twisted.internet.defer import Deferred
 
+from fanout.complaints import Complaints
 from fanout.doors.counted_application import CountedApplication
 from fanout.doors.observer import Observer, Observers
 from fanout.doors.stomp_tcp import StompFactory
@@ -18,7 +19,6 @@ from fanout.throttle import Throttle
 from radiovis import door_parts, parts, slide_parts
 from radiovis.admin_parts import node_admin
 from radiovis.application import RadioVIS
-from radiovis.complaints import Complaints
 from radiovis.hearing import Hearing
 from radiovis.life import Life
 from radiovis.listeners import Listeners

@@ -10,6 +10,7 @@ from twisted.web.resource import IResource
 
 from fanout.address import Networks
 from fanout.certificates import Certificates
+from fanout.complaints import Complaints
 from fanout.doors.application import Application
 from fanout.doors.entrance import Entrance
 from fanout.doors.gate import Gate
@@ -30,7 +31,6 @@ from fanout.pace import Pace
 from fanout.settings import SettingsError
 from fanout.wheel import Wheel
 from radiovis import parts
-from radiovis.complaints import Complaints
 from radiovis.directory.interface import Directory
 from radiovis.monitoring import Monitoring
 from radiovis.pages.wall import Wall

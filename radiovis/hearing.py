@@ -9,9 +9,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
 from fanout.bus.interface import Bus
+from fanout.complaints import Report
 from fanout.guests import Guest
 from fanout.message import Message
-from radiovis.complaints import Report
 from radiovis.receiving import Receiving
 from radiovis.watchdog.app import Watchdog
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
+from fanout.complaints import Report
 from fanout.hub import Hub
-from radiovis.complaints import Report
 from radiovis.directory.interface import DirectoryError
 from radiovis.pages.wall import Wall
 from radiovis.tuning import Tuning

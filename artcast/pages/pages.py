@@ -8,9 +8,8 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, TemplateNotFound
 
-from fanout.doors.files import Pictures
-from fanout.web.request import Request
-from fanout.web.response import Elsewhere, Headers, Response
+from fanout.web.files import Files
+from fanout.web.response import Headers, Response
 
 _HERE = Path(__file__).parent
 _BY_ACCEPT = ("vary", "Accept")
@@ -22,13 +21,16 @@ _OURS: Headers = (_BY_ACCEPT, ("content-security-policy", _POLICY), ("referrer-p
 
 
 class Pages:
-    """Makes pages of templates. Everything a source has said is escaped in them."""
+    """Makes pages of templates. Everything a source has said is escaped in them.
+
+    :ivar content: their style and scripts.
+    """
 
     def __init__(self, folder: str) -> None:
         """:param folder: the operator's own templates, ``<key>.html``; empty for none."""
         self._ours = _templates(_HERE / "templates")
         self._own = _templates(Path(folder)) if folder else None
-        self._content = Pictures(str(_HERE / "static"))
+        self.content = Files(_HERE / "static")
 
     def list_of_keys(self, entries: Sequence[Mapping[str, Any]]) -> Response:
         """The table. It looks for new keys by itself."""
@@ -43,10 +45,6 @@ class Pages:
         except TemplateNotFound:
             pass  # jinja leaves the folder for no name
         return Response.html(self._ours.get_template("key.html").render(key=key, facts=facts), headers=_OURS)
-
-    def content(self, request: Request) -> Elsewhere:
-        """Style and scripts."""
-        return Elsewhere(self._content, request.parameters["name"].count("/") + 1)
 
 
 def _templates(folder: Path) -> Environment:
