@@ -8,6 +8,7 @@ import tempfile
 import unittest
 from pathlib import Path
 
+MOST_EXPOSED = 20  # tenths; systemd calls 50 medium, and a service without any of it has 96
 UNITS = Path(__file__).parent.parent / "deploy" / "systemd"
 
 
@@ -31,6 +32,24 @@ class Units(unittest.TestCase):
             )
             ours = [line for line in done.stderr.splitlines() if "radiovis" in line]
             self.assertEqual((done.returncode, ours), (0, []))
+
+    def test_they_expose_little(self) -> None:
+        for unit in UNITS.glob("*.service"):
+            done = subprocess.run(
+                [
+                    "systemd-analyze",
+                    "security",
+                    "--no-pager",
+                    "--offline=true",
+                    f"--threshold={MOST_EXPOSED}",
+                    str(unit),
+                ],
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+            self.assertEqual(done.returncode, 0, done.stdout[-300:] + done.stderr)
 
     def test_their_programs_exist(self) -> None:
         for name, program in (("radiovis-server@.service", "server.py"), ("radiovis-fallback.service", "fallback.py")):
