@@ -74,6 +74,10 @@ class Outbox:
         if self.blocked:
             self._flusher.holds(self)
 
+    def has_room(self, octets: int) -> bool:
+        """Whether so many more go out, or at least wait, without anything being dropped for them."""
+        return not self.blocked and self._octets + octets <= self._flusher.limit
+
     def flush(self) -> None:
         """Write what waits, in one piece. The flusher calls it at the end of the turn; before a close, the owner."""
         frames = self._frames

@@ -43,7 +43,7 @@ class Connection:
         "_door",
         "_ended",
         "_gone",
-        "_last",
+        "_heard",
         "_log",
         "_outbox",
         "_paused",
@@ -65,7 +65,7 @@ class Connection:
         self._log = door.log
         self._client = Client("", f"[{address}]:{port}" if ":" in address else f"{address}:{port}")
         self._principal: Principal | None = None
-        self._last: Message | None = None
+        self._heard: dict[str, Message] = {}  # of topics it hears twice: the last message
         self._busy = False  # an event is being worked on, and the frames behind it wait
         self._paused = False  # we do not read from the client
         self._ended = False  # it will send no more
@@ -146,29 +146,41 @@ class Connection:
 
     def offer(self, cohort: Cohort, message: Message, data: bytes) -> None:
         """A message for this client. One that subscribed several ways under 1.0 gets one copy (contract §1.7)."""
-        if self._session.dialect.lenient:
-            if message is self._last:
+        if self._hears_twice(cohort):
+            if message is self._heard.get(cohort.topic):
                 return
-            self._last = message
+            self._heard[cohort.topic] = message
         self._give(cohort, message, data)
 
     def offer_joined(self, cohort: Cohort, offered: Offered, data: bytes) -> None:
         """What a turn brought on one topic. What waits for a slow client stays single, so that it may skip some."""
-        session, unheard = self._session, offered
-        if session.dialect.lenient and len(session.subscriptions) > 1:
-            unheard, self._last = self._unheard(offered), offered[-1][0]
-        if unheard is offered and not self._outbox.blocked and not session.acknowledges:
+        unheard = self._unheard(cohort, offered)
+        if unheard is offered and self._outbox.has_room(len(data)) and not self._session.acknowledges:
             self._outbox.offer(cohort, data)
         else:
             for message, frame in unheard:
                 self._give(cohort, message, frame)
 
-    def _unheard(self, offered: Offered) -> Offered:
+    def _unheard(self, cohort: Cohort, offered: Offered) -> Offered:
         """Without what came by another subscription to the topic."""
+        if not self._hears_twice(cohort):
+            return offered
+        last, self._heard[cohort.topic] = self._heard.get(cohort.topic), offered[-1][0]
         for index, (message, _) in enumerate(offered):
-            if message is self._last:
+            if message is last:
                 return offered[index + 1 :]
         return offered
+
+    def _hears_twice(self, cohort: Cohort) -> bool:
+        """Whether a 1.0 client has another subscription to the same topic."""
+        subscriptions = self._session.subscriptions
+        if not self._session.dialect.lenient or len(subscriptions) == 1:
+            return False
+        for subscription in subscriptions:
+            place = subscription.place
+            if place is not cohort and isinstance(place, Cohort) and place.topic == cohort.topic:
+                return True
+        return False
 
     def _give(self, cohort: Cohort, message: Message, data: bytes) -> None:
         self._outbox.offer(cohort, data)
@@ -342,7 +354,7 @@ class Connection:
     def _show(self, subscription: Subscription, message: Message) -> None:
         cohort = subscription.place
         if isinstance(cohort, Cohort):
-            self._last = None  # who subscribes again wants it again (contract §1.7: duplicates are possible)
+            self._heard.pop(cohort.topic, None)  # who subscribes again wants it again (§1.7: duplicates are possible)
             self.offer(cohort, message, cohort.form.encode(message, {}))
 
     async def _publish(self, event: Publish) -> None:
@@ -382,6 +394,7 @@ class Connection:
         if not isinstance(cohort, Cohort):
             return None
         self._door.hub.leave(cohort, self)
+        self._heard.pop(cohort.topic, None)
         self._door.quota.give_back(self.address)
         return cohort.topic
 
@@ -435,5 +448,5 @@ class WatchedConnection(Connection):
 
     def offer_joined(self, cohort: Cohort, offered: Offered, data: bytes) -> None:
         """See :meth:`Connection.offer_joined`; each by itself, as each is told of."""
-        for message, frame in self._unheard(offered) if self._session.dialect.lenient else offered:
-            self.offer(cohort, message, frame)
+        for message, frame in self._unheard(cohort, offered):
+            self._give(cohort, message, frame)

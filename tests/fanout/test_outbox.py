@@ -388,3 +388,36 @@ class AllTogetherDropping(OutboxCase):
             self.outbox.offer(number, b"%d" % number * 10)
         other.offer("slide", b"t" * 30)
         self.assertEqual((self.outbox.octets, other.octets), (40, 30))
+
+
+class BeforeTheFlush(OutboxCase):
+    """What fills outboxes at the end of a turn comes before they are flushed."""
+
+    def test_what_it_offers_goes_out_in_the_same_turn_behind_what_waits(self) -> None:
+        self.outbox.send(b"answer ")
+        self.flusher.first(lambda: self.outbox.offer("slot", b"message"))
+        self.turn()
+        self.assertEqual((self.wire.writes, self.turns), ([b"answer message"], []))
+
+    def test_without_anything_else_to_flush(self) -> None:
+        self.flusher.first(lambda: self.outbox.offer("slot", b"message"))
+        self.turn()
+        self.assertEqual((self.wire.writes, self.turns), ([b"message"], []))
+
+    def test_it_is_done_once(self) -> None:
+        done: list[int] = []
+        self.flusher.first(lambda: done.append(1))
+        self.turn()
+        self.outbox.send(b"x")
+        self.turn()
+        self.assertEqual((done, self.wire.writes), ([1], [b"x"]))
+
+
+class Room(OutboxCase):
+    def test_there_is_room_up_to_the_limit(self) -> None:
+        self.outbox.send(b"x" * 60)
+        self.assertEqual([self.outbox.has_room(octets) for octets in (40, 41)], [True, False])
+
+    def test_there_is_none_while_the_wire_is_full(self) -> None:
+        self.outbox.block()
+        self.assertFalse(self.outbox.has_room(1))
