@@ -29,7 +29,7 @@ help:
 	@echo "make audit     asks osv.dev about known vulnerabilities of every pinned package"
 	@echo "make check     style, types, layers, container files, known vulnerabilities; AUDIT=required"
 	@echo "make bench-table, bench-herd, bench-growth, bench-slow, bench-broker: how fast it is, for developers; see bench/"
-	@echo "make settings  writes config.py.dist, docs/{settings,metrics,commands,exit-codes}.md anew"
+	@echo "make settings  writes config.py.dist, docs/{settings,artcast-settings,metrics,commands,exit-codes}.md anew"
 	@echo "make clean     removes what the others made"
 
 demo: $(VENV)/run.stamp
@@ -68,6 +68,7 @@ bench-%: $(VENV)/dev.stamp servers
 settings: $(VENV)/run.stamp
 	$(BIN)/python -m radiovis.settings config > config.py.dist
 	$(BIN)/python -m radiovis.settings reference > docs/settings.md
+	$(BIN)/python -m artcast.settings > docs/artcast-settings.md
 	$(BIN)/python -m radiovis.measures > docs/metrics.md
 	$(BIN)/python -m radiovis.commands.reference > docs/commands.md
 	$(BIN)/python -m radiovis.commands.reference exit-codes > docs/exit-codes.md
@@ -81,6 +82,7 @@ clean:
 servers:
 	@test -x /usr/lib/rabbitmq/bin/rabbitmq-server || .ci/install rabbitmq-server
 	@command -v memcached > /dev/null || .ci/install memcached
+	@command -v ip > /dev/null || .ci/install iproute2
 	@test -x /usr/sbin/haproxy || .ci/install haproxy
 	@test -e /usr/lib/nginx/modules/ngx_stream_module.so || .ci/install nginx-light libnginx-mod-stream
 	@command -v promtool > /dev/null || .ci/install prometheus

@@ -10,6 +10,15 @@ from pydantic import AfterValidator, field_validator
 from fanout.address import Networks
 from fanout.settings import BrokerSettings, LogSettings, SettingsGroup, setting
 from fanout.settings.engine import MAX_PORT
+from fanout.settings.reference import reference
+
+REFERENCE_HEAD = """\
+# Artcast's options
+
+`CLIENT_PORT` is the option `--client-port`, or `ARTCAST_CLIENT_PORT` in the environment, or `CLIENT_PORT = …` in
+`artcast_config.py` in the working folder (or `--config PATH`), in this order. As a guest of another server there are no
+options. Switches take true/false, yes/no, 1/0. Generated from the code by `make settings`; do not edit.
+"""
 
 
 def _group(value: str) -> str:
@@ -134,3 +143,8 @@ class Settings(ProcessSettings, LogSettings, BusSettings, ArtcastSettings):
     LOG_FORMAT: Literal["auto", "console", "json"] = setting(
         "console", "console for people, json for machines; auto = console on a terminal, otherwise json."
     )
+
+
+if __name__ == "__main__":
+    # ``python -m artcast.settings`` prints docs/artcast-settings.md.
+    print(reference(Settings, REFERENCE_HEAD), end="")

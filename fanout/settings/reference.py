@@ -40,10 +40,13 @@ def config_dist(settings_class: type[SettingsGroup]) -> str:
     return "\n".join(lines)
 
 
-def reference(settings_class: type[SettingsGroup]) -> str:
-    """The text of ``docs/settings.md``: one table per group."""
+def reference(settings_class: type[SettingsGroup], head: str = REFERENCE_HEAD) -> str:
+    """The text of ``docs/settings.md``: one table per group.
+
+    :param head: what stands before them, for an application whose settings come from elsewhere.
+    """
     words = Words(settings_class)
-    lines = [REFERENCE_HEAD]
+    lines = [head]
     for heading, fields in settings_class.groups():
         lines += [f"## {heading}", "", "| setting | default | unit, range | what for |", "| --- | --- | --- | --- |"]
         for name in fields:
