@@ -4,7 +4,7 @@
 
 A form or JSON with ``text``, ``image``, ``link``, ``trigger-time``, and ``channel`` as often as needed (JSON: a list);
 without ``channel`` it goes to all channels of the station. With ``message-id`` it replaces what is held under that
-name, and alone it cancels that (docs/stomp.md §11).
+name, and alone it cancels that (docs/slides.md).
 """
 
 from __future__ import annotations
