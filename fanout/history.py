@@ -32,21 +32,21 @@ class Heard:
 
 
 class History:
-    """What was said lately, by topic and in order."""
+    """What was said lately, by topic and in order.
+
+    :ivar messages: how many are kept of one topic.
+    :ivar seconds: how long.
+    :ivar octets: the memory all of them may take; beyond it the oldest of any topic goes.
+    """
 
     def __init__(
         self, clock: Callable[[], float], *, messages: int = 1_000, seconds: float = 600, octets: int = 33_554_432
     ) -> None:
-        """
-        :param clock: seconds, monotonic.
-        :param messages: how many are kept of one topic.
-        :param seconds: how long.
-        :param octets: the memory all of them may take; beyond it the oldest of any topic goes.
-        """
+        """:param clock: seconds, monotonic."""
         self._clock = clock
-        self._messages = messages
-        self._seconds = seconds
-        self._limit = octets
+        self.messages = messages
+        self.seconds = seconds
+        self.octets = octets
         self._octets = 0
         self._position = 0
         self._all: OrderedDict[int, Heard] = OrderedDict()
@@ -64,7 +64,7 @@ class History:
         self._octets += _weight(message)
         kept = self._topics.setdefault(topic, [])
         kept.append(heard)
-        if len(kept) > self._messages:
+        if len(kept) > self.messages:
             self._drop(kept[0])
         self._forget()
 
@@ -74,10 +74,10 @@ class History:
             self._drop(self._topics[topic][0])
 
     def _forget(self) -> None:
-        too_old = self._clock() - self._seconds
+        too_old = self._clock() - self.seconds
         while self._all:
             oldest = next(iter(self._all.values()))
-            if oldest.at >= too_old and self._octets <= self._limit:
+            if oldest.at >= too_old and self._octets <= self.octets:
                 return
             self._drop(oldest)
 

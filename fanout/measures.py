@@ -9,7 +9,9 @@ from fanout.bus.interface import Bus
 from fanout.bus.rabbitmq import RabbitMQ
 from fanout.cache.memcached import Memcached
 from fanout.census import Census
+from fanout.certificates import Certificates
 from fanout.doors.gate import Gate
+from fanout.doors.quota import Quota
 from fanout.doors.tally import Tally
 from fanout.health import Health
 from fanout.hub import Hub
@@ -45,7 +47,31 @@ CENSUS: Table[Census] = (
         lambda census: census.subscriptions(),
     ),
 )
+QUOTA: Table[Quota] = (
+    Measure(
+        "counter",
+        "fanout_subscriptions_refused_total",
+        "Subscriptions that were too many: for the node, or for their address (MAX_SUBSCRIPTIONS_*).",
+        lambda quota: quota.refused,
+        ("limit",),
+    ),
+)
+CERTIFICATES: Table[Certificates] = (
+    Measure(
+        "gauge",
+        "fanout_certificate_expires_timestamp_seconds",
+        "Until when the certificate of all listeners is valid, Unix time; less time() it is the seconds left.",
+        lambda certificates: certificates.expires,
+    ),
+)
 GATE: Table[Gate] = (
+    Measure(
+        "counter",
+        "fanout_connections_refused_total",
+        "Connections that were too many: for the node, for their address, or too fast (MAX_CONNECTIONS*, CONNECT_*).",
+        lambda gate: gate.refused,
+        ("limit",),
+    ),
     Measure("gauge", "fanout_connections", "Connections that are open, of all protocols.", lambda gate: gate.total),
 )
 FLUSHER: Table[Flusher] = (
@@ -204,7 +230,7 @@ BUILD: Table[Build] = (
 )
 
 ENGINE: dict[str, Table[Any]] = {
-    "Clients": (*CENSUS, *GATE, *TALLY, *FLUSHER),
+    "Clients": (*CENSUS, *GATE, *QUOTA, *CERTIFICATES, *TALLY, *FLUSHER),
     "Messages": HUB,
     "Bus": (*BUS, *RABBITMQ),
     "memcached": MEMCACHED,

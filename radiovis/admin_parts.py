@@ -9,13 +9,14 @@ from fanout.bus.interface import Bus
 from fanout.bus.rabbitmq import RabbitMQ
 from fanout.cache.memcached import Memcached
 from fanout.census import Census
+from fanout.certificates import Certificates
 from fanout.doors.gate import Gate
 from fanout.doors.listening import ListeningDoor
 from fanout.doors.stomp import StompDoor
 from fanout.doors.tally import Tally
 from fanout.doors.websocket import WebSocketDoor
 from fanout.health import Condition
-from fanout.measures import BUS, CENSUS, FLUSHER, GATE, HUB, MEMCACHED, RABBITMQ, TALLY, TASKS
+from fanout.measures import BUS, CENSUS, CERTIFICATES, FLUSHER, GATE, HUB, MEMCACHED, QUOTA, RABBITMQ, TALLY, TASKS
 from fanout.metrics import Metrics
 from fanout.rates import Rates
 from fanout.supervisor import TaskState
@@ -41,6 +42,7 @@ def node_admin(
     listening: ListeningDoor,
     websockets: WebSocketDoor,
     gate: Gate,
+    certificates: Certificates | None,
     tally: Tally,
     bus: Bus,
     memcached: Memcached | None,
@@ -65,6 +67,8 @@ def node_admin(
     admin.loops.append((rates.look, rates.interval))
     _add_shared(admin.metrics, bus, memcached, directory)
     _add_doors(admin.metrics, door, census, gate, tally)
+    if certificates is not None:
+        admin.metrics.add(CERTIFICATES, certificates)
     admin.metrics.add(TUNING, tuning)
     if preflight is not None:
         admin.metrics.add(PREFLIGHT, preflight)
@@ -175,6 +179,7 @@ def _add_doors(metrics: Metrics, door: StompDoor, census: Census, gate: Gate, ta
     metrics.add(FLUSHER, door.flusher)
     metrics.add(CENSUS, census)
     metrics.add(GATE, gate)
+    metrics.add(QUOTA, door.quota)
     metrics.add(TALLY, tally)
 
 

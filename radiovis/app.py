@@ -93,9 +93,10 @@ class Node:
         wall = door_parts.wall(settings, self._listening, directory, tuning)
         self._refreshing = Refreshing(tuning, wall, complaints.report)
         receiving = Receiving(tuning, hub, last_slides, log, observer)
+        site = door_parts.http(reactor, settings, gate, self._door, self._websockets, self._listening, wall)
         doors = {
             "stomp": StompFactory(reactor, self._door, gate, linger=settings.LINGER_SECONDS),
-            "http": door_parts.http(reactor, settings, gate, self._door, self._websockets, self._listening, wall),
+            "http": site,
         }
         admin = node_admin(
             reactor,
@@ -104,6 +105,7 @@ class Node:
             listening=self._listening,
             websockets=self._websockets,
             gate=gate,
+            certificates=self._entrance.certificates,
             tally=tally,
             bus=bus,
             memcached=memcached,
@@ -112,6 +114,16 @@ class Node:
             watchdog=watchdog,
             preflight=preflight,
             fake=fake,
+        )
+        self._takes = node_takes(
+            stomp=self._door,
+            listening=self._listening,
+            websockets=self._websockets,
+            drain=self._drain,
+            gate=gate,
+            throttle=throttle,
+            history=history,
+            site=site,
         )
         self._life = Life(
             reactor=reactor,
@@ -149,8 +161,7 @@ class Node:
         :param read: reads the settings as at the start.
         :param take_logs: sets up the logs anew.
         """
-        takes = node_takes(self._door, self._listening, self._websockets, self._drain)
-        takes |= {"LOG_LEVEL": take_logs, "LOG_FORMAT": take_logs}
+        takes = self._takes | {"LOG_LEVEL": [take_logs], "LOG_FORMAT": [take_logs]}
         files = [part.reload for part in (self._stations, self._entrance.certificates) if part is not None]
         return Reloading(self._settings, read, takes, files)
 

@@ -169,6 +169,7 @@ def listening(
         hub=stomp.hub,
         history=history,
         flusher=stomp.flusher,
+        quota=stomp.quota,
         later=reactor.callLater,
         clock=time.monotonic,
         complain=stomp.complain,

@@ -5,19 +5,27 @@ A file with a mistake changes nothing. What cannot change, such as a port, is na
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 
 import structlog
 
+from fanout.doors.gate import Gate
+from fanout.doors.http import HttpSite
 from fanout.doors.listening import ListeningDoor
+from fanout.doors.login_throttle import LoginThrottle
+from fanout.doors.quota import Quota
 from fanout.doors.stomp import StompDoor
 from fanout.doors.websocket import WebSocketDoor
 from fanout.drain import Drain
+from fanout.history import History
+from fanout.open_files import raise_limit
 from fanout.settings import SettingsError
 from radiovis import door_parts, parts
 from radiovis.settings import Settings
 
 Take = Callable[[Settings], None]
+Takes = Mapping[str, Sequence[Take]]
 
 _LIMITS = [
     "CONNECT_BYTES",
@@ -37,6 +45,18 @@ _LIMITS = [
 _MANNERS = ["HEARTBEAT_MS", "IDLE_LF_SECONDS", "STOMP_HOSTS", "TRAILING_LF"]
 _OUTBOXES = ["OUTBOX_BYTES", "OUTBOX_TOTAL_BYTES", "SLOW_CLIENTS", "WRITE_TIMEOUT"]
 _HTTP = ["HTTP_CATCH_UP_SECONDS", "HTTP_COMMENT_SECONDS", "HTTP_MAX_LISTENERS", "HTTP_MAX_TOPICS", "HTTP_POLL_TIMEOUT"]
+_GATE = ["CONNECT_BURST", "CONNECT_RATE", "MAX_CONNECTIONS", "MAX_CONNECTIONS_PER_ADDRESS"]
+_QUOTA = ["MAX_SUBSCRIPTIONS_PER_ADDRESS", "MAX_SUBSCRIPTIONS_TOTAL"]
+_HISTORY = ["HISTORY_BYTES", "HISTORY_MESSAGES", "HISTORY_SECONDS"]
+_LOGINS = [
+    "LOGIN_FAILURES",
+    "LOGIN_FAILURES_PER_NAME",
+    "LOGIN_FORGET_SECONDS",
+    "LOGIN_PAUSE_SECONDS",
+    "LOGIN_QUEUE_SECONDS",
+    "LOGIN_STRANGER_SECONDS",
+]
+_REQUESTS = ["HTTP_BODY_BYTES", "HTTP_REQUEST_TIMEOUT", "WRITE_TIMEOUT"]
 _WEBSOCKETS = ["WEBSOCKET_MESSAGE_BYTES", "WEBSOCKET_ORIGINS", "WEBSOCKET_PING_SECONDS", "WEBSOCKET_PONG_SECONDS"]
 
 log = structlog.get_logger(__name__)
@@ -49,13 +69,13 @@ class Reloading:
         self,
         settings: Settings,
         read: Callable[[], Settings],
-        takes: Mapping[str, Take],
+        takes: Takes,
         files: Iterable[Callable[[], object] | None] = (),
     ) -> None:
         """
         :param settings: those the process was started with.
         :param read: reads them as at the start; raises :class:`SettingsError`.
-        :param takes: for each setting that can change now: has the part it is for take it over.
+        :param takes: for each setting that can change now: have the parts it is for take it over.
         :param files: what reads other files again, and keeps what it has when it cannot; None for what there is not.
         """
         self._settings = settings
@@ -80,7 +100,7 @@ class Reloading:
         changed = [name for name in Settings.model_fields if getattr(settings, name) != getattr(self._settings, name)]
         now = [name for name in changed if name in self._takes]
         self._settings = self._settings.model_copy(update={name: getattr(settings, name) for name in now})
-        for take in dict.fromkeys(self._takes[name] for name in now):
+        for take in dict.fromkeys(take for name in now for take in self._takes[name]):
             take(settings)
         log.info("settings.reloaded", changed=now)
         later = [name for name in changed if name not in self._takes]
@@ -88,7 +108,17 @@ class Reloading:
             log.warning("settings.need_restart", settings=later)
 
 
-def node_takes(stomp: StompDoor, listening: ListeningDoor, websockets: WebSocketDoor, drain: Drain) -> dict[str, Take]:
+def node_takes(
+    *,
+    stomp: StompDoor,
+    listening: ListeningDoor,
+    websockets: WebSocketDoor,
+    drain: Drain,
+    gate: Gate,
+    throttle: LoginThrottle,
+    history: History,
+    site: HttpSite,
+) -> dict[str, list[Take]]:
     """What can change in a node. Clients that are connected keep the limits they came under."""
 
     def limits(settings: Settings) -> None:
@@ -97,31 +127,68 @@ def node_takes(stomp: StompDoor, listening: ListeningDoor, websockets: WebSocket
     def manners(settings: Settings) -> None:
         stomp.manners = parts.manners(settings)
 
-    def outboxes(settings: Settings) -> None:
-        stomp.flusher.limit, stomp.flusher.policy = settings.OUTBOX_BYTES, settings.SLOW_CLIENTS
-        stomp.flusher.total_limit = settings.OUTBOX_TOTAL_BYTES
-        stomp.write_timeout = listening.write_seconds = settings.WRITE_TIMEOUT
-
-    def http(settings: Settings) -> None:
-        listening.topics, listening.places = settings.HTTP_MAX_TOPICS, settings.HTTP_MAX_LISTENERS
-        listening.poll_seconds, listening.catch_up_seconds = settings.HTTP_POLL_TIMEOUT, settings.HTTP_CATCH_UP_SECONDS
-        listening.comment_seconds = settings.HTTP_COMMENT_SECONDS
-
-    def sockets(settings: Settings) -> None:
-        websockets.message_bytes, websockets.origins = settings.WEBSOCKET_MESSAGE_BYTES, door_parts.origins(settings)
-        websockets.ping_every, websockets.pong_timeout = (
-            settings.WEBSOCKET_PING_SECONDS,
-            settings.WEBSOCKET_PONG_SECONDS,
-        )
-
     def draining(settings: Settings) -> None:
         drain.seconds = settings.DRAIN_SECONDS
 
-    return {
-        **dict.fromkeys(_LIMITS, limits),
-        **dict.fromkeys(_MANNERS, manners),
-        **dict.fromkeys(_OUTBOXES, outboxes),
-        **dict.fromkeys(_HTTP, http),
-        **dict.fromkeys(_WEBSOCKETS, sockets),
-        "DRAIN_SECONDS": draining,
-    }
+    def requests(settings: Settings) -> None:
+        site.take_limits(door_parts.http_limits(settings))
+
+    groups: list[tuple[list[str], Take]] = [
+        (_LIMITS, limits),
+        (_MANNERS, manners),
+        (_OUTBOXES, partial(_outboxes, stomp, listening)),
+        (_HTTP, partial(_http, listening)),
+        (_WEBSOCKETS, partial(_websockets, websockets)),
+        (_GATE, partial(_gate, gate)),
+        (_QUOTA, partial(_quota, stomp.quota)),
+        (_LOGINS, partial(_logins, throttle)),
+        (_HISTORY, partial(_history, history)),
+        (_REQUESTS, requests),
+        (["DRAIN_SECONDS"], draining),
+    ]
+    takes: dict[str, list[Take]] = {}
+    for names, take in groups:
+        for name in names:
+            takes.setdefault(name, []).append(take)
+    return takes
+
+
+def _outboxes(stomp: StompDoor, listening: ListeningDoor, settings: Settings) -> None:
+    stomp.flusher.limit, stomp.flusher.policy = settings.OUTBOX_BYTES, settings.SLOW_CLIENTS
+    stomp.flusher.total_limit = settings.OUTBOX_TOTAL_BYTES
+    stomp.write_timeout = listening.write_seconds = settings.WRITE_TIMEOUT
+
+
+def _http(listening: ListeningDoor, settings: Settings) -> None:
+    listening.topics, listening.places = settings.HTTP_MAX_TOPICS, settings.HTTP_MAX_LISTENERS
+    listening.poll_seconds, listening.catch_up_seconds = settings.HTTP_POLL_TIMEOUT, settings.HTTP_CATCH_UP_SECONDS
+    listening.comment_seconds = settings.HTTP_COMMENT_SECONDS
+
+
+def _websockets(door: WebSocketDoor, settings: Settings) -> None:
+    door.message_bytes, door.origins = settings.WEBSOCKET_MESSAGE_BYTES, door_parts.origins(settings)
+    door.ping_every, door.pong_timeout = settings.WEBSOCKET_PING_SECONDS, settings.WEBSOCKET_PONG_SECONDS
+
+
+def _gate(gate: Gate, settings: Settings) -> None:
+    """Who is in stays; how fast each came is forgotten."""
+    new = door_parts.gate(settings)
+    gate.connections, gate.per_address, gate.pace = new.connections, new.per_address, new.pace
+    raise_limit(gate.connections)
+
+
+def _quota(quota: Quota, settings: Settings) -> None:
+    quota.most, quota.per_address = settings.MAX_SUBSCRIPTIONS_TOTAL, settings.MAX_SUBSCRIPTIONS_PER_ADDRESS
+
+
+def _logins(throttle: LoginThrottle, settings: Settings) -> None:
+    throttle.failures, throttle.name_failures = settings.LOGIN_FAILURES, settings.LOGIN_FAILURES_PER_NAME
+    throttle.pause, throttle.stranger_pause = settings.LOGIN_PAUSE_SECONDS, settings.LOGIN_STRANGER_SECONDS
+    throttle.queue = settings.LOGIN_QUEUE_SECONDS
+    throttle.forget_after(settings.LOGIN_FORGET_SECONDS)
+
+
+def _history(history: History, settings: Settings) -> None:
+    """It is cut to its new size with the next message."""
+    history.messages, history.seconds = settings.HISTORY_MESSAGES, settings.HISTORY_SECONDS
+    history.octets = settings.HISTORY_BYTES

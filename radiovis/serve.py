@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 
 import structlog
 from twisted.internet.error import CannotListenError
@@ -50,7 +51,7 @@ def serve(words: Sequence[str], epilog: str, birth: Birth = _ALONE) -> int:
     raise_limit(settings.MAX_CONNECTIONS)
     try:
         if settings.WORKERS > 1 and not birth.number:
-            return _run_workers(settings, words, fake=given.test)
+            return _run_workers(settings, words, birth, given)
         return _run(settings, birth, given)
     except CannotListenError as error:
         reason = error.socketError.strerror or error.socketError
@@ -84,13 +85,18 @@ def _run(settings: Settings, birth: Birth, given: argparse.Namespace) -> int:
     return 0
 
 
-def _run_workers(settings: Settings, words: Sequence[str], *, fake: bool) -> int:
+def _run_workers(settings: Settings, words: Sequence[str], birth: Birth, given: argparse.Namespace) -> int:
     from twisted.internet import reactor  # noqa: PLC0415  (likewise)
 
-    parent = Parent(reactor, settings, words, fake=fake)
-    service = Service(
-        reactor, Notify(os.environ), stop=parent.stop, reload=parent.workers.reload, status=parent.workers.status
-    )
+    parent = Parent(reactor, settings, words, fake=given.test)
+
+    def reload() -> None:
+        """The parent has its logs only; what is wrong, or waits for a restart, each worker says."""
+        with suppress(SettingsError):
+            _set_up_logs(_read(given), birth)
+        parent.workers.reload()
+
+    service = Service(reactor, Notify(os.environ), stop=parent.stop, reload=reload, status=parent.workers.status)
     parent.start()
     service.run()
     return parent.workers.exit_code

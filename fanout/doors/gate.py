@@ -13,31 +13,37 @@ class Gate:
 
     An address is one of IPv4, or a /64 of IPv6: that is what one client can have.
 
+    :ivar connections: how many there may be: fewer than file descriptors, so that accepting never fails half-way.
+    :ivar per_address: of one address: large, because thousands of phones may sit behind one carrier's NAT; 0: no limit.
+    :ivar pace: how fast an address may open them; None for no limit.
     :ivar total: connections that are open.
+    :ivar refused: those turned away, by what they were too many for.
     """
 
     def __init__(self, connections: int = 18_000, per_address: int = 10_000, pace: Pace | None = None) -> None:
-        """
-        :param connections: below the limit of file descriptors, so that accepting never fails half-way.
-        :param per_address: large, because thousands of phones may sit behind one carrier's NAT; 0 for no limit.
-        :param pace: how fast an address may open them; None for no limit.
-        """
-        self._connections = connections
-        self._per_address = per_address
-        self._pace = pace
+        self.connections = connections
+        self.per_address = per_address
+        self.pace = pace
+        self.refused: Counter[str] = Counter(connections=0, connections_per_address=0, pace=0)
         self._open: Counter[str] = Counter()
         self.total = 0
 
     def admit(self, address: str) -> bool:
         """Whether one more may come in; then it counts until :meth:`closed`."""
         neighbours = neighbourhood(address)
-        if self.total >= self._connections or 0 < self._per_address <= self._open[neighbours]:
-            return False
-        if self._pace is not None and not self._pace.allow(neighbours):
+        if reason := self._reason_against(neighbours):
+            self.refused[reason] += 1
             return False
         self.total += 1
         self._open[neighbours] += 1
         return True
+
+    def _reason_against(self, neighbours: str) -> str:
+        if self.total >= self.connections:
+            return "connections"
+        if 0 < self.per_address <= self._open[neighbours]:
+            return "connections_per_address"
+        return "" if self.pace is None or self.pace.allow(neighbours) else "pace"
 
     def closed(self, address: str) -> None:
         """An admitted connection is gone."""

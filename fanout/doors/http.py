@@ -315,11 +315,19 @@ class HttpSite(Site):
     def __init__(
         self, reactor: Any, root: IResource, gate: Gate, limits: HttpLimits, complain: Callable[..., None]
     ) -> None:
-        """:param complain: logs a client's fault: event name, address, fields."""
+        """
+        :param limits: may be replaced by :meth:`take_limits`.
+        :param complain: logs a client's fault: event name, address, fields.
+        """
         super().__init__(root, HttpRequest, timeout=limits.request_seconds, reactor=reactor)  # type: ignore[no-untyped-call]
         self._gate = gate
-        self._limits = limits
+        self.limits = limits
         self._complain = complain
+
+    def take_limits(self, limits: HttpLimits) -> None:
+        """Others, for connections from now on."""
+        self.limits = limits
+        self.timeOut = limits.request_seconds
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
         """A connection, if there is room for one. HTTP/1.1 only: receivers speak no other."""
@@ -329,7 +337,7 @@ class HttpSite(Site):
                 "client.turned_away", address, connections=self._gate.total, of_address=self._gate.of(address)
             )
             return None
-        channel: Any = HttpChannel(self._limits, self._gate, address, getattr(addr, "port", 0))
+        channel: Any = HttpChannel(self.limits, self._gate, address, getattr(addr, "port", 0))
         channel.factory = channel.site = self
         channel.requestFactory = self.requestFactory
         channel.callLater = self.reactor.callLater

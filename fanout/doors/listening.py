@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred, gatherResults
 
 from fanout.doors.application import Application, Refused
 from fanout.doors.http_endpoint import HttpError
+from fanout.doors.quota import Quota
 from fanout.history import History
 from fanout.hub import Cohort, Form, Hub, Member
 from fanout.message import Message
@@ -50,6 +51,7 @@ class ListeningDoor:
     :ivar catch_up_seconds: how long a poll waits for the id it names, which another node may have heard earlier.
     :ivar comment_seconds: a stream's silence after which it gets a comment, so that proxies keep it open.
     :ivar write_seconds: how long a stream's client may read nothing.
+    :ivar quota: how many topics are listened to, by these clients and those of the other doors together.
     :ivar replay: messages of the history that are sent to one client at once.
     """
 
@@ -68,6 +70,7 @@ class ListeningDoor:
     comment_seconds: float = 15.0
     write_seconds: float = 60.0
     replay: int = 64
+    quota: Quota = field(default_factory=Quota)
     wheel: Wheel[Parked] = field(default_factory=Wheel)
     parked: set[Parked] = field(default_factory=set)
 
@@ -106,17 +109,31 @@ class ListeningDoor:
 class Ear:
     """The topics one client listens to: its cohorts, and what was said on them."""
 
-    __slots__ = ("_cohorts", "_door")
+    __slots__ = ("_address", "_cohorts", "_door")
 
-    def __init__(self, door: ListeningDoor, keys: Sequence[str], forms: Sequence[Form], member: Member) -> None:
+    def __init__(
+        self, door: ListeningDoor, keys: Sequence[str], forms: Sequence[Form], member: Member, address: str
+    ) -> None:
+        """:raises HttpError: the address, or all clients together, listen to too many already."""
         self._door = door
+        self._address = address
+        self._take(len(keys))
         self._cohorts = tuple(door.hub.join(key, form, member)[0] for key, form in zip(keys, forms, strict=True))
+
+    def _take(self, places: int) -> None:
+        quota = self._door.quota
+        for taken in range(places):
+            if not quota.take(self._address):
+                for _ in range(taken):
+                    quota.give_back(self._address)
+                raise HttpError(503, "Too many subscriptions here; try again later.", Retry_After="10")
 
     def close(self, member: Member) -> None:
         """Listen no more."""
         cohorts, self._cohorts = self._cohorts, ()
         for cohort in cohorts:
             self._door.hub.leave(cohort, member)
+            self._door.quota.give_back(self._address)
 
     def newest(self) -> list[tuple[Cohort, Message]]:
         """The last message of each topic, the oldest first."""

@@ -48,7 +48,7 @@ class _Failed:
     """Who has failed, and how often of late; no more of them than are remembered."""
 
     def __init__(self, forget: float) -> None:
-        self._forget = forget
+        self.forget = forget
         self._known: OrderedDict[Hashable, _Failures] = OrderedDict()
 
     def __len__(self) -> int:
@@ -57,11 +57,11 @@ class _Failed:
     def beyond(self, key: Hashable, free: int, now: float) -> _Failures | None:
         """The failures of this one, if there are more than are free."""
         known = self._known.get(key)
-        return None if known is None or now - known.last > self._forget or known.count < free else known
+        return None if known is None or now - known.last > self.forget or known.count < free else known
 
     def add(self, key: Hashable, now: float) -> _Failures:
         known = self._known.pop(key, None)
-        if known is None or now - known.last > self._forget:
+        if known is None or now - known.last > self.forget:
             known = _Failures(0, now)
         known.count += 1
         known.last = now
@@ -75,6 +75,12 @@ class LoginThrottle:
     """Spaces out the logins of who has failed too often. Every door's logins go through one of these.
 
     Success does not clear an address: whoever owns one account could guess those of others in between.
+
+    :ivar failures: how many of an address are free: people mistype, and devices retry.
+    :ivar pause: seconds between two logins of an address from then on.
+    :ivar queue: seconds the logins of an address may have to wait; those beyond are refused at once.
+    :ivar name_failures: how many of a name are free, from wherever they come.
+    :ivar stranger_pause: seconds an address that never logged in with this name waits from then on.
     """
 
     def __init__(
@@ -89,26 +95,22 @@ class LoginThrottle:
         name_failures: int = 20,
         stranger_pause: float = 3.0,
     ) -> None:
-        """
-        :param clock: seconds, monotonic; the reactor's unless given.
-        :param failures: how many of an address are free: people mistype, and devices retry.
-        :param pause: seconds between two logins of an address from then on.
-        :param queue: seconds the logins of an address may have to wait; those beyond are refused at once.
-        :param forget: seconds without a failure after which an address, or a name, starts anew.
-        :param name_failures: how many of a name are free, from wherever they come.
-        :param stranger_pause: seconds an address that never logged in with this name waits from then on.
-        """
+        """:param clock: seconds, monotonic; the reactor's unless given."""
         self._reactor = reactor
         self._clock: Callable[[], float] = clock or reactor.seconds
-        self._failures = failures
-        self._pause = pause
-        self._queue = queue
-        self._name_failures = name_failures
-        self._stranger_pause = stranger_pause
+        self.failures = failures
+        self.pause = pause
+        self.queue = queue
+        self.name_failures = name_failures
+        self.stranger_pause = stranger_pause
         self._addresses = _Failed(forget)
         self._names = _Failed(forget)
         self._friends: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._strangers: OrderedDict[tuple[str, str], float] = OrderedDict()  # when their next try may be
+
+    def forget_after(self, seconds: float) -> None:
+        """Change after how many seconds without a failure an address, or a name, starts anew."""
+        self._addresses.forget = self._names.forget = seconds
 
     async def turn(self, address: str, login: str) -> None:
         """Wait until this address may try to log in with this name.
@@ -117,29 +119,29 @@ class LoginThrottle:
         """
         here = neighbourhood(address)
         wait = max(self._wait(here), self._wait_of_stranger(here, login))
-        if wait > self._queue:
+        if wait > self.queue:
             raise TooManyFailures
         if wait > 0:
             await deferLater(self._reactor, wait)
 
     def _wait(self, here: str) -> float:
         now = self._clock()
-        known = self._addresses.beyond(here, self._failures, now)
+        known = self._addresses.beyond(here, self.failures, now)
         if known is None:
             return 0.0
         turn = max(now, known.next_turn)
-        if turn - now <= self._queue:
-            known.next_turn = turn + self._pause
+        if turn - now <= self.queue:
+            known.next_turn = turn + self.pause
         return turn - now
 
     def _wait_of_stranger(self, here: str, login: str) -> float:
         """Each stranger waits by itself: a queue of them all would be a way to keep the station out."""
         now = self._clock()
         pair = (here, login)
-        if pair in self._friends or self._names.beyond(login, self._name_failures, now) is None:
+        if pair in self._friends or self._names.beyond(login, self.name_failures, now) is None:
             return 0.0
-        turn = max(now, self._strangers.get(pair, 0.0)) + self._stranger_pause
-        if turn - now <= self._queue:
+        turn = max(now, self._strangers.get(pair, 0.0)) + self.stranger_pause
+        if turn - now <= self.queue:
             _keep(self._strangers, pair, turn)
         return turn - now
 
@@ -147,7 +149,7 @@ class LoginThrottle:
         """This login had the wrong password."""
         now = self._clock()
         known = self._addresses.add(neighbourhood(address), now)
-        known.next_turn = max(known.next_turn, now + self._pause)
+        known.next_turn = max(known.next_turn, now + self.pause)
         self._names.add(login, now)
 
     def succeeded(self, address: str, login: str) -> None:

@@ -99,7 +99,9 @@ class Poll:
         self._got: list[bytes] = []
         self._deadline = now + (polls.door.poll_seconds if question.seconds is None else question.seconds)
         self._patience = now + polls.door.catch_up_seconds
-        self._ear = Ear(polls.door, keys, [question.form(each) for each in question.destinations], self)
+        self._ear = Ear(
+            polls.door, keys, [question.form(each) for each in question.destinations], self, request.address
+        )
 
     def begin(self, newest: bool) -> None:
         """Answer with what was said before, if there is any, or be held. :param newest: as in :class:`Question`."""

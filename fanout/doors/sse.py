@@ -81,7 +81,7 @@ class Stream:
         self._request: HttpRequest | None = request
         self._outbox = Outbox(self, door.flusher)
         self._blocked_at: float | None = None
-        self._ear = Ear(door, keys, forms, self)
+        self._ear = Ear(door, keys, forms, self, request.address)
 
     def begin(self, last_id: str | None) -> None:
         """Send what the client missed."""

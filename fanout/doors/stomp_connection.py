@@ -96,8 +96,10 @@ class Connection:
 
     def received(self, data: bytes) -> None:
         """Octets came from the client."""
-        self._session.receive_data(data, self._door.clock())
-        self._pump()
+        now = self._door.clock()
+        if not self._session.hear_beat(data, now):
+            self._session.receive_data(data, now)
+            self._pump()
 
     def ended(self) -> None:
         """The client will send no more, but may still read: what it sent is worked off first (stomp.md §6)."""

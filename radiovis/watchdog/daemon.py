@@ -155,7 +155,7 @@ class Fallback:
         :param read: reads the settings as at the start.
         :param take_logs: sets up the logs anew.
         """
-        takes = {"LOG_LEVEL": take_logs, "LOG_FORMAT": take_logs}
+        takes = {"LOG_LEVEL": [take_logs], "LOG_FORMAT": [take_logs]}
         return Reloading(self._settings, read, takes, [] if self._stations is None else [self._stations.reload])
 
     def status(self) -> str:

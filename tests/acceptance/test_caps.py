@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import socket
 import tempfile
+import time
 import unittest
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,9 +13,10 @@ from typing import Any, ClassVar
 from tests.acceptance.case import NodeCase
 from tests.authority import Authority
 from tests.processes import Server, node
+from tests.prometheus import parse
 from tests.radio import Radio, frame
 from tests.services import free_port
-from tests.web import Raw, ask
+from tests.web import Events, Raw, ask, poll_path
 
 
 class TestSubscriptions(NodeCase):
@@ -22,7 +24,33 @@ class TestSubscriptions(NodeCase):
         "MAX_SUBSCRIPTIONS_PER_ADDRESS": 5,
         "MAX_SUBSCRIPTIONS_TOTAL": 6,
         "LOG_LEVEL": "DEBUG",
+        "HTTP_POLL_TIMEOUT": 1,
+        "ADMIN_PORT": free_port(),
+        "HTTP_PORT": free_port(),
     }
+
+    def refused(self) -> float:
+        """So far, of an address, by the metrics."""
+        found = parse(ask(self.server.admin, "/metrics").body)["fanout_subscriptions_refused_total"]
+        return found[("limit", "subscriptions_per_address"),]
+
+    def test_polls_and_streams_are_counted_as_well(self) -> None:
+        before = self.refused()
+        radio = self.radio()
+        for number in range(4):
+            radio.subscribe(self.topic(f"p{number}"), id=str(number))
+        service = "/radiodns/push/1.0/test/1/stream"
+        for path in (poll_path(self.topic("a"), self.topic("b")), service):
+            self.assertEqual(ask(self.server.http, path).status, 503)
+        self.assertEqual(self.refused(), before + 2)
+        radio.say("UNSUBSCRIBE", {"id": "0"})
+        self.assertEqual(radio.so_far(), [])
+        with Events(self.server.http, service) as events:  # image and text
+            self.assertEqual(events.status, 200)
+            self.assertEqual(ask(self.server.http, poll_path(self.topic("a"))).status, 503)
+        deadline = time.monotonic() + 20
+        while ask(self.server.http, poll_path(self.topic("a"))).status == 503:
+            self.assertLess(time.monotonic(), deadline, "what a stream held is not given back")
 
     def test_all_clients_of_one_address_share_its_cap_and_give_back_what_they_leave(self) -> None:
         for round_ in (1, 2):  # a second time: nothing is left of the first

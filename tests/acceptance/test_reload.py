@@ -11,6 +11,7 @@ from tests.authority import Authority
 from tests.processes import ROOT, Server, node
 from tests.radio import Radio
 from tests.services import free_port
+from tests.web import ask, poll_path
 
 TOPIC = "/topic/test/1/reload/image"
 
@@ -82,6 +83,33 @@ class Settings(ReloadCase):
             )
             self.assertEqual(sorted(said["settings"]), ["MAX_LAST_MESSAGES", "RABBITMQ_PASSWORD"])
         self.assertNotIn("brokers-secret", server.text)
+
+    def test_caps_of_connections_and_subscriptions_and_of_http(self) -> None:
+        """Counted are also those that came before, and polls as well as radios."""
+        server = self.server("", HTTP_PORT=free_port())
+        old = self.radio(server)
+        old.subscribe(TOPIC, id="1")
+        caps = {
+            "MAX_SUBSCRIPTIONS_PER_ADDRESS": 1,
+            "HTTP_BODY_BYTES": 1024,
+            "LOGIN_FAILURES": 1,
+            "HISTORY_MESSAGES": 10,
+        }
+        said = self.edit(server, "".join(f"{name} = {value}\n" for name, value in caps.items()))
+        self.assertEqual(set(said["changed"]), set(caps))
+        self.assertEqual(server.events("settings.need_restart"), [])
+        new = self.radio(server)
+        new.say("SUBSCRIBE", {"destination": TOPIC, "id": "1"})
+        new.expect("ERROR", message="Too many subscriptions")
+        self.assertEqual(ask(server.http, poll_path(TOPIC)).status, 503)
+        big = ask(server.http, "/services", method="POST", body=b"x" * 1025)
+        self.assertEqual(big.status, 413)
+        self.edit(server, "MAX_CONNECTIONS_PER_ADDRESS = 1\n")
+        late = Radio(server.address)
+        self.addCleanup(late.close)
+        self.assertTrue(late.ends())
+        old.say("UNSUBSCRIBE", {"id": "1"})
+        self.assertEqual(old.so_far(), [])
 
     def test_nobody_is_disconnected(self) -> None:
         server = self.server("")

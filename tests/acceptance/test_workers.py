@@ -34,11 +34,12 @@ class WorkersCase(unittest.TestCase):
 
     server: ClassVar[Server]
     admin_port: ClassVar[int]
+    logs: ClassVar[dict[str, object]] = {"LOG_LEVEL": "DEBUG"}
 
     @classmethod
     def setUpClass(cls) -> None:
         cls.admin_port = services.free_port()
-        settings = {"ADMIN_PORT": cls.admin_port, "LOG_LEVEL": "DEBUG", "MONITORING_ENABLED": False, "WORKERS": 2}
+        settings = {"ADMIN_PORT": cls.admin_port, "MONITORING_ENABLED": False, "WORKERS": 2, **cls.logs}
         cls.server = node(services.rabbitmq(), f"radiovis.{uuid4()}", **settings)
         cls.addClassCleanup(cls.server.close)
         cls.begin()
@@ -80,6 +81,30 @@ class WorkersCase(unittest.TestCase):
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
+
+
+class Reloaded(WorkersCase):
+    logs: ClassVar[dict[str, object]] = {}
+
+    @classmethod
+    def begin(cls) -> None:
+        (cls.server.folder / "config.py").write_text('LOG_LEVEL = "INFO"\n')
+        super().begin()
+
+    def edit(self, level: str) -> None:
+        (self.server.folder / "config.py").write_text(f'LOG_LEVEL = "{level}"\n')
+        self.server.hang_up()
+
+    def test_the_parent_takes_the_log_level_too(self) -> None:
+        self.edit("WARNING")
+        os.kill(self.pid(1), signal.SIGKILL)
+        self.server.wait_for("worker.died")
+        deadline = time.monotonic() + 20
+        while self.get("readyz")[0] != 200:
+            self.assertLess(time.monotonic(), deadline)
+        self.edit("INFO")
+        self.server.wait_for("settings.reloaded", worker=2)
+        self.assertEqual(len(self.server.events("worker.started", worker=1)), 1)  # The second one was not worth a line.
 
 
 class Together(WorkersCase):
