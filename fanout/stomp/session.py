@@ -98,6 +98,16 @@ class ServerSession:
 
     # What comes in
 
+    def hear_beat(self, data: bytes, now: float) -> bool:
+        """Take octets that are a heart-beat and nothing else, which ten thousand silent radios send all day.
+
+        :return: False when they are something else, and were not taken.
+        """
+        if data != b"\n" or self.state is not State.OPEN or self._decoder.in_frame:
+            return False
+        self.heard_at = now
+        return True
+
     def receive_data(self, data: bytes, now: float) -> None:
         """Take octets from the client. Those behind a final ERROR or a DISCONNECT are dropped."""
         self.heard_at = now

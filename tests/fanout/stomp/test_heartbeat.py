@@ -9,7 +9,7 @@ from fanout.stomp.errors import RemoteProtocolError
 from fanout.stomp.heartbeat import Heartbeat
 from fanout.stomp.limits import Limits
 from fanout.stomp.manners import Manners
-from tests.fanout.stomp.pair import Pair, Server, opened, read_frames
+from tests.fanout.stomp.pair import Pair, Server, opened
 
 
 class Agreeing(unittest.TestCase):
@@ -233,3 +233,27 @@ class BothSides(unittest.TestCase):
             self.assertFalse(pair.client.overdue(1e9))
             self.assertEqual(pair.client.data_to_send(1e9), b"")
             self.assertIsNone(pair.client.next_look())
+
+
+class TestTheShortWay(unittest.TestCase):
+    """A heart-beat and nothing else is taken without looking for frames."""
+
+    def test_it_counts_as_heard(self) -> None:
+        session = opened("1.2").session
+        self.assertTrue(session.hear_beat(b"\n", 7.0))
+        self.assertEqual((session.heard_at, session.next_event()), (7.0, None))
+
+    def test_whatever_else_comes_is_left_alone(self) -> None:
+        for octets in (b"", b"\0", b"\n\n", b"\r\n", b"\nSEND"):
+            session = opened("1.2").session
+            self.assertFalse(session.hear_beat(octets, 7.0), octets)
+            self.assertEqual(session.heard_at, 0.0)
+
+    def test_inside_a_frame_a_line_end_is_a_part_of_it(self) -> None:
+        session = opened("1.2").session
+        session.receive_data(b"SEND\ndestination:/t", 1.0)
+        self.assertIsNone(session.next_event())
+        self.assertFalse(session.hear_beat(b"\n", 7.0))
+
+    def test_before_connect_it_is_none(self) -> None:
+        self.assertFalse(Server().session.hear_beat(b"\n", 7.0))
