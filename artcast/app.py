@@ -115,8 +115,8 @@ class Artcast:
         self._look.stop()
         return DeferredList(closing, consumeErrors=True).addCallback(lambda _: self._access.close())
 
-    def reopen(self) -> None:
-        """Write the access log to a new file, if the old one was moved away."""
+    def reload(self) -> None:
+        """SIGHUP: the access log may have been moved away; the next line opens a new one."""
         self._access.close()
 
     def status(self) -> str:

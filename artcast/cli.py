@@ -17,7 +17,6 @@ from twisted.internet.error import CannotListenError
 from artcast.app import Artcast
 from artcast.reading import CONFIG_FILE, read
 from artcast.settings import Settings
-from fanout.bus.configured import rabbitmq
 from fanout.bus.interface import Bus
 from fanout.bus.loopback import Loopback
 from fanout.certificates import CertificateError
@@ -93,7 +92,7 @@ def _serve(settings: Settings, ready: Callable[[], None] | None) -> None:
 
     def reopen() -> None:
         """SIGHUP: the log files may have been moved away."""
-        artcast.reopen()
+        artcast.reload()
         errors.close()
 
     service = Service(reactor, Notify(os.environ), stop=stop, reload=reopen, status=artcast.status)
@@ -116,6 +115,8 @@ def _bus(reactor: Any, settings: Settings) -> Bus:
     """Another server's ears, or nobody's."""
     if settings.BUS == "none":
         return Loopback()
+    from fanout.bus.configured import rabbitmq  # noqa: PLC0415  (pika imports the reactor)
+
     return rabbitmq(reactor, settings, f"{PROGRAM} {settings.CLIENT_IP}:{settings.CLIENT_PORT}")
 
 

@@ -49,6 +49,10 @@ class Guest(Protocol):
         """
         ...
 
+    def reload(self) -> None:
+        """The process got a SIGHUP."""
+        ...
+
     def stop(self) -> Deferred[None]:
         """Let the clients go; fires when all is closed."""
         ...

@@ -63,7 +63,7 @@ class Node:
         asked_for = any(place.door == "http" for place in where.values())
         flusher = door_parts.flusher(reactor, settings, complaints)
         hub = parts.hub(settings, complaints.failed, history if asked_for else None, flusher)
-        guests = parts.guests(reactor, settings, hub, bus)
+        guests = self._guests = parts.guests(reactor, settings, hub, bus)
         last_slides = parts.last_slides(reactor, settings, memcached)
 
         # Who says it
@@ -162,7 +162,8 @@ class Node:
         :param take_logs: sets up the logs anew.
         """
         takes = self._takes | {"LOG_LEVEL": [take_logs], "LOG_FORMAT": [take_logs]}
-        files = [part.reload for part in (self._stations, self._entrance.certificates) if part is not None]
+        parts_of_files = (self._stations, self._entrance.certificates, *self._guests)
+        files = [part.reload for part in parts_of_files if part is not None]
         return Reloading(self._settings, read, takes, files)
 
     def status(self) -> str:

@@ -73,6 +73,17 @@ class TestWrong(unittest.TestCase):
             self.assertIn(words, server.text)
             self.assertNotIn("Traceback", server.text)
 
+    def test_a_sighup_has_the_guest_open_its_log_anew(self) -> None:
+        with both(ACCESS_LOG="access.log") as server:
+            client = HOST, int(server.wait_for("server.ready")["client"].rpartition(":")[2])
+            ask(client, "/artcasts")
+            log = server.folder / "access.log"
+            log.rename(server.folder / "moved")
+            server.hang_up()
+            server.wait_for("settings.reloaded")
+            ask(client, "/artcasts")
+            self.assertEqual(len(log.read_text().splitlines()), 1)
+
     def test_both_let_go_at_the_end(self) -> None:
         with both() as server:
             client = HOST, int(server.wait_for("server.ready")["client"].rpartition(":")[2])

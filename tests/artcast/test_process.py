@@ -75,6 +75,11 @@ class Start(unittest.TestCase):
             self.assertIn(part, done.stderr)
         self.assertIn("did you mean --client-port?", run("--client-prot", "1").stderr)
 
+    def test_nothing_is_opened_before_the_process_is_in_the_background(self) -> None:
+        program = "import sys, artcast.cli; print('twisted.internet.reactor' in sys.modules)"
+        done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+        self.assertEqual(done.stdout, "False\n")
+
     def test_other_programs_variables_are_not_ours(self) -> None:
         self.assertEqual(run("--help", UID="abc", VERBOSE="very").returncode, 0)
 

@@ -12,6 +12,7 @@ from fanout.settings import (
     LimitSettings,
     RabbitMQSettings,
     SettingsError,
+    SettingsGroup,
     StompSettings,
     add_flags,
     given_flags,
@@ -57,7 +58,36 @@ class DoubtTests(unittest.TestCase):
         self.assertIn("OUTBOX_TOTAL_BYTES = 524288 is less than OUTBOX_BYTES = 1048576", told)
 
 
+class GroupTests(unittest.TestCase):
+    def test_a_combination_of_groups_may_be_a_part_of_another_one(self) -> None:
+        class Outer(SettingsGroup):
+            """Outer."""
+
+            NAME: str = setting("", "A reason.")
+
+        class Both(Outer, Settings):
+            """Both."""
+
+            STOMP_PORT: int = setting(7, "Another default.")
+
+        headings = [heading for heading, _ in Both.groups()]
+        self.assertEqual(headings[-1], "Outer")
+        self.assertIn("STOMP", headings)
+        fields = [name for _, fields in Both.groups() for name in fields]
+        self.assertEqual(len(fields), len(set(fields)))
+        self.assertEqual(set(fields), set(Both.model_fields))
+        stomp = dict(Both.groups())["STOMP"]
+        self.assertEqual(stomp["STOMP_PORT"].default, 7)
+
+
 class PrecedenceTests(LoadingTestCase):
+    def test_a_program_may_have_a_file_of_another_name(self) -> None:
+        other = self.config("STOMP_PORT = 1", "other_config.py")
+        self.config("STOMP_PORT = 2")
+        settings = read_settings(Settings, {}, {}, None, Path(other))
+        self.assertEqual(settings.STOMP_PORT, 1)
+        self.assertEqual(read_settings(Settings, {}, {}, None, Path("nowhere.py")).STOMP_PORT, 61613)
+
     def test_flag_before_environment_before_file_before_default(self) -> None:
         self.config("RABBITMQ_HOST = 'file'\nRABBITMQ_USER = 'file'\nSTOMP_PORT = 1\n")
         settings = self.load("--rabbitmq-host", "flag", "--stomp-port=3", RABBITMQ_HOST="env", RABBITMQ_USER="env")

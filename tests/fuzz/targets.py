@@ -20,8 +20,11 @@ from twisted.web.http import parse_qs
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import BytesMessage, TextMessage
 
+from artcast.datum import Datum, as_json, parse, read_datum, read_registration
+from artcast.forms import text_of
 from fanout.bus.amqp import DEFAULT_LIMITS, MalformedMessage, from_amqp, to_amqp
 from fanout.bus.amqp_connection import UNREADABLE
+from fanout.datagrams import MalformedDatagram
 from fanout.doors.http_endpoint import HttpError
 from fanout.doors.websocket import WebSocket, WebSocketDoor
 from fanout.message import Message
@@ -237,6 +240,24 @@ def amqp(data: bytes) -> None:
         assert getattr(back, field) == getattr(message, field), (field, back, message)
 
 
+# Datagrams of Artcast
+
+
+def datagram(data: bytes) -> None:
+    """A value or a fact that is JSON in ASCII from then on, and can be shown; or malformed."""
+    for read in (read_datum, read_registration):
+        try:
+            said = read(data, 1_000)
+        except MalformedDatagram:
+            continue
+        assert len(said.key.encode()) <= 1_000
+        value = said.value if isinstance(said, Datum) else json.dumps(said.facts).encode()
+        assert value.isascii()
+        assert as_json(parse(value)) == value
+        text, _ = text_of(value)
+        text.decode()
+
+
 # Where to begin: octets that mean something
 
 
@@ -267,4 +288,12 @@ TARGETS: dict[str, tuple[Callable[[bytes], None], list[bytes]]] = {
     "vis_answer": (vis_answer, [b"SHOW http://s/1.png", "\u2028</script>é".encode()]),
     "websocket": (websocket, _web_socket_messages()),
     "amqp": (amqp, _properties()),
+    "datagram": (
+        datagram,
+        [
+            b'["test/tick", 1]',
+            b'["k", {"description": "d", "provenance": "p", "license": {"uri": "u", "title": "t"}}]',
+            b'["", [[1.5e3, null], "\\ud83d\\ude00", NaN]]',
+        ],
+    ),
 }

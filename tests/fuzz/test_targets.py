@@ -71,6 +71,10 @@ class AnyOctets(unittest.TestCase):
     def test_websocket(self, data: bytes) -> None:
         targets.websocket(data)
 
+    @octets("datagram")
+    def test_datagram(self, data: bytes) -> None:
+        targets.datagram(data)
+
     @octets("amqp")
     def test_amqp(self, data: bytes) -> None:
         targets.amqp(data)
