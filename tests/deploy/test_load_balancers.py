@@ -18,8 +18,8 @@ from tests.acceptance.cluster import Cluster, node
 from tests.acceptance.test_tls import TlsRadio
 from tests.acceptance.watched import until
 from tests.authority import Authority
-from tests.deploy.name_server import NameServer
 from tests.message_socket import MessageSocket
+from tests.name_server import NameServer
 from tests.processes import ROOT, Address
 from tests.radio import Radio, frame
 from tests.services import free_port
@@ -207,7 +207,7 @@ class HAProxy(_Case):
 
     @classmethod
     def setUpClass(cls) -> None:
-        cls.names = NameServer("server", NODES)
+        cls.names = NameServer(addresses={"server": list(NODES)})
         cls.addClassCleanup(cls.names.close)
         super().setUpClass()
 
