@@ -9,7 +9,7 @@ from fanout.stomp.errors import RemoteProtocolError
 from fanout.stomp.heartbeat import Heartbeat
 from fanout.stomp.limits import Limits
 from fanout.stomp.manners import Manners
-from tests.fanout.stomp.pair import Pair, Server, opened
+from tests.fanout.stomp.pair import Pair, Server, opened, read_frames
 
 
 class Agreeing(unittest.TestCase):
