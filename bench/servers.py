@@ -11,7 +11,7 @@ from pathlib import Path
 from bench import programs
 from tests.acceptance.cluster import Cluster
 from tests.processes import Server
-from tests.services import HOST, RabbitMQ, free_port
+from tests.services import HOST, Memcached, RabbitMQ, free_port
 
 TOPIC = "/topic/test/1/bench"
 MANY = 30_000
@@ -50,11 +50,27 @@ def floor() -> Iterator[Target]:
 
 
 @contextmanager
-def node(*flags: str, **settings: object) -> Iterator[Target]:
-    """A stand-alone node with everything on: authorization, last slides, metrics, heart-beats, watchdog, journal."""
-    given = {**LIMITS, "ADMIN_PORT": free_port(), **settings}
-    with Server("--test", "--standalone", "--journal-file=", *flags, **given) as server:
-        yield Target("ours", server.address[1], (server.pid,), OURS)
+def node(**settings: object) -> Iterator[Target]:
+    """A front-end as it stands in a cluster, with everything on: authorization, last slides in a memcached, metrics,
+    heart-beats. Only its bus is in the process, so that what is measured is not the broker.
+    """
+    with Memcached() as memcached:
+        shared = {"RABBITMQ_LOOPBACK": True, "MEMCACHED_HOST": memcached.host, "MEMCACHED_PORT": memcached.port}
+        with _server("ours", (), {**shared, **settings}) as target:
+            yield target
+
+
+@contextmanager
+def stand_alone(**settings: object) -> Iterator[Target]:
+    """A node by itself: the watchdog and the journal are in the same process."""
+    with _server("ours, alone", ("--standalone", "--journal-file="), settings) as target:
+        yield target
+
+
+@contextmanager
+def _server(name: str, flags: tuple[str, ...], settings: dict[str, object]) -> Iterator[Target]:
+    with Server("--test", *flags, **{**LIMITS, "ADMIN_PORT": free_port(), **settings}) as server:
+        yield Target(name, server.address[1], (server.pid,), OURS)
 
 
 class StompBroker(RabbitMQ):

@@ -17,7 +17,7 @@ from typing import Any
 from bench import programs, report, servers
 
 WINDOWS = (8, 1)
-DELIVERIES = {"floor": 300_000, "ours": 300_000, "RabbitMQ STOMP": 100_000}
+DELIVERIES = {"floor": 300_000, "ours": 300_000, "ours, alone": 300_000, "RabbitMQ STOMP": 100_000}
 """How much each server has to do in one run: about a second of work."""
 LEAST = 20  # messages; fewer are no measurement
 
@@ -30,7 +30,8 @@ def main() -> None:
     given = _arguments()
     runs: Runs = defaultdict(list)
     with ExitStack() as stack:
-        targets = [stack.enter_context(servers.floor()), stack.enter_context(servers.node())]
+        ours = (servers.floor(), servers.node(), servers.stand_alone())
+        targets = [stack.enter_context(each) for each in ours]
         if not given.without_rabbitmq:
             targets.append(stack.enter_context(servers.stomp_broker()))
         for work in product(given.subscribers, WINDOWS, (False, True)):
