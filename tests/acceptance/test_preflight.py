@@ -151,6 +151,7 @@ class TestWarn(_Case):
         self.assertEqual(answered.status, 202)
         self.assertIn("it is 640x480", answered.json["preflight-warning"])
         self.assertEqual(self.post(image=self.url("/good.png")).json["preflight"], "ok")
+        self.assertEqual(self.post(**{"message-id": "nothing is ever held here"}).status, 400)
         shown = ask(self.server.admin, "/api/overview").json["preflight"]
         self.assertEqual((shown["mode"], shown["recent"][0]["topic"]), ("warn", IMAGE))
         self.assertEqual(shown["recent"][0]["complaints"], ["it is 640x480, radios expect 320x240"])

@@ -59,6 +59,15 @@ class Refusals(unittest.TestCase):
     def test_standing_alone_without_stations(self) -> None:
         self.assertIn("STANDALONE needs STATIONS_FILE", self.refused(Server(STANDALONE=True)))
 
+    def test_nothing_that_could_hold_messages(self) -> None:
+        line = self.refused(node(SCHEDULE="server"))
+        self.assertEqual(line, "SCHEDULE = server: without a broker nothing holds messages, but with --standalone.")
+
+    def test_networks_that_are_none(self) -> None:
+        line = self.refused(node(PREFLIGHT_PRIVATE="10.0.0.0/8, slides.example"))
+        self.assertIn("PREFLIGHT_PRIVATE", line)
+        self.assertIn("'slides.example' does not appear to be an IPv4 or IPv6 network", line)
+
     def test_an_unknown_setting_in_config_py(self) -> None:
         self.assertEqual(
             self.refused(node(), "STOMP_PROT = 61613\n"),

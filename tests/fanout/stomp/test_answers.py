@@ -263,6 +263,17 @@ class Refusals(unittest.TestCase):
         self.assertRaises(LocalProtocolError, publish.answer.refuse, "no")
 
 
+class Remarks(unittest.TestCase):
+    def test_they_are_headers_of_the_receipt_and_reach_nobody_who_asked_for_none(self) -> None:
+        server = opened("1.2")
+        server.holding = True
+        server.hear(send(1) + send(2, receipt=False))
+        for event in publishes(server):
+            event.answer.done((("warning", "a: b\nc"),))
+        (said,) = read_frames(server.work(), "1.2")
+        self.assertEqual(said.headers, (("receipt-id", "1"), ("warning", "a: b\nc")))
+
+
 class FromOurSide(unittest.TestCase):
     """The server shuts down, or made a mistake."""
 

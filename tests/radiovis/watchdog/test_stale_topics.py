@@ -9,10 +9,13 @@ from twisted.trial import unittest
 
 from fanout.bus.interface import BusError
 from radiovis.directory.interface import Channel, Default, DirectoryError
+from radiovis.preflight.preflight import Preflight
+from radiovis.preflight.verdicts import Verdicts
 from radiovis.tuning import Tuning
 from radiovis.watchdog.silence import Life, Silence
 from radiovis.watchdog.stale_topics import AT_ONCE, StaleTopics
 from radiovis.watchdog.topic_listing import TopicListing
+from tests.radiovis.preflight.slides import Slides
 from tests.radiovis.scripted_directory import ScriptedDirectory
 from tests.radiovis.watchdog.fakes import FakeBus, FakeLeader, FakeMemory
 
@@ -94,6 +97,15 @@ class Stale(unittest.TestCase):
                 (TALK + "image", "SHOW http://slides/talk.png"),
             ],
         )
+
+    def test_preflight_looks_at_the_defaults_and_only_warns(self) -> None:
+        slides = Slides()
+        slides.at_once = {"http://slides/rock.png": ("HTTP 404",), "http://slides/talk.png": ()}
+        preflight = Preflight("reject", Verdicts(self.clock, slides.fetch, seconds=5, kept=300), self.clock.seconds)
+        self.stale._preflight = preflight
+        self.assertEqual(len(self.look()), 4)
+        self.assertEqual([str(each) for each in preflight.recent], [ROCK + "image: HTTP 404"])
+        self.assertEqual(slides.urls, ["http://slides/rock.png", "http://slides/talk.png"])
 
     def test_an_idle_channel_repeats_its_default_for_ever(self) -> None:
         times = []
