@@ -23,6 +23,7 @@ from fanout.datagrams import DatagramPort
 from fanout.doors import port
 from fanout.doors.gate import Gate
 from fanout.doors.http import HttpLimits
+from fanout.doors.keepalive import keep_alive
 from fanout.doors.listening import ListeningDoor
 from fanout.doors.tally import Tally
 from fanout.history import History
@@ -46,30 +47,9 @@ class Artcast:
         self._settings = settings
         complaints = Complaints(Tally(), Throttle(time.monotonic), log)
         catalogue = Catalogue(settings.MAX_KEYS, self._full)
-        feed = Feed(
-            hub,
-            bus.publish,
-            catalogue,
-            Copies(time.monotonic, settings.COPY_SECONDS),
-            prefix=settings.TOPIC_PREFIX,
-            key_octets=settings.MAX_KEY_BYTES,
-            now=time.time,
-            clock=time.monotonic,
-        )
+        feed = _feed(settings, hub, bus, catalogue)
         self.hear = feed.hear
-        networks = Networks.parse(settings.SOURCES) or None
-        octets = settings.MAX_DATAGRAM_BYTES
-        self._data = DatagramPort(
-            reactor, "data", feed.take_datum, group=settings.DATA_GROUP, octets=octets, networks=networks
-        )
-        self._registrations = DatagramPort(
-            reactor,
-            "register",
-            feed.take_registration,
-            group=settings.REGISTER_GROUP,
-            octets=octets,
-            networks=networks,
-        )
+        self._data, self._registrations = _ports(reactor, settings, feed)
         self._access = log_file(settings.ACCESS_LOG, settings.ACCESS_LOG_SIZE, settings.ACCESS_LOG_COUNT)
         self._door = _door(reactor, settings, hub, bus, complaints)
         self._http = self._site(catalogue, complaints)
@@ -99,6 +79,7 @@ class Artcast:
         """
         settings = self._settings
         self._listening = port.listen(self._reactor, settings.CLIENT_IP, settings.CLIENT_PORT, self._http)
+        keep_alive(self._listening.socket, settings.GONE_SECONDS)
         here = self._listening.getHost()
         self._look.start(self._door.wheel.tick)
         return {
@@ -129,6 +110,29 @@ class Artcast:
             limit=self._settings.MAX_KEYS,
             advice="further keys work, and are not listed; restrict SOURCES, or raise MAX_KEYS",
         )
+
+
+def _feed(settings: ArtcastSettings, hub: Hub, bus: Bus, catalogue: Catalogue) -> Feed:
+    return Feed(
+        hub,
+        bus.publish,
+        catalogue,
+        Copies(time.monotonic, settings.COPY_SECONDS),
+        prefix=settings.TOPIC_PREFIX,
+        key_octets=settings.MAX_KEY_BYTES,
+        now=time.time,
+        clock=time.monotonic,
+    )
+
+
+def _ports(reactor: Any, settings: ArtcastSettings, feed: Feed) -> tuple[DatagramPort, DatagramPort]:
+    """Those of values and of registrations."""
+    octets, networks = settings.MAX_DATAGRAM_BYTES, Networks.parse(settings.SOURCES) or None
+    data, register = settings.DATA_GROUP, settings.REGISTER_GROUP
+    return (
+        DatagramPort(reactor, "data", feed.take_datum, group=data, octets=octets, networks=networks),
+        DatagramPort(reactor, "register", feed.take_registration, group=register, octets=octets, networks=networks),
+    )
 
 
 def _door(reactor: Any, settings: ArtcastSettings, hub: Hub, bus: Bus, complaints: Complaints) -> ListeningDoor:

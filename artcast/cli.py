@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _serve(settings, daemonize() if settings.DAEMONIZE else None)
     except CannotListenError as error:
         reason = error.socketError.strerror or error.socketError
-        return _complain(f"cannot listen on {error.interface}:{error.port}: {reason}")
+        return _complain(f"cannot listen on {error.interface or '*'}:{error.port}: {reason}")
     except (SettingsError, DaemonError, CertificateError) as error:
         return _complain(str(error))
     return 0

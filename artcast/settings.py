@@ -58,7 +58,7 @@ class ClientSettings(SettingsGroup):
     REQUEST_TIMEOUT: float = setting(
         30, "Time for a request to be complete; also how long an idle connection is kept.", "s", ge=1
     )
-    GONE_SECONDS: float = setting(
+    GONE_SECONDS: int = setting(
         60, "Silence after which TCP asks if a client is there; one that does not answer is cut off.", "s", ge=1
     )
 

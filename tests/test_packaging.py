@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from fanout import __version__
+from tests.artcast.server import ArtcastServer
 from tests.processes import ROOT, Server
 from tests.services import free_port
 from tests.web import ask
@@ -22,6 +23,15 @@ SECONDS = 120
 NOT_COPIED = shutil.ignore_patterns(".*", "build", "dist", "node_modules", "__pycache__", "*.egg-info")
 ONLY_IN_A_CLONE = {"bench", "demo", "examples", "tests"}
 BUILD = "from setuptools.build_meta import build_wheel; build_wheel('dist')"
+
+
+class InstalledArtcast(ArtcastServer):
+    """The command that pip has made."""
+
+    def __init__(self, program: Path) -> None:
+        super().__init__()
+        self._command = [str(program)]
+        del self._settings["PYTHONPATH"]
 
 
 class Installed(Server):
@@ -104,6 +114,12 @@ class Wheel(unittest.TestCase):
             self.assertEqual(ask(node.http, "/static/pages.css").status, 200)
             node.terminate()
             self.assertEqual(node.faults, [])
+
+    def test_artcast_serves_its_pages(self) -> None:
+        with InstalledArtcast(self.bin / "artcast") as server:
+            self.assertEqual(ask(server.client, "/artcasts", accept="text/html").status, 200)
+            self.assertEqual(ask(server.client, "/artcasts/a/key", accept="text/html").status, 200)
+            self.assertEqual(ask(server.client, "/content/artcast.css").status, 200)
 
     def test_the_watchdog(self) -> None:
         shown = self.call(str(self.bin / "radiovis-fallback"), "--help")

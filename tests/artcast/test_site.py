@@ -338,6 +338,12 @@ class Waiting(_Case):
             self.assertEqual(stays.answer().body, b"1")
         self.assertEqual(self.server.faults, [])
 
+    def test_tcp_asks_whether_a_client_that_waits_is_still_there(self) -> None:
+        with self.asking("vanished") as client:
+            timer, expires = _kernel_timer(self.server.client[1], client.socket.getsockname()[1])
+        self.assertEqual(timer, "02")  # keepalive
+        self.assertLessEqual(expires, 60 * 100)
+
     def test_requests_in_a_row_are_answered_in_their_order(self) -> None:
         with self.asking("row") as client:
             client.ask()
@@ -386,3 +392,13 @@ class Options(unittest.TestCase):
             server.ask_to_end()
             self.assertEqual(two.answer().status, 503)
             self.assertEqual(server.exit_code(), 0)
+
+
+def _kernel_timer(here: int, there: int) -> tuple[str, int]:
+    """What timer the kernel runs for a connection, and in how many hundredths of a second it is due (proc(5))."""
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        fields = line.split()
+        if [int(each.rpartition(":")[2], 16) for each in fields[1:3]] == [here, there]:
+            timer, _, expires = fields[5].partition(":")
+            return timer, int(expires, 16)
+    raise AssertionError("the kernel knows no such connection")
