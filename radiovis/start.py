@@ -13,9 +13,11 @@ def start(module: str) -> int:
 
     :return: the exit code.
     """
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    handler = signal.getsignal(signal.SIGINT)
+    if handler is signal.default_int_handler:  # A shell has those in the background ignore it, and that stays so.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     main = importlib.import_module(module).main
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGINT, handler)
     try:
         return int(main())
     except KeyboardInterrupt:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import secrets
 import subprocess
@@ -16,9 +17,10 @@ from pathlib import Path
 from radiovis.commands.arguments import CommandError
 from radiovis.commands.server_address import ServerAddress
 from radiovis.directory.password import hash_password
+from radiovis.settings import Settings
 
 TOPIC = "/topic/bench/text"
-_PROGRAM = Path(sys.argv[0])
+_SOURCE = Path(__file__).parents[2]
 
 
 class BenchError(CommandError):
@@ -50,7 +52,7 @@ class Target:
 
 
 @contextmanager
-def own_node(program: Path = _PROGRAM) -> Iterator[Target]:
+def own_node() -> Iterator[Target]:
     """A stand-alone node of this very program, for as long as the context lasts.
 
     :raises BenchError: it does not start.
@@ -62,16 +64,24 @@ def own_node(program: Path = _PROGRAM) -> Iterator[Target]:
             f'[[station]]\nlogin = "1.bench"\npassword = "{hash_password(passcode)}"\n'
             f'[[station.channel]]\ntopic = "{TOPIC.rpartition("/")[0]}/"\n'
         )
-        flags = ["--standalone", "--stations-file", str(stations), "--stomp-ip", "127.0.0.1", "--stomp-port", "0"]
-        flags += ["--http-port", "0", "--log-format", "json", "--log-level", "INFO", "--config", "/dev/null"]
+        flags = ["--standalone", "--stations-file", str(stations), "--stomp-ip", "127.0.0.1", "--config", "/dev/null"]
+        flags += ["--stomp-port", "0", "--http-port", "0", "--admin-port", "0", "--log-format", "json"]
+        command = [sys.executable, "-m", "radiovis", *flags]
         node = subprocess.Popen(  # noqa: S603  (our own program)
-            [sys.executable, str(program.resolve()), *flags], stderr=subprocess.PIPE, text=True, cwd=folder
+            command, stderr=subprocess.PIPE, text=True, cwd=folder, env=_environment()
         )
         try:
             yield Target("this program", "127.0.0.1", _port(node), "1.bench", passcode, pids=(node.pid,))
         finally:
             node.terminate()
             node.communicate()
+
+
+def _environment() -> dict[str, str]:
+    """Ours, without the settings of another node: its ports are taken, and its limits are not what is measured."""
+    settings = {*Settings.model_fields, *(f"{name}_FILE" for name in Settings.model_fields)}
+    kept = {name: value for name, value in os.environ.items() if name not in settings}
+    return {**kept, "PYTHONPATH": os.pathsep.join(filter(None, (str(_SOURCE), kept.get("PYTHONPATH", ""))))}
 
 
 def _port(node: subprocess.Popen[str]) -> int:

@@ -37,9 +37,13 @@ def command() -> CommandParser:
         "Without --server a stand-alone node is started for it. Absolute figures drift; compare in one sitting.",
     )
     parser.add_argument("--server", type=_plain, metavar="URL", help=f"{FORM} (default: a node of its own)")
-    parser.add_argument("--pid", type=int, nargs="*", default=[], help="its processes, to measure CPU and memory")
+    parser.add_argument(
+        "--pid", type=int, metavar="PID", nargs="*", default=[], help="its processes, to measure CPU and memory"
+    )
     parser.add_argument("--compare", type=_plain, metavar="URL", action="append", default=[], help="measure it as well")
-    parser.add_argument("--compare-pid", type=int, nargs="*", default=[], help="the processes of that one")
+    parser.add_argument(
+        "--compare-pid", type=int, metavar="PID", nargs="*", default=[], help="the processes of that one"
+    )
     parser.add_argument("--topic", default=TOPIC, help=f"what the login may publish to (default: {TOPIC})")
     parser.add_argument("--subscribers", type=positive, default=1_000, help="radios (default: 1000)")
     parser.add_argument("--messages", type=positive, default=400, help="messages published (default: 400)")
