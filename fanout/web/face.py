@@ -6,7 +6,7 @@ from inspect import isawaitable
 from urllib.parse import urlsplit
 
 import structlog
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
@@ -61,9 +61,9 @@ class Face(Resource):
             await self._sender.send(http, await _ask(found, http))
 
     def _failed(self, failure: Failure, http: HttpRequest) -> None:
-        if http.gone:
-            return  # nobody waits; a handler that was cancelled has not failed
         error = failure.value
+        if http.gone and isinstance(error, CancelledError | HttpError):
+            return  # nobody waits, so the handler was cancelled
         if not isinstance(error, HttpError):
             log.error(
                 "web.failed",
@@ -72,7 +72,7 @@ class Face(Resource):
                 exc_info=(failure.type, failure.value, failure.getTracebackObject()),
             )
             error = _OUR_FAULT
-        if http.startedWriting:
+        if http.startedWriting:  # nothing happens if the client has gone
             http.abort()  # so that the client does not take half an answer for a whole one
         else:
             write(http, self.pages.page(error))

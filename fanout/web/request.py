@@ -43,14 +43,14 @@ class Request:
 
     def header(self, name: str) -> str | None:
         """A header's value; when it stands more than once, all joined with commas. None when it is not there."""
-        values = self.http.requestHeaders.getRawHeaders(name)
-        return ", ".join(values) if values else None
+        values = self.http.requestHeaders.getRawHeaders(name.encode())
+        return ", ".join(map(_text, values)) if values else None
 
     @cached_property
     def headers(self) -> dict[str, str]:
         """All headers, by name in lower case."""
         raw = self.http.requestHeaders.getAllRawHeaders()
-        return {name.decode("latin-1").lower(): ", ".join(_text(value) for value in values) for name, values in raw}
+        return {name.decode("ascii").lower(): ", ".join(map(_text, values)) for name, values in raw}
 
     def query(self, name: str) -> str | None:
         """A parameter of the query that may stand once; None when it is missing or empty.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
+from dataclasses import replace
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer
@@ -61,6 +62,10 @@ class Sender:
 
     async def _send_pieces(self, http: HttpRequest, response: Response) -> None:
         body = response.body
+        if response.status in _WITHOUT_BODY:
+            await _close(body)
+            write(http, replace(response, body=b""))
+            return
         kind = EVENT_STREAM if isinstance(body, Subscription) else response.content_type
         _begin(http, response)
         if http.method == b"HEAD":
@@ -81,6 +86,7 @@ def write(http: HttpRequest, response: Response) -> None:
     _begin(http, response)
     if response.status in _WITHOUT_BODY:
         http.defaultContentType = None
+        http.responseHeaders.removeHeader(b"content-length")
         http.finish()  # type: ignore[no-untyped-call]
         return
     assert isinstance(response.body, bytes), "this answer needs a body of octets"
@@ -102,6 +108,12 @@ def _pass_on(http: HttpRequest, answer: Elsewhere) -> None:
     place = len(whole) - answer.rest
     http.prepath, http.postpath = whole[:place], whole[place:]
     http.render(getChildForRequest(answer.resource, http))
+
+
+def _announced(http: HttpRequest) -> float:
+    """Octets a body has by its header; what were more or less would be taken for a part of the next answer."""
+    length = http.responseHeaders.getRawHeaders(b"content-length")
+    return int(length[0]) if length else math.inf
 
 
 async def _pieces(body: object) -> AsyncIterator[bytes]:
@@ -138,17 +150,23 @@ class _Flow:
     async def send(self, pieces: AsyncIterator[bytes]) -> None:
         """To the end, or until the client goes."""
         http = self._http
+        left = _announced(http)
         http.registerProducer(self, True)  # type: ignore[no-untyped-call]
         try:
             async for piece in pieces:
                 if http.gone:
                     return
+                left -= len(piece)
+                if left < 0:
+                    raise ValueError("the body is longer than its Content-Length")
                 http.write(piece)  # type: ignore[no-untyped-call]
                 if self._room is not None:
                     await self._room
         finally:
             if not http.gone:
                 http.unregisterProducer()  # type: ignore[no-untyped-call]
+        if 0 < left < math.inf:
+            raise ValueError(f"the body ends {left} octets before its Content-Length")
         if not http.gone:
             http.finish()  # type: ignore[no-untyped-call]
 

@@ -344,6 +344,30 @@ class Leaving(served.ServedCase):
         await self.leave(b"/stream", "body")
 
 
+class Failing(served.ServedCase):
+    """A handler that fails when nobody is there any more."""
+
+    def rows(self) -> list[Route]:
+        self.asked: Deferred[None] = Deferred()
+        self.logged: Deferred[None] = Deferred()
+        return [Route("/wait", GET=self.wait)]
+
+    async def wait(self, request: Request) -> Response:
+        self.asked.callback(None)
+        try:
+            await Deferred()
+        finally:
+            reactor.callLater(0, self.logged.callback, None)
+            raise ValueError("of its own")
+
+    async def test_it_is_in_the_log(self) -> None:
+        raw = Raw(self.address, b"GET /wait HTTP/1.1\r\n" + HOST + b"\r\n")
+        await self.asked
+        with self.assertLogs("fanout.web.face", "ERROR"):
+            raw.close()
+            await self.logged
+
+
 class BodyFiles(served.ServedCase):
     """A large body lies on disk, and is gone with its request."""
 

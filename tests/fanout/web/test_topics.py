@@ -61,7 +61,7 @@ class Values(TopicsCase):
     async def test_accept_of_a_value(self) -> None:
         self.topics.say("a", b"1", "application/json")
         self.assertEqual((await self.ask("/channels/a", accept="application/*")).status, 200)
-        for accept in ("nonsense", "text/html", "application/json;q=0"):
+        for accept in ("nonsense", "text/html", "application/json;q=0", "\xff"):
             self.assertEqual((await self.ask("/channels/a", accept=accept)).status, 406, accept)
 
     async def test_names(self) -> None:

@@ -182,6 +182,8 @@ class Wrong(Mounted):
             "/hangs": lambda start: self.hold.wait() and [],
             "/stalls": self.stalls,
             "/breaks": self.breaks,
+            "/longer": lambda start: start("200 OK", [("Content-Length", "3")]) and [b"ab", b"cd"],
+            "/shorter": lambda start: start("200 OK", [("Content-Length", "5")]) and [b"ab", b"cd"],
             "/endless": self.endless,
             "/fine": lambda start: start("204 No Content", []) and [],
         }
@@ -235,7 +237,7 @@ class Wrong(Mounted):
         self.hold.set()
 
     async def test_one_that_stalls_or_breaks_in_the_middle(self) -> None:
-        for path in (b"stalls", b"breaks"):
+        for path in (b"stalls", b"breaks", b"longer", b"shorter"):
             with self.assertLogs("fanout.web.face", "ERROR"), self.assertRaises(ConnectionError):
                 await self.whole(b"GET /app/" + path + b" HTTP/1.1\r\n" + HOST + b"\r\n")
         self.hold.set()
