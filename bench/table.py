@@ -1,6 +1,6 @@
-"""P1 and P2: fan-out beside the floor and beside RabbitMQ's STOMP plugin, in one sitting, turn by turn.
+"""P1 and P2: fan-out beside the floor and other STOMP servers, in one sitting, turn by turn.
 
-    python -m bench.table [--runs 5] [--subscribers 100 1000 5000] [--without-rabbitmq]
+    python -m bench.table [--runs 5] [--subscribers 100 1000 5000] [--without-peers]
 
 Machines are noisy and drift: read the ratios, and CPU time per delivery.
 """
@@ -14,10 +14,11 @@ from itertools import product
 from statistics import median
 from typing import Any
 
-from bench import programs, report, servers
+from bench import activemq, programs, report, servers
 
 WINDOWS = (8, 1)
-DELIVERIES = {"floor": 300_000, "ours": 300_000, "ours, alone": 300_000, "RabbitMQ STOMP": 100_000}
+OTHERS = "STOMP"  # at the end of a name: another server, which takes long and cares little for ids
+DELIVERIES, DELIVERIES_OF_OTHERS = 300_000, 100_000
 """How much each server has to do in one run: about a second of work."""
 LEAST = 20  # messages; fewer are no measurement
 
@@ -32,11 +33,15 @@ def main() -> None:
     with ExitStack() as stack:
         ours = (servers.floor(), servers.node(), servers.stand_alone())
         targets = [stack.enter_context(each) for each in ours]
-        if not given.without_rabbitmq:
+        if not given.without_peers:
             targets.append(stack.enter_context(servers.stomp_broker()))
+            if activemq.JAR.exists():
+                targets.append(stack.enter_context(activemq.activemq()))
         for work in product(given.subscribers, WINDOWS, (False, True)):
             for run, target in product(range(given.runs), targets):
-                if not (work[2] and target.name == "RabbitMQ STOMP"):  # ids are the same work for it, and it takes long
+                if not (
+                    work[2] and target.name.endswith("STOMP")
+                ):  # ids are the same work for these, and it takes long
                     runs[work, target.name].append(_measure(target, work, run))
     works = dict.fromkeys(work for work, _ in runs)
     rows = [_row(work, target.name, runs) for work in works for target in targets if (work, target.name) in runs]
@@ -49,13 +54,14 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--subscribers", type=int, nargs="+", default=[100, 1_000, 5_000])
-    parser.add_argument("--without-rabbitmq", action="store_true")
+    parser.add_argument("--without-peers", action="store_true")
     return parser.parse_args()
 
 
 def _measure(target: servers.Target, work: Work, run: int) -> dict[str, Any]:
     subscribers, window, own_ids = work
-    messages = max(LEAST, DELIVERIES[target.name] // subscribers)
+    deliveries = DELIVERIES_OF_OTHERS if target.name.endswith(OTHERS) else DELIVERIES
+    messages = max(LEAST, deliveries // subscribers)
     flags = ["-n", subscribers, "-m", messages, "-w", window, *(["-u"] if own_ids else [])]
     figures = programs.fanload(target, *flags)
     report.line(server=target.name, window=window, own_ids=own_ids, run=run, **figures)
