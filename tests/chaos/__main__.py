@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import random
+import signal
 import sys
 import time
 
@@ -13,7 +14,7 @@ from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 
 from tests.chaos.parts import FAULTS
-from tests.chaos.run import Figures, Plan, Run
+from tests.chaos.run import Figures, InterruptedRunError, Plan, Run
 
 
 def _plan() -> Plan:
@@ -38,11 +39,17 @@ def main() -> int:
 
     def start() -> None:
         say(f"seed {plan.seed}")
-        deferToThread(Run(reactor, plan, say).go).addBoth(outcome.append).addBoth(lambda _: reactor.stop())
+        deferToThread(run.go).addBoth(outcome.append).addBoth(lambda _: reactor.stop())
 
+    run = Run(reactor, plan, say)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: run.interrupt())  # Twisted's would stop the reactor under the running thread.
     reactor.callWhenRunning(start)
-    reactor.run()
+    reactor.run(installSignalHandlers=False)
     found = outcome[0]
+    if isinstance(found, Failure) and found.check(InterruptedRunError):
+        print("interrupted")
+        return 1
     if isinstance(found, Failure):
         print(found.getTraceback())
         return 1

@@ -1,7 +1,8 @@
 """What was published, what each radio heard of it, and what is wrong with that. No sockets and no clock.
 
 The property: every publish that was acknowledged by a RECEIPT reached every radio that stayed connected from before it
-was sent to the end, in order per topic; nobody heard anything twice.
+was sent to the end, in order per topic; nobody heard anything twice. A radio whose connection was lost has missed
+nothing before what it heard last.
 """
 
 from __future__ import annotations
@@ -48,6 +49,10 @@ class Life:
     def has(self, topic: str, number: int) -> bool:
         """Whether this was heard."""
         return number in self._heard.get(topic, ())
+
+    def last(self, topic: str) -> int:
+        """The number heard last; 0 before."""
+        return self._last.get(topic, 0)
 
     @property
     def count(self) -> int:
@@ -96,13 +101,13 @@ class Account:
         return len(everything), sum(publish.receipted for publish in everything)
 
     def lost(self) -> Iterator[tuple[int, str, int]]:
-        """Radio, topic and number of each acknowledged publish that did not reach a radio which stayed connected."""
+        """Radio, topic and number of each acknowledged publish that did not reach a radio which was connected."""
         for life in self.lives:
             for topic, began in life.began.items():
-                if not life.ended:
-                    yield from ((life.radio, topic, number) for number in self._missed(life, topic, began))
+                yield from ((life.radio, topic, number) for number in self._missed(life, topic, began))
 
     def _missed(self, life: Life, topic: str, began: float) -> Iterator[int]:
         for number, publish in self._publishes.get(topic, {}).items():
-            if publish.receipted and publish.sent > began and not life.has(topic, number):
+            due = not life.ended or number < life.last(topic)
+            if due and publish.receipted and publish.sent > began and not life.has(topic, number):
                 yield number

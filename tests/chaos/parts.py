@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from random import Random
 from typing import Self
@@ -79,8 +80,8 @@ class Parts:
         self._freeze(self.broker, chance)
 
     def kill_node(self, chance: Random) -> None:
-        """Always the same: the radios of the other one live through all."""
-        self._kill(self.nodes[1], chance)
+        """Either: its radios and publishers come back to it, or to the other one."""
+        self._kill(chance.choice(self.nodes), chance)
 
     def freeze_node(self, chance: Random) -> None:
         """For less than the broker's patience: a node it has given up misses what is published until it is back."""
@@ -99,6 +100,21 @@ class Parts:
 
     def freeze_watchdog(self, chance: Random) -> None:
         self._freeze(chance.choice(self.watchdogs), chance)
+
+    def two_at_once(self, chance: Random) -> None:
+        """Parts that fail while others do. Not a node with the broker: what it alone remembered is gone with it."""
+        pairs = (
+            (Parts.kill_broker, Parts.freeze_memcached),
+            (Parts.restart_broker, Parts.kill_watchdog),
+            (Parts.kill_node, Parts.freeze_watchdog),
+            (Parts.freeze_node, Parts.kill_memcached),
+        )
+        pair = chance.choice(pairs)
+        seeds = [chance.random() for _ in pair]
+        with ThreadPoolExecutor(len(pair)) as threads:
+            begun = [threads.submit(fault, self, Random(seed)) for fault, seed in zip(pair, seeds, strict=True)]
+        for each in begun:
+            each.result()
 
     def _kill(self, process: Server, chance: Random) -> None:
         process.kill()
@@ -124,4 +140,5 @@ FAULTS: dict[str, Callable[[Parts, Random], None]] = {
     "memcached frozen": Parts.freeze_memcached,
     "watchdog frozen": Parts.freeze_watchdog,
     "broker restarted": Parts.restart_broker,
+    "two at once": Parts.two_at_once,
 }

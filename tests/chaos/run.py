@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -20,6 +21,10 @@ HEAL_SECONDS = 90.0  # A broker on a busy machine may take 30 s to start.
 
 class NotHealedError(AssertionError):
     """The cluster did not come back by itself."""
+
+
+class InterruptedRunError(Exception):
+    """A signal: somebody does not want the rest of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +85,17 @@ class Run:
         self._say = say
         self._chance = Random(plan.seed)
         self._figures = Figures(plan.seed)
+        self._interrupted = threading.Event()
+
+    def interrupt(self) -> None:
+        """End soon, and leave no process behind: once the fault of this moment is over."""
+        self._interrupted.set()
 
     def go(self) -> Figures:
         """All of it.
 
         :raises NotHealedError: the cluster did not come back from a fault.
+        :raises InterruptedRunError: see :meth:`interrupt`.
         """
         plan = self._plan
         with Parts() as parts:
@@ -107,8 +118,12 @@ class Run:
         while not self._in_reactor(holds):
             if time.monotonic() > deadline:
                 return False
-            time.sleep(0.1)
+            self._pause(0.1)
         return True
+
+    def _pause(self, seconds: float) -> None:
+        if self._interrupted.wait(seconds):
+            raise InterruptedRunError("interrupted")
 
     def _heal(self, crowd: Crowd, fault: str) -> None:
         newest = self._in_reactor(crowd.newest)
@@ -128,7 +143,7 @@ class Run:
                 FAULTS[name](parts, self._chance)
                 self._figures.faults[name] += 1
                 self._heal(crowd, name)
-                time.sleep(self._chance.uniform(0, 1))
+                self._pause(self._chance.uniform(0, 1))
 
     def _finish(self, parts: Parts, crowd: Crowd) -> None:
         """One last slide each; once everybody has it, the accounts are closed."""

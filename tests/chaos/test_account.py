@@ -50,6 +50,11 @@ class Accounts(unittest.TestCase):
         self.assertEqual(list(self.account.lost()), [])
         self.assertEqual((self.account.newest(TOPIC), self.account.newest_receipted(TOPIC)), (2, 1))
 
+    def test_who_left_has_missed_nothing_before_what_he_heard_last(self) -> None:
+        self.publish(1.0, 2.0, 3.0, 4.0)
+        self.radio(0.5, 1, 3).ended = True
+        self.assertEqual(list(self.account.lost()), [(7, TOPIC, 2)])
+
     def test_twice_is_doubled_and_backwards_is_disorder(self) -> None:
         life = self.radio(0.0, 1, 3, 3, 2, 4)
         self.assertEqual((life.doubled, life.disordered), ([(TOPIC, 3)], [(TOPIC, 2)]))

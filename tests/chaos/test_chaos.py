@@ -24,3 +24,14 @@ class ChaosInShort(unittest.TestCase):
         self.assertGreaterEqual(figures["faults"], 1)
         self.assertGreater(figures["publishes"], 50)
         self.assertGreater(figures["deliveries"], 50 * 60)
+
+    def test_a_signal_ends_it_soon_and_leaves_no_process(self) -> None:
+        command = [sys.executable, "-m", "tests.chaos", "--radios", "5", "--faults", "memcached killed"]
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+            assert run.stderr is not None
+            for line in run.stderr:
+                if "well" in line:
+                    break
+            run.terminate()
+            said, _ = run.communicate(timeout=60)
+        self.assertEqual((run.returncode, said), (1, "interrupted\n"))
