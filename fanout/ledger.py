@@ -221,8 +221,8 @@ class Ledger:
             damage.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
             raise damage
         self._recognise(db)
+        db.execute(f"PRAGMA application_id = {_ID}")  # Before the tables: whoever is killed in between finds his own.
         db.executescript(SCHEMA)
-        db.execute(f"PRAGMA application_id = {_ID}")
         db.execute(f"PRAGMA user_version = {_VERSION}")
 
     def _recognise(self, db: sqlite3.Connection) -> None:

@@ -149,8 +149,8 @@ class Rows:
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = FULL")  # A commit is on the disk: the publisher is told after it.
             _recognise(db)
+            db.execute(f"PRAGMA application_id = {_ID}")  # Before the table: whoever is killed in between finds his own.
             db.execute(_SCHEMA)
-            db.execute(f"PRAGMA application_id = {_ID}")
         except BaseException:
             db.close()
             raise

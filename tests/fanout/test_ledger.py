@@ -279,6 +279,16 @@ class TestErrors(_LedgerCase):
         self.path.parent.mkdir()
         self.ledger.add([record()])
 
+    def test_one_that_was_killed_while_it_made_the_file_finds_its_own(self) -> None:
+        whole = ledger.SCHEMA
+        self.patch(ledger, "SCHEMA", f"{whole.partition(';')[0]}; THE END;")
+        self.fails()
+        self.ledger.close()
+        self.patch(ledger, "SCHEMA", whole)
+        self.ledger = self.open()
+        self.ledger.add([record()])
+        self.assertEqual(bodies(self.ledger.between(EVERYTHING)), [b"TEXT x"])
+
     def test_another_programs_database_is_left_alone(self) -> None:
         with closing(sqlite3.connect(self.path)) as db:
             db.execute("CREATE TABLE addresses (name TEXT)")
