@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from io import BytesIO
-from typing import IO, Any
+from typing import IO, Any, AnyStr
 
 from twisted.internet.interfaces import IAddress, IProtocol
 from twisted.internet.protocol import connectionDone
@@ -84,6 +84,13 @@ class HttpRequest(Request):
     def put_header(self, name: str, value: str) -> None:
         """Have a header sent with the answer; line breaks in it do no harm."""
         self.setHeader(name.encode(), value.encode(errors="replace"))  # type: ignore[no-untyped-call]
+
+    def getHeader(self, key: AnyStr) -> AnyStr | None:
+        """As Twisted, but a value that is no UTF-8 is a client's fault, and none of ours."""
+        if isinstance(key, bytes):
+            return super().getHeader(key)
+        values = self.requestHeaders.getRawHeaders(key.encode())
+        return values[-1].decode(errors="replace") if values else None
 
     def body(self) -> bytes:
         """What the client sent."""

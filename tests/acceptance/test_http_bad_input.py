@@ -120,6 +120,14 @@ class Requests(BadInputCase):
         for much in (80 * f"x: {900 * 'a'}\r\n", 100 * "x: a\r\n"):
             self.assertIn(b" 431 ", self.raw(f"GET / {HEAD}{much}\r\n").until(b"\r\n"))
 
+    def test_headers_that_are_no_utf_8(self) -> None:
+        for request, status in (
+            ("GET /radiodns/push/1.0/fm/4e1/4000/09580", 200),
+            ("POST /services/1", 401),
+        ):
+            raw = self.raw(f"{request} {HEAD}".encode() + b"last-event-id: \xff\r\nauthorization: \xff\r\n\r\n")
+            self.assertIn(b" %d " % status, raw.until(b"\r\n"))
+
     def test_two_lengths_or_a_wrong_one(self) -> None:
         for headers in (
             "content-length: 3\r\ncontent-length: 4",
