@@ -149,7 +149,7 @@ class Rows:
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = FULL")  # A commit is on the disk: the publisher is told after it.
             _recognise(db)
-            db.execute(f"PRAGMA application_id = {_ID}")  # Before the table: one that is killed in between finds its own.
+            db.execute(f"PRAGMA application_id = {_ID}")  # Before the table: who is killed here finds his own.
             db.execute(_SCHEMA)
         except BaseException:
             db.close()
