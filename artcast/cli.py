@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from typing import Any
 
 import structlog
@@ -76,10 +76,7 @@ def _options(settings: Settings) -> list[str]:
 def _serve(settings: Settings, ready: Callable[[], None] | None) -> None:
     from twisted.internet import reactor  # noqa: PLC0415  (importing it opens it: not before the process is the one)
 
-    errors = log_file(settings.ERROR_LOG, settings.ERROR_LOG_SIZE, settings.ERROR_LOG_COUNT)
-    set_up_logs(
-        settings.LOG_LEVEL, settings.LOG_FORMAT, [settings.RABBITMQ_PASSWORD.get_secret_value()], handler=errors
-    )
+    errors = _error_log(settings)
     raise_limit(settings.MAX_CONNECTIONS)
     bus = _bus(reactor, settings)
     artcast = Artcast(reactor, settings, Hub(_failed, last_messages=1), bus)
@@ -96,15 +93,24 @@ def _serve(settings: Settings, ready: Callable[[], None] | None) -> None:
         errors.close()
 
     service = Service(reactor, Notify(os.environ), stop=stop, reload=reopen, status=artcast.status)
-    with ExitStack() as life:
-        addresses = artcast.start()
-        drop_to(int(settings.UID) if settings.UID else None)
-        life.enter_context(pid_file(settings.PIDFILE))
+    addresses = artcast.start()
+    drop_to(int(settings.UID) if settings.UID else None)
+    with pid_file(settings.PIDFILE):
         bus.start(hear, lambda: None)
         if ready is not None:
             ready()
         reactor.callWhenRunning(log.info, "server.ready", **addresses)
         service.run()
+
+
+def _error_log(settings: Settings) -> logging.Handler:
+    """Where everything goes that is logged, but for the answers to clients."""
+    handler = log_file(settings.ERROR_LOG, settings.ERROR_LOG_SIZE, settings.ERROR_LOG_COUNT)
+    secrets = [settings.RABBITMQ_PASSWORD.get_secret_value()]
+    set_up_logs(settings.LOG_LEVEL, settings.LOG_FORMAT, secrets, handler=handler)
+    for warning in settings.warnings():
+        log.warning("settings.warning", warning=warning)
+    return handler
 
 
 def _failed(part: object, error: Exception) -> None:
