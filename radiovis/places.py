@@ -24,6 +24,14 @@ class Place:
     secure: bool = False
 
 
+_PORTS = ("STOMP_PORT", "STOMP_TLS_PORT", "HTTP_PORT", "HTTPS_PORT", "ADMIN_PORT")
+
+
+def port_setting(settings: Settings, port: int) -> str:
+    """The name of the setting this port came from; empty for none."""
+    return next((name for name in _PORTS if getattr(settings, name) == port), "")
+
+
 def places(settings: Settings, *, fake: bool) -> dict[str, Place]:
     """Every place of a node, by its name. :param fake: ``--test`` mode, which has a port of its own for STOMP."""
     found = {"stomp": Place(settings.STOMP_IP, settings.STOMP_PORT, "stomp")}

@@ -18,6 +18,7 @@ from fanout.settings import SettingsError, add_flags, given_flags, parse_flags, 
 from radiovis.app import Node
 from radiovis.commands.arguments import WRONG, CommandError
 from radiovis.parent import Parent
+from radiovis.places import port_setting
 from radiovis.settings import Settings
 from radiovis.worker import Birth, Lifeline
 
@@ -55,8 +56,11 @@ def serve(words: Sequence[str], epilog: str, birth: Birth = _ALONE) -> int:
         return _run(settings, birth, given)
     except CannotListenError as error:
         reason = error.socketError.strerror or error.socketError
-        where = f"{error.interface}:{error.port}"
-        raise CommandError(f"cannot listen on {where}: {reason}. Is another server.py running?", WRONG) from None
+        where, setting = f"{error.interface}:{error.port}", port_setting(settings, error.port)
+        advice = f" {setting} sets the port." if setting else ""
+        raise CommandError(
+            f"cannot listen on {where}: {reason}. Is another server.py running?{advice}", WRONG
+        ) from None
 
 
 def _read(given: argparse.Namespace) -> Settings:

@@ -29,14 +29,17 @@ class Refusals(unittest.TestCase):
             host, port = first.address
             self.assertEqual(
                 self.refused(node(STOMP_PORT=port)),
-                f"cannot listen on {host}:{port}: Address already in use. Is another server.py running?",
+                f"cannot listen on {host}:{port}: Address already in use. Is another server.py running? "
+                "STOMP_PORT sets the port.",
             )
             Radio.connect(first.address).close()
 
     def test_an_http_port_that_is_taken(self) -> None:
         with node() as first:
             port = first.address[1]
-            self.assertIn(f"cannot listen on 127.0.0.1:{port}", self.refused(node(HTTP_PORT=port, SLIDES_DIR=".")))
+            line = self.refused(node(HTTP_PORT=port, SLIDES_DIR="."))
+            self.assertIn(f"cannot listen on 127.0.0.1:{port}", line)
+            self.assertIn("HTTP_PORT sets the port", line)
 
     def test_an_address_that_is_not_ours(self) -> None:
         self.assertIn("cannot listen on 192.0.2.1:", self.refused(node(STOMP_IP="192.0.2.1")))
