@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 import unittest
@@ -18,7 +19,11 @@ DAYS = [["2026-11-18", 427.11], ["2026-11-19", 427.3], ["2026-11-20", 427.52]]
 class InABrowser(unittest.TestCase):
     @classmethod
     def setUpClass(cls) -> None:
-        cls.server = ArtcastServer().start()
+        cls.server = ArtcastServer(TEMPLATES="templates")
+        (cls.server.folder / "templates" / "school").mkdir(parents=True)
+        own = re.findall(r"```html\n(.*?)```", (ROOT / "docs" / "artcast.md").read_text(), re.DOTALL)
+        (cls.server.folder / "templates" / "school" / "door.html").write_text("<!DOCTYPE html><body>" + own[0])
+        cls.server.start()
         cls.addClassCleanup(cls.server.close)
         cls.browser = Browser()
         cls.addClassCleanup(cls.browser.close)
@@ -35,12 +40,12 @@ class InABrowser(unittest.TestCase):
         self.browser.resize(DESKTOP)
         self.browser.prefer(prefers_color_scheme="light")
 
-    def shown(self, key: str, value: object, text: str) -> None:
+    def shown(self, key: str, value: object, text: str, where: str = "#value") -> None:
         """Send it until the page shows it: a source repeats its values, too."""
 
         def send_and_look() -> bool:
             self.server.send(key, value)
-            return self.browser.text("#value") == text
+            return self.browser.text(where) == text
 
         self.browser.wait_until(send_and_look, f"{text} on the page of {key}")
 
@@ -76,6 +81,11 @@ class InABrowser(unittest.TestCase):
         for path, key in (("", ""), ("Z%C3%BCrich%20%3F%23", "Zürich ?#")):
             self.browser.open(f"{self.url}/artcasts/{path}")
             self.shown(key, "here", "here")
+
+    def test_a_page_of_ones_own_as_the_manual_shows_it(self) -> None:
+        self.browser.open(self.url + "/artcasts/school/door")
+        for value, text in ((True, "open"), (False, "closed")):
+            self.shown("school/door", value, text, "body")
 
     def test_the_client_for_any_page_shows_values_too(self) -> None:
         folder = tempfile.mkdtemp()
