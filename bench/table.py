@@ -39,9 +39,7 @@ def main() -> None:
                 targets.append(stack.enter_context(activemq.activemq()))
         for work in product(given.subscribers, WINDOWS, (False, True)):
             for run, target in product(range(given.runs), targets):
-                if not (
-                    work[2] and target.name.endswith("STOMP")
-                ):  # ids are the same work for these, and it takes long
+                if not (work[2] and target.name.endswith(OTHERS)):
                     runs[work, target.name].append(_measure(target, work, run))
     works = dict.fromkeys(work for work, _ in runs)
     rows = [_row(work, target.name, runs) for work in works for target in targets if (work, target.name) in runs]
