@@ -9,13 +9,12 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 from unittest import mock
 
 from twisted.trial import unittest
 
 from fanout import __version__
-from radiovis import cli, serve
+from radiovis import cli
 from radiovis.directory.password import check_password
 
 ROOT = Path(__file__).parent.parent.parent
@@ -129,30 +128,3 @@ class TestServe(_Case):
     def test_an_address_of_another_machine(self) -> None:
         done = run("--test", RABBITMQ_LOOPBACK="true", STOMP_IP="192.0.2.1", STOMP_PORT="0", MEMCACHED_HOST="")
         self.assert_complains(done, "cannot listen on 192.0.2.1")
-
-
-class TestFileLimit(unittest.TestCase):
-    """Each client is a file descriptor."""
-
-    def raise_limit(self, soft: int, hard: int, connections: int) -> tuple[list[Any], list[str]]:
-        """What was set, and the events logged."""
-        with (
-            mock.patch.object(serve.resource, "getrlimit", return_value=(soft, hard)),
-            mock.patch.object(serve.resource, "setrlimit") as setrlimit,
-            mock.patch.object(serve.log, "warning") as warning,
-        ):
-            serve._raise_file_limit(connections)
-        return [call.args[1] for call in setrlimit.call_args_list], [call.args[0] for call in warning.call_args_list]
-
-    def test_is_raised_as_far_as_allowed(self) -> None:
-        self.assertEqual(self.raise_limit(1024, 65536, 18_000), ([(65536, 65536)], []))
-
-    def test_is_left_alone_when_it_is_there(self) -> None:
-        self.assertEqual(self.raise_limit(65536, 65536, 18_000), ([], []))
-
-    def test_too_low_a_limit_is_told(self) -> None:
-        self.assertEqual(self.raise_limit(1024, 4096, 18_000), ([(4096, 4096)], ["files.few"]))
-
-    def test_no_limit_is_enough(self) -> None:
-        unlimited = serve.resource.RLIM_INFINITY
-        self.assertEqual(self.raise_limit(1024, unlimited, 18_000)[1], [])
