@@ -15,6 +15,7 @@ from fanout.web.access_log import seen
 from fanout.web.face import Face
 
 _IN_MEMORY = 65_536  # octets of a body; a larger one goes to a temporary file
+_STEP = 65_536  # octets of a body for which a client gets as much time again as for the whole request
 
 
 class FaceRequest(HttpRequest):
@@ -25,6 +26,13 @@ class FaceRequest(HttpRequest):
     def gotLength(self, length: int | None) -> None:
         """Before the body comes."""
         self.content = cast("IO[bytes]", SpooledTemporaryFile(max_size=_IN_MEMORY))  # noqa: SIM115 (closed by Twisted)
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """A large body takes its time, as long as it comes; one that drips in has no more than another request."""
+        before = self.content.tell()
+        super().handleContentChunk(data)
+        if self.content.tell() // _STEP > before // _STEP:
+            self.channel.resetTimeout()  # type: ignore[no-untyped-call]
 
 
 class FaceSite(HttpSite):

@@ -51,7 +51,7 @@ class Limits(Part):
         default=30,
         gt=0,
         le=86_400,
-        description="Seconds for a request to be complete, and for an idle connection to stay.",
+        description="Seconds for a request, again for each 64 KiB of its body, and for an idle connection.",
     )
     unread_seconds: float = Field(default=60, gt=0, le=86_400, description="Seconds a client may acknowledge nothing.")
     connections: int = Field(
