@@ -130,7 +130,8 @@ class Gateway(BaseHandler):
     def send_headers(self) -> None:
         self.cleanup_headers()
         self.headers_sent = True
-        self._reactor.callFromThread(self._run.begin, (int(self.status[:3]), tuple(self.headers.items())))
+        headers = tuple((name, _text(value)) for name, value in self.headers.items())
+        self._reactor.callFromThread(self._run.begin, (int(self.status[:3]), headers))
 
     def _write(self, data: bytes) -> None:
         if data:
@@ -142,6 +143,11 @@ class Gateway(BaseHandler):
 
     def handle_error(self) -> None:
         self._reactor.callFromThread(self._run.end, Failure())
+
+
+def _text(native: str) -> str:
+    """A value of which each character is an octet, as PEP 3333 has them."""
+    return native.encode("latin-1").decode(errors="replace")
 
 
 class _ErrorLog:

@@ -109,6 +109,14 @@ class Waiting(TopicsCase):
         self.assertEqual((await self.ask("/channels/a?wait=0")).status, 204)
         self.assertEqual(len(self.topics.door.parked), 0)
 
+    async def test_the_server_ends(self) -> None:
+        waiting = self.ask("/channels/a?wait=5")
+        await self.parked()
+        self.topics.stop()
+        answer = await waiting
+        self.assertEqual((answer.status, answer.headers["connection"]), (204, "close"))
+        self.assertEqual((await self.ask("/channels/a", "PUT", b"1")).status, 503)
+
     async def test_what_is_no_time(self) -> None:
         for wait in ("x", "-1", "nan", "1&wait=2"):
             self.assertEqual((await self.ask(f"/channels/a?wait={wait}")).status, 400, wait)

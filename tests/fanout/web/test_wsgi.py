@@ -28,7 +28,9 @@ def tell(environ: dict[str, Any], start_response: StartResponse) -> list[bytes]:
     """Answers with its environ, and the body."""
     known = {name: value for name, value in environ.items() if isinstance(value, str | bool | list)}
     known["body"] = environ["wsgi.input"].read(10_000).decode()
-    start_response("200 OK", [("Content-Type", "application/json"), ("X-A", "1"), ("X-A", "2")])
+    start_response(
+        "200 OK", [("Content-Type", "application/json"), ("X-A", "1"), ("X-A", "2"), ("X-Name", "J\xc3\xb6")]
+    )
     return [json.dumps(known).encode()]
 
 
@@ -120,6 +122,7 @@ class Environ(Mounted):
         self.assertEqual((told["CONTENT_LENGTH"], told["body"]), ("3", "abc"))
         self.assertEqual({"HTTP_PROXY", "HTTP_X_B"} & set(told), set())
         self.assertEqual(raw.lower().count(b"\r\nx-a: "), 2)
+        self.assertIn("\r\nX-Name: Jö\r\n".encode(), raw)
 
 
 class Unchanged(Mounted):
