@@ -36,7 +36,7 @@ class Connections:
         self._dial = dial
         self._most = most_octets
         self._left = most_octets + HEAD_OCTETS
-        self._open: list[_Counted] = []
+        self._open: set[_Counted] = set()
 
     def endpointForURI(self, uri: URI) -> Any:
         """See ``IAgentEndpointFactory``."""
@@ -50,7 +50,11 @@ class Connections:
 
     def opened(self, connection: _Counted) -> None:
         """There is one more."""
-        self._open.append(connection)
+        self._open.add(connection)
+
+    def closed(self, connection: _Counted) -> None:
+        """There is one less."""
+        self._open.discard(connection)
 
     def count(self, octets: int) -> None:
         """Octets came. :raises TooMuch: and that is too many."""
@@ -64,7 +68,7 @@ class Connections:
 
     def close(self) -> None:
         """Close them all, at once."""
-        for connection in self._open:
+        for connection in list(self._open):
             connection.abortConnection()
 
 
@@ -107,6 +111,7 @@ class _Counted(ProtocolWrapper):
             super().dataReceived(data)  # type: ignore[no-untyped-call]  # Likewise.
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._connections.closed(self)
         super().connectionLost(self._too_much or reason)  # type: ignore[no-untyped-call]  # Likewise.
 
     def abortConnection(self) -> None:

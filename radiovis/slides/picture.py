@@ -7,7 +7,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 WIDTH, HEIGHT, MOST_OCTETS = 320, 240, 51_200
 """The simple profile of TS 101 499 v3.1.1, ch. 9.1.2 (contract §4)."""
@@ -68,6 +68,8 @@ def decoding_fault(content: bytes) -> str:
     try:
         with Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as image:
             image.load()
+    except UnidentifiedImageError:  # Its text names an object of ours.
+        return "it does not decode: there is no picture behind its head"
     except Exception as error:  # noqa: BLE001 - octets of a stranger: Pillow raises all kinds of things.
         return f"it does not decode: {error or type(error).__name__}"
     return ""

@@ -66,9 +66,13 @@ class SlideServer(Factory):
             "/loop": lambda guest: guest.end(moved("/loop")),
         }
 
-    async def start(self) -> None:
+    async def start(self, context: Any = None) -> None:
+        """:param context: speaks TLS with it."""
         listen: Any = reactor
-        self._port = listen.listenTCP(0, self, interface="127.0.0.1")
+        if context is None:
+            self._port = listen.listenTCP(0, self, interface="127.0.0.1")
+        else:
+            self._port = listen.listenSSL(0, self, context, interface="127.0.0.1")
 
     @property
     def port(self) -> int:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
+from pathlib import Path
 
 from twisted.internet import reactor
 from twisted.internet.defer import DeferredList, ensureDeferred
+from twisted.internet.ssl import Certificate, PrivateCertificate, optionsForClientTLS
 from twisted.trial import unittest
 
+from radiovis.slides import connections
 from radiovis.slides.fetch import SlideFetch
+from tests.authority import Authority
 from tests.radiovis.slides.slide_server import SlideServer, drawn, moved
 
 SECONDS = 0.5
@@ -16,6 +21,9 @@ SECONDS = 0.5
 
 class Fetching(unittest.TestCase):
     async def setUp(self) -> None:
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = Path(folder.name)
         self.server = SlideServer()
         await self.server.start()
         self.addCleanup(lambda: ensureDeferred(self.server.stop()))
@@ -80,6 +88,24 @@ class Fetching(unittest.TestCase):
             ("ftp://127.0.0.1/x.png", "its address begins with ftp:"),
         ):
             self.assertEqual((await self.fetch.get(url)).complaints, (f"not fetched: {complaint}",))
+
+    async def test_over_tls(self) -> None:
+        authority = Authority(self.folder)
+        certificate, key = authority.pair("127.0.0.1")
+        trusted = Certificate.loadPEM(authority.certificate.read_bytes())
+        secure = SlideServer()
+        await secure.start(PrivateCertificate.loadPEM(certificate + key).options())
+        self.addCleanup(lambda: ensureDeferred(secure.stop()))
+        secure.pages["/moved"] = lambda guest: guest.say(moved("/good.png"))
+        for path in ("/good.png", "/moved", "/flood", "/silent"):
+            url = secure.url(path).replace("http:", "https:")
+            self.assertIn("certificate verify failed", (await self.fetch.get(url)).complaints[0])
+            self.patch(connections, "optionsForClientTLS", lambda host: optionsForClientTLS(host, trusted))
+            complaint = {"/flood": "it is longer than 1048576 octets", "/silent": "not complete within 0.5 s"}.get(path)
+            expected = () if complaint is None else (f"not fetched: {complaint}",)
+            self.assertEqual((await self.fetch.get(url)).complaints, expected)
+            await secure.deserted().addTimeout(5, reactor)
+            self.patch(connections, "optionsForClientTLS", optionsForClientTLS)
 
     async def test_so_many_at_once_and_no_more(self) -> None:
         fetch = SlideFetch(reactor, seconds=SECONDS, at_once=2)
