@@ -34,6 +34,9 @@ from fanout.stomp.errors import RemoteProtocolError
 from fanout.stomp.frame import Frame
 from fanout.stomp.limits import Limits
 from fanout.stomp.session import State
+from fanout.web.accept import choose
+from fanout.web.folder import Folder
+from fanout.web.pattern import BadPath, Pattern, split
 from radiovis import topics, visjson
 from tests.fanout.stomp.pair import Server, read_frames
 from tests.fanout.stomp.wire_cases import CASES
@@ -261,6 +264,31 @@ def datagram(data: bytes) -> None:
 # Where to begin: octets that mean something
 
 
+# The web face
+
+
+def path(data: bytes) -> None:
+    """A path leads into a folder, or is none; and one pattern gives back all of it."""
+    try:
+        segments = split(b"/" + data)
+    except BadPath as error:
+        assert str(error)
+        return
+    assert not {".", ".."} & set("/".join(segments).replace("\\", "/").split("/")), segments
+    assert Pattern("/{all:path}").match(segments) == {"all": "/".join(segments)}
+    place = Folder("/usr", symlinks=True).find("/".join(segments))
+    assert place is None or place.is_relative_to("/usr"), place
+
+
+def accept(data: bytes) -> None:
+    """An Accept header names one of our types, or none of them."""
+    header = data.decode("latin-1")
+    try:
+        assert choose(header, ["text/plain; charset=utf-8", "application/json"])
+    except HttpError as error:
+        assert error.status == 406, error
+
+
 def _frames() -> list[bytes]:
     return [case.octets for case in CASES if len(case.octets) <= 2_000]
 
@@ -288,6 +316,11 @@ TARGETS: dict[str, tuple[Callable[[bytes], None], list[bytes]]] = {
     "vis_answer": (vis_answer, [b"SHOW http://s/1.png", "\u2028</script>é".encode()]),
     "websocket": (websocket, _web_socket_messages()),
     "amqp": (amqp, _properties()),
+    "path": (path, [b"a/b", b"%2e%2e/x", b"..%2fx", b"a%5c..", b"%00", b"%c3%b6//", b"."]),
+    "accept": (
+        accept,
+        [b"text/html;q=0.5, */*;q=0.1", b'text/plain;a="b, c\\"d";q=1', b"application/json;q=1.000,*/*"],
+    ),
     "datagram": (
         datagram,
         [

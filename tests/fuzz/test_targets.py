@@ -75,6 +75,14 @@ class AnyOctets(unittest.TestCase):
     def test_datagram(self, data: bytes) -> None:
         targets.datagram(data)
 
+    @octets("path")
+    def test_path(self, data: bytes) -> None:
+        targets.path(data)
+
+    @octets("accept")
+    def test_accept(self, data: bytes) -> None:
+        targets.accept(data)
+
     @octets("amqp")
     def test_amqp(self, data: bytes) -> None:
         targets.amqp(data)
