@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
 import signal
 import socket
-import struct
 import tempfile
 import threading
 import unittest
-import zlib
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
+
+from PIL import Image
 
 from radiovis.directory.password import hash_password
 from tests.acceptance import command_case
@@ -26,20 +27,20 @@ from tests.radiovis.commands.calling import call
 
 
 def png(width: int, height: int, padding: int = 0) -> bytes:
-    """A picture of this size; its pixels are left out, as only its head is looked at."""
-    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    chunk = b"IHDR" + head
-    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk)) + bytes(padding)
+    """A black picture of this size, and so many octets more behind it."""
+    octets = io.BytesIO()
+    Image.new("RGB", (width, height)).save(octets, "PNG")
+    return octets.getvalue() + bytes(padding)
 
 
-GOOD = png(320, 240)
+GOOD, LARGE, HUGE = png(320, 240), png(640, 480, 60_000), png(320, 240, 50_000_000)
 PICTURES = {
     "/good.png": (200, "image/png", GOOD),
-    "/large.png": (200, "image/png", png(640, 480, 60_000)),
+    "/large.png": (200, "image/png", LARGE),
     "/wrong.png": (200, "image/jpeg", GOOD),
     "/page.html": (200, "text/html", b"<h1>hello</h1>"),
     "/gone.png": (404, "text/plain", b"no"),
-    "/huge.png": (200, "image/png", png(320, 240, 5 * 2**20)),
+    "/huge.png": (200, "image/png", HUGE),
 }
 
 
@@ -53,7 +54,8 @@ class Pictures(BaseHTTPRequestHandler):
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
-        self.wfile.write(content)
+        with contextlib.suppress(ConnectionResetError, BrokenPipeError):  # Who has seen enough hangs up.
+            self.wfile.write(content)
 
     def log_message(self, *_: object) -> None:
         """Tests are quiet."""
@@ -171,7 +173,7 @@ class Listening(CommandCase):
         self.assertEqual(
             lines,
             [
-                f"{self.topic()}  SHOW {self.base}/good.png  (320x240 PNG, 0.0 kB)",
+                f"{self.topic()}  SHOW {self.base}/good.png  (320x240 PNG, {len(GOOD) / 1000:.1f} kB)",
                 f"{self.topic('text')}  TEXT on \\x1b[31mair",
             ],
         )
@@ -188,11 +190,11 @@ class Listening(CommandCase):
 
     def test_what_is_wrong_with_a_slide_is_said(self) -> None:
         for name, complaints in (
-            ("large.png", ["it is 640x480, radios expect 320x240", "it has 60033 octets, radios take 51200"]),
+            ("large.png", ["it is 640x480, radios expect 320x240", f"it has {len(LARGE)} octets, radios take 51200"]),
             ("wrong.png", ["it is served as image/jpeg, and is image/png"]),
             ("page.html", ["it is neither PNG nor JPEG"]),
             ("gone.png", ["not fetched: HTTP 404"]),
-            ("huge.png", ["not fetched: it is longer than 4194304 octets"]),
+            ("huge.png", [f"not fetched: it has {len(HUGE)} octets, radios take 51200"]),
             ("silent.png", ["not fetched: not complete within 5 s"]),
         ):
             with self.subTest(name=name):
@@ -225,6 +227,21 @@ class Listening(CommandCase):
         ):
             with self.subTest(words=words):
                 self.assert_fails(call("sub", *words), 2, part)
+
+
+class Receipts(unittest.TestCase):
+    def test_what_the_server_remarks_in_a_receipt_is_shown(self) -> None:
+        with command_case.node(PREFLIGHT="warn", PREFLIGHT_PRIVATE="127.0.0.0/8") as server:
+            host, port = server.address
+            slide = f"http://127.0.0.1:{free_port()}/1.png"
+            words = ("pub", "/topic/test/1/image", "--image", slide, "--server", f"stomp://1.test:test@{host}:{port}")
+            lines = run(*words, "--receipt").stdout.splitlines()
+            (entry,) = objects(run(*words, "--json"))
+        self.assertRegex(lines[0], r"^/topic/test/1/image: confirmed after [\d.]+ ms$")
+        self.assertEqual(
+            [line.strip() for line in lines[1:]], [f"{name}: {text}" for name, text in entry["headers"].items()]
+        )
+        self.assertIn("nothing listens there", " ".join(entry["headers"].values()))
 
 
 class ComingBack(unittest.TestCase):

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from tests.acceptance.case import NodeCase
 from tests.acceptance.command_case import Done, run
-from tests.acceptance.test_commands import Pictures
+from tests.acceptance.test_commands import GOOD, Pictures
 from tests.name_server import NameServer
 from tests.radiovis.commands.calling import call
 
@@ -65,7 +65,7 @@ class ToTheSlide(ProbeCase):
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         lines = done.stdout.splitlines()
         self.assertEqual([line.split()[:2] for line in lines][2:4], [["ok", "connect"], ["ok", "slide"]])
-        self.assertTrue(lines[-1].endswith("320x240 PNG, 0.0 kB"), lines[-1])
+        self.assertTrue(lines[-1].endswith(f"320x240 PNG, {len(GOOD) / 1000:.1f} kB"), lines[-1])
 
     def test_a_broadcaster_by_name_and_a_second_server(self) -> None:
         self.publish_slide("/topic/id/vis.example.net/rock/image")
