@@ -15,6 +15,7 @@ from fanout.notify import Notify
 from fanout.open_files import raise_limit
 from fanout.service import Service
 from fanout.settings import SettingsError, add_flags, given_flags, parse_flags, read_settings
+from fanout.steady_time import keep_steady
 from radiovis.app import Node
 from radiovis.commands.arguments import WRONG, CommandError
 from radiovis.parent import Parent
@@ -78,6 +79,7 @@ def _set_up_logs(settings: Settings, birth: Birth) -> None:
 def _run(settings: Settings, birth: Birth, given: argparse.Namespace) -> int:
     from twisted.internet import reactor  # noqa: PLC0415  (importing it installs it: only a server wants that)
 
+    keep_steady(reactor)
     node = Node(reactor, settings, fake=given.test, birth=birth)
     reload = node.reloading(lambda: _read(given), lambda settings: _set_up_logs(settings, birth))
     notify = Notify({} if birth.number else os.environ)  # the parent speaks for its workers
@@ -92,6 +94,7 @@ def _run(settings: Settings, birth: Birth, given: argparse.Namespace) -> int:
 def _run_workers(settings: Settings, words: Sequence[str], birth: Birth, given: argparse.Namespace) -> int:
     from twisted.internet import reactor  # noqa: PLC0415  (likewise)
 
+    keep_steady(reactor)
     parent = Parent(reactor, settings, words, fake=given.test)
 
     def reload() -> None:

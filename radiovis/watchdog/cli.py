@@ -17,6 +17,7 @@ from fanout.logs import set_up_logs
 from fanout.notify import Notify
 from fanout.service import Service
 from fanout.settings import SettingsError, add_flags, given_flags, parse_flags, read_settings
+from fanout.steady_time import keep_steady
 from radiovis.directory.stations import StationsFileError
 from radiovis.settings import Settings
 from radiovis.watchdog.daemon import Fallback
@@ -67,6 +68,7 @@ def _run(words: Sequence[str]) -> int:
 
     from twisted.internet import reactor  # noqa: PLC0415  (importing it installs it: only a daemon wants that)
 
+    keep_steady(reactor)
     fallback = Fallback(reactor, settings, fake=given.test)
     reload = fallback.reloading(lambda: _checked(given), _set_up_logs)
     service = Service(reactor, Notify(os.environ), stop=fallback.stop, reload=reload, status=fallback.status)

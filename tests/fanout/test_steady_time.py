@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import time
+import unittest
+from unittest import mock
+
+from twisted.internet.selectreactor import SelectReactor
+
+from fanout.steady_time import SLEW, SteadyTime, keep_steady
+
+
+class Machine:
+    """A machine whose clock somebody sets."""
+
+    def __init__(self) -> None:
+        self.passed = 0.0
+        self.set_by = 0.0
+        self.steady = SteadyTime(lambda: 1000.0 + self.passed + self.set_by, lambda: 7.0 + self.passed)
+
+    def after(self, seconds: float) -> float:
+        self.passed += seconds
+        return self.steady()
+
+
+class SteadyTimeTests(unittest.TestCase):
+    def test_it_is_the_machines_time(self) -> None:
+        machine = Machine()
+        self.assertEqual([machine.after(each) for each in (0, 1, 60)], [1000.0, 1001.0, 1061.0])
+        self.assertAlmostEqual(SteadyTime(time.time, time.monotonic)(), time.time(), delta=1)
+
+    def test_set_back_or_forward_it_goes_on_and_catches_up_slowly(self) -> None:
+        for jump in (-60.0, 60.0):
+            machine = Machine()
+            machine.set_by = jump
+            sign = jump / 60
+            self.assertAlmostEqual(machine.after(1), 1001.0 + sign * SLEW)
+            self.assertAlmostEqual(machine.after(99), 1100.0 + sign * 100 * SLEW)
+            self.assertAlmostEqual(machine.after(600), 1700.0 + jump)
+            self.assertAlmostEqual(machine.after(1), 1701.0 + jump)
+
+    def test_what_the_clock_drifts_by_is_followed_at_once(self) -> None:
+        machine = Machine()
+        machine.set_by = 0.0005
+        self.assertAlmostEqual(machine.after(1), 1001.0005)
+
+    def test_a_timer_ends_in_time_though_the_clock_was_set_back_by_an_hour(self) -> None:
+        reactor = SelectReactor()
+        set_by = [0.0]
+        with mock.patch("time.time", lambda real=time.time: real() + set_by[0]):
+            keep_steady(reactor)
+            self.run_through(reactor, set_by)
+
+    def run_through(self, reactor: SelectReactor, set_by: list[float]) -> None:
+        reactor.callLater(0.1, set_by.__setitem__, 0, -3600.0)
+        began, ended = time.monotonic(), []
+        reactor.callLater(0.3, lambda: (ended.append(time.monotonic()), reactor.stop()))
+        reactor.run(installSignalHandlers=False)
+        self.assertLess(ended[0] - began, 5)
