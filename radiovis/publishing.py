@@ -14,6 +14,7 @@ from radiovis.tuning import Tuning
 
 # Contract §2, change 3; nothing else, so that nobody can forge what the server says (stomp.md C4).
 FORWARDED = ("trigger-time", "link", "SlideId", "CategoryId", "CategoryTitle", "content-type")
+_FORWARDED = frozenset(FORWARDED)
 
 _FORBIDDEN = "You cannot do that."
 
@@ -77,4 +78,6 @@ class Publishing:
 
 def forwarded(given: dict[str, str]) -> Headers:
     """The headers of a SEND that reach the radios, in a fixed order; empty ones do not."""
+    if _FORWARDED.isdisjoint(given):
+        return ()
     return tuple((name, given[name]) for name in FORWARDED if given.get(name))

@@ -79,7 +79,8 @@ class Unconfirmed:
 
         :raises BusError: the outbox is full.
         """
-        size = OVERHEAD + len(body) + sum(len(name) + len(value) for name, value in (properties.headers or {}).items())
+        headers = properties.headers or {}
+        size = OVERHEAD + len(body) + sum(map(len, headers)) + sum(map(len, headers.values()))
         if self.unanswered >= self._max_count:
             raise BusError(f"{self.unanswered} messages are waiting for the broker already, the most allowed")
         if self._bytes + size > self._max_bytes:

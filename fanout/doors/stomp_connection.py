@@ -388,7 +388,10 @@ class Connection:
     def _answered_late(self, result: object, event: Publish) -> None:
         if isinstance(result, Failure):
             self._acted(result, event)
-        self._pump()
+        if self._paused or self._ended or self._session.state is not State.OPEN:
+            self._pump()
+        else:
+            self._queue_answers()  # nothing waits for this answer but the client
 
     def _leave(self, subscription: Subscription) -> str | None:
         """The topic it was for, unless it had not come so far."""
