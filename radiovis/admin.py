@@ -8,13 +8,14 @@ from typing import Any
 
 import structlog
 import twisted
-from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.task import LoopingCall
 from twisted.web.resource import IResource
 
 from fanout import __version__
 from fanout.doors import port
+from fanout.doors.entrance import Entrance
 from fanout.doors.gate import Gate
 from fanout.doors.guard import Guard, Guarded, is_loopback
 from fanout.doors.http import HttpLimits, HttpSite
@@ -51,18 +52,27 @@ class Admin:
     """
 
     def __init__(
-        self, reactor: Any, settings: Settings, port_setting: str, program: str, checks: Sequence[Check]
+        self,
+        reactor: Any,
+        settings: Settings,
+        port_setting: str,
+        program: str,
+        checks: Sequence[Check],
+        entrance: Entrance | None = None,
     ) -> None:
         """
         :param port_setting: the name of the setting for its port.
         :param program: as people start it: ``server.py``.
+        :param entrance: what stands before ADMIN_TLS_PORT; None where there is no such port.
         :raises SettingsError: others could read it without a token.
         """
         self._reactor = reactor
         self._settings = settings
         self._port_setting = port_setting
         self._guard = guard(settings, port_setting)
+        self._entrance = entrance
         self._listening: Any = None
+        self._secure: Any = None
         self._running: list[LoopingCall] = []
         lag = Lag(reactor.seconds)
         self.health = Health(checks)
@@ -112,6 +122,9 @@ class Admin:
             self._listening = port.listen(self._reactor, self._settings.ADMIN_IP, number, site)
         else:
             self._listening = port.adopt(self._reactor, inherited, site)
+        if self._entrance is not None and self._settings.ADMIN_TLS_PORT:
+            where = self._settings.ADMIN_IP, self._settings.ADMIN_TLS_PORT
+            self._secure = port.listen(self._reactor, *where, self._entrance.secure(site))
 
     def drain(self) -> None:
         """The process begins to end."""
@@ -121,7 +134,9 @@ class Admin:
         """Listen no longer. The last to stop, so that one can see how the others do."""
         for loop in self._running:
             loop.stop()
-        return succeed(None) if self._listening is None else maybeDeferred(self._listening.stopListening)
+        return DeferredList(
+            [maybeDeferred(each.stopListening) for each in (self._listening, self._secure) if each is not None]
+        )
 
 
 def is_wanted(settings: Settings, port_setting: str, *, fake: bool) -> bool:
@@ -148,6 +163,8 @@ def guard(settings: Settings, port_setting: str) -> Guard:
     token, ip = settings.ADMIN_TOKEN.get_secret_value(), settings.ADMIN_IP
     if not token and not is_loopback(ip):
         raise SettingsError(f"ADMIN_IP = {ip}: others get there, so set ADMIN_TOKEN, too; or {port_setting} = 0.")
+    if settings.ADMIN_TLS_PORT and not (token and settings.TLS_CERTIFICATE):
+        raise SettingsError("ADMIN_TLS_PORT: others get there, so set ADMIN_TOKEN and TLS_CERTIFICATE, too; or 0.")
     return Guard(token, _REALM)
 
 

@@ -9,7 +9,7 @@ from fanout.bus.interface import Bus
 from fanout.bus.rabbitmq import RabbitMQ
 from fanout.cache.memcached import Memcached
 from fanout.census import Census
-from fanout.certificates import Certificates
+from fanout.doors.entrance import Entrance
 from fanout.doors.gate import Gate
 from fanout.doors.listening import ListeningDoor
 from fanout.doors.stomp import StompDoor
@@ -42,7 +42,7 @@ def node_admin(
     listening: ListeningDoor,
     websockets: WebSocketDoor,
     gate: Gate,
-    certificates: Certificates | None,
+    entrance: Entrance,
     tally: Tally,
     bus: Bus,
     memcached: Memcached | None,
@@ -61,14 +61,14 @@ def node_admin(
     checks = [*_shared_checks(bus, memcached), _directory_check(directory, tuning)]
     if watchdog is not None:
         checks.append(_watchdog_check(watchdog))
-    admin = Admin(reactor, settings, "ADMIN_PORT", "server.py", checks)
+    admin = Admin(reactor, settings, "ADMIN_PORT", "server.py", checks, entrance)
     census = Census(door.hub, door.connections, listening.parked, websockets.sockets)
     rates = _rates(reactor, settings, door, census)
     admin.loops.append((rates.look, rates.interval))
     _add_shared(admin.metrics, bus, memcached, directory)
     _add_doors(admin.metrics, door, census, gate, tally)
-    if certificates is not None:
-        admin.metrics.add(CERTIFICATES, certificates)
+    if entrance.certificates is not None:
+        admin.metrics.add(CERTIFICATES, entrance.certificates)
     admin.metrics.add(TUNING, tuning)
     if preflight is not None:
         admin.metrics.add(PREFLIGHT, preflight)

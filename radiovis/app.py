@@ -105,7 +105,7 @@ class Node:
             listening=self._listening,
             websockets=self._websockets,
             gate=gate,
-            certificates=self._entrance.certificates,
+            entrance=self._entrance,
             tally=tally,
             bus=bus,
             memcached=memcached,

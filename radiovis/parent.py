@@ -163,6 +163,8 @@ def check_workers(settings: Settings) -> None:
     for name in ("STANDALONE", "RABBITMQ_LOOPBACK"):
         if getattr(settings, name):
             raise SettingsError(f"WORKERS = {settings.WORKERS}: workers hear each other by RabbitMQ; without {name}.")
+    if settings.ADMIN_TLS_PORT:
+        raise SettingsError("ADMIN_TLS_PORT: workers cannot share it, and the parent has none; set it to 0.")
     if settings.WITH:
         raise SettingsError(
             f"WITH = {settings.WITH}: it would run in each of {settings.WORKERS} workers; run it alone."

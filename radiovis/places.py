@@ -24,7 +24,7 @@ class Place:
     secure: bool = False
 
 
-_PORTS = ("STOMP_PORT", "STOMP_TLS_PORT", "HTTP_PORT", "HTTPS_PORT", "ADMIN_PORT")
+_PORTS = ("STOMP_PORT", "STOMP_TLS_PORT", "HTTP_PORT", "HTTPS_PORT", "ADMIN_PORT", "ADMIN_TLS_PORT")
 
 
 def port_setting(settings: Settings, port: int) -> str:

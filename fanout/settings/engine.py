@@ -331,6 +331,12 @@ class AdminSettings(SettingsGroup):
         "127.0.0.1", "The one address to listen on for metrics, health and pages of operators; others need a token."
     )
     ADMIN_PORT: int = setting(8081, "The port to listen on for them; 0 = none.", ge=0, le=MAX_PORT)
+    ADMIN_TLS_PORT: int = setting(
+        0,
+        "A second port for them, with TLS, for who is elsewhere; 0 = none. Needs TLS_CERTIFICATE and ADMIN_TOKEN.",
+        ge=0,
+        le=MAX_PORT,
+    )
     ADMIN_TOKEN: SecretStr = setting(
         SecretStr(""),
         "Who reads them has to know it, as bearer token or password; empty = anybody on this machine.",

@@ -129,3 +129,38 @@ class TestIPv6(unittest.TestCase):
                 b"sec-websocket-version: 13\r\nsec-websocket-key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n\r\n"
             )
             self.assertIn(b" 101 ", raw.until(b"\r\n"))
+
+
+class TestOperatorsWithTLS(unittest.TestCase):
+    """ADMIN_TLS_PORT: as the other listeners with TLS, behind a proxy too; over IPv6 here."""
+
+    def test_with_a_token_and_the_certificates_end_is_told(self) -> None:
+        folder = Path(tempfile.mkdtemp(prefix="radiovis-admin-tls-"))
+        self.addCleanup(shutil.rmtree, folder)
+        authority, port = Authority(folder), free_port()
+        certificate = authority.issue("node.pem", "::1")
+        settings = {
+            "ADMIN_IP": "::1",
+            "ADMIN_PORT": free_port(),
+            "ADMIN_TLS_PORT": port,
+            "ADMIN_TOKEN": "a-token-long-enough",
+        }
+        settings |= {"STOMP_TLS_PORT": free_port(), "HTTPS_PORT": free_port(), "PROXY_FROM": "::1"}
+        with node(TLS_CERTIFICATE=certificate, **settings):
+            for token, status in (("a-token-long-enough", b" 200 "), ("guess", b" 401 ")):
+                raw = socket.create_connection(("::1", port), timeout=20)
+                raw.sendall(b"PROXY TCP6 2001:db8::7 ::1 4000 443\r\n")
+                with authority.client().wrap_socket(raw, server_hostname="::1") as secure:
+                    secure.sendall(f"GET /metrics HTTP/1.0\r\nauthorization: Bearer {token}\r\n\r\n".encode())
+                    answer = b"".join(iter(lambda: secure.recv(65_536), b""))
+                self.assertIn(status, answer.split(b"\r\n")[0])
+                if b" 200 " in status:
+                    told = parse(answer.partition(b"\r\n\r\n")[2])
+                    self.assertGreater(told["fanout_certificate_expires_timestamp_seconds"][()], time.time())
+
+    def test_not_without_a_token(self) -> None:
+        server = node(ADMIN_PORT=free_port(), ADMIN_TLS_PORT=free_port())
+        self.addCleanup(server.close)
+        server.launch()
+        self.assertEqual(server.exit_code(), 2)
+        self.assertIn("ADMIN_TLS_PORT", server.text)
