@@ -271,7 +271,7 @@ class RabbitMQ:
     def received(self, properties: BasicProperties, body: bytes) -> None:
         """A message is on the bus: ours, another node's or a device's."""
         self.counters.received += 1
-        first_heard = not self._seen.knows(properties.correlation_id)
+        first_heard = properties.type == AGAIN and not self._seen.knows(properties.correlation_id)
         missed = self._seen.missed
         is_new = self._seen.is_new(properties.correlation_id)
         if self._seen.missed > missed:
@@ -284,7 +284,7 @@ class RabbitMQ:
         except MalformedMessage as error:
             self._malformed(error)
             return
-        if properties.type == AGAIN and first_heard and message.when < self._heard_since:
+        if first_heard and message.when < self._heard_since:
             self.counters.duplicates += 1  # We did not miss it: it was published before we began to listen.
             return
         self._guarded(self._receive, message)
