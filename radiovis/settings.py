@@ -36,8 +36,7 @@ class NodeSettings(SettingsGroup):
     STANDALONE: bool = setting(False, "One node by itself: no broker, no memcached, no PlugIt, the watchdog inside.")
     WORKERS: int = setting(
         1,
-        "Front-ends on this machine that share its ports; one for each core. Needs the broker. Each has every limit "
-        "for itself: a machine takes WORKERS times as much.",
+        "Front-ends that share this machine's ports, one for each core; each has every limit for itself. With a broker.",
         "processes",
         ge=1,
         le=64,
