@@ -156,8 +156,11 @@ class Connection:
 
     def offer_joined(self, cohort: Cohort, offered: Offered, data: bytes) -> None:
         """What a turn brought on one topic. What waits for a slow client stays single, so that it may skip some."""
-        unheard = self._unheard(cohort, offered)
-        if unheard is offered and self._outbox.has_room(len(data)) and not self._session.acknowledges:
+        session = self._session
+        unheard = offered
+        if session.dialect.lenient and len(session.subscriptions) > 1:
+            unheard = self._unheard(cohort, offered)
+        if unheard is offered and self._outbox.has_room(len(data)) and not session.acknowledges:
             self._outbox.offer(cohort, data)
         else:
             for message, frame in unheard:
