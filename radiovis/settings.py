@@ -36,7 +36,7 @@ class NodeSettings(SettingsGroup):
     STANDALONE: bool = setting(False, "One node by itself: no broker, no memcached, no PlugIt, the watchdog inside.")
     WORKERS: int = setting(
         1,
-        "Front-ends that share this machine's ports, one for each core; each has every limit for itself. With a broker.",
+        "Front-ends that share this machine's ports, one for each core, each with all limits to itself. Needs a broker.",
         "processes",
         ge=1,
         le=64,
@@ -132,7 +132,9 @@ class SlideSettings(SettingsGroup):
         ge=0.5,
         le=30,
     )
-    PREFLIGHT_AT_ONCE: int = setting(8, "Slides fetched side by side; others wait within that time.", ge=1, le=64)
+    PREFLIGHT_AT_ONCE: int = setting(
+        8, "Slides fetched side by side, half of them from one host, which may hang; others wait.", ge=1, le=64
+    )
     PREFLIGHT_CACHE_SECONDS: float = setting(
         300, "How long a good slide counts as good without another look; a bad one does for 10 s.", "s", ge=1, le=86_400
     )

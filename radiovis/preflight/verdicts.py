@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -11,13 +11,15 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from radiovis.slides.fetch import Slide
+from radiovis.slides.turns import host_of, share
 
 BAD_SECONDS = 10.0
 """How long a bad slide counts as bad: who has mended it publishes it again at once."""
 KEPT = 1_000
 """Addresses remembered; beyond it the oldest are forgotten."""
 UNDER_WAY = 200
-"""Addresses that are fetched or wait for their turn; further ones are not looked at. Each has its end in time."""
+"""Addresses that are fetched or wait for their turn, half of them of one host; further ones are not looked at. Each has
+its end in time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,7 @@ class Verdicts:
         self._kept = kept
         self._known: OrderedDict[str, tuple[float, Verdict]] = OrderedDict()
         self._under_way: dict[str, list[Deferred[Verdict]]] = {}
+        self._hosts: Counter[str] = Counter()  # of those addresses
         self.fetched = 0
 
     @property
@@ -63,15 +66,19 @@ class Verdicts:
             asked.callback(known)
         elif url in self._under_way:
             self._under_way[url].append(asked)
-        elif len(self._under_way) >= UNDER_WAY:
+        elif self._is_busy(host_of(url)):
             asked.callback(Verdict(("not looked at: too many slides are waiting to be",), looked=False))
         else:
             self._under_way[url] = [asked]
             self._look(url)
         return asked
 
+    def _is_busy(self, host: str) -> bool:
+        return len(self._under_way) >= UNDER_WAY or self._hosts[host] >= share(UNDER_WAY)
+
     def _look(self, url: str) -> None:
         self.fetched += 1
+        self._hosts[host_of(url)] += 1
         looking = Deferred.fromCoroutine(self._fetched(url)).addTimeout(self._seconds, self._clock)
         looking.addBoth(self._found, url)
 
@@ -86,5 +93,6 @@ class Verdicts:
         self._known.move_to_end(url)
         if len(self._known) > KEPT:
             self._known.popitem(last=False)
+        self._hosts -= Counter((host_of(url),))  # keeps no zeros
         for asked in self._under_way.pop(url):
             asked.callback(outcome)

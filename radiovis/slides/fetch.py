@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urljoin
 
-from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as TookTooLong
 from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.protocol import Protocol, connectionDone
@@ -22,6 +22,7 @@ from fanout import __version__
 from fanout.connecting import connect_failure
 from radiovis.slides.connections import Connections, TooMuch
 from radiovis.slides.picture import HEIGHT, MOST_OCTETS, WIDTH, Picture, decoding_fault, look_at
+from radiovis.slides.turns import Turns, host_of
 
 SECONDS = 5.0
 """What the HRadio receiver waits for a picture (contract §5, lesson 6)."""
@@ -66,24 +67,22 @@ class SlideFetch:
         """
         :param seconds: for one slide, from the request to its last octet.
         :param most_octets: read of one slide.
-        :param at_once: slides that are fetched side by side; the others wait.
+        :param at_once: slides that are fetched side by side, half of them from one host; the others wait.
         :param dial: how a host is reached; None for any host that has an address.
         """
         self._reactor = reactor
-        self._turn = DeferredSemaphore(at_once)
+        self._turns = Turns(at_once)
         self._seconds = seconds
         self._most = most_octets
         self._dial = dial or (lambda host, port: HostnameEndpoint(reactor, host, port, timeout=seconds))
 
     async def get(self, url: str) -> Slide:
         """Fetch and check one; never fails: what is wrong stands in the complaints."""
-        await self._turn.acquire()
-        try:
-            return await Deferred.fromCoroutine(self._get(url)).addTimeout(self._seconds, self._reactor)
-        except Exception as error:  # noqa: BLE001 - somebody else's URL and server: anything may be wrong.
-            return Slide(url, b"", None, (f"not fetched: {self._reason(error)}",))
-        finally:
-            self._turn.release()
+        async with self._turns.of(host_of(url)):
+            try:
+                return await Deferred.fromCoroutine(self._get(url)).addTimeout(self._seconds, self._reactor)
+            except Exception as error:  # noqa: BLE001 - somebody else's URL and server: anything may be wrong.
+                return Slide(url, b"", None, (f"not fetched: {self._reason(error)}",))
 
     async def _get(self, url: str) -> Slide:
         connections = Connections(self._reactor, self._dial, self._most)

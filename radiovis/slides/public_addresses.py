@@ -80,13 +80,24 @@ class _Endpoint:
 
 
 def system_lookup(reactor: Any, pool: ThreadPool) -> Lookup:
-    """Asks as this machine is set up to.
+    """Asks as this machine is set up to; for a name once at a time, however many want it.
 
-    :param pool: threads of its own, as a name server that does not answer holds them for half a minute.
+    :param pool: threads of its own, as a name server that does not answer holds one for half a minute.
     """
+    waiting: dict[str, list[Deferred[Sequence[str]]]] = {}
 
     def lookup(host: str, port: int) -> Deferred[Sequence[str]]:
-        return deferToThreadPool(reactor, pool, _getaddrinfo, host, port)
+        asked: Deferred[Sequence[str]] = Deferred()
+        if host in waiting:
+            waiting[host].append(asked)
+        else:
+            waiting[host] = [asked]
+            deferToThreadPool(reactor, pool, _getaddrinfo, host, port).addBoth(answered, host)
+        return asked
+
+    def answered(found: Any, host: str) -> None:
+        for asked in waiting.pop(host):
+            asked.callback(found)
 
     return lookup
 

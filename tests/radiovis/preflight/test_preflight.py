@@ -132,6 +132,6 @@ class TestReject(_ApplicationCase):
 
     def test_nobody_could_look_now(self) -> None:
         for number in range(UNDER_WAY):
-            self.preflight.look([show(f"http://x/{number}")])
+            self.preflight.look([show(f"http://host{number}/")])
         refused = self.failureResultOf(self.admit(show("http://x/more")), Refused).value
         self.assertEqual((refused.temporary, refused.unfit), (True, False))

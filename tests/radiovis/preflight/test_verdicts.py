@@ -7,6 +7,7 @@ from twisted.internet.task import Clock
 from twisted.trial import unittest
 
 from radiovis.preflight.verdicts import BAD_SECONDS, KEPT, UNDER_WAY, Verdict, Verdicts
+from radiovis.slides.turns import share
 from tests.radiovis.preflight.slides import Slides
 
 GOOD = Verdict(())
@@ -48,11 +49,20 @@ class TestVerdicts(unittest.TestCase):
 
     def test_too_many_at_a_time_are_not_looked_at(self) -> None:
         for number in range(UNDER_WAY):
-            self.of(str(number))
-        busy = self.successResultOf(self.of("more"))
+            self.of(f"http://host{number}/")
+        busy = self.successResultOf(self.of("http://more/"))
         self.assertFalse(busy.looked)
-        self.assertNoResult(self.of("0"))
+        self.assertNoResult(self.of("http://host0/"))
         self.assertEqual(len(self.slides.asked), UNDER_WAY)
+
+    def test_one_host_cannot_take_all_the_places(self) -> None:
+        for number in range(UNDER_WAY):
+            self.of(f"http://hangs/{number}")
+        self.assertEqual(self.verdicts.under_way, share(UNDER_WAY))
+        self.assertFalse(self.successResultOf(self.of("http://hangs/more")).looked)
+        self.assertNoResult(self.of("http://other/"))
+        self.clock.advance(5)
+        self.assertNoResult(self.of("http://hangs/more"))
 
     def test_what_is_remembered_is_bounded(self) -> None:
         for number in range(KEPT + 1):

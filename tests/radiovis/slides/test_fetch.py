@@ -8,6 +8,7 @@ from pathlib import Path
 
 from twisted.internet import reactor
 from twisted.internet.defer import DeferredList, ensureDeferred
+from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.ssl import Certificate, PrivateCertificate, optionsForClientTLS
 from twisted.trial import unittest
 
@@ -108,7 +109,8 @@ class Fetching(unittest.TestCase):
             self.patch(connections, "optionsForClientTLS", optionsForClientTLS)
 
     async def test_so_many_at_once_and_no_more(self) -> None:
-        fetch = SlideFetch(reactor, seconds=SECONDS, at_once=2)
+        server = HostnameEndpoint(reactor, "127.0.0.1", self.server.port)
+        fetch = SlideFetch(reactor, seconds=SECONDS, at_once=2, dial=lambda _host, _port: server)
         most = 0
 
         def count(guest: object) -> None:
@@ -116,6 +118,13 @@ class Fetching(unittest.TestCase):
             most = max(most, len(self.server.open))
 
         self.server.pages["/counted"] = count
-        url = self.server.url("/counted")
-        await DeferredList([ensureDeferred(fetch.get(url)) for _ in range(6)])
+        await DeferredList([ensureDeferred(fetch.get(f"http://host{number}/counted")) for number in range(6)])
         self.assertEqual((most, self.server.asked["/counted"]), (2, 6))
+
+    async def test_a_host_that_hangs_keeps_no_other_waiting(self) -> None:
+        server = HostnameEndpoint(reactor, "127.0.0.1", self.server.port)
+        fetch = SlideFetch(reactor, seconds=SECONDS, at_once=2, dial=lambda _host, _port: server)
+        hanging = [ensureDeferred(fetch.get("http://hangs/silent")) for _ in range(3)]
+        slide = await fetch.get("http://other/good.png")
+        self.assertEqual((slide.complaints, self.server.asked["/silent"]), ((), 1))
+        await DeferredList(hanging)

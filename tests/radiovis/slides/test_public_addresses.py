@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from threading import Event
 
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred, ensureDeferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred, gatherResults, succeed
 from twisted.internet.error import DNSLookupError
 from twisted.python.threadpool import ThreadPool
 from twisted.trial import unittest
 
 from fanout.address import Networks
+from radiovis.slides import public_addresses
 from radiovis.slides.fetch import SlideFetch
 from radiovis.slides.public_addresses import PublicAddresses, is_public, system_lookup
 from tests.radiovis.slides.slide_server import SlideServer, moved
@@ -85,3 +87,27 @@ class TestPublicAddresses(unittest.TestCase):
         lookup = system_lookup(reactor, pool)
         self.assertIn("127.0.0.1", await lookup("localhost", 80))
         await self.assertFailure(lookup("slides.invalid", 80), DNSLookupError)
+
+    async def test_a_name_nobody_answers_for_takes_one_thread_however_many_want_it(self) -> None:
+        asked: list[str] = []
+        answer = Event()
+
+        def getaddrinfo(host: str, _port: int) -> list[str]:
+            asked.append(host)
+            if host == "hangs.example":
+                answer.wait(20)
+            return ["8.8.8.8"]
+
+        self.patch(public_addresses, "_getaddrinfo", getaddrinfo)
+        pool = ThreadPool(0, 2)
+        pool.start()
+        self.addCleanup(pool.stop)
+        self.addCleanup(answer.set)
+        lookup = system_lookup(reactor, pool)
+        hanging = [lookup("hangs.example", 80) for _ in range(5)]
+        self.assertEqual(await lookup("other.example", 80).addTimeout(10, reactor), ["8.8.8.8"])
+        hanging[0].cancel()
+        await self.assertFailure(hanging[0], CancelledError)
+        answer.set()
+        self.assertEqual(await gatherResults(hanging[1:]).addTimeout(10, reactor), [["8.8.8.8"]] * 4)
+        self.assertEqual(asked.count("hangs.example"), 1)
