@@ -1,43 +1,27 @@
-"""``python -m tests [arguments of nosetests]``: every test, with servers of its own, and one line to end with.
+"""``python -m tests [--jobs N] [arguments of nosetests]``: every test, with servers of its own, one line to end with.
 
 The last line is ``N passed, N failed`` (and ``, N skipped``). The exit code is 0 only if tests ran and none failed.
+More than one job run files side by side, each with servers of its own; the arguments are files and folders then.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
+import signal
 import sys
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
-from nose.core import TestProgram
-from nose.plugins import Plugin
-
-from tests import services
+from tests import jobs, services
+from tests.tally import Tally, nosetests
 
 ROOT = Path(__file__).parent.parent
 SERVERS = {"RADIOVIS_TESTS_RABBITMQ": services.RabbitMQ, "RADIOVIS_TESTS_MEMCACHED": services.Memcached}
+JOBS = min(os.cpu_count() or 1, 2)  # For the whole suite, which mostly waits, but sometimes has both cores at work.
 
-
-class Tally(Plugin):  # type: ignore[misc]  # nose has no types.
-    """Keeps the result for the last line."""
-
-    name = "tally"
-    enabled = True
-    passed = failed = skipped = 0
-
-    def options(self, parser: object, env: object) -> None:
-        """No options: always on."""
-
-    def configure(self, options: object, conf: object) -> None:
-        """Nothing to configure."""
-
-    def finalize(self, result: Any) -> None:
-        """Called by nose when all tests have run."""
-        self.failed = len(result.failures) + len(result.errors) + len(result.unexpectedSuccesses)
-        self.skipped = len(result.skipped)
-        self.passed = max(0, result.testsRun - self.failed - self.skipped)
+# Begun first, so that no long one is left for the end.
+SLOW = ("tests/fanout/bus", "tests/acceptance", "tests/chaos", "tests/test_packaging.py", "tests/test_hardening.py")
 
 
 def executable_files() -> list[Path]:
@@ -46,35 +30,81 @@ def executable_files() -> list[Path]:
     return [file for file in files if file.exists() and os.access(file, os.X_OK)]
 
 
-def run(arguments: list[str]) -> Tally:
-    """Run nosetests with both servers up; those the environment does not name are started, and stopped again."""
-    tally = Tally()
+def files_within(names: list[str]) -> list[str]:
+    """The test files among these files and folders, slow ones first."""
+    files: list[str] = []
+    for name in names:
+        found = sorted(map(str, Path(name).rglob("test_*.py"))) if Path(name).is_dir() else [name]
+        files += [file for file in found if file not in files]
+    return sorted(files, key=lambda file: not file.startswith(SLOW))
+
+
+def start_servers(started: ExitStack) -> dict[str, str]:
+    """Variables that name a broker and a memcached; those the environment does not name are started."""
+    variables = {}
+    for variable, service in SERVERS.items():
+        if variable not in os.environ:
+            server = started.enter_context(service())
+            variables[variable] = f"{server.host}:{server.port}"
+    return variables
+
+
+def run_alone(arguments: list[str]) -> Tally:
+    """Run nosetests in this process."""
     with ExitStack() as started:
-        for variable, service in SERVERS.items():
-            if variable not in os.environ:
-                server = started.enter_context(service())
-                os.environ[variable] = f"{server.host}:{server.port}"
-        TestProgram(argv=["nosetests", *arguments], addplugins=[tally], exit=False)
+        os.environ.update(start_servers(started))
+        return nosetests(arguments)
+
+
+def run_side_by_side(count: int, files: list[str]) -> Tally:
+    """Run the files in this many processes: a line for each, and the whole output of those that fail."""
+    tally, failures = Tally(), []
+    with ExitStack() as started:
+        try:
+            environments = [
+                {services.JOB_VARIABLE: f"{number}/{count}", **start_servers(started)} for number in range(count)
+            ]
+            for report in jobs.run(files, environments):
+                tally += report.tally
+                line = f"{report.file}: {report.tally} in {report.seconds:.1f} s"
+                if report.tally.failed:
+                    failures.append(line)
+                    print(report.output, end="", file=sys.stderr)
+                print("FAILED" if report.tally.failed else "ok    ", line, file=sys.stderr, flush=True)
+        except KeyboardInterrupt:
+            failures.append("interrupted")
+            tally += Tally(failed=1)
+    print(*failures, sep="\n", file=sys.stderr)
     return tally
+
+
+def run(arguments: list[str]) -> Tally:
+    """Run what the command line asks for. Raises :class:`services.ServiceError`."""
+    parser = argparse.ArgumentParser(prog="python -m tests", add_help=False, allow_abbrev=False)
+    parser.add_argument("--jobs", type=int, default=1 if arguments else JOBS)
+    options, names = parser.parse_known_args(arguments)
+    if options.jobs <= 1:
+        return run_alone(names)
+    if strange := [name for name in names if not Path(name).exists()]:
+        parser.error(f"with --jobs, name files and folders; these are neither: {' '.join(strange)}")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    return run_side_by_side(options.jobs, files_within(names or ["test.py", "tests"]))
 
 
 def main(arguments: list[str]) -> int:
     """Run the tests and return the exit code."""
     os.chdir(ROOT)
+    tally = Tally()
     if executable := executable_files():
         print("nosetests skips executable files; chmod -x", *executable, file=sys.stderr)
-        print("0 passed, 0 failed")
-        return 1
-    try:
-        tally = run(arguments)
-    except services.ServiceError as error:
-        print(error, file=sys.stderr)
-        print("0 passed, 0 failed")
-        return 1
+    else:
+        try:
+            tally = run(arguments)
+        except services.ServiceError as error:
+            print(error, file=sys.stderr)
     sys.stderr.flush()
-    skipped = f", {tally.skipped} skipped" if tally.skipped else ""
-    print(f"{tally.passed} passed, {tally.failed} failed{skipped}", flush=True)
-    return 0 if tally.passed and not tally.failed else 1
+    print(tally, flush=True)
+    return 0 if tally.good else 1
 
 
 if __name__ == "__main__":

@@ -35,6 +35,8 @@ for pid in "$1"/*.pid; do [ -e "$pid" ] && kill -s KILL -- "-$(cat "$pid")" 2> /
 rm -rf "$1" 2> /dev/null || { sleep 1; rm -rf "$1"; }
 """
 
+JOB_VARIABLE = "RADIOVIS_TESTS_JOB"  # "0/2": the first of two test processes side by side; see free_port().
+
 _given_ports: set[int] = set()
 
 
@@ -43,14 +45,15 @@ class ServiceError(Exception):
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 nobody uses, never given twice.
+    """A TCP port of 127.0.0.1 nobody uses, never given twice, nor by another job of the same run.
 
     It lies below the range the kernel picks outgoing ports from: a client that keeps trying to reach a stopped
     server would otherwise, sooner or later, connect to itself and hold the port.
     """
     lowest_outgoing = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    job, jobs = map(int, os.environ.get(JOB_VARIABLE, "0/1").split("/"))
     for _ in range(1000):
-        port = random.randrange(10240, lowest_outgoing)
+        port = random.randrange(10240 + job, lowest_outgoing, jobs)
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if port not in _given_ports and probe.connect_ex((HOST, port)) != 0 and _bindable(port):

@@ -15,8 +15,7 @@ from tests.acceptance.test_monitoring import event
 from tests.fanout.bus.queue_reader import take_until
 from tests.radio import Radio
 from tests.radiovis.watchdog.daemon import Daemon
-
-DATAGRAMS = ("127.0.0.1", 61422)
+from tests.radiovis.watchdog.ear import ear
 
 
 class _Case(unittest.TestCase):
@@ -51,9 +50,8 @@ class _Case(unittest.TestCase):
 class TestDatagrams(_Case):
     def setUp(self) -> None:
         super().setUp()
-        self.ear = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.ear = ear()
         self.addCleanup(self.ear.close)
-        self.ear.bind(DATAGRAMS)
 
     def datagram(self, message: str) -> dict[str, Any]:
         """The next one about this body; others may come from other tests' watchdogs."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import socket
 import time
 import unittest
 from datetime import datetime
@@ -16,6 +15,7 @@ import pika
 from tests import services
 from tests.processes import Event
 from tests.radiovis.watchdog.daemon import Daemon
+from tests.radiovis.watchdog.ear import ear
 
 WATCHED = "/topic/test/watchdog/"
 
@@ -147,15 +147,14 @@ class Daemons(unittest.TestCase):
         self.assertIn("Connection was refused", table)
 
     def test_every_message_is_logged_as_a_datagram(self) -> None:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as ear:
-            ear.bind(("127.0.0.1", 61422))
-            ear.settimeout(20)
+        with ear() as heard:
+            heard.settimeout(20)
             daemon = self.daemon(TEST_FB_FALLBACK_TIME=1000).start()
             daemon.wait_for("queue.consuming")
             self.exchange.publish("text", b"TEXT hello", link="http://l/")
             datagrams = b""
             while b"TEXT hello" not in datagrams:
-                datagrams += ear.recv(65536)
+                datagrams += heard.recv(65536)
             self.assertIn(b'"type":"log"', datagrams)
             self.assertIn(b'"type":"cleanup_logs"', datagrams)
 
