@@ -36,7 +36,7 @@ class NodeSettings(SettingsGroup):
     STANDALONE: bool = setting(False, "One node by itself: no broker, no memcached, no PlugIt, the watchdog inside.")
     WORKERS: int = setting(
         1,
-        "Front-ends that share this machine's ports, one for each core, each with all limits to itself. Needs a broker.",
+        "Front-ends sharing this machine's ports, one for each core, each with all limits to itself. Needs a broker.",
         "processes",
         ge=1,
         le=64,
