@@ -76,7 +76,7 @@ class Node:
         entrance = slide_parts.entrance(reactor, settings, bus, fake=fake)
         preflight = slide_parts.preflight(reactor, settings)
         bare = RadioVIS(directory, tuning, publishing, last_slides, bus, throttle, log)
-        application = slide_parts.extended(bare, reactor, settings, entrance, preflight)
+        application = slide_parts.extended(bare, settings, entrance, preflight)
         watchdog = None
         if settings.STANDALONE:
             watchdog = standing_alone(

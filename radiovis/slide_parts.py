@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from threading import Thread
 from typing import Any
 
@@ -77,11 +78,11 @@ def held_queue(settings: Settings, *, fake: bool) -> str:
 
 
 def extended(
-    application: Application, reactor: Any, settings: Settings, entrance: Entrance | None, preflight: Preflight | None
+    application: Application, settings: Settings, entrance: Entrance | None, preflight: Preflight | None
 ) -> Application:
     """The application with what the settings add to it; nothing is in the way of a publish that needs none of it."""
     if entrance is not None:
-        application = ScheduledApplication(application, entrance, reactor.seconds, settings.SCHEDULE_HORIZON)
+        application = ScheduledApplication(application, entrance, time.time, settings.SCHEDULE_HORIZON)
     if preflight is not None:
         application = PreflightedApplication(application, preflight)
     return application

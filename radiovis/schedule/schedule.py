@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,16 +37,27 @@ class Counters:
 class Schedule:
     """What is held, and its way on air."""
 
-    def __init__(self, shelf: Shelf, bus: Bus, leader: Leader, clock: Any, most: int) -> None:
+    def __init__(
+        self,
+        shelf: Shelf,
+        bus: Bus,
+        leader: Leader,
+        most: int,
+        *,
+        clock: Callable[[], float],
+        wall: Callable[[], float],
+    ) -> None:
         """
-        :param clock: Twisted's reactor; tells Unix time.
         :param most: messages held, beyond which no more are wanted.
+        :param clock: Unix time in seconds, by which all messages are stamped.
+        :param wall: the same by the machine's clock, which may jump: what is due is what people read there.
         """
         self.counters = Counters()
         self._shelf = shelf
         self._bus = bus
         self._leader = leader
         self._clock = clock
+        self._wall = wall
         self._most = most
         self._timetable = Timetable()
         self._sending: set[Name] = set()
@@ -57,7 +69,7 @@ class Schedule:
     def is_due(self) -> bool:
         """Whether something is to be sent now."""
         next_at = self._timetable.next_at()
-        return next_at is not None and next_at <= self._clock.seconds()
+        return next_at is not None and next_at <= self._wall()
 
     async def look(self) -> None:
         """One round.
@@ -126,19 +138,19 @@ class Schedule:
     # On air
 
     async def _send_due(self) -> None:
-        while due := self._timetable.due(self._clock.seconds(), AT_ONCE):
+        while due := self._timetable.due(self._wall(), AT_ONCE):
             if not self._leader.leading:
                 raise BusError("the lead was lost while held messages were sent")
             await _all([self._send(held) for held in due])
 
     def _send(self, held: Held) -> Deferred[None]:
         self._sending.add(held.name)
-        sent = self._bus.publish(for_now(held.message, int(self._clock.seconds())))
+        sent = self._bus.publish(for_now(held.message, int(self._clock())))
         return sent.addCallback(self._sent, held).addBoth(self._answered, held)
 
     def _sent(self, _: None, held: Held) -> None:
         self.counters.sent += 1
-        late = round(self._clock.seconds() - held.at, 3)
+        late = round(self._wall() - held.at, 3)
         log.info("schedule.sent", topic=held.message.topic, message_id=held.message.message_id, late=late)
         if self._timetable.remove(held):
             self._shelf.done(held.ticket)

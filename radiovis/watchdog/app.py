@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.task import LoopingCall
 
 from fanout.bus.durable_queue import Delivered
 from fanout.bus.interface import Bus, BusError
@@ -16,7 +18,6 @@ from fanout.supervisor import Manners, Supervisor, TaskState
 from radiovis.directory.interface import Directory, DirectoryError
 from radiovis.preflight.preflight import Preflight
 from radiovis.schedule.disk_shelf import DiskShelf
-from radiovis.schedule.metronome import Metronome
 from radiovis.schedule.schedule import Schedule
 from radiovis.schedule.shelf import Entrance
 from radiovis.settings import Settings
@@ -36,7 +37,8 @@ from radiovis.watchdog.topic_listing import Recall, TopicListing
 
 _LOOK_SECONDS = 1.0  # between two attempts to lead: a standby acts that long after the leader has gone
 _STOP_SECONDS = 5.0  # for the rounds under way
-_SCHEDULE_SECONDS = 1.0  # between two looks whether the shelf is there; the metronome says when something is due
+_SCHEDULE_SECONDS = 1.0  # between two looks whether the shelf is there
+_TICK_SECONDS = 0.1  # between two looks whether something is due: nobody sees a slide that is so late
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,8 @@ class Watchdog:
         self._cleanup = LogCleanup(entries, leader, timing.max_age)
         self._timing = timing
         self.schedule = schedule
-        self._metronome = Metronome(reactor, self._tick)
+        self._ticking = LoopingCall(self._tick)
+        self._ticking.clock = reactor
         self._supervisor = Supervisor(reactor, Manners(explained=(BusError, DirectoryError, LogError)))
 
     def start(self) -> None:
@@ -123,7 +126,7 @@ class Watchdog:
         self._log_cleanup = spawn("log_cleanup", self._cleanup.clean, timing.cleanup)
         if self.schedule is not None:
             self._scheduled = spawn("schedule", self.schedule.look, _SCHEDULE_SECONDS)
-            self._metronome.start()
+            self._ticking.start(_TICK_SECONDS, now=False)
 
     async def _reload(self) -> None:
         """The first list is not kept waiting for the next check."""
@@ -191,7 +194,8 @@ class Watchdog:
 
     async def stop(self) -> None:
         """Finish what is in hand: rounds, then entries of the log."""
-        self._metronome.stop()
+        if self._ticking.running:
+            self._ticking.stop()
         await self._supervisor.stop(_STOP_SECONDS)
         if self.schedule is not None:
             await self.schedule.stop()
@@ -234,7 +238,7 @@ def standing_alone(
 def _schedule(reactor: Any, settings: Settings, entrance: Entrance | None, bus: Bus, leader: Leader) -> Schedule | None:
     if not isinstance(entrance, DiskShelf):
         return None
-    return Schedule(entrance, bus, leader, reactor, settings.SCHEDULE_MAX)
+    return Schedule(entrance, bus, leader, settings.SCHEDULE_MAX, clock=reactor.seconds, wall=time.time)
 
 
 def journal(reactor: Any, settings: Settings) -> Journal:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -98,7 +99,8 @@ class Fallback:
         if settings.SCHEDULE == "pass":
             return None
         shelf = BrokerShelf(self._reactor, self._bus, slide_parts.held_queue(settings, fake=self._fake))
-        return Schedule(shelf, self._bus, leader, self._reactor, settings.SCHEDULE_MAX)
+        clock = self._reactor.seconds
+        return Schedule(shelf, self._bus, leader, settings.SCHEDULE_MAX, clock=clock, wall=time.time)
 
     @property
     def _queue_name(self) -> str:

@@ -34,7 +34,11 @@ class SlowBus(FakeBus):
 class TestSchedule(unittest.TestCase):
     def setUp(self) -> None:
         self.clock, self.bus, self.leader, self.shelf = Clock(), SlowBus(), FakeLeader(), FakeShelf()
-        self.schedule = Schedule(self.shelf, self.bus, self.leader, self.clock, most=3)
+        self.set_by = 0.0
+        seconds = self.clock.seconds
+        self.schedule = Schedule(
+            self.shelf, self.bus, self.leader, 3, clock=seconds, wall=lambda: seconds() + self.set_by
+        )
 
     def look(self) -> Deferred[None]:
         return ensureDeferred(self.schedule.look())
@@ -63,6 +67,14 @@ class TestSchedule(unittest.TestCase):
         self.assertEqual(self.at(-3_600), ["a"])
         self.assertFalse(self.schedule.is_due)
         self.assertEqual(self.at(86_400), ["a", "b"])
+
+    def test_the_machines_clock_says_when_and_the_even_one_is_what_messages_bear(self) -> None:
+        self.shelf.put(message("a", AT_10))
+        self.assertEqual(self.at(1), [])
+        self.set_by = 9
+        self.assertTrue(self.schedule.is_due)
+        self.assertEqual(self.at(2), ["a"])
+        self.assertEqual(self.bus.published[0].when, 2)
 
     def test_a_later_publish_replaces_and_an_empty_body_cancels(self) -> None:
         self.look()
