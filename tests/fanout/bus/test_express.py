@@ -1,0 +1,101 @@
+"""The short cuts through pika: the same octets out, the same calls in."""
+
+from __future__ import annotations
+
+from typing import Any
+from unittest import mock
+
+from pika.adapters.twisted_connection import _TwistedConnectionAdapter
+from pika.connection import Parameters
+from pika.exceptions import InvalidFrameError
+from pika.frame import Body, Header, Heartbeat, Method
+from pika.spec import Basic, BasicProperties
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.trial import unittest
+
+from fanout.bus.express import Express
+
+PROPERTIES = BasicProperties(headers={"topic": "/topic/a", "link": "http://ü"}, delivery_mode=2, correlation_id="x")
+CHANNEL = 1
+
+
+def connected(kind: type[_TwistedConnectionAdapter]) -> tuple[Any, StringTransport]:
+    """A connection of pika that believes it is through with its greeting."""
+    connection, transport = kind(Parameters(), None, None, None, custom_reactor=Clock()), StringTransport()
+    connection.connection_made(transport)
+    transport.clear()
+    connection._body_max_length = 1_000
+    return connection, transport
+
+
+def delivery(body: bytes, tag: int) -> bytes:
+    """What a broker sends for one message."""
+    octets: bytes = Method(CHANNEL, Basic.Deliver("c", tag, False, "e", "")).marshal()
+    octets += Header(CHANNEL, len(body), PROPERTIES).marshal()
+    return octets + (Body(CHANNEL, body).marshal() if body else b"")
+
+
+class Out(unittest.TestCase):
+    def test_the_octets_are_those_of_pika(self) -> None:
+        ours, our_octets = connected(Express)
+        theirs, their_octets = connected(_TwistedConnectionAdapter)
+        publishes = [("radiovis", b"SHOW x"), ("radiovis", b""), ("other", b"y" * 2_500), ("radiovis", b"z" * 1_000)]
+        for exchange, body in publishes:
+            for connection in (ours, theirs):
+                method = Basic.Publish(exchange=exchange, routing_key="", mandatory=True)
+                connection._send_message(CHANNEL, method, (PROPERTIES, body))
+        self.assertEqual(our_octets.value(), their_octets.value())
+        self.assertEqual((ours.bytes_sent, ours.frames_sent), (theirs.bytes_sent, theirs.frames_sent))
+
+    def test_a_message_is_one_write(self) -> None:
+        ours, transport = connected(Express)
+        with mock.patch.object(transport, "write") as write:
+            ours._send_message(CHANNEL, Basic.Publish(exchange="radiovis"), (PROPERTIES, b"SHOW x"))
+        self.assertEqual(write.call_count, 1)
+
+
+class In(unittest.TestCase):
+    def setUp(self) -> None:
+        self.connection, _ = connected(Express)
+        self.got: list[tuple[int, bytes]] = []
+        channel = mock.Mock()
+        channel._handle_content_frame = self.take
+        self.connection._channels[CHANNEL] = channel
+        self.tag = 0
+
+    def take(self, frame: Any) -> None:
+        if isinstance(frame, Method):
+            self.tag = frame.method.delivery_tag
+        elif isinstance(frame, Body):
+            self.got.append((self.tag, frame.fragment))
+
+    def test_whatever_the_pieces(self) -> None:
+        octets = b"".join(delivery(b"SHOW %d" % tag, tag) for tag in range(1, 20))
+        for size in (1, 2, 7, 8, 100, len(octets)):
+            self.got.clear()
+            for start in range(0, len(octets), size):
+                self.connection.data_received(octets[start : start + size])
+            self.assertEqual(self.got, [(tag, b"SHOW %d" % tag) for tag in range(1, 20)], size)
+            self.assertEqual(self.connection._frame_buffer, b"")
+
+    def test_a_heart_beat_between_messages_is_pikas_business(self) -> None:
+        self.connection._heartbeat_checker = mock.Mock()
+        self.connection.data_received(delivery(b"1", 1) + Heartbeat().marshal() + delivery(b"2", 2))
+        self.assertEqual(self.got, [(1, b"1"), (2, b"2")])
+        self.connection._heartbeat_checker.received.assert_called_once_with()
+
+    def test_confirms_reach_who_asked_for_them(self) -> None:
+        confirmed: list[int] = []
+        self.connection.callbacks.add(
+            CHANNEL, Basic.Ack, lambda frame: confirmed.append(frame.method.delivery_tag), False
+        )
+        self.connection.data_received(Method(CHANNEL, Basic.Ack(3, True)).marshal() + delivery(b"1", 1))
+        self.assertEqual((confirmed, self.got), ([3], [(1, b"1")]))
+
+    def test_what_cannot_be_read_stays_first_in_line(self) -> None:
+        bad = delivery(b"2", 2)[:-1] + b"x"
+        with self.assertRaises(InvalidFrameError):
+            self.connection.data_received(delivery(b"1", 1) + bad)
+        self.assertEqual(self.got, [(1, b"1")])
+        self.assertEqual(self.connection._frame_buffer, Body(CHANNEL, b"2").marshal()[:-1] + b"x")
