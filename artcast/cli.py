@@ -28,6 +28,7 @@ from fanout.notify import Notify
 from fanout.open_files import raise_limit
 from fanout.service import Service
 from fanout.settings import SettingsError, add_flags, given_flags, parse_flags
+from fanout.steady_time import keep_steady
 from fanout.web.access_log import log_file
 
 PROGRAM = "artcast"
@@ -76,6 +77,7 @@ def _options(settings: Settings) -> list[str]:
 def _serve(settings: Settings, ready: Callable[[], None] | None) -> None:
     from twisted.internet import reactor  # noqa: PLC0415  (importing it opens it: not before the process is the one)
 
+    keep_steady(reactor)
     errors = _error_log(settings)
     raise_limit(settings.MAX_CONNECTIONS)
     bus = _bus(reactor, settings)

@@ -20,6 +20,7 @@ from twisted.internet.error import CannotListenError
 from fanout.logs import set_up_logs
 from fanout.notify import Notify
 from fanout.service import Service
+from fanout.steady_time import keep_steady
 from fanout.web.server import WebServer
 from fanout.web.site_file import Site, SiteError, read_site
 from fanout.web.site_reference import reference
@@ -55,6 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _serve(site: Site, home: Path, *, check: bool) -> int:
     from twisted.internet import reactor  # noqa: PLC0415  (importing it installs it: only a server wants that)
 
+    keep_steady(reactor)
     server = WebServer(reactor, site, home)
     if check:
         return 0
