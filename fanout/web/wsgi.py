@@ -25,7 +25,6 @@ from fanout.web.wsgi_run import Gateway, Run
 _QUEUE = 100
 """Requests that may wait for a thread, for each thread there is."""
 
-
 _NOT_ITS_OWN = frozenset({"content-type", "server", "date"})  # headers that are written for the application
 
 
@@ -103,9 +102,7 @@ class Wsgi:
             raise
         given = {name.lower(): value for name, value in headers}
         kind = given.get("content-type", "application/octet-stream")
-        others = tuple(
-            (name, value) for name, value in headers if name.lower() not in ("content-type", "server", "date")
-        )
+        others = tuple((name, value) for name, value in headers if name.lower() not in _NOT_ITS_OWN)
         return Response(run.pieces(), status, kind, others)
 
     def _begin(self, run: Run, request: Request) -> None:
