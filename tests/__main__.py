@@ -21,7 +21,14 @@ SERVERS = {"RADIOVIS_TESTS_RABBITMQ": services.RabbitMQ, "RADIOVIS_TESTS_MEMCACH
 JOBS = min(os.cpu_count() or 1, 2)  # For the whole suite, which mostly waits, but sometimes has both cores at work.
 
 # Begun first, so that no long one is left for the end.
-SLOW = ("tests/fanout/bus", "tests/acceptance", "tests/chaos", "tests/test_packaging.py", "tests/test_hardening.py")
+SLOW = (
+    "tests/acceptance",
+    "tests/chaos",
+    "tests/fanout/bus",
+    "tests/radiovis/watchdog/test_spooled_log.py",
+    "tests/test_hardening.py",
+    "tests/test_packaging.py",
+)
 
 
 def executable_files() -> list[Path]:

@@ -20,7 +20,9 @@ from tests.services import free_port
 from tests.web import ask
 
 SECONDS = 120
-NOT_COPIED = shutil.ignore_patterns(".*", "build", "dist", "node_modules", "__pycache__", "*.egg-info")
+NOT_COPIED = shutil.ignore_patterns(
+    ".*", "build", "dist", "node_modules", "__pycache__", "*.egg-info", "tests.*"
+)  # The last are folders of tests that run now.
 ONLY_IN_A_CLONE = {"bench", "demo", "examples", "tests"}
 BUILD = "from setuptools.build_meta import build_wheel; build_wheel('dist')"
 

@@ -90,3 +90,22 @@ class LastLineTests(unittest.TestCase):
 
     def test_a_file_that_cannot_be_imported_is_a_failure(self) -> None:
         self.assertEqual(self.outcome("    import no_such_module\n"), (1, "0 passed, 1 failed"))
+
+    def test_class_cleanups_run_after_each_class_also_when_its_beginning_failed(self) -> None:
+        with tempfile.NamedTemporaryFile("r") as told:
+            code = f"""
+    name = "first"
+    @classmethod
+    def setUpClass(cls):
+        cls.addClassCleanup(cls.tell, f"{{cls.name}} cleaned")
+        cls().fail() if cls.name == "second" else None
+    @classmethod
+    def tell(cls, word): open({told.name!r}, "a").write(word + ",")
+    def test_it(self): self.tell(self.name)
+class Second(It):
+    name = "second"
+class Third(It):
+    name = "third"
+"""
+            self.assertEqual(self.outcome(code)[0], 1)
+            self.assertEqual(told.read(), "first,first cleaned,third,third cleaned,second cleaned,")
