@@ -381,7 +381,7 @@ class TooMuch(Outage, unittest.TestCase):
         node.bus.connection.hearing._acknowledge = channels.append  # It takes its five and no more.
         flood = [({"topic": "/topic/a"}, b"%d" % number) for number in range(100)]
         await device_publishes(self.rabbitmq, self.exchange, *flood)
-        await until(lambda: len(slow) == 5, "five")
+        await until(lambda: len(slow) == 5 and bool(channels), "five, and their acknowledgement")
         del node.bus.connection.hearing._acknowledge
         node.bus.connection.hearing._acknowledge(channels[0])
         await until(lambda: slow[-1:] == [b"99"], "the newest")
