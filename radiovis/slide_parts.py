@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from threading import Thread
 from typing import Any
 
@@ -43,16 +44,14 @@ def preflight(reactor: Any, settings: Settings) -> Preflight | None:
     return Preflight(settings.PREFLIGHT, verdicts, reactor.seconds)
 
 
-class _Unawaited(Thread):
-    """Does not hold up the end of the process: an answer of a name server may take half a minute."""
+class _Unawaited(ThreadPool):
+    """Its threads do not hold up the end of the process: an answer of a name server may take half a minute."""
 
-    def __init__(self, *arguments: Any, **more: Any) -> None:
-        super().__init__(*arguments, **more, daemon=True)
+    threadFactory: Any = staticmethod(partial(Thread, daemon=True))
 
 
 def _lookups(threads: int) -> ThreadPool:
-    pool = ThreadPool(0, threads, name="preflight")
-    pool.threadFactory = _Unawaited
+    pool = _Unawaited(0, threads, name="preflight")
     pool.start()
     return pool
 
