@@ -29,6 +29,8 @@ from fanout.hub import Hub
 from fanout.outbox import Flusher
 from fanout.pace import Pace
 from fanout.settings import SettingsError
+from fanout.web.error_pages import ErrorPages, json_page
+from fanout.web.face import Face
 from fanout.wheel import Wheel
 from radiovis import parts
 from radiovis.directory.interface import Directory
@@ -37,7 +39,7 @@ from radiovis.pages.wall import Wall
 from radiovis.player import Player
 from radiovis.settings import Settings
 from radiovis.tuning import Tuning
-from radiovis.web import public_site
+from radiovis.web import public_routes
 
 
 def gate(settings: Settings) -> Gate:
@@ -146,9 +148,10 @@ def http(
     listening: ListeningDoor,
     wall: Wall,
 ) -> HttpSite:
-    """The public site, WebSockets among it."""
-    root = public_site(listening, settings, wall, websocket_routes(stomp, websockets))
-    return HttpSite(reactor, root, gate, http_limits(settings), stomp.complain)
+    """The public site, WebSockets among it. :raises SettingsError: SLIDES_DIR is no folder."""
+    routes = public_routes(listening, settings, wall, websocket_routes(stomp, websockets))
+    face = Face(routes, ErrorPages(default=json_page), listening)
+    return HttpSite(reactor, face, gate, http_limits(settings), stomp.complain)
 
 
 def http_limits(settings: Settings) -> HttpLimits:
@@ -229,4 +232,4 @@ def websocket_routes(stomp: StompDoor, door: WebSocketDoor) -> dict[str, IResour
         stomp.quota,
         destination_bytes=stomp.limits.destination_bytes,
     )
-    return {"stomp": StompWebSocket(stomp, door), "topic": player}
+    return {"/stomp": StompWebSocket(stomp, door), "/topic": player}

@@ -18,14 +18,14 @@ from urllib.parse import parse_qs, urlsplit
 from fanout.bus.interface import BusError
 from fanout.doors.application import Application, Principal, Refused
 from fanout.doors.http import HttpRequest
-from fanout.doors.http_endpoint import Endpoint, HttpError, basic_login, unauthorized
-from fanout.doors.login_throttle import TooManyFailures
+from fanout.doors.http_endpoint import Endpoint, HttpError
+from fanout.doors.http_login import log_in
 from fanout.message import Message
 from fanout.stomp.events import Send
 from radiovis.topics import BROADCAST
 from radiovis.visjson import check_topic
 
-_REALM = "RadioVIS stations"
+REALM = "RadioVIS stations"
 _FIELDS = frozenset({"text", "image", "link", "channel", "trigger-time", "message-id"})
 _TEXT_LENGTH = 128  # characters of a text, octets of a slide's URL (contract §4, "Bodies")
 _URL_LENGTH = 512
@@ -63,7 +63,7 @@ class PublishHttp(Endpoint):
 
     async def respond(self, request: HttpRequest) -> None:
         """202 with the messages, once the bus has them."""
-        principal = await self._login(request)
+        principal = await log_in(self._application, self._complain, request, REALM)
         if [_station(principal)] != request.postpath and [principal.login.encode()] != request.postpath:
             raise HttpError(403, "This login belongs to another station.")
         messages = await self._admit(principal, self._sends(_fields(request)))
@@ -75,18 +75,6 @@ class PublishHttp(Endpoint):
         remarks = self._application.remarks(messages)
         remarked = {} if remarks is None else dict(await remarks)
         request.answer_json(202, {"messages": published, **remarked})
-
-    async def _login(self, request: HttpRequest) -> Principal:
-        login, password = basic_login(request, _REALM)
-        try:
-            principal = await self._application.login(login, password, request.address)
-        except Refused as refused:
-            status = 429 if isinstance(refused, TooManyFailures) else 503
-            raise HttpError(status, refused.detail, Retry_After="60") from None
-        if principal is None:
-            self._complain("login.refused", request.address, login=login)
-            raise unauthorized("Wrong credentials.", _REALM)
-        return principal
 
     async def _admit(self, principal: Principal, sends: Sequence[Send]) -> tuple[Message, ...]:
         try:

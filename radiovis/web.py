@@ -3,42 +3,61 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 from twisted.web.resource import IResource
 
-from fanout.doors.files import Pictures
-from fanout.doors.http_endpoint import Branch
 from fanout.doors.listening import ListeningDoor
 from fanout.doors.longpoll import LongPolls
-from radiovis.pages.pages import public_pages
+from fanout.settings import SettingsError
+from fanout.web.files import Files
+from fanout.web.mount import mount
+from fanout.web.routes import Route, Routes
+from fanout.web.topics import Topics
+from radiovis.pages.pages import ServicePage, WallPage, assets
 from radiovis.pages.wall import Wall
-from radiovis.publish_http import PublishHttp
+from radiovis.pages.wall_events import WallEvents
+from radiovis.publish_http import REALM, PublishHttp
 from radiovis.push import Push
 from radiovis.settings import Settings
-from radiovis.visjson import Comet, VisJson
+from radiovis.visjson import Comet, VisJson, check_topic
 
 
-def public_site(
-    door: ListeningDoor, settings: Settings, wall: Wall, more: Mapping[str, IResource] | None = None
-) -> Branch:
-    """The resources behind HTTP_PORT.
+def public_routes(door: ListeningDoor, settings: Settings, wall: Wall, websockets: Mapping[str, IResource]) -> Routes:
+    """The table behind HTTP_PORT.
 
-    :param more: what is made elsewhere, by its path: WebSockets at ``stomp`` and ``topic``.
+    :param websockets: by their path.
+    :raises SettingsError: SLIDES_DIR is no folder.
     """
-    octets = settings.MAX_DESTINATION_BYTES
-    polls = LongPolls(door)
-    routes: dict[str, IResource] = {
-        "radiodns/vis/vis.json": VisJson(polls, octets),
-        "comet": Comet(polls, octets),
-        "radiodns/push/1.0": Push(door, octets),
-        "services": PublishHttp(door.application, door.complain, octets, cancels=settings.SCHEDULE == "server"),
-        **public_pages(wall),
-        **(more or {}),
-    }
-    if settings.SLIDES_DIR:
-        pictures = routes["slides"] = Pictures(settings.SLIDES_DIR)
-        pictures.links = settings.SLIDES_LINKS
-    root = Branch()
-    for path, resource in routes.items():
-        root.at(path, resource)
-    return root
+    octets, polls = settings.MAX_DESTINATION_BYTES, LongPolls(door)
+    publishing = PublishHttp(door.application, door.complain, octets, cancels=settings.SCHEDULE == "server")
+    return Routes(
+        [
+            *mount("/radiodns/vis/vis.json", VisJson(polls, octets)),
+            *mount("/comet", Comet(polls, octets)),
+            *mount("/radiodns/push/1.0", Push(door, octets)),
+            *mount("/services", publishing),
+            *(row for path, resource in websockets.items() for row in mount(path, resource)),
+            *_topics(door, octets).routes(),
+            *mount("/", WallPage(wall)),
+            *mount("/service", ServicePage(wall)),
+            *mount("/events", WallEvents(wall)),
+            *assets("/static").routes(),
+            *_slides(settings),
+        ]
+    )
+
+
+def _topics(door: ListeningDoor, octets: int) -> Topics:
+    """Nothing is forgotten on demand: other nodes, and memcached, would still know it."""
+    check = partial(check_topic, octets=octets)
+    return Topics(door, prefix="/", check=check, realm=REALM, longest_wait=None, forgets=False)
+
+
+def _slides(settings: Settings) -> list[Route]:
+    if not settings.SLIDES_DIR:
+        return []
+    try:
+        return Files(settings.SLIDES_DIR, "/slides", symlinks=settings.SLIDES_LINKS, public=True).routes()
+    except OSError as error:
+        raise SettingsError(f"SLIDES_DIR: {error}") from None

@@ -106,6 +106,11 @@ def choose(accept: str | None, offered: Sequence[str]) -> str:
     return offered[weights.index(best)]
 
 
+def is_type(text: str) -> bool:
+    """Whether this is a media type, as a Content-Type has to be."""
+    return _range(text) is not None
+
+
 def _weight(offer: MediaRange, ranges: Sequence[MediaRange]) -> float:
     covering = [each for each in ranges if each.covers(offer)]
     return max(covering, key=lambda each: each.precision).weight if covering else 0.0

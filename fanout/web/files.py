@@ -67,6 +67,7 @@ class Files:
         symlinks: bool = False,
         public: bool = False,
         untrusted: bool = False,
+        cache_control: str = "",
     ) -> None:
         """
         :param at: where it is, such as ``/static``; empty for the whole site.
@@ -75,6 +76,7 @@ class Files:
         :param symlinks: whether links are followed, wherever they lead.
         :param public: whether scripts of other sites may read the files.
         :param untrusted: whether strangers may have put them there: browsers show them, and run nothing of them.
+        :param cache_control: how long browsers may keep the files; empty: as they think fit.
         :raises NotADirectoryError: there is no such folder.
         """
         self._folder = Folder(folder, symlinks=symlinks)
@@ -83,6 +85,7 @@ class Files:
         self._listing = listing
         self._public = public
         self._untrusted = untrusted
+        self._cache_control = cache_control
 
     def routes(self) -> list[Route]:
         """The rows of the table."""
@@ -99,19 +102,24 @@ class Files:
             if place is not None and place.is_dir():
                 return self._get_folder(request, place, rest)
             if place is not None and place.is_file() and not rest.endswith("/"):
-                return Elsewhere(OneFile(place))
+                return self._file(request, place)
         except PermissionError:
             raise HttpError(403, "This file cannot be read.") from None
         except OSError:  # a name that is too long
             pass
         raise HttpError(404, "There is no such file.")
 
+    def _file(self, request: Request, place: Path) -> Elsewhere:
+        if self._cache_control:
+            request.http.put_header("cache-control", self._cache_control)
+        return Elsewhere(OneFile(place))
+
     def _get_folder(self, request: Request, place: Path, rest: str) -> Answer:
         if rest and not rest.endswith("/"):
             return _add_slash(request)
         index = self._folder.find(rest + self._index)
         if index is not None and index.is_file():
-            return Elsewhere(OneFile(index))
+            return self._file(request, index)
         if not self._listing:
             raise HttpError(404, "There is no such file.")
         seen = [each for each in place.iterdir() if self._folder.find(rest + each.name)]

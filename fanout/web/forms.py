@@ -8,6 +8,7 @@ from typing import Any
 
 from fanout.doors.sse import encode_id, event
 from fanout.message import Message
+from fanout.web.accept import is_type
 from fanout.web.response import HARMLESS, Response
 
 DEFAULT_TYPE = "application/octet-stream"
@@ -36,8 +37,9 @@ class PlainValue:
 
 
 def content_type(message: Message) -> str:
-    """What the publisher said it is."""
-    return dict(message.headers).get("content-type", DEFAULT_TYPE)
+    """What the publisher said it is. Without a word of that, or with none that is a type, it is octets (STOMP 1.2)."""
+    named = dict(message.headers).get("content-type", "")
+    return named if is_type(named) else DEFAULT_TYPE
 
 
 def answer_value(written: bytes) -> Response:

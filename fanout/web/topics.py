@@ -7,7 +7,7 @@
                                               what followed that one
 ``GET``         ``/channels/NAME``            with ``Accept: text/event-stream``: every value
 ``PUT, POST``   ``/channels/NAME``            publishes the body; 201 for a first value, else 204
-``DELETE``      ``/channels/NAME``            forgets its values; 204, or 404
+``DELETE``      ``/channels/NAME``            forgets its values; 204, or 404; not where others remember them
 =============== ============================= ==========================================================
 """
 
@@ -15,27 +15,33 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from html import escape
 from urllib.parse import quote
 
 from fanout.bus.interface import BusError
 from fanout.doors.application import Principal, Refused
-from fanout.doors.http_endpoint import HttpError, basic_login, unauthorized
+from fanout.doors.http_endpoint import HttpError, unauthorized
+from fanout.doors.http_login import log_in
 from fanout.doors.listening import ListeningDoor
 from fanout.doors.sse import EVENT_STREAM, last_event_id
 from fanout.message import Message
 from fanout.stomp.events import Send
 from fanout.web.accept import choose, parse
-from fanout.web.forms import DEFAULT_TYPE, PlainValue, ValueEvent, answer_value, content_type
+from fanout.web.forms import PlainValue, ValueEvent, answer_value, content_type
 from fanout.web.request import Request
 from fanout.web.response import HTML, JSON, NO_CONTENT, Answer, NextValue, Response, Subscription
 from fanout.web.routes import Handler, Route
 from fanout.web.same_site import check_same_site
 
-_REALM = "topics"
 _LONGEST_NAME = 1_024  # octets, as of a destination of STOMP
 _LONGEST_TYPE = 256  # characters of a Content-Type
+
+
+def check_length(destination: str) -> None:
+    """:raises HttpError: this is too long for a topic."""
+    if len(destination.encode()) > _LONGEST_NAME:
+        raise HttpError(404, f"A topic has a name of up to {_LONGEST_NAME} octets.")
 
 
 class Topics:
@@ -47,27 +53,38 @@ class Topics:
         at: str = "/channels",
         *,
         prefix: str = "",
-        longest_wait: float = 60.0,
+        check: Callable[[str], None] = check_length,
+        realm: str = "topics",
+        longest_wait: float | None = 60.0,
         read_only: bool = False,
+        forgets: bool = True,
     ) -> None:
         """
         :param at: where they are.
         :param prefix: what stands before a name to make it a destination of the application, such as ``/topic/``.
-        :param longest_wait: seconds a client may wait for a value; one that wants to wait longer waits so long.
+        :param check: raises :class:`HttpError` for what can be no destination.
+        :param realm: what a browser names when it asks for a password.
+        :param longest_wait: seconds a client may wait for a value; one that wants to wait longer waits so long. None:
+            as long as the door holds a poll.
         :param read_only: there is no PUT, POST and DELETE.
+        :param forgets: there is a DELETE.
         """
         self._door = door
         self._application = door.application
         self._at = at
         self._prefix = prefix
+        self._check = check
+        self._realm = realm
         self._longest_wait = longest_wait
         self._read_only = read_only
+        self._forgets = forgets
 
     def routes(self) -> list[Route]:
         """The rows of the table."""
         handlers: dict[str, Handler] = {"GET": self.get}
         if not self._read_only:
-            handlers |= {"PUT": self.publish, "POST": self.publish, "DELETE": self.forget}
+            handlers |= {"PUT": self.publish, "POST": self.publish}
+            handlers |= {"DELETE": self.forget} if self._forgets else {}
         return [Route(self._at, GET=self.index), Route(f"{self._at}/{{name:path}}", public=False, **handlers)]
 
     # Reading
@@ -91,7 +108,8 @@ class Topics:
             return Response(Subscription((destination,), ValueEvent, last_id), content_type=EVENT_STREAM)
         wait = _seconds(request.query("wait"))
         if wait is not None:
-            last_id, seconds = request.query("last_id"), min(wait, self._longest_wait)
+            most = self._door.poll_seconds if self._longest_wait is None else self._longest_wait
+            last_id, seconds = request.query("last_id"), min(wait, most)
             return NextValue(destination, PlainValue, answer_value, seconds, NO_CONTENT, last_id)
         message = self._door.hub.last((await self._door.keys([destination]))[0])
         if message is None:
@@ -104,20 +122,22 @@ class Topics:
     async def publish(self, request: Request) -> Response:
         """Say something, of the type the client names."""
         destination = self._destination(request)
-        kind = request.header("content-type") or DEFAULT_TYPE
+        kind = request.header("content-type") or ""
         if len(kind) > _LONGEST_TYPE:
             raise HttpError(400, f"A Content-Type may have {_LONGEST_TYPE} characters.")
-        send = Send(destination, (("content-type", kind),), request.body.read())
+        send = Send(destination, (("content-type", kind),) if kind else (), request.body.read())
         check_same_site(request)
         messages = await self._admit(request, send)
-        new = self._door.hub.last((await self._door.keys([destination]))[0]) is None
+        topic = messages[0].topic  # of all that this goes to, the first
+        new = self._door.hub.last((await self._door.keys([topic]))[0]) is None
         try:
             await self._application.publish(messages)
         except BusError as error:
             raise HttpError(503, f"Not published: {error}", Retry_After="10") from None
-        headers = [("message-id", each.message_id) for each in messages[:1]]
+        remarks = self._application.remarks(messages)
+        headers = [("message-id", messages[0].message_id), *(() if remarks is None else await remarks)]
         if new:
-            location = quote(f"{self._at}/{destination.removeprefix(self._prefix)}")
+            location = quote(f"{self._at}/{topic.removeprefix(self._prefix)}")
             return Response(status=201, headers=(*headers, ("location", location)))
         return Response(status=204, headers=headers)
 
@@ -139,24 +159,24 @@ class Topics:
             if refused.temporary:
                 raise HttpError(503, detail, Retry_After="10") from None
             if refused.unfit:
-                raise HttpError(400, detail) from None
+                raise HttpError(422, detail) from None
             if request.header("authorization") is None:
-                raise unauthorized(detail, _REALM) from None
+                raise unauthorized(detail, self._realm) from None
             raise HttpError(403, detail) from None
+        if not messages:
+            raise HttpError(403, "There is no topic that this could be said on.")
         return messages
 
     async def _login(self, request: Request) -> Principal | None:
         if request.header("authorization") is None:
             return None
-        principal = await self._application.login(*basic_login(request.http, _REALM), request.address)
-        if principal is None:
-            raise unauthorized("Wrong credentials.", _REALM)
-        return principal
+        return await log_in(self._application, self._door.complain, request.http, self._realm)
 
     def _destination(self, request: Request) -> str:
         name = request.parameters["name"]
-        if not name or len(name.encode()) > _LONGEST_NAME:
-            raise HttpError(404, f"A topic has a name of up to {_LONGEST_NAME} octets.")
+        if not name:
+            raise HttpError(404, "A topic has a name.")
+        self._check(self._prefix + name)
         return self._prefix + name
 
 

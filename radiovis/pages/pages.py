@@ -8,14 +8,15 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from twisted.web.resource import IResource
-from twisted.web.server import Request
 
-from fanout.doors.files import Pictures
 from fanout.doors.http import HttpRequest
 from fanout.doors.http_endpoint import Endpoint, HttpError
+from fanout.web.error_pages import ErrorPages, json_page
+from fanout.web.face import Face
+from fanout.web.files import Files
+from fanout.web.routes import Routes
 from radiovis.pages.station import Station
 from radiovis.pages.wall import Wall
-from radiovis.pages.wall_events import WallEvents
 
 _HERE = Path(__file__).parent
 _HTML = "text/html; charset=utf-8"
@@ -116,29 +117,16 @@ class Dashboard(Page):
         self.show(request, "dashboard.html")
 
 
-class Assets(Pictures):
-    """Styles and scripts. A browser asks each time whether its copy is still right: an update is seen at once."""
+def assets(at: str) -> Files:
+    """Styles and scripts. A browser asks each time whether its copy is still right: an update is seen at once.
 
-    def render_GET(self, request: Request) -> bytes | int:
-        """The file."""
-        request.setHeader(b"cache-control", b"no-cache")
-        return super().render_GET(request)
-
-
-def public_pages(wall: Wall) -> dict[str, IResource]:
-    """The routes for everybody."""
-    return {
-        "": WallPage(wall),
-        "service": ServicePage(wall),
-        "events": WallEvents(wall),
-        "static": Assets(str(_HERE / "static")),
-    }
+    :param at: where they are; the folder here has the same name.
+    """
+    return Files(_HERE / at.removeprefix("/"), at, public=True, cache_control="no-cache")
 
 
 def admin_pages() -> dict[str, IResource]:
     """The routes for the operator."""
-    return {
-        "": Dashboard(),
-        "static": Assets(str(_HERE / "static")),
-        "vendor": Assets(str(_HERE / "vendor")),
-    }
+    pages = ErrorPages(default=json_page)
+    faces = {name: Face(Routes(assets(f"/{name}").routes()), pages) for name in ("static", "vendor")}
+    return {"": Dashboard(), **faces}

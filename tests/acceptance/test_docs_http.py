@@ -13,10 +13,11 @@ from typing import Any, ClassVar
 from twisted.internet.task import Clock
 
 from fanout.doors.http_endpoint import Branch
+from fanout.web.routes import Routes
 from radiovis.admin import Admin, journal_routes, overview_routes
 from radiovis.pages.pages import admin_pages
 from radiovis.settings import Settings
-from radiovis.web import public_site
+from radiovis.web import public_routes
 from tests import services
 from tests.processes import ROOT, Server
 from tests.radiovis.pages import site
@@ -109,8 +110,9 @@ class TestRoutes(site.SiteCase):
         self.assertRegex(page, rf"`(GET |POST )?/{re.escape(path)}(`|/?<)|`/{re.escape(path)}/`", path)
 
     def test_of_the_public_site(self) -> None:
-        more = {"stomp": Branch(), "topic": Branch()}
-        paths = _paths(public_site(self.house.door, Settings(SLIDES_DIR="slides"), self.wall, more))
+        websockets = {"/stomp": Branch(), "/topic": Branch()}
+        settings = Settings(SLIDES_DIR=str(ROOT / "demo" / "slides"))
+        paths = _paths(public_routes(self.house.door, settings, self.wall, websockets))
         self.assertIn("radiodns/vis/vis.json", paths)
         for path in paths:
             self.assert_described(self.public, path)
@@ -122,13 +124,9 @@ class TestRoutes(site.SiteCase):
             self.assert_described(self.admin, path)
 
 
-def _paths(branch: Branch, above: str = "") -> list[str]:
-    """Of all that stands in a tree."""
-    found = []
-    for name, child in branch.children.items():
-        path = above + name.decode()
-        found += _paths(child, f"{path}/") if isinstance(child, Branch) and child.children else [path]
-    return found
+def _paths(routes: Routes) -> set[str]:
+    """Of all rows, without what lies below them."""
+    return {row.pattern.text.partition("/{")[0].removeprefix("/") for row in routes.rows}
 
 
 def _name_and_value(line: str) -> tuple[str, str]:

@@ -94,10 +94,13 @@ class Questions(BadInputCase):
             self.assertEqual((answer.status, answer.json["body"]), (200, "SHOW http://a/0.png"), last_id)
 
     def test_paths_and_methods_that_are_not_there(self) -> None:
-        for path in ("/x", "/radiodns", "/radiodns/vis/", "/..%2f..%2fetc/passwd", "/%00", "/slides/x.png", "/*"):
+        for path in ("/x", "/radiodns", "/radiodns/vis/", "/slides/x.png", "/*"):
             self.assert_refused(self.ask(path), 404)
-        for method, path in (("POST", poll_path(TOPIC)), ("GET", "/services/1"), ("DELETE", "/comet"), ("X", "/comet")):
+        for path in ("/..%2f..%2fetc/passwd", "/%00", "/%zz", "/static/%2e%2e/pages.py"):
+            self.assert_refused(self.ask(path), 400)
+        for method, path in (("POST", poll_path(TOPIC)), ("GET", "/services/1"), ("DELETE", "/comet")):
             self.assert_refused(self.ask(path, method=method), 405)
+        self.assert_refused(self.ask("/comet", method="X"), 501)
         for service in ("", "fm/x", "a//b", "%ff/x", "a%0ab/c"):
             self.assert_refused(self.ask("/radiodns/push/1.0/" + service), 400)
 

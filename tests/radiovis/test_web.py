@@ -1,4 +1,4 @@
-"""Pictures over HTTP."""
+"""The public site's table, and the pictures it serves."""
 
 from __future__ import annotations
 
@@ -9,18 +9,24 @@ from pathlib import Path
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.threads import deferToThread
-from twisted.trial import unittest
 
-from fanout.doors.files import Pictures
 from fanout.doors.gate import Gate
 from fanout.doors.http import HttpLimits, HttpSite
-from fanout.doors.http_endpoint import Branch
+from fanout.settings import SettingsError
+from fanout.web.error_pages import ErrorPages, json_page
+from fanout.web.face import Face
+from radiovis.settings import Settings
+from radiovis.web import public_routes
+from tests.radiovis.pages.site import SiteCase
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
 
 
-class TestSlides(unittest.TestCase):
+class SlidesCase(SiteCase):
+    links = False
+
     def setUp(self) -> None:
+        super().setUp()
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
         self.folder = Path(folder.name) / "slides"
@@ -33,10 +39,9 @@ class TestSlides(unittest.TestCase):
         (self.folder / ".git").mkdir()
         (self.folder / ".git" / "config").write_text("secret")
         (self.folder.parent / "outside.png").write_text("secret")
-        root = Branch()
-        self.pictures = Pictures(str(self.folder))
-        root.at("slides", self.pictures)
-        site = HttpSite(reactor, root, Gate(), HttpLimits(), lambda *_, **__: None)
+        settings = Settings(SLIDES_DIR=str(self.folder), SLIDES_LINKS=self.links)
+        face = Face(public_routes(self.house.door, settings, self.wall, {}), ErrorPages(default=json_page))
+        site = HttpSite(reactor, face, Gate(), HttpLimits(), lambda *_, **__: None)
         self.port = reactor.listenTCP(0, site, interface="127.0.0.1")
         self.addCleanup(self.port.stopListening)
 
@@ -52,15 +57,35 @@ class TestSlides(unittest.TestCase):
         connection.close()
         return response, body
 
-    async def test_symbolic_links_are_followed_only_where_that_is_wanted(self) -> None:
+    async def assert_links_are(self, status: int) -> None:
         (self.folder / "link.png").symlink_to(self.folder.parent / "outside.png")
         (self.folder / "linked").symlink_to(self.folder.parent)
         (self.folder / "deeper" / "b.png").symlink_to(self.folder / "rock 1.png")
-        for links, status in ((False, 404), (True, 200)):
-            self.pictures.links = links
-            for path in ("/slides/link.png", "/slides/linked/outside.png", "/slides/deeper/b.png"):
-                response, _ = await self.ask(path)
-                self.assertEqual(response.status, status, path)
+        for path in ("/slides/link.png", "/slides/linked/outside.png", "/slides/deeper/b.png"):
+            response, _ = await self.ask(path)
+            self.assertEqual(response.status, status, path)
+
+
+class TestSlides(SlidesCase):
+    async def test_symbolic_links_are_not_followed(self) -> None:
+        await self.assert_links_are(404)
+
+    async def test_a_folder_that_is_not_there(self) -> None:
+        settings = Settings(SLIDES_DIR=str(self.folder / "nowhere"))
+        with self.assertRaisesRegex(SettingsError, "SLIDES_DIR: .*nowhere is no folder"):
+            public_routes(self.house.door, settings, self.wall, {})
+
+    async def test_the_pages_own_files_are_looked_at_again_each_time(self) -> None:
+        response, _ = await self.ask("/static/wall.js")
+        self.assertEqual((response.status, response.getheader("cache-control")), (200, "no-cache"))
+        response, _ = await self.ask("/slides/rock.jpg")
+        self.assertEqual((response.status, response.getheader("cache-control")), (200, None))
+
+    async def test_a_browser_runs_nothing_of_them(self) -> None:
+        (self.folder / "evil.svg").write_text("<svg onload='alert(1)'/>")
+        response, _ = await self.ask("/slides/evil.svg")
+        self.assertIn("default-src 'none'", response.getheader("content-security-policy") or "")
+        self.assertEqual(response.getheader("x-frame-options"), "DENY")
 
     async def test_a_picture_with_the_type_and_length_receivers_need(self) -> None:
         """HRadio wants a right Content-Length and image/png or image/jpeg (contract §4)."""
@@ -96,7 +121,6 @@ class TestSlides(unittest.TestCase):
 
     async def test_nothing_else(self) -> None:
         for path in (
-            "/",
             "/slides",
             "/slides/",
             "/slides/deeper",
@@ -145,3 +169,10 @@ class TestSlides(unittest.TestCase):
     async def test_a_hundred_at_once(self) -> None:
         answers = await gatherResults([self.ask("/slides/rock%201.png") for _ in range(100)])
         self.assertEqual({body for _, body in answers}, {PNG})
+
+
+class TestLinkedSlides(SlidesCase):
+    links = True
+
+    async def test_they_are_followed_where_that_is_wanted(self) -> None:
+        await self.assert_links_are(200)
