@@ -45,7 +45,7 @@ class Node:
         :param fake: ``--test`` mode: the fake directory, and the port of contract §1.12.
         :param birth: for one of several workers: which it is, and the sockets it shares.
         :raises StationsFileError: the stations file cannot be used.
-        :raises SettingsError: the operators' pages would be open to others.
+        :raises SettingsError: the operators' pages would be open to others, or SLIDES_DIR is no folder.
         :raises CertificateError: a certificate cannot be used.
         """
         self._settings = settings

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from twisted.internet.defer import Deferred
+
 from fanout.doors.application import Application, Principal, Refused
 from fanout.doors.http import HttpRequest
 from fanout.doors.http_endpoint import HttpError, basic_login, unauthorized
@@ -20,8 +22,10 @@ async def log_in(
     :raises HttpError: there are none, or wrong ones; it cannot be found out now; this address has failed too often.
     """
     login, password = basic_login(request, realm)
+    known: Deferred[Principal | None] = Deferred()  # who goes while we find out does not end that: failures count
+    Deferred.fromCoroutine(application.login(login, password, request.address)).chainDeferred(known)
     try:
-        principal = await application.login(login, password, request.address)
+        principal = await known
     except Refused as refused:
         status = 429 if isinstance(refused, TooManyFailures) else 503
         raise HttpError(status, refused.detail, Retry_After="60") from None

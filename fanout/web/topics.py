@@ -90,13 +90,10 @@ class Topics:
     # Reading
 
     async def index(self, request: Request) -> Response:
-        """The topics, as JSON or a page."""
+        """The topics, as JSON or a page, the one said something on last at the end."""
         kind = choose(request.header("accept"), (JSON, HTML))
-        known = [
-            (topic.removeprefix(self._prefix), message)
-            for topic, message in sorted(self._door.hub.remembered.items())
-            if topic.startswith(self._prefix)
-        ]
+        remembered = list(self._door.hub.remembered.items())  # they change while the list is sent
+        known = ((name.removeprefix(self._prefix), last) for name, last in remembered if name.startswith(self._prefix))
         body = _json_list(known) if kind == JSON else _page(known, self._at)
         return Response(body, content_type=kind, headers=(("vary", "Accept"),))
 

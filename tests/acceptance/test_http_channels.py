@@ -91,6 +91,14 @@ class TestPublishing(ChannelsCase):
         self.assertEqual(self.put(self.path(), b"x" * 20_000).status, 413)
         self.assertEqual(self.ask(self.path()).status, 404)
 
+    def test_all_of_its_channels_at_once(self) -> None:
+        answer = self.put("/channels/topic/*/everywhere", b"x")
+        self.assertEqual((answer.status, answer.headers["location"]), (201, "/channels/topic/test/1/everywhere"))
+        for number in (1, 2):
+            self.assertEqual(self.ask(f"/channels/topic/test/{number}/everywhere").body, b"x")
+        answer = self.put("/channels/topic/*/everywhere", b"x", basic("2.test", "test"))
+        self.assertEqual((answer.status, answer.json["detail"]), (403, "There is no topic that this could be said on."))
+
     def test_nothing_is_forgotten(self) -> None:
         answer = self.ask(self.path(), "DELETE", authorization=LOGIN)
         self.assertEqual((answer.status, answer.headers["allow"]), (405, "GET, HEAD, POST, PUT, OPTIONS"))

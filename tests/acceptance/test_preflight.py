@@ -73,6 +73,11 @@ class _Case(unittest.TestCase):
         where = {"Authorization": basic("1.test", "test"), "Content-Type": kind}
         return ask(self.server.http, "/services/1", method="POST", body=form, **where)
 
+    def put(self, path: str) -> Answer:
+        """Publish it as a value of its topic."""
+        login = basic("1.test", "test")
+        return ask(self.server.http, f"/channels{IMAGE}", method="PUT", body=self.show(path), authorization=login)
+
 
 def send(station: Radio, body: bytes, receipt: str, topic: str = IMAGE, **more: str) -> None:
     station.say("SEND", {"destination": topic, "receipt": receipt, **more}, body)
@@ -152,6 +157,7 @@ class TestWarn(_Case):
         self.assertIn("it is 640x480", answered.json["preflight-warning"])
         self.assertEqual(self.post(image=self.url("/good.png")).json["preflight"], "ok")
         self.assertEqual(self.post(**{"message-id": "nothing is ever held here"}).status, 400)
+        self.assertIn("it is 640x480", self.put("/large.png").headers["preflight-warning"])
         shown = ask(self.server.admin, "/api/overview").json["preflight"]
         self.assertEqual((shown["mode"], shown["recent"][0]["topic"]), ("warn", IMAGE))
         self.assertEqual(shown["recent"][0]["complaints"], ["it is 640x480, radios expect 320x240"])
@@ -194,6 +200,9 @@ class TestReject(_Case):
     @blocking
     def test_over_http(self) -> None:
         answered = self.post(image=self.url("/heavy"))
+        self.assertEqual(answered.status, 422)
+        self.assertIn("radios take 51200", answered.json["detail"])
+        answered = self.put("/heavy")
         self.assertEqual(answered.status, 422)
         self.assertIn("radios take 51200", answered.json["detail"])
         self.assertEqual(self.post(image=self.url("/good.jpg"), text="Now").status, 202)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial import unittest
 
 from fanout.doors.application import Principal, Refused
@@ -18,8 +19,13 @@ class Directory:
 
     def __init__(self, refused: Refused | None = None) -> None:
         self.refused = refused
+        self.thinking: Deferred[None] | None = None
+        self.answered = 0
 
     async def login(self, login: str, passcode: str, address: str) -> Principal | None:
+        if self.thinking is not None:
+            await self.thinking
+        self.answered += 1
         if self.refused is not None:
             raise self.refused
         return Principal(login, address) if passcode == "secret" else None
@@ -68,6 +74,17 @@ class TestLogIn(unittest.TestCase):
         for authorization in (None, "", "Bearer x", "Basic ?", basic("a", "secret").replace("Basic", "Digest")):
             await self.assert_refused(401, authorization)
         self.assertEqual(self.complaints, [])
+
+    async def test_who_goes_meanwhile_does_not_keep_a_failure_from_counting(self) -> None:
+        for refused in (None, TooManyFailures()):
+            application: Any = Directory(refused)
+            application.thinking = Deferred()
+            request: Any = WithLogin(basic("a", "wrong"))
+            logging_in = Deferred.fromCoroutine(log_in(application, self._complain, request, "stations"))
+            logging_in.cancel()
+            self.failureResultOf(logging_in, CancelledError)
+            application.thinking.callback(None)
+            self.assertEqual(application.answered, 1)
 
     async def test_too_many_failures_and_a_directory_that_is_away(self) -> None:
         error = await self.assert_refused(429, basic("a", "secret"), TooManyFailures())
