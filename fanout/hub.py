@@ -71,10 +71,11 @@ Offered = list[tuple[Message, bytes]]
 class Stream(Member, Protocol):
     """A member whose client reads octets one after another, so that several messages may come in one piece."""
 
-    def offer_joined(self, cohort: Cohort, offered: Offered, data: bytes) -> None:
+    def offer_joined(self, cohort: Cohort, offered: Offered, data: bytes, *, only: bool) -> None:
         """Take several messages at once, or one.
 
         :param data: all their octets; shared by the cohort's members.
+        :param only: whether this is all that anybody is offered in this turn, which is over.
         """
         ...
 
@@ -239,7 +240,7 @@ class Hub:
     def _gather(self, cohort: Cohort, message: Message, data: bytes) -> None:
         if not cohort.gathered:
             if not self._gathering and self._at_end_of_turn is not None:
-                self._at_end_of_turn(self.hand_out)
+                self._at_end_of_turn(self._end_turn)
             self._gathering.append(cohort)
         cohort.gathered.append((message, data))
         cohort.octets += len(data)
@@ -247,12 +248,18 @@ class Hub:
             self._hand_out(cohort)
 
     def hand_out(self) -> None:
-        """Give everybody what was gathered for them: the turn is over, or somebody needs to be sure of it."""
+        """Give everybody what was gathered for them: somebody needs to be sure of it before the turn is over."""
         gathering, self._gathering = self._gathering, []
         for cohort in gathering:
             self._hand_out(cohort)
 
-    def _hand_out(self, cohort: Cohort) -> None:
+    def _end_turn(self) -> None:
+        if len(self._gathering) == 1:
+            self._hand_out(self._gathering.pop(), only=True)
+        else:
+            self.hand_out()
+
+    def _hand_out(self, cohort: Cohort, *, only: bool = False) -> None:
         offered = cohort.gathered
         if not offered:
             return
@@ -260,7 +267,7 @@ class Hub:
         data = offered[0][1] if len(offered) == 1 else b"".join([data for _, data in offered])
         for member in cohort.members:
             try:
-                member.offer_joined(cohort, offered, data)  # type: ignore[attr-defined]  # They joined as streams.
+                member.offer_joined(cohort, offered, data, only=only)  # type: ignore[attr-defined]  # They joined as streams.
             except Exception as error:  # noqa: BLE001  (as in _offer)
                 self._failed(member, error)
 

@@ -74,6 +74,14 @@ class Outbox:
         if self.blocked:
             self._flusher.holds(self)
 
+    def pass_on(self, slot: object, data: bytes) -> None:
+        """As :meth:`offer`, but at once if nothing waits: for when nothing else will come in this turn."""
+        if self._frames or self.blocked:
+            self.offer(slot, data)
+        else:
+            self.sent_at = self._flusher.clock()
+            self._sink.write(data)
+
     def has_room(self, octets: int) -> bool:
         """Whether so many more go out, or at least wait, without anything being dropped for them."""
         return not self.blocked and self._octets + octets <= self._flusher.limit

@@ -154,14 +154,14 @@ class Connection:
             self._heard[cohort.topic] = message
         self._give(cohort, message, data)
 
-    def offer_joined(self, cohort: Cohort, offered: Offered, data: bytes) -> None:
+    def offer_joined(self, cohort: Cohort, offered: Offered, data: bytes, *, only: bool) -> None:
         """What a turn brought on one topic. What waits for a slow client stays single, so that it may skip some."""
         session = self._session
         unheard = offered
         if session.dialect.lenient and len(session.subscriptions) > 1:
             unheard = self._unheard(cohort, offered)
         if unheard is offered and self._outbox.has_room(len(data)) and not session.acknowledges:
-            self._outbox.offer(cohort, data)
+            (self._outbox.pass_on if only else self._outbox.offer)(cohort, data)
         else:
             for message, frame in unheard:
                 self._give(cohort, message, frame)
@@ -454,7 +454,7 @@ class WatchedConnection(Connection):
         if self._door.delivery_observer is not None:
             self._door.delivery_observer(self._client, cohort.topic, message)
 
-    def offer_joined(self, cohort: Cohort, offered: Offered, data: bytes) -> None:
+    def offer_joined(self, cohort: Cohort, offered: Offered, data: bytes, *, only: bool) -> None:
         """See :meth:`Connection.offer_joined`; each by itself, as each is told of."""
         for message, frame in self._unheard(cohort, offered):
             self._give(cohort, message, frame)

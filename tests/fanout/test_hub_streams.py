@@ -17,18 +17,20 @@ class Stream(Radio):
     def __init__(self) -> None:
         super().__init__()
         self.pieces: list[bytes] = []
+        self.onlys: list[bool] = []
 
     def offer(self, cohort: Cohort, message: Message, data: bytes) -> None:
         super().offer(cohort, message, data)
         self.pieces.append(data)
 
-    def offer_joined(self, cohort: Cohort, offered: Offered, data: bytes) -> None:
+    def offer_joined(self, cohort: Cohort, offered: Offered, data: bytes, *, only: bool) -> None:
+        self.onlys.append(only)
         self.got += [(cohort, each, frame) for each, frame in offered]
         self.pieces.append(data)
 
 
 class BrokenStream(Stream):
-    def offer_joined(self, cohort: Cohort, offered: Offered, data: bytes) -> None:
+    def offer_joined(self, cohort: Cohort, offered: Offered, data: bytes, *, only: bool) -> None:
         raise RuntimeError("no")
 
 
@@ -118,6 +120,23 @@ class Streams(unittest.TestCase):
         self.assertEqual(self.radios[0].pieces, [b"/t 1"])
         self.turn()
         self.assertEqual(self.radios[0].pieces, [b"/t 1"])
+
+    def test_the_only_piece_of_a_turn_is_said_to_be_so(self) -> None:
+        others = [Stream(), Stream()]
+        for other in others:
+            self.hub.join_stream("/u", CountedForm("/u"), other)
+        form = CountedForm("/both")
+        for radio in (self.radios[0], others[0]):
+            self.hub.join_stream("/u", form, radio)
+        self.publish(b"1")
+        self.turn()
+        self.publish(b"2")
+        self.publish(b"2", topic="/u")
+        self.turn()
+        self.publish(b"3")
+        self.hub.hand_out()
+        self.turn()
+        self.assertEqual(self.radios[0].onlys, [True, False, False, False])
 
     def test_neighbours_of_a_broken_one_get_theirs(self) -> None:
         broken = BrokenStream()

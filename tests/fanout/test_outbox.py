@@ -421,3 +421,24 @@ class Room(OutboxCase):
     def test_there_is_none_while_the_wire_is_full(self) -> None:
         self.outbox.block()
         self.assertFalse(self.outbox.has_room(1))
+
+
+class PassingOn(OutboxCase):
+    """What is all there is in a turn need not wait for its end."""
+
+    def test_at_once_while_nothing_waits(self) -> None:
+        self.clock.advance(5)
+        self.outbox.pass_on("slot", b"1")
+        self.assertEqual((self.wire.writes, self.turns, self.outbox.sent_at), ([b"1"], [], 5.0))
+
+    def test_behind_what_waits(self) -> None:
+        self.outbox.send(b"answer ")
+        self.outbox.pass_on("slot", b"message")
+        self.assertEqual(self.wire.writes, [])
+        self.turn()
+        self.assertEqual(self.wire.writes, [b"answer message"])
+
+    def test_not_while_the_wire_is_full(self) -> None:
+        self.outbox.block()
+        self.outbox.pass_on("slot", b"1")
+        self.assertEqual((self.wire.writes, self.outbox.octets), ([], 1))
