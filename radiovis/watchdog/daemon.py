@@ -131,7 +131,9 @@ class Fallback:
     def _queue_source(self, take: Callable[[Delivered], Deferred[None]]) -> Source:
         names = QueueNames(self._queue_name, self._settings.RABBITMQ_EXCHANGE, auto_delete=self._fake)
         queue = DurableQueue(self._reactor, names, take, prefetch=self._settings.RABBITMQ_PREFETCH)
-        return QueueSource(self._bus, queue)
+        if self._spooled is None:
+            return QueueSource(self._bus, queue)
+        return QueueSource(self._bus, queue, self._spooled.ready)
 
     def _directory_changed(self) -> None:
         self._watchdog.directory_changed()

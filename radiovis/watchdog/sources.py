@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 import structlog
@@ -32,6 +32,7 @@ class Source(Protocol):
         """Begin to take messages, or go on.
 
         :raises BusError: they cannot be had now.
+        :raises LogError: the log cannot keep any now.
         """
 
     def hear(self, message: Message) -> None:
@@ -45,12 +46,18 @@ class Source(Protocol):
         """Take no more, and wait until the log has what is in hand."""
 
 
+async def _at_once() -> None:
+    """Most logs can always be added to."""
+
+
 class QueueSource:
     """A :class:`Source` that takes messages from the durable queue, over whatever connection the bus hears by."""
 
-    def __init__(self, bus: RabbitMQ, queue: DurableQueue) -> None:
+    def __init__(self, bus: RabbitMQ, queue: DurableQueue, ready: Callable[[], Awaitable[None]] = _at_once) -> None:
+        """:param ready: awaited before anything is taken; raises LogError as long as the log cannot keep it."""
         self._bus = bus
         self._queue = queue
+        self._ready = ready
 
     async def ensure(self) -> None:
         """Consume the queue."""
@@ -58,6 +65,7 @@ class QueueSource:
         if connection is None:
             raise BusError(self._bus.state().reason)
         if not self._queue.consuming:
+            await self._ready()
             await self._queue.consume(connection.hearing)
 
     def hear(self, message: Message) -> None:

@@ -37,6 +37,10 @@ class SpoolError(Exception):
     """The spool cannot take or give a record. The text says which folder, why, and what to do."""
 
 
+class SpoolInUse(SpoolError):
+    """Another process holds the spool."""
+
+
 @dataclass(frozen=True, slots=True)
 class Spooled:
     """A record in the spool.
@@ -61,7 +65,7 @@ class Spool:
         :param max_bytes: of all files with records; beyond it nothing is taken.
         :param segment_bytes: after which the next file begins; a quarter of ``max_bytes`` if that is less.
         """
-        self._folder = folder
+        self.folder = folder
         self._max_bytes = max_bytes
         self._segment_bytes = min(segment_bytes, max_bytes // 4)
         self._lock = threading.Lock()  # For the four below, which both threads change.
@@ -90,23 +94,24 @@ class Spool:
     def open(self) -> None:
         """Take the folder, cut what a crash left half-written, and go on where it was.
 
-        :raises SpoolError: another process uses it, or the disk refuses. May be called again.
+        :raises SpoolInUse: another process uses it. May be called again.
+        :raises SpoolError: the disk refuses. Likewise.
         """
         try:
             self._open()
         except OSError as error:
             self._files.close()
-            raise SpoolError(f"the spool {self._folder} cannot be opened: {_reason(error)}") from error
+            raise SpoolError(f"the spool {self.folder} cannot be opened: {_reason(error)}") from error
         except SpoolError:
             self._files.close()
             raise
 
     def _open(self) -> None:
-        self._folder.mkdir(mode=0o700, exist_ok=True)
+        self.folder.mkdir(mode=0o700, exist_ok=True)
         self._take_lock()
-        self._cursor = Cursor(self._folder / "cursor")
+        self._cursor = Cursor(self.folder / "cursor")
         self._files.callback(self._cursor.close)
-        self._sizes = {int(path.stem): path.stat().st_size for path in self._folder.glob("*" + _SUFFIX)}
+        self._sizes = {int(path.stem): path.stat().st_size for path in self.folder.glob("*" + _SUFFIX)}
         if self._sizes:
             last = max(self._sizes)
             self._sizes[last] = _cut(self._path(last))
@@ -119,18 +124,18 @@ class Spool:
         self._waiting = sum(self._lines_from(self._read_to))
 
     def _take_lock(self) -> None:
-        lock = self._files.enter_context((self._folder / "lock").open("wb"))
+        lock = self._files.enter_context((self.folder / "lock").open("wb"))
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise SpoolError(f"the spool {self._folder} is used by another process: it takes over from that") from None
+            raise SpoolInUse(f"the spool {self.folder} is used by another process") from None
 
     def _start(self) -> Place:
         """Where sending goes on: at the cursor, or without one at the beginning of what there is."""
         first = Place(min(self._sizes, default=self._end.segment), 0)
         place = self._cursor.place
         if place is None and (self._cursor.damaged or self._sizes):
-            log.error("spool.cursor_lost", folder=str(self._folder), resent_from=first.segment)
+            log.error("spool.cursor_lost", folder=str(self.folder), resent_from=first.segment)
         return min(max(place or first, first), self._end)
 
     def _lines_from(self, place: Place) -> Iterator[int]:
@@ -141,10 +146,16 @@ class Spool:
                     yield chunk.count(b"\n")
 
     def recent(self) -> Iterator[bytes]:
-        """The records of the last two files, sent or not, from the oldest on."""
-        for number in sorted(self._sizes)[-2:]:
-            with self._path(number).open("rb") as file:
-                yield from (record for record in map(unsealed, file) if record is not None)
+        """The records of the last two files, sent or not, from the oldest on.
+
+        :raises SpoolError: the disk refuses.
+        """
+        try:
+            for number in sorted(self._sizes)[-2:]:
+                with self._path(number).open("rb") as file:
+                    yield from (record for record in map(unsealed, file) if record is not None)
+        except OSError as error:
+            raise SpoolError(f"the spool {self.folder} cannot be read: {_reason(error)}") from error
 
     # Appending
 
@@ -155,12 +166,12 @@ class Spool:
         """
         lines = b"".join(map(sealed, records))
         if self.octets + len(lines) > self._max_bytes:
-            raise SpoolError(f"the spool {self._folder} is full: {self.octets} octets of {self._max_bytes} wait")
+            raise SpoolError(f"the spool {self.folder} is full: {self.octets} octets of {self._max_bytes} wait")
         try:
             self._write(lines)
         except OSError as error:
             self._torn = True
-            raise SpoolError(f"the spool {self._folder} cannot be written: {_reason(error)}") from error
+            raise SpoolError(f"the spool {self.folder} cannot be written: {_reason(error)}") from error
         with self._lock:
             self._end = Place(self._end.segment, self._end.offset + len(lines))
             self._sizes[self._end.segment] = self._end.offset
@@ -187,7 +198,7 @@ class Spool:
 
     def _begin(self, number: int) -> FileIO:
         tail = self._tail = self._path(number).open("ab", buffering=0)
-        folder = os.open(self._folder, os.O_RDONLY)
+        folder = os.open(self.folder, os.O_RDONLY)
         try:
             os.fsync(folder)  # Or a power failure might take the file's name away.
         finally:
@@ -217,7 +228,7 @@ class Spool:
             return list(self._read(limit, octets))
         except OSError as error:
             self._read_to = begin
-            raise SpoolError(f"the spool {self._folder} cannot be read: {_reason(error)}") from error
+            raise SpoolError(f"the spool {self.folder} cannot be read: {_reason(error)}") from error
 
     def _read(self, limit: int, octets: int) -> Iterator[Spooled]:
         while limit > 0 and octets > 0:
@@ -264,7 +275,7 @@ class Spool:
             self._cursor.write(place)
             self._remove_sent(place)
         except OSError as error:
-            raise SpoolError(f"the spool {self._folder} cannot note what was sent: {_reason(error)}") from error
+            raise SpoolError(f"the spool {self.folder} cannot note what was sent: {_reason(error)}") from error
 
     def _remove_sent(self, place: Place) -> None:
         with self._lock:
@@ -280,12 +291,12 @@ class Spool:
         :raises SpoolError: the disk refuses.
         """
         try:
-            with (self._folder / "refused").open("ab") as file:
+            with (self.folder / "refused").open("ab") as file:
                 if file.tell() + len(record) > REFUSED_BYTES:
                     return False
                 file.write(record + b"\n")
         except OSError as error:
-            raise SpoolError(f"{self._folder}/refused cannot be written: {_reason(error)}") from error
+            raise SpoolError(f"{self.folder}/refused cannot be written: {_reason(error)}") from error
         return True
 
     def close(self) -> None:
@@ -295,7 +306,7 @@ class Spool:
             self._files.close()
 
     def _path(self, number: int) -> Path:
-        return self._folder / f"{number:08}{_SUFFIX}"
+        return self.folder / f"{number:08}{_SUFFIX}"
 
 
 def _cut(path: Path) -> int:

@@ -16,8 +16,9 @@ from twisted.python.threadpool import ThreadPool
 from radiovis.directory.interface import DirectoryError, LogStore
 from radiovis.watchdog.log import Entry
 from radiovis.watchdog.outage import Outage
-from radiovis.watchdog.spool import Spool, Spooled, SpoolError
+from radiovis.watchdog.spool import Spooled, SpoolError
 from radiovis.watchdog.spool_record import decode
+from radiovis.watchdog.spools import Spools
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 15.0
 """Seconds between two attempts; doubled each time."""
@@ -34,7 +35,7 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
 class SpoolSender:
-    """Sends in the spool's order.
+    """Sends in the spools' order.
 
     An entry is sent once, unless the process dies, or gives up a call when it stops, between the API's acceptance and
     the note in the spool: then it is sent again. An entry the API refuses time and again, though it is well otherwise
@@ -44,7 +45,7 @@ class SpoolSender:
     def __init__(
         self,
         store: LogStore,
-        spool: Spool,
+        spools: Spools,
         reactor: Any,
         *,
         max_age: int,
@@ -53,14 +54,14 @@ class SpoolSender:
         grace: float = GRACE,
     ) -> None:
         """
-        :param spool: opened.
+        :param spools: opened.
         :param max_age: seconds entries are kept; asking to drop older ones is how we find out whether the API is well.
         :param first_pause: seconds before the second attempt; doubled for each further one.
         :param longest_pause: seconds at most.
         :param grace: seconds a call under way may still take when it stops.
         """
         self._store = store
-        self._spool = spool
+        self._spools = spools
         self._reactor = reactor
         self._max_age = max_age
         self._pauses = (first_pause, longest_pause)
@@ -114,12 +115,12 @@ class SpoolSender:
                 self.outage.failed(f"{type(error).__name__}: {error}")
             else:
                 continue
-            self._spool.rewind()
+            self._spools.rewind()
             await self._rest(self._pauses[1])
 
     async def _send_all(self) -> None:
         self._has_news = False
-        records = await self._in_thread(self._spool.read, _READ)
+        records = await self._in_thread(self._spools.read, _READ)
         await self._send(records)
         if not records and not self._stopped and not self._has_news:
             self._news = Deferred()
@@ -169,14 +170,14 @@ class SpoolSender:
         assert spooled.record is not None
         kept = False
         try:
-            kept = await self._in_thread(self._spool.set_aside, spooled.record)
+            kept = await self._in_thread(self._spools.set_aside, spooled.record)
         except SpoolError as error:
             log.error("log.not_set_aside", error=str(error))
         log.error("log.entry_refused", error=self.outage.error, octets=len(spooled.record), kept=kept)
 
     async def _note(self, spooled: Spooled) -> None:
         try:
-            await self._in_thread(self._spool.advance, spooled.end)
+            await self._in_thread(self._spools.advance, spooled.end)
         except SpoolError as error:
             self.outage.failed(str(error))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections import Counter
 from itertools import pairwise
@@ -33,8 +34,10 @@ class TestTwo(Service):
         )
 
     def pair(self) -> tuple[Daemon, Daemon]:
-        """The leader and the standby, while the station publishes."""
-        leader, standby = self.make_fallback(), self.make_fallback()
+        """The leader and the standby, with one folder for their spools, while the station publishes."""
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        leader, standby = (self.make_fallback(FB_SPOOL_DIR=folder.name) for _ in range(2))
         for each in (leader, standby):
             self.addCleanup(each.close)
         self.on_air.start()
@@ -89,7 +92,9 @@ class TestTwo(Service):
         took = self.first_default_after(frozen)
         print(f"\na standby led {took:.1f} s after SIGSTOP ... ", end="")
         self.assertLess(took, LIMIT)
+        led = len(self.on_air.confirmed)
         self.on_air.wait_for(100)
+        self.logged(self.on_air.confirmed[led:][:100])  # The frozen one holds its spool, and nobody waits for that.
         leader.resume()
         leader.wait_for("leader.standing_by")
         self.assertEqual(leader.events("leader.leading")[1:], [])

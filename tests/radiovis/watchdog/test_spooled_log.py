@@ -20,7 +20,7 @@ from radiovis.directory.interface import DirectoryError
 from radiovis.directory.plugit import PlugIt
 from radiovis.watchdog.log import Entry, LogError, LogFull
 from radiovis.watchdog.spool import SpoolError
-from radiovis.watchdog.spooled_log import SpooledLog
+from radiovis.watchdog.spooled_log import ADOPT_SECONDS, SpooledLog
 from tests.radiovis.directory.plugit_server import RunningPlugIt
 
 TOPIC = "/topic/fm/4e1/4000/09580/text"
@@ -38,6 +38,11 @@ def serial(number: int) -> str:
 def turn() -> Deferred[None]:
     """The reactor's next turn."""
     return deferLater(reactor, 0)  # type: ignore[arg-type]
+
+
+def ready(log: SpooledLog) -> Deferred[None]:
+    """Before it takes messages."""
+    return Deferred.fromCoroutine(log.ready())
 
 
 class ClockedReactor(Clock):
@@ -323,33 +328,72 @@ class TestRestart(_SpooledCase):
         self.assertEqual(self.reactor.getDelayedCalls(), [])
         self.assertIn("not open", await self.refused(log, entry(1)))
 
-    async def test_a_second_process_waits_and_takes_over(self) -> None:
-        first = await self.open()
-        self.store.gate = Deferred()
-        await self.add(first, entry(0))
-        second = SpooledLog(self.store, self.folder, self.reactor, max_age=1, delay=0)
-        self.addCleanup(second.stop)
+    async def test_a_folder_that_cannot_be_used_is_tried_again(self) -> None:
+        self.folder.touch()
+        log = SpooledLog(self.store, self.folder, self.reactor, max_age=1, delay=0)
+        self.addCleanup(log.stop)
         with capture_logs() as logs:
-            second.start()
-            while not second.state().error:
+            log.start()
+            while not log.state().error:
                 await turn()
-            self.assertIn("used by another process", await self.refused(second, entry(9)))
-            self.store.gate.callback(None)
-            await first.stop()
+            self.assertIn("cannot be opened", await self.refused(log, entry(9)))
+            self.assertIn("cannot be opened", str(await self.assertFailure(ready(log), LogFull)))
+            self.folder.unlink()
             self.reactor.advance(1)
-            await second._opening  # type: ignore[misc]
+            await log._opening  # type: ignore[misc]
         self.assertEqual([line["event"] for line in logs], ["log.failing", "log.well"])
-        await self.add(second, entry(1))
-        await self.store.when_logged(2)
-        self.assertEqual(self.store.logs, [b"TEXT 0", b"TEXT 1"])
+        await self.add(log, entry(1))
+        await self.store.when_logged(1)
 
     async def test_stop_before_the_spool_could_be_opened(self) -> None:
-        await self.open()
+        self.folder.touch()
+        first = SpooledLog(self.store, self.folder, self.reactor, max_age=1)
+        first.start()
+        await first.stop()
         second = SpooledLog(self.store, self.folder, self.reactor, max_age=1)
-        second.start()
         await second.stop()
-        third = SpooledLog(self.store, self.folder, self.reactor, max_age=1)
-        await third.stop()
+
+
+class TestTwoInOneFolder(_SpooledCase):
+    async def test_nobody_waits_for_another_one_that_hangs(self) -> None:
+        self.store.gate = Deferred()
+        hanging = await self.open()
+        await self.add(hanging, entry(0))
+        other = ScriptedStore()
+        second = await self.open(other)
+        await ready(second)
+        await self.add(second, entry(1))
+        await other.when_logged(1)
+        self.assertEqual((self.store.logs, other.logs), ([], [b"TEXT 1"]))
+        self.store.gate.callback(None)
+        await self.store.when_logged(1)
+
+    async def test_what_the_leader_before_left_comes_first_and_once(self) -> None:
+        self.store.down = "down"
+        former = await self.open()
+        await self.add(former, entry(0, serial(0)), entry(1, serial(1)))
+        log = await self.open()
+        await former.stop()
+        await ready(log)
+        await self.add(log, entry(1, serial(1)), entry(2, serial(2)))
+        self.assertEqual(log.state().waiting, 3)
+        self.store.down = ""
+        self.reactor.advance(15)
+        await self.store.when_logged(3)
+        await log.stop()
+        self.assertEqual(self.store.logs, [b"TEXT 0", b"TEXT 1", b"TEXT 2"])
+
+    async def test_a_standby_sends_what_is_left_behind_within_seconds(self) -> None:
+        self.store.down = "down"
+        former = await self.open()
+        await self.add(former, entry(0))
+        standby = await self.open()
+        await former.stop()
+        self.store.down = ""
+        self.reactor.advance(ADOPT_SECONDS)
+        await self.store.when_logged(1)
+        await standby.stop()
+        self.assertEqual((self.store.logs, standby.state().waiting), ([b"TEXT 0"], 0))
 
 
 class TestCopies(_SpooledCase):
@@ -383,13 +427,13 @@ class TestCopies(_SpooledCase):
 
     async def test_one_that_was_refused_comes_again_after_later_ones(self) -> None:
         log = await self.open()
-        append = log._spool.append
+        append = log._spools.append
 
         def refusing(records: list[bytes]) -> None:
-            self.patch(log._spool, "append", append)
+            self.patch(log._spools, "append", append)
             raise SpoolError("full")
 
-        self.patch(log._spool, "append", refusing)
+        self.patch(log._spools, "append", refusing)
         self.assertEqual(await self.refused(log, entry(0, serial(1))), "full")
         await self.add(log, entry(1, serial(2)))
         await self.add(log, entry(0, serial(1)))

@@ -33,6 +33,7 @@ def report(**changes: Any) -> Report:
         "bus": {"connected": True, "reason": "connected", "waiting": 0},
         "log": {"waiting": 0, "error": "", "since": None},
         "tasks": [TASK],
+        "schedule": None,
         **changes,
     }
 
@@ -97,12 +98,6 @@ class Words(unittest.TestCase):
 
     def test_a_log_that_fails(self) -> None:
         self.assertFalse(is_well(report(log={"waiting": 5, "error": "no answer", "since": 1_795_294_643})))
-
-    def test_a_standby_beside_its_leader_is_well_without_the_spool_but_not_with_entries_it_cannot_send(self) -> None:
-        held = {"waiting": 0, "error": "the spool is used by another process", "since": 1_795_294_643}
-        self.assertTrue(is_well(report(leading=False, log=held)))
-        self.assertFalse(is_well(report(leading=True, log=held)))
-        self.assertFalse(is_well(report(leading=False, log={**held, "waiting": 5})))
 
     def test_table(self) -> None:
         failing = {**TASK, "failing": True, "last_error": "no broker", "last_error_at": 1_795_294_700, "restarts": 3}
