@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import argparse
 import logging
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 from statistics import fmean
 from typing import Any
@@ -22,6 +24,7 @@ from twisted.python.failure import Failure
 
 from tests import services
 from tests.chaos.crowd import Crowd
+from tests.chaos.run import InterruptedRunError
 from tests.processes import Server, node
 from tests.radio import Radio
 from tests.web import ask, poll_path
@@ -49,15 +52,26 @@ class Soak:
     rate: float
     say: Callable[[str], None]
     comings: int = 0
+    interrupted: threading.Event = field(default_factory=threading.Event)
+
+    def interrupt(self) -> None:
+        """End soon, and leave no process behind."""
+        self.interrupted.set()
 
     def go(self) -> bool:
-        """Whether memory and files were flat."""
+        """Whether memory and files were flat.
+
+        :raises InterruptedRunError: see :meth:`interrupt`.
+        """
         ports = {"STOMP_PORT": services.free_port(), "HTTP_PORT": services.free_port()}
         with node(HTTP_POLL_TIMEOUT=1, HTTP_CATCH_UP_SECONDS=0, HISTORY_SECONDS=30, **ports) as server:
             crowd = Crowd(reactor, [server.address], self.radios, self.publishers, self.rate, seed=0)
             self._in_reactor(crowd.start)
-            looks = self._load(server, crowd)
-            self._in_reactor(crowd.stop)
+            self.say(f"load on a node: {self.radios} radios, {self.publishers} publishers")
+            try:
+                looks = self._load(server, crowd)
+            finally:
+                self._in_reactor(crowd.stop)
             faults = server.faults
         publishes, receipted = crowd.account.publishes()
         deliveries = sum(life.count for life in crowd.account.lives)
@@ -77,13 +91,18 @@ class Soak:
         while time.monotonic() < end:
             next_look = time.monotonic() + LOOK_SECONDS
             while time.monotonic() < next_look:
+                self._pause(0)
                 self._come_and_go(server, crowd.topics, chance)
             looks.append(Look(server.memory(), server.open_files()))
             if len(looks) % 30 == 0:
                 self.say(f"memory {looks[-1].memory / 2**20:.1f} MiB, files {looks[-1].files}")
         self._in_reactor(crowd.pause)
-        time.sleep(2)  # for the last receipts and deliveries
+        self._pause(2)  # for the last receipts and deliveries
         return looks
+
+    def _pause(self, seconds: float) -> None:
+        if self.interrupted.wait(seconds):
+            raise InterruptedRunError("interrupted")
 
     def _come_and_go(self, server: Server, topics: list[str], chance: Random) -> None:
         """A radio on any topic, every time another one too; a poll; a wrong frame."""
@@ -115,6 +134,7 @@ def main() -> int:
     parser.add_argument("--radios", type=int, default=200)
     parser.add_argument("--publishers", type=int, default=5)
     parser.add_argument("--rate", type=float, default=2.0, help="publishes of each publisher per second")
+    given = vars(parser.parse_args())
     began = time.monotonic()
     outcome: list[bool | Failure] = []
 
@@ -122,12 +142,17 @@ def main() -> int:
         print(f"{time.monotonic() - began:6.1f} s  {line}", flush=True)
 
     def start() -> None:
-        soak = Soak(**vars(parser.parse_args()), say=say)
         deferToThread(soak.go).addBoth(outcome.append).addBoth(lambda _: reactor.stop())
 
+    soak = Soak(**given, say=say)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: soak.interrupt())  # Twisted's would stop the reactor under the running thread.
     reactor.callWhenRunning(start)
-    reactor.run()
+    reactor.run(installSignalHandlers=False)
     found = outcome[0]
+    if isinstance(found, Failure) and found.check(InterruptedRunError):
+        print("interrupted")
+        return 1
     if isinstance(found, Failure):
         print(found.getTraceback())
         return 1
