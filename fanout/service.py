@@ -37,7 +37,9 @@ class Service:
         reload: Callable[[], None],
         status: Callable[[], str],
     ) -> None:
-        """Be ready for signals: from now on a SIGHUP waits for the reactor to run.
+        """Be ready for signals: from now on they wait for the reactor to run.
+
+        Python's own answer to a SIGINT, an exception, would be swallowed by whatever callback runs at that moment.
 
         :param stop: ends the work in order; fires when that is done.
         :param reload: reads the settings again, and reports itself what is wrong with them.
@@ -48,6 +50,7 @@ class Service:
         self._reload = reload
         self._status = status
         signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(self._reread))
+        self._answer_end_with(self._end)
         reactor.callWhenRunning(self._begin)
         reactor.addSystemEventTrigger("before", "shutdown", notify.tell, STOPPING=1)
         reactor.addSystemEventTrigger("before", "shutdown", stop)
@@ -58,8 +61,7 @@ class Service:
 
     def _begin(self) -> None:
         """The reactor runs, and has set its own handlers, which would report a second SIGTERM as an error."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._end)
+        self._answer_end_with(self._ending)
         self._notify.tell(READY=1, STATUS=self._status())
         beat = LoopingCall(self._beat)
         beat.clock = self._reactor
@@ -69,10 +71,14 @@ class Service:
         """Only a reactor that turns comes here, so a hung process falls silent and systemd starts another one."""
         self._notify.tell(WATCHDOG=1, STATUS=self._status())
 
+    def _answer_end_with(self, handler: Callable[..., None] | signal.Handlers) -> None:
+        self._ending = handler
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, handler)
+
     def _end(self, *_: object) -> None:
         """The kernel takes the next signal, so that even a process that hangs can be ended."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, signal.SIG_DFL)
+        self._answer_end_with(signal.SIG_DFL)
         self._reactor.callFromThread(self._stop)
 
     def _stop(self) -> None:
