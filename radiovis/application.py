@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from twisted.internet.defer import Deferred, FirstError, gatherResults, succeed
-from twisted.python.failure import Failure
+from twisted.internet.defer import Deferred, succeed
 
 from fanout.bus.interface import Bus
+from fanout.bus.together import together
 from fanout.doors.application import Principal, Refused, Tuned
 from fanout.doors.login_throttle import LoginThrottle
 from fanout.message import Message
@@ -79,14 +79,7 @@ class RadioVIS:
             return self._bus.publish(messages[0])
         if not messages:
             return succeed(None)
-        every = gatherResults([self._bus.publish(each) for each in messages], consumeErrors=True)
-        return every.addCallbacks(lambda _: None, _first)
+        return together(self._bus.publish(each) for each in messages)
 
     def remarks(self, messages: Sequence[Message]) -> None:
         """The broker has them: there is nothing to add."""
-
-
-def _first(failure: Failure) -> Failure:
-    """The failure inside what ``gatherResults`` made of it."""
-    error = failure.value
-    return error.subFailure if isinstance(error, FirstError) else failure

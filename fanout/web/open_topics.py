@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from hmac import compare_digest
 
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred
 
 from fanout.bus.interface import Bus
+from fanout.bus.together import together
 from fanout.doors.application import Principal, Refused, Tuned
 from fanout.message import Message
 from fanout.stomp.events import Send
@@ -56,9 +57,7 @@ class OpenTopics:
 
     def publish(self, messages: Sequence[Message]) -> Deferred[None]:
         """Hand them to the bus; fires when it has all of them."""
-        return gatherResults([self._bus.publish(each) for each in messages], consumeErrors=True).addCallbacks(
-            lambda _: None, lambda failure: failure.value.subFailure
-        )
+        return together(self._bus.publish(each) for each in messages)
 
     def remarks(self, messages: Sequence[Message]) -> None:
         """There is nothing to add."""

@@ -16,6 +16,7 @@ import mimetypes
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from secrets import token_hex
@@ -35,6 +36,7 @@ from fanout.web.routes import Route
 from fanout.web.same_site import check_same_site
 
 _UNFINISHED = ".upload-"  # hidden, so no name of a client's
+_ABANDONED = 3600  # seconds; a younger one may be another process's, which writes it now
 _PARTS = 64  # of one form, files and other fields
 
 
@@ -55,8 +57,9 @@ class Uploads:
         self._at = at
         self._largest = largest
         self._guard = Guard(token, "uploads") if token else None
-        for left in self._folder.root.glob(_UNFINISHED + "*"):  # by a process that was killed
-            left.unlink()
+        for left in self._folder.root.glob(_UNFINISHED + "*"):
+            if time.time() - left.stat().st_mtime > _ABANDONED:
+                left.unlink()
 
     def routes(self) -> list[Route]:
         """The rows of the table."""

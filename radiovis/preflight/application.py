@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Sequence
 
 from twisted.internet.defer import Deferred
 
-from fanout.doors.application import Application, Principal, Refused, Tuned
+from fanout.doors.application import Application, Principal, Refused
+from fanout.doors.extension import Extension
 from fanout.message import Message
 from fanout.stomp.events import Send
 from fanout.stomp.frame import Headers
@@ -15,24 +16,12 @@ from radiovis.preflight.preflight import Finding, Preflight
 _SUMMARY, _DETAIL = 200, 1_000  # characters of what a publisher is told
 
 
-class PreflightedApplication:
-    """An :class:`~fanout.doors.application.Application` that hands everything on to another one."""
+class PreflightedApplication(Extension):
+    """Hands everything on to another application, and has a look at it."""
 
     def __init__(self, application: Application, preflight: Preflight) -> None:
-        self._application = application
+        super().__init__(application)
         self._preflight = preflight
-
-    async def login(self, login: str, passcode: str, address: str) -> Principal | None:
-        """See :meth:`Application.login <fanout.doors.application.Application.login>`."""
-        return await self._application.login(login, passcode, address)
-
-    async def tune(self, destination: str, headers: Headers) -> Tuned:
-        """See :meth:`Application.tune <fanout.doors.application.Application.tune>`."""
-        return await self._application.tune(destination, headers)
-
-    async def recall(self, topic: str) -> Message | None:
-        """See :meth:`Application.recall <fanout.doors.application.Application.recall>`."""
-        return await self._application.recall(topic)
 
     async def admit(self, principal: Principal | None, sends: Sequence[Send]) -> tuple[Message, ...]:
         """Mode ``reject`` waits for the verdict here, where the client's next frames wait, too: its order is kept.

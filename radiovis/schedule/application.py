@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 
-from twisted.internet.defer import Deferred, FirstError, gatherResults
-from twisted.python.failure import Failure
+from twisted.internet.defer import Deferred
 
-from fanout.doors.application import Application, Principal, Refused, Tuned
+from fanout.bus.together import together
+from fanout.doors.application import Application, Principal, Refused
+from fanout.doors.extension import Extension
 from fanout.message import Message
 from fanout.stomp.events import Send
-from fanout.stomp.frame import Headers
 from radiovis.schedule.shelf import Entrance
 from radiovis.schedule.trigger_time import for_now, trigger_time
 
 
-class ScheduledApplication:
-    """An :class:`~fanout.doors.application.Application` that hands everything on to another one."""
+class ScheduledApplication(Extension):
+    """Hands on to another application what is for now."""
 
     def __init__(
         self, application: Application, entrance: Entrance, clock: Callable[[], float], horizon: float
@@ -25,22 +25,10 @@ class ScheduledApplication:
         :param clock: Unix time in seconds.
         :param horizon: how many seconds ahead a message may be.
         """
-        self._application = application
+        super().__init__(application)
         self._entrance = entrance
         self._clock = clock
         self._horizon = horizon
-
-    async def login(self, login: str, passcode: str, address: str) -> Principal | None:
-        """See :meth:`Application.login <fanout.doors.application.Application.login>`."""
-        return await self._application.login(login, passcode, address)
-
-    async def tune(self, destination: str, headers: Headers) -> Tuned:
-        """See :meth:`Application.tune <fanout.doors.application.Application.tune>`."""
-        return await self._application.tune(destination, headers)
-
-    async def recall(self, topic: str) -> Message | None:
-        """See :meth:`Application.recall <fanout.doors.application.Application.recall>`."""
-        return await self._application.recall(topic)
 
     async def admit(self, principal: Principal | None, sends: Sequence[Send]) -> tuple[Message, ...]:
         """:raises Refused: it is not allowed, or one of them is too far ahead."""
@@ -61,11 +49,7 @@ class ScheduledApplication:
         at_once = [_without_past(each) for each in messages if not _waits(each, now)]
         begun = [self._entrance.hold(each) for each in later]
         begun += [self._application.publish(at_once)] if at_once else []
-        return gatherResults(begun, consumeErrors=True).addCallbacks(lambda _: None, _first)
-
-    def remarks(self, messages: Sequence[Message]) -> Awaitable[Headers] | None:
-        """See :meth:`Application.remarks <fanout.doors.application.Application.remarks>`."""
-        return self._application.remarks(messages)
+        return together(begun)
 
 
 def _waits(message: Message, now: float) -> bool:
@@ -76,9 +60,3 @@ def _waits(message: Message, now: float) -> bool:
 def _without_past(message: Message) -> Message:
     """A time that is over means now: some receivers show nothing else (contract §4)."""
     return message if trigger_time(message) is None else for_now(message)
-
-
-def _first(failure: Failure) -> Failure:
-    """The failure inside what ``gatherResults`` made of it."""
-    error = failure.value
-    return error.subFailure if isinstance(error, FirstError) else failure

@@ -44,7 +44,9 @@ class UploadsCase(served.ServedCase):
         temporary = tempfile.TemporaryDirectory()
         self.addCleanup(temporary.cleanup)
         self.folder = Path(temporary.name).resolve()
-        (self.folder / ".upload-left").write_bytes(b"by one who was killed")
+        left = self.folder / ".upload-left"
+        left.write_bytes(b"by one who was killed")
+        os.utime(left, (0, 0))
         (self.folder / "sub").mkdir()
         self.uploads = Uploads(reactor, self.folder, "/up", largest=200_000, token=self.token)
         return [*self.uploads.routes(), *Files(self.folder, "/up").routes()]
@@ -56,6 +58,11 @@ class UploadsCase(served.ServedCase):
 
 
 class Naming(UploadsCase):
+    def test_what_another_process_is_writing_is_left_alone(self) -> None:
+        (self.folder / ".upload-now").write_bytes(b"half")
+        Uploads(reactor, self.folder, "/up")
+        self.assertEqual(self.found(), {".upload-now": b"half"})
+
     async def test_put_and_delete(self) -> None:
         first = await self.ask("/up/a%20b.txt", "PUT", b"one")
         self.assertEqual((first.status, first.headers["location"]), (201, "/up/a%20b.txt"))
