@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import socket
+import tempfile
 from pathlib import Path
 from uuid import uuid4
 
@@ -23,10 +24,9 @@ class SystemdCase(unittest.TestCase):
 
 class Telling(SystemdCase):
     def test_a_path(self) -> None:
-        path = str(Path(self.mktemp()).absolute())
-        if len(path) > 100:  # a socket's address has 108 octets
-            path = f"/tmp/radiovis-notify-{uuid4().hex}"
-            self.addCleanup(os.unlink, path)
+        folder = tempfile.TemporaryDirectory(dir="/tmp")  # a socket's address has 108 octets
+        self.addCleanup(folder.cleanup)
+        path = str(Path(folder.name) / "notify")
         systemd = self.listen(path)
         Notify({"NOTIFY_SOCKET": path}).tell(READY=1, STATUS="3 clients; bus: connected")
         self.assertEqual(systemd.recv(1000), b"READY=1\nSTATUS=3 clients; bus: connected")

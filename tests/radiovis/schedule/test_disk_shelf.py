@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import tempfile
 from pathlib import Path
 
 from twisted.internet import reactor
@@ -17,7 +18,9 @@ from tests.radiovis.schedule.shelves import message
 
 class TestDiskShelf(unittest.TestCase):
     def setUp(self) -> None:
-        self.path = self.mktemp()
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.path = str(Path(folder.name) / "shelf")
         self.taken: list[tuple[Message, int]] = []
 
     def take(self, each: Message, ticket: int) -> None:
