@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from contextlib import ExitStack
 from statistics import median
 
 from bench import programs, report, servers
@@ -15,6 +16,7 @@ from tests.services import HOST
 
 FAN_OUT = ("-n", 1_000, "-m", 400, "-w", 8)
 PUBLISHES = 20_000
+STATIONS = 4
 _BATCH = 500  # RECEIPTs that are waited for together
 
 
@@ -48,18 +50,25 @@ def main() -> None:
 
 
 def _publishes(node: servers.Target) -> float:
-    """Publishes per second of one station that asks for a RECEIPT of each; RabbitMQ has confirmed it by then."""
+    """Publishes per second of several stations that ask for a RECEIPT of each; RabbitMQ has confirmed it by then."""
     octets = b"".join(
         frame("SEND", {"destination": servers.TOPIC, "receipt": str(number)}, b"TEXT " + b"x" * 59)
         for number in range(_BATCH)
     )
-    with Radio.connect((HOST, node.port), "1.test", "test", version="1.2") as station:
+    with ExitStack() as connected:
+        address = (HOST, node.port)
+        stations = [
+            connected.enter_context(Radio.connect(address, "1.test", "test", version="1.2")) for _ in range(STATIONS)
+        ]
         began = time.perf_counter()
-        station.send(octets)
-        for _ in range(PUBLISHES // _BATCH - 1):
-            station.send(octets)  # one batch ahead, so that the node never waits for us
+        for station in stations:
+            station.send(octets)
+        for _ in range(PUBLISHES // _BATCH // STATIONS - 1):
+            for station in stations:
+                station.frames(_BATCH)
+                station.send(octets)  # the node has the others' to work on
+        for station in stations:
             station.frames(_BATCH)
-        station.frames(_BATCH)
         return PUBLISHES / (time.perf_counter() - began)
 
 
