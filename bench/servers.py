@@ -15,8 +15,8 @@ from tests.services import HOST, Memcached, RabbitMQ, free_port
 
 TOPIC = "/topic/test/1/bench"
 MANY = 30_000
-"""Connections a measured node admits, and of one address: the load comes from few of them."""
-LIMITS = {"MAX_CONNECTIONS": MANY, "MAX_CONNECTIONS_PER_ADDRESS": 0}
+"""Connections a measured node admits, also of one address: the load comes from few of them."""
+LIMITS = {"MAX_CONNECTIONS": MANY, "MAX_CONNECTIONS_PER_ADDRESS": 0, "MAX_SUBSCRIPTIONS_PER_ADDRESS": 0}
 
 
 @dataclass(frozen=True)
