@@ -26,7 +26,8 @@ class BatchesFull(Exception):
 class Batches(Generic[T]):
     """Writes items in the order they came, many at a time, one batch after the other.
 
-    A batch succeeds or fails as a whole.
+    A batch succeeds or fails as a whole, and what waits behind one that fails, fails with it: whoever offers all of it
+    again keeps the order, even if there is room for the later ones a moment after.
     """
 
     def __init__(
@@ -124,6 +125,8 @@ class Batches(Generic[T]):
 
     def _written(self, outcome: object) -> None:
         batch, self._writing = self._writing, []
+        if isinstance(outcome, Failure):
+            batch, self._items = batch + self._items, []
         self._octets -= sum(size for _, size, _ in batch)
         if self._items:
             self._come_again()

@@ -70,15 +70,18 @@ class TestBatches(_BatchesCase):
         self.writes[0][1].callback(None)
         self.assertEqual(self.written(), [["aaaaa"], ["bbbbb"]])
 
-    def test_a_failed_batch_fails_its_items_and_no_others(self) -> None:
+    def test_a_failed_batch_fails_its_items_and_what_waits_behind_them(self) -> None:
         batches = self.batches()
         failed = [batches.add("a"), batches.add("b")]
         self.clock.advance(0.01)
-        good = batches.add("c")
+        failed.append(batches.add("c"))
         self.writes[0][1].errback(OSError("no space"))
         for each in failed:
             self.assertEqual(str(self.failureResultOf(each, OSError).value), "no space")
+        self.assertEqual(len(batches), 0)
+        good = batches.add("a")
         self.clock.advance(0.01)
+        self.assertEqual(self.written(), [["a", "b"], ["a"]])
         self.writes[1][1].callback(None)
         self.assertIsNone(self.successResultOf(good))
 
