@@ -429,6 +429,7 @@ class TooSlow(Outage, unittest.TestCase):
         await gatherResults([fast.bus.publish(message(b"%d" % number)) for number in range(100)])
         await slow.has(5)
         with capture_logs() as logs:
+            await until(lambda: channels, "a first acknowledgement")
             del slow.bus.connection.hearing._acknowledge
             slow.bus.connection.hearing._acknowledge(channels[0])
             await slow.connected(2)
