@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.python.failure import Failure
 
 from radiovis.slides.fetch import Slide
 from radiovis.slides.turns import host_of, share
@@ -35,12 +34,12 @@ class Verdict:
 
 
 class Verdicts:
-    """Asks for slides, and remembers."""
+    """Asks for slides, and remembers those it was told of."""
 
     def __init__(self, clock: Any, fetch: Callable[[str], Awaitable[Slide]], *, seconds: float, kept: float) -> None:
         """
         :param clock: Twisted's reactor.
-        :param fetch: fetches and looks at the slide of an address; never fails.
+        :param fetch: fetches and looks at the slide of an address, within ``seconds`` from its turn; never fails.
         :param seconds: for one address, the wait for its turn included.
         :param kept: seconds a good slide counts as good without another look.
         """
@@ -79,20 +78,28 @@ class Verdicts:
     def _look(self, url: str) -> None:
         self.fetched += 1
         self._hosts[host_of(url)] += 1
-        looking = Deferred.fromCoroutine(self._fetched(url)).addTimeout(self._seconds, self._clock)
-        looking.addBoth(self._found, url)
+        looking = Deferred.fromCoroutine(self._fetched(url))
+        looking.addTimeout(self._seconds, self._clock, _out_of_time).addCallback(self._found, url)
 
     async def _fetched(self, url: str) -> Verdict:
         return Verdict((await self._fetch(url)).complaints)
 
-    def _found(self, outcome: Verdict | Failure, url: str) -> None:
-        if isinstance(outcome, Failure):  # Nothing but the time: it did not get its turn, or was cut off.
-            outcome = Verdict((f"not fetched: not complete within {self._seconds:g} s",))
-        lifetime = min(BAD_SECONDS, self._kept) if outcome.complaints else self._kept
-        self._known[url] = (self._clock.seconds() + lifetime, outcome)
+    def _found(self, verdict: Verdict, url: str) -> None:
+        if verdict.looked:
+            self._remember(verdict, url)
+        self._hosts -= Counter((host_of(url),))  # keeps no zeros
+        for asked in self._under_way.pop(url):
+            asked.callback(verdict)
+
+    def _remember(self, verdict: Verdict, url: str) -> None:
+        lifetime = min(BAD_SECONDS, self._kept) if verdict.complaints else self._kept
+        self._known[url] = (self._clock.seconds() + lifetime, verdict)
         self._known.move_to_end(url)
         if len(self._known) > KEPT:
             self._known.popitem(last=False)
-        self._hosts -= Counter((host_of(url),))  # keeps no zeros
-        for asked in self._under_way.pop(url):
-            asked.callback(outcome)
+
+
+def _out_of_time(_: object, seconds: float) -> Verdict:
+    """A fetch that begins at once ends by itself in this time; this one waited for its turn, and was cut short."""
+    complaint = f"not looked at: too many slides are waiting to be, and it was not complete within {seconds:g} s"
+    return Verdict((complaint,), looked=False)

@@ -135,3 +135,9 @@ class TestReject(_ApplicationCase):
             self.preflight.look([show(f"http://host{number}/")])
         refused = self.failureResultOf(self.admit(show("http://x/more")), Refused).value
         self.assertEqual((refused.temporary, refused.unfit), (True, False))
+
+    def test_its_turn_did_not_come_in_time(self) -> None:
+        admitted = self.admit(show("http://x/waits"))
+        self.clock.advance(5)
+        refused = self.failureResultOf(admitted, Refused).value
+        self.assertEqual((refused.temporary, refused.unfit), (True, False))

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.task import Clock
 from twisted.trial import unittest
+from zope.interface import implementer
 
 from radiovis.preflight.verdicts import BAD_SECONDS, KEPT, UNDER_WAY, Verdict, Verdicts
+from radiovis.slides.fetch import SlideFetch
 from radiovis.slides.turns import share
 from tests.radiovis.preflight.slides import Slides
 
 GOOD = Verdict(())
+
+
+@implementer(IStreamClientEndpoint)
+class Hanging:
+    """Never connects."""
+
+    def connect(self, _factory: object) -> Deferred[None]:
+        return Deferred()
 
 
 class TestVerdicts(unittest.TestCase):
@@ -40,12 +51,38 @@ class TestVerdicts(unittest.TestCase):
         self.clock.advance(300)
         self.assertNoResult(self.of("good"))
 
-    def test_it_takes_no_longer_than_it_may(self) -> None:
-        asked = self.of("silent")
+    def test_what_waited_too_long_was_not_looked_at_and_may_come_again_at_once(self) -> None:
+        asked = self.of("waits")
         self.clock.advance(4.9)
         self.assertNoResult(asked)
         self.clock.advance(0.1)
-        self.assertEqual(self.successResultOf(asked).complaints, ("not fetched: not complete within 5 s",))
+        verdict = self.successResultOf(asked)
+        self.assertFalse(verdict.looked)
+        self.assertIn("not complete within 5 s", verdict.complaints[0])
+        self.assertNoResult(self.of("waits"))
+        self.slides.answer()
+        self.assertEqual(self.successResultOf(self.of("waits")), GOOD)
+
+    def test_a_host_that_hangs_is_to_blame_for_those_that_had_their_turn(self) -> None:
+        asked = self.hanging(at_once=4, urls=[f"http://hangs/{number}" for number in range(3)])
+        self.clock.advance(5)
+        self.assertEqual([self.successResultOf(each).looked for each in asked], [True, True, False])
+
+    def test_a_turn_that_comes_late_and_is_cut_short_is_none(self) -> None:
+        (first,) = self.hanging(at_once=1, urls=["http://hangs/"])
+        self.clock.advance(3)
+        cut_short = self.of("http://late/")
+        self.clock.advance(2)
+        self.assertTrue(self.successResultOf(first).looked)
+        self.assertNoResult(cut_short)
+        self.clock.advance(3)
+        self.assertFalse(self.successResultOf(cut_short).looked)
+
+    def hanging(self, *, at_once: int, urls: list[str]) -> list[Deferred[Verdict]]:
+        """Slides of servers that take connections and say nothing."""
+        fetch = SlideFetch(self.clock, seconds=5, at_once=at_once, dial=lambda _host, _port: Hanging())
+        self.verdicts = Verdicts(self.clock, fetch.get, seconds=5, kept=300)
+        return [self.of(url) for url in urls]
 
     def test_too_many_at_a_time_are_not_looked_at(self) -> None:
         for number in range(UNDER_WAY):
