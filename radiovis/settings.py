@@ -108,7 +108,10 @@ class WatchdogSettings(SettingsGroup):
         "radiovis-spool", "Folder for log entries PlugIt has not taken yet; on a disk that survives a restart."
     )
     FB_SPOOL_BYTES: int = setting(
-        256 * 2**20, "What the spool may take; when it is full, entries stay in the broker's queue.", "octets", ge=2**24
+        256 * 2**20,
+        "What one process's spool may take, also where several share the folder; full, the broker keeps the entries.",
+        "octets",
+        ge=2**24,
     )
     JOURNAL_FILE: str = setting(
         "radiovis-journal.sqlite", "The log where there is no PlugIt (SQLite); empty = in memory, lost at the end."
