@@ -9,13 +9,9 @@ from fanout.bus.interface import Bus
 from fanout.bus.rabbitmq import RabbitMQ
 from fanout.cache.memcached import Memcached
 from fanout.census import Census
-from fanout.doors.entrance import Entrance
-from fanout.doors.gate import Gate
-from fanout.doors.listening import ListeningDoor
-from fanout.doors.stomp import StompDoor
 from fanout.doors.tally import Tally
-from fanout.doors.websocket import WebSocketDoor
 from fanout.health import Condition
+from fanout.hub import Hub
 from fanout.measures import BUS, CENSUS, CERTIFICATES, FLUSHER, GATE, HUB, MEMCACHED, QUOTA, RABBITMQ, TALLY, TASKS
 from fanout.metrics import Metrics
 from fanout.rates import Rates
@@ -26,8 +22,8 @@ from radiovis.directory.cached import CachedDirectory
 from radiovis.directory.interface import Directory
 from radiovis.measures import DIRECTORY, PREFLIGHT, SCHEDULE, TUNING, WATCHDOG
 from radiovis.pages.pages import admin_pages
-from radiovis.preflight.preflight import Preflight
 from radiovis.settings import Settings
+from radiovis.sides import Doors, OnAir, Stations
 from radiovis.tuning import Tuning
 from radiovis.watchdog.app import Watchdog
 
@@ -37,19 +33,11 @@ _RATES_INTERVAL = 5.0
 def node_admin(
     reactor: Any,
     settings: Settings,
-    *,
-    door: StompDoor,
-    listening: ListeningDoor,
-    websockets: WebSocketDoor,
-    gate: Gate,
-    entrance: Entrance,
+    air: OnAir,
+    stations: Stations,
+    doors: Doors,
     tally: Tally,
-    bus: Bus,
-    memcached: Memcached | None,
-    directory: Directory,
-    tuning: Tuning,
-    watchdog: Watchdog | None,
-    preflight: Preflight | None,
+    *,
     fake: bool,
 ) -> Admin | None:
     """The listener of a node; None where it is turned off.
@@ -58,38 +46,34 @@ def node_admin(
     """
     if not is_wanted(settings, "ADMIN_PORT", fake=fake):
         return None
-    checks = [*_shared_checks(bus, memcached), _directory_check(directory, tuning)]
-    if watchdog is not None:
-        checks.append(_watchdog_check(watchdog))
-    admin = Admin(reactor, settings, "ADMIN_PORT", "server.py", checks, entrance)
-    census = Census(door.hub, door.connections, listening.parked, websockets.sockets)
-    rates = _rates(reactor, settings, door, census)
+    admin = Admin(reactor, settings, "ADMIN_PORT", "server.py", _node_checks(air, stations), doors.entrance)
+    census = Census(air.hub, doors.stomp.connections, doors.listening.parked, doors.websockets.sockets)
+    rates = _rates(reactor, settings, air.hub, census)
     admin.loops.append((rates.look, rates.interval))
-    _add_shared(admin.metrics, bus, memcached, directory)
-    _add_doors(admin.metrics, door, census, gate, tally)
-    if entrance.certificates is not None:
-        admin.metrics.add(CERTIFICATES, entrance.certificates)
-    admin.metrics.add(TUNING, tuning)
-    if preflight is not None:
-        admin.metrics.add(PREFLIGHT, preflight)
-    if watchdog is not None:
-        _add_watchdog(admin.metrics, watchdog)
-    outlook = Outlook(
-        hub=door.hub,
+    _add_shared(admin.metrics, air.bus, air.memcached, stations.directory)
+    _add_doors(admin.metrics, doors, census, tally)
+    _add_stations(admin.metrics, stations)
+    outlook = _outlook(reactor, admin, air, stations, census, rates)
+    admin.routes |= admin_pages() | overview_routes(outlook)
+    admin.routes |= journal_routes(None if stations.watchdog is None else stations.watchdog.journal, reactor.seconds)
+    return admin
+
+
+def _outlook(reactor: Any, admin: Admin, air: OnAir, stations: Stations, census: Census, rates: Rates) -> Outlook:
+    watchdog = stations.watchdog
+    return Outlook(
+        hub=air.hub,
         census=census,
-        bus=bus,
+        bus=air.bus,
         health=admin.health,
         rates=rates,
         tasks=_no_tasks if watchdog is None else watchdog.tasks,
         journal=watchdog is not None and watchdog.journal is not None,
-        preflight=preflight,
+        preflight=stations.preflight,
         schedule=None if watchdog is None else watchdog.schedule,
         clock=reactor.seconds,
         started=reactor.seconds(),
     )
-    admin.routes |= admin_pages() | overview_routes(outlook)
-    admin.routes |= journal_routes(None if watchdog is None else watchdog.journal, reactor.seconds)
-    return admin
 
 
 def watchdog_admin(
@@ -117,6 +101,13 @@ def watchdog_admin(
 
 
 # Checks
+
+
+def _node_checks(air: OnAir, stations: Stations) -> list[Check]:
+    checks = [*_shared_checks(air.bus, air.memcached), _directory_check(stations.directory, stations.tuning)]
+    if stations.watchdog is not None:
+        checks.append(_watchdog_check(stations.watchdog))
+    return checks
 
 
 def _shared_checks(bus: Bus, memcached: Memcached | None) -> list[Check]:
@@ -174,13 +165,23 @@ def _add_shared(metrics: Metrics, bus: Bus, memcached: Memcached | None, directo
         metrics.add(DIRECTORY, directory)
 
 
-def _add_doors(metrics: Metrics, door: StompDoor, census: Census, gate: Gate, tally: Tally) -> None:
-    metrics.add(HUB, door.hub)
-    metrics.add(FLUSHER, door.flusher)
+def _add_doors(metrics: Metrics, doors: Doors, census: Census, tally: Tally) -> None:
+    metrics.add(HUB, doors.stomp.hub)
+    metrics.add(FLUSHER, doors.stomp.flusher)
     metrics.add(CENSUS, census)
-    metrics.add(GATE, gate)
-    metrics.add(QUOTA, door.quota)
+    metrics.add(GATE, doors.gate)
+    metrics.add(QUOTA, doors.stomp.quota)
     metrics.add(TALLY, tally)
+    if doors.entrance.certificates is not None:
+        metrics.add(CERTIFICATES, doors.entrance.certificates)
+
+
+def _add_stations(metrics: Metrics, stations: Stations) -> None:
+    metrics.add(TUNING, stations.tuning)
+    if stations.preflight is not None:
+        metrics.add(PREFLIGHT, stations.preflight)
+    if stations.watchdog is not None:
+        _add_watchdog(metrics, stations.watchdog)
 
 
 def _add_watchdog(metrics: Metrics, watchdog: Watchdog) -> None:
@@ -190,8 +191,7 @@ def _add_watchdog(metrics: Metrics, watchdog: Watchdog) -> None:
     metrics.add(TASKS, watchdog.tasks)
 
 
-def _rates(reactor: Any, settings: Settings, door: StompDoor, census: Census) -> Rates:
-    hub = door.hub
+def _rates(reactor: Any, settings: Settings, hub: Hub, census: Census) -> Rates:
     return Rates(
         reactor.seconds,
         {"messages": lambda: hub.messages, "deliveries": lambda: hub.deliveries},

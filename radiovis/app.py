@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import structlog
@@ -12,7 +12,8 @@ from twisted.internet.defer import Deferred
 
 from fanout.complaints import Complaints
 from fanout.doors.counted_application import CountedApplication
-from fanout.doors.observer import Observer, Observers
+from fanout.doors.entrance import Entrance
+from fanout.doors.observer import Observers
 from fanout.doors.stomp_tcp import StompFactory
 from fanout.doors.tally import Tally
 from fanout.throttle import Throttle
@@ -22,12 +23,13 @@ from radiovis.application import RadioVIS
 from radiovis.hearing import Hearing
 from radiovis.life import Life
 from radiovis.listeners import Listeners
-from radiovis.places import places
+from radiovis.places import Place, places
 from radiovis.publishing import Publishing
 from radiovis.receiving import Receiving
 from radiovis.refreshing import Refreshing, retune
 from radiovis.reloading import Reloading, Take, node_takes
 from radiovis.settings import Settings
+from radiovis.sides import Doors, OnAir, Stations, Witnesses
 from radiovis.tuning import Tuning
 from radiovis.watchdog.app import standing_alone
 from radiovis.worker import Birth
@@ -48,102 +50,33 @@ class Node:
         :raises SettingsError: the operators' pages would be open to others, or SLIDES_DIR is no folder.
         :raises CertificateError: a certificate cannot be used.
         """
-        self._settings = settings
         where = places(settings, fake=fake)
-        tally = Tally()
-        complaints = Complaints(tally, Throttle(time.monotonic), log)
-        monitoring = parts.monitoring(reactor, settings)
-        observer: Observer = Observers(tally, monitoring) if monitoring else tally
-        self._entrance = door_parts.entrance(reactor, settings, complaints.complain)
+        witnesses = _witnesses(reactor, settings)
+        report = witnesses.complaints.report
+        entrance = door_parts.entrance(reactor, settings, witnesses.complaints.complain)
 
-        # What is on air
-        memcached = parts.memcached(reactor, settings)
-        bus = self._bus = parts.bus(reactor, settings)
-        history = door_parts.history(settings)
         asked_for = any(place.door == "http" for place in where.values())
-        flusher = door_parts.flusher(reactor, settings, complaints)
-        hub = parts.hub(settings, complaints.failed, history if asked_for else None, flusher)
-        guests = self._guests = parts.guests(reactor, settings, hub, bus)
-        last_slides = parts.last_slides(reactor, settings, memcached)
+        air = _on_air(reactor, settings, witnesses, asked_for=asked_for)
+        stations = _stations(reactor, settings, air, lambda: refreshing.refresh(), fake=fake)  # noqa: PLW0108  (made below)
+        doors = _doors(reactor, settings, entrance, air, stations, witnesses)
 
-        # Who says it
-        self._stations = None if fake else parts.stations_file(reactor, settings, lambda: self._refreshing.refresh())  # noqa: PLW0108  (made below)
-        directory = parts.fake_directory(settings) if fake else self._stations
-        directory = directory or parts.plugit(reactor, settings, memcached)
-        tuning = Tuning(directory, lambda: retune(hub, tuning, log))
-        publishing = Publishing(directory, tuning, reactor.seconds, lambda: str(uuid.uuid4()))
-        throttle = door_parts.login_throttle(reactor, settings)
-        entrance = slide_parts.entrance(reactor, settings, bus, fake=fake)
-        preflight = slide_parts.preflight(reactor, settings)
-        bare = RadioVIS(directory, tuning, publishing, last_slides, bus, throttle, log)
-        application = slide_parts.extended(bare, settings, entrance, preflight)
-        watchdog = None
-        if settings.STANDALONE:
-            watchdog = standing_alone(
-                reactor, settings, bus, directory, tuning, fake=fake, entrance=entrance, preflight=preflight
-            )
-
-        # Who hears it
-        gate = door_parts.gate(settings)
-        counted = CountedApplication(application, tally)
-        self._door = door_parts.stomp(settings, counted, hub, flusher, complaints, observer, monitoring, log)
-        self._websockets = door_parts.websockets(reactor, settings, complaints.complain, complaints.failed)
-        self._listening = door_parts.listening(reactor, settings, self._door, history, complaints.failed)
-        self._drain = door_parts.drain(reactor, settings, self._door, self._listening, self._websockets)
-        wall = door_parts.wall(settings, self._listening, directory, tuning)
-        self._refreshing = Refreshing(tuning, wall, complaints.report)
-        receiving = Receiving(tuning, hub, last_slides, log, observer)
-        site = door_parts.http(reactor, settings, gate, self._door, self._websockets, self._listening, wall)
-        doors = {
-            "stomp": StompFactory(reactor, self._door, gate, linger=settings.LINGER_SECONDS),
-            "http": site,
-        }
-        admin = node_admin(
-            reactor,
-            settings,
-            door=self._door,
-            listening=self._listening,
-            websockets=self._websockets,
-            gate=gate,
-            entrance=self._entrance,
-            tally=tally,
-            bus=bus,
-            memcached=memcached,
-            directory=directory,
-            tuning=tuning,
-            watchdog=watchdog,
-            preflight=preflight,
-            fake=fake,
-        )
-        self._takes = node_takes(
-            stomp=self._door,
-            listening=self._listening,
-            websockets=self._websockets,
-            drain=self._drain,
-            gate=gate,
-            throttle=throttle,
-            history=history,
-            site=site,
-        )
+        refreshing = Refreshing(stations.tuning, doors.wall, report)
+        receiving = Receiving(stations.tuning, air.hub, air.last_slides, log, witnesses.observer)
+        self._settings, self._air, self._stations, self._doors = settings, air, stations, doors
         self._life = Life(
             reactor=reactor,
             log=log,
-            bus=bus,
-            hearing=Hearing(reactor, receiving, watchdog, complaints.report, guests),
-            listeners=Listeners(reactor, settings, self._entrance, where, doors, birth.sockets),
-            entrance=self._entrance,
-            drain=self._drain,
-            last_slides=last_slides,
-            memcached=memcached,
-            monitoring=monitoring,
-            stations=self._stations,
-            watchdog=watchdog,
-            admin=admin,
+            air=air,
+            stations=stations,
+            doors=doors,
+            monitoring=witnesses.monitoring,
+            hearing=Hearing(reactor, receiving, stations.watchdog, report, air.guests),
+            listeners=_listeners(reactor, settings, doors, where, birth),
+            admin=node_admin(reactor, settings, air, stations, doors, witnesses.tally, fake=fake),
             inherited=birth.sockets.get("admin"),
-            guests=guests,
             loops=(
-                *((door.look, door.wheel.tick) for door in (self._door, self._listening, self._websockets)),
-                (self._refreshing.refresh, settings.FB_CHANNEL_CACHE),
+                *((door.look, door.wheel.tick) for door in (doors.stomp, doors.listening, doors.websockets)),
+                (refreshing.refresh, settings.FB_CHANNEL_CACHE),
             ),
         )
 
@@ -161,11 +94,98 @@ class Node:
         :param read: reads the settings as at the start.
         :param take_logs: sets up the logs anew.
         """
-        takes = self._takes | {"LOG_LEVEL": [take_logs], "LOG_FORMAT": [take_logs]}
-        parts_of_files = (self._stations, self._entrance.certificates, *self._guests)
+        takes = node_takes(self._doors, self._stations.throttle, self._air.history)
+        takes |= {"LOG_LEVEL": [take_logs], "LOG_FORMAT": [take_logs]}
+        parts_of_files = (self._stations.file, self._doors.entrance.certificates, *self._air.guests)
         files = [part.reload for part in parts_of_files if part is not None]
         return Reloading(self._settings, read, takes, files)
 
     def status(self) -> str:
         """How it is doing, in one line for people."""
-        return f"{self._drain.clients} clients; bus: {self._bus.state().reason}"
+        return f"{self._doors.drain.clients} clients; bus: {self._air.bus.state().reason}"
+
+
+def _witnesses(reactor: Any, settings: Settings) -> Witnesses:
+    tally = Tally()
+    monitoring = parts.monitoring(reactor, settings)
+    return Witnesses(
+        tally=tally,
+        complaints=Complaints(tally, Throttle(time.monotonic), log),
+        monitoring=monitoring,
+        observer=Observers(tally, monitoring) if monitoring else tally,
+    )
+
+
+def _on_air(reactor: Any, settings: Settings, witnesses: Witnesses, *, asked_for: bool) -> OnAir:
+    """:param asked_for: whether anybody may ask for the history."""
+    memcached = parts.memcached(reactor, settings)
+    bus = parts.bus(reactor, settings)
+    history = door_parts.history(settings)
+    flusher = door_parts.flusher(reactor, settings, witnesses.complaints)
+    hub = parts.hub(settings, witnesses.complaints.failed, history if asked_for else None, flusher)
+    return OnAir(
+        memcached=memcached,
+        bus=bus,
+        history=history,
+        flusher=flusher,
+        hub=hub,
+        guests=parts.guests(reactor, settings, hub, bus),
+        last_slides=parts.last_slides(reactor, settings, memcached),
+    )
+
+
+def _stations(reactor: Any, settings: Settings, air: OnAir, changed: Callable[[], None], *, fake: bool) -> Stations:
+    """:param changed: called when the stations file was."""
+    file = None if fake else parts.stations_file(reactor, settings, changed)
+    directory = parts.fake_directory(settings) if fake else file
+    directory = directory or parts.plugit(reactor, settings, air.memcached)
+    tuning = Tuning(directory, lambda: retune(air.hub, tuning, log))
+    publishing = Publishing(directory, tuning, reactor.seconds, lambda: str(uuid.uuid4()))
+    throttle = door_parts.login_throttle(reactor, settings)
+    shelf = slide_parts.entrance(reactor, settings, air.bus, fake=fake)
+    preflight = slide_parts.preflight(reactor, settings)
+    bare = RadioVIS(directory, tuning, publishing, air.last_slides, air.bus, throttle, log)
+    watchdog = None
+    if settings.STANDALONE:
+        watchdog = standing_alone(
+            reactor, settings, air.bus, directory, tuning, fake=fake, entrance=shelf, preflight=preflight
+        )
+    return Stations(
+        file=file,
+        directory=directory,
+        tuning=tuning,
+        throttle=throttle,
+        application=slide_parts.extended(bare, settings, shelf, preflight),
+        preflight=preflight,
+        watchdog=watchdog,
+    )
+
+
+def _doors(
+    reactor: Any, settings: Settings, entrance: Entrance, air: OnAir, stations: Stations, witnesses: Witnesses
+) -> Doors:
+    complaints = witnesses.complaints
+    gate = door_parts.gate(settings)
+    counted = CountedApplication(stations.application, witnesses.tally)
+    stomp = door_parts.stomp(settings, counted, air, witnesses, log)
+    websockets = door_parts.websockets(reactor, settings, complaints.complain, complaints.failed)
+    listening = door_parts.listening(reactor, settings, stomp, air.history, complaints.failed)
+    wall = door_parts.wall(settings, listening, stations.directory, stations.tuning)
+    return Doors(
+        entrance=entrance,
+        gate=gate,
+        stomp=stomp,
+        websockets=websockets,
+        listening=listening,
+        wall=wall,
+        site=door_parts.http(reactor, settings, gate, stomp, websockets, listening, wall),
+        drain=door_parts.drain(reactor, settings, stomp, listening, websockets),
+    )
+
+
+def _listeners(reactor: Any, settings: Settings, doors: Doors, where: Mapping[str, Place], birth: Birth) -> Listeners:
+    behind = {
+        "stomp": StompFactory(reactor, doors.stomp, doors.gate, linger=settings.LINGER_SECONDS),
+        "http": doors.site,
+    }
+    return Listeners(reactor, settings, doors.entrance, where, behind, birth.sockets)

@@ -17,7 +17,6 @@ from fanout.doors.gate import Gate
 from fanout.doors.http import HttpLimits, HttpSite
 from fanout.doors.listening import ListeningDoor
 from fanout.doors.login_throttle import LoginThrottle
-from fanout.doors.observer import Observer
 from fanout.doors.quota import Quota
 from fanout.doors.stomp import StompDoor
 from fanout.doors.stomp_connection import Connection
@@ -25,7 +24,6 @@ from fanout.doors.stomp_websocket import StompWebSocket
 from fanout.doors.websocket import WebSocketDoor
 from fanout.drain import Drain
 from fanout.history import History
-from fanout.hub import Hub
 from fanout.outbox import Flusher
 from fanout.pace import Pace
 from fanout.settings import SettingsError
@@ -34,10 +32,10 @@ from fanout.web.face import Face
 from fanout.wheel import Wheel
 from radiovis import parts
 from radiovis.directory.interface import Directory
-from radiovis.monitoring import Monitoring
 from radiovis.pages.wall import Wall
 from radiovis.player import Player
 from radiovis.settings import Settings
+from radiovis.sides import OnAir, Witnesses
 from radiovis.tuning import Tuning
 from radiovis.web import public_routes
 
@@ -110,31 +108,23 @@ def flusher(reactor: Any, settings: Settings, complaints: Complaints) -> Flusher
     )
 
 
-def stomp(
-    settings: Settings,
-    application: Application,
-    hub: Hub,
-    flusher: Flusher,
-    complaints: Complaints,
-    observer: Observer,
-    monitoring: Monitoring | None,
-    log: Any,
-) -> StompDoor:
+def stomp(settings: Settings, application: Application, air: OnAir, witnesses: Witnesses, log: Any) -> StompDoor:
     """The door of STOMP clients, over whatever wire. The other doors share what it has."""
     wheel: Wheel[Connection] = Wheel()
+    monitoring = witnesses.monitoring
     return StompDoor(
         application=application,
-        hub=hub,
-        flusher=flusher,
+        hub=air.hub,
+        flusher=air.flusher,
         wheel=wheel,
         limits=parts.limits(settings),
         manners=parts.manners(settings),
         clock=time.monotonic,
         log=log,
-        complain=complaints.complain,
+        complain=witnesses.complaints.complain,
         write_timeout=settings.WRITE_TIMEOUT,
         quota=quota(settings),
-        observer=observer,
+        observer=witnesses.observer,
         delivery_observer=None if monitoring is None else monitoring.delivery_observer,
     )
 

@@ -9,18 +9,11 @@ from typing import Any
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.task import LoopingCall
 
-from fanout.bus.interface import Bus
-from fanout.cache.memcached import Memcached
-from fanout.doors.entrance import Entrance
-from fanout.drain import Drain
-from fanout.guests import Guest
 from radiovis.admin import Admin
-from radiovis.directory.stations_file import StationsFile
 from radiovis.hearing import Hearing
-from radiovis.last_slides import LastSlides
 from radiovis.listeners import Listeners
 from radiovis.monitoring import Monitoring
-from radiovis.watchdog.app import Watchdog
+from radiovis.sides import Doors, OnAir, Stations
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,19 +26,14 @@ class Life:
 
     reactor: Any
     log: Any
-    bus: Bus
+    air: OnAir
+    stations: Stations
+    doors: Doors
+    monitoring: Monitoring | None
     hearing: Hearing
     listeners: Listeners
-    entrance: Entrance
-    drain: Drain
-    last_slides: LastSlides
-    memcached: Memcached | None
-    monitoring: Monitoring | None
-    stations: StationsFile | None
-    watchdog: Watchdog | None
     admin: Admin | None
     inherited: int | None
-    guests: Sequence[Guest]
     loops: Sequence[tuple[Callable[[], None], float]]
     running: list[LoopingCall] = field(default_factory=list)
 
@@ -57,12 +45,12 @@ class Life:
         self._listen()
         if self.monitoring is not None:
             self.monitoring.start()
-        self.hearing.start(self.bus)
-        if self.watchdog is not None:
-            self.watchdog.start()
-        if self.stations is not None:
-            self.stations.start()
-        self.entrance.start()
+        self.hearing.start(self.air.bus)
+        if self.stations.watchdog is not None:
+            self.stations.watchdog.start()
+        if self.stations.file is not None:
+            self.stations.file.start()
+        self.doors.entrance.start()
         for function, interval in self.loops:
             loop = LoopingCall(function)
             loop.clock = self.reactor
@@ -71,7 +59,7 @@ class Life:
 
     def _listen(self) -> None:
         addresses = self.listeners.open()
-        for guest in self.guests:
+        for guest in self.air.guests:
             addresses |= guest.start()
         if self.admin is not None and (address := self.admin.start(self.inherited)):
             addresses["admin"] = address
@@ -82,19 +70,19 @@ class Life:
         """Take no more clients, let those here go, have the bus take what is on its way; returns when all is done."""
         if self.admin is not None:
             self.admin.drain()
-        closing = [*self.listeners.close(), *(guest.stop() for guest in self.guests)]
-        await self.drain.leave()
-        if self.stations is not None:
-            self.stations.stop()
-        self.entrance.stop()
-        if self.watchdog is not None:
-            closing.append(Deferred.fromCoroutine(self.watchdog.stop()))
-        await DeferredList([*closing, self.bus.stop()], consumeErrors=True)
-        await self.drain.gone()
+        closing = [*self.listeners.close(), *(guest.stop() for guest in self.air.guests)]
+        await self.doors.drain.leave()
+        if self.stations.file is not None:
+            self.stations.file.stop()
+        self.doors.entrance.stop()
+        if self.stations.watchdog is not None:
+            closing.append(Deferred.fromCoroutine(self.stations.watchdog.stop()))
+        await DeferredList([*closing, self.air.bus.stop()], consumeErrors=True)
+        await self.doors.drain.gone()
         for loop in self.running:
             loop.stop()
-        await self.last_slides.write()
-        for part in (self.memcached, self.monitoring, self.admin):
+        await self.air.last_slides.write()
+        for part in (self.air.memcached, self.monitoring, self.admin):
             if part is not None:
                 stopped: Awaitable[Any] = part.stop()
                 await stopped

@@ -23,6 +23,7 @@ from fanout.open_files import raise_limit
 from fanout.settings import SettingsError
 from radiovis import door_parts, parts
 from radiovis.settings import Settings
+from radiovis.sides import Doors
 
 Take = Callable[[Settings], None]
 Takes = Mapping[str, Sequence[Take]]
@@ -108,49 +109,34 @@ class Reloading:
             log.warning("settings.need_restart", settings=later)
 
 
-def node_takes(
-    *,
-    stomp: StompDoor,
-    listening: ListeningDoor,
-    websockets: WebSocketDoor,
-    drain: Drain,
-    gate: Gate,
-    throttle: LoginThrottle,
-    history: History,
-    site: HttpSite,
-) -> dict[str, list[Take]]:
+def node_takes(doors: Doors, throttle: LoginThrottle, history: History) -> dict[str, list[Take]]:
     """What can change in a node. Clients that are connected keep the limits they came under."""
-
-    def limits(settings: Settings) -> None:
-        stomp.limits = parts.limits(settings)
-
-    def manners(settings: Settings) -> None:
-        stomp.manners = parts.manners(settings)
-
-    def draining(settings: Settings) -> None:
-        drain.seconds = settings.DRAIN_SECONDS
-
-    def requests(settings: Settings) -> None:
-        site.take_limits(door_parts.http_limits(settings))
-
     groups: list[tuple[list[str], Take]] = [
-        (_LIMITS, limits),
-        (_MANNERS, manners),
-        (_OUTBOXES, partial(_outboxes, stomp, listening)),
-        (_HTTP, partial(_http, listening)),
-        (_WEBSOCKETS, partial(_websockets, websockets)),
-        (_GATE, partial(_gate, gate)),
-        (_QUOTA, partial(_quota, stomp.quota)),
+        (_LIMITS, partial(_limits, doors.stomp)),
+        (_MANNERS, partial(_manners, doors.stomp)),
+        (_OUTBOXES, partial(_outboxes, doors.stomp, doors.listening)),
+        (_HTTP, partial(_http, doors.listening)),
+        (_WEBSOCKETS, partial(_websockets, doors.websockets)),
+        (_GATE, partial(_gate, doors.gate)),
+        (_QUOTA, partial(_quota, doors.stomp.quota)),
         (_LOGINS, partial(_logins, throttle)),
         (_HISTORY, partial(_history, history)),
-        (_REQUESTS, requests),
-        (["DRAIN_SECONDS"], draining),
+        (_REQUESTS, partial(_requests, doors.site)),
+        (["DRAIN_SECONDS"], partial(_draining, doors.drain)),
     ]
     takes: dict[str, list[Take]] = {}
     for names, take in groups:
         for name in names:
             takes.setdefault(name, []).append(take)
     return takes
+
+
+def _limits(stomp: StompDoor, settings: Settings) -> None:
+    stomp.limits = parts.limits(settings)
+
+
+def _manners(stomp: StompDoor, settings: Settings) -> None:
+    stomp.manners = parts.manners(settings)
 
 
 def _outboxes(stomp: StompDoor, listening: ListeningDoor, settings: Settings) -> None:
@@ -192,3 +178,11 @@ def _history(history: History, settings: Settings) -> None:
     """It is cut to its new size with the next message."""
     history.messages, history.seconds = settings.HISTORY_MESSAGES, settings.HISTORY_SECONDS
     history.octets = settings.HISTORY_BYTES
+
+
+def _requests(site: HttpSite, settings: Settings) -> None:
+    site.take_limits(door_parts.http_limits(settings))
+
+
+def _draining(drain: Drain, settings: Settings) -> None:
+    drain.seconds = settings.DRAIN_SECONDS
