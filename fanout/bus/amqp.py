@@ -17,6 +17,7 @@ from uuid import uuid4
 
 from pika.spec import PERSISTENT_DELIVERY_MODE, BasicProperties
 
+from fanout.bus.properties import Properties
 from fanout.message import Message
 
 # AMQP writes the length of a header name in one octet.
@@ -85,8 +86,7 @@ def to_amqp(message: Message) -> tuple[BasicProperties, bytes]:
         **dict(message.headers),
     }
     _check_size(headers)
-    properties = BasicProperties(headers=headers, delivery_mode=PERSISTENT_DELIVERY_MODE)
-    return properties, message.body
+    return Properties(headers=headers, delivery_mode=PERSISTENT_DELIVERY_MODE), message.body
 
 
 def _check_size(headers: Mapping[str, str]) -> None:
@@ -149,6 +149,8 @@ def _passed_on(headers: Mapping[Any, Any], limits: Limits) -> Iterator[tuple[str
     """The other headers, in the order they came, without those that cannot or must not reach a client."""
     passed = 0
     for raw_name, raw_value in headers.items():
+        if raw_name in OWN_FIELDS:
+            continue
         name, value = _text(raw_name), _text(raw_value)
         if not name or value is None or name in NEVER_PASSED_ON:
             continue

@@ -2,8 +2,8 @@
 
 What goes in and out is what pika writes and expects, and anything but messages is left to pika. It only does less
 work per message: it moves on in its buffer instead of copying the rest of it after each frame, asks for callbacks only
-where there can be any, and writes the three frames of a publish in one piece, the first of them encoded once.
-The names are pika's own, which is pinned.
+where there can be any, reads the three frames of a node's message in one piece (:mod:`fanout.bus.delivery`) and writes
+those of a publish so, the first of them encoded once. The names are pika's own, which is pinned.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import Any
 from pika.adapters.twisted_connection import _TwistedConnectionAdapter
 from pika.frame import Body, Header, Method, decode_frame
 from pika.spec import FRAME_BODY, FRAME_END_SIZE, FRAME_HEADER, FRAME_HEADER_SIZE, FRAME_METHOD, Basic, BasicProperties
+
+from fanout.bus.delivery import Delivery, read
 
 _HEAD = struct.Struct(">BHL")  # AMQP 0-9-1, 4.2.3: type, channel, size
 _MESSAGE_TYPES = frozenset({FRAME_METHOD, FRAME_HEADER, FRAME_BODY})
@@ -34,15 +36,25 @@ class Express(_TwistedConnectionAdapter):  # type: ignore[misc]  # Pika ships no
         start = 0
         self._frame_buffer = b""
         try:
-            while end := _end_of_frame(buffer, start):
-                _, frame = decode_frame(buffer[start:end])
-                self.bytes_received += end - start
-                start = end
-                self._process_frame(frame)
+            while found := _next(buffer, start):
+                self.bytes_received += found[0] - start
+                start, what = found
+                (self._take if isinstance(what, Delivery) else self._process_frame)(what)
         finally:
             self._frame_buffer = buffer[start:]
         if start < len(buffer) and buffer[start] not in _MESSAGE_TYPES:
             super()._on_data_available(b"")
+
+    def _take(self, delivery: Delivery) -> None:
+        """What pika does with the three frames of a message, one after the other."""
+        self.frames_received += 3
+        method = Method(delivery.channel, delivery.method)
+        channel = self._channels.get(delivery.channel)
+        if channel is None:
+            self._deliver_frame_to_channel(method)  # which complains
+        else:
+            head = Header(delivery.channel, len(delivery.body), delivery.properties)
+            channel._on_deliver(method, head, delivery.body)  # noqa: SLF001
 
     def _process_callbacks(self, frame_value: Any) -> bool:
         """Nobody can have asked to be called back for the parts of a message."""
@@ -69,6 +81,15 @@ class Express(_TwistedConnectionAdapter):  # type: ignore[misc]  # Pika ships no
         if self._publish is None or self._publish[0] != key:
             self._publish = key, Method(channel_number, method).marshal()
         return self._publish[1]
+
+
+def _next(buffer: bytes, start: int) -> tuple[int, Any] | None:
+    """Where what begins there ends, and a delivery or a frame; None if nothing whole does."""
+    delivery = read(buffer, start)
+    if delivery is not None:
+        return delivery.end, delivery
+    end = _end_of_frame(buffer, start)
+    return (end, decode_frame(buffer[start:end])[1]) if end else None
 
 
 def _end_of_frame(buffer: bytes, start: int) -> int:

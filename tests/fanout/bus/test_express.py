@@ -6,6 +6,7 @@ from typing import Any
 from unittest import mock
 
 from pika.adapters.twisted_connection import _TwistedConnectionAdapter
+from pika.channel import Channel
 from pika.connection import Parameters
 from pika.exceptions import InvalidFrameError
 from pika.frame import Body, Header, Heartbeat, Method
@@ -29,10 +30,10 @@ def connected(kind: type[_TwistedConnectionAdapter]) -> tuple[Any, StringTranspo
     return connection, transport
 
 
-def delivery(body: bytes, tag: int) -> bytes:
+def delivery(body: bytes, tag: int, properties: BasicProperties = PROPERTIES) -> bytes:
     """What a broker sends for one message."""
     octets: bytes = Method(CHANNEL, Basic.Deliver("c", tag, False, "e", "")).marshal()
-    octets += Header(CHANNEL, len(body), PROPERTIES).marshal()
+    octets += Header(CHANNEL, len(body), properties).marshal()
     return octets + (Body(CHANNEL, body).marshal() if body else b"")
 
 
@@ -59,16 +60,13 @@ class In(unittest.TestCase):
     def setUp(self) -> None:
         self.connection, _ = connected(Express)
         self.got: list[tuple[int, bytes]] = []
-        channel = mock.Mock()
-        channel._handle_content_frame = self.take
+        channel = Channel(self.connection, CHANNEL, lambda _: None)
+        channel._consumers["c"] = self.take
         self.connection._channels[CHANNEL] = channel
-        self.tag = 0
 
-    def take(self, frame: Any) -> None:
-        if isinstance(frame, Method):
-            self.tag = frame.method.delivery_tag
-        elif isinstance(frame, Body):
-            self.got.append((self.tag, frame.fragment))
+    def take(self, _channel: Channel, method: Any, properties: Any, body: bytes) -> None:
+        self.assertEqual(properties.headers["topic"], "/topic/a")
+        self.got.append((method.delivery_tag, body))
 
     def test_whatever_the_pieces(self) -> None:
         octets = b"".join(delivery(b"SHOW %d" % tag, tag) for tag in range(1, 20))
@@ -78,6 +76,23 @@ class In(unittest.TestCase):
                 self.connection.data_received(octets[start : start + size])
             self.assertEqual(self.got, [(tag, b"SHOW %d" % tag) for tag in range(1, 20)], size)
             self.assertEqual(self.connection._frame_buffer, b"")
+
+    def test_a_devices_message_between_ours_and_all_are_counted_as_pika_does(self) -> None:
+        device = BasicProperties(headers={"topic": "/topic/a", "when": 1795294643})
+        octets = delivery(b"1", 1) + delivery(b"2", 2, device) + delivery(b"", 3) + delivery(b"4", 4)
+        pika, _ = connected(_TwistedConnectionAdapter)
+        pika._channels[CHANNEL] = mock.Mock()
+        for connection in (self.connection, pika):
+            connection.data_received(octets)
+        self.assertEqual(self.got, [(1, b"1"), (2, b"2"), (3, b""), (4, b"4")])
+        self.assertEqual(self.connection.bytes_received, pika.bytes_received)
+        self.assertEqual(self.connection.frames_received, pika.frames_received)
+
+    def test_a_message_for_a_channel_there_is_not_is_nobodys(self) -> None:
+        self.connection._channels.clear()
+        with self.assertLogs("pika.connection", "CRITICAL"):
+            self.connection.data_received(delivery(b"1", 1))
+        self.assertEqual((self.got, self.connection._frame_buffer), ([], b""))
 
     def test_a_heart_beat_between_messages_is_pikas_business(self) -> None:
         self.connection._heartbeat_checker = mock.Mock()
