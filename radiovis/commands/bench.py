@@ -6,14 +6,14 @@ import argparse
 import dataclasses
 import json
 import resource
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 
 from radiovis.bench.load import Figures, Load, Work
 from radiovis.bench.target import TOPIC, Target, own_node
 from radiovis.commands.arguments import DONE, FAILED, WRONG, CommandError, CommandParser, positive
 from radiovis.commands.server_address import FORM, ServerAddress, address
+from radiovis.commands.terminal import progress
 
 _BAR = 30
 _RESERVED_FILES = 100
@@ -93,24 +93,15 @@ def _check_files(subscribers: int) -> None:
 
 
 def _measure(target: Target, name: str, work: Work) -> Figures:
-    bar = _bar(f"{target.name}, {name}")
     try:
-        return Load(target, work, bar).run()
+        return Load(target, work, lambda part: progress(f"{target.name}, {name}: {_bar(part)}")).run()
     finally:
-        bar(None)
+        progress("")
 
 
-def _bar(title: str) -> Callable[[float | None], None]:
-    """A progress bar on stderr, if that is a terminal. None ends it."""
-    if not sys.stderr.isatty():
-        return lambda _: None
-
-    def draw(part: float | None) -> None:
-        done = 0 if part is None else int(part * _BAR)
-        line = "" if part is None else f"{title}: [{'#' * done}{'.' * (_BAR - done)}] {part:4.0%}"
-        print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
-
-    return draw
+def _bar(part: float) -> str:
+    done = int(part * _BAR)
+    return f"[{'#' * done}{'.' * (_BAR - done)}] {part:4.0%}"
 
 
 def _print(rows: list[tuple[Target, str, Figures]], work: Work, *, as_json: bool) -> None:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr
 
-from fanout.settings import SettingsError, add_flags, given_flags, parse_flags, read_settings
+from fanout.settings import SettingsError
 from fanout.settings.field import DEFAULT
 from fanout.settings.words import MASK
 from radiovis.admin import guard
-from radiovis.commands.arguments import DONE, WRONG, CommandError, CommandParser
+from radiovis.commands.arguments import DONE, WRONG, CommandError
 from radiovis.commands.certificate import certificate_problem
+from radiovis.commands.settings_parser import SettingsParser, given_settings
 from radiovis.commands.terminal import paint, printable
 from radiovis.directory.stations_file import StationsFileError, read_stations
 from radiovis.parent import check_workers
@@ -25,15 +25,13 @@ _CERTIFICATES = ("_CERTIFICATE", "_CA")
 _KEY = "_KEY"
 
 
-def command() -> CommandParser:
+def command() -> SettingsParser:
     """What it takes: the flags of serve."""
-    parser = CommandParser(
+    parser = SettingsParser(
         "check-config",
         "Show every setting, its value and where it came from, and check the files they name. Secrets are masked.",
         {DONE: "a node can start with this", WRONG: "something is wrong, one line each on stderr"},
-        "Takes every flag of serve.",
     )
-    parser.usage = f"{parser.prog} [--json] [--changed] [--test] [--setting VALUE ...]"
     parser.add_argument("--json", action="store_true", help="one JSON object instead of the table")
     parser.add_argument("--changed", action="store_true", help="only what differs from the default")
     parser.add_argument("--test", action="store_true", help="as serve --test: no stations are needed")
@@ -42,13 +40,11 @@ def command() -> CommandParser:
 
 def run(words: Sequence[str]) -> int:
     """Run the command. :raises CommandError: with all that is wrong, one line each."""
-    parser = command()
-    add_flags(parser, Settings)
     settings, wrong = None, []
     given = None
     try:
-        given = parse_flags(parser, Settings, words)
-        settings = read_settings(Settings, given_flags(given), os.environ, given.config)
+        given = command().read(words)
+        settings = given_settings(given)
         wrong = list(problems(settings, fake=given.test))
     except SettingsError as error:
         wrong = str(error).splitlines()

@@ -7,14 +7,13 @@ import fnmatch
 import json
 import re
 import ssl
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 
 from radiovis.commands.arguments import DONE, FAILED, WRONG, CommandError, CommandParser, seconds
 from radiovis.commands.server_address import FORM, ServerAddress, add_ca_flag, address, given_server
-from radiovis.commands.terminal import paint
+from radiovis.commands.terminal import paint, progress
 from radiovis.conformance.check import Check, Outcome
 from radiovis.conformance.subject import SECONDS, Subject
 from radiovis.conformance.suite import CHECKS
@@ -86,11 +85,9 @@ def _list(checks: Sequence[Check], *, as_json: bool) -> None:
 
 def _tried(check: Check, subject: Subject, place: str, given: argparse.Namespace) -> Outcome:
     """:param place: how far we are, for who waits at a terminal."""
-    if sys.stderr.isatty():
-        print(f"\r\x1b[K{place} {check.id}", end="", file=sys.stderr, flush=True)
+    progress(f"{place} {check.id}")
     outcome = check.run(subject)
-    if sys.stderr.isatty():
-        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+    progress("")
     if not given.json:
         why = f": {outcome.why}" if outcome.why else ""
         print(f"{paint(outcome.verdict, _COLOURS[outcome.verdict])} {check.id:<4} {check.rule}{why}", flush=True)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 from collections.abc import Sequence
 from typing import Any
 
-from fanout.settings import add_flags, given_flags, parse_flags, read_settings
-from radiovis.commands.arguments import DONE, FAILED, WRONG, CommandError, CommandParser
+from radiovis.commands.arguments import DONE, FAILED, WRONG, CommandError
 from radiovis.commands.arguments import seconds as span
+from radiovis.commands.settings_parser import SettingsParser, given_settings
 from radiovis.commands.terminal import printable
 from radiovis.settings import Settings
 
@@ -19,15 +18,14 @@ _MOST_BYTES = 65_536  # A report has a line for each condition.
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where to ask whoever listens there.
 
 
-def command() -> CommandParser:
+def command() -> SettingsParser:
     """What it takes, besides the flags of serve."""
-    parser = CommandParser(
+    parser = SettingsParser(
         "health",
         "Ask the node at ADMIN_PORT, or where none listens the watchdog at FB_ADMIN_PORT, whether it lives.",
         {DONE: "yes", FAILED: "no, and why", WRONG: "wrong usage or settings"},
-        "Takes every flag of serve. ADMIN_TOKEN, if it is set, is sent to be told why.",
+        "ADMIN_TOKEN, if it is set, is sent to be told why.",
     )
-    parser.usage = f"{parser.prog} [--ready] [--seconds S] [--setting VALUE ...]"
     parser.add_argument("--ready", action="store_true", help="whether clients should be sent to it")
     parser.add_argument(
         "--seconds", type=span, default=_SECONDS, metavar="S", help=f"how long to wait (default: {_SECONDS:g})"
@@ -37,12 +35,9 @@ def command() -> CommandParser:
 
 def run(words: Sequence[str]) -> int:
     """Run the command. :raises CommandError: it does not live, or is not ready."""
-    parser = command()
-    add_flags(parser, Settings)
-    given = parse_flags(parser, Settings, words)
-    settings = read_settings(Settings, given_flags(given), os.environ, given.config)
+    given = command().read(words)
     path = "/readyz" if given.ready else "/healthz"
-    status, report = _ask_first(settings, path, given.seconds)
+    status, report = _ask_first(given_settings(given), path, given.seconds)
     if status != http.client.OK:
         raise CommandError(f"health: {path} answers {status}{_reasons(report)}")
     print("ready" if given.ready else "alive")

@@ -22,6 +22,15 @@ def paint(text: str, colour: str, stream: TextIO | None = None) -> str:
     return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m"
 
 
+def progress(text: str) -> None:
+    """How far we are, on a line of stderr that the next one takes the place of, if that is a terminal.
+
+    :param text: empty for none any more.
+    """
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+
+
 def printable(text: str) -> str:
     """A text from somewhere else, on one line and without what a terminal would obey."""
     # C0, C1, and the marks that turn the direction of writing: all can make a line look like another one.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlencode
@@ -14,10 +13,10 @@ from twisted.web.client import Agent
 from twisted.web.http_headers import Headers
 
 from fanout.connecting import connect_failure
-from fanout.settings import add_flags, given_flags, parse_flags, read_settings
 from radiovis import parts
-from radiovis.commands.arguments import DONE, FAILED, WRONG, CommandError, CommandParser
+from radiovis.commands.arguments import DONE, FAILED, WRONG, CommandError
 from radiovis.commands.running import run_reactor
+from radiovis.commands.settings_parser import SettingsParser, given_settings
 from radiovis.commands.terminal import paint, printable
 from radiovis.directory.interface import Channel, Directory, DirectoryError
 from radiovis.settings import Settings
@@ -30,15 +29,14 @@ OnAir = dict[str, dict[str, Any]]
 """What a node says of each topic: its clients, and its last message."""
 
 
-def command() -> CommandParser:
+def command() -> SettingsParser:
     """What it takes, besides the flags of serve."""
-    parser = CommandParser(
+    parser = SettingsParser(
         "topics",
         "List the channels of the configured directory (STATIONS_FILE or RADIODNS_API_URL), and what is on air.",
         {DONE: "done", FAILED: "the directory or the node does not answer", WRONG: "wrong usage or settings"},
-        "Takes every flag of serve. ADMIN_TOKEN is sent to the node, if it is set.",
+        "ADMIN_TOKEN is sent to the node, if it is set.",
     )
-    parser.usage = f"{parser.prog} [--admin URL] [--json] [--test] [--setting VALUE ...]"
     parser.add_argument("--admin", metavar="URL", help="a node's operators' port, as in http://127.0.0.1:8081")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     parser.add_argument("--test", action="store_true", help="the stations of serve --test")
@@ -47,10 +45,8 @@ def command() -> CommandParser:
 
 def run(words: Sequence[str]) -> int:
     """Run the command. :raises CommandError: it did not work."""
-    parser = command()
-    add_flags(parser, Settings)
-    given = parse_flags(parser, Settings, words)
-    settings = read_settings(Settings, given_flags(given), os.environ, given.config)
+    given = command().read(words)
+    settings = given_settings(given)
     if given.admin and not given.admin.startswith(("http://", "https://")):
         raise CommandError(f"topics: --admin: {given.admin!r} should begin with http:// or https://", WRONG)
 

@@ -7,7 +7,7 @@ import os
 import unittest
 from unittest import mock
 
-from radiovis.commands.terminal import paint, printable
+from radiovis.commands.terminal import paint, printable, progress
 
 
 class Terminal(io.StringIO):
@@ -25,6 +25,19 @@ class Colour(unittest.TestCase):
         for settings in ({"NO_COLOR": "1"}, {"TERM": "dumb"}):
             with mock.patch.dict(os.environ, settings, clear=True):
                 self.assertEqual(paint("x", "red", Terminal()), "x")
+
+
+class Progress(unittest.TestCase):
+    def test_each_takes_the_place_of_the_one_before(self) -> None:
+        with mock.patch("sys.stderr", Terminal()) as shown:
+            progress("1/2")
+            progress("")
+        self.assertEqual(shown.getvalue(), "\r\x1b[K1/2\r\x1b[K")
+
+    def test_no_file_is_told(self) -> None:
+        with mock.patch("sys.stderr", io.StringIO()) as shown:
+            progress("1/2")
+        self.assertEqual(shown.getvalue(), "")
 
 
 class Printable(unittest.TestCase):
