@@ -35,8 +35,8 @@ from fanout import __version__
 from fanout.bus.interface import Bus
 from fanout.bus.rabbitmq import RabbitMQ
 from fanout.census import Census
-from fanout.doors.http import HttpRequest
 from fanout.doors.http_endpoint import Endpoint, HttpError, parameter
+from fanout.doors.http_request import HttpRequest
 from fanout.health import Health
 from fanout.hub import Hub
 from fanout.message import Message

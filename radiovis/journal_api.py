@@ -22,8 +22,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
-from fanout.doors.http import HttpRequest
 from fanout.doors.http_endpoint import Endpoint, HttpError, parameter
+from fanout.doors.http_request import HttpRequest
 from fanout.journal import Journal, JournalError, Record, Selection
 from radiovis.admin_api import number
 

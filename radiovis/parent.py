@@ -13,8 +13,8 @@ from twisted.internet.error import CannotListenError
 from twisted.web.http_headers import Headers
 
 from fanout.doors import port
-from fanout.doors.http import HttpRequest
 from fanout.doors.http_endpoint import Endpoint
+from fanout.doors.http_request import HttpRequest
 from fanout.metrics import CONTENT_TYPE
 from fanout.settings import SettingsError
 from fanout.settings.engine import MAX_PORT

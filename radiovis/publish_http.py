@@ -17,9 +17,9 @@ from urllib.parse import parse_qs, urlsplit
 
 from fanout.bus.interface import BusError
 from fanout.doors.application import Application, Principal, Refused
-from fanout.doors.http import HttpRequest
 from fanout.doors.http_endpoint import Endpoint, HttpError
 from fanout.doors.http_login import log_in
+from fanout.doors.http_request import HttpRequest
 from fanout.message import Message
 from fanout.stomp.events import Send
 from radiovis.topics import BROADCAST

@@ -9,8 +9,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from fanout.doors.http import HttpRequest
 from fanout.doors.http_endpoint import Endpoint, HttpError
+from fanout.doors.http_request import HttpRequest
 from fanout.doors.listening import ListeningDoor
 from fanout.doors.sse import EVENT_STREAM, encode_id, event, last_event_id, stream
 from fanout.message import Message

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fanout.doors.http import HttpRequest
 from fanout.doors.http_endpoint import Endpoint, HttpError, parameter, parameters
+from fanout.doors.http_request import HttpRequest
 from fanout.doors.longpoll import LongPolls, Question
 from fanout.message import Message
 

@@ -15,8 +15,8 @@ from ipaddress import ip_address
 
 from twisted.web.resource import IResource, Resource
 
-from fanout.doors.http import HttpRequest
 from fanout.doors.http_endpoint import Endpoint, HttpError
+from fanout.doors.http_request import HttpRequest
 
 _LOCALHOST = "localhost"
 

@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET
 
-from fanout.doors.http import HttpRequest
+from fanout.doors.http_request import HttpRequest
 
 log = structlog.get_logger(__name__)
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from twisted.internet.defer import Deferred
 
 from fanout.doors.application import Application, Principal, Refused
-from fanout.doors.http import HttpRequest
 from fanout.doors.http_endpoint import HttpError, basic_login, unauthorized
+from fanout.doors.http_request import HttpRequest
 from fanout.doors.login_throttle import TooManyFailures
 
 

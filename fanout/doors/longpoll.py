@@ -15,7 +15,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from fanout.doors.http import HttpRequest
+from fanout.doors.http_request import HttpRequest
 from fanout.doors.listening import Ear, ListeningDoor, encode
 from fanout.hub import Cohort, Form
 from fanout.message import Message

@@ -8,8 +8,8 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
 from fanout.doors.guard import Guard
-from fanout.doors.http import HttpRequest
 from fanout.doors.http_endpoint import Endpoint
+from fanout.doors.http_request import HttpRequest
 from fanout.health import Health
 from fanout.metrics import CONTENT_TYPE, Metrics
 

@@ -16,7 +16,7 @@ from urllib.parse import quote, unquote
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
-from fanout.doors.http import HttpRequest
+from fanout.doors.http_request import HttpRequest
 from fanout.doors.listening import Ear, ListeningDoor, encode
 from fanout.hub import Cohort, Form
 from fanout.message import Message

@@ -18,7 +18,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 from wsproto.utilities import generate_accept_token
 
-from fanout.doors.http import REASONS, error_body
+from fanout.doors.http_answer import REASONS, error_body
 from fanout.doors.websocket import Listener, WebSocket, WebSocketDoor
 
 _KEY_OCTETS = 16

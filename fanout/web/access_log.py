@@ -16,7 +16,7 @@ from logging.handlers import RotatingFileHandler
 
 from twisted.web.http_headers import Headers
 
-from fanout.doors.http import HttpRequest
+from fanout.doors.http_request import HttpRequest
 
 _SHOWN = (b"referer", b"user-agent")
 _LONGEST = 1_024  # octets of a value a client may have made up

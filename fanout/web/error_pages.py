@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from html import escape
 from typing import TypeAlias
 
-from fanout.doors.http import REASONS, error_body
+from fanout.doors.http_answer import REASONS, error_body
 from fanout.doors.http_endpoint import HttpError
 from fanout.web.response import JSON, Response
 

@@ -11,8 +11,8 @@ from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
-from fanout.doors.http import HttpRequest
 from fanout.doors.http_endpoint import HttpError, answer_options
+from fanout.doors.http_request import HttpRequest
 from fanout.doors.listening import ListeningDoor
 from fanout.web.error_pages import ErrorPages
 from fanout.web.request import Request

@@ -12,8 +12,8 @@ from urllib.parse import quote
 from twisted.web.http import datetimeToString
 from twisted.web.static import File
 
-from fanout.doors.http import HttpRequest
 from fanout.doors.http_endpoint import HttpError
+from fanout.doors.http_request import HttpRequest
 from fanout.web.folder import Folder
 from fanout.web.request import Request
 from fanout.web.response import HARMLESS, HTML, Answer, Elsewhere, Response

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Mapping
 from functools import cached_property
 from typing import IO
 
-from fanout.doors.http import HttpRequest
 from fanout.doors.http_endpoint import parameter, parameters
+from fanout.doors.http_request import HttpRequest
 
 CHUNK = 65_536
 """Octets of a body handed on at a time: what Twisted's transports hold before they ask to pause."""

@@ -11,7 +11,8 @@ from twisted.internet.interfaces import IPushProducer
 from twisted.web.resource import getChildForRequest
 from zope.interface import implementer
 
-from fanout.doors.http import REASONS, HttpRequest
+from fanout.doors.http_answer import REASONS
+from fanout.doors.http_request import HttpRequest
 from fanout.doors.listening import ListeningDoor
 from fanout.doors.longpoll import LongPolls, Question
 from fanout.doors.sse import EVENT_STREAM, stream

@@ -9,8 +9,9 @@ from typing import IO, Any, cast
 from twisted.web.http_headers import Headers
 
 from fanout.doors.gate import Gate
-from fanout.doors.http import HttpLimits, HttpRequest, HttpSite
+from fanout.doors.http import HttpLimits, HttpSite
 from fanout.doors.http_endpoint import HttpError
+from fanout.doors.http_request import HttpRequest
 from fanout.web.access_log import seen
 from fanout.web.face import Face
 

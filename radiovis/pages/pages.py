@@ -9,8 +9,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from twisted.web.resource import IResource
 
-from fanout.doors.http import HttpRequest
 from fanout.doors.http_endpoint import Endpoint, HttpError
+from fanout.doors.http_request import HttpRequest
 from fanout.web.error_pages import ErrorPages, json_page
 from fanout.web.face import Face
 from fanout.web.files import Files

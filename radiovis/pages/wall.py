@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import quote
 
-from fanout.doors.http import HttpRequest
 from fanout.doors.http_endpoint import HttpError
+from fanout.doors.http_request import HttpRequest
 from fanout.doors.listening import ListeningDoor
 from fanout.doors.sse import event
 from fanout.hub import Cohort

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from fanout.doors.http import HttpRequest
 from fanout.doors.http_endpoint import Endpoint
+from fanout.doors.http_request import HttpRequest
 from fanout.doors.sse import EVENT_STREAM, Stream
 from radiovis.pages.station import Station
 from radiovis.pages.wall import TYPES, Wall, WallForm

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from fanout.doors.http import HttpRequest
 from fanout.doors.http_endpoint import Endpoint
+from fanout.doors.http_request import HttpRequest
 from fanout.web.mount import mount
 from fanout.web.routes import Route
 from tests.fanout.web import served
