@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import uuid
 from typing import Any
 
 import structlog
@@ -28,6 +27,7 @@ from fanout.doors.listening import ListeningDoor
 from fanout.doors.tally import Tally
 from fanout.history import History
 from fanout.hub import Hub
+from fanout.message import new_id
 from fanout.outbox import Flusher
 from fanout.throttle import Throttle
 from fanout.web.access_log import AccessLog, log_file
@@ -137,7 +137,7 @@ def _ports(reactor: Any, settings: ArtcastSettings, feed: Feed) -> tuple[Datagra
 
 def _door(reactor: Any, settings: ArtcastSettings, hub: Hub, bus: Bus, complaints: Complaints) -> ListeningDoor:
     return ListeningDoor(
-        application=OpenTopics(bus, time.time, lambda: str(uuid.uuid4())),  # no route lets anybody publish
+        application=OpenTopics(bus, time.time, new_id),  # no route lets anybody publish
         hub=hub,
         history=History(time.monotonic, messages=1),
         flusher=Flusher(time.monotonic, lambda flush: reactor.callLater(0, flush), complaints.failed),

@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
-from uuid import uuid4
 
 from pika.spec import PERSISTENT_DELIVERY_MODE, BasicProperties
 
 from fanout.bus.properties import Properties
-from fanout.message import Message
+from fanout.message import Message, new_id
 
 # AMQP writes the length of a header name in one octet.
 MAX_NAME_BYTES = 255
@@ -134,7 +133,7 @@ def _message_id(headers: Mapping[Any, Any], properties: BasicProperties, limits:
         text = _text(value)
         if text and len(text.encode()) <= limits.header_bytes:
             return text
-    return str(uuid4())
+    return new_id()
 
 
 def _when(headers: Mapping[Any, Any], properties: BasicProperties, now: int) -> int:
