@@ -43,20 +43,15 @@ class ScheduledApplication(Extension):
     def publish(self, messages: Sequence[Message]) -> Deferred[None]:
         """Fires when all that goes on air now is with the bus, and all that waits lies safely."""
         now = self._clock()
-        later = [each for each in messages if _waits(each, now)]
+        later, at_once = [], []
+        for message in messages:
+            at = trigger_time(message)
+            if not message.body or (at or 0) > now:  # An empty body cancels what waits.
+                later.append(message)
+            else:  # A time that is over means now: some receivers show nothing else (contract §4).
+                at_once.append(message if at is None else for_now(message))
         if not later:
-            return self._application.publish([_without_past(each) for each in messages])
-        at_once = [_without_past(each) for each in messages if not _waits(each, now)]
+            return self._application.publish(at_once)
         begun = [self._entrance.hold(each) for each in later]
         begun += [self._application.publish(at_once)] if at_once else []
         return together(begun)
-
-
-def _waits(message: Message, now: float) -> bool:
-    """Whether it is for later, or, with an empty body, cancels what is."""
-    return not message.body or (trigger_time(message) or 0) > now
-
-
-def _without_past(message: Message) -> Message:
-    """A time that is over means now: some receivers show nothing else (contract §4)."""
-    return message if trigger_time(message) is None else for_now(message)

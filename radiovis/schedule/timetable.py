@@ -6,9 +6,10 @@ whether that is held or on air, and one with an empty body cancels it.
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections import OrderedDict
 from dataclasses import dataclass
-from heapq import nsmallest
+from itertools import takewhile
 
 from fanout.message import Message
 
@@ -43,11 +44,17 @@ def name_of(message: Message) -> Name:
     return message.topic, message.message_id
 
 
+def _place(held: Held) -> tuple[float, int]:
+    """By time, and then by arrival; no two have the same."""
+    return held.at, held.number
+
+
 class Timetable:
     """The messages that wait, by the time they are due."""
 
     def __init__(self) -> None:
         self._held: dict[Name, Held] = {}
+        self._in_order: list[Held] = []  # the same ones, by their places
         self._heard: OrderedDict[Name, int] = OrderedDict()
         self._arrived = 0
 
@@ -62,13 +69,17 @@ class Timetable:
         held = Held(message, at, self._arrived, ticket)
         if self._heard.get(held.name, message.when) > message.when:
             return held
-        before = self._held.get(held.name)
+        before = self.cancel(held.name)
         self._held[held.name] = held
+        insort(self._in_order, held, key=_place)
         return before
 
     def cancel(self, name: Name) -> Held | None:
         """Take a message off; gives it, or None if there was none."""
-        return self._held.pop(name, None)
+        held = self._held.pop(name, None)
+        if held is not None:
+            del self._in_order[bisect_left(self._in_order, _place(held), key=_place)]
+        return held
 
     def heard(self, message: Message) -> Held | None:
         """A message is on air; gives what is held under its name and was published before it, which it replaces."""
@@ -78,22 +89,23 @@ class Timetable:
         if len(self._heard) > HEARD:
             self._heard.popitem(last=False)
         held = self._held.get(name)
-        return self._held.pop(name) if held is not None and held.message.when <= message.when else None
+        return self.cancel(name) if held is not None and held.message.when <= message.when else None
 
     def remove(self, held: Held) -> bool:
         """Take off just this one; whether it was still there."""
         if self._held.get(held.name) is not held:
             return False
-        del self._held[held.name]
+        self.cancel(held.name)
         return True
 
     def forget(self) -> None:
         """Drop all that is held; what was heard stays known."""
         self._held.clear()
+        self._in_order.clear()
 
     def next_at(self) -> float | None:
         """When the next one is due; None if nothing is held."""
-        return min((held.at for held in self._held.values()), default=None)
+        return self._in_order[0].at if self._in_order else None
 
     def due(self, now: float, limit: int) -> list[Held]:
         """Those whose time has come, in the order of their times; each stays until it is removed.
@@ -101,8 +113,8 @@ class Timetable:
         :param now: Unix time in seconds. Clocks may jump: whatever it says is right.
         :param limit: how many at most.
         """
-        return [held for held in self.upcoming(limit) if held.at <= now]
+        return list(takewhile(lambda held: held.at <= now, self.upcoming(limit)))
 
     def upcoming(self, limit: int) -> list[Held]:
         """The next ones, in the order of their times."""
-        return nsmallest(limit, self._held.values(), key=lambda held: (held.at, held.number))
+        return self._in_order[:limit]

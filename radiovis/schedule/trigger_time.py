@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
+from functools import lru_cache
 
 from fanout.message import Message
 
 HEADER, NOW = "trigger-time", "NOW"
 _LONGEST = 64  # characters of a date and time; what is longer is none
+_KEPT = 1_024
+"""Texts whose time is remembered: a message is asked for it when it is admitted, published, and taken off the shelf, and
+those of a broadcast all have the same."""
 
 
 def trigger_time(message: Message) -> float | None:
@@ -16,8 +20,11 @@ def trigger_time(message: Message) -> float | None:
     is passed on as it is, as it always was (contract §1.5).
     """
     text = dict(message.headers).get(HEADER, NOW).strip()
-    if len(text) > _LONGEST:
-        return None
+    return None if text == NOW or len(text) > _LONGEST else _unix_time(text)
+
+
+@lru_cache(_KEPT)
+def _unix_time(text: str) -> float | None:
     try:
         moment = datetime.fromisoformat(text)
         return None if moment.tzinfo is None else moment.timestamp()

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from unittest import mock
+
 from twisted.internet.defer import Deferred, ensureDeferred, fail, succeed
 from twisted.trial import unittest
 
 from fanout.bus.interface import BusError
 from fanout.doors.application import Refused
 from fanout.message import Message
+from radiovis.schedule import trigger_time
 from radiovis.schedule.application import ScheduledApplication
 from tests.radiovis.schedule.shelves import message
 
@@ -61,6 +65,13 @@ class TestScheduledApplication(unittest.TestCase):
         self.behind.full = True
         failure = self.failureResultOf(self.application.publish([message("a", LATER), message("b")]), BusError)
         self.assertEqual(str(failure.value), "nobody holds it")
+
+    def test_one_time_is_read_once_however_many_messages_have_it(self) -> None:
+        broadcast = tuple(message(str(number), "2027-01-15T12:34:56.7Z") for number in range(10))
+        with mock.patch.object(trigger_time, "datetime", wraps=datetime) as read:
+            self.successResultOf(ensureDeferred(self.application.admit(None, broadcast)))  # type: ignore[arg-type]
+            self.publish(*broadcast)
+        self.assertEqual((len(self.behind.held), read.fromisoformat.call_count), (10, 1))
 
     def test_too_far_ahead(self) -> None:
         near, far = message("a", "2027-01-15T13:00:00Z"), message("b", "2027-01-15T13:00:01Z")

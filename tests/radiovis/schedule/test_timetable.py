@@ -8,6 +8,26 @@ from radiovis.schedule.timetable import HEARD, Timetable, name_of
 from tests.radiovis.schedule.shelves import message
 
 
+class Compared(float):
+    """A time that counts how often it is looked at, to put it in its place or to find it."""
+
+    times = 0
+
+    def __eq__(self, other: object) -> bool:
+        Compared.times += 1
+        return float(self) == other
+
+    def __lt__(self, other: float) -> bool:
+        Compared.times += 1
+        return float(self) < float(other)
+
+    def __le__(self, other: float) -> bool:
+        Compared.times += 1
+        return float(self) <= float(other)
+
+    __hash__ = float.__hash__
+
+
 class TestTimetable(unittest.TestCase):
     def setUp(self) -> None:
         self.timetable = Timetable()
@@ -69,3 +89,15 @@ class TestTimetable(unittest.TestCase):
         self.assertFalse(self.timetable.remove(old))
         (new,) = self.timetable.due(10, 1)
         self.assertTrue(self.timetable.remove(new))
+
+    def test_what_is_due_is_found_without_a_look_at_all_that_is_held(self) -> None:
+        count = 5_000
+        for number in range(count):
+            self.hold(str(number), Compared(number * 7 % count))
+        Compared.times = 0
+        self.assertEqual((self.timetable.next_at(), len(self.timetable.upcoming(20))), (0, 20))
+        self.assertEqual(len(self.timetable.due(9.5, 100)), 10)
+        self.assertLess(Compared.times, 20)
+        self.hold("new", Compared(2_500))
+        self.timetable.cancel(name_of(message("new")))
+        self.assertLess(Compared.times, 200)
