@@ -11,7 +11,7 @@ from fanout.message import Message
 HEADER, NOW = "trigger-time", "NOW"
 _LONGEST = 64  # characters of a date and time; what is longer is none
 _KEPT = 1_024
-"""Texts whose time is remembered: a message is asked for it when it is admitted, published, and taken off the shelf, and
+"""Texts whose time is remembered: a message is asked for it when it is admitted, published and taken off the shelf;
 those of a broadcast all have the same."""
 
 
