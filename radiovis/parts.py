@@ -32,6 +32,7 @@ from radiovis.directory.cached import CachedDirectory
 from radiovis.directory.fake import FakeDirectory
 from radiovis.directory.interface import Default, Directory
 from radiovis.directory.plugit import PlugIt
+from radiovis.directory.plugit_calls import PlugItCalls
 from radiovis.directory.stations_file import StationsFile
 from radiovis.last_slides import LastSlides
 from radiovis.monitoring import Monitoring, masked
@@ -160,14 +161,14 @@ def plugit_api(reactor: Any, settings: Settings) -> PlugIt:
     :raises CertificateError: DIRECTORY_CA cannot be used.
     """
     policy = BrowserLikePolicyForHTTPS(trust(settings.DIRECTORY_CA))
-    return PlugIt(
+    calls = PlugItCalls(
         treq.client.HTTPClient(Agent(reactor, policy, pool=HTTPConnectionPool(reactor))),
         settings.RADIODNS_API_URL.get_secret_value(),
         reactor,
-        image_locations=settings.FB_IMAGE_LOCATIONS,
         timeout=settings.DIRECTORY_TIMEOUT,
         attempts=settings.DIRECTORY_ATTEMPTS,
     )
+    return PlugIt(calls, image_locations=settings.FB_IMAGE_LOCATIONS)
 
 
 def cached(api: Directory, reactor: Any, settings: Settings, shared: Memcached | None, fresh: float) -> Directory:

@@ -18,6 +18,7 @@ from twisted.web.client import Agent
 
 from radiovis.directory.interface import DirectoryError
 from radiovis.directory.plugit import PlugIt
+from radiovis.directory.plugit_calls import PlugItCalls
 from radiovis.watchdog.log import Entry, LogError, LogFull
 from radiovis.watchdog.spool import SpoolError
 from radiovis.watchdog.spooled_log import ADOPT_SECONDS, SpooledLog
@@ -493,7 +494,7 @@ class TestOverHttp(_SpooledCase):
         self.reactor = reactor
         server = RunningPlugIt(reactor)
         self.addCleanup(lambda: Deferred.fromCoroutine(server.stop()))
-        plugit = PlugIt(HTTPClient(Agent(reactor)), server.url, reactor, attempts=1)
+        plugit = PlugIt(PlugItCalls(HTTPClient(Agent(reactor)), server.url, reactor, attempts=1))
         server.api.failures = 2
         log = SpooledLog(plugit, self.folder, reactor, max_age=60, first_pause=0.05)
         self.addCleanup(log.stop)

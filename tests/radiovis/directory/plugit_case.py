@@ -1,0 +1,39 @@
+"""A case with a small PlugIt over real HTTP, and a directory that asks it."""
+
+from __future__ import annotations
+
+from treq.client import HTTPClient
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.trial import unittest
+from twisted.web.client import Agent
+
+from radiovis.directory import plugit_calls
+from radiovis.directory.interface import DirectoryError
+from radiovis.directory.plugit import PlugIt
+from radiovis.directory.plugit_calls import PlugItCalls
+from tests.radiovis.directory.plugit_server import SECRET, RunningPlugIt
+
+ROCK, DAB = "/topic/fm/4e1/4000/09580/", "/topic/dab/4e1/4fff/4001/0/"
+
+
+class PlugItCase(unittest.TestCase):
+    def setUp(self) -> None:
+        self.server = RunningPlugIt(reactor)
+        self.addCleanup(lambda: Deferred.fromCoroutine(self.server.stop()))
+        self.api = self.server.api
+        self.plugit = self.directory()
+        self.patch(plugit_calls, "FIRST_PAUSE", 0.0)
+        self.patch(plugit_calls, "LONGEST_PAUSE", 0.0)
+
+    def directory(self, url: str | None = None, image_locations: str = "", **settings: object) -> PlugIt:
+        calls = PlugItCalls(HTTPClient(Agent(reactor)), url or self.server.url, reactor, **settings)  # type: ignore[arg-type]
+        return PlugIt(calls, image_locations=image_locations)
+
+    async def fails(self, asked: Deferred[object] | object) -> str:
+        try:
+            answer = await asked  # type: ignore[misc]
+        except DirectoryError as error:
+            self.assertNotIn(SECRET, str(error))
+            return str(error)
+        raise self.failureException(f"it did not fail, but gave {answer!r}")
