@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
+from functools import partial
 from html import escape
 from pathlib import Path
 from urllib.parse import quote
@@ -70,6 +71,7 @@ class Files:
         cache_control: str = "",
     ) -> None:
         """
+        :param folder: or a link to it, which may be made to lead to another one at any time.
         :param at: where it is, such as ``/static``; empty for the whole site.
         :param index: the file shown for a folder.
         :param listing: whether a folder without one shows what is in it.
@@ -79,7 +81,9 @@ class Files:
         :param cache_control: how long browsers may keep the files; empty: as they think fit.
         :raises NotADirectoryError: there is no such folder.
         """
-        self._folder = Folder(folder, symlinks=symlinks)
+        # Looked up for each request; absolute, as an application beside us may change the working folder.
+        self._folder = partial(Folder, Path(folder).absolute(), symlinks=symlinks)
+        self._folder()
         self._at = at
         self._index = index
         self._listing = listing
@@ -95,17 +99,18 @@ class Files:
     def get(self, request: Request) -> Answer:
         """The file; for a folder its index, or what is in it. :raises HttpError: there is none."""
         rest = request.parameters["path"]
-        place = self._folder.find(rest)
         if self._untrusted:
             request.http.put_header("content-security-policy", HARMLESS)
         try:
+            folder = self._folder()
+            place = folder.find(rest)
             if place is not None and place.is_dir():
-                return self._get_folder(request, place, rest)
+                return self._get_folder(request, folder, rest)
             if place is not None and place.is_file() and not rest.endswith("/"):
                 return self._file(request, place)
         except PermissionError:
             raise HttpError(403, "This file cannot be read.") from None
-        except OSError:  # a name that is too long
+        except OSError:  # a name that is too long, or a link that leads nowhere just now
             pass
         raise HttpError(404, "There is no such file.")
 
@@ -114,15 +119,15 @@ class Files:
             request.http.put_header("cache-control", self._cache_control)
         return Elsewhere(OneFile(place))
 
-    def _get_folder(self, request: Request, place: Path, rest: str) -> Answer:
+    def _get_folder(self, request: Request, folder: Folder, rest: str) -> Answer:
         if rest and not rest.endswith("/"):
             return _add_slash(request)
-        index = self._folder.find(rest + self._index)
+        index = folder.find(rest + self._index)
         if index is not None and index.is_file():
             return self._file(request, index)
         if not self._listing:
             raise HttpError(404, "There is no such file.")
-        seen = [each for each in place.iterdir() if self._folder.find(rest + each.name)]
+        seen = [each for each in (folder.root / rest).iterdir() if folder.find(rest + each.name)]
         return Response(
             _page(request.path, sorted(each.name + "/" * each.is_dir() for each in seen)), content_type=HTML
         )

@@ -10,7 +10,7 @@ _WELL_KNOWN = ".well-known"  # RFC 8615; the one hidden name that is meant to be
 class Folder:
     """Finds files by the rest of a path, as :func:`fanout.web.pattern.split` leaves it: decoded, without ``..``.
 
-    :ivar root: the folder.
+    :ivar root: the folder. Where its own path is a link, what that led to when this was made.
     """
 
     def __init__(self, root: str | Path, *, symlinks: bool = False) -> None:
@@ -18,7 +18,10 @@ class Folder:
         :param symlinks: whether links are followed, wherever they lead.
         :raises NotADirectoryError: there is no such folder.
         """
-        self.root = Path(root).resolve()
+        try:
+            self.root = Path(root).resolve()
+        except RuntimeError:  # links in a circle
+            raise NotADirectoryError(f"{root} is no folder") from None
         self._symlinks = symlinks
         if not self.root.is_dir():
             raise NotADirectoryError(f"{root} is no folder")

@@ -70,6 +70,20 @@ class TestSlides(SlidesCase):
     async def test_symbolic_links_are_not_followed(self) -> None:
         await self.assert_links_are(404)
 
+    async def test_the_folder_may_be_a_link_that_is_switched(self) -> None:
+        old = self.folder.rename(self.folder.with_name("old"))
+        self.folder.symlink_to(old)
+        self.assertEqual((await self.ask("/slides/rock.jpg"))[0].status, 200)
+        new = self.folder.with_name("new")
+        new.mkdir()
+        (new / "new.png").write_bytes(PNG)
+        (new / "link.png").symlink_to(old / "rock.jpg")
+        self.folder.unlink()
+        self.folder.symlink_to(new)
+        self.assertEqual((await self.ask("/slides/new.png"))[1], PNG)
+        for path in ("/slides/rock.jpg", "/slides/link.png"):
+            self.assertEqual((await self.ask(path))[0].status, 404, path)
+
     async def test_a_folder_that_is_not_there(self) -> None:
         settings = Settings(SLIDES_DIR=str(self.folder / "nowhere"))
         with self.assertRaisesRegex(SettingsError, "SLIDES_DIR: .*nowhere is no folder"):

@@ -42,11 +42,19 @@ class FilesCase(served.ServedCase):
         (self.folder / "linked").symlink_to("../site-too")
         (self.folder / "circle").symlink_to("circle")
         os.mkfifo(self.folder / "pipe")
+        self.switch("site")
         return [
+            *Files(self.folder.parent / "current", "/current", listing=True).routes(),
             *Files(self.folder, "/listed", listing=True).routes(),
             *Files(self.folder, "/linked", symlinks=True, public=True, untrusted=True).routes(),
             *Files(self.folder).routes(),
         ]
+
+    def switch(self, target: str) -> None:
+        """Make ``current`` lead there, at once, as careful people do."""
+        new = self.folder.parent / "new"
+        new.symlink_to(target)
+        new.replace(self.folder.parent / "current")
 
 
 class Serving(FilesCase):
@@ -181,6 +189,23 @@ class Escaping(FilesCase):
         for name, body in (("link.txt", b"secret"), ("inner.txt", b"p {}"), ("linked/x.txt", b"secret")):
             self.assertEqual((await self.ask(f"/{name}")).status, 404, name)
             self.assertEqual((await self.ask(f"/linked/{name}")).body, body, name)
+
+    async def test_a_folder_that_is_a_link_may_be_switched(self) -> None:
+        another = self.folder.parent / "site-too"
+        (another / "astray.css").symlink_to("../site/style.css")
+        self.assertEqual((await self.ask("/current/style.css")).body, b"p {}")
+        self.switch("site-too")
+        self.assertEqual((await self.ask("/current/x.txt")).body, b"secret")
+        self.assertIn(b"x.txt", (await self.ask("/current/")).body)
+        for path in ("style.css", "astray.css", "../site/style.css", "%2e%2e/site/style.css", "..%2fsite%2fstyle.css"):
+            self.assertIn((await self.ask(f"/current/{path}")).status, (400, 404), path)
+
+    async def test_a_link_that_leads_nowhere_for_a_moment(self) -> None:
+        for nowhere in ("nowhere", "current", "site/style.css"):
+            self.switch(nowhere)
+            self.assertEqual((await self.ask("/current/style.css")).status, 404, nowhere)
+        self.switch("site")
+        self.assertEqual((await self.ask("/current/style.css")).status, 200)
 
     def test_a_folder_that_is_none(self) -> None:
         with self.assertRaises(NotADirectoryError):
