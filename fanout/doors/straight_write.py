@@ -11,7 +11,8 @@ def write(transport: Any, data: bytes) -> None:
     """Straight to the socket while nothing waits there: the reactor's way costs three system calls, and it is taken
     for what the socket does not take at once (and for errors, which the reactor then finds itself).
 
-    :param transport: a stream's; whatever is not plain TCP is written to as usual.
+    :param transport: a stream's; one that is not plain TCP is written to by its ``write_joined`` where it has one, as
+        TLS has, and as usual otherwise.
     """
     # The names are Twisted's own, which is pinned: connected, and nothing waits. Written out here, as a call for each
     # message and radio shows.
@@ -29,4 +30,4 @@ def write(transport: Any, data: bytes) -> None:
         if sent == len(data):
             return
         data = data[sent:]
-    transport.write(data)
+    getattr(transport, "write_joined", transport.write)(data)

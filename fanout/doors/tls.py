@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 
 from fanout.certificates import Certificates, openssl_reason
+from fanout.doors import straight_write
 
 
 class TlsTransport(BufferingTLSTransport):
@@ -28,6 +30,18 @@ class TlsTransport(BufferingTLSTransport):
         """Close at once. May come after the end, as for TCP; Twisted would fail."""
         if self._tlsConnection is not None:
             super().abortConnection()  # type: ignore[no-untyped-call]
+
+    def write_joined(self, data: bytes) -> None:
+        """Write what a whole turn has joined. Twisted would wait for the next turn, in case there is more."""
+        if getattr(self._aggregator, "_buffer", ()):
+            self.write(data)  # type: ignore[no-untyped-call]  # behind what waits there
+        else:
+            super().write(data)  # type: ignore[no-untyped-call]
+
+    def _flushSendBIO(self) -> None:
+        """What is encrypted goes the short way, too."""
+        with contextlib.suppress(SSL.WantReadError):
+            straight_write.write(self.transport, self._tlsConnection.bio_read(2**15))
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """A client that spoke no TLS, or none that we speak, is a fault worth a line; one that just went is not."""

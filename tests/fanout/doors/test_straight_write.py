@@ -3,37 +3,55 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
+from typing import Any
 
 from twisted.internet import protocol, reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.testing import StringTransport
 from twisted.internet.threads import deferToThread
 from twisted.trial import unittest
 
+from fanout.certificates import Certificates
 from fanout.doors.straight_write import write
+from fanout.doors.tls import TlsFactory
+from tests.authority import Authority
 
 
 class Server(protocol.Protocol):
+    transport: Any
+
     def __init__(self, connected: Deferred[Server], lost: Deferred[None]) -> None:
         self.connected_, self.lost = connected, lost
+        self.heard: Deferred[bytes] = Deferred()
 
     def connectionMade(self) -> None:
         self.connected_.callback(self)
+
+    def dataReceived(self, data: bytes) -> None:
+        self.heard.callback(data)
 
     def connectionLost(self, reason: object = None) -> None:
         self.lost.callback(None)
 
 
 class TestStraightWrite(unittest.TestCase):
-    def setUp(self) -> None:
+    async def setUp(self) -> None:
         self.connected: Deferred[Server] = Deferred()
         self.lost: Deferred[None] = Deferred()
         factory = protocol.Factory()
         factory.buildProtocol = lambda addr: Server(self.connected, self.lost)  # type: ignore[method-assign]
-        port = reactor.listenTCP(0, factory, interface="127.0.0.1")
+        port = reactor.listenTCP(0, self.secured(factory), interface="127.0.0.1")
         self.addCleanup(port.stopListening)
         self.client = socket.create_connection(("127.0.0.1", port.getHost().port), 20)
+        await self.shake_hands()
         self.addCleanup(self.client.close)
+
+    def secured(self, factory: protocol.Factory) -> Any:
+        return factory
+
+    async def shake_hands(self) -> None:
+        """TCP has done so."""
 
     async def end(self) -> None:
         self.client.close()
@@ -74,3 +92,32 @@ class TestStraightWrite(unittest.TestCase):
         transport = StringTransport()
         write(transport, b"as usual")
         self.assertEqual(transport.value(), b"as usual")
+
+
+class TestStraightWriteOverTls(TestStraightWrite):
+    """As over TCP, once both sides have agreed on the keys."""
+
+    def secured(self, factory: protocol.Factory) -> Any:
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        self.authority = Authority(folder)
+        file = str(self.authority.issue("server.pem"))
+        certificates = Certificates(file, file, reactor)
+        certificates.load()
+        return TlsFactory(reactor, certificates, factory, lambda *_, **__: self.fail("TLS was refused"))
+
+    async def shake_hands(self) -> None:
+        """The server has when it can read what the client says."""
+        context = self.authority.client()
+        self.client = await deferToThread(context.wrap_socket, self.client, server_hostname="127.0.0.1")
+        server = await self.connected
+        self.client.sendall(b"ready")
+        await server.heard
+        self.connected = succeed(server)
+
+    async def test_it_is_behind_what_was_written_the_usual_way(self) -> None:
+        server = await self.connected
+        server.transport.write(b"first, ")
+        write(server.transport, b"second")
+        self.assertEqual(await deferToThread(self.read, 13), b"first, second")
+        await self.end()
