@@ -1,11 +1,10 @@
-"""A case with a small PlugIt over real HTTP, and a directory that asks it."""
+"""A small PlugIt over real HTTP, and a directory that asks it."""
 
 from __future__ import annotations
 
 from treq.client import HTTPClient
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
-from twisted.trial import unittest
 from twisted.web.client import Agent
 
 from radiovis.directory import plugit_calls
@@ -17,7 +16,9 @@ from tests.radiovis.directory.plugit_server import SECRET, RunningPlugIt
 ROCK, DAB = "/topic/fm/4e1/4000/09580/", "/topic/dab/4e1/4fff/4001/0/"
 
 
-class PlugItCase(unittest.TestCase):
+class PlugItCase:
+    """Mixed into the cases. Not a TestCase itself: it would run as an empty test."""
+
     def setUp(self) -> None:
         self.server = RunningPlugIt(reactor)
         self.addCleanup(lambda: Deferred.fromCoroutine(self.server.stop()))

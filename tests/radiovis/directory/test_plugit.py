@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 
 from structlog.testing import capture_logs
+from twisted.trial import unittest
 
 from radiovis.directory.interface import Channel, Default
 from tests.radiovis.directory.plugit_case import DAB, ROCK, PlugItCase
 
 
-class TestAnswers(PlugItCase):
+class TestAnswers(PlugItCase, unittest.TestCase):
     async def test_check_auth_sends_login_password_and_address(self) -> None:
         self.assertIs(await self.plugit.check_auth("1.rock", "rockpass", "2001:db8::1"), True)
         form = {"username": "1.rock", "password": "rockpass", "ip": "2001:db8::1"}

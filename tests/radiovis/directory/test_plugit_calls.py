@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
+from twisted.trial import unittest
 
 from radiovis.directory import plugit_calls
 from tests import services
@@ -10,7 +11,7 @@ from tests.radiovis.directory.plugit_case import DAB, ROCK, PlugItCase
 from tests.radiovis.directory.plugit_server import SECRET
 
 
-class TestBaseUrl(PlugItCase):
+class TestBaseUrl(PlugItCase, unittest.TestCase):
     def test_a_base_url_that_is_none_is_refused_without_quoting_it(self) -> None:
         for url in ("", "s3cret", "ftp://h/s3cret/", "http:///s3cret/"):
             with self.assertRaisesRegex(ValueError, "RADIODNS_API_URL") as raised:
@@ -21,7 +22,7 @@ class TestBaseUrl(PlugItCase):
         self.assertEqual(await self.directory(self.server.url.rstrip("/")).gcc("ch"), "4e1")
 
 
-class TestFailures(PlugItCase):
+class TestFailures(PlugItCase, unittest.TestCase):
     async def test_fault_9_a_hanging_plugit_is_given_up_and_its_connection_closed(self) -> None:
         directory = self.directory(timeout=0.3, attempts=2)
         for mode in ("hang", "half"):
