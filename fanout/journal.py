@@ -19,6 +19,7 @@ from fanout.batches import DELAY, Batches, BatchesFull
 from fanout.csv_export import HEADER, csv_rows
 from fanout.ledger import MAX_BYTES, PAGE, JournalError, Ledger, Selection
 from fanout.record import Place, Record
+from fanout.steady_time import unix_time
 
 __all__ = ["Journal", "JournalError", "Record", "Selection"]
 
@@ -52,7 +53,7 @@ class Journal:
         :param max_calls: questions that may wait for the thread.
         """
         self._reactor = reactor
-        self._ledger = Ledger(path, reactor.seconds, max_bytes=max_bytes)
+        self._ledger = Ledger(path, unix_time(reactor), max_bytes=max_bytes)
         self._batches: Batches[Record] = Batches(reactor, self._write, _size, delay=delay)
         self._max_calls = max_calls
         self._calls = 0

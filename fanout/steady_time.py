@@ -1,4 +1,4 @@
-"""Unix time that never jumps, for the reactor: its timers follow the time it tells.
+"""Unix time for the reactor, whose timers follow the time it tells, and for people, who want it to be right.
 
 Twisted asks ``time.time``. When somebody sets the clock of the machine back by an hour, no time-out ends and no
 heart-beat is sent for an hour; set forward, all of them end at once and every radio is cut off.
@@ -14,10 +14,14 @@ from typing import Any
 SLEW = 0.1
 """How much faster or slower than real time it may run to catch up with the machine's clock: a minute in ten. Time-outs
 that are a tenth off harm nobody, and what NTP does by itself (0.0005) is followed at once."""
+STEP = 60.0
+"""Seconds the clock may be off to be caught up with. By more it was wrong, such as 1970 after a start without NTP: then
+people are told the right time at once, and timers go on as if nothing were."""
 
 
 class SteadyTime:
-    """Seconds since 1970, rising as evenly as ``time.monotonic``. May be called by any thread.
+    """Seconds since 1970, rising as evenly as ``time.monotonic``; off by what the machine's clock was wrong by, if that
+    was more than :data:`STEP`. May be called by any thread.
 
     :param wall: the machine's clock, which may jump.
     :param monotonic: seconds from any start, which do not.
@@ -28,19 +32,40 @@ class SteadyTime:
         self._monotonic = monotonic
         self._read = monotonic()
         self._told = wall()
+        self._stepped = 0.0
         self._lock = threading.Lock()
 
     def __call__(self) -> float:
-        """The time."""
+        """The time, for timers."""
         with self._lock:
-            now = self._monotonic()
-            passed, self._read = now - self._read, now
-            off = self._wall() - (self._told + passed)
-            most = passed * SLEW
-            self._told += passed + min(max(off, -most), most)
-            return self._told
+            return self._follow() - self._stepped
+
+    def told(self) -> float:
+        """The time, for people and other machines: at most :data:`STEP` seconds from the machine's clock."""
+        with self._lock:
+            return self._follow()
+
+    def _follow(self) -> float:
+        now = self._monotonic()
+        passed, self._read = now - self._read, now
+        off = self._wall() - (self._told + passed)
+        if abs(off) > STEP:
+            self._stepped += off
+        else:
+            off = min(max(off, -passed * SLEW), passed * SLEW)
+        self._told += passed + off
+        return self._told
 
 
 def keep_steady(reactor: Any) -> None:
     """Have a reactor use it. Its timers compare what ``seconds`` says; those begun before would be off by a moment."""
     reactor.seconds = SteadyTime(time.time, time.monotonic)
+
+
+def unix_time(clock: Any) -> Callable[[], float]:
+    """What tells Unix time in seconds to people and other machines, where ``clock.seconds`` is for timers.
+
+    :param clock: Twisted's reactor, kept steady or not; a test's clock tells its own time.
+    """
+    seconds: Callable[[], float] = clock.seconds
+    return seconds.told if isinstance(seconds, SteadyTime) else seconds

@@ -11,6 +11,8 @@ from twisted.internet.defer import CancelledError, Deferred, DeferredList, succe
 from twisted.internet.defer import TimeoutError as TookTooLong
 from twisted.python.failure import Failure
 
+from fanout.steady_time import unix_time
+
 log = structlog.get_logger()
 
 FIRST_PAUSE = 1.0
@@ -75,6 +77,7 @@ class Task:
         self._manners = manners
         self._failures = 0
         self._restarts = 0
+        self._unix_time = unix_time(clock)
         self._last_success: float | None = None
         self._last_error = ""
         self._last_error_at: float | None = None
@@ -143,8 +146,9 @@ class Task:
         if self._failures:
             log.info("task.recovered", task=self.name, failures=self._failures)
         self._failures = 0
-        self._last_success = self._clock.seconds()
-        return max(0.0, self._began + self._interval - self._last_success)
+        self._last_success = self._unix_time()
+        lasted: float = self._clock.seconds() - self._began
+        return max(0.0, self._interval - lasted)
 
     def _failed(self, failure: Failure) -> float:
         """Each different error is logged once; that it goes on is to be seen in the state."""
@@ -155,7 +159,7 @@ class Task:
         pause = min(self._manners.pause(self._failures), self._interval)
         if self._failures == 1 or error != self._last_error:
             self._log(failure, error, pause)
-        self._last_error, self._last_error_at = error, self._clock.seconds()
+        self._last_error, self._last_error_at = error, self._unix_time()
         return pause
 
     def _after(self, pause: float) -> None:

@@ -15,6 +15,7 @@ from fanout.hub import Hub
 from fanout.measures import BUS, CENSUS, CERTIFICATES, FLUSHER, GATE, HUB, MEMCACHED, QUOTA, RABBITMQ, TALLY, TASKS
 from fanout.metrics import Metrics
 from fanout.rates import Rates
+from fanout.steady_time import unix_time
 from fanout.supervisor import TaskState
 from radiovis.admin import Admin, Check, is_wanted, journal_routes, overview_routes
 from radiovis.admin_api import Outlook
@@ -55,7 +56,7 @@ def node_admin(
     _add_stations(admin.metrics, stations)
     outlook = _outlook(reactor, admin, air, stations, census, rates)
     admin.routes |= admin_pages() | overview_routes(outlook)
-    admin.routes |= journal_routes(None if stations.watchdog is None else stations.watchdog.journal, reactor.seconds)
+    admin.routes |= journal_routes(None if stations.watchdog is None else stations.watchdog.journal, unix_time(reactor))
     return admin
 
 
@@ -71,8 +72,8 @@ def _outlook(reactor: Any, admin: Admin, air: OnAir, stations: Stations, census:
         journal=watchdog is not None and watchdog.journal is not None,
         preflight=stations.preflight,
         schedule=None if watchdog is None else watchdog.schedule,
-        clock=reactor.seconds,
-        started=reactor.seconds(),
+        clock=unix_time(reactor),
+        started=unix_time(reactor)(),
     )
 
 
@@ -96,7 +97,7 @@ def watchdog_admin(
     admin = Admin(reactor, settings, "FB_ADMIN_PORT", "fallback.py", checks)
     _add_shared(admin.metrics, bus, memcached, directory)
     _add_watchdog(admin.metrics, watchdog)
-    admin.routes |= journal_routes(watchdog.journal, reactor.seconds)
+    admin.routes |= journal_routes(watchdog.journal, unix_time(reactor))
     return admin
 
 
@@ -193,7 +194,7 @@ def _add_watchdog(metrics: Metrics, watchdog: Watchdog) -> None:
 
 def _rates(reactor: Any, settings: Settings, hub: Hub, census: Census) -> Rates:
     return Rates(
-        reactor.seconds,
+        unix_time(reactor),
         {"messages": lambda: hub.messages, "deliveries": lambda: hub.deliveries},
         {"clients": census.total},
         interval=_RATES_INTERVAL,

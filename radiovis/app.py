@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,6 +15,8 @@ from fanout.doors.entrance import Entrance
 from fanout.doors.observer import Observers
 from fanout.doors.stomp_tcp import StompFactory
 from fanout.doors.tally import Tally
+from fanout.message import new_id
+from fanout.steady_time import unix_time
 from fanout.throttle import Throttle
 from radiovis import door_parts, parts, slide_parts
 from radiovis.admin_parts import node_admin
@@ -140,7 +141,7 @@ def _stations(reactor: Any, settings: Settings, air: OnAir, changed: Callable[[]
     directory = parts.fake_directory(settings) if fake else file
     directory = directory or parts.plugit(reactor, settings, air.memcached)
     tuning = Tuning(directory, lambda: retune(air.hub, tuning, log))
-    publishing = Publishing(directory, tuning, reactor.seconds, lambda: str(uuid.uuid4()))
+    publishing = Publishing(directory, tuning, unix_time(reactor), new_id)
     throttle = door_parts.login_throttle(reactor, settings)
     shelf = slide_parts.entrance(reactor, settings, air.bus, fake=fake)
     preflight = slide_parts.preflight(reactor, settings)

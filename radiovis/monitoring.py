@@ -18,6 +18,7 @@ from twisted.internet.defer import Deferred
 
 from fanout.doors.observer import Client, DeliveryObserver
 from fanout.message import Message
+from fanout.steady_time import unix_time
 
 _LABEL = "radiovis.global."
 _COMPACT = json.JSONEncoder(separators=(",", ":"))
@@ -57,6 +58,7 @@ class Monitoring:
         shown: Callable[[str], str] = str,
     ) -> None:
         self._reactor = reactor
+        self._unix_time = unix_time(reactor)
         self._carrier = carrier
         self._servers = list(servers)
         self._announce = announce
@@ -85,7 +87,7 @@ class Monitoring:
         :param metadata: what JSON can hold.
         :param timestamp: Unix time in seconds; now unless given.
         """
-        when = self._reactor.seconds() if timestamp is None else timestamp
+        when = self._unix_time() if timestamp is None else timestamp
         event = {
             "type": "log",
             "label": _LABEL + label,
@@ -120,7 +122,7 @@ class Monitoring:
             return
         self._counts[topic] += clients
         if self._count_call is None:
-            now = self._reactor.seconds()
+            now = self._unix_time()
             self._second = int(now)
             self._count_call = self._reactor.callLater(self._second + 1 - now, self._emit_counts)
 

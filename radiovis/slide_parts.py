@@ -41,7 +41,7 @@ def preflight(reactor: Any, settings: Settings) -> Preflight | None:
     )
     fetch = SlideFetch(reactor, seconds=seconds, at_once=settings.PREFLIGHT_AT_ONCE, dial=addresses.dial)
     verdicts = Verdicts(reactor, fetch.get, seconds=seconds, kept=settings.PREFLIGHT_CACHE_SECONDS)
-    return Preflight(settings.PREFLIGHT, verdicts, reactor.seconds)
+    return Preflight(settings.PREFLIGHT, verdicts, reactor)
 
 
 class _Unawaited(ThreadPool):

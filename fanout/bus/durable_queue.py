@@ -18,6 +18,7 @@ from fanout.bus.amqp_connection import AmqpConnection
 from fanout.bus.handover import Handover
 from fanout.bus.interface import BusError
 from fanout.message import Message
+from fanout.steady_time import unix_time
 from fanout.throttle import Throttle
 
 log = structlog.get_logger()
@@ -85,6 +86,7 @@ class DurableQueue:
         """
         self.counters = Counters()
         self._clock = clock
+        self._unix_time = unix_time(clock)
         self._names = names
         self._prefetch = prefetch
         self._limits = limits
@@ -176,7 +178,7 @@ class DurableQueue:
         self.counters.delivered += 1
         tag = self._last_delivery = method.delivery_tag
         try:
-            message = from_amqp(properties, body, int(self._clock.seconds()), self._limits)
+            message = from_amqp(properties, body, int(self._unix_time()), self._limits)
         except MalformedMessage as error:
             self.counters.malformed += 1
             self._complain("queue.malformed", reason=str(error), total=self.counters.malformed)

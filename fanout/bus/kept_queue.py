@@ -19,6 +19,7 @@ from fanout.bus.amqp import DEFAULT_LIMITS, MalformedMessage, from_amqp
 from fanout.bus.amqp_channel import AmqpChannel
 from fanout.bus.amqp_connection import AmqpConnection
 from fanout.message import Message
+from fanout.steady_time import unix_time
 from fanout.throttle import Throttle
 
 ENTRANCE = "amq.direct"
@@ -51,6 +52,7 @@ class KeptQueue:
         :param forget: called when all that was given will be given again, with other tickets.
         """
         self._clock = clock
+        self._unix_time = unix_time(clock)
         self._name = name
         self._take = take
         self._forget = forget
@@ -111,7 +113,7 @@ class KeptQueue:
             return  # Of a channel that is being closed: it comes again.
         ticket = self._last_ticket = method.delivery_tag
         try:
-            message = from_amqp(properties, body, int(self._clock.seconds()), DEFAULT_LIMITS)
+            message = from_amqp(properties, body, int(self._unix_time()), DEFAULT_LIMITS)
         except MalformedMessage as error:
             self._complain("kept_queue.malformed", reason=str(error))
             channel.basic_ack(ticket)

@@ -21,6 +21,7 @@ from fanout.bus.parameters import DEFAULT_PATIENCE, Broker, Patience
 from fanout.bus.serial import Seen, Serials
 from fanout.bus.unconfirmed import Publish, Unconfirmed
 from fanout.message import Message
+from fanout.steady_time import unix_time
 
 log = structlog.get_logger()
 
@@ -78,6 +79,7 @@ class RabbitMQ:
     ) -> None:
         self.counters = Counters()
         self._reactor = reactor
+        self._unix_time = unix_time(reactor)
         self._broker = broker
         self._patience = patience
         self._limits = limits
@@ -280,11 +282,11 @@ class RabbitMQ:
             self.counters.duplicates += 1
             return
         try:
-            message = from_amqp(properties, body, int(self._reactor.seconds()), self._limits)
+            message = from_amqp(properties, body, int(self._unix_time()), self._limits)
         except MalformedMessage as error:
             self._malformed(error)
             return
-        if first_heard and message.when < self._heard_since:
+        if first_heard and self._unix_time() - message.when > self._reactor.seconds() - self._heard_since:
             self.counters.duplicates += 1  # We did not miss it: it was published before we began to listen.
             return
         self._guarded(self._receive, message)

@@ -100,7 +100,15 @@ class WebServer:
 
     def _upload_rows(self, part: UploadsPart) -> Iterator[Route]:
         folder, token = self._home / part.folder, part.token.get_secret_value()
-        yield from Uploads(self._reactor, folder, part.at, largest=part.largest_bytes, token=token).routes()
+        yield from Uploads(
+            self._reactor,
+            folder,
+            part.at,
+            largest=part.largest_bytes,
+            total=part.total_bytes,
+            most=part.most_files,
+            token=token,
+        ).routes()
         if part.readable:
             yield from Files(folder, part.at, listing=part.listing, untrusted=True).routes()
 

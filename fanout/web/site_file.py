@@ -84,6 +84,12 @@ class UploadsPart(Part):
     largest_bytes: int = Field(
         default=16_777_216, ge=0, description="Octets of a file; limits.body_bytes holds as well."
     )
+    total_bytes: int = Field(
+        default=1_073_741_824, ge=0, description="Octets of all its files together: nobody is to fill the disk."
+    )
+    most_files: int = Field(
+        default=10_000, ge=1, le=1_000_000, description="Files in it; all are counted again for each upload."
+    )
     token: SecretStr = Field(
         default=SecretStr(""), description="What clients need to know to write; empty for nothing."
     )

@@ -7,15 +7,18 @@
 ``DELETE`` ``/uploads/NAME`` 204, or 404
 ========== ================= =====================================================================
 
-A file is written beside its place and moved there when it is whole, so nobody ever sees half of one.
+A file is written beside its place and moved there when it is whole, so nobody ever sees half of one. All files of the
+folder together have a limit: 507 for what would pass it, and nothing of it stays.
 """
 
 from __future__ import annotations
 
+import contextlib
 import mimetypes
 import os
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -44,11 +47,21 @@ class Uploads:
     """Handlers for a folder of uploads. It is read with :class:`~fanout.web.files.Files` in the rows behind."""
 
     def __init__(
-        self, reactor: Any, folder: str | Path, at: str = "/uploads", *, largest: int = 16_777_216, token: str = ""
+        self,
+        reactor: Any,
+        folder: str | Path,
+        at: str = "/uploads",
+        *,
+        largest: int = 16_777_216,
+        total: int = 1_073_741_824,
+        most: int = 10_000,
+        token: str = "",
     ) -> None:
         """
         :param at: where it is.
         :param largest: octets of a file; the listener's limit holds as well.
+        :param total: octets of all files together, also of those that others have put there.
+        :param most: files, since many small ones fill a disk as well. All are looked at for each upload.
         :param token: what clients need to know, as the password of HTTP Basic or as a Bearer; empty for nothing.
         :raises NotADirectoryError: there is no such folder.
         """
@@ -56,6 +69,9 @@ class Uploads:
         self._folder = Folder(folder)
         self._at = at
         self._largest = largest
+        self._total = total
+        self._most = most
+        self._counting = threading.Lock()  # nothing gets another name meanwhile
         self._guard = Guard(token, "uploads") if token else None
         for left in self._folder.root.glob(_UNFINISHED + "*"):
             if time.time() - left.stat().st_mtime > _ABANDONED:
@@ -137,31 +153,34 @@ class Uploads:
     def _add(self, place: Path, body: IO[bytes]) -> Path:
         """Write a file that was not there. :raises HttpError: it was."""
         written = self._write(body)
-        try:
-            os.link(written, place)
-        except FileExistsError:
-            raise HttpError(409, f"There is a file {place.name} already; PUT replaces it.") from None
-        finally:
-            written.unlink()
+        with self._counting:
+            try:
+                os.link(written, place)
+            except FileExistsError:
+                raise HttpError(409, f"There is a file {place.name} already; PUT replaces it.") from None
+            finally:
+                written.unlink()
         return place
 
     def _replace(self, place: Path, body: IO[bytes]) -> bool:
         """Write a file whether or not it was there. :return: whether it is new."""
         written = self._write(body)
-        new = not place.exists()
-        try:
-            written.replace(place)
-        except OSError:
-            written.unlink()
-            raise
+        with self._counting:
+            new = not place.exists()
+            try:
+                written.replace(place)
+            except OSError:
+                written.unlink()
+                raise
         return new
 
     def _write(self, body: IO[bytes]) -> Path:
         """A file without a name of its own, on the disk when this returns. :raises HttpError: it is too large."""
-        if body.seek(0, os.SEEK_END) > self._largest:
+        octets = body.seek(0, os.SEEK_END)
+        if octets > self._largest:
             raise HttpError(413, f"A file may have {self._largest} octets.")
         body.seek(0)
-        descriptor, name = tempfile.mkstemp(prefix=_UNFINISHED, dir=self._folder.root)
+        descriptor, name = self._begin(octets)
         try:
             with os.fdopen(descriptor, "wb") as file:
                 shutil.copyfileobj(body, file)
@@ -172,6 +191,27 @@ class Uploads:
             Path(name).unlink()
             raise
         return Path(name)
+
+    def _begin(self, octets: int) -> tuple[int, str]:
+        """An open file that has its size from the beginning, so that others who come meanwhile count all of it.
+
+        :raises HttpError: there is no room for it.
+        """
+        with self._counting:
+            sizes = list(_sizes(self._folder.root))
+            if len(sizes) >= self._most or sum(sizes) + octets > self._total:
+                raise HttpError(507, "The folder has no room for this file; something has to be deleted first.")
+            descriptor, name = tempfile.mkstemp(prefix=_UNFINISHED, dir=self._folder.root)
+            os.ftruncate(descriptor, octets)
+        return descriptor, name
+
+
+def _sizes(folder: Path) -> Iterator[int]:
+    """Octets of each file in a folder and those below it, unfinished ones included. Links are not followed."""
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):  # it was moved or deleted just now
+                yield os.lstat(os.path.join(place, name)).st_size  # noqa: PTH118  (a Path takes four times as long)
 
 
 def _files(body: IO[bytes], boundary: str, largest: int) -> Iterator[tuple[str, IO[bytes]]]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 from twisted.internet.defer import Deferred, gatherResults, succeed
 
 from fanout.message import Message
+from fanout.steady_time import unix_time
 from fanout.throttle import Throttle
 from radiovis.preflight.bodies import body_complaints, slide_url
 from radiovis.preflight.verdicts import Verdict, Verdicts
@@ -50,17 +52,17 @@ class Preflight:
     :ivar refused: publishes that were refused for it.
     """
 
-    def __init__(self, mode: str, verdicts: Verdicts, clock: Callable[[], float]) -> None:
+    def __init__(self, mode: str, verdicts: Verdicts, clock: Any) -> None:
         """
         :param mode: ``warn`` or ``reject``, for those who show it.
-        :param clock: Unix time in seconds.
+        :param clock: Twisted's reactor.
         """
         self.mode = mode
         self.verdicts = verdicts
         self.unfit = self.refused = 0
-        self._clock = clock
+        self._unix_time = unix_time(clock)
         self._recent: OrderedDict[str, Finding] = OrderedDict()
-        self._throttle = Throttle(clock, LOG_SECONDS)
+        self._throttle = Throttle(clock.seconds, LOG_SECONDS)
 
     @property
     def recent(self) -> list[Finding]:
@@ -86,7 +88,7 @@ class Preflight:
         if not verdict.complaints:
             return None
         body = message.body.decode(errors="replace")[:_SHOWN]
-        finding = Finding(message.topic, self._clock(), body, verdict.complaints, verdict.looked)
+        finding = Finding(message.topic, self._unix_time(), body, verdict.complaints, verdict.looked)
         self._remember(finding)
         return finding
 

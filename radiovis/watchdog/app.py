@@ -14,6 +14,7 @@ from fanout.bus.durable_queue import Delivered
 from fanout.bus.interface import Bus, BusError
 from fanout.journal import Journal
 from fanout.message import Message
+from fanout.steady_time import unix_time
 from fanout.supervisor import Manners, Supervisor, TaskState
 from radiovis.directory.interface import Directory, DirectoryError
 from radiovis.preflight.preflight import Preflight
@@ -93,7 +94,7 @@ class Watchdog:
         self._bus, self._leader, self._entries = bus, leader, entries
         keys = Keys(tuning)
         self._silence = Silence(timing.patience, timing.repeat)
-        self._source = source(LogTaker(keys, entries, reactor.seconds).take)
+        self._source = source(LogTaker(keys, entries, unix_time(reactor)).take)
         self._listing = TopicListing(directory, tuning, self._silence, recall, reactor.seconds)
         self._liveness = BrokerLiveness(
             bus, leader, self._source, self._silence, keys, reactor.seconds, self._act_at_once
@@ -227,7 +228,7 @@ def standing_alone(
         leader=leader,
         directory=directory,
         tuning=tuning,
-        entries=JournalLog(kept, reactor.seconds),
+        entries=JournalLog(kept, unix_time(reactor)),
         recall=Memory(None, kept, reactor.seconds).recall,
         source=lambda take: TapSource(reactor, take),
         schedule=_schedule(reactor, settings, entrance, bus, leader),
@@ -238,7 +239,7 @@ def standing_alone(
 def _schedule(reactor: Any, settings: Settings, entrance: Entrance | None, bus: Bus, leader: Leader) -> Schedule | None:
     if not isinstance(entrance, DiskShelf):
         return None
-    return Schedule(entrance, bus, leader, settings.SCHEDULE_MAX, clock=reactor.seconds, wall=time.time)
+    return Schedule(entrance, bus, leader, settings.SCHEDULE_MAX, clock=unix_time(reactor), wall=time.time)
 
 
 def journal(reactor: Any, settings: Settings) -> Journal:

@@ -15,6 +15,7 @@ from fanout.bus import configured
 from fanout.bus.durable_queue import Delivered, DurableQueue, QueueNames
 from fanout.bus.rabbitmq import RabbitMQ
 from fanout.journal import Journal
+from fanout.steady_time import unix_time
 from radiovis import parts, slide_parts
 from radiovis.admin_parts import watchdog_admin
 from radiovis.directory.interface import Directory
@@ -99,7 +100,7 @@ class Fallback:
         if settings.SCHEDULE == "pass":
             return None
         shelf = BrokerShelf(self._reactor, self._bus, slide_parts.held_queue(settings, fake=self._fake))
-        clock = self._reactor.seconds
+        clock = unix_time(self._reactor)
         return Schedule(shelf, self._bus, leader, settings.SCHEDULE_MAX, clock=clock, wall=time.time)
 
     @property
@@ -112,7 +113,7 @@ class Fallback:
             return parts.fake_directory(settings), DatagramLog(reactor), None
         if self._stations is not None:
             kept = journal(reactor, settings)
-            return self._stations, JournalLog(kept, reactor.seconds), kept
+            return self._stations, JournalLog(kept, unix_time(reactor)), kept
         api = parts.plugit_api(reactor, settings)
         directory = parts.cached(api, reactor, settings, self._memcached, parts.freshness(settings))
         return directory, self._spooled_log(api), None

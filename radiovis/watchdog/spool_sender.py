@@ -13,6 +13,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
+from fanout.steady_time import unix_time
 from radiovis.directory.interface import DirectoryError, LogStore
 from radiovis.watchdog.log import Entry
 from radiovis.watchdog.outage import Outage
@@ -66,7 +67,7 @@ class SpoolSender:
         self._max_age = max_age
         self._pauses = (first_pause, longest_pause)
         self._grace = grace
-        self.outage = Outage("log API", reactor.seconds)
+        self.outage = Outage("log API", unix_time(reactor))
         self._pool = ThreadPool(0, 1, name="spool-sender")
         self._run: Deferred[None] | None = None
         self._pause: Deferred[None] | None = None

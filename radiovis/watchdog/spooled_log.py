@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
 from fanout.batches import DELAY, Batches, BatchesFull
+from fanout.steady_time import unix_time
 from radiovis.directory.interface import DirectoryError, LogStore
 from radiovis.watchdog.log import Entry, LogError, LogFull, LogState
 from radiovis.watchdog.outage import Outage
@@ -77,7 +78,7 @@ class SpooledLog:
             grace=grace,
         )
         self._batches: Batches[bytes] = Batches(reactor, self._append, len, delay=delay)
-        self._outage = Outage("spool", reactor.seconds)
+        self._outage = Outage("spool", unix_time(reactor))
         self._serials = RecentSerials()
         self._writing: dict[str, list[Deferred[None]]] = {}
         self._pool = ThreadPool(0, 1, name="spool")

@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred, FirstError, gatherResults
 from twisted.internet.task import deferLater
 
 from fanout.bus.interface import Bus, BusError
+from fanout.steady_time import unix_time
 from radiovis import topics
 from radiovis.directory.interface import Default, Directory, DirectoryError
 from radiovis.preflight.preflight import Preflight
@@ -57,6 +58,7 @@ class StaleTopics:
         self._bus = bus
         self._leader = leader
         self._clock = clock
+        self._unix_time = unix_time(clock)
         self._preflight = preflight
         self._check = check
         self._nothing_to_show = min(patience, reload)
@@ -112,10 +114,10 @@ class StaleTopics:
         sent = []
         for kind in KINDS:
             if kind in kinds:
-                now = self._clock.seconds()
+                now = self._unix_time()
                 message = default_message(channel.topic, kind, default, now) if default is not None else None
                 if message is None:
-                    self._silence.later(prefix + kind, now + self._nothing_to_show)
+                    self._silence.later(prefix + kind, self._clock.seconds() + self._nothing_to_show)
                 else:
                     sent.append(self._bus.publish(message))
                     if self._preflight is not None:

@@ -5,8 +5,9 @@ import unittest
 from unittest import mock
 
 from twisted.internet.selectreactor import SelectReactor
+from twisted.internet.task import Clock
 
-from fanout.steady_time import SLEW, SteadyTime, keep_steady
+from fanout.steady_time import SLEW, STEP, SteadyTime, keep_steady, unix_time
 
 
 class Machine:
@@ -42,6 +43,47 @@ class SteadyTimeTests(unittest.TestCase):
         machine = Machine()
         machine.set_by = 0.0005
         self.assertAlmostEqual(machine.after(1), 1001.0005)
+
+    def test_people_are_told_the_same(self) -> None:
+        machine = Machine()
+        machine.set_by = 50.0
+        self.assertAlmostEqual(machine.after(100), 1100.0 + 100 * SLEW)
+        self.assertAlmostEqual(machine.steady.told(), 1100.0 + 100 * SLEW)
+
+    def test_a_clock_that_was_wrong_is_right_at_once_for_people_and_timers_go_on(self) -> None:
+        for jump in (1.8e9, -7200.0, STEP + 1):
+            machine = Machine()
+            machine.after(10)
+            machine.set_by = jump
+            self.assertAlmostEqual(machine.steady.told(), 1010.0 + jump)
+            self.assertAlmostEqual(machine.after(100), 1110.0)
+            self.assertAlmostEqual(machine.steady.told(), 1110.0 + jump)
+
+    def test_and_back_again(self) -> None:
+        machine = Machine()
+        for jump in (-7200.0, 0.0, 7200.0, 7230.0, 0.0):
+            machine.set_by = jump
+            began = machine.steady()
+            self.assertAlmostEqual(machine.after(1), began + 1, delta=SLEW + 1e-6)
+        self.assertAlmostEqual(machine.steady.told(), machine.steady(), delta=STEP)
+        self.assertAlmostEqual(machine.steady.told(), 1005.0)
+
+    def test_what_is_told_is_never_far_from_the_machines_time(self) -> None:
+        machine = Machine()
+        for minute in range(100):
+            machine.set_by = (-1) ** minute * minute * 3.0
+            machine.after(1)
+            told = machine.steady.told()
+            self.assertLessEqual(abs(told - (1000.0 + machine.passed + machine.set_by)), STEP)
+
+    def test_whom_to_ask(self) -> None:
+        reactor = SelectReactor()
+        keep_steady(reactor)
+        self.assertAlmostEqual(unix_time(reactor)(), time.time(), delta=1)
+        self.assertEqual(unix_time(reactor), reactor.seconds.told)
+        clock = Clock()
+        clock.advance(5)
+        self.assertEqual(unix_time(clock)(), 5)
 
     def test_a_timer_ends_in_time_though_the_clock_was_set_back_by_an_hour(self) -> None:
         reactor = SelectReactor()

@@ -101,7 +101,7 @@ class Stale(unittest.TestCase):
     def test_preflight_looks_at_the_defaults_and_only_warns(self) -> None:
         slides = Slides()
         slides.at_once = {"http://slides/rock.png": ("HTTP 404",), "http://slides/talk.png": ()}
-        preflight = Preflight("reject", Verdicts(self.clock, slides.fetch, seconds=5, kept=300), self.clock.seconds)
+        preflight = Preflight("reject", Verdicts(self.clock, slides.fetch, seconds=5, kept=300), self.clock)
         self.stale._preflight = preflight
         self.assertEqual(len(self.look()), 4)
         self.assertEqual([str(each) for each in preflight.recent], [ROCK + "image: HTTP 404"])
