@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+import threading
 from pathlib import Path
 from unittest import mock
 
 from twisted.internet import reactor
+from twisted.internet.threads import deferToThread
 
 from fanout.doors.http import HttpLimits
 from fanout.web import uploads as uploads_module
@@ -39,6 +41,8 @@ def form(*files: tuple[str, bytes], **fields: str) -> tuple[bytes, str]:
 class UploadsCase(served.ServedCase):
     limits = HttpLimits(body=1_000_000, request_seconds=1)
     token = ""
+    total = 1_000_000
+    most = 100
 
     def rows(self) -> list[Route]:
         temporary = tempfile.TemporaryDirectory()
@@ -48,7 +52,9 @@ class UploadsCase(served.ServedCase):
         left.write_bytes(b"by one who was killed")
         os.utime(left, (0, 0))
         (self.folder / "sub").mkdir()
-        self.uploads = Uploads(reactor, self.folder, "/up", largest=200_000, token=self.token)
+        self.uploads = Uploads(
+            reactor, self.folder, "/up", largest=200_000, total=self.total, most=self.most, token=self.token
+        )
         return [*self.uploads.routes(), *Files(self.folder, "/up").routes()]
 
     def found(self) -> dict[str, bytes]:
@@ -186,3 +192,62 @@ class Guarded(UploadsCase):
             self.assertEqual((await self.ask(path, method, b"1")).status, 401, method)
             self.assertEqual((await self.ask(path, method, b"1", authorization=basic("x", "no"))).status, 401)
         self.assertEqual((await self.ask("/up/x", "PUT", b"1", authorization="Bearer s3cret-token")).status, 201)
+
+
+class Room(UploadsCase):
+    """A folder that holds 250,000 octets in four files."""
+
+    total = 250_000
+    most = 4
+
+    async def put(self, name: str, octets: int) -> int:
+        return (await self.ask(f"/up/{name}", "PUT", b"x" * octets)).status
+
+    async def test_all_files_together_have_a_limit(self) -> None:
+        (self.folder / "sub" / "theirs").write_bytes(b"x" * 100_000)
+        self.assertEqual(await self.put("a", 100_000), 201)
+        self.assertEqual(await self.put("b", 50_001), 507)
+        self.assertEqual(await self.put("b", 50_000), 201)
+        self.assertEqual((await self.ask("/up", "POST", b"x")).status, 507)
+        self.assertEqual(
+            {name: len(data) for name, data in self.found().items()}, {"sub/theirs": 100_000, "a": 100_000, "b": 50_000}
+        )
+
+    async def test_what_is_deleted_makes_room(self) -> None:
+        self.assertEqual([await self.put("a", 150_000), await self.put("b", 150_000)], [201, 507])
+        (self.folder / "a").unlink()
+        self.assertEqual([await self.put("b", 150_000), await self.put("c", 100_001)], [201, 507])
+        await self.ask("/up/b", "DELETE")
+        self.assertEqual(await self.put("c", 100_001), 201)
+
+    async def test_many_that_are_empty(self) -> None:
+        self.assertEqual([await self.put(str(number), 0) for number in range(5)], [201, 201, 201, 201, 507])
+        self.assertEqual(sorted(self.found()), ["0", "1", "2", "3"])
+
+    async def test_what_is_replaced_takes_room_until_it_is(self) -> None:
+        self.assertEqual([await self.put("a", 125_000) for _ in range(3)], [201, 204, 204])
+        self.assertEqual(await self.put("a", 125_001), 507)
+        self.assertEqual(self.found(), {"a": b"x" * 125_000})
+
+    async def test_a_form_for_which_there_is_no_room_leaves_nothing(self) -> None:
+        body, kind = form(("a", b"x" * 150_000), ("b", b"x" * 150_000))
+        answer = await self.ask("/up", "POST", body, content_type=kind)
+        self.assertEqual(answer.status, 507)
+        self.assertIn(b"has no room for this file; something has to be deleted first", answer.body)
+        self.assertEqual(self.found(), {})
+
+    async def test_what_is_being_written_counts(self) -> None:
+        reached, may_end, flush = threading.Event(), threading.Event(), os.fsync
+
+        def held(descriptor: int) -> None:
+            reached.set()
+            may_end.wait(20)
+            flush(descriptor)
+
+        with mock.patch.object(uploads_module.os, "fsync", held):
+            first = self.ask("/up/first", "PUT", b"x" * 150_000)
+            self.assertTrue(await deferToThread(reached.wait, 20))
+            self.assertEqual(await self.put("second", 150_000), 507)
+            may_end.set()
+            self.assertEqual((await first).status, 201)
+        self.assertEqual(sorted(self.found()), ["first"])
