@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -98,9 +99,9 @@ class TestStraightWriteOverTls(TestStraightWrite):
     """As over TCP, once both sides have agreed on the keys."""
 
     def secured(self, factory: protocol.Factory) -> Any:
-        folder = Path(self.mktemp())
-        folder.mkdir()
-        self.authority = Authority(folder)
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.authority = Authority(Path(folder.name))
         file = str(self.authority.issue("server.pem"))
         certificates = Certificates(file, file, reactor)
         certificates.load()
