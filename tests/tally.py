@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unittest
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,41 +30,6 @@ class Tally:
         return self.passed > 0 and not self.failed
 
 
-class _ClassCleanups(Plugin):  # type: ignore[misc]  # nose has no types.
-    """Runs what a class has given ``addClassCleanup`` and ``enterClassContext``, which nose itself does not."""
-
-    name = "class-cleanups"
-    enabled = True
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._begun: list[type[unittest.TestCase]] = []
-
-    def options(self, parser: object, env: object) -> None:
-        """No options: always on."""
-
-    def configure(self, options: object, conf: object) -> None:
-        """Nothing to configure."""
-
-    def startContext(self, context: object) -> None:
-        """Called by nose before a module or class."""
-        if isinstance(context, type) and issubclass(context, unittest.TestCase):
-            self._begun.append(context)
-
-    def stopContext(self, context: object) -> None:
-        """Called by nose after a module or class, unless its beginning failed. Raises what the first bad one raised."""
-        if context in self._begun:
-            self._begun.remove(context)  # type: ignore[arg-type]  # It is one of them.
-            context.doClassCleanups()  # type: ignore[attr-defined]
-            for _, error, _ in context.tearDown_exceptions:  # type: ignore[attr-defined]
-                raise error
-
-    def finalize(self, result: object) -> None:
-        """Called by nose when all tests have run; those are left whose beginning failed."""
-        for context in self._begun:
-            context.doClassCleanups()
-
-
 class _Counter(Plugin):  # type: ignore[misc]  # nose has no types.
     """Keeps what nose counted."""
 
@@ -89,5 +53,5 @@ class _Counter(Plugin):  # type: ignore[misc]  # nose has no types.
 def nosetests(arguments: list[str]) -> Tally:
     """Run nosetests in this process."""
     counter = _Counter()
-    TestProgram(argv=["nosetests", *arguments], addplugins=[counter, _ClassCleanups()], exit=False)
+    TestProgram(argv=["nosetests", *arguments], addplugins=[counter], exit=False)
     return counter.tally

@@ -41,6 +41,18 @@ class PinsTests(unittest.TestCase):
                     self.assertRegex(line, r"^[\w.\[\]-]+==[\w.]+$", name)
 
 
+def ran(command: list[str], environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command,
+        env={**os.environ, **environ},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
 class LastLineTests(unittest.TestCase):
     """``python -m tests`` as CI sees it, on test files of its own."""
 
@@ -50,15 +62,7 @@ class LastLineTests(unittest.TestCase):
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "test_it.py"
             file.write_text("import unittest\nclass It(unittest.TestCase):\n" + code)
-            done = subprocess.run(
-                [sys.executable, "-m", "tests", str(file)],
-                env={**os.environ, **nowhere, **environ},
-                cwd=ROOT,
-                capture_output=True,
-                text=True,
-                timeout=120,
-                check=False,
-            )
+            done = ran([sys.executable, "-m", "tests", str(file)], nowhere | environ)
         return done.returncode, done.stdout.splitlines()[-1]
 
     def test_passed_failed_skipped(self) -> None:
@@ -91,21 +95,44 @@ class LastLineTests(unittest.TestCase):
     def test_a_file_that_cannot_be_imported_is_a_failure(self) -> None:
         self.assertEqual(self.outcome("    import no_such_module\n"), (1, "0 passed, 1 failed"))
 
-    def test_class_cleanups_run_after_each_class_also_when_its_beginning_failed(self) -> None:
-        with tempfile.NamedTemporaryFile("r") as told:
-            code = f"""
-    name = "first"
+
+class ClassCleanupTests(unittest.TestCase):
+    """Plain ``nosetests``, as developers call it."""
+
+    CODE = """
+import unittest
+import twisted.trial.unittest
+import tests
+class First(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.addClassCleanup(cls.tell, f"{{cls.name}} cleaned")
-        cls().fail() if cls.name == "second" else None
+        cls.addClassCleanup(cls.tell, "cleaned")
+        if cls.__name__ == "Second": raise ValueError("bad beginning")
     @classmethod
-    def tell(cls, word): open({told.name!r}, "a").write(word + ",")
-    def test_it(self): self.tell(self.name)
-class Second(It):
-    name = "second"
-class Third(It):
-    name = "third"
+    def tearDownClass(cls): cls.tell("ends")
+    @classmethod
+    def tell(cls, word): open("{told}", "a").write(cls.__name__ + " " + word + "\\n")
+    def test_it(self): self.tell("runs")
+class Second(First): pass
+class Third(First, twisted.trial.unittest.TestCase): pass
+class Fourth(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls): cls.addClassCleanup(cls().fail, "bad cleanup")
+    def test_it(self): pass
 """
-            self.assertEqual(self.outcome(code)[0], 1)
-            self.assertEqual(told.read(), "first,first cleaned,third,third cleaned,second cleaned,")
+
+    def test_they_run_behind_each_class_also_when_its_beginning_failed(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            file, told = Path(folder) / "test_it.py", Path(folder) / "told"
+            file.write_text(self.CODE.replace("{told}", str(told)))
+            nosetests = Path(sys.executable).parent / "nosetests"
+            done = ran([sys.executable, str(nosetests), str(file)], {"PYTHONPATH": str(ROOT)})
+            lines = told.read_text().splitlines()
+        whole = ["runs", "ends", "cleaned"]
+        self.assertEqual(
+            lines,
+            [*(f"First {word}" for word in whole), "Second cleaned", *(f"Third {word}" for word in whole)],
+        )
+        self.assertIn("Ran 3 tests", done.stderr)
+        for problem in ("ValueError: bad beginning", "AssertionError: bad cleanup", "errors=2"):
+            self.assertIn(problem, done.stderr)
