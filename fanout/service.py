@@ -17,6 +17,7 @@ import structlog
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 
+from fanout.garbage import search_rarely
 from fanout.notify import Notify
 
 _STATUS_SECONDS = 10.0
@@ -57,6 +58,7 @@ class Service:
 
     def run(self) -> None:
         """Run the reactor. To be called when all listens."""
+        search_rarely()
         self._reactor.run()
 
     def _begin(self) -> None:
