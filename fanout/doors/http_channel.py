@@ -107,6 +107,7 @@ class HttpChannel(HTTPChannel):
             return
         self._refused = True
         self.persistent = 0
+        self._log_refusal(status)
         content_type, body = self.site.error(status, detail)
         head = [b"HTTP/1.1 %d %s" % (status, REASONS[status]), b"content-type: " + content_type.encode()]
         head += [b"content-length: %d" % len(body), b"connection: close"]
@@ -118,6 +119,14 @@ class HttpChannel(HTTPChannel):
         elif isinstance(self.transport, TlsTransport):
             self.transport.loseConnection()  # likewise
         self.setTimeout(_LINGER)  # type: ignore[no-untyped-call]
+
+    def _log_refusal(self, status: int) -> None:
+        """As the answer to a request that was heard to the end; what was not understood of this one is empty."""
+        request = self.requests[-1] if self.requests else self.requestFactory(self)
+        known = (getattr(self, name, b"") for name in ("_command", "_path", "_version"))
+        request.method, request.uri, request.clientproto = known
+        request.code = status
+        self.site.log(request)
 
     def _respondToBadRequestAndDisconnect(self) -> None:
         self.refuse(400, "This is no HTTP/1.1 request.")

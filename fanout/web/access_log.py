@@ -2,8 +2,8 @@
 
     127.0.0.1 - - [21/Nov/2026:20:49:03 +0000] "GET /artcasts HTTP/1.1" 200 - "-" "curl/8.4"
 
-Times are UTC, the path is without its query, the size is never given, and ``-`` stands for what is absent. A request
-that was held is logged when it is answered.
+Times are UTC, the path is without its query, the size is never given, and ``-`` stands for what is absent: for the
+whole request where none could be made out. A request that was held is logged when it is answered.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class AccessLog:
     def _line(self, request: HttpRequest) -> str:
         when = datetime.fromtimestamp(self._now(), UTC).strftime("%d/%b/%Y:%H:%M:%S +0000")
         path = request.uri.partition(b"?")[0]
-        asked = f"{_text(request.method)} {_text(path)} {_text(request.clientproto)}"
+        asked = f"{_text(request.method)} {_text(path)} {_text(request.clientproto)}" if request.method else "-"
         user = _text(request.getUser()).replace(" ", "%20")  # type: ignore[no-untyped-call]
         referer, agent = (_text(request.requestHeaders.getRawHeaders(name, [b""])[0]) for name in _SHOWN)
         return f'{request.address} - {user} [{when}] "{asked}" {request.code} - "{referer}" "{agent}"'

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.artcast.server import ArtcastServer, Asking
-from tests.web import Answer, ask
+from tests.web import Answer, Raw, ask
 
 HTML = "text/html"
 CC0 = {"uri": "https://example.org/cc0", "title": "CC0"}
@@ -354,24 +354,55 @@ class Waiting(_Case):
             self.server.send("row", 2)
             self.assertEqual(client.answer().body, b"2")
 
+    def logged(self) -> list[str]:
+        """The lines of the access log. The server is asked once more, so that all answers until now are there."""
+        ask(self.server.client, "/marker")
+        lines = (self.server.folder / "access.log").read_text().splitlines()
+        return [each for each in lines if "/marker" not in each]
+
     def test_the_access_log_has_a_line_when_a_poll_is_answered(self) -> None:
         path = "/artcasts/logged?secret=1"
         connection = http.client.HTTPConnection(*self.server.client, timeout=20)
         self.addCleanup(connection.close)
         connection.request("GET", path, headers={"user-agent": "Radio", "referer": "http://a/"})
-        log = self.server.folder / "access.log"
         ask(self.server.client, "/artcasts")
         ask(self.server.client, "/artcasts")
-        self.assertNotIn("/artcasts/logged", log.read_text())
+        self.assertFalse(any("/artcasts/logged" in each for each in self.logged()))
         self.server.send("logged", 1)
         connection.getresponse().read()
         ask(self.server.client, "/artcasts")
-        (line,) = [each for each in log.read_text().splitlines() if "/artcasts/logged" in each]
+        (line,) = [each for each in self.logged() if "/artcasts/logged" in each]
         self.assertRegex(
             line,
             r"^127\.0\.0\.1 - - \[\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d \+0000\] "
             + re.escape('"GET /artcasts/logged HTTP/1.1" 200 - "http://a/" "Radio"'),
         )
+
+    def test_the_access_log_has_what_is_refused_before_it_is_a_request(self) -> None:
+        host = b"host: x\r\nuser-agent: Odd\r\n"
+        for octets, line in (
+            (b"nonsense\r\n\r\n", '"-" 400 - "-" "-"'),
+            (b"GET /" + b"a" * 20_000, '"-" 414 - "-" "-"'),
+            (b"GET /odd HTTP/1.1\r\n" + host + b"x y: 1\r\n\r\n", '"GET /odd HTTP/1.1" 400 - "-" "Odd"'),
+            (b"GET /odd?secret HTTP/1.1\r\n" + host + b"x: 1\r\n" * 101, '"GET /odd HTTP/1.1" 431 - "-" "Odd"'),
+            (
+                b"GET /odd HTTP/1.1\r\n" + host + b"content-length: 9999999\r\n\r\n",
+                '"GET /odd HTTP/1.1" 413 - "-" "Odd"',
+            ),
+        ):
+            known = self.logged()
+            with Raw(self.server.client, octets) as raw:
+                self.assertRegex(raw.to_the_end(), rb"^HTTP/1\.1 4\d\d ")
+            (new,) = self.logged()[len(known) :]
+            self.assertTrue(new.endswith(line), new)
+
+    def test_what_is_refused_later_on_a_connection_is_logged_once_and_by_itself(self) -> None:
+        known = self.logged()
+        with Raw(self.server.client, b"GET /artcasts HTTP/1.1\r\nhost: x\r\n\r\nnonsense\r\n\r\n") as raw:
+            raw.to_the_end()
+        first, second = self.logged()[len(known) :]
+        self.assertIn('"GET /artcasts HTTP/1.1" 200 ', first)
+        self.assertTrue(second.endswith('"-" 400 - "-" "-"'), second)
 
 
 class Options(unittest.TestCase):
