@@ -18,6 +18,9 @@ STEP = 60.0
 """Seconds the clock may be off to be caught up with. By more it was wrong, such as 1970 after a start without NTP: then
 people are told the right time at once, and timers go on as if nothing were."""
 
+FINE = 0.001
+"""Seconds within which the machine's clock is not asked again: a busy turn asks for the time again and again."""
+
 
 class SteadyTime:
     """Seconds since 1970, rising as evenly as ``time.monotonic``; off by what the machine's clock was wrong by, if that
@@ -47,7 +50,10 @@ class SteadyTime:
 
     def _follow(self) -> float:
         now = self._monotonic()
-        passed, self._read = now - self._read, now
+        passed = now - self._read
+        if passed < FINE:
+            return self._told + passed
+        self._read = now
         off = self._wall() - (self._told + passed)
         if abs(off) > STEP:
             self._stepped += off

@@ -7,7 +7,7 @@ from unittest import mock
 from twisted.internet.selectreactor import SelectReactor
 from twisted.internet.task import Clock
 
-from fanout.steady_time import SLEW, STEP, SteadyTime, keep_steady, unix_time
+from fanout.steady_time import FINE, SLEW, STEP, SteadyTime, keep_steady, unix_time
 
 
 class Machine:
@@ -55,9 +55,16 @@ class SteadyTimeTests(unittest.TestCase):
             machine = Machine()
             machine.after(10)
             machine.set_by = jump
-            self.assertAlmostEqual(machine.steady.told(), 1010.0 + jump)
-            self.assertAlmostEqual(machine.after(100), 1110.0)
-            self.assertAlmostEqual(machine.steady.told(), 1110.0 + jump)
+            self.assertAlmostEqual(machine.after(1), 1011.0)
+            self.assertAlmostEqual(machine.steady.told(), 1011.0 + jump)
+            self.assertAlmostEqual(machine.after(100), 1111.0)
+            self.assertAlmostEqual(machine.steady.told(), 1111.0 + jump)
+
+    def test_it_rises_evenly_also_within_the_moment_in_which_the_clock_is_not_asked(self) -> None:
+        machine = Machine()
+        told = [machine.after(FINE / 4) for _ in range(20)]
+        for number, each in enumerate(told, 1):
+            self.assertAlmostEqual(each, 1000.0 + number * FINE / 4)
 
     def test_and_back_again(self) -> None:
         machine = Machine()
