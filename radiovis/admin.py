@@ -17,24 +17,24 @@ from fanout import __version__
 from fanout.doors import port
 from fanout.doors.entrance import Entrance
 from fanout.doors.gate import Gate
-from fanout.doors.guard import Guard, Guarded, is_loopback
+from fanout.doors.guard import Guarded
 from fanout.doors.http import HttpLimits, HttpSite
 from fanout.doors.http_endpoint import Branch
 from fanout.doors.probes import Live, MetricsText, Ready
 from fanout.health import Condition, Health
 from fanout.journal import Journal
 from fanout.lag import Lag
-from fanout.measures import BUILD, HEALTH, LAG, Build
+from fanout.measures import BUILD, CERTIFICATES, HEALTH, LAG, Build
 from fanout.metrics import Metrics
-from fanout.settings import SettingsError
+from radiovis import door_parts
 from radiovis.admin_api import Outlook, Overview, Status, Topics
+from radiovis.admin_ports import AdminPorts
 from radiovis.journal_api import JournalCsv, JournalSearch
 from radiovis.settings import Settings
 
 Routes = dict[str, IResource]
 Check = Callable[[], Condition]
 
-_REALM = "RadioVIS operators"
 _CONNECTIONS = 200
 """Open at a time: some dashboards, one Prometheus; apart from the radios', so that it answers when they fill theirs."""
 _FOR_ALL = frozenset({"healthz", "readyz"})
@@ -55,24 +55,22 @@ class Admin:
         self,
         reactor: Any,
         settings: Settings,
-        port_setting: str,
+        ports: AdminPorts,
         program: str,
         checks: Sequence[Check],
         entrance: Entrance | None = None,
     ) -> None:
         """
-        :param port_setting: the name of the setting for its port.
         :param program: as people start it: ``server.py``.
-        :param entrance: what stands before ADMIN_TLS_PORT; None where there is no such port.
+        :param entrance: what stands before the port with TLS, started by whoever made it; may be None without one.
         :raises SettingsError: others could read it without a token.
         """
         self._reactor = reactor
         self._settings = settings
-        self._port_setting = port_setting
-        self._guard = guard(settings, port_setting)
+        self._ports = ports
+        self._guard = ports.guard(settings)
         self._entrance = entrance
-        self._listening: Any = None
-        self._secure: Any = None
+        self._listening: dict[str, Any] = {}
         self._running: list[LoopingCall] = []
         lag = Lag(reactor.seconds)
         self.health = Health(checks)
@@ -81,50 +79,54 @@ class Admin:
         self.metrics.add(HEALTH, self.health)
         self.metrics.add(LAG, lag)
         self.metrics.add(BUILD, _build(program))
+        if entrance is not None and entrance.certificates is not None:
+            self.metrics.add(CERTIFICATES, entrance.certificates)
         self.routes: Routes = {
             "metrics": MetricsText(self.metrics),
             "healthz": Live(),
             "readyz": Ready(self.health, self._guard),
         }
 
-    def start(self, inherited: int | None = None) -> str | None:
-        """Listen; where, or None when the port is taken and nobody has asked for just this one.
+    def start(self, inherited: int | None = None) -> dict[str, str]:
+        """Listen; where, by the name of the listener. Without the plain one, if its port is taken and nobody has asked
+        for just this one: several processes on one machine are to start without any setting, and work as well.
 
-        Several processes on one machine are to start without any setting, and work as well without this listener.
-
-        :param inherited: the descriptor of a socket that is listening already.
-        :raises CannotListenError: the port somebody has asked for is taken.
+        :param inherited: the descriptor of a socket that is listening already, for the plain one.
+        :raises CannotListenError: a port somebody has asked for is taken.
         """
-        try:
-            self._listen(inherited)
-        except CannotListenError as error:
-            if self._settings.source_of(self._port_setting) != "default":
-                raise
-            advice = f"set {self._port_setting}"
-            log.warning("admin.unavailable", port=error.port, reason=str(error.socketError), advice=advice)
-            return None
-        for function, interval in self.loops:
+        site = self._site()
+        if self._ports.plain:
+            self._listen(site, inherited)
+        if self._ports.secure and self._entrance is not None:
+            door = self._entrance.secure(site)
+            self._listening["admin_tls"] = port.listen(self._reactor, self._ports.ip, self._ports.secure, door)
+        for function, interval in self.loops if self._listening else ():
             loop = LoopingCall(function)
             loop.clock = self._reactor
             loop.start(interval)
             self._running.append(loop)
-        host = self._listening.getHost()
-        return f"[{host.host}]:{host.port}" if ":" in host.host else f"{host.host}:{host.port}"
+        return {name: _address(each.getHost()) for name, each in self._listening.items()}
 
-    def _listen(self, inherited: int | None) -> None:
+    def _site(self) -> HttpSite:
         root = Branch()
         for path, resource in self.routes.items():
             root.at(path, resource)
         gate, limits = Gate(_CONNECTIONS), HttpLimits(unread_seconds=self._settings.WRITE_TIMEOUT)
-        site = HttpSite(self._reactor, Guarded(root, self._guard, _FOR_ALL), gate, limits, _complain)
-        number: int = getattr(self._settings, self._port_setting)
-        if inherited is None:
-            self._listening = port.listen(self._reactor, self._settings.ADMIN_IP, number, site)
-        else:
-            self._listening = port.adopt(self._reactor, inherited, site)
-        if self._entrance is not None and self._settings.ADMIN_TLS_PORT:
-            where = self._settings.ADMIN_IP, self._settings.ADMIN_TLS_PORT
-            self._secure = port.listen(self._reactor, *where, self._entrance.secure(site))
+        return HttpSite(self._reactor, Guarded(root, self._guard, _FOR_ALL), gate, limits, _complain)
+
+    def _listen(self, site: HttpSite, inherited: int | None) -> None:
+        ports = self._ports
+        try:
+            self._listening["admin"] = (
+                port.listen(self._reactor, ports.ip, ports.plain, site)
+                if inherited is None
+                else port.adopt(self._reactor, inherited, site)
+            )
+        except CannotListenError as error:
+            if ports.chosen:
+                raise
+            advice = f"set {ports.setting}"
+            log.warning("admin.unavailable", port=error.port, reason=str(error.socketError), advice=advice)
 
     def drain(self) -> None:
         """The process begins to end."""
@@ -134,16 +136,15 @@ class Admin:
         """Listen no longer. The last to stop, so that one can see how the others do."""
         for loop in self._running:
             loop.stop()
-        return DeferredList(
-            [maybeDeferred(each.stopListening) for each in (self._listening, self._secure) if each is not None]
-        )
+        return DeferredList([maybeDeferred(each.stopListening) for each in self._listening.values()])
 
 
-def is_wanted(settings: Settings, port_setting: str, *, fake: bool) -> bool:
-    """Whether there is to be a listener. Test suites start many nodes: ``--test`` has one where it is asked for."""
-    if fake and settings.source_of(port_setting) == "default":
-        return False
-    return bool(getattr(settings, port_setting))
+def operators_entrance(reactor: Any, settings: Settings, ports: AdminPorts) -> Entrance | None:
+    """What stands before the port with TLS, in a program that lets in operators only; None without such a port.
+
+    :raises SettingsError: the certificate cannot be used, or is missing.
+    """
+    return door_parts.entrance(reactor, settings, _complain) if ports.secure else None
 
 
 def overview_routes(outlook: Outlook) -> Routes:
@@ -158,16 +159,6 @@ def journal_routes(journal: Journal | None, clock: Callable[[], float]) -> Route
     return {"api/journal": JournalSearch(journal, clock), "journal.csv": JournalCsv(journal, clock)}
 
 
-def guard(settings: Settings, port_setting: str) -> Guard:
-    """Who may ask. :raises SettingsError: everybody might."""
-    token, ip = settings.ADMIN_TOKEN.get_secret_value(), settings.ADMIN_IP
-    if not token and not is_loopback(ip):
-        raise SettingsError(f"ADMIN_IP = {ip}: others get there, so set ADMIN_TOKEN, too; or {port_setting} = 0.")
-    if settings.ADMIN_TLS_PORT and not (token and settings.TLS_CERTIFICATE):
-        raise SettingsError("ADMIN_TLS_PORT: others get there, so set ADMIN_TOKEN and TLS_CERTIFICATE, too; or 0.")
-    return Guard(token, _REALM)
-
-
 def _build(program: str) -> Build:
     return {
         "program": program,
@@ -180,3 +171,7 @@ def _build(program: str) -> Build:
 def _complain(event: str, address: str, **fields: Any) -> None:
     """Operators are few; each of their faults may be logged."""
     log.warning(event, address=address, **fields)
+
+
+def _address(host: Any) -> str:
+    return f"[{host.host}]:{host.port}" if ":" in host.host else f"{host.host}:{host.port}"

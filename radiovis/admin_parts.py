@@ -9,16 +9,18 @@ from fanout.bus.interface import Bus
 from fanout.bus.rabbitmq import RabbitMQ
 from fanout.cache.memcached import Memcached
 from fanout.census import Census
+from fanout.doors.entrance import Entrance
 from fanout.doors.tally import Tally
 from fanout.health import Condition
 from fanout.hub import Hub
-from fanout.measures import BUS, CENSUS, CERTIFICATES, FLUSHER, GATE, HUB, MEMCACHED, QUOTA, RABBITMQ, TALLY, TASKS
+from fanout.measures import BUS, CENSUS, FLUSHER, GATE, HUB, MEMCACHED, QUOTA, RABBITMQ, TALLY, TASKS
 from fanout.metrics import Metrics
 from fanout.rates import Rates
 from fanout.steady_time import unix_time
 from fanout.supervisor import TaskState
-from radiovis.admin import Admin, Check, is_wanted, journal_routes, overview_routes
+from radiovis.admin import Admin, Check, journal_routes, overview_routes
 from radiovis.admin_api import Outlook
+from radiovis.admin_ports import AdminPorts
 from radiovis.directory.cached import CachedDirectory
 from radiovis.directory.interface import Directory
 from radiovis.measures import DIRECTORY, PREFLIGHT, SCHEDULE, TUNING, WATCHDOG
@@ -34,20 +36,19 @@ _RATES_INTERVAL = 5.0
 def node_admin(
     reactor: Any,
     settings: Settings,
+    ports: AdminPorts,
     air: OnAir,
     stations: Stations,
     doors: Doors,
     tally: Tally,
-    *,
-    fake: bool,
 ) -> Admin | None:
     """The listener of a node; None where it is turned off.
 
     :raises SettingsError: others could read it without a token.
     """
-    if not is_wanted(settings, "ADMIN_PORT", fake=fake):
+    if not ports.wanted:
         return None
-    admin = Admin(reactor, settings, "ADMIN_PORT", "server.py", _node_checks(air, stations), doors.entrance)
+    admin = Admin(reactor, settings, ports, "server.py", _node_checks(air, stations), doors.entrance)
     census = Census(air.hub, doors.stomp.connections, doors.listening.parked, doors.websockets.sockets)
     rates = _rates(reactor, settings, air.hub, census)
     admin.loops.append((rates.look, rates.interval))
@@ -80,21 +81,23 @@ def _outlook(reactor: Any, admin: Admin, air: OnAir, stations: Stations, census:
 def watchdog_admin(
     reactor: Any,
     settings: Settings,
+    ports: AdminPorts,
+    entrance: Entrance | None,
     *,
     bus: Bus,
     memcached: Memcached | None,
     directory: Directory,
     watchdog: Watchdog,
-    fake: bool,
 ) -> Admin | None:
     """The listener of ``fallback.py``; None where it is turned off.
 
+    :param entrance: what stands before the port with TLS.
     :raises SettingsError: others could read it without a token.
     """
-    if not is_wanted(settings, "FB_ADMIN_PORT", fake=fake):
+    if not ports.wanted:
         return None
     checks = [*_shared_checks(bus, memcached), lambda: _tasks(watchdog, needed=True), lambda: _log(watchdog)]
-    admin = Admin(reactor, settings, "FB_ADMIN_PORT", "fallback.py", checks)
+    admin = Admin(reactor, settings, ports, "fallback.py", checks, entrance)
     _add_shared(admin.metrics, bus, memcached, directory)
     _add_watchdog(admin.metrics, watchdog)
     admin.routes |= journal_routes(watchdog.journal, unix_time(reactor))
@@ -173,8 +176,6 @@ def _add_doors(metrics: Metrics, doors: Doors, census: Census, tally: Tally) -> 
     metrics.add(GATE, doors.gate)
     metrics.add(QUOTA, doors.stomp.quota)
     metrics.add(TALLY, tally)
-    if doors.entrance.certificates is not None:
-        metrics.add(CERTIFICATES, doors.entrance.certificates)
 
 
 def _add_stations(metrics: Metrics, stations: Stations) -> None:

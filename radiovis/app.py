@@ -20,6 +20,7 @@ from fanout.steady_time import unix_time
 from fanout.throttle import Throttle
 from radiovis import door_parts, parts, slide_parts
 from radiovis.admin_parts import node_admin
+from radiovis.admin_ports import AdminPorts
 from radiovis.application import RadioVIS
 from radiovis.hearing import Hearing
 from radiovis.life import Life
@@ -52,6 +53,7 @@ class Node:
         :raises CertificateError: a certificate cannot be used.
         """
         where = places(settings, fake=fake)
+        ports = AdminPorts.of(settings, fake=fake, worker=birth.number > 0)
         witnesses = _witnesses(reactor, settings)
         report = witnesses.complaints.report
         entrance = door_parts.entrance(reactor, settings, witnesses.complaints.complain)
@@ -73,7 +75,7 @@ class Node:
             monitoring=witnesses.monitoring,
             hearing=Hearing(reactor, receiving, stations.watchdog, report, air.guests),
             listeners=_listeners(reactor, settings, doors, where, birth),
-            admin=node_admin(reactor, settings, air, stations, doors, witnesses.tally, fake=fake),
+            admin=node_admin(reactor, settings, ports, air, stations, doors, witnesses.tally),
             inherited=birth.sockets.get("admin"),
             loops=(
                 *((door.look, door.wheel.tick) for door in (doors.stomp, doors.listening, doors.websockets)),
@@ -97,7 +99,7 @@ class Node:
         """
         takes = node_takes(self._doors, self._stations.throttle, self._air.history)
         takes |= {"LOG_LEVEL": [take_logs], "LOG_FORMAT": [take_logs]}
-        parts_of_files = (self._stations.file, self._doors.entrance.certificates, *self._air.guests)
+        parts_of_files = (self._stations.file, self._doors.entrance, *self._air.guests)
         files = [part.reload for part in parts_of_files if part is not None]
         return Reloading(self._settings, read, takes, files)
 

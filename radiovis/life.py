@@ -61,8 +61,8 @@ class Life:
         addresses = self.listeners.open()
         for guest in self.air.guests:
             addresses |= guest.start()
-        if self.admin is not None and (address := self.admin.start(self.inherited)):
-            addresses["admin"] = address
+        if self.admin is not None:
+            addresses |= self.admin.start(self.inherited)
         # Not before the reactor runs: a SIGTERM that came in between would find no handler.
         self.reactor.callWhenRunning(self.log.info, "server.ready", **addresses)
 

@@ -19,7 +19,8 @@ from fanout.metrics import CONTENT_TYPE
 from fanout.settings import SettingsError
 from fanout.settings.engine import MAX_PORT
 from fanout.summed_metrics import summed
-from radiovis.admin import Admin, is_wanted
+from radiovis.admin import Admin, operators_entrance
+from radiovis.admin_ports import AdminPorts
 from radiovis.places import Place, places
 from radiovis.settings import Settings
 from radiovis.workers import Worker, Workers
@@ -39,7 +40,8 @@ class Parent:
         :raises SettingsError: workers could not hear each other.
         :raises CannotListenError: a port is taken.
         """
-        check_workers(settings)
+        self._ports = AdminPorts.of(settings, fake=fake)
+        check_workers(settings, self._ports)
         self._reactor = reactor
         self._settings = settings
         self._fake = fake
@@ -47,23 +49,34 @@ class Parent:
         shared = self._shared()
         own = [shared | self._admin_socket(number) for number in range(1, settings.WORKERS + 1)]
         self.workers = Workers(reactor, words, own, drain=settings.DRAIN_SECONDS)
-        self._admin = self._make_admin() if is_wanted(settings, "ADMIN_PORT", fake=fake) else None
+        self._entrance = operators_entrance(reactor, settings, self._ports)
+        self._admin = self._make_admin() if self._ports.wanted else None
 
     def start(self) -> None:
         """Begin, once the reactor runs. :raises CannotListenError: the operators' port is taken."""
         if self._admin is not None:
             self._admin.start()
+        if self._entrance is not None:
+            self._entrance.start()
         self._reactor.callWhenRunning(self.workers.start)
 
     def stop(self) -> Deferred[Any]:
         """End every worker, then this; fires when all is done."""
         if self._admin is not None:
             self._admin.drain()
+        if self._entrance is not None:
+            self._entrance.stop()
         for each in self._sockets:
             each.close()  # or the kernel would take clients in that no worker lets in any more
         stopped = self.workers.stop()
         stopped.addCallback(lambda _: None if self._admin is None else self._admin.stop())
         return stopped
+
+    def reload(self) -> None:
+        """Read the certificate again, and have the workers read their settings."""
+        if self._entrance is not None:
+            self._entrance.reload()
+        self.workers.reload()
 
     # Sockets
 
@@ -75,13 +88,13 @@ class Parent:
         """What one worker tells operators at: the port behind the parent's, and so on. It holds the port while the
         worker is away, so that nobody else answers there in its name.
         """
-        settings = self._settings
-        if not is_wanted(settings, "ADMIN_PORT", fake=self._fake):
+        ports = self._ports
+        if not ports.plain:
             return {}
         try:
-            return {"admin": self._bind(Place(settings.ADMIN_IP, settings.ADMIN_PORT + number))}
+            return {"admin": self._bind(Place(ports.ip, ports.plain + number))}
         except CannotListenError as error:
-            if settings.source_of("ADMIN_PORT") != "default":
+            if ports.chosen:
                 raise
             log.warning("admin.unavailable", worker=number, port=error.port, advice="set ADMIN_PORT")
             return {}
@@ -94,7 +107,7 @@ class Parent:
     # For operators
 
     def _make_admin(self) -> Admin:
-        admin = Admin(self._reactor, self._settings, "ADMIN_PORT", "server.py", [])
+        admin = Admin(self._reactor, self._settings, self._ports, "server.py", [], self._entrance)
         admin.routes["metrics"] = WorkersMetrics(self)
         admin.routes["readyz"] = WorkersReady(self)
         return admin
@@ -106,8 +119,8 @@ class Parent:
         """
         if not worker.tells:
             return 503, "no port to ask it at"
-        host = _ANYWHERE.get(self._settings.ADMIN_IP, self._settings.ADMIN_IP)
-        number = self._settings.ADMIN_PORT + worker.number
+        host = _ANYWHERE.get(self._ports.ip, self._ports.ip)
+        number = self._ports.plain + worker.number
         url = f"http://[{host}]:{number}/{path}" if ":" in host else f"http://{host}:{number}/{path}"
         token = self._settings.ADMIN_TOKEN.get_secret_value()
         headers = Headers({"Authorization": [f"Bearer {token}"]} if token else {})
@@ -158,16 +171,16 @@ class WorkersReady(Endpoint):
         request.answer_json(200 if all_are else 503, {"ready": all_are, "workers": ready})
 
 
-def check_workers(settings: Settings) -> None:
+def check_workers(settings: Settings, ports: AdminPorts) -> None:
     """:raises SettingsError: several workers cannot run with these settings."""
     for name in ("STANDALONE", "RABBITMQ_LOOPBACK"):
         if getattr(settings, name):
             raise SettingsError(f"WORKERS = {settings.WORKERS}: workers hear each other by RabbitMQ; without {name}.")
-    if settings.ADMIN_TLS_PORT:
-        raise SettingsError("ADMIN_TLS_PORT: workers cannot share it, and the parent has none; set it to 0.")
+    if ports.secure and not ports.plain:
+        raise SettingsError("ADMIN_TLS_PORT: the parent asks workers at the ports behind ADMIN_PORT; set that, too.")
     if settings.WITH:
         raise SettingsError(
             f"WITH = {settings.WITH}: it would run in each of {settings.WORKERS} workers; run it alone."
         )
-    if settings.ADMIN_PORT + settings.WORKERS > MAX_PORT:
-        raise SettingsError(f"ADMIN_PORT = {settings.ADMIN_PORT}: the workers' ports behind it are beyond {MAX_PORT}.")
+    if ports.plain + settings.WORKERS > MAX_PORT:
+        raise SettingsError(f"ADMIN_PORT = {ports.plain}: the workers' ports behind it are beyond {MAX_PORT}.")

@@ -98,10 +98,10 @@ def _run_workers(settings: Settings, words: Sequence[str], birth: Birth, given: 
     parent = Parent(reactor, settings, words, fake=given.test)
 
     def reload() -> None:
-        """The parent has its logs only; what is wrong, or waits for a restart, each worker says."""
+        """The parent has its logs and a certificate; what is wrong, or waits for a restart, each worker says."""
         with suppress(SettingsError):
             _set_up_logs(_read(given), birth)
-        parent.workers.reload()
+        parent.reload()
 
     service = Service(reactor, Notify(os.environ), stop=parent.stop, reload=reload, status=parent.workers.status)
     parent.start()

@@ -99,6 +99,9 @@ class WatchdogSettings(SettingsGroup):
     FB_ADMIN_PORT: int = setting(
         8090, "The port at ADMIN_IP for metrics and health of the watchdog by itself; 0 = none.", ge=0, le=MAX_PORT
     )
+    FB_ADMIN_TLS_PORT: int = setting(
+        0, "A second port for them, with TLS, as ADMIN_TLS_PORT; or the only one.", ge=0, le=MAX_PORT
+    )
     FB_IMAGE_LOCATIONS: str = setting(
         "", "URL in front of a default slide's file name; empty = the slide's own public_url."
     )

@@ -53,6 +53,11 @@ class Entrance:
         if self.certificates is not None:
             self.certificates.start()
 
+    def reload(self) -> None:
+        """Read the certificate again, if there is one; a bad one leaves the old one in use."""
+        if self.certificates is not None:
+            self.certificates.reload()
+
     def stop(self) -> None:
         """Look no longer."""
         if self.certificates is not None:

@@ -335,7 +335,7 @@ class AdminSettings(SettingsGroup):
     ADMIN_PORT: int = setting(8081, "The port to listen on for them; 0 = none.", ge=0, le=MAX_PORT)
     ADMIN_TLS_PORT: int = setting(
         0,
-        "A second port for them, with TLS, for who is elsewhere; 0 = none. Needs TLS_CERTIFICATE and ADMIN_TOKEN.",
+        "A second port for them, with TLS, or the only one; 0 = none. Needs TLS_CERTIFICATE and ADMIN_TOKEN.",
         ge=0,
         le=MAX_PORT,
     )

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from fanout.settings import SettingsError
 from fanout.settings.field import DEFAULT
 from fanout.settings.words import MASK
-from radiovis.admin import guard
+from radiovis.admin_ports import AdminPorts
 from radiovis.commands.arguments import DONE, WRONG, CommandError
 from radiovis.commands.certificate import certificate_problem
 from radiovis.commands.settings_parser import SettingsParser, given_settings
@@ -70,10 +70,11 @@ def problems(settings: Settings, *, fake: bool = False) -> Iterator[str]:
         except StationsFileError as error:
             yield f"STATIONS_FILE: {error}"
     try:
+        ports = AdminPorts.of(settings, fake=fake)
         if settings.WORKERS > 1:
-            check_workers(settings)
-        if settings.ADMIN_PORT:
-            guard(settings, "ADMIN_PORT")
+            check_workers(settings, ports)
+        if ports.wanted:
+            ports.guard(settings)
     except SettingsError as error:
         yield str(error)
     yield from _file_problems(settings)

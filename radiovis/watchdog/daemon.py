@@ -17,7 +17,9 @@ from fanout.bus.rabbitmq import RabbitMQ
 from fanout.journal import Journal
 from fanout.steady_time import unix_time
 from radiovis import parts, slide_parts
+from radiovis.admin import operators_entrance
 from radiovis.admin_parts import watchdog_admin
+from radiovis.admin_ports import AdminPorts
 from radiovis.directory.interface import Directory
 from radiovis.directory.plugit import PlugIt
 from radiovis.reloading import Reloading, Take
@@ -47,7 +49,7 @@ class Fallback:
         """
         :param fake: ``--test`` mode: the fake directory, its own queue, and datagrams for a log (contract §1.12).
         :raises StationsFileError: the stations file cannot be used.
-        :raises SettingsError: the operators' listener would be open to others.
+        :raises SettingsError: the operators' listener would be open to others, or its certificate cannot be used.
         """
         self._reactor = reactor
         self._settings = settings
@@ -59,14 +61,17 @@ class Fallback:
         self._spooled: SpooledLog | None = None
         directory, entries, kept = self._directory_and_log()
         self._watchdog = self._make_watchdog(directory, entries, kept)
+        ports = AdminPorts.of(settings, "FB_", fake=fake)
+        self._entrance = operators_entrance(reactor, settings, ports)
         self._admin = watchdog_admin(
             reactor,
             settings,
+            ports,
+            self._entrance,
             bus=self._bus,
             memcached=self._memcached,
             directory=directory,
             watchdog=self._watchdog,
-            fake=fake,
         )
         self._status = StatusSocket(reactor, settings.FB_STATUS_SOCKET, self._watchdog.report)
 
@@ -146,13 +151,13 @@ class Fallback:
 
         :raises twisted.internet.error.CannotListenError: the operators' port is taken, and was asked for.
         """
-        address = self._admin.start() if self._admin is not None else None
+        addresses = self._admin.start() if self._admin is not None else {}
         self._watchdog.start()
         self._bus.start(self._watchdog.hear, self._watchdog.hear_again)
-        for part in (self._stations, self._spooled, self._monitoring, self._status):
+        for part in (self._stations, self._spooled, self._monitoring, self._status, self._entrance):
             if part is not None:
                 part.start()
-        log.info("fallback.ready", queue=self._queue_name, **({"admin": address} if address else {}))
+        log.info("fallback.ready", queue=self._queue_name, **addresses)
 
     def reloading(self, read: Callable[[], Settings], take_logs: Take) -> Reloading:
         """What a SIGHUP calls.
@@ -161,7 +166,8 @@ class Fallback:
         :param take_logs: sets up the logs anew.
         """
         takes = {"LOG_LEVEL": [take_logs], "LOG_FORMAT": [take_logs]}
-        return Reloading(self._settings, read, takes, [] if self._stations is None else [self._stations.reload])
+        files = [part.reload for part in (self._stations, self._entrance) if part is not None]
+        return Reloading(self._settings, read, takes, files)
 
     def status(self) -> str:
         """How it is doing, in one line for people."""
@@ -175,9 +181,9 @@ class Fallback:
         log.info("fallback.stopping")
         if self._admin is not None:
             self._admin.drain()
-        if self._stations is not None:
-            self._stations.stop()
-        self._status.stop()
+        for each in (self._stations, self._entrance, self._status):
+            if each is not None:
+                each.stop()
         await self._watchdog.stop()
         await self._bus.stop()
         for part in (self._memcached, self._monitoring, self._admin):

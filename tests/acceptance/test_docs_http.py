@@ -15,6 +15,7 @@ from twisted.internet.task import Clock
 from fanout.doors.http_endpoint import Branch
 from fanout.web.routes import Routes
 from radiovis.admin import Admin, journal_routes, overview_routes
+from radiovis.admin_ports import AdminPorts
 from radiovis.pages.pages import admin_pages
 from radiovis.settings import Settings
 from radiovis.web import public_routes
@@ -119,7 +120,7 @@ class TestRoutes(site.SiteCase):
 
     def test_of_the_operators_listener(self) -> None:
         nothing: Any = object()  # routes are made of it, and nobody asks them
-        routes = Admin(Clock(), Settings(), "ADMIN_PORT", "server.py", []).routes
+        routes = Admin(Clock(), Settings(), AdminPorts.of(Settings()), "server.py", []).routes
         for path in routes | admin_pages() | overview_routes(nothing) | journal_routes(nothing, nothing):
             self.assert_described(self.admin, path)
 

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from pydantic import SecretStr
+from twisted.trial import unittest
+
+from fanout.settings import SettingsError, read_settings
+from radiovis.admin_ports import AdminPorts
+from radiovis.settings import Settings
+
+TOKEN = SecretStr("0123456789abcdef")
+
+
+def guard(settings: Settings) -> None:
+    AdminPorts.of(settings).guard(settings)
+
+
+class TestWhoMayAsk(unittest.TestCase):
+    def test_others_need_a_token(self) -> None:
+        for ip in ("0.0.0.0", "::", "192.0.2.1", "example.org"):
+            with self.subTest(ip=ip), self.assertRaisesRegex(SettingsError, "ADMIN_TOKEN"):
+                guard(Settings(ADMIN_IP=ip))
+            guard(Settings(ADMIN_IP=ip, ADMIN_TOKEN=TOKEN))
+
+    def test_this_machine_needs_none(self) -> None:
+        for ip in ("127.0.0.1", "::1", "localhost"):
+            guard(Settings(ADMIN_IP=ip))
+
+    def test_with_tls_a_token_and_a_certificate(self) -> None:
+        for given in ({}, {"ADMIN_TOKEN": TOKEN}, {"TLS_CERTIFICATE": "node.pem"}):
+            with (
+                self.subTest(given=given),
+                self.assertRaisesRegex(SettingsError, "^ADMIN_TLS_PORT: .*TLS_CERT"),
+            ):
+                guard(Settings(ADMIN_TLS_PORT=1, **given))
+        guard(Settings(ADMIN_TLS_PORT=1, ADMIN_TOKEN=TOKEN, TLS_CERTIFICATE="node.pem"))
+
+    def test_each_program_by_its_own_settings(self) -> None:
+        settings = Settings(ADMIN_TLS_PORT=1)
+        AdminPorts.of(settings, "FB_").guard(settings)
+        settings = Settings(FB_ADMIN_TLS_PORT=1)
+        guard(settings)
+        with self.assertRaisesRegex(SettingsError, "^FB_ADMIN_TLS_PORT: "):
+            AdminPorts.of(settings, "FB_").guard(settings)
+
+
+class TestWanted(unittest.TestCase):
+    def test_in_test_mode_only_where_it_is_asked_for(self) -> None:
+        default = read_settings(Settings, {}, {})
+        self.assertTrue(AdminPorts.of(default).wanted)
+        self.assertFalse(AdminPorts.of(default, fake=True).wanted)
+        self.assertTrue(AdminPorts.of(read_settings(Settings, {"ADMIN_PORT": "1"}, {}), fake=True).wanted)
+
+    def test_off(self) -> None:
+        self.assertFalse(AdminPorts.of(read_settings(Settings, {"ADMIN_PORT": "0"}, {})).wanted)
+
+    def test_tls_alone(self) -> None:
+        settings = read_settings(Settings, {"ADMIN_PORT": "0", "ADMIN_TLS_PORT": "2"}, {})
+        ports = AdminPorts.of(settings)
+        self.assertEqual((ports.wanted, ports.plain, ports.secure), (True, 0, 2))
+        self.assertFalse(AdminPorts.of(settings, worker=True).wanted)
