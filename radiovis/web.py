@@ -12,6 +12,7 @@ from fanout.doors.longpoll import LongPolls
 from fanout.settings import SettingsError
 from fanout.web.files import Files
 from fanout.web.mount import mount
+from fanout.web.response import TEXT
 from fanout.web.routes import Route, Routes
 from fanout.web.topics import Topics
 from radiovis.pages.pages import ServicePage, WallPage, assets
@@ -49,9 +50,11 @@ def public_routes(door: ListeningDoor, settings: Settings, wall: Wall, websocket
 
 
 def _topics(door: ListeningDoor, octets: int) -> Topics:
-    """Nothing is forgotten on demand: other nodes, and memcached, would still know it."""
+    """Nothing is forgotten on demand: other nodes, and memcached, would still know it. What is said is text: ``SHOW …``
+    and ``TEXT …``.
+    """
     check = partial(check_topic, octets=octets)
-    return Topics(door, prefix="/", check=check, realm=REALM, longest_wait=None, forgets=False)
+    return Topics(door, prefix="/", check=check, realm=REALM, longest_wait=None, forgets=False, untyped=TEXT)
 
 
 def _slides(settings: Settings) -> list[Route]:

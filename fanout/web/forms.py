@@ -11,7 +11,8 @@ from fanout.message import Message
 from fanout.web.accept import is_type
 from fanout.web.response import HARMLESS, Response
 
-DEFAULT_TYPE = "application/octet-stream"
+OCTETS = "application/octet-stream"
+"""The type of a value of which nobody says what it is (STOMP 1.2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,19 +28,26 @@ class ValueEvent:
 
 @dataclass(frozen=True, slots=True)
 class PlainValue:
-    """A value with what belongs in the headers of its answer in front of it; :func:`answer_value` makes that."""
+    """A value with what belongs in the headers of its answer in front of it; :func:`answer_value` makes that.
+
+    :ivar untyped: see :func:`content_type`.
+    """
 
     destination: str
+    untyped: str = OCTETS
 
     def encode(self, message: Message, encoded: dict[Any, Any]) -> bytes:
         """One line of JSON, and the value."""
-        return json.dumps([message.message_id, content_type(message)]).encode() + b"\n" + message.body
+        return json.dumps([message.message_id, content_type(message, self.untyped)]).encode() + b"\n" + message.body
 
 
-def content_type(message: Message) -> str:
-    """What the publisher said it is. Without a word of that, or with none that is a type, it is octets (STOMP 1.2)."""
+def content_type(message: Message, untyped: str) -> str:
+    """What the publisher said it is.
+
+    :param untyped: what it is without a word of that, or with none that is a type.
+    """
     named = dict(message.headers).get("content-type", "")
-    return named if is_type(named) else DEFAULT_TYPE
+    return named if is_type(named) else untyped
 
 
 def answer_value(written: bytes) -> Response:

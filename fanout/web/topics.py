@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from html import escape
 from urllib.parse import quote
 
@@ -28,7 +29,7 @@ from fanout.doors.sse import EVENT_STREAM, last_event_id
 from fanout.message import Message
 from fanout.stomp.events import Send
 from fanout.web.accept import choose, parse
-from fanout.web.forms import PlainValue, ValueEvent, answer_value, content_type
+from fanout.web.forms import OCTETS, PlainValue, ValueEvent, answer_value, content_type
 from fanout.web.request import Request
 from fanout.web.response import HTML, JSON, NO_CONTENT, Answer, NextValue, Response, Subscription
 from fanout.web.routes import Handler, Route
@@ -58,6 +59,7 @@ class Topics:
         longest_wait: float | None = 60.0,
         read_only: bool = False,
         forgets: bool = True,
+        untyped: str = OCTETS,
     ) -> None:
         """
         :param at: where they are.
@@ -68,6 +70,7 @@ class Topics:
             as long as the door holds a poll.
         :param read_only: there is no PUT, POST and DELETE.
         :param forgets: there is a DELETE.
+        :param untyped: of which type values are whose publisher did not say it.
         """
         self._door = door
         self._application = door.application
@@ -78,6 +81,8 @@ class Topics:
         self._longest_wait = longest_wait
         self._read_only = read_only
         self._forgets = forgets
+        self._untyped = untyped
+        self._form = partial(PlainValue, untyped=untyped)
 
     def routes(self) -> list[Route]:
         """The rows of the table."""
@@ -94,7 +99,7 @@ class Topics:
         kind = choose(request.header("accept"), (JSON, HTML))
         remembered = list(self._door.hub.remembered.items())  # they change while the list is sent
         known = ((name.removeprefix(self._prefix), last) for name, last in remembered if name.startswith(self._prefix))
-        body = _json_list(known) if kind == JSON else _page(known, self._at)
+        body = _json_list(known, self._untyped) if kind == JSON else _page(known, self._at)
         return Response(body, content_type=kind, headers=(("vary", "Accept"),))
 
     async def get(self, request: Request) -> Answer:
@@ -107,12 +112,12 @@ class Topics:
         if wait is not None:
             most = self._door.poll_seconds if self._longest_wait is None else self._longest_wait
             last_id, seconds = request.query("last_id"), min(wait, most)
-            return NextValue(destination, PlainValue, answer_value, seconds, NO_CONTENT, last_id)
+            return NextValue(destination, self._form, answer_value, seconds, NO_CONTENT, last_id)
         message = self._door.hub.last((await self._door.keys([destination]))[0])
         if message is None:
             raise HttpError(404, "Nothing was said on this topic.")
-        choose(accept, [content_type(message)])
-        return answer_value(PlainValue(destination).encode(message, {}))
+        choose(accept, [content_type(message, self._untyped)])
+        return answer_value(self._form(destination).encode(message, {}))
 
     # Writing
 
@@ -190,11 +195,11 @@ def _seconds(text: str | None) -> float | None:
     return seconds
 
 
-def _json_list(known: Iterable[tuple[str, Message]]) -> Iterator[bytes]:
+def _json_list(known: Iterable[tuple[str, Message]], untyped: str) -> Iterator[bytes]:
     """Piece by piece, as there may be many."""
     separator = b"["
     for name, message in known:
-        shown = {"name": name, "id": message.message_id, "when": message.when, "type": content_type(message)}
+        shown = {"name": name, "id": message.message_id, "when": message.when, "type": content_type(message, untyped)}
         yield separator + json.dumps(shown).encode()
         separator = b",\n"
     yield b"]\n" if separator != b"[" else b"[]\n"

@@ -32,13 +32,15 @@ class TestReading(ChannelsCase):
         found = self.ask(self.path())
         self.assertEqual((found.status, found.body), (200, b"SHOW http://a/1.png"))
         self.assertEqual(found.headers["message-id"], "m1")
+        self.assertEqual(found.headers["content-type"], "text/plain; charset=utf-8")
         self.assertEqual(found.headers["x-frame-options"], "DENY")
         self.assertIn("sandbox", found.headers["content-security-policy"])
-        self.assertIn(self.topic().removeprefix("/"), [each["name"] for each in self.ask("/channels").json])
+        types = {each["name"]: each["type"] for each in self.ask("/channels").json}
+        self.assertEqual(types[self.topic().removeprefix("/")], "text/plain; charset=utf-8")
 
-    def test_a_type_that_is_none_is_octets(self) -> None:
+    def test_what_has_no_type_or_none_that_is_one_is_text(self) -> None:
         self.station().publish(self.topic(), b"x", {"content-type": "nonsense, really"})
-        self.assertEqual(self.ask(self.path()).headers["content-type"], "application/octet-stream")
+        self.assertEqual(self.ask(self.path()).headers["content-type"], "text/plain; charset=utf-8")
         self.assertEqual(self.ask(self.path(), accept="text/html").status, 406)
 
     def test_the_next_value_and_none(self) -> None:

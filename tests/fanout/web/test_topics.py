@@ -82,6 +82,21 @@ class Values(TopicsCase):
         self.assertEqual((await self.ask("/channels/a", "PUT", b"1", origin=f"http://{host}")).status, 201)
 
 
+class Untyped(TopicsCase):
+    def rows(self) -> list[Route]:
+        return Topics(self.topics.door, untyped="text/csv").routes()
+
+    async def test_the_type_of_values_whose_publisher_names_none(self) -> None:
+        first = await self.ask("/channels/a", "PUT", b"1,2")
+        await self.ask("/channels/a", "PUT", b"3,4")
+        await self.ask("/channels/b", "PUT", b"{}", content_type="application/json")
+        for path in ("/channels/a", f"/channels/a?wait=5&last_id={first.headers['message-id']}"):
+            self.assertEqual((await self.ask(path)).headers["content-type"], "text/csv", path)
+        self.assertEqual((await self.ask("/channels/a", accept="application/octet-stream")).status, 406)
+        listed = (await self.ask("/channels")).json
+        self.assertEqual([each["type"] for each in listed], ["text/csv", "application/json"])
+
+
 class Waiting(TopicsCase):
     async def test_the_next_value(self) -> None:
         self.topics.say("a", b"old")
