@@ -16,6 +16,7 @@ from fanout.doors.observer import Client
 from fanout.hub import Cohort, Form, Offered
 from fanout.message import Message
 from fanout.outbox import Outbox
+from fanout.prompt import prompt
 from fanout.stomp.events import Connect, Event, Publish, Subscribe, Unsubscribe
 from fanout.stomp.frame import Headers
 from fanout.stomp.session import ServerSession, State
@@ -203,12 +204,20 @@ class Connection:
             if event is None:
                 break
             self._busy = True
-            done = Deferred.fromCoroutine(self._act(event))
-            done.addBoth(self._acted, event)
-            if self._busy:
-                done.addCallback(lambda _: self._pump())
+            self._begin(event)
             self._queue_answers()
         self._settle()
+
+    def _begin(self, event: Event | Connect) -> None:
+        try:
+            waiting = prompt(self._act(event))
+        except Exception:  # noqa: BLE001  (logged; it ends one client at most)
+            self._acted(Failure(), event)
+            return
+        if waiting is None:
+            self._busy = False
+        else:
+            waiting.addBoth(self._acted, event).addCallback(lambda _: self._pump())
 
     def _acted(self, result: Failure | None, event: Event | Connect) -> None:
         self._busy = False
