@@ -13,7 +13,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 
 from fanout.bus.loopback import Loopback
+from fanout.complaints import Complaints
 from fanout.doors.listening import ListeningDoor
+from fanout.doors.tally import Tally
 from fanout.history import History
 from fanout.hub import Hub
 from fanout.message import Message
@@ -29,6 +31,7 @@ class LocalTopics:
 
     :ivar application: who may publish.
     :ivar door: for a :class:`~fanout.web.face.Face`.
+    :ivar complain: logs a client's fault, one a second of each address.
     """
 
     def __init__(self, reactor: Any, token: str = "", *, topics: int = 10_000, listeners: int = 10_000) -> None:
@@ -40,19 +43,20 @@ class LocalTopics:
         life, numbers = token_hex(4), count(1)
         self._bus = Loopback()
         self._new_id: Callable[[], str] = lambda: f"{life}-{next(numbers)}"
-        self._throttle = Throttle(time.monotonic)
+        complaints = Complaints(Tally(), Throttle(time.monotonic), log)
+        self.complain = complaints.complain
         self.application = OpenTopics(self._bus, time.time, self._new_id, token)
         history = History(time.monotonic)
-        hub = Hub(self._failed, last_messages=topics, history=history)
+        hub = Hub(complaints.failed, last_messages=topics, history=history)
         self.door = ListeningDoor(
             application=self.application,
             hub=hub,
             history=history,
-            flusher=Flusher(time.monotonic, lambda flush: reactor.callLater(0, flush), self._failed),
+            flusher=Flusher(time.monotonic, lambda flush: reactor.callLater(0, flush), complaints.failed),
             later=reactor.callLater,
             clock=time.monotonic,
             complain=self.complain,
-            failed=self._failed,
+            failed=complaints.failed,
             places=listeners,
         )
         self._looking = LoopingCall(self.door.look)
@@ -81,13 +85,5 @@ class LocalTopics:
         message = self.door.hub.last(topic)
         return None if message is None else message.body
 
-    def complain(self, event: str, address: str, **fields: Any) -> None:
-        """Log a client's fault, one a second of each address."""
-        if self._throttle.allow(address):
-            log.warning(event, address=address, held_back=self._throttle.held_back(address), **fields)
-
     def _receive(self, message: Message) -> None:
         self.door.hub.publish(message.topic, message)
-
-    def _failed(self, part: object, error: Exception) -> None:
-        log.error("client.failed", part=type(part).__name__, exc_info=error)
