@@ -5,11 +5,10 @@ from __future__ import annotations
 from ipaddress import IPv4Address
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, field_validator
+from pydantic import AfterValidator
 
-from fanout.address import Networks
 from fanout.settings import BrokerSettings, LogSettings, SettingsGroup, setting
-from fanout.settings.engine import MAX_PORT
+from fanout.settings.engine import MAX_PORT, NetworkList
 from fanout.settings.reference import reference
 
 REFERENCE_HEAD = """\
@@ -70,7 +69,7 @@ class SourceSettings(SettingsGroup):
     DATA_PORT: int = setting(5007, "The port of values; 0 = a free one.", ge=0, le=MAX_PORT)
     REGISTER_GROUP: Group = setting("224.1.1.1", "Multicast group of what is to be known about keys; empty likewise.")
     REGISTER_PORT: int = setting(5008, "The port of that; 0 = a free one.", ge=0, le=MAX_PORT)
-    SOURCES: str = setting("", "Networks whose datagrams are taken, with commas; empty = anybody's.")
+    SOURCES: NetworkList = setting("", "Networks whose datagrams are taken, with commas; empty = anybody's.")
     MAX_DATAGRAM_BYTES: int = setting(4_096, "One datagram; sources send no longer ones.", "octets", ge=64, le=65_507)
     MAX_KEYS: int = setting(
         10_000, "Keys that are listed: anybody who may send can invent them. Each takes up to 4 KB.", "keys", ge=1
@@ -78,15 +77,6 @@ class SourceSettings(SettingsGroup):
     MAX_KEY_BYTES: int = setting(
         1_000, "One key; longer ones would not fit into a topic of the bus.", "octets", ge=16, le=1_000
     )
-
-    @field_validator("SOURCES")
-    @classmethod
-    def _networks(cls, value: str) -> str:
-        try:
-            Networks.parse(value)
-        except ValueError as error:
-            raise ValueError(f"{error}; write networks as 10.0.16.0/20 or 192.0.2.7") from None
-        return value
 
 
 class SharedSettings(SettingsGroup):

@@ -35,6 +35,14 @@ def neighbourhood(host: str) -> str:
     return str(IPv6Network((int(address), _IPV6_PREFIX), strict=False))
 
 
+def network(text: str) -> IPv4Network | IPv6Network:
+    """A network, or one address. :raises ValueError: it is none; the error says how they are written."""
+    try:
+        return ip_network(text)
+    except ValueError as error:
+        raise ValueError(f"{error}; write networks as 10.0.16.0/20 or 2001:db8::/32") from None
+
+
 class Networks:
     """Some networks, of both versions."""
 
@@ -44,7 +52,7 @@ class Networks:
     @classmethod
     def parse(cls, text: str) -> Networks:
         """From a list with commas, such as ``10.0.0.0/8, 2001:db8::1``. :raises ValueError: it says which is none."""
-        return cls(tuple(ip_network(each.strip()) for each in text.split(",") if each.strip()))
+        return cls(tuple(network(each.strip()) for each in text.split(",") if each.strip()))
 
     def __bool__(self) -> bool:
         return bool(self._networks)

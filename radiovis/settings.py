@@ -7,7 +7,6 @@ from typing import Annotated, Literal
 
 from pydantic import SecretStr, field_validator
 
-from fanout.address import Networks
 from fanout.settings import (
     AdminSettings,
     HttpSettings,
@@ -21,7 +20,7 @@ from fanout.settings import (
     WebSocketSettings,
     setting,
 )
-from fanout.settings.engine import MAX_PORT
+from fanout.settings.engine import MAX_PORT, NetworkList
 from fanout.settings.field import Json, JsonDict
 from fanout.settings.reference import config_dist, reference
 
@@ -144,7 +143,7 @@ class SlideSettings(SettingsGroup):
     PREFLIGHT_CACHE_SECONDS: float = setting(
         300, "How long a good slide counts as good without another look; a bad one does for 10 s.", "s", ge=1, le=86_400
     )
-    PREFLIGHT_PRIVATE: str = setting(
+    PREFLIGHT_PRIVATE: NetworkList = setting(
         "",
         "Networks that may be asked for slides though they are not public, with commas; publishers choose the address.",
     )
@@ -165,15 +164,6 @@ class SlideSettings(SettingsGroup):
     SCHEDULE_FILE: str = setting(
         "radiovis-schedule.sqlite", "Where a node by itself holds them; empty = in memory. A cluster's broker has them."
     )
-
-    @field_validator("PREFLIGHT_PRIVATE")
-    @classmethod
-    def _private_networks(cls, value: str) -> str:
-        try:
-            Networks.parse(value)
-        except ValueError as error:
-            raise ValueError(f"{error}; write networks as 10.0.16.0/20 or 2001:db8::/32") from None
-        return value
 
 
 class PageSettings(SettingsGroup):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, SecretStr, field_validator
+from pydantic import AfterValidator, BeforeValidator, SecretStr, field_validator
 
 from fanout.address import Networks
 from fanout.settings.field import JsonDict, SettingsGroup, setting
@@ -22,7 +22,13 @@ def _level_name(value: object) -> object:
     return value.upper() if isinstance(value, str) else value
 
 
+def _networks(value: str) -> str:
+    Networks.parse(value)
+    return value
+
+
 LogLevel = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(_level_name)]
+NetworkList = Annotated[str, AfterValidator(_networks)]
 
 
 class StompSettings(SettingsGroup):
@@ -71,20 +77,11 @@ class SecuritySettings(SettingsGroup):
         61614, "The port at STOMP_IP for STOMP over TLS, where there is a certificate; 0 = none.", ge=0, le=MAX_PORT
     )
     HTTPS_PORT: int = setting(8443, "The port at HTTP_IP for HTTPS and wss://, likewise.", ge=0, le=MAX_PORT)
-    PROXY_FROM: str = setting(
+    PROXY_FROM: NetworkList = setting(
         "",
         "Networks of proxies that send a PROXY header (v1 or v2), with commas; anybody there can claim any address.",
     )
     PROXY_HEADER_SECONDS: float = setting(5, "Time for that header; a proxy sends it at once.", "s", ge=0.1, le=60)
-
-    @field_validator("PROXY_FROM")
-    @classmethod
-    def _networks(cls, value: str) -> str:
-        try:
-            Networks.parse(value)
-        except ValueError as error:
-            raise ValueError(f"{error}; write networks as 10.0.16.0/20 or 2001:db8::/32") from None
-        return value
 
 
 class LimitSettings(SettingsGroup):

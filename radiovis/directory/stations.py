@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+from fanout.address import network
 from radiovis.directory.interface import Channel, Default
 from radiovis.directory.password import StoredPassword
 from radiovis.directory.prefix import checked_prefix
@@ -183,9 +184,7 @@ class _Reader:
         password = table.text("password", StoredPassword.parse)
         networks = table.items("networks", list(EVERYWHERE))
         name = table.text_or_none("name", str) or ""
-        self._accounts[login] = Account(
-            password, tuple(table.checked("networks", network, _network) for network in networks)
-        )
+        self._accounts[login] = Account(password, tuple(table.checked("networks", each, network) for each in networks))
         for place, channel in enumerate(table.items("channel", [])):
             own = channel_sections[place] if place < len(channel_sections) else section.inline("channel")
             self._read_channel(login, name, own, f"station {login}, channel {place + 1}", channel)
@@ -238,13 +237,6 @@ def _login(login: str) -> str:
     if not station_id(login) or re.search(r"[\s\x00-\x1f\x7f]", login):
         raise ValueError("must be <station id>.<name>, without spaces")
     return login
-
-
-def _network(network: str) -> Network:
-    try:
-        return ipaddress.ip_network(network)
-    except ValueError as error:
-        raise ValueError(f"{error}; write networks as 10.0.16.0/20 or 2001:db8::/32") from None
 
 
 def _gcc(gcc: str) -> str:

@@ -35,4 +35,4 @@ class TestAddress(unittest.TestCase):
         self.assertEqual([each in networks for each in (*inside, *outside)], [True] * 4 + [False] * 6)
         self.assertFalse(Networks.parse(" "))
         for wrong in ("10.0.0.1/8", "everybody", "10.0.0.0/8;192.0.2.0/24"):
-            self.assertRaises(ValueError, Networks.parse, wrong)
+            self.assertRaisesRegex(ValueError, "write networks as 10.0.16.0/20", Networks.parse, wrong)
