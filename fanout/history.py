@@ -64,7 +64,7 @@ class History:
         self._octets += _weight(message)
         kept = self._topics.setdefault(topic, [])
         kept.append(heard)
-        if len(kept) > self.messages:
+        while len(kept) > self.messages:  # by more than one after it was made smaller
             self._drop(kept[0])
         self._forget()
 

@@ -175,7 +175,7 @@ def _logins(throttle: LoginThrottle, settings: Settings) -> None:
 
 
 def _history(history: History, settings: Settings) -> None:
-    """It is cut to its new size with the next message."""
+    """It is cut to its new size with the next message, a topic to its new number with the next one there."""
     history.messages, history.seconds = settings.HISTORY_MESSAGES, settings.HISTORY_SECONDS
     history.octets = settings.HISTORY_BYTES
 

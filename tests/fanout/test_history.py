@@ -85,6 +85,14 @@ class Bounds(HistoryCase):
         self.assertEqual(self.following(history, "0", "b"), [])
         self.assertEqual(len(history), 3)
 
+    def test_made_smaller_it_is_cut_with_the_next_message_there(self) -> None:
+        history = self.history("b:0", "a:1", "a:2", "a:3", "a:4")
+        history.messages = 2
+        history.add("a", message("5"))
+        self.assertIsNone(self.following(history, "3", "a"))
+        self.assertEqual(self.following(history, "4", "a"), ["5"])
+        self.assertEqual(len(history), 3)
+
     def test_only_for_so_long(self) -> None:
         history = self.history("a:1", seconds=10)
         self.now = 10
