@@ -83,6 +83,7 @@ clean:
 servers:
 	@test -x /usr/lib/rabbitmq/bin/rabbitmq-server || .ci/install rabbitmq-server
 	@command -v memcached > /dev/null || .ci/install memcached
+	@command -v sqlite3 > /dev/null || .ci/install sqlite3
 	@command -v ip > /dev/null || .ci/install iproute2
 	@test -x /usr/sbin/haproxy || .ci/install haproxy
 	@test -e /usr/lib/nginx/modules/ngx_stream_module.so || .ci/install nginx-light libnginx-mod-stream
