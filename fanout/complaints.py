@@ -15,10 +15,12 @@ Report = Callable[[Failure, str], None]
 
 
 class Complaints:
-    """Counts everything, and logs one line per second and address: a flood of faults is no flood of lines."""
+    """Counts everything, and logs one line per second of each kind and address: a flood of faults is no flood of lines,
+    and one client's hides no other fault of those who share its address.
+    """
 
     def __init__(self, tally: Tally, throttle: Throttle, log: Any) -> None:
-        """:param throttle: how many lines an address gets."""
+        """:param throttle: how many lines an address gets of each kind."""
         self._tally = tally
         self._throttle = throttle
         self._log = log
@@ -30,8 +32,9 @@ class Complaints:
         :param address: the client's IP address.
         """
         self._tally.complained(event, fields)
-        if self._throttle.allow(address):
-            self._log.warning(event, address=address, held_back=self._throttle.held_back(address), **fields)
+        key = (address, event)
+        if self._throttle.allow(key):
+            self._log.warning(event, address=address, held_back=self._throttle.held_back(key), **fields)
 
     def failed(self, part: object, error: Exception) -> None:
         """A fault of ours, of which the other clients notice nothing."""

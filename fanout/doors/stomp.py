@@ -66,7 +66,8 @@ class StompDoor:
     :ivar delivery_observer: is told of every message to every client, if there is one: dear.
     :ivar write_timeout: seconds a client may leave its transport full before it is cut off.
     :ivar quota: how many subscriptions there may be.
-    :ivar complain: logs a client's fault: event name, address, fields. Limits itself to a line per second and address.
+    :ivar complain: logs a client's fault: event name, address, fields. Limits itself to a line per second, kind and
+        address.
     :ivar log: a structlog logger.
     """
 

@@ -28,6 +28,12 @@ class Lines(unittest.TestCase):
         self.complaints.complain("client.turned_away", "192.0.2.1")
         self.assertEqual(self.lines[-1]["held_back"], 9)
 
+    def test_one_kind_hides_no_other_of_the_same_address(self) -> None:
+        for _ in range(10):
+            self.complaints.complain("client.fault", "192.0.2.1")
+        self.complaints.complain("login.refused", "192.0.2.1", login="1.rock")
+        self.assertEqual([line["event"] for line in self.lines], ["client.fault", "login.refused"])
+
     def test_faults_of_ours_come_with_what_was_raised(self) -> None:
         error = ValueError("broken")
         self.complaints.failed(self, error)
