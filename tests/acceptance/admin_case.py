@@ -9,6 +9,7 @@ from typing import Any
 from tests import services
 from tests.acceptance.case import NodeCase
 from tests.prometheus import parse
+from tests.radio import Radio, frame
 from tests.web import Answer, ask
 
 
@@ -34,6 +35,15 @@ class AdminCase(NodeCase):
         ports = {"HTTP_PORT": services.free_port(), "ADMIN_PORT": services.free_port()}
         cls.settings = {**cls.settings, **ports}
         super().setUpClass()
+
+    def slow_radio(self) -> Radio:
+        """Listens to :meth:`topic`, and reads nothing that comes; with little room for it on the way."""
+        radio = Radio(self.server.address, receive_buffer=4096)
+        self.addCleanup(radio.close)
+        radio.send(frame("CONNECT"))
+        radio.expect("CONNECTED")
+        radio.subscribe(self.topic(), fast_reply=False)
+        return radio
 
     def ask(self, path: str, **headers: str) -> Answer:
         return ask(self.server.admin, path, **headers)

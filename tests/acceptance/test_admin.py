@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 from tests import services
 from tests.acceptance.admin_case import AdminCase, admin_port, until
 from tests.processes import node
-from tests.radio import Radio, frame
 from tests.radiovis.watchdog.daemon import Daemon
 from tests.web import ask, basic
 
@@ -39,11 +38,7 @@ class TestOverview(AdminCase):
         self.assertEqual(last["headers"], [["link", "http://l/"]])
 
     def test_the_slowest_client(self) -> None:
-        radio = Radio(self.server.address, receive_buffer=4096)
-        self.addCleanup(radio.close)
-        radio.send(frame("CONNECT"))
-        radio.expect("CONNECTED")
-        radio.subscribe(self.topic(), fast_reply=False)
+        self.slow_radio()
         station = self.station()
 
         def slow() -> list[Any]:
