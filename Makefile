@@ -29,7 +29,7 @@ help:
 	@echo "make soak      constant load for 10 minutes: memory and files stay flat; SECONDS"
 	@echo "make audit     asks osv.dev about known vulnerabilities of every pinned package"
 	@echo "make check     style, types, layers, container files, known vulnerabilities; AUDIT=required"
-	@echo "make bench-table, bench-carriers, bench-herd, bench-growth, bench-slow, bench-broker: how fast it is, for developers; see bench/"
+	@echo "make bench-table, bench-carriers, bench-herd, bench-growth, bench-slow, bench-crowd, bench-broker: how fast it is; see bench/"
 	@echo "make settings  writes config.py.dist, docs/{settings,artcast-settings,metrics,commands,exit-codes}.md anew"
 	@echo "make clean     removes what the others made"
 
