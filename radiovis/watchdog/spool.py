@@ -1,6 +1,6 @@
 """A queue of records on the disk, for one process at a time. Every call here blocks.
 
-The folder holds the records in numbered files, ``00000001.spool`` and so on (:mod:`radiovis.watchdog.spool_line`);
+The folder holds the records in numbered files (:mod:`radiovis.watchdog.spool_segments`);
 ``cursor``, up to where they were sent; ``refused``, records nobody wants; and ``lock``, held by the process that uses
 it. A file is deleted when all of it was sent and another has begun.
 """
@@ -12,14 +12,14 @@ import os
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 
 import structlog
 
 from radiovis.watchdog.spool_cursor import Cursor, Place
-from radiovis.watchdog.spool_line import sealed, unsealed
+from radiovis.watchdog.spool_line import sealed
+from radiovis.watchdog.spool_segments import Segments, Spooled
 
 MAX_BYTES = 256 * 2**20
 SEGMENT_BYTES = 4 * 2**20
@@ -28,7 +28,6 @@ READ_OCTETS = 2**20
 """Octets read at once, if there are several records of them."""
 REFUSED_BYTES = 16 * 2**20
 """Octets of refused records that are kept for somebody to look at."""
-_SUFFIX = ".spool"
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -39,18 +38,6 @@ class SpoolError(Exception):
 
 class SpoolInUse(SpoolError):
     """Another process holds the spool."""
-
-
-@dataclass(frozen=True, slots=True)
-class Spooled:
-    """A record in the spool.
-
-    :ivar record: its octets; None if the disk does not give them back as they were written.
-    :ivar end: the place behind it.
-    """
-
-    record: bytes | None
-    end: Place
 
 
 class Spool:
@@ -66,6 +53,7 @@ class Spool:
         :param segment_bytes: after which the next file begins; a quarter of ``max_bytes`` if that is less.
         """
         self.folder = folder
+        self._segments = Segments(folder)
         self._max_bytes = max_bytes
         self._segment_bytes = min(segment_bytes, max_bytes // 4)
         self._lock = threading.Lock()  # For the four below, which both threads change.
@@ -111,17 +99,16 @@ class Spool:
         self._take_lock()
         self._cursor = Cursor(self.folder / "cursor")
         self._files.callback(self._cursor.close)
-        self._sizes = {int(path.stem): path.stat().st_size for path in self.folder.glob("*" + _SUFFIX)}
+        self._sizes = self._segments.found()
         if self._sizes:
             last = max(self._sizes)
-            self._sizes[last] = _cut(self._path(last))
             self._end = Place(last, self._sizes[last])
         else:
             self._end = Place(self._cursor.place.segment + 1 if self._cursor.place else 1, 0)
         self._read_to = self._sent_to = self._start()
         self._cursor.write(self._read_to)  # The first time, while there is room.
         self._remove_sent(self._read_to)
-        self._waiting = sum(self._lines_from(self._read_to))
+        self._waiting = sum(self._counts_from(self._read_to))
 
     def _take_lock(self) -> None:
         lock = self._files.enter_context((self.folder / "lock").open("wb"))
@@ -138,12 +125,9 @@ class Spool:
             log.error("spool.cursor_lost", folder=str(self.folder), resent_from=first.segment)
         return min(max(place or first, first), self._end)
 
-    def _lines_from(self, place: Place) -> Iterator[int]:
+    def _counts_from(self, place: Place) -> Iterator[int]:
         for number in sorted(each for each in self._sizes if each >= place.segment):
-            with self._path(number).open("rb") as file:
-                file.seek(place.offset if number == place.segment else 0)
-                while chunk := file.read(READ_OCTETS):
-                    yield chunk.count(b"\n")
+            yield self._segments.count(place if number == place.segment else Place(number, 0))
 
     def recent(self) -> Iterator[bytes]:
         """The records of the last two files, sent or not, from the oldest on.
@@ -152,8 +136,7 @@ class Spool:
         """
         try:
             for number in sorted(self._sizes)[-2:]:
-                with self._path(number).open("rb") as file:
-                    yield from (record for record in map(unsealed, file) if record is not None)
+                yield from self._segments.whole(number)
         except OSError as error:
             raise SpoolError(f"the spool {self.folder} cannot be read: {_reason(error)}") from error
 
@@ -193,18 +176,13 @@ class Spool:
         """Take back what a failed write left. Nobody was told that it is safe, so it comes again."""
         self._close_tail()
         if self._end.segment in self._sizes:
-            os.truncate(self._path(self._end.segment), self._end.offset)
+            self._segments.truncate(self._end.segment, self._end.offset)
         self._torn = False
 
     def _begin(self, number: int) -> FileIO:
-        tail = self._tail = self._path(number).open("ab", buffering=0)
-        folder = os.open(self.folder, os.O_RDONLY)
-        try:
-            os.fsync(folder)  # Or a power failure might take the file's name away.
-        finally:
-            os.close(folder)
+        tail = self._tail = self._segments.append(number)
         if number != self._end.segment or number not in self._sizes:
-            os.truncate(self._path(number), 0)
+            self._segments.truncate(number, 0)
             with self._lock:
                 self._end = Place(number, 0)
                 self._sizes[number] = 0
@@ -241,23 +219,13 @@ class Spool:
                     return
                 self._read_to = Place(number + 1, 0)
                 continue
-            for spooled in self._records(self._read_to, stop):
+            for spooled in self._segments.records(self._read_to, stop):
                 yield spooled
                 octets -= spooled.end.offset - self._read_to.offset
                 limit -= 1
                 self._read_to = spooled.end
                 if limit <= 0 or octets <= 0:
                     return
-
-    def _records(self, place: Place, stop: int) -> Iterator[Spooled]:
-        with self._path(place.segment).open("rb") as file:
-            file.seek(place.offset)
-            offset = place.offset
-            while offset < stop and (line := file.readline()):
-                offset += len(line)
-                yield Spooled(unsealed(line), Place(place.segment, offset))
-        if offset < stop:  # The file is shorter than it was: what is missing will not come back.
-            yield Spooled(None, Place(place.segment, stop))
 
     def rewind(self) -> None:
         """What was read and not sent is read again."""
@@ -281,7 +249,7 @@ class Spool:
         with self._lock:
             sent = [number for number in self._sizes if number < place.segment]
         for number in sent:
-            self._path(number).unlink(missing_ok=True)
+            self._segments.remove(number)
             with self._lock:
                 del self._sizes[number]
 
@@ -304,24 +272,6 @@ class Spool:
         self._close_tail()
         with suppress(OSError):  # The cursor is as good as it was.
             self._files.close()
-
-    def _path(self, number: int) -> Path:
-        return self.folder / f"{number:08}{_SUFFIX}"
-
-
-def _cut(path: Path) -> int:
-    """Cut what stands behind the last whole record of a file, as a crash may leave it; gives the octets that stay."""
-    offset = good = 0
-    with path.open("r+b") as file:
-        for line in file:
-            offset += len(line)
-            if unsealed(line) is not None:
-                good = offset
-        if good < offset:
-            log.warning("spool.cut", file=str(path), octets=offset - good)
-            file.truncate(good)
-            os.fsync(file.fileno())
-    return good
 
 
 def _reason(error: OSError) -> str:

@@ -17,8 +17,9 @@ from fanout.steady_time import unix_time
 from radiovis.directory.interface import DirectoryError, LogStore
 from radiovis.watchdog.log import Entry
 from radiovis.watchdog.outage import Outage
-from radiovis.watchdog.spool import Spooled, SpoolError
+from radiovis.watchdog.spool import SpoolError
 from radiovis.watchdog.spool_record import decode
+from radiovis.watchdog.spool_segments import Spooled
 from radiovis.watchdog.spools import Spools
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 15.0

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import structlog
 
-from radiovis.watchdog.spool import MAX_BYTES, SEGMENT_BYTES, Spool, Spooled, SpoolError, SpoolInUse
+from radiovis.watchdog.spool import MAX_BYTES, SEGMENT_BYTES, Spool, SpoolError, SpoolInUse
 from radiovis.watchdog.spool_cursor import Place
+from radiovis.watchdog.spool_segments import Spooled
 
 MOST = 16
 """Spools in one folder. Two are usual; those of frozen processes count, and those left behind until they are sent."""

@@ -14,9 +14,10 @@ from structlog.testing import capture_logs
 from twisted.trial import unittest
 
 from radiovis.watchdog import spool as spool_module
-from radiovis.watchdog.spool import Spool, Spooled, SpoolError
+from radiovis.watchdog.spool import Spool, SpoolError
 from radiovis.watchdog.spool_cursor import Cursor, Place
 from radiovis.watchdog.spool_line import sealed, unsealed
+from radiovis.watchdog.spool_segments import Spooled
 
 ROOT = Path(__file__).parent.parent.parent.parent
 SEGMENT = 300  # Octets; a handful of records.
