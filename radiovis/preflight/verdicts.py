@@ -20,6 +20,9 @@ UNDER_WAY = 200
 """Addresses that are fetched or wait for their turn, half of them of one host; further ones are not looked at. Each has
 its end in time."""
 
+_LAST_MOMENT = 0.05
+"""Seconds by which a fetch that had its turn at once is sure to end before its time here is over."""
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -79,7 +82,7 @@ class Verdicts:
         self.fetched += 1
         self._hosts[host_of(url)] += 1
         looking = Deferred.fromCoroutine(self._fetched(url))
-        looking.addTimeout(self._seconds, self._clock, _out_of_time).addCallback(self._found, url)
+        looking.addTimeout(self._seconds + _LAST_MOMENT, self._clock, self._out_of_time).addCallback(self._found, url)
 
     async def _fetched(self, url: str) -> Verdict:
         return Verdict((await self._fetch(url)).complaints)
@@ -91,15 +94,14 @@ class Verdicts:
         for asked in self._under_way.pop(url):
             asked.callback(verdict)
 
+    def _out_of_time(self, _: object, __: float) -> Verdict:
+        """A fetch that begins at once ends by itself before; this one waited for its turn, and was cut short."""
+        complaint = f"not looked at: too many slides are waiting, and it was not complete within {self._seconds:g} s"
+        return Verdict((complaint,), looked=False)
+
     def _remember(self, verdict: Verdict, url: str) -> None:
         lifetime = min(BAD_SECONDS, self._kept) if verdict.complaints else self._kept
         self._known[url] = (self._clock.seconds() + lifetime, verdict)
         self._known.move_to_end(url)
         if len(self._known) > KEPT:
             self._known.popitem(last=False)
-
-
-def _out_of_time(_: object, seconds: float) -> Verdict:
-    """A fetch that begins at once ends by itself in this time; this one waited for its turn, and was cut short."""
-    complaint = f"not looked at: too many slides are waiting to be, and it was not complete within {seconds:g} s"
-    return Verdict((complaint,), looked=False)

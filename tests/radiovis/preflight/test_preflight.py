@@ -138,6 +138,6 @@ class TestReject(_ApplicationCase):
 
     def test_its_turn_did_not_come_in_time(self) -> None:
         admitted = self.admit(show("http://x/waits"))
-        self.clock.advance(5)
+        self.clock.advance(6)
         refused = self.failureResultOf(admitted, Refused).value
         self.assertEqual((refused.temporary, refused.unfit), (True, False))
