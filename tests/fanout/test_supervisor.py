@@ -8,6 +8,7 @@ from twisted.internet.task import Clock
 from twisted.trial import unittest
 
 from fanout.supervisor import Manners, Supervisor, TaskState
+from tests.wrong_clock import WrongClock
 
 
 class Explained(Exception):
@@ -35,7 +36,7 @@ class Worker:
 
 class Supervised(unittest.TestCase):
     def setUp(self) -> None:
-        self.clock = Clock()
+        self.clock = WrongClock()
         self.supervisor = Supervisor(self.clock, Manners(round_limit=50, explained=(Explained,)))
         self.worker, self.other = Worker(self.clock), Worker(self.clock)
         self.task = self.supervisor.spawn("one", self.worker.work, 10)
@@ -51,6 +52,17 @@ class Supervised(unittest.TestCase):
         self.run_for(31)
         self.assertEqual([round(at) for at in self.worker.rounds], [0, 10, 20, 30])
         self.assertEqual(self.state(), TaskState("one", False, self.worker.rounds[-1], "", None, 0))
+
+    def test_when_is_told_by_the_machines_clock_and_rounds_come_at_their_interval(self) -> None:
+        self.run_for(5)
+        self.clock.set_by = 1.8e9
+        self.worker.error = Explained("no answer")
+        self.run_for(6)
+        self.assertEqual([round(at) for at in self.worker.rounds], [0, 10])
+        self.assertAlmostEqual(self.state().last_error_at or 0, 1_800_000_010, delta=1)
+        self.worker.error = None
+        self.run_for(3)
+        self.assertAlmostEqual(self.state().last_success or 0, 1_800_000_011, delta=1)
 
     def test_a_slow_round_delays_the_next_but_two_never_overlap(self) -> None:
         self.worker.held = Deferred()

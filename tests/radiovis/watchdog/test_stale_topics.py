@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from twisted.internet.defer import Deferred
-from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial import unittest
 
@@ -18,6 +17,7 @@ from radiovis.watchdog.topic_listing import TopicListing
 from tests.radiovis.preflight.slides import Slides
 from tests.radiovis.scripted_directory import ScriptedDirectory
 from tests.radiovis.watchdog.fakes import FakeBus, FakeLeader, FakeMemory
+from tests.wrong_clock import WrongClock
 
 ROCK, TALK = "/topic/fm/4e1/4000/09580/", "/topic/fm/4e1/4001/09700/"
 CHECK, PATIENCE, RELOAD = 15, 60, 20
@@ -40,7 +40,7 @@ class Directory(ScriptedDirectory):
 
 class Stale(unittest.TestCase):
     def setUp(self) -> None:
-        self.clock = Clock()
+        self.clock = WrongClock()
         self.clock.advance(1_795_294_643)
         self.directory = Directory()
         self.directory.defaults = {
@@ -86,6 +86,16 @@ class Stale(unittest.TestCase):
 
     def heard(self, topic: str) -> None:
         self.silence.heard(topic, Life(self.clock.seconds()))
+
+    def test_a_default_says_when_by_the_machines_clock_and_comes_in_time(self) -> None:
+        self.look()
+        self.clock.set_by = -7200
+        self.assertEqual(self.look(), [])
+        self.clock.advance(PATIENCE + 1)
+        self.assertEqual(len(self.look()), 4)
+        message = self.bus.published[-1]
+        self.assertEqual(message.when, int(self.clock.rightNow) - 7200)
+        self.assertEqual(int(dict(message.headers)["timestamp"]) // 1000, message.when)
 
     def test_text_then_image_for_topics_nobody_ever_heard(self) -> None:
         self.assertEqual(
