@@ -87,7 +87,7 @@ class Spool(Service):
         port = services.free_port()
         first = self.watchdog(FB_ADMIN_PORT=port).start()
         first.wait_for("queue.consuming")
-        self.plugit.behave("good", add_log="503")
+        self.plugit.behave("good", add_log="503", cleanup_logs="503")
         with self.make_broadcaster(self.make_node(), channel(1) + "text", pause=0.002) as station:
             station.wait_for(100)
             first.wait_for("log.failing")

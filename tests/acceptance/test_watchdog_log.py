@@ -20,6 +20,8 @@ from tests.processes import Server
 from tests.radiovis.watchdog.daemon import Daemon
 
 OUTAGE = 6.0  # Seconds without the log API. With 30, which a test of the spool with its own clock has, all is the same.
+NO_LOG = {"add_log": "503", "cleanup_logs": "503"}
+"""The log API is away as a whole: an entry that it alone refused for long would be set aside, and not be missed."""
 BODY = b"TEXT " + 200_000 * b"x"
 TOO_MANY = 110  # Of these bodies for a spool of 16 MiB, the smallest there is.
 
@@ -72,7 +74,7 @@ class TestLogApi(_Logged):
         fallback = self.watch()
         with self.make_broadcaster(self.node, channel(2) + "text", pause=0.01) as station:
             station.wait_for(50)
-            self.plugit.behave("good", add_log="503")
+            self.plugit.behave("good", **NO_LOG)
             self.addCleanup(self.plugit.behave, "good")
             fallback.wait_for("log.failing")
             self.assertEqual(fallback.status()[0], 1)
@@ -89,7 +91,7 @@ class TestLogApi(_Logged):
 
     def test_a_full_spool_leaves_the_rest_in_the_queue_and_goes_on_when_there_is_room(self) -> None:
         fallback = self.watch(FB_SPOOL_BYTES=2**24, RABBITMQ_PREFETCH=5)
-        self.plugit.behave("good", add_log="503")
+        self.plugit.behave("good", **NO_LOG)
         self.addCleanup(self.plugit.behave, "good")
         bodies = [b"%s %d" % (BODY, number) for number in range(TOO_MANY)]
         with Device(self.broker, self.exchange) as device:
@@ -121,7 +123,7 @@ class TestSigterm(_Logged):
         fallback = self.watch()
         with self.make_broadcaster(self.node, channel(1) + "text", pause=0.002) as station:
             station.wait_for(200)
-            self.plugit.behave("good", add_log="503")
+            self.plugit.behave("good", **NO_LOG)
             self.addCleanup(self.plugit.behave, "good")
             fallback.wait_for("log.failing")
             station.wait_for(200)
