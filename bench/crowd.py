@@ -233,7 +233,7 @@ def _row(case: Case, mine: list[dict[str, Any]]) -> list[object]:
 
     lost, log = sum(each["lost"] for each in mine), mine[-1]["log"]
     bound = median(each["before"] for each in mine) + 2 * case.outbox * case.number / MIB
-    memory = [of("before", ".0f"), of("most", ".0f"), of("after", ".0f"), f"{bound:,.0f}"]
+    memory = [of("before", ".0f"), of("most", ".0f"), of("after", ".0f"), f"{bound:,.0f}" if case.number else ""]
     return [case.name, case.number or "one by one", *speed(8), *speed(1), lost, *memory, log or "nothing"]
 
 
