@@ -22,6 +22,10 @@ from fanout.stomp.limits import Limits
 from fanout.stomp.manners import Manners
 from fanout.wheel import Wheel
 
+MANY = 100
+"""Clients that vanish in the same tick of the wheel, which are worth a line: a mast, or an address behind which many
+are, went with them. Single ones are ordinary, and told at DEBUG."""
+
 
 class Wire(Protocol):
     """What carries one client's octets.
@@ -69,6 +73,7 @@ class StompDoor:
     :ivar complain: logs a client's fault: event name, address, fields. Limits itself to a line per second, kind and
         address.
     :ivar log: a structlog logger.
+    :ivar vanished: clients that went without a word since the last look.
     """
 
     application: Application
@@ -85,6 +90,7 @@ class StompDoor:
     delivery_observer: DeliveryObserver | None = None
     quota: Quota = field(default_factory=Quota)
     connections: set[Connection] = field(default_factory=set)
+    vanished: int = 0
 
     def connect(self, wire: Wire, address: str, port: int) -> Connection:
         """A client has come.
@@ -98,6 +104,9 @@ class StompDoor:
     def look(self) -> None:
         """Look at every connection that is due. To be called once per tick of the wheel."""
         self.wheel.turn(self.clock(), self._failed)
+        if self.vanished >= MANY:
+            self.log.warning("clients.vanished", clients=self.vanished, left=len(self.connections))
+        self.vanished = 0
 
     def _failed(self, connection: Connection, error: Exception) -> None:
         self.log.error("client.failed", address=connection.address, exc_info=error)

@@ -113,6 +113,7 @@ class Connection:
             return
         self._gone = True
         self._door.connections.discard(self)
+        self._door.vanished += not self._closing
         self._door.wheel.forget(self)
         left = [self._leave(subscription) for subscription in self._session.subscriptions]
         self._outbox.clear()

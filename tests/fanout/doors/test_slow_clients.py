@@ -70,6 +70,7 @@ class SlowClients(CrowdCase):
             each.close()
         self.publisher.publish(self.topic(), b"TEXT still here")
         self.assertEqual(radio.expect("MESSAGE").body, b"TEXT still here")
+        self.server.wait_for("clients.vanished")
         radio.close()
         self.assert_soon(lambda: self.server.open_files() <= before)
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import structlog
+from structlog.testing import capture_logs
 from twisted.internet.defer import Deferred, succeed
 from twisted.trial import unittest
 
 from fanout.doors.application import Principal, Tuned
-from fanout.doors.stomp import StompDoor
+from fanout.doors.stomp import MANY, StompDoor
 from fanout.doors.stomp_connection import Connection
 from fanout.hub import Hub
 from fanout.message import Message
@@ -231,3 +232,36 @@ class TwoSpellings(ConnectionCase):
         self.client("1.0", "/Topic")
         self.publish("/topic", b"2")
         self.assertEqual(self.heard(radio), [b"1", b"2"])
+
+
+class ManyGo(ConnectionCase):
+    def logged(self) -> list[dict[str, object]]:
+        """By one look of the door."""
+        with capture_logs() as logs:
+            self.door.look()
+        return [{name: event[name] for name in ("event", "clients", "left")} for event in logs]
+
+    def test_many_that_vanish_at_once_are_one_line(self) -> None:
+        crowd = [self.client("1.2", "/a") for _ in range(MANY + 5)]
+        for client in crowd[5:]:
+            client.connection.gone()
+        self.assertEqual(self.logged(), [{"event": "clients.vanished", "clients": MANY, "left": 5}])
+        self.assertEqual(self.logged(), [])
+
+    def test_fewer_are_none(self) -> None:
+        for _ in range(MANY - 1):
+            self.client("1.2", "/a").connection.gone()
+        self.assertEqual(self.logged(), [])
+        self.client("1.2", "/a").connection.gone()
+        self.assertEqual(self.logged(), [])
+
+    def test_who_says_goodbye_or_is_sent_away_has_not_vanished(self) -> None:
+        for number in range(2 * MANY):
+            client = self.client("1.2", "/a")
+            if number % 2:
+                client.say("DISCONNECT\n\n\0")
+            else:
+                client.connection.close("Shutting down")
+            self.assertTrue(client.wire.finished)
+            client.connection.gone()
+        self.assertEqual(self.logged(), [])
