@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import ssl
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from radiovis.commands.terminal import printable
 from radiovis.settings import Settings
 
 _SECONDS = 3.0
+_PORTS = ("ADMIN_PORT", "ADMIN_TLS_PORT", "FB_ADMIN_PORT", "FB_ADMIN_TLS_PORT")
 _MOST_BYTES = 65_536  # A report has a line for each condition.
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where to ask whoever listens there.
 
@@ -22,7 +24,8 @@ def command() -> SettingsParser:
     """What it takes, besides the flags of serve."""
     parser = SettingsParser(
         "health",
-        "Ask the node at ADMIN_PORT, or where none listens the watchdog at FB_ADMIN_PORT, whether it lives.",
+        "Ask the node at ADMIN_PORT or ADMIN_TLS_PORT, or where none listens the watchdog at FB_ADMIN_PORT or"
+        " FB_ADMIN_TLS_PORT, whether it lives.",
         {DONE: "yes", FAILED: "no, and why", WRONG: "wrong usage or settings"},
         "ADMIN_TOKEN, if it is set, is sent to be told why.",
     )
@@ -47,10 +50,12 @@ def run(words: Sequence[str]) -> int:
 def _ask_first(settings: Settings, path: str, seconds: float) -> tuple[int, Any]:
     """What the first process says that listens."""
     host = _EVERYWHERE.get(settings.ADMIN_IP, settings.ADMIN_IP)
-    ports = [port for port in (settings.ADMIN_PORT, settings.FB_ADMIN_PORT) if port]
+    ports = [getattr(settings, name) for name in _PORTS if getattr(settings, name)]
+    secure = {settings.ADMIN_TLS_PORT, settings.FB_ADMIN_TLS_PORT}
     for port in ports:
         try:
-            return _ask(host, port, path, settings.ADMIN_TOKEN.get_secret_value(), seconds)
+            connection = _connection(host, port, seconds, secure=port in secure)
+            return _ask(connection, path, settings.ADMIN_TOKEN.get_secret_value())
         except ConnectionRefusedError:
             continue
         except (OSError, ValueError, http.client.HTTPException) as error:
@@ -59,8 +64,16 @@ def _ask_first(settings: Settings, path: str, seconds: float) -> tuple[int, Any]
     raise CommandError(f"health: nobody listens at {tried or 'any ADMIN_PORT: it is 0'}")
 
 
-def _ask(host: str, port: int, path: str, token: str, seconds: float) -> tuple[int, Any]:
-    connection = http.client.HTTPConnection(host, port, timeout=seconds)
+def _connection(host: str, port: int, seconds: float, *, secure: bool) -> http.client.HTTPConnection:
+    if not secure:
+        return http.client.HTTPConnection(host, port, timeout=seconds)
+    context = ssl.create_default_context()
+    context.check_hostname = False  # Its certificate is for the name others know it by, and we ask this machine.
+    context.verify_mode = ssl.CERT_NONE
+    return http.client.HTTPSConnection(host, port, timeout=seconds, context=context)
+
+
+def _ask(connection: http.client.HTTPConnection, path: str, token: str) -> tuple[int, Any]:
     try:
         connection.request("GET", path, headers={"Authorization": f"Bearer {token}"} if token else {})
         answer = connection.getresponse()

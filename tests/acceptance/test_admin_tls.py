@@ -19,6 +19,7 @@ from tests.acceptance.watched import until
 from tests.authority import Authority
 from tests.processes import Server, node
 from tests.prometheus import parse
+from tests.radiovis.commands.calling import call
 from tests.radiovis.watchdog.daemon import Daemon
 from tests.services import free_port
 
@@ -91,6 +92,13 @@ class AdminTlsCase(unittest.TestCase):
         self.assertEqual(operator.ask("/metrics", token="")[0], 401)
         self.assertEqual(operator.ask("/healthz", token="")[0], 200)
 
+    def check_health(self, *flags: str, **ports: int) -> None:
+        """As a container asks, which has no curl."""
+        nowhere = dict.fromkeys(("ADMIN_PORT", "ADMIN_TLS_PORT", "FB_ADMIN_PORT", "FB_ADMIN_TLS_PORT"), 0)
+        settings = {name: str(number) for name, number in (nowhere | ports).items()}
+        done = call("health", *flags, ADMIN_TOKEN=TOKEN, **settings)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+
     def check_that_it_speaks_tls_only(self) -> None:
         plain = http.client.HTTPConnection(HOST, self.port, timeout=20)
         self.addCleanup(plain.close)
@@ -127,6 +135,7 @@ class TestNode(AdminTlsCase):
         ready = self.server.wait_for("server.ready")
         self.assertEqual((ready["admin_tls"], ready.get("admin")), (f"{HOST}:{self.port}", None))
         self.check_who_may_ask()
+        self.check_health("--ready", ADMIN_TLS_PORT=self.port)
         self.check_that_it_speaks_tls_only()
 
 
@@ -140,6 +149,7 @@ class TestFallback(AdminTlsCase):
     def test_who_may_ask(self) -> None:
         self.assertEqual(self.server.wait_for("fallback.ready")["admin_tls"], f"{HOST}:{self.port}")
         self.check_who_may_ask()
+        self.check_health(FB_ADMIN_TLS_PORT=self.port)
         self.check_that_it_speaks_tls_only()
 
     def test_until_when_the_certificate_is_valid(self) -> None:
