@@ -17,7 +17,7 @@ import structlog
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 
-from fanout.garbage import search_rarely
+from fanout.garbage import spare_what_stays
 from fanout.notify import Notify
 
 _STATUS_SECONDS = 10.0
@@ -58,7 +58,7 @@ class Service:
 
     def run(self) -> None:
         """Run the reactor. To be called when all listens."""
-        search_rarely()
+        spare_what_stays()
         self._reactor.run()
 
     def _begin(self) -> None:
