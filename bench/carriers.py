@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -74,21 +73,8 @@ def _node() -> Iterator[dict[str, servers.Target]]:
 
 
 def _row(window: int, name: str, mine: list[dict[str, Any]], plain: list[dict[str, Any]]) -> list[object]:
-    def of(key: str) -> list[float]:
-        return [each[key] for each in mine]
-
-    full = median(each["deliveries_per_s"] for each in plain)
-    return [
-        window,
-        name,
-        report.spread(of("deliveries_per_s")),
-        f"{median(of('deliveries_per_s')) / full:.2f}",
-        report.spread(of("cpu_us_per_delivery"), ".2f"),
-        report.spread(of("lat_ms_p50"), ".1f"),
-        report.spread(of("lat_ms_p99"), ".1f"),
-        int(sum(of("lost"))),
-        report.spread(of("kb_per_conn"), ".1f"),
-    ]
+    memory = report.spread([each["kb_per_conn"] for each in mine], ".1f")
+    return [window, name, *report.fan_out(mine, plain), memory]
 
 
 if __name__ == "__main__":

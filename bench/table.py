@@ -11,7 +11,6 @@ import argparse
 from collections import defaultdict
 from contextlib import ExitStack
 from itertools import product
-from statistics import median
 from typing import Any
 
 from bench import activemq, programs, report, servers
@@ -68,24 +67,8 @@ def _measure(target: servers.Target, work: Work, run: int) -> dict[str, Any]:
 
 def _row(work: Work, name: str, runs: Runs) -> list[object]:
     subscribers, window, own_ids = work
-    mine = runs[work, name]
-
-    def of(key: str) -> list[float]:
-        return [each[key] for each in mine]
-
-    floor = median(each["deliveries_per_s"] for each in runs[work, "floor"])
-    return [
-        f"{subscribers:,}",
-        window,
-        "own" if own_ids else "one",
-        name,
-        report.spread(of("deliveries_per_s")),
-        f"{median(of('deliveries_per_s')) / floor:.2f}",
-        report.spread(of("cpu_us_per_delivery"), ".2f"),
-        report.spread(of("lat_ms_p50"), ".1f"),
-        report.spread(of("lat_ms_p99"), ".1f"),
-        int(sum(of("lost"))),
-    ]
+    ids = "own" if own_ids else "one"
+    return [f"{subscribers:,}", window, ids, name, *report.fan_out(runs[work, name], runs[work, "floor"])]
 
 
 if __name__ == "__main__":
