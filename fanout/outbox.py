@@ -35,6 +35,19 @@ class Sink(Protocol):
         ...
 
 
+class _Nobody:
+    """The sink of a client that has gone."""
+
+    def write(self, data: bytes) -> None:
+        """Nobody reads it."""
+
+    def cut_off(self) -> None:
+        """Nobody is left to be."""
+
+
+_NOBODY = _Nobody()
+
+
 class Outbox:
     """The frames that wait for one client.
 
@@ -46,7 +59,7 @@ class Outbox:
     __slots__ = ("_flusher", "_frames", "_octets", "_sink", "_slots", "blocked", "dropped", "sent_at")
 
     def __init__(self, sink: Sink, flusher: Flusher) -> None:
-        self._sink = sink
+        self._sink: Sink = sink
         self._flusher = flusher
         self._frames: list[bytes] = []
         self._slots: list[object] = []  # beside each frame: what it may be replaced by, or None for an answer
@@ -126,6 +139,13 @@ class Outbox:
         self._octets = 0
         if self.blocked:
             self._flusher.holds(self)
+
+    def close(self) -> None:
+        """The client has gone: forget what waits, and whom it was for. Client and outbox know each other, and would
+        keep each other in memory until Python searches for such circles.
+        """
+        self.clear()
+        self._sink = _NOBODY
 
     def give_way(self) -> None:
         """All clients together cost too much, and this one more than others: keep the newest only, or the first half.

@@ -17,7 +17,7 @@ import structlog
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 
-from fanout.garbage import spare_what_stays
+from fanout.garbage import search_seldom
 from fanout.notify import Notify
 
 _STATUS_SECONDS = 10.0
@@ -58,7 +58,7 @@ class Service:
 
     def run(self) -> None:
         """Run the reactor. To be called when all listens."""
-        spare_what_stays()
+        search_seldom()
         self._reactor.run()
 
     def _begin(self) -> None:

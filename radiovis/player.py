@@ -199,7 +199,7 @@ class Viewer:
     def gone(self) -> None:
         """The connection is closed."""
         self._gone = True
-        self._outbox.clear()
+        self._outbox.close()
         for cohort in self._places:
             self._player.hub.leave(cohort, self)
         self._places.clear()

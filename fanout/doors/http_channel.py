@@ -148,6 +148,7 @@ class HttpChannel(HTTPChannel):
         def leave(reason: Failure = connectionDone) -> None:
             self._leave()
             lost(reason)
+            vars(self).pop("connectionLost")  # knows the channel, and would keep it in memory
 
         self.connectionLost = leave  # type: ignore[method-assign]
 

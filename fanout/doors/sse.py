@@ -183,7 +183,7 @@ class Stream:
         if self._request is not None:
             self._request.lost = None
             self._request = None
-            self._outbox.clear()
+            self._outbox.close()
             self._ear.close(self)
             self._door.parked.discard(self)
             self._door.wheel.forget(self)

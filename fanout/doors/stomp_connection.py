@@ -116,7 +116,7 @@ class Connection:
         self._door.vanished += not self._closing
         self._door.wheel.forget(self)
         left = [self._leave(subscription) for subscription in self._session.subscriptions]
-        self._outbox.clear()
+        self._outbox.close()
         if self._client.session:
             self._door.observer.closed(self._client, [topic for topic in reversed(left) if topic is not None])
         self._log.debug("client.gone", dropped=self._outbox.dropped)

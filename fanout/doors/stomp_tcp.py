@@ -62,8 +62,9 @@ class StompProtocol(protocol.Protocol):
         """We have shut down our side ourselves; nothing is left to do but to wait for the client to do the same."""
 
     def connectionLost(self, reason: Failure = protocol.connectionDone) -> None:
-        if self._connection is not None:
-            self._connection.gone()
+        connection, self._connection = self._connection, None  # or the two would keep each other in memory
+        if connection is not None:
+            connection.gone()
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         self._admitted_by.closed(self.address)

@@ -165,8 +165,9 @@ class WebSocket(protocol.Protocol):
         self._door.wheel.forget(self)
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
-        if self._listener is not None:
-            self._listener.gone()
+        listener, self._listener = self._listener, None  # or the two would keep each other in memory
+        if listener is not None:
+            listener.gone()
 
     def pauseProducing(self) -> None:
         self._full = True

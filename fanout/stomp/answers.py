@@ -33,6 +33,10 @@ class Answering(Protocol):
         """Process no more frames: the last answer there will be is known, though its turn may not have come."""
         ...
 
+    def rest(self) -> None:
+        """No answer is to come: the line may be forgotten until there is need of one again."""
+        ...
+
     def finish(self) -> None:
         """The last answer was written."""
         ...
@@ -86,26 +90,25 @@ class Answer:
 
 
 class Answers:
-    """The line in which the answers of one client wait."""
+    """The line in which the answers of one client wait. Most connections never need one, and it knows the session that
+    knows it; so it lasts only while something waits in it.
+    """
 
     __slots__ = ("_line", "session")
 
     def __init__(self, session: Answering) -> None:
         self.session = session
-        # Most connections never wait for an answer; an empty deque takes half a KiB.
-        self._line: deque[Answer] | None = None
+        self._line: deque[Answer] = deque()
 
     def expect(self, command: str | None, receipt: str | None) -> Answer:
         """A frame came in: keep its place in line. None: no frame, it is we who have something to say."""
-        if self._line is None:
-            self._line = deque()
         answer = Answer(self, command, receipt)
         self._line.append(answer)
         return answer
 
     def __len__(self) -> int:
         """How many answers are still to come."""
-        return len(self._line) if self._line else 0
+        return len(self._line)
 
     def advance(self) -> None:
         """Let out every answer at the head of the line that is known."""
@@ -114,11 +117,10 @@ class Answers:
             if data:
                 self.session.write(data)
             if answer.final:
-                self._line = None
+                self._line.clear()
                 self.session.finish()
-                return
         if not self._line:
-            self._line = None
+            self.session.rest()
 
 
 def receipt(dialect: Dialect, receipt_id: str, remarks: Headers = ()) -> bytes:

@@ -88,7 +88,7 @@ class ServerSession:
         self._transactions: Transactions | None = None
         self._agreement: Agreement | None = None
         self._out: list[bytes] = []
-        self._answers = Answers(self)
+        self._answers: Answers | None = None
         self._began_at: float | None = now  # the unfinished frame; while OPENING, the connection
         self.state = State.OPENING
         self.subscriptions = Subscriptions()
@@ -137,12 +137,12 @@ class ServerSession:
     @property
     def pending(self) -> int:
         """Frames whose answer has not gone out."""
-        return len(self._answers)
+        return 0 if self._answers is None else len(self._answers)
 
     @property
     def saturated(self) -> bool:
         """So many frames wait for their answers that no more should be read for now."""
-        return len(self._answers) >= self.limits.pending_answers
+        return self._answers is not None and len(self._answers) >= self.limits.pending_answers
 
     def _process(self, frame: Frame) -> Event | None:
         table = commands.COMMANDS_10 if self.dialect.lenient else commands.COMMANDS
@@ -159,7 +159,12 @@ class ServerSession:
         if self.dialect.lenient and receipt is not None:
             self.write(answers.receipt(self.dialect, receipt))
             receipt = None
-        return self._answers.expect(frame.command, receipt)
+        return self._line().expect(frame.command, receipt)
+
+    def _line(self) -> Answers:
+        if self._answers is None:
+            self._answers = Answers(self)
+        return self._answers
 
     @property
     def transactions(self) -> Transactions:
@@ -172,7 +177,7 @@ class ServerSession:
         """Only a 1.0 client whose next frame can be found goes on behind a broken one (stomp.md §8)."""
         self._note_fault(error.summary)
         goes_on = error.boundary_known and self.state is State.OPEN
-        self._answers.expect(error.command, error.receipt).refuse(error.summary, error.detail, final=not goes_on)
+        self._line().expect(error.command, error.receipt).refuse(error.summary, error.detail, final=not goes_on)
 
     # CONNECT
 
@@ -234,6 +239,10 @@ class ServerSession:
     def _note_fault(self, summary: str) -> None:
         self.faults = (*self.faults[-_FAULTS_KEPT:], summary)
 
+    def rest(self) -> None:
+        """For the line of answers: none is to come."""
+        self._answers = None
+
     def finish(self) -> None:
         """For the line of answers: the last one was written."""
         self.state = State.CLOSED
@@ -254,7 +263,7 @@ class ServerSession:
             self._take_agreement()
             self._end_with_error(summary, detail, None)
         elif self.state is State.OPEN:
-            self._answers.expect(None, None).refuse(summary, detail, final=True)
+            self._line().expect(None, None).refuse(summary, detail, final=True)
 
     # Subscriptions
 
