@@ -33,34 +33,38 @@ class SteadyTime:
     def __init__(self, wall: Callable[[], float], monotonic: Callable[[], float]) -> None:
         self._wall = wall
         self._monotonic = monotonic
-        self._read = monotonic()
-        self._told = wall()
-        self._stepped = 0.0
-        self._lock = threading.Lock()
+        self._state = monotonic(), wall(), 0.0  # when the machine's clock was asked, what was told then, the steps
+        self._lock = threading.Lock()  # for those who change it; who reads it finds all of it old or new
 
     def __call__(self) -> float:
         """The time, for timers."""
-        with self._lock:
-            return self._follow() - self._stepped
+        read, told, stepped = self._state
+        passed = self._monotonic() - read
+        if passed < FINE:
+            return told + passed - stepped
+        told, stepped = self._follow()
+        return told - stepped
 
     def told(self) -> float:
         """The time, for people and other machines: at most :data:`STEP` seconds from the machine's clock."""
-        with self._lock:
-            return self._follow()
+        read, told, _ = self._state
+        passed = self._monotonic() - read
+        return told + passed if passed < FINE else self._follow()[0]
 
-    def _follow(self) -> float:
-        now = self._monotonic()
-        passed = now - self._read
-        if passed < FINE:
-            return self._told + passed
-        self._read = now
-        off = self._wall() - (self._told + passed)
-        if abs(off) > STEP:
-            self._stepped += off
-        else:
-            off = min(max(off, -passed * SLEW), passed * SLEW)
-        self._told += passed + off
-        return self._told
+    def _follow(self) -> tuple[float, float]:
+        """Ask the machine's clock: what is told now, and the steps until now."""
+        with self._lock:
+            read, told, stepped = self._state
+            now = self._monotonic()
+            passed = now - read
+            off = self._wall() - (told + passed)
+            if abs(off) > STEP:
+                stepped += off
+            else:
+                off = min(max(off, -passed * SLEW), passed * SLEW)
+            told += passed + off
+            self._state = now, told, stepped
+            return told, stepped
 
 
 def keep_steady(reactor: Any) -> None:

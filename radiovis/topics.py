@@ -12,15 +12,18 @@ where the original did: a broadcaster may use what his receivers understand.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 TOPIC = "/topic/"
 BROADCAST = "/topic/*/"
 _BROADCAST_FORMS = frozenset({"fm", "dab", "drm", "amss", "hd"})
 _FM = "/topic/fm/"
 _COUNTRY = re.compile(r"/topic/(?i:fm)/([A-Za-z]{2})/")
+_REMEMBERED = 4_096  # spellings, of those every publish asks for again; 1 KiB each at most
 _FM_SHAPE = re.compile(r"/topic/fm/(\w+)/(\w+)/(\w+)/(\w+)", re.ASCII)
 
 
+@lru_cache(_REMEMBERED)
 def canonical(topic: str, gcc: str | None = None) -> str:
     """The spelling used inside: identifiers of broadcast systems in lower case, as PlugIt writes them (contract §3),
     and the global country code in the place of an ISO country.
@@ -38,6 +41,7 @@ def canonical(topic: str, gcc: str | None = None) -> str:
     return topic
 
 
+@lru_cache(_REMEMBERED)
 def country_of(topic: str) -> str | None:
     """The ISO 3166 alpha-2 code, in lower case, of an FM topic that has one where the GCC should be.
 

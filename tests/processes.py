@@ -41,6 +41,7 @@ class Server:
 
     :ivar folder: its working folder; put a ``config.py`` or a stations file there before :meth:`start`.
     :ivar address: where it speaks STOMP.
+    :ivar command: what is run, with its arguments.
     :ivar log: every event it has logged, oldest first; a line that is no JSON is ``{"event": line, "level": "raw"}``.
     """
 
@@ -52,7 +53,7 @@ class Server:
         """
         self.folder = Path(tempfile.mkdtemp(prefix="radiovis-server-"))
         self.log: list[Event] = []
-        self._command = [sys.executable, str(ROOT / "server.py"), *flags]
+        self.command = [sys.executable, str(ROOT / "server.py"), *flags]
         self._settings: dict[str, object] = {
             "STOMP_IP": "127.0.0.1",
             "STOMP_PORT": 0,
@@ -97,7 +98,7 @@ class Server:
         environment = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
         environment |= {name: str(value) for name, value in self._settings.items() if value is not None}
         self._process = subprocess.Popen(
-            self._command,
+            self.command,
             cwd=self.folder,
             env=environment,
             stdin=subprocess.DEVNULL,

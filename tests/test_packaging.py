@@ -32,7 +32,7 @@ class InstalledArtcast(ArtcastServer):
 
     def __init__(self, program: Path) -> None:
         super().__init__()
-        self._command = [str(program)]
+        self.command = [str(program)]
         del self._settings["PYTHONPATH"]
 
 
@@ -41,7 +41,7 @@ class Installed(Server):
 
     def __init__(self, command: Path, *flags: str, **settings: object) -> None:
         super().__init__(*flags, **settings)
-        self._command = [str(command), *flags]
+        self.command = [str(command), *flags]
 
 
 class Wheel(unittest.TestCase):

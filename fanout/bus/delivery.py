@@ -23,13 +23,24 @@ class Delivery(NamedTuple):
     """One whole delivery.
 
     :ivar end: where in the buffer the next frame begins.
+    :ivar tag: by which it is acknowledged.
+    :ivar arguments: of the method, as they were sent.
     """
 
     end: int
     channel: int
-    method: Basic.Deliver
+    tag: int
+    arguments: bytes
     properties: Properties
     body: bytes
+
+    @property
+    def method(self) -> Basic.Deliver | None:
+        """For whoever needs all of it; None if a name in it is not text."""
+        try:
+            return _deliver(self.arguments)
+        except ValueError:
+            return None
 
 
 def read(buffer: bytes, start: int) -> Delivery | None:
@@ -58,14 +69,16 @@ def _read(buffer: bytes, start: int) -> Delivery | None:
     found = properties.read(buffer, header_at + _HEADER.size, body_at - 1)
     if found is None:
         return None
-    return Delivery(end, channel, _deliver(buffer, start + _METHOD.size), found, buffer[body_at + 7 : end - 1])
+    arguments = buffer[start + _METHOD.size : header_at - 1]
+    tag: int = _TAG.unpack_from(arguments, 1 + arguments[0])[0]
+    return Delivery(end, channel, tag, arguments, found, buffer[body_at + 7 : end - 1])
 
 
-def _deliver(buffer: bytes, at: int) -> Basic.Deliver:
-    consumer, at = _short_string(buffer, at)
-    tag, redelivered = _TAG.unpack_from(buffer, at)
-    exchange, at = _short_string(buffer, at + _TAG.size)
-    routing_key, _ = _short_string(buffer, at)
+def _deliver(arguments: bytes) -> Basic.Deliver:
+    consumer, at = _short_string(arguments, 0)
+    tag, redelivered = _TAG.unpack_from(arguments, at)
+    exchange, at = _short_string(arguments, at + _TAG.size)
+    routing_key, _ = _short_string(arguments, at)
     return Basic.Deliver(consumer, tag, bool(redelivered & 1), exchange, routing_key)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Protocol
 
 from pika.channel import Channel
@@ -59,6 +60,7 @@ class HearingConnection(AmqpConnection):
         await self._call(channel.queue_bind, queue=self.queue, exchange=self._broker.exchange, routing_key="")
         await self._call(channel.basic_qos, prefetch_count=self._broker.prefetch)
         channel.add_on_cancel_callback(lambda _frame: self.abort(ConnectionAbortedError("our queue was deleted")))
+        self._impl.deliver(channel, partial(self._take, channel))
         await self._call(channel.basic_consume, queue=self.queue, on_message_callback=self._on_message)
         self._check_later(channel)
 
@@ -81,7 +83,10 @@ class HearingConnection(AmqpConnection):
             self._check_later(channel)
 
     def _on_message(self, channel: Channel, method: Basic.Deliver, properties: BasicProperties, body: bytes) -> None:
-        self._unacknowledged = method.delivery_tag
+        self._take(channel, method.delivery_tag, properties, body)
+
+    def _take(self, channel: Channel, tag: int, properties: BasicProperties, body: bytes) -> None:
+        self._unacknowledged = tag
         if self._ack_call is None:
             self._ack_call = self._reactor.callLater(0, self._acknowledge, channel)
         self._hearer.received(properties, body)

@@ -42,16 +42,20 @@ class PublishingConnection(AmqpConnection):
             lambda _channel, _method, properties, _body: self._answered.returned(properties)
         )
         await self._call(self._channel.confirm_delivery, ack_nack_callback=self._on_confirm)
+        self._impl.confirm(self._channel, self._on_ack)
 
     def publish(self, properties: BasicProperties, body: bytes) -> None:
         """Send to the exchange. The n-th publish of a connection is confirmed by delivery tag n."""
         assert self._channel is not None
-        self._channel.basic_publish(self._broker.exchange, "", body, properties, mandatory=True)
+        self._impl.publish(self._channel, self._broker.exchange, properties, body)
 
     @property
     def can_publish(self) -> bool:
         """Whether :meth:`publish` may be called."""
         return self._channel is not None and self._channel.is_open
+
+    def _on_ack(self, tag: int, multiple: bool) -> None:
+        self._answered.confirmed(tag, multiple, True)
 
     def _on_confirm(self, frame: Any) -> None:
         method = frame.method

@@ -251,8 +251,10 @@ class RabbitMQ:
 
     def _watch_age(self) -> None:
         """One timer for all: it looks at the oldest publish."""
+        if self._age_call is not None:
+            return
         deadline = self._unconfirmed.oldest_deadline()
-        if self._age_call is None and deadline is not None:
+        if deadline is not None:
             self._age_call = self._reactor.callLater(max(0.0, deadline - self._reactor.seconds()), self._expire)
 
     def _expire(self) -> None:
@@ -314,17 +316,18 @@ class RabbitMQ:
 
     def confirmed(self, tag: int, multiple: bool, taken: bool) -> None:
         """The broker answers for publishes; their publishers are told."""
+        now = self._reactor.seconds()
         for publish in self._unconfirmed.confirm(tag, multiple):
             if self._unconfirmed.was_returned(publish):
                 self._fail([publish], f"no queue is bound to exchange {self._broker.exchange!r}: nobody would get it")
             elif not taken:
                 self._fail([publish], "the broker refused it (basic.nack)")
             else:
-                self._taken(publish)
+                self._taken(publish, now)
         self._check_drained()
 
-    def _taken(self, publish: Publish) -> None:
-        self._confirmed.keep(publish, self._reactor.seconds())
+    def _taken(self, publish: Publish, now: float) -> None:
+        self._confirmed.keep(publish, now)
         if not publish.done.called:
             self.counters.confirmed += 1
             publish.done.callback(None)

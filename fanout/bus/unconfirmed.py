@@ -125,9 +125,8 @@ class Unconfirmed:
         :param tag: the delivery tag.
         :param multiple: whether it stands for all up to it too.
         """
-        tags = self._up_to(tag) if multiple else [tag]
-        publishes = [self._sent.pop(each) for each in tags if each in self._sent]
-        return self._forget(publishes)
+        tags = self._up_to(tag) if multiple else [tag] if tag in self._sent else []
+        return self._forget([self._sent.pop(each) for each in tags])
 
     def mark_returned(self, serial: str) -> None:
         """Note that the broker found no queue for this one; its ``ack`` follows (RabbitMQ, "Publisher confirms")."""
@@ -136,6 +135,8 @@ class Unconfirmed:
 
     def was_returned(self, publish: Publish) -> bool:
         """Whether a confirmed one had been returned. Answers once."""
+        if not self._returned:
+            return False
         serial = publish.properties.correlation_id
         if serial not in self._returned:
             return False
@@ -175,6 +176,7 @@ class Unconfirmed:
         return tags
 
     def _forget(self, publishes: list[Publish]) -> list[Publish]:
-        self._bytes -= sum(publish.size for publish in publishes)
-        self._repeated -= sum(publish.done.called for publish in publishes)
+        for publish in publishes:
+            self._bytes -= publish.size
+            self._repeated -= publish.done.called
         return publishes

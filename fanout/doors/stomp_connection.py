@@ -235,11 +235,11 @@ class Connection:
         if data and not self._gone:
             if self._session.subscriptions:
                 self._door.hub.hand_out()
-            self._send(data)
+            self._outbox.send(self._enveloped(data))
 
-    def _send(self, data: bytes) -> None:
+    def _enveloped(self, data: bytes) -> bytes:
         envelope = self._wire.envelope
-        self._outbox.send(data if envelope is None else envelope(data))
+        return data if envelope is None else envelope(data)
 
     def _settle(self) -> None:
         """Everything that could be done was done: close, read on, or wait, as things stand."""
@@ -432,7 +432,7 @@ class Connection:
             return
         beat = self._session.beat(now, self._outbox.sent_at)
         if beat and self._blocked_at is None:  # a full wire has something to send already
-            self._send(beat)
+            self._outbox.pass_on(None, self._enveloped(beat))
         self._schedule()
 
     def _schedule(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Protocol
 
-from fanout.stomp.codec import encode
+from fanout.stomp.codec import encode, encode_head
 from fanout.stomp.dialect import Dialect
 from fanout.stomp.errors import LocalProtocolError
 from fanout.stomp.frame import Frame, Headers
@@ -125,7 +125,7 @@ class Answers:
 
 def receipt(dialect: Dialect, receipt_id: str, remarks: Headers = ()) -> bytes:
     """The RECEIPT frame."""
-    return encode(Frame("RECEIPT", (("receipt-id", receipt_id), *remarks)), dialect)
+    return encode_head("RECEIPT", (("receipt-id", receipt_id), *remarks), dialect) + b"\n" + dialect.end
 
 
 def error(dialect: Dialect, summary: str, detail: str, command: str | None, receipt_id: str | None) -> bytes:

@@ -365,10 +365,9 @@ def encode_head(command: str, headers: Iterable[tuple[str, str]], dialect: Diale
     """Command and header lines, without the blank line."""
     if command in _NEVER_ESCAPED:
         dialect = DIALECTS["1.0"]
-    lines = [command]
-    lines += [encode_header(name, value, dialect) for name, value in headers]
-    lines.append("")
-    return "\n".join(lines).encode("utf-8", "replace")
+    names, values = dialect.escape_name, dialect.escape_value
+    lines = [f"{name.translate(names)}:{value.translate(values)}\n" for name, value in headers]
+    return f"{command}\n{''.join(lines)}".encode("utf-8", "replace")
 
 
 def encode_header(name: str, value: str, dialect: Dialect) -> str:

@@ -7,6 +7,7 @@ once, at once or later.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from fanout.stomp.answers import Answer
 from fanout.stomp.frame import Headers
@@ -50,8 +51,7 @@ class Unsubscribe:
     answer: Answer
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(NamedTuple):
     """One SEND frame.
 
     :ivar destination: as written; empty when the header is missing.
@@ -63,8 +63,7 @@ class Send:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Publish:
+class Publish(NamedTuple):
     """Publish these, all or none, in this order: a single SEND, or a whole transaction at its COMMIT."""
 
     sends: tuple[Send, ...]

@@ -51,12 +51,10 @@ class Heartbeat:
 
     def next_look(self, sent_at: float, heard_at: float) -> float | None:
         """When something may have to be done next; None for never."""
-        looks = []
-        if self.send_every:
-            looks.append(sent_at + self.send_every * _EARLY)
-        if self.expect_every:
-            looks.append(heard_at + self.expect_every * _PATIENCE)
-        return min(looks, default=None)
+        if not self.send_every:
+            return heard_at + self.expect_every * _PATIENCE if self.expect_every else None
+        owed = sent_at + self.send_every * _EARLY
+        return min(owed, heard_at + self.expect_every * _PATIENCE) if self.expect_every else owed
 
 
 def _interval(sender_can: int, receiver_wants: int) -> float:

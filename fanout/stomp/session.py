@@ -308,10 +308,11 @@ class ServerSession:
 
     def next_look(self, sent_at: float) -> float | None:
         """When :meth:`overdue` or :meth:`beat` may have something to say next; None while only octets can change it."""
-        looks = [self._heartbeat.next_look(sent_at, self.heard_at)]
-        if self._began_at is not None:
-            looks.append(self._began_at + self._patience)
-        return min((each for each in looks if each is not None), default=None)
+        look = self._heartbeat.next_look(sent_at, self.heard_at)
+        if self._began_at is None:
+            return look
+        overdue = self._began_at + self._patience
+        return overdue if look is None else min(look, overdue)
 
     @property
     def _patience(self) -> float:

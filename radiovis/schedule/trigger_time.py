@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
 
@@ -38,4 +37,4 @@ def for_now(message: Message, when: int | None = None) -> Message:
     :param when: Unix time in seconds at which it goes on air; None leaves that as it is.
     """
     headers = tuple((name, NOW if name == HEADER else value) for name, value in message.headers)
-    return replace(message, headers=headers, when=message.when if when is None else when)
+    return message._replace(headers=headers, when=message.when if when is None else when)

@@ -21,7 +21,12 @@ class NodeCase(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls) -> None:
-        cls.server = node(**cls.settings).start()
+        cls.server = cls.make().start()
+
+    @classmethod
+    def make(cls) -> Server:
+        """The node, not yet started."""
+        return node(**cls.settings)
 
     @classmethod
     def tearDownClass(cls) -> None:

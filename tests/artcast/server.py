@@ -29,7 +29,7 @@ class ArtcastServer(Server):
         :param settings: by name, as in the environment but without the prefix.
         """
         super().__init__()
-        self._command = [*within, sys.executable, "-m", "artcast", *flags]
+        self.command = [*within, sys.executable, "-m", "artcast", *flags]
         ours = {
             "CLIENT_IP": HOST,
             "CLIENT_PORT": 0,

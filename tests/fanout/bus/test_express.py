@@ -30,6 +30,13 @@ def connected(kind: type[_TwistedConnectionAdapter]) -> tuple[Any, StringTranspo
     return connection, transport
 
 
+def opened(connection: Any) -> Channel:
+    """A channel on which anything may be said."""
+    channel = Channel(connection, CHANNEL, lambda _: None)
+    channel._state = Channel.OPEN
+    return channel
+
+
 def delivery(body: bytes, tag: int, properties: BasicProperties = PROPERTIES) -> bytes:
     """What a broker sends for one message."""
     octets: bytes = Method(CHANNEL, Basic.Deliver("c", tag, False, "e", "")).marshal()
@@ -43,16 +50,15 @@ class Out(unittest.TestCase):
         theirs, their_octets = connected(_TwistedConnectionAdapter)
         publishes = [("radiovis", b"SHOW x"), ("radiovis", b""), ("other", b"y" * 2_500), ("radiovis", b"z" * 1_000)]
         for exchange, body in publishes:
-            for connection in (ours, theirs):
-                method = Basic.Publish(exchange=exchange, routing_key="", mandatory=True)
-                connection._send_message(CHANNEL, method, (PROPERTIES, body))
+            ours.publish(opened(ours), exchange, PROPERTIES, body)
+            opened(theirs).basic_publish(exchange, "", body, PROPERTIES, mandatory=True)
         self.assertEqual(our_octets.value(), their_octets.value())
         self.assertEqual((ours.bytes_sent, ours.frames_sent), (theirs.bytes_sent, theirs.frames_sent))
 
     def test_a_message_is_one_write(self) -> None:
         ours, transport = connected(Express)
         with mock.patch.object(transport, "write") as write:
-            ours._send_message(CHANNEL, Basic.Publish(exchange="radiovis"), (PROPERTIES, b"SHOW x"))
+            ours.publish(opened(ours), "radiovis", PROPERTIES, b"SHOW x")
         self.assertEqual(write.call_count, 1)
 
 
@@ -107,6 +113,52 @@ class In(unittest.TestCase):
         )
         self.connection.data_received(Method(CHANNEL, Basic.Ack(3, True)).marshal() + delivery(b"1", 1))
         self.assertEqual((confirmed, self.got), ([3], [(1, b"1")]))
+
+    def test_confirms_go_straight_to_who_wants_them_so_and_are_counted_as_pika_does(self) -> None:
+        confirmed: list[tuple[int, bool]] = []
+        others: list[Any] = []
+        self.connection.callbacks.add(CHANNEL, Basic.Ack, others.append, False)
+        self.connection.callbacks.add(CHANNEL, Basic.Nack, others.append, False)
+        self.connection.confirm(opened(self.connection), lambda tag, multiple: confirmed.append((tag, multiple)))
+        acks = [Method(CHANNEL, Basic.Ack(tag, multiple)).marshal() for tag, multiple in ((3, True), (2**40, False))]
+        octets = acks[0] + delivery(b"1", 1) + acks[1] + Method(CHANNEL, Basic.Nack(9)).marshal()
+        pika, _ = connected(_TwistedConnectionAdapter)
+        pika._channels[CHANNEL] = mock.Mock()
+        pika.data_received(octets)
+        for size in (len(octets), 1, 5):
+            confirmed.clear()
+            for start in range(0, len(octets), size):
+                self.connection.data_received(octets[start : start + size])
+            self.assertEqual(confirmed, [(3, True), (2**40, False)])
+        self.assertEqual([type(frame.method) for frame in others], [Basic.Nack] * 3)
+        self.assertEqual(self.connection.bytes_received, 3 * pika.bytes_received)
+        self.assertEqual(self.connection.frames_received, 3 * pika.frames_received)
+
+    def test_a_confirm_of_another_channel_is_pikas_business(self) -> None:
+        self.connection.confirm(opened(self.connection), mock.Mock())
+        others: list[Any] = []
+        self.connection.callbacks.add(CHANNEL + 1, Basic.Ack, others.append, False)
+        self.connection._channels[CHANNEL + 1] = mock.Mock()
+        self.connection.data_received(Method(CHANNEL + 1, Basic.Ack(3)).marshal())
+        self.assertEqual([frame.method.delivery_tag for frame in others], [3])
+
+    def test_messages_of_nodes_go_straight_to_who_wants_them_so_and_a_devices_to_the_consumer(self) -> None:
+        straight: list[tuple[int, Any, bytes]] = []
+        device = BasicProperties(headers={"topic": "/topic/a", "when": 1795294643})
+        self.connection.deliver(opened(self.connection), lambda *what: straight.append(what))
+        self.connection.data_received(delivery(b"1", 1) + delivery(b"2", 2, device) + delivery(b"3", 3))
+        self.assertEqual(straight, [(1, PROPERTIES, b"1"), (3, PROPERTIES, b"3")])
+        self.assertEqual(self.got, [(2, b"2")])
+
+    def test_a_routing_key_that_is_no_text(self) -> None:
+        """Any octets are a routing key to a publisher who likes them; to a fan-out exchange it is nothing."""
+        octets = delivery(b"1", 1).replace(b"\x01e\x00", b"\x01e\x01\xff").replace(b"\0\0\0\x12", b"\0\0\0\x13", 1)
+        straight: list[int] = []
+        self.connection.data_received(octets)
+        self.assertEqual(self.got, [(1, b"1")])  # pika takes it as it is
+        self.connection.deliver(opened(self.connection), lambda tag, *_: straight.append(tag))
+        self.connection.data_received(octets)
+        self.assertEqual((straight, self.got), ([1], [(1, b"1")]))
 
     def test_what_cannot_be_read_stays_first_in_line(self) -> None:
         bad = delivery(b"2", 2)[:-1] + b"x"

@@ -25,7 +25,7 @@ class Daemon(Server):
                 **settings,
             },
         )
-        self._command[1] = str(ROOT / "fallback.py")
+        self.command[1] = str(ROOT / "fallback.py")
 
     def start(self) -> Self:
         """Start it, and return when its tasks run."""

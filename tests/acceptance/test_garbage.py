@@ -1,0 +1,154 @@
+"""Clients that have gone are freed at once: no search for garbage is needed for them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import struct
+from collections.abc import Callable, Mapping, Sequence
+
+from tests.acceptance.admin_case import AdminCase, until
+from tests.acceptance.websocket_case import WebSocketCase
+from tests.message_socket import MessageSocket
+from tests.processes import ROOT, Server
+from tests.radio import Radio
+from tests.web import Raw, poll_path
+
+CLIENTS = 5
+SERVER = str(ROOT / "server.py")
+
+# A server that never searches for garbage by itself, and tells at SIGUSR1 what of ours a search finds.
+PROGRAM = """
+import collections, gc, json, runpy, signal, sys
+
+OURS = ("fanout.", "radiovis.", "twisted.", "wsproto.")
+
+def search(*_):
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    gc.collect()
+    found = collections.Counter(f"{type(each).__module__}.{type(each).__name__}" for each in gc.garbage)
+    gc.set_debug(0)
+    gc.garbage.clear()
+    gc.collect()
+    ours = {name: count for name, count in found.items() if name.startswith(OURS)}
+    print(json.dumps({"event": "searched", "level": "info", "found": ours}), file=sys.stderr, flush=True)
+
+gc.disable()
+signal.signal(signal.SIGUSR1, search)
+sys.argv = sys.argv[1:]
+sys.path.insert(0, sys.argv[0].rpartition("/")[0])
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+class TestGone(AdminCase, WebSocketCase):
+    @classmethod
+    def make(cls) -> Server:
+        server = super().make()
+        at = server.command.index(SERVER)
+        server.command[at : at + 1] = ["-c", PROGRAM, SERVER]
+        return server
+
+    def found(self) -> Mapping[str, int]:
+        """What a search finds now."""
+        searches = len(self.server.events("searched"))
+        os.kill(self.server.pid, signal.SIGUSR1)
+        found: Mapping[str, int] = self.server.wait_for("searched", count=searches + 1)["found"]
+        return found
+
+    def connections(self) -> float:
+        return self.value("fanout_connections")
+
+    def assert_freed(self, come: Callable[[], object], go: Callable[[], object]) -> None:
+        """Some come, each by ``come``; ``go`` has all of them gone again."""
+        self.found()  # what others left behind
+        for _ in range(CLIENTS):
+            come()
+        until(lambda: self.connections() >= CLIENTS)
+        go()
+        until(lambda: self.connections() == 0)
+        self.assertEqual(self.found(), {})
+
+    def assert_radios_freed(self, go: Callable[[Radio], object], version: str | None = None) -> None:
+        radios: list[Radio] = []
+
+        def come() -> None:
+            radio = self.radio("1.test", "test", version=version)
+            radio.subscribe(self.topic(), id="7")
+            radio.publish(self.topic(), b"SHOW http://s/1.png")
+            radio.frame()
+            radios.append(radio)
+
+        def leave() -> None:
+            for each in radios:
+                go(each)
+                each.close()
+
+        self.assert_freed(come, leave)
+
+    def test_radios_that_close(self) -> None:
+        self.assert_radios_freed(Radio.close)
+
+    def test_radios_of_1_2_that_close(self) -> None:
+        self.assert_radios_freed(Radio.close, "1.2")
+
+    def test_radios_that_disconnect(self) -> None:
+        self.assert_radios_freed(lambda radio: radio.say("DISCONNECT", {"receipt": "bye"}), "1.2")
+
+    def test_radios_that_reset(self) -> None:
+        self.assert_radios_freed(reset)
+
+    def test_radios_that_are_told_why_they_must_go(self) -> None:
+        self.assert_radios_freed(lambda radio: radio.say("NONSENSE"), "1.2")
+
+    def test_radios_with_answers_to_come(self) -> None:
+        """Their SENDs are worked off, and their receipts are nobody's."""
+
+        def go(radio: Radio) -> None:
+            for number in range(50):
+                radio.say("SEND", {"destination": self.topic(), "receipt": str(number)})
+
+        self.assert_radios_freed(go)
+
+    def test_who_speaks_http_to_the_stomp_port(self) -> None:
+        sockets = []
+        self.assert_freed(
+            lambda: sockets.append(Raw(self.server.address, b"GET / ")), lambda: [each.close() for each in sockets]
+        )
+
+    def test_websockets(self) -> None:
+        sockets: list[MessageSocket] = []
+
+        def come() -> None:
+            radio = self.web_radio("1.2")
+            radio.subscribe(self.topic(), id="7")
+            sockets.append(radio.socket)
+
+        self.assert_freed(come, lambda: close(sockets))
+
+    def test_players(self) -> None:
+        sockets: list[MessageSocket] = []
+        self.assert_freed(lambda: sockets.append(self.open("/topic/test/1")), lambda: close(sockets))
+
+    def test_polls_and_streams(self) -> None:
+        for path in (poll_path(self.topic()), "/radiodns/push/1.0/test/1", "/channels" + self.topic() + "?wait=10"):
+            with self.subTest(path):
+                sockets: list[Raw] = []
+                request = f"GET {path} HTTP/1.1\r\nhost: vis.example\r\n\r\n".encode()
+
+                def come(request: bytes = request, sockets: list[Raw] = sockets) -> None:
+                    sockets.append(Raw(self.server.http, request))
+
+                self.assert_freed(come, lambda sockets=sockets: [each.close() for each in sockets])  # type: ignore[misc]
+
+
+def close(sockets: Sequence[MessageSocket]) -> None:
+    for each in sockets:
+        each.close()
+
+
+def reset(radio: Radio) -> None:
+    """Go without a word: the server's kernel is told so."""
+    radio._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    radio.close()
