@@ -37,6 +37,7 @@ class Connection:
     """
 
     __slots__ = (
+        "_answering",
         "_blocked_at",
         "_busy",
         "_client",
@@ -72,6 +73,7 @@ class Connection:
         self._ended = False  # it will send no more
         self._closing = False  # nothing follows what was written
         self._gone = False
+        self._answering = False  # answers will be handed to the outbox when the turn ends
         self._blocked_at: float | None = None
         door.connections.add(self)
         self._schedule()
@@ -403,8 +405,13 @@ class Connection:
             self._acted(result, event)
         if self._paused or self._ended or self._session.state is not State.OPEN:
             self._pump()
-        else:
-            self._queue_answers()  # nothing waits for this answer but the client
+        elif not self._answering:  # nothing waits for this answer but the client; one confirm brings many
+            self._answering = True
+            self._door.flusher.first(self._end_turn)
+
+    def _end_turn(self) -> None:
+        self._answering = False
+        self._queue_answers()
 
     def _leave(self, subscription: Subscription) -> str | None:
         """The topic it was for, unless it had not come so far."""
