@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from fanout.stomp.dialect import DIALECTS, ESCAPE, Dialect
+from fanout.stomp.dialect import DIALECTS, ESCAPE, SPECIAL, Dialect
 from fanout.stomp.errors import RemoteProtocolError
 from fanout.stomp.frame import Frame, Headers
 from fanout.stomp.limits import Limits
@@ -365,14 +365,17 @@ def encode_head(command: str, headers: Iterable[tuple[str, str]], dialect: Diale
     """Command and header lines, without the blank line."""
     if command in _NEVER_ESCAPED:
         dialect = DIALECTS["1.0"]
-    names, values = dialect.escape_name, dialect.escape_value
-    lines = [f"{name.translate(names)}:{value.translate(values)}\n" for name, value in headers]
-    return f"{command}\n{''.join(lines)}".encode("utf-8", "replace")
+    lines = [command, *[encode_header(name, value, dialect) for name, value in headers], ""]
+    return "\n".join(lines).encode("utf-8", "replace")
 
 
 def encode_header(name: str, value: str, dialect: Dialect) -> str:
     """One header line, without its end."""
-    return f"{name.translate(dialect.escape_name)}:{value.translate(dialect.escape_value)}"
+    if SPECIAL.search(name):
+        name = name.translate(dialect.escape_name)
+    if SPECIAL.search(value):
+        value = value.translate(dialect.escape_value)
+    return f"{name}:{value}"
 
 
 def content_length(body: bytes, dialect: Dialect) -> bytes:

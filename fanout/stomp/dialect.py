@@ -40,6 +40,8 @@ class Dialect:
         return replace(self, end=b"\0\n" if trailing_lf == "on" else b"\0")
 
 
+# All that any version writes as something else. Most headers hold none of it, and to look costs a third of translating.
+SPECIAL = re.compile(r"[\0\r\n:\\]")
 _BLANK = " "
 # NUL ends a frame in every version and has no escape, so it can never be written inside a header.
 _STOMP_10 = {ord("\0"): _BLANK, ord("\n"): _BLANK, ord("\r"): _BLANK}
