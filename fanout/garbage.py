@@ -3,7 +3,7 @@
 Next to nothing here becomes such garbage: what knows each other lets go when a client has gone or a publish is
 answered, and Python then frees it at once. But by default it searches whenever 700 objects more were made than freed,
 and a thousand publishes that wait for the broker are many more; it found nothing, and a flood of publishes paid a
-twelfth of its time for that.
+tenth of its time for that.
 """
 
 from __future__ import annotations

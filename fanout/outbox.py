@@ -145,6 +145,7 @@ class Outbox:
         keep each other in memory until Python searches for such circles.
         """
         self.clear()
+        self.blocked = False
         self._sink = _NOBODY
 
     def give_way(self) -> None:

@@ -1,4 +1,4 @@
-"""The ids of messages."""
+"""When two messages are the same, and their ids."""
 
 from __future__ import annotations
 
@@ -7,7 +7,22 @@ from uuid import RFC_4122, UUID
 
 from twisted.trial import unittest
 
-from fanout.message import new_id
+from fanout.message import Message, new_id
+
+
+class Same(unittest.TestCase):
+    def test_only_the_same_object_is(self) -> None:
+        """A station may well send one slide twice, and the radio is to be shown it twice."""
+        first, second = (Message("/topic/a", b"SHOW x", "id", 1) for _ in range(2))
+        self.assertFalse(first == second)
+        self.assertTrue(first != second)
+        self.assertEqual(len({first, second, first}), 2)
+        self.assertIn(first, [second, first])
+        self.assertNotIn(first, [second])
+
+    def test_nobody_changes_one_that_others_hold(self) -> None:
+        with self.assertRaises(AttributeError):
+            Message("/topic/a", b"SHOW x", "id", 1).body = b""  # type: ignore[misc]
 
 
 class NewIds(unittest.TestCase):

@@ -2,10 +2,33 @@
 
 from __future__ import annotations
 
+import weakref
+
 from twisted.trial import unittest
 
 from fanout.outbox import Outbox
 from tests.fanout.outbox_case import OutboxCase, Wire
+
+
+class Closed(OutboxCase, unittest.TestCase):
+    def test_what_waited_is_forgotten_and_what_comes_is_nobodys(self) -> None:
+        self.outbox.send(b"1")
+        self.outbox.block()
+        self.assertEqual(self.flusher.held, 1)
+        self.outbox.close()
+        self.assertEqual((len(self.outbox), self.flusher.held), (0, 0))
+        self.outbox.send(b"2")
+        self.outbox.pass_on(None, b"3")
+        self.outbox.offer("a", b"4" * (self.flusher.limit + 1))
+        self.turn()
+        self.assertEqual((self.wire.writes, self.wire.cut, self.flusher.held), ([], False, 0))
+
+    def test_it_lets_go_of_its_client(self) -> None:
+        wire = Wire()
+        gone, outbox = weakref.ref(wire), Outbox(wire, self.flusher)
+        outbox.close()
+        del wire
+        self.assertIsNone(gone())
 
 
 class OneTurn(OutboxCase, unittest.TestCase):
