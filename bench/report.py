@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 from typing import Any
@@ -16,7 +17,8 @@ def line(**figures: Any) -> None:
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """All runs."""
-    print(f"\n{os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f} at the end\n")
+    python = platform.python_version()
+    print(f"\n{os.cpu_count()} cores, Python {python}, load average {os.getloadavg()[0]:.1f} at the end\n")
     for row in (headings, ["---"] * len(headings), *rows):
         print("| " + " | ".join(map(str, row)) + " |")
     print(flush=True)

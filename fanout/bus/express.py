@@ -34,6 +34,7 @@ from fanout.bus.delivery import Delivery
 
 _HEAD = struct.Struct(">BHL")  # AMQP 0-9-1, 4.2.3: type, channel, size
 _HEADER = struct.Struct(">BHLHHQ")  # type, channel, size; class, weight, size of the body
+_BEFORE_PROPERTIES = _HEADER.size - FRAME_HEADER_SIZE
 _ENDED = bytes((FRAME_END,))
 _MESSAGE_TYPES = frozenset({FRAME_METHOD, FRAME_HEADER, FRAME_BODY})
 
@@ -64,16 +65,17 @@ class Express(_TwistedConnectionAdapter):  # type: ignore[misc]  # Pika ships no
         self._confirmed[channel.channel_number] = confirmed
 
     def publish(self, channel: Channel, exchange: str, properties: BasicProperties, body: bytes) -> None:
-        """What ``channel.basic_publish`` does, without routing key, ``mandatory``. The channel is to be open.
+        """What ``channel.basic_publish`` does without a routing key and with ``mandatory``, so that what finds no queue
+        comes back. A body that fits one frame goes out together with what comes before it.
 
-        A body that fits one frame goes out together with what comes before it.
+        :param channel: is to be open.
         """
         if not 0 < len(body) <= self._body_max_length:
             channel.basic_publish(exchange, "", body, properties, mandatory=True)
             return
         number = channel.channel_number
         head = b"".join(properties.encode())
-        start = _HEADER.pack(FRAME_HEADER, number, len(head) + 12, BasicProperties.INDEX, 0, len(body))
+        start = _HEADER.pack(FRAME_HEADER, number, len(head) + _BEFORE_PROPERTIES, BasicProperties.INDEX, 0, len(body))
         size = _HEAD.pack(FRAME_BODY, number, len(body))
         data = b"".join((self._first(number, exchange), start, head, _ENDED, size, body, _ENDED))
         self.frames_sent += 3

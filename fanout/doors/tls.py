@@ -43,6 +43,12 @@ class TlsTransport(BufferingTLSTransport):
         with contextlib.suppress(SSL.WantReadError):
             straight_write.write(self.transport, self._tlsConnection.bio_read(2**15))
 
+    def _tlsShutdownFinished(self, reason: Failure | None) -> None:
+        """What ended it is kept without the place where, which knows it and us: all three would stay in memory."""
+        if reason is not None:
+            reason.cleanFailure()
+        super()._tlsShutdownFinished(reason)  # type: ignore[no-untyped-call]
+
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """A client that spoke no TLS, or none that we speak, is a fault worth a line; one that just went is not."""
         failed = self._reason
@@ -50,6 +56,7 @@ class TlsTransport(BufferingTLSTransport):
             address = getattr(self.wrappedProtocol, "address", "")
             self.factory.complain("tls.refused", address, reason=openssl_reason(failed.value))
         super().connectionLost(reason)
+        self._producer = None  # the door's protocol, which knows us: they would keep each other, and 28 KiB, in memory
 
 
 class TlsFactory(TLSMemoryBIOFactory):

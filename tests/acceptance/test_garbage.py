@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
+import ssl
 import struct
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar
 
 from tests.acceptance.admin_case import AdminCase, until
+from tests.acceptance.test_tls import TlsRadio
 from tests.acceptance.websocket_case import WebSocketCase
+from tests.authority import Authority
 from tests.message_socket import MessageSocket
 from tests.processes import ROOT, Server
 from tests.radio import Radio
+from tests.services import HOST, free_port
 from tests.web import Raw, poll_path
 
 CLIENTS = 5
@@ -20,7 +28,7 @@ SERVER = str(ROOT / "server.py")
 
 # A server that never searches for garbage by itself, and tells at SIGUSR1 what of ours a search finds.
 PROGRAM = """
-import collections, gc, json, runpy, signal, sys
+import collections, gc, json, os, runpy, signal, sys
 
 OURS = ("fanout.", "radiovis.", "twisted.", "wsproto.")
 
@@ -32,7 +40,8 @@ def search(*_):
     gc.garbage.clear()
     gc.collect()
     ours = {name: count for name, count in found.items() if name.startswith(OURS)}
-    print(json.dumps({"event": "searched", "level": "info", "found": ours}), file=sys.stderr, flush=True)
+    line = json.dumps({"event": "searched", "level": "info", "found": ours})
+    os.write(2, line.encode() + b"\\n")  # not through sys.stderr, in the middle of whose writing we may be
 
 gc.disable()
 signal.signal(signal.SIGUSR1, search)
@@ -42,7 +51,9 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-class TestGone(AdminCase, WebSocketCase):
+class GarbageCase(AdminCase, WebSocketCase):
+    """A node that never searches for garbage, but when asked what there is."""
+
     @classmethod
     def make(cls) -> Server:
         server = super().make()
@@ -70,6 +81,8 @@ class TestGone(AdminCase, WebSocketCase):
         until(lambda: self.connections() == 0)
         self.assertEqual(self.found(), {})
 
+
+class TestGone(GarbageCase):
     def assert_radios_freed(self, go: Callable[[Radio], object], version: str | None = None) -> None:
         radios: list[Radio] = []
 
@@ -111,6 +124,17 @@ class TestGone(AdminCase, WebSocketCase):
 
         self.assert_radios_freed(go)
 
+    def test_who_is_not_let_in(self) -> None:
+        radios: list[Radio] = []
+
+        def go() -> None:
+            for radio in radios:
+                radio.say("CONNECT", {"login": "1.test", "passcode": "wrong"})
+                self.assertEqual(radio.frame().command, "ERROR")
+                radio.close()
+
+        self.assert_freed(lambda: radios.append(self.dial()), go)
+
     def test_who_speaks_http_to_the_stomp_port(self) -> None:
         sockets = []
         self.assert_freed(
@@ -141,6 +165,63 @@ class TestGone(AdminCase, WebSocketCase):
                     sockets.append(Raw(self.server.http, request))
 
                 self.assert_freed(come, lambda sockets=sockets: [each.close() for each in sockets])  # type: ignore[misc]
+
+
+class TestGoneOverTls(GarbageCase):
+    @classmethod
+    def setUpClass(cls) -> None:
+        folder = Path(tempfile.mkdtemp(prefix="radiovis-tls-"))
+        cls.addClassCleanup(shutil.rmtree, folder)
+        authority = Authority(folder)
+        TlsRadio.context = authority.client()
+        cls.ports = {"STOMP_TLS_PORT": free_port(), "HTTPS_PORT": free_port()}
+        cls.settings = {"TLS_CERTIFICATE": authority.issue("node.pem", HOST), **cls.ports}
+        super().setUpClass()
+
+    ports: ClassVar[dict[str, int]]
+
+    def assert_radios_freed(self, go: Callable[[Radio], object]) -> None:
+        radios: list[Radio] = []
+
+        def come() -> None:
+            radio = TlsRadio.connect((HOST, self.ports["STOMP_TLS_PORT"]), version="1.2")
+            radio.subscribe(self.topic(), id="7")
+            radios.append(radio)
+
+        def leave() -> None:
+            for each in radios:
+                go(each)
+                each.close()
+
+        self.assert_freed(come, leave)
+
+    def test_radios_that_close(self) -> None:
+        self.assert_radios_freed(Radio.close)
+
+    def test_radios_that_disconnect(self) -> None:
+        self.assert_radios_freed(lambda radio: radio.say("DISCONNECT", {"receipt": "bye"}))
+
+    def test_who_cannot_shake_hands(self) -> None:
+        sockets: list[Raw] = []
+        address = (HOST, self.ports["STOMP_TLS_PORT"])
+
+        def go() -> None:
+            for each in sockets:
+                each.send(b"CONNECT\n\n\0")
+                each.close()
+
+        self.assert_freed(lambda: sockets.append(Raw(address)), go)
+
+    def test_browsers_that_ask_and_wait(self) -> None:
+        sockets: list[ssl.SSLSocket] = []
+
+        def come() -> None:
+            raw = socket.create_connection((HOST, self.ports["HTTPS_PORT"]), timeout=20)
+            secure = TlsRadio.context.wrap_socket(raw, server_hostname=HOST)
+            secure.sendall(f"GET {poll_path(self.topic())} HTTP/1.1\r\nhost: vis.example\r\n\r\n".encode())
+            sockets.append(secure)
+
+        self.assert_freed(come, lambda: [each.close() for each in sockets])
 
 
 def close(sockets: Sequence[MessageSocket]) -> None:
