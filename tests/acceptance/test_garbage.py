@@ -81,13 +81,16 @@ class GarbageCase(AdminCase, WebSocketCase):
         until(lambda: self.connections() == 0)
         self.assertEqual(self.found(), {})
 
+    def station_and_radio(self, version: str | None = None) -> Radio:
+        """Connected, and logged in."""
+        return self.station(1, version)
 
-class TestGone(GarbageCase):
     def assert_radios_freed(self, go: Callable[[Radio], object], version: str | None = None) -> None:
+        """Some listen and publish; each goes by ``go`` and closes."""
         radios: list[Radio] = []
 
         def come() -> None:
-            radio = self.radio("1.test", "test", version=version)
+            radio = self.station_and_radio(version)
             radio.subscribe(self.topic(), id="7")
             radio.publish(self.topic(), b"SHOW http://s/1.png")
             radio.frame()
@@ -100,6 +103,8 @@ class TestGone(GarbageCase):
 
         self.assert_freed(come, leave)
 
+
+class TestGone(GarbageCase):
     def test_radios_that_close(self) -> None:
         self.assert_radios_freed(Radio.close)
 
@@ -180,26 +185,14 @@ class TestGoneOverTls(GarbageCase):
 
     ports: ClassVar[dict[str, int]]
 
-    def assert_radios_freed(self, go: Callable[[Radio], object]) -> None:
-        radios: list[Radio] = []
-
-        def come() -> None:
-            radio = TlsRadio.connect((HOST, self.ports["STOMP_TLS_PORT"]), version="1.2")
-            radio.subscribe(self.topic(), id="7")
-            radios.append(radio)
-
-        def leave() -> None:
-            for each in radios:
-                go(each)
-                each.close()
-
-        self.assert_freed(come, leave)
+    def station_and_radio(self, version: str | None = None) -> Radio:
+        return TlsRadio.connect((HOST, self.ports["STOMP_TLS_PORT"]), "1.test", "test", version=version)
 
     def test_radios_that_close(self) -> None:
         self.assert_radios_freed(Radio.close)
 
     def test_radios_that_disconnect(self) -> None:
-        self.assert_radios_freed(lambda radio: radio.say("DISCONNECT", {"receipt": "bye"}))
+        self.assert_radios_freed(lambda radio: radio.say("DISCONNECT", {"receipt": "bye"}), "1.2")
 
     def test_who_cannot_shake_hands(self) -> None:
         sockets: list[Raw] = []
