@@ -5,4 +5,4 @@ import sys
 from radiovis.start import start
 
 if __name__ == "__main__":
-    sys.exit(start("radiovis.watchdog.cli"))
+    sys.exit(start("radiovis.commands.fallback"))

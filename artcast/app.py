@@ -15,31 +15,30 @@ from artcast.feed import Feed
 from artcast.pages.pages import Pages
 from artcast.settings import ArtcastSettings
 from artcast.site import Site
-from fanout.address import Networks
+from fanout.application.observer import Complaints, Tally
 from fanout.bus.interface import Bus
-from fanout.complaints import Complaints
-from fanout.datagrams import DatagramPort
-from fanout.doors import port
-from fanout.doors.gate import Gate
-from fanout.doors.http import HttpLimits
-from fanout.doors.keepalive import keep_alive
-from fanout.doors.listening import ListeningDoor
-from fanout.doors.tally import Tally
-from fanout.history import History
-from fanout.hub import Hub
-from fanout.message import new_id
-from fanout.outbox import Flusher
-from fanout.throttle import Throttle
-from fanout.web.access_log import AccessLog, log_file
-from fanout.web.face import Face
-from fanout.web.open_topics import OpenTopics
-from fanout.web.site import FaceSite
+from fanout.http.access_log import AccessLog, log_file
+from fanout.http.open_topics import OpenTopics
+from fanout.http.pending import ListeningDoor
+from fanout.http.routing import Face
+from fanout.http.server import HttpLimits
+from fanout.http.site import FaceSite
+from fanout.hub.history import History
+from fanout.hub.hub import Hub
+from fanout.hub.message import new_id
+from fanout.hub.outbox import Flusher
+from fanout.listeners import port
+from fanout.listeners.address import Networks
+from fanout.listeners.datagrams import DatagramPort
+from fanout.listeners.limits import Gate
+from fanout.listeners.port import keep_alive
+from fanout.process.throttle import Throttle
 
 log = structlog.get_logger(__name__)
 
 
 class Artcast:
-    """One server, by itself or as a guest (:class:`fanout.guests.Guest`) of another."""
+    """One server, by itself or as a guest (:class:`fanout.application.guests.Guest`) of another."""
 
     def __init__(self, reactor: Any, settings: ArtcastSettings, hub: Hub, bus: Bus) -> None:
         """:param bus: started by whoever made it, who gives :meth:`hear` what comes over it."""

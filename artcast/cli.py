@@ -19,17 +19,15 @@ from artcast.reading import CONFIG_FILE, read
 from artcast.settings import Settings
 from fanout.bus.interface import Bus
 from fanout.bus.loopback import Loopback
-from fanout.certificates import CertificateError
-from fanout.daemon import DaemonError, daemonize, drop_to, pid_file
-from fanout.hub import Hub
-from fanout.logs import set_up_logs
-from fanout.message import Message
-from fanout.notify import Notify
-from fanout.open_files import raise_limit
-from fanout.service import Service
+from fanout.http.access_log import log_file
+from fanout.hub.hub import Hub
+from fanout.hub.message import Message
+from fanout.listeners.certificates import CertificateError
+from fanout.process.daemon import DaemonError, daemonize, drop_to, pid_file, raise_limit
+from fanout.process.logs import set_up_logs
+from fanout.process.service import Notify, Service
+from fanout.process.steady_time import keep_steady
 from fanout.settings import SettingsError, add_flags, given_flags, parse_flags
-from fanout.steady_time import keep_steady
-from fanout.web.access_log import log_file
 
 PROGRAM = "artcast"
 _WRONG = 2  # exit code for anything the operator has to put right before the program can start
@@ -123,7 +121,7 @@ def _bus(reactor: Any, settings: Settings) -> Bus:
     """Another server's ears, or nobody's."""
     if settings.BUS == "none":
         return Loopback()
-    from fanout.bus.configured import rabbitmq  # noqa: PLC0415  (pika imports the reactor)
+    from fanout.bus.rabbitmq import rabbitmq  # noqa: PLC0415  (pika imports the reactor)
 
     return rabbitmq(reactor, settings, f"{PROGRAM} {settings.CLIENT_IP}:{settings.CLIENT_PORT}")
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from fanout.datagrams import MalformedDatagram
+from fanout.listeners.datagrams import MalformedDatagram
 
 _TEXTS = ("description", "provenance")
 _LICENSE = ("uri", "title")

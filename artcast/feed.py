@@ -13,10 +13,10 @@ from artcast.catalogue import Catalogue
 from artcast.copies import Copies
 from artcast.datum import Datum, as_json, parse, read_datum, read_registration
 from fanout.bus.interface import BusError
-from fanout.datagrams import MalformedDatagram, Source
-from fanout.hub import Hub
-from fanout.message import Message
-from fanout.throttle import Throttle
+from fanout.hub.hub import Hub
+from fanout.hub.message import Message
+from fanout.listeners.datagrams import MalformedDatagram, Source
+from fanout.process.throttle import Throttle
 
 REGISTRATIONS = "/artcast/registrations/"
 """Registrations travel on the bus as topics of their own: nobody who listens to values wants to hear them."""

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from fanout.message import Message
+from fanout.hub.message import Message
 
 TEXT = "text/plain"
 JSON = "application/json"
@@ -15,7 +15,7 @@ HTML = "text/html"
 
 @dataclass(frozen=True, slots=True)
 class JsonForm:
-    """JSON of ASCII characters, as it came over the bus. A :class:`fanout.hub.Form`.
+    """JSON of ASCII characters, as it came over the bus. A :class:`fanout.hub.hub.Form`.
 
     :ivar destination: the key.
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from artcast.app import Artcast
 from artcast.reading import read
 from artcast.settings import ArtcastSettings
-from fanout.guests import Host
+from fanout.application.guests import Host
 
 
 def guest(host: Host) -> Artcast:

@@ -6,10 +6,9 @@ from artcast.catalogue import Catalogue
 from artcast.forms import HTML, JSON, TEXT, JsonForm, text_of
 from artcast.license import link
 from artcast.pages.pages import Pages
-from fanout.web.accept import choose
-from fanout.web.request import Request
-from fanout.web.response import Answer, Headers, NextValue, Response
-from fanout.web.routes import Route, Routes
+from fanout.http.accept import choose
+from fanout.http.response import Answer, Headers, NextValue, Response
+from fanout.http.routing import Request, Route, Routes
 
 _BY_ACCEPT = ("vary", "Accept")
 _NEVER_KEPT = ("cache-control", "no-store")

@@ -27,7 +27,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from fanout.daemon import DaemonError, daemonize, drop_to, pid_file
+from fanout.process.daemon import DaemonError, daemonize, drop_to, pid_file
 
 MAX_OCTETS = 4096
 """Of a datagram; no server takes a longer one."""

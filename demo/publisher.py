@@ -10,8 +10,8 @@ from twisted.internet.endpoints import HostnameEndpoint, connectProtocol
 from twisted.internet.task import LoopingCall
 
 from demo.programme import Station
-from fanout.client import StompClient
-from fanout.stomp.client_events import ClientEvent, Connected, Refused
+from fanout.listeners.client import StompClient
+from fanout.stomp.client import ClientEvent, Connected, Refused
 
 PASSWORD = "demo"
 INTERVAL = 5.0

@@ -12,8 +12,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 
 from demo.programme import STATIONS, Station
-from fanout.client import StompClient
-from fanout.stomp.client_events import ClientEvent, Connected, MessageReceived, Refused
+from fanout.listeners.client import StompClient
+from fanout.stomp.client import ClientEvent, Connected, MessageReceived, Refused
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _FETCH_TIMEOUT = 5.0  # what the HRadio receiver waits for a picture (contract §5, lesson 6)

@@ -12,8 +12,8 @@ from twisted.internet.error import CannotListenError
 from demo.programme import STATIONS
 from demo.publisher import Publisher
 from demo.radio import Radio
-from fanout.logs import set_up_logs
-from radiovis.app import Node
+from fanout.process.logs import set_up_logs
+from radiovis.node.node import Node
 from radiovis.settings import Settings
 
 _HERE = Path(__file__).parent

@@ -12,12 +12,11 @@ import sys
 
 from twisted.internet import reactor
 
-from fanout.web.local_topics import LocalTopics
-from fanout.web.request import Request
-from fanout.web.response import Response
-from fanout.web.routes import Route
-from fanout.web.serving import serve
-from fanout.web.topics import Topics
+from fanout.http.response import Response
+from fanout.http.routing import Request, Route
+from fanout.http.serving import serve
+from fanout.http.topics import Topics
+from webserver.local_topics import LocalTopics
 
 topics = LocalTopics(reactor)
 

@@ -7,7 +7,7 @@ from radiovis.start import start
 
 def main() -> int:
     """What pip makes the command ``radiovis`` of. :return: the exit code."""
-    return start("radiovis.cli")
+    return start("radiovis.commands.main")
 
 
 if __name__ == "__main__":

@@ -7,23 +7,22 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 
-from fanout.bus.interface import Bus
-from fanout.bus.together import together
-from fanout.doors.application import Principal, Refused, Tuned
-from fanout.doors.login_throttle import LoginThrottle
-from fanout.message import Message
+from fanout.application.interface import Principal, Refused, Tuned
+from fanout.application.login_throttle import LoginThrottle
+from fanout.bus.interface import Bus, together
+from fanout.hub.message import Message
 from fanout.stomp.events import Send
 from fanout.stomp.frame import Frame, Headers
 from radiovis.directory.interface import Directory, DirectoryError
 from radiovis.last_slides import LastSlides
-from radiovis.publishing import Publishing
-from radiovis.tuning import Tuning
+from radiovis.publish_rights import Publishing
+from radiovis.topic_resolution import Tuning
 
 _NO_FAST_REPLY = "x-ebu-nofastreply"
 
 
 class RadioVIS:
-    """An :class:`fanout.doors.application.Application`."""
+    """An :class:`fanout.application.interface.Application`."""
 
     def __init__(
         self,

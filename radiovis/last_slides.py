@@ -13,9 +13,8 @@ from typing import Any
 from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 
-from fanout.cache.key import cache_key
-from fanout.cache.memcached import Memcached
-from fanout.message import Message
+from fanout.cache.memcached import Memcached, cache_key
+from fanout.hub.message import Message
 
 _WAITING = 10_000  # topics; beyond it the rest of a burst is left to the next message of each
 _ENCODING = "latin-1"  # one character per octet, so that any body fits into JSON

@@ -25,7 +25,7 @@ SLOW = (
     "tests/acceptance",
     "tests/chaos",
     "tests/fanout/bus",
-    "tests/radiovis/watchdog/test_app.py",
+    "tests/radiovis/watchdog/test_watchdog.py",
     "tests/test_hardening.py",
     "tests/test_packaging.py",
 )

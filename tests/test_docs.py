@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from artcast.settings import Settings as ArtcastSettings
-from radiovis.measures import page as metrics_page
+from radiovis.admin.metrics import page as metrics_page
 from radiovis.settings import Settings
 
 ROOT = Path(__file__).parent.parent

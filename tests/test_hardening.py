@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, ClassVar
 
 from tests import services
-from tests.fanout.doors.bystander import MIB, BadInputCase, send
+from tests.fanout.stomp_server.bystander import MIB, BadInputCase, send
 from tests.message_socket import MessageSocket, WebSocketRadio
 from tests.radio import Frame, Radio
 from tests.web import Raw, ask, poll_path

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.internet.task import Clock
 
-from fanout.steady_time import SteadyTime
+from fanout.process.steady_time import SteadyTime
 
 
 class WrongClock(Clock):

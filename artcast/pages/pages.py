@@ -8,8 +8,8 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, TemplateNotFound
 
-from fanout.web.files import Files
-from fanout.web.response import Headers, Response
+from fanout.http.files import Files
+from fanout.http.response import Headers, Response
 
 _HERE = Path(__file__).parent
 _BY_ACCEPT = ("vary", "Accept")

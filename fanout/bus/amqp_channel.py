@@ -8,7 +8,7 @@ from pika.channel import Channel
 from pika.exceptions import ChannelClosedByBroker
 from twisted.internet.defer import Deferred
 
-from fanout.bus.amqp_connection import AmqpConnection
+from fanout.bus.connection import AmqpConnection
 from fanout.bus.interface import BusError
 
 

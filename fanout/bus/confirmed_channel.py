@@ -8,7 +8,7 @@ from pika.spec import Basic, BasicProperties
 from twisted.internet.defer import Deferred, fail
 
 from fanout.bus.amqp_channel import AmqpChannel
-from fanout.bus.amqp_connection import AmqpConnection
+from fanout.bus.connection import AmqpConnection
 from fanout.bus.interface import BusError
 
 MAX_UNANSWERED = 1_000

@@ -12,14 +12,14 @@ from pika.spec import Basic, BasicProperties
 from twisted.internet import defer
 from twisted.internet.defer import Deferred
 
-from fanout.bus.amqp import DEFAULT_LIMITS, Limits, MalformedMessage, from_amqp
 from fanout.bus.amqp_channel import AmqpChannel, Refusal
-from fanout.bus.amqp_connection import AmqpConnection
+from fanout.bus.connection import AmqpConnection
 from fanout.bus.handover import Handover
 from fanout.bus.interface import BusError
-from fanout.message import Message
-from fanout.steady_time import unix_time
-from fanout.throttle import Throttle
+from fanout.bus.message import DEFAULT_LIMITS, Limits, MalformedMessage, from_amqp
+from fanout.hub.message import Message
+from fanout.process.steady_time import unix_time
+from fanout.process.throttle import Throttle
 
 log = structlog.get_logger()
 

@@ -9,8 +9,8 @@ from pika.channel import Channel
 from pika.spec import Basic, BasicProperties
 from twisted.python.failure import Failure
 
-from fanout.bus.amqp_connection import AmqpConnection
-from fanout.bus.parameters import Broker
+from fanout.bus.config import Broker
+from fanout.bus.connection import AmqpConnection
 
 
 class Hearer(Protocol):

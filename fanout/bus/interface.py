@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, FirstError, gatherResults
+from twisted.python.failure import Failure
 
-from fanout.message import Message
+from fanout.hub.message import Message
 
 
 class BusError(Exception):
@@ -55,3 +56,17 @@ class Bus(Protocol):
 
         What could not be sent fails with :class:`BusError`.
         """
+
+
+# Several publishes whose publisher waits for all of them.
+
+
+def together(publishes: Iterable[Deferred[None]]) -> Deferred[None]:
+    """Fires when the bus has all of them; fails with what the first that failed has failed with."""
+    return gatherResults(list(publishes), consumeErrors=True).addCallbacks(lambda _: None, _first)
+
+
+def _first(failure: Failure) -> Failure:
+    """The failure inside what ``gatherResults`` made of it."""
+    error = failure.value
+    return error.subFailure if isinstance(error, FirstError) else failure

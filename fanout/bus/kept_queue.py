@@ -15,12 +15,12 @@ import structlog
 from pika.channel import Channel
 from pika.spec import Basic, BasicProperties
 
-from fanout.bus.amqp import DEFAULT_LIMITS, MalformedMessage, from_amqp
 from fanout.bus.amqp_channel import AmqpChannel
-from fanout.bus.amqp_connection import AmqpConnection
-from fanout.message import Message
-from fanout.steady_time import unix_time
-from fanout.throttle import Throttle
+from fanout.bus.connection import AmqpConnection
+from fanout.bus.message import DEFAULT_LIMITS, MalformedMessage, from_amqp
+from fanout.hub.message import Message
+from fanout.process.steady_time import unix_time
+from fanout.process.throttle import Throttle
 
 ENTRANCE = "amq.direct"
 """The exchange others write to, with the queue's name for a key; the broker's own, so nobody has to declare it."""

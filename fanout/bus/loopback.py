@@ -9,7 +9,7 @@ import structlog
 from twisted.internet.defer import Deferred, fail, succeed
 
 from fanout.bus.interface import BusError, BusState
-from fanout.message import Message
+from fanout.hub.message import Message
 
 log = structlog.get_logger()
 

@@ -7,9 +7,9 @@ from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, gatherResults
 
-from fanout.bus.amqp_connection import AmqpConnection
+from fanout.bus.config import Broker
+from fanout.bus.connection import AmqpConnection
 from fanout.bus.hearing_connection import Hearer, HearingConnection
-from fanout.bus.parameters import Broker
 from fanout.bus.publishing_connection import Answered, PublishingConnection
 
 

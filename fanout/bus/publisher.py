@@ -13,13 +13,13 @@ from pika.spec import BasicProperties
 from twisted.internet import defer
 from twisted.internet.defer import Deferred, succeed
 
-from fanout.bus.amqp_connection import NOT_FOUND
+from fanout.bus.config import Broker, Patience
+from fanout.bus.connection import NOT_FOUND
 from fanout.bus.interface import BusError, BusState
-from fanout.bus.link import Link
-from fanout.bus.parameters import Broker, Patience
 from fanout.bus.publishing_connection import Answered, PublishingConnection
+from fanout.bus.reconnect import Link
 from fanout.bus.unconfirmed import Unconfirmed
-from fanout.throttle import Throttle
+from fanout.process.throttle import Throttle
 
 # What a broker that has stopped reading may cost in the socket's buffer; it confirms far more than that per second.
 MAX_SENT = 500

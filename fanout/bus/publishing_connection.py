@@ -7,8 +7,8 @@ from typing import Any, Protocol
 from pika.channel import Channel
 from pika.spec import Basic, BasicProperties
 
-from fanout.bus.amqp_connection import AmqpConnection
-from fanout.bus.parameters import Broker
+from fanout.bus.config import Broker
+from fanout.bus.connection import AmqpConnection
 
 
 class Answered(Protocol):

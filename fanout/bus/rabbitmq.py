@@ -12,16 +12,16 @@ from pika.spec import BasicProperties
 from twisted.internet import defer
 from twisted.internet.defer import Deferred, fail, succeed
 
-from fanout.bus.amqp import DEFAULT_LIMITS, Limits, MalformedMessage, from_amqp, to_amqp
-from fanout.bus.confirmed import Confirmed
+from fanout.bus.config import DEFAULT_PATIENCE, Broker, Patience, broker, broker_endpoint, patience
 from fanout.bus.interface import BusError, BusState
-from fanout.bus.link import Link
+from fanout.bus.message import DEFAULT_LIMITS, Limits, MalformedMessage, from_amqp, to_amqp
 from fanout.bus.pair import Pair
-from fanout.bus.parameters import DEFAULT_PATIENCE, Broker, Patience
+from fanout.bus.reconnect import Link
 from fanout.bus.serial import Seen, Serials
-from fanout.bus.unconfirmed import Publish, Unconfirmed
-from fanout.message import Message
-from fanout.steady_time import unix_time
+from fanout.bus.unconfirmed import Confirmed, Publish, Unconfirmed
+from fanout.hub.message import Message
+from fanout.process.steady_time import unix_time
+from fanout.settings import BrokerSettings
 
 log = structlog.get_logger()
 
@@ -362,3 +362,12 @@ class RabbitMQ:
             callback(*arguments)
         except Exception:
             log.exception("bus.receive_failed")
+
+
+def rabbitmq(reactor: Any, settings: BrokerSettings, name: str) -> RabbitMQ:
+    """The broker all nodes share.
+
+    :param name: how the connections are called in the broker's own lists.
+    :raises CertificateError: RABBITMQ_CA cannot be used.
+    """
+    return RabbitMQ(reactor, broker_endpoint(reactor, settings), broker(settings, name), patience(settings))

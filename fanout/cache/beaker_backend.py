@@ -21,7 +21,7 @@ from beaker.container import NamespaceManager
 from beaker.exceptions import MissingCacheParameter
 from beaker.synchronization import null_synchronizer
 
-from fanout.cache.key import cache_key
+from fanout.cache.memcached import cache_key
 from fanout.cache.servers import Servers
 
 NAME = "fanout_memcached"

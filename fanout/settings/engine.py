@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, SecretStr, field_validator
 
-from fanout.address import Networks
+from fanout.listeners.address import Networks
 from fanout.settings.field import JsonDict, SettingsGroup, setting
 
 MAX_PORT = 65_535

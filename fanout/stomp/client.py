@@ -13,14 +13,65 @@ The commands follow the version the server chose: what 1.0, 1.1 and 1.2 want of 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
-from fanout.stomp.client_events import ClientEvent, Connected, MessageReceived, Receipted, Refused
 from fanout.stomp.codec import Decoder, encode
 from fanout.stomp.dialect import DIALECTS, VERSIONS, Dialect
 from fanout.stomp.errors import LocalProtocolError, RemoteProtocolError
 from fanout.stomp.frame import Frame, Headers
 from fanout.stomp.heartbeat import Heartbeat
 from fanout.stomp.limits import Limits
+
+# What a server tells its client, as :class:`~fanout.stomp.client.ClientSession` reports it.
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """The server let us in. :ivar session: the server's name for this session; empty when it gave none."""
+
+    version: str
+    session: str
+    headers: Headers
+
+
+@dataclass(frozen=True, slots=True)
+class MessageReceived:
+    """Something was published. :ivar subscription: our id for it; None from a 1.0 server that was given none."""
+
+    destination: str
+    message_id: str
+    subscription: str | None
+    headers: Headers
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Receipted:
+    """The server has processed the frame that carried this receipt.
+
+    :ivar headers: all of the RECEIPT; what a server adds to it is news for people and changes nothing.
+    """
+
+    receipt: str
+    headers: Headers = field(default=(), compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """An ERROR. It ends the session, but for one under 1.0 behind CONNECTED (contract §1.4).
+
+    :ivar summary: the ``message`` header.
+    :ivar detail: the body, as text.
+    :ivar receipt: of the frame at fault, when the server names it.
+    """
+
+    summary: str
+    detail: str
+    receipt: str | None
+    headers: Headers
+
+
+ClientEvent = Connected | MessageReceived | Receipted | Refused
 
 
 class ClientSession:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from fanout.message import Message
+from fanout.hub.message import Message
 from fanout.stomp.codec import content_length, encode_head, encode_header
 from fanout.stomp.dialect import Dialect
 

@@ -8,7 +8,7 @@ from fanout.stomp.dialect import DIALECTS, VERSIONS, Dialect, choose
 from fanout.stomp.errors import RemoteProtocolError
 from fanout.stomp.frame import Frame
 from fanout.stomp.heartbeat import Heartbeat
-from fanout.stomp.manners import Manners
+from fanout.stomp.limits import Manners
 
 # The ERROR for a client that speaks no version of ours (N4). It is complete here because no version is agreed that
 # would say how to write it.

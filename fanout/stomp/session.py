@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from fanout.message import Message
+from fanout.hub.message import Message
 from fanout.stomp import answers, commands, negotiation
 from fanout.stomp.answers import Answer, Answers
 from fanout.stomp.codec import Decoder, encode
@@ -29,8 +29,7 @@ from fanout.stomp.errors import LocalProtocolError, RemoteProtocolError
 from fanout.stomp.events import Connect, Event, Subscribe
 from fanout.stomp.frame import Frame
 from fanout.stomp.heartbeat import Heartbeat
-from fanout.stomp.limits import Limits
-from fanout.stomp.manners import Manners
+from fanout.stomp.limits import Limits, Manners
 from fanout.stomp.negotiation import Agreement
 from fanout.stomp.subscriptions import Subscription, Subscriptions
 from fanout.stomp.transactions import Transactions

@@ -15,8 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from fanout.stomp.client import ClientSession
-from fanout.stomp.client_events import Connected, Receipted, Refused
+from fanout.stomp.client import ClientSession, Connected, Receipted, Refused
 from radiovis.bench.target import BenchError, Target
 
 _SAMPLED = 50  # subscribers whose latency is read

@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from radiovis.commands.arguments import CommandError
-from radiovis.commands.server_address import ServerAddress
+from radiovis.client.arguments import CommandError
+from radiovis.client.server_address import ServerAddress
 from radiovis.directory.password import hash_password
 from radiovis.settings import Settings
 

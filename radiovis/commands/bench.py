@@ -11,9 +11,8 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 
 from radiovis.bench.load import Figures, Load, Work
 from radiovis.bench.target import TOPIC, Target, own_node
-from radiovis.commands.arguments import DONE, FAILED, WRONG, CommandError, CommandParser, positive
-from radiovis.commands.server_address import FORM, ServerAddress, address
-from radiovis.commands.terminal import progress
+from radiovis.client.arguments import DONE, FAILED, WRONG, CommandError, CommandParser, positive, progress
+from radiovis.client.server_address import FORM, ServerAddress, address
 
 _BAR = 30
 _RESERVED_FILES = 100

@@ -11,9 +11,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from radiovis.commands.arguments import DONE, FAILED, WRONG, CommandError, CommandParser, seconds
-from radiovis.commands.server_address import FORM, ServerAddress, add_ca_flag, address, given_server
-from radiovis.commands.terminal import paint, progress
+from radiovis.client.arguments import DONE, FAILED, WRONG, CommandError, CommandParser, paint, progress, seconds
+from radiovis.client.server_address import FORM, ServerAddress, add_ca_flag, address, given_server
 from radiovis.conformance.check import Check, Outcome
 from radiovis.conformance.subject import SECONDS, Subject
 from radiovis.conformance.suite import CHECKS

@@ -8,10 +8,8 @@ import ssl
 from collections.abc import Sequence
 from typing import Any
 
-from radiovis.commands.arguments import DONE, FAILED, WRONG, CommandError
-from radiovis.commands.arguments import seconds as span
-from radiovis.commands.settings_parser import SettingsParser, given_settings
-from radiovis.commands.terminal import printable
+from radiovis.client.arguments import DONE, FAILED, WRONG, CommandError, SettingsParser, given_settings, printable
+from radiovis.client.arguments import seconds as span
 from radiovis.settings import Settings
 
 _SECONDS = 3.0
@@ -83,6 +81,6 @@ def _ask(connection: http.client.HTTPConnection, path: str, token: str) -> tuple
 
 
 def _reasons(report: Any) -> str:
-    """What is not well, as far as the process tells: see :meth:`fanout.health.Health.report`."""
+    """What is not well, as far as the process tells: see :meth:`fanout.metrics.health.Health.report`."""
     reasons = report.get("reasons", []) if isinstance(report, dict) else []
     return "".join(f"; {printable(str(reason))}" for reason in reasons)

@@ -12,13 +12,10 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from fanout.csv_export import HEADER, csv_rows
-from fanout.ledger import JournalError, Ledger, Selection
-from fanout.record import Place, Record
+from fanout.journal.sqlite import HEADER, JournalError, Ledger, Place, Record, Selection, csv_rows
 from fanout.settings import read_settings
-from radiovis.commands.arguments import DONE, FAILED, WRONG, CommandError, CommandParser, positive
-from radiovis.commands.arguments import seconds as span
-from radiovis.commands.terminal import paint, printable
+from radiovis.client.arguments import DONE, FAILED, WRONG, CommandError, CommandParser, paint, positive, printable
+from radiovis.client.arguments import seconds as span
 from radiovis.settings import Settings
 
 _DAY = 86_400

@@ -10,15 +10,177 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
-from fanout.stomp.client_events import Connected, MessageReceived, Refused
-from radiovis.commands.arguments import DONE, FAILED, WRONG, CommandError, CommandParser, seconds
-from radiovis.commands.conversation import Conversation, Gone, converse
-from radiovis.commands.conversation import words as in_words
-from radiovis.commands.radiodns import LookupFailed, Place, Service, authoritative_name, places, resolver, service
-from radiovis.commands.running import run_reactor
-from radiovis.commands.server_address import ServerAddress, add_ca_flag, address, given_server
-from radiovis.commands.terminal import paint, printable
+from twisted.internet.defer import TimeoutError as TookTooLong
+from twisted.names import dns
+from twisted.names.client import Resolver
+from twisted.names.error import DNSNameError, DNSQueryTimeoutError
+
+from fanout.stomp.client import Connected, MessageReceived, Refused
+from radiovis.client.arguments import (
+    DONE,
+    FAILED,
+    WRONG,
+    CommandError,
+    CommandParser,
+    paint,
+    printable,
+    run_reactor,
+    seconds,
+)
+from radiovis.client.conversation import Conversation, Gone, converse
+from radiovis.client.conversation import words as in_words
+from radiovis.client.server_address import ServerAddress, add_ca_flag, address, given_server
 from radiovis.slides.fetch import SlideFetch
+
+# Finds a station's RadioVIS servers by RadioDNS (ETSI TS 103 270): bearer → name → CNAME → SRV.
+
+SECONDS = (1, 2, 4)
+"""How long to wait for an answer, attempt by attempt."""
+LONGEST_CHAIN = 8
+"""CNAMEs followed: real chains have one or two; a liar's have no end."""
+_STOMP, _HTTP = "_radiovis._tcp", "_radiovis-http._tcp"
+
+_HEX3, _HEX4 = r"[0-9a-f]{3}", r"[0-9a-f]{4}"
+_FORMS = {
+    "fm": (rf"({_HEX3}|[a-z]{{2}})/({_HEX4})/(\d{{5}}|\*)", "fm:<gcc>.<pi>.<frequency>, as in fm:4e1.4000.09580"),
+    "dab": (
+        rf"({_HEX3})/({_HEX4})/({_HEX4}|[0-9a-f]{{8}})/([0-9a-f]|{_HEX3})(?:/[0-9a-f]{{2}}-{_HEX3}(?:/\d{{1,4}})?)?",
+        "dab:<gcc>.<eid>.<sid>.<scids>, as in dab:4e1.4000.4001.0",
+    ),
+    "drm": (r"([0-9a-f]{6})", "drm:<sid>, as in drm:e1c238"),
+    "amss": (r"([0-9a-f]{6})", "amss:<sid>, as in amss:e1c238"),
+    "hd": (rf"({_HEX3})/([0-9a-f]{{5}})(?:/(\d))?", "hd:<cc>.<tx>, as in hd:292.98f00"),
+}
+
+
+class LookupFailed(Exception):
+    """A step of the lookup led nowhere. The text says why, in one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What a receiver knows of a station.
+
+    :ivar topic: its channel, with a trailing slash.
+    :ivar name: what to ask the DNS for; its CNAME is the broadcaster's own name.
+    :ivar is_final: whether ``name`` is that already, as for ``/topic/id/<fqdn>/…``.
+    """
+
+    topic: str
+    name: str
+    is_final: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """An SRV record: where a server is."""
+
+    host: str
+    port: int
+    priority: int
+    weight: int
+
+
+def service(text: str, domain: str = "radiodns.org") -> Service:
+    """The station a bearer (``fm:4e1.4000.09580``) or a topic (``/topic/fm/4e1/4000/09580/``) means.
+
+    :param domain: the root of RadioDNS.
+    :raises ValueError: it is neither.
+    """
+    is_topic = text.startswith("/topic/")
+    kind, _, rest = text[7:].partition("/") if is_topic else text.partition(":")
+    parts = re.sub(r"/(image|text)?$", "", rest) if is_topic else rest.replace(".", "/")
+    if kind == "id" and is_topic and re.fullmatch(r"[\w.-]+/[^/\s]+", parts, re.ASCII):
+        return Service(f"/topic/id/{parts}/", parts.partition("/")[0].rstrip("."), is_final=True)
+    if kind not in _FORMS:
+        raise ValueError(f"{text!r} is no bearer or topic of {', '.join(_FORMS)} or id")
+    pattern, form = _FORMS[kind]
+    match = re.fullmatch(pattern, parts.lower(), re.ASCII)
+    if match is None:
+        raise ValueError(f"{text!r} should be {form}, or the topic of it")
+    if "*" in parts:
+        raise ValueError(f"{text!r}: * is for broadcasters; a receiver knows its frequency")
+    # The widest part is asked for last: <frequency>.<pi>.<gcc>.fm.radiodns.org (TS 103 270, contract §4).
+    labels = [group for group in reversed(match.groups()) if group]
+    return Service(f"/topic/{kind}/{parts.lower()}/", ".".join((*labels, kind, domain)))
+
+
+def resolver(reactor: Any, servers: Sequence[tuple[str, int]]) -> Resolver:
+    """A DNS client.
+
+    :param servers: addresses and ports to ask; empty for those of this machine.
+    """
+    if servers:
+        return Resolver(servers=list(servers), timeout=SECONDS, reactor=reactor)
+    return Resolver(resolv="/etc/resolv.conf", timeout=SECONDS, reactor=reactor)
+
+
+async def authoritative_name(dns_client: Resolver, name: str) -> str:
+    """The broadcaster's own name: where the CNAMEs lead.
+
+    :raises LookupFailed: there is none, or they never end.
+    """
+    chain = [name.lower()]
+    while (following := await _cname(dns_client, chain)) is not None:
+        if following in chain:
+            raise LookupFailed(f"the CNAMEs go in a circle: {' → '.join([*chain, following])}")
+        chain.append(following)
+        if len(chain) > LONGEST_CHAIN:
+            raise LookupFailed(f"more than {LONGEST_CHAIN} CNAMEs one after the other, from {name} on")
+    if len(chain) == 1:
+        raise LookupFailed(f"{name} has no CNAME: this station is not registered for RadioDNS")
+    return chain[-1]
+
+
+async def _cname(dns_client: Resolver, chain: Sequence[str]) -> str | None:
+    """Where the last of these names leads; None at the end."""
+    try:
+        records = await _ask(dns_client, chain[-1], dns.CNAME)
+    except LookupFailed:
+        if len(chain) == 1:
+            raise
+        return None  # A broadcaster's zone that has nothing under this name may still have its SRV records.
+    names = (
+        str(record.payload.name).lower()
+        for record in records
+        if record.type == dns.CNAME and str(record.name).lower() == chain[-1]
+    )
+    return next(names, None)
+
+
+async def places(dns_client: Resolver, name: str, *, http: bool = False) -> list[Place]:
+    """The servers of a broadcaster, in the order they should be tried (RFC 2782, but for the dice).
+
+    :raises LookupFailed: there are none.
+    """
+    asked = f"{_HTTP if http else _STOMP}.{name}"
+    records = await _ask(dns_client, asked, dns.SRV)
+    found = [
+        Place(str(record.payload.target), record.payload.port, record.payload.priority, record.payload.weight)
+        for record in records
+        if record.type == dns.SRV
+    ]
+    if not found:
+        raise LookupFailed(f"{asked} has no SRV record: this broadcaster offers no RadioVIS over STOMP")
+    if any(place.host in ("", ".") for place in found):
+        raise LookupFailed(f"{asked} says in so many words that there is no such service (target .)")
+    return sorted(found, key=lambda place: (place.priority, -place.weight, place.host))
+
+
+async def _ask(dns_client: Resolver, name: str, kind: int) -> list[Any]:
+    """The answers, of whatever kind they are; empty when the name exists without any."""
+    if any(not 0 < len(label) < 64 for label in name.split(".")) or len(name) > 253:
+        raise LookupFailed(f"{name[:80]} is no name the DNS can be asked for")
+    try:
+        answers, _, _ = await dns_client.query(dns.Query(name.encode("idna" if not name.isascii() else "ascii"), kind))
+    except DNSNameError:
+        raise LookupFailed(f"{name} does not exist (NXDOMAIN)") from None
+    except (DNSQueryTimeoutError, TookTooLong):
+        raise LookupFailed(f"no DNS server answers when asked for {name}") from None
+    except Exception as error:  # noqa: BLE001 - somebody else's server: anything may be wrong with its answers.
+        raise LookupFailed(f"the DNS server cannot answer for {name}: {type(error).__name__}") from None
+    return list(answers)
+
 
 T = TypeVar("T")
 

@@ -8,13 +8,11 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from fanout.stomp.client_events import MessageReceived, Receipted, Refused
-from radiovis.commands.arguments import DONE, FAILED, WRONG, CommandError, CommandParser, seconds
-from radiovis.commands.conversation import Conversation, Gone, converse
-from radiovis.commands.conversation import words as in_words
-from radiovis.commands.running import run_reactor
-from radiovis.commands.server_address import ServerAddress, add_server_flag, given_server
-from radiovis.commands.terminal import printable
+from fanout.stomp.client import MessageReceived, Receipted, Refused
+from radiovis.client.arguments import DONE, FAILED, WRONG, CommandError, CommandParser, printable, run_reactor, seconds
+from radiovis.client.conversation import Conversation, Gone, converse
+from radiovis.client.conversation import words as in_words
+from radiovis.client.server_address import ServerAddress, add_server_flag, given_server
 from radiovis.directory.stations import MAX_TEXT, MAX_URL
 
 _CLOSE = "close"

@@ -10,9 +10,9 @@ import importlib
 import sys
 from collections.abc import Iterator, Mapping
 
-from radiovis import cli
-from radiovis.commands.arguments import CommandParser
-from radiovis.watchdog import cli as watchdog_cli
+from radiovis.client.arguments import CommandParser
+from radiovis.commands import fallback as watchdog_cli
+from radiovis.commands import main as cli
 
 MODULES = (
     "station",

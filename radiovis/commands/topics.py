@@ -12,13 +12,20 @@ from twisted.internet.defer import Deferred
 from twisted.web.client import Agent
 from twisted.web.http_headers import Headers
 
-from fanout.connecting import connect_failure
-from radiovis import parts
-from radiovis.commands.arguments import DONE, FAILED, WRONG, CommandError
-from radiovis.commands.running import run_reactor
-from radiovis.commands.settings_parser import SettingsParser, given_settings
-from radiovis.commands.terminal import paint, printable
+from fanout.listeners.address import connect_failure
+from radiovis.client.arguments import (
+    DONE,
+    FAILED,
+    WRONG,
+    CommandError,
+    SettingsParser,
+    given_settings,
+    paint,
+    printable,
+    run_reactor,
+)
 from radiovis.directory.interface import Channel, Directory, DirectoryError
+from radiovis.node import parts
 from radiovis.settings import Settings
 from radiovis.topics import channel_of
 

@@ -6,7 +6,7 @@ import contextlib
 import socket
 from collections import deque
 
-from radiovis.commands.websocket import ClientWebSocket
+from radiovis.client.websocket import ClientWebSocket
 
 
 class MessageSocket:

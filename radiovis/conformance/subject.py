@@ -6,7 +6,7 @@ import secrets
 import socket
 import ssl
 
-from radiovis.commands.server_address import ServerAddress
+from radiovis.client.server_address import ServerAddress
 from radiovis.conformance.message_socket import MessageSocket
 from radiovis.conformance.wire import Connection, Failed, Wire
 

@@ -12,8 +12,8 @@ from fanout.stomp.codec import Decoder
 from fanout.stomp.dialect import DIALECTS
 from fanout.stomp.frame import Frame
 from fanout.stomp.limits import Limits
-from radiovis.commands.terminal import printable
-from radiovis.commands.websocket import NoWebSocket
+from radiovis.client.arguments import printable
+from radiovis.client.websocket import NoWebSocket
 
 _LIMITS = replace(Limits(), frame_bytes=2**22, header_bytes=2**16, headers=1_000)  # We judge other things.
 _SHOWN = 160

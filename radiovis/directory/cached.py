@@ -15,8 +15,8 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from fanout.cache.memcached import Memcached, cache_key
-from radiovis.directory.answers import CHANNELS, DEFAULT, GCC, TOPICS, Kind
 from radiovis.directory.interface import Channel, Default, Directory, DirectoryError
+from radiovis.directory.plugit import CHANNELS, DEFAULT, GCC, TOPICS, Kind
 
 FRESH = 60.0
 """Seconds an answer is taken without asking again: the original's in-process cache (contract §1.10)."""

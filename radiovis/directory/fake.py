@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from radiovis.directory.interface import Channel, Default
-from radiovis.directory.prefix import checked_prefix
+from radiovis.directory.stations import checked_prefix
 
 
 class FakeDirectory:

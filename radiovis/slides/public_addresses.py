@@ -18,7 +18,7 @@ from twisted.internet.interfaces import IProtocol, IProtocolFactory
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
-from fanout.address import Networks
+from fanout.listeners.address import Networks
 
 _TRIED = 3
 """Addresses of one host that are tried, one after the other."""

@@ -7,7 +7,7 @@ from radiovis.start import start
 
 def main() -> int:
     """What pip makes the command ``radiovis-fallback`` of. :return: the exit code."""
-    return start("radiovis.watchdog.cli")
+    return start("radiovis.commands.fallback")
 
 
 if __name__ == "__main__":

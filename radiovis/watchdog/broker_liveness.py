@@ -8,13 +8,12 @@ import structlog
 from twisted.internet.defer import Deferred
 
 from fanout.bus.interface import Bus, BusError
-from fanout.message import Message
+from fanout.bus.leader import Leader
+from fanout.hub.message import Message
 from radiovis.watchdog.defaults import is_default
-from radiovis.watchdog.keys import Keys
-from radiovis.watchdog.leader import Leader
 from radiovis.watchdog.log import LogError
-from radiovis.watchdog.silence import Life, Silence
-from radiovis.watchdog.sources import Source
+from radiovis.watchdog.sources import Keys, Source
+from radiovis.watchdog.staleness import Life, Silence
 
 log = structlog.get_logger(__name__)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from uuid import uuid4
 
-from fanout.message import Message
+from fanout.hub.message import Message
 from radiovis.directory.interface import Default
 
 TEXT, IMAGE = "text", "image"

@@ -13,12 +13,41 @@ from fanout.bus.durable_queue import Delivered, DurableQueue
 from fanout.bus.handover import Handover
 from fanout.bus.interface import BusError
 from fanout.bus.rabbitmq import RabbitMQ
-from fanout.message import Message
-from fanout.throttle import Throttle
-from radiovis.watchdog.keys import Keys
+from fanout.hub.message import Message
+from fanout.process.throttle import Throttle
+from radiovis import topics
+from radiovis.directory.interface import DirectoryError
+from radiovis.topic_resolution import Tuning
 from radiovis.watchdog.log import Entry, Log
 
+# The canonical topic of whatever comes over the bus.
+
 log = structlog.get_logger(__name__)
+
+
+class Keys:
+    """Finds canonical topics, and asks for each country once: anybody may write of any, as often as he likes.
+
+    What the directory did not know then it is asked for again with the list of topics.
+    """
+
+    def __init__(self, tuning: Tuning) -> None:
+        self._tuning = tuning
+        self._asked: set[str] = set()
+
+    async def of(self, topic: str) -> str:
+        """The canonical form; the topic as it is while its country is unknown."""
+        country = topics.country_of(topic)
+        if country is None or country in self._asked:
+            return self._tuning.canonical_as_known(topic)
+        try:
+            key = await self._tuning.canonical(topic)
+        except DirectoryError as error:
+            log.warning("country.unknown", country=country, reason=str(error))
+            key = topic
+        self._asked.add(country)
+        return key
+
 
 STOP_SECONDS = 5.0
 TAP_WAITING = 10_000

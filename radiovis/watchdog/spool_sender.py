@@ -13,10 +13,10 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
-from fanout.steady_time import unix_time
+from fanout.process.steady_time import unix_time
 from radiovis.directory.interface import DirectoryError, LogStore
+from radiovis.watchdog.journal_log import Outage
 from radiovis.watchdog.log import Entry
-from radiovis.watchdog.outage import Outage
 from radiovis.watchdog.spool import SpoolError
 from radiovis.watchdog.spool_record import decode
 from radiovis.watchdog.spool_segments import Spooled

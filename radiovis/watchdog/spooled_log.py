@@ -14,12 +14,11 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
-from fanout.batches import DELAY, Batches, BatchesFull
-from fanout.steady_time import unix_time
+from fanout.journal.batches import DELAY, Batches, BatchesFull
+from fanout.process.steady_time import unix_time
 from radiovis.directory.interface import DirectoryError, LogStore
+from radiovis.watchdog.journal_log import Outage, RecentSerials, own_serial
 from radiovis.watchdog.log import Entry, LogError, LogFull, LogState
-from radiovis.watchdog.outage import Outage
-from radiovis.watchdog.recent_serials import RecentSerials, own_serial
 from radiovis.watchdog.spool import MAX_BYTES, SEGMENT_BYTES, SpoolError
 from radiovis.watchdog.spool_record import decode, encode
 from radiovis.watchdog.spool_sender import FIRST_PAUSE, GRACE, LONGEST_PAUSE, SpoolSender

@@ -11,13 +11,13 @@ from twisted.internet.defer import Deferred, FirstError, gatherResults
 from twisted.internet.task import deferLater
 
 from fanout.bus.interface import Bus, BusError
-from fanout.steady_time import unix_time
+from fanout.bus.leader import Leader
+from fanout.process.steady_time import unix_time
 from radiovis import topics
 from radiovis.directory.interface import Default, Directory, DirectoryError
-from radiovis.preflight.preflight import Preflight
+from radiovis.preflight.slide_check import Preflight
 from radiovis.watchdog.defaults import KINDS, default_message
-from radiovis.watchdog.leader import Leader
-from radiovis.watchdog.silence import Silence
+from radiovis.watchdog.staleness import Silence
 from radiovis.watchdog.topic_listing import TopicListing
 
 log = structlog.get_logger(__name__)

@@ -8,9 +8,9 @@ from typing import Any
 import structlog
 
 from radiovis.directory.interface import Channel, Directory
-from radiovis.tuning import Tuning
+from radiovis.topic_resolution import Tuning
 from radiovis.watchdog.defaults import KINDS
-from radiovis.watchdog.silence import Life, Silence
+from radiovis.watchdog.staleness import Life, Silence
 
 log = structlog.get_logger(__name__)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import unittest
 
-from fanout.steady_time import STEP
+from fanout.process.steady_time import STEP
 from tests.acceptance.watched import until
 from tests.processes import Server, node
 from tests.radio import Radio

@@ -43,8 +43,8 @@ NOT_RUN = {
     r"pip install ": "tests/test_packaging.py installs into an empty environment",
     r"rabbitmqctl ": "tests/deploy/test_rabbitmq.py gives them to a broker",
     r"python -m artcast|python server\.py --with artcast": "tests/artcast/test_process.py and others start it",
-    r"python -m fanout\.web\b": "tests/fanout/web/test_cli.py starts this site",
-    r"curl .*(127\.0\.0\.1:8000|x:TOKEN)": "tests/fanout/web/test_topics.py asks the same",
+    r"python -m fanout\.web\b": "tests/webserver/test_cli.py starts this site",
+    r"curl .*(127\.0\.0\.1:8000|x:TOKEN)": "tests/fanout/http/test_topics.py asks the same",
     r"cp -a radiovis-spool ": "tests/acceptance/test_backup.py does, where there is one",
 }
 """Beginnings of commands, and why they are left out."""

@@ -12,16 +12,14 @@ from typing import Any, ClassVar
 
 from twisted.internet.task import Clock
 
-from fanout.doors.http_endpoint import Branch
-from fanout.web.routes import Routes
-from radiovis.admin import Admin, journal_routes, overview_routes
-from radiovis.admin_ports import AdminPorts
-from radiovis.pages.pages import admin_pages
+from fanout.http.routing import Branch, Routes
+from radiovis.admin.listener import Admin, AdminPorts, journal_routes, overview_routes
+from radiovis.http.pages import admin_pages
+from radiovis.http.routes import public_routes
 from radiovis.settings import Settings
-from radiovis.web import public_routes
 from tests import services
 from tests.processes import ROOT, Server
-from tests.radiovis.pages import site
+from tests.radiovis.http import site
 
 PAGE = ROOT / "docs" / "http.md"
 SECONDS = 20  # for one answer; the longest is the poll that times out

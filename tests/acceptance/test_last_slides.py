@@ -10,7 +10,7 @@ from contextlib import closing
 
 from pymemcache.client.base import Client
 
-from fanout.cache.key import cache_key
+from fanout.cache.memcached import cache_key
 from tests import services
 from tests.acceptance.cluster import Cluster, node
 from tests.processes import Server

@@ -117,7 +117,7 @@ class Lessons(NodeCase):
                 station.say("SEND", {"destination": self.topic()}, b"TEXT " + b"a" * 50_000)
         self.assertEqual(station.so_far(), [])
 
-    # 8, connect time-out and oversize input: tests/fanout/doors/test_bad_input.py.
+    # 8, connect time-out and oversize input: tests/fanout/stomp_server/test_bad_input.py.
 
     def test_11_what_was_last_shown_is_there_for_who_comes_later(self) -> None:
         station = self.station()

@@ -5,7 +5,7 @@ import json
 from twisted.trial import unittest
 
 from artcast.datum import Datum, Registration, as_json, parse, read_datum, read_registration
-from fanout.datagrams import MalformedDatagram
+from fanout.listeners.datagrams import MalformedDatagram
 
 NESTED = b'["k", ' + b"[" * 2000 + b"]" * 2000 + b"]"
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 
-from fanout.client import StompClient
-from fanout.stomp.client_events import ClientEvent, Connected, MessageReceived, Receipted
+from fanout.listeners.client import StompClient
+from fanout.stomp.client import ClientEvent, Connected, MessageReceived, Receipted
 from tests.chaos.account import Account, Life
 
 Address = tuple[str, int]

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from fanout.settings import read_settings
-from fanout.settings.secret_files import SUFFIX
+from fanout.settings.loading import SUFFIX
 from radiovis.commands.check_config import problems
 from radiovis.settings import Settings
 from tests.processes import ROOT

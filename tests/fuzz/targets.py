@@ -22,22 +22,22 @@ from wsproto.events import BytesMessage, TextMessage
 
 from artcast.datum import Datum, as_json, parse, read_datum, read_registration
 from artcast.forms import text_of
-from fanout.bus.amqp import DEFAULT_LIMITS, MalformedMessage, from_amqp, to_amqp
-from fanout.bus.amqp_connection import UNREADABLE
-from fanout.datagrams import MalformedDatagram
-from fanout.doors.http_endpoint import HttpError
-from fanout.doors.websocket import WebSocket, WebSocketDoor
-from fanout.message import Message
+from fanout.bus.connection import UNREADABLE
+from fanout.bus.message import DEFAULT_LIMITS, MalformedMessage, from_amqp, to_amqp
+from fanout.http.accept import choose
+from fanout.http.files import Folder
+from fanout.http.routing import BadPath, HttpError, Pattern, split
+from fanout.http.websocket import WebSocket, WebSocketDoor
+from fanout.hub.message import Message
+from fanout.listeners.datagrams import MalformedDatagram
 from fanout.stomp.codec import Decoder, encode
 from fanout.stomp.dialect import DIALECTS
 from fanout.stomp.errors import RemoteProtocolError
 from fanout.stomp.frame import Frame
 from fanout.stomp.limits import Limits
 from fanout.stomp.session import State
-from fanout.web.accept import choose
-from fanout.web.folder import Folder
-from fanout.web.pattern import BadPath, Pattern, split
-from radiovis import topics, visjson
+from radiovis import topics
+from radiovis.http import visjson
 from tests.fanout.stomp.pair import Server, read_frames
 from tests.fanout.stomp.wire_cases import CASES
 

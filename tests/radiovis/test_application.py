@@ -7,16 +7,16 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial import unittest
 
+from fanout.application.interface import Principal, Refused
+from fanout.application.login_throttle import LoginThrottle
 from fanout.bus.interface import BusError
-from fanout.doors.application import Principal, Refused
-from fanout.doors.login_throttle import LoginThrottle
-from fanout.message import Message
+from fanout.hub.message import Message
 from fanout.stomp.events import Send
 from radiovis.application import RadioVIS
 from radiovis.directory.interface import Channel
 from radiovis.last_slides import LastSlides
-from radiovis.publishing import Publishing
-from radiovis.tuning import Tuning
+from radiovis.publish_rights import Publishing
+from radiovis.topic_resolution import Tuning
 from tests.radiovis.scripted_directory import ScriptedDirectory
 
 

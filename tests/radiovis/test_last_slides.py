@@ -13,9 +13,8 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import Clock
 from twisted.trial import unittest
 
-from fanout.cache.key import cache_key
-from fanout.cache.memcached import Memcached
-from fanout.message import Message
+from fanout.cache.memcached import Memcached, cache_key
+from fanout.hub.message import Message
 from radiovis.last_slides import LastSlides, decode, encode
 from tests import services
 

@@ -12,9 +12,9 @@ from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
-from fanout.bus.parameters import Broker, Patience
+from fanout.bus.config import Broker, Patience
 from fanout.bus.rabbitmq import RabbitMQ
-from fanout.message import Message
+from fanout.hub.message import Message
 
 QUICK = Patience(connect=5.0, first_retry=0.05, last_retry=0.5)
 

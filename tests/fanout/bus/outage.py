@@ -8,8 +8,8 @@ from uuid import uuid4
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
-from fanout.bus.parameters import Patience
-from fanout.message import Message
+from fanout.bus.config import Patience
+from fanout.hub.message import Message
 from tests import services
 from tests.fanout.bus.node import QUICK, Node, until
 

@@ -14,10 +14,10 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.threads import deferToThread
 from twisted.trial import unittest
 
+from fanout.bus.config import Patience
 from fanout.bus.durable_queue import Delivered, DurableQueue, QueueNames
 from fanout.bus.interface import BusError
-from fanout.bus.parameters import Patience
-from fanout.message import Message
+from fanout.hub.message import Message
 from tests import services
 from tests.fanout.bus.node import QUICK, Node, device_publishes, until
 

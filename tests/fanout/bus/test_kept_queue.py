@@ -10,11 +10,11 @@ from twisted.internet import reactor
 from twisted.internet.threads import deferToThread
 from twisted.trial import unittest
 
-from fanout.bus.amqp import to_amqp
 from fanout.bus.confirmed_channel import ConfirmedChannel, Unroutable
 from fanout.bus.interface import BusError
 from fanout.bus.kept_queue import ENTRANCE, READ_SECONDS, Kept, KeptQueue
-from fanout.message import Message
+from fanout.bus.message import to_amqp
+from fanout.hub.message import Message
 from tests import services
 from tests.fanout.bus.node import Node, until
 

@@ -5,7 +5,7 @@ from twisted.trial import unittest
 
 from fanout.bus.interface import BusError
 from fanout.bus.loopback import Loopback
-from fanout.message import Message
+from fanout.hub.message import Message
 
 
 def message(body: bytes) -> Message:

@@ -13,7 +13,7 @@ from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.threads import deferToThread
 from twisted.trial import unittest
 
-from fanout.bus.parameters import Broker, Patience
+from fanout.bus.config import Broker, Patience
 from fanout.bus.publisher import MAX_SENT, Publisher
 from fanout.bus.unconfirmed import OVERHEAD
 from tests import services

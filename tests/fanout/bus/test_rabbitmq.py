@@ -12,7 +12,7 @@ from twisted.internet.threads import deferToThread
 from twisted.trial import unittest
 
 from fanout.bus.interface import BusError
-from fanout.message import Message
+from fanout.hub.message import Message
 from tests import services
 from tests.fanout.bus.node import Node, device_publishes, until
 

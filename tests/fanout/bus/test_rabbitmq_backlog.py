@@ -8,9 +8,9 @@ from structlog.testing import capture_logs
 from twisted.internet.defer import DeferredList, gatherResults
 from twisted.trial import unittest
 
+from fanout.bus.config import Patience
 from fanout.bus.interface import BusError
-from fanout.bus.parameters import Patience
-from fanout.message import Message
+from fanout.hub.message import Message
 from tests.fanout.bus.node import Node, device_publishes, until
 from tests.fanout.bus.outage import Nodes, message
 

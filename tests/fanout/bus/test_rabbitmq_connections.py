@@ -13,9 +13,9 @@ from twisted.protocols import portforward
 from twisted.trial import unittest
 
 from fanout.bus.amqp_channel import AmqpChannel
+from fanout.bus.config import Patience
 from fanout.bus.interface import BusError
-from fanout.bus.parameters import Patience
-from fanout.message import Message
+from fanout.hub.message import Message
 from tests import services
 from tests.fanout.bus.node import Node, device_publishes, until
 from tests.fanout.bus.outage import Outage, close_broker, message, rabbitmqctl

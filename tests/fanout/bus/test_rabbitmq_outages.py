@@ -9,8 +9,8 @@ from twisted.internet.defer import Deferred, DeferredList, gatherResults
 from twisted.internet.threads import deferToThread
 from twisted.trial import unittest
 
+from fanout.bus.config import Patience
 from fanout.bus.interface import BusError
-from fanout.bus.parameters import Patience
 from tests import services
 from tests.fanout.bus.node import QUICK, Node, device_publishes, until
 from tests.fanout.bus.outage import Outage, close_broker, message, rabbitmqctl

@@ -14,8 +14,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.threads import deferToThread
 from twisted.trial import unittest
 
-from fanout.cache.key import cache_key
-from fanout.cache.memcached import Memcached
+from fanout.cache.memcached import Memcached, cache_key
 from fanout.cache.servers import Servers, parse_servers
 from tests import services
 

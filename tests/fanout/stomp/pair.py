@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from fanout.hub import Cohort, Hub, Member
-from fanout.message import Message
-from fanout.stomp.client import ClientSession
-from fanout.stomp.client_events import ClientEvent
+from fanout.hub.hub import Cohort, Hub, Member
+from fanout.hub.message import Message
+from fanout.stomp.client import ClientEvent, ClientSession
 from fanout.stomp.codec import Decoder
 from fanout.stomp.dialect import DIALECTS
 from fanout.stomp.events import Connect, Event, Publish, Send, Subscribe, Unsubscribe
 from fanout.stomp.frame import Frame
-from fanout.stomp.limits import Limits
-from fanout.stomp.manners import Manners
+from fanout.stomp.limits import Limits, Manners
 from fanout.stomp.session import ServerSession, State
 
 SESSION = "s-1"

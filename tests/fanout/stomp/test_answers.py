@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from twisted.trial import unittest
 
-from fanout.stomp.client_events import Receipted, Refused
+from fanout.stomp.client import Receipted, Refused
 from fanout.stomp.errors import LocalProtocolError
 from fanout.stomp.events import Publish
 from fanout.stomp.frame import Frame

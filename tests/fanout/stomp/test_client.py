@@ -2,8 +2,7 @@ from __future__ import annotations
 
 from twisted.trial import unittest
 
-from fanout.stomp.client import ClientSession
-from fanout.stomp.client_events import Connected, MessageReceived, Receipted, Refused
+from fanout.stomp.client import ClientSession, Connected, MessageReceived, Receipted, Refused
 from fanout.stomp.errors import LocalProtocolError, RemoteProtocolError
 from fanout.stomp.frame import Frame
 from fanout.stomp.limits import Limits

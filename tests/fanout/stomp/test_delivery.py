@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial import unittest
 
-from fanout.message import Message
-from fanout.stomp.client_events import MessageReceived
+from fanout.hub.message import Message
+from fanout.stomp.client import MessageReceived
 from fanout.stomp.delivery import Encoded, MessageForm
 from fanout.stomp.dialect import DIALECTS
 from fanout.stomp.frame import Frame

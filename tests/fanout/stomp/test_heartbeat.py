@@ -4,11 +4,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial import unittest
 
-from fanout.stomp.client_events import Connected
+from fanout.stomp.client import Connected
 from fanout.stomp.errors import RemoteProtocolError
 from fanout.stomp.heartbeat import Heartbeat
-from fanout.stomp.limits import Limits
-from fanout.stomp.manners import Manners
+from fanout.stomp.limits import Limits, Manners
 from tests.fanout.stomp.pair import Pair, Server, opened, read_frames
 
 

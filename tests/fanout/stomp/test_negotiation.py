@@ -5,8 +5,7 @@ from twisted.trial import unittest
 from fanout.stomp.errors import LocalProtocolError
 from fanout.stomp.events import Connect
 from fanout.stomp.frame import Frame
-from fanout.stomp.limits import Limits
-from fanout.stomp.manners import Manners
+from fanout.stomp.limits import Limits, Manners
 from fanout.stomp.session import State
 from tests.fanout.stomp.pair import Server, opened, read_frames
 

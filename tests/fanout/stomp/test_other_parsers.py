@@ -15,7 +15,7 @@ from stompest.error import StompError
 from stompest.protocol import StompFrame, StompParser, StompSession, commands
 from twisted.trial import unittest
 
-from fanout.message import Message
+from fanout.hub.message import Message
 from fanout.stomp.codec import Decoder, encode
 from fanout.stomp.delivery import MessageForm
 from fanout.stomp.dialect import DIALECTS

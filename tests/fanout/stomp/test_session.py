@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial import unittest
 
-from fanout.stomp.client_events import Receipted, Refused
+from fanout.stomp.client import Receipted, Refused
 from fanout.stomp.commands import COMMANDS, COMMANDS_10
 from fanout.stomp.errors import RemoteProtocolError
 from fanout.stomp.frame import Frame

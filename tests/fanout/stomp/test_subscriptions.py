@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from twisted.trial import unittest
 
-from fanout.stomp.client_events import MessageReceived, Receipted, Refused
+from fanout.stomp.client import MessageReceived, Receipted, Refused
 from fanout.stomp.events import Subscribe
 from fanout.stomp.frame import Frame
 from fanout.stomp.limits import Limits

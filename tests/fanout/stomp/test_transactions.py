@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial import unittest
 
-from fanout.stomp.client_events import MessageReceived, Receipted, Refused
+from fanout.stomp.client import MessageReceived, Receipted, Refused
 from fanout.stomp.events import Publish
 from fanout.stomp.limits import Limits
 from tests.fanout.stomp.pair import Pair, opened

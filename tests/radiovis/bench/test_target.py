@@ -5,7 +5,7 @@ import unittest
 
 from radiovis.bench.load import cpu_seconds, resident
 from radiovis.bench.target import Target
-from radiovis.commands.server_address import ServerAddress
+from radiovis.client.server_address import ServerAddress
 
 
 class TestOf(unittest.TestCase):

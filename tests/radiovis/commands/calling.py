@@ -8,7 +8,7 @@ import os
 import subprocess
 from unittest import mock
 
-from radiovis import cli
+from radiovis.commands import main as cli
 
 Done = subprocess.CompletedProcess[str]
 

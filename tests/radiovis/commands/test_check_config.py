@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from radiovis.commands.certificate import certificate_problem
+from radiovis.commands.check_config import certificate_problem
 from radiovis.directory.password import hash_password
 from radiovis.settings import Settings
 from tests.radiovis.commands.calling import call

@@ -5,7 +5,7 @@ from __future__ import annotations
 import unittest
 from pathlib import Path
 
-from radiovis import cli
+from radiovis.commands import main as cli
 from radiovis.commands.reference import MODULES, exit_codes_page, page
 from tests.radiovis.commands.calling import call
 

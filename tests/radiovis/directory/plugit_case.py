@@ -7,10 +7,9 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.web.client import Agent
 
-from radiovis.directory import plugit_calls
+from radiovis.directory import plugit as plugit_calls
 from radiovis.directory.interface import DirectoryError
-from radiovis.directory.plugit import PlugIt
-from radiovis.directory.plugit_calls import PlugItCalls
+from radiovis.directory.plugit import PlugIt, PlugItCalls
 from tests.radiovis.directory.plugit_server import SECRET, RunningPlugIt
 
 ROCK, DAB = "/topic/fm/4e1/4000/09580/", "/topic/dab/4e1/4fff/4001/0/"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from fanout.bus.interface import BusError
-from fanout.message import Message
-from radiovis.schedule.shelf import Take
+from fanout.hub.message import Message
+from radiovis.schedule.held_slides import Take
 
 TOPIC = "/topic/fm/4e1/4000/09580/image"
 
@@ -16,7 +16,7 @@ def message(name: str, trigger: str = "NOW", body: bytes = b"SHOW http://x/1.png
 
 
 class FakeShelf:
-    """A :class:`~radiovis.schedule.shelf.Shelf`. What was given and is not done is given again after :meth:`lose`."""
+    """What was given and is not done is given again after :meth:`lose`."""
 
     def __init__(self) -> None:
         self.lying: dict[int, Message] = {}

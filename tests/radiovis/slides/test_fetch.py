@@ -12,7 +12,7 @@ from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.ssl import Certificate, PrivateCertificate, optionsForClientTLS
 from twisted.trial import unittest
 
-from radiovis.slides import connections
+from radiovis.slides import fetch as connections
 from radiovis.slides.fetch import SlideFetch
 from tests.authority import Authority
 from tests.radiovis.slides.slide_server import SlideServer, drawn, moved

@@ -11,7 +11,7 @@ from twisted.internet.error import DNSLookupError
 from twisted.python.threadpool import ThreadPool
 from twisted.trial import unittest
 
-from fanout.address import Networks
+from fanout.listeners.address import Networks
 from radiovis.slides import public_addresses
 from radiovis.slides.fetch import SlideFetch
 from radiovis.slides.public_addresses import PublicAddresses, is_public, system_lookup

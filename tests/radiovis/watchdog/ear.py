@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import time
 
-from radiovis.watchdog.datagram_log import ADDRESS
+from radiovis.watchdog.log import ADDRESS
 
 SECONDS = 120  # Others have it for a few seconds, but may wait for a busy machine themselves.
 

@@ -7,9 +7,9 @@ from collections.abc import Collection
 from twisted.internet.defer import Deferred, fail, succeed
 
 from fanout.bus.interface import BusError, BusState
-from fanout.message import Message
+from fanout.hub.message import Message
 from radiovis.watchdog.log import Entry, LogError, LogFull, LogState
-from radiovis.watchdog.silence import Life
+from radiovis.watchdog.staleness import Life
 
 
 class FakeBus:

@@ -7,13 +7,12 @@ from twisted.trial import unittest
 
 from fanout.bus.durable_queue import Delivered
 from fanout.bus.interface import BusError
-from fanout.message import Message
-from radiovis.tuning import Tuning
+from fanout.hub.message import Message
+from radiovis.topic_resolution import Tuning
 from radiovis.watchdog.broker_liveness import BrokerLiveness
-from radiovis.watchdog.keys import Keys
 from radiovis.watchdog.log import LogError
-from radiovis.watchdog.silence import Silence
-from radiovis.watchdog.sources import LogTaker
+from radiovis.watchdog.sources import Keys, LogTaker
+from radiovis.watchdog.staleness import Silence
 from tests.radiovis.scripted_directory import ScriptedDirectory
 from tests.radiovis.watchdog.fakes import FakeBus, FakeLeader, FakeLog
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial import unittest
 
-from fanout.message import Message
+from fanout.hub.message import Message
 from radiovis.directory.interface import Default
 from radiovis.watchdog.defaults import IMAGE, TEXT, default_message, is_default
 

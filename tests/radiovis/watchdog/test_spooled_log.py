@@ -13,8 +13,7 @@ from twisted.trial import unittest
 from twisted.web.client import Agent
 
 from radiovis.directory.interface import DirectoryError
-from radiovis.directory.plugit import PlugIt
-from radiovis.directory.plugit_calls import PlugItCalls
+from radiovis.directory.plugit import PlugIt, PlugItCalls
 from radiovis.watchdog.log import Entry, LogError, LogFull
 from radiovis.watchdog.spooled_log import SpooledLog
 from tests.radiovis.directory.plugit_server import RunningPlugIt

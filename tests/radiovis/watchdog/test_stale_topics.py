@@ -8,11 +8,11 @@ from twisted.trial import unittest
 
 from fanout.bus.interface import BusError
 from radiovis.directory.interface import Channel, Default, DirectoryError
-from radiovis.preflight.preflight import Preflight
+from radiovis.preflight.slide_check import Preflight
 from radiovis.preflight.verdicts import Verdicts
-from radiovis.tuning import Tuning
-from radiovis.watchdog.silence import Life, Silence
+from radiovis.topic_resolution import Tuning
 from radiovis.watchdog.stale_topics import AT_ONCE, StaleTopics
+from radiovis.watchdog.staleness import Life, Silence
 from radiovis.watchdog.topic_listing import TopicListing
 from tests.radiovis.preflight.slides import Slides
 from tests.radiovis.scripted_directory import ScriptedDirectory

@@ -13,7 +13,7 @@ from twisted.internet.defer import maybeDeferred
 from twisted.internet.threads import deferToThread
 from twisted.trial import unittest
 
-from radiovis.watchdog.cli import _table
+from radiovis.commands.fallback import _table
 from radiovis.watchdog.status import Report, StatusSocket, ask, is_well
 
 TASK = {

@@ -6,8 +6,8 @@ from structlog.testing import capture_logs
 from twisted.trial import unittest
 
 from radiovis.directory.interface import Channel, DirectoryError
-from radiovis.tuning import Tuning
-from radiovis.watchdog.silence import Life, Silence
+from radiovis.topic_resolution import Tuning
+from radiovis.watchdog.staleness import Life, Silence
 from radiovis.watchdog.topic_listing import TopicListing
 from tests.radiovis.scripted_directory import ScriptedDirectory
 from tests.radiovis.watchdog.fakes import FakeMemory

@@ -1,0 +1,182 @@
+"""A message in its AMQP form, which old and new nodes, the watchdog and any AMQP client share (contract 1.6).
+
+Everything about a message but its body stands in the ``headers`` property, as strings. We write it that way, so that
+an original node understands us. We read more than that: a device may set just ``topic``, use other types, or fill in
+the AMQP properties instead (issue 2, "Devices publish through RabbitMQ too").
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from pika.spec import PERSISTENT_DELIVERY_MODE, BasicProperties
+
+from fanout.bus.properties import Properties
+from fanout.hub.message import Message, new_id
+
+# AMQP writes the length of a header name in one octet.
+MAX_NAME_BYTES = 255
+# The header table must fit one frame, and RabbitMQ's frames end at 128 KiB: a longer one costs the connection.
+MAX_TABLE_BYTES = 100_000
+# In characters, of which UTF-8 makes four octets at most.
+_SURELY_A_NAME = MAX_NAME_BYTES // 4
+# A publisher's clock may be this many seconds fast. Beyond that it is no clock: most likely milliseconds, and a topic
+# last heard of in the year 58,000 would never count as silent again.
+MAX_AHEAD = 3600
+
+OWN_FIELDS = frozenset({"topic", "message-id", "when"})
+# These say something about one STOMP connection or frame. From a stranger they would lie to the radio.
+NEVER_PASSED_ON = OWN_FIELDS | {
+    "destination",
+    "subscription",
+    "ack",
+    "content-length",
+    "receipt",
+    "receipt-id",
+    "session",
+    "version",
+    "server",
+    "heart-beat",
+}
+# STOMP frames end at a NUL and no version can escape it.
+NUL = "\0"
+INTEGER = re.compile(r"\s*[0-9]{1,20}\s*", re.ASCII)
+
+
+class MalformedMessage(ValueError):
+    """What came over the bus is no message. The text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much of a message from the broker is believed. Whoever may publish there is not always one of us.
+
+    :ivar topic_bytes: longest topic, in octets of UTF-8.
+    :ivar body_bytes: longest body; the same as the longest STOMP frame, as it could not have come that way either.
+    :ivar headers: how many headers are passed on; the first ones win.
+    :ivar header_bytes: longest name and value together; a longer header is left out.
+    """
+
+    topic_bytes: int = 1024
+    body_bytes: int = 256 * 1024
+    headers: int = 64
+    header_bytes: int = 8 * 1024
+
+
+DEFAULT_LIMITS = Limits()
+
+
+def to_amqp(message: Message) -> tuple[BasicProperties, bytes]:
+    """The AMQP properties and body of a message.
+
+    It is marked persistent, for the durable queue of the watchdog; the nodes' own queues ignore that.
+
+    :raises ValueError: AMQP cannot carry it: a name beyond 255 octets, or headers beyond one frame.
+    """
+    headers = {
+        "topic": message.topic,
+        "message-id": message.message_id,
+        "when": str(message.when),
+        **dict(message.headers),
+    }
+    _check_size(headers)
+    return Properties(headers=headers, delivery_mode=PERSISTENT_DELIVERY_MODE), message.body
+
+
+def _check_size(headers: Mapping[str, str]) -> None:
+    for name in headers:
+        if len(name) > _SURELY_A_NAME and len(name.encode()) > MAX_NAME_BYTES:
+            raise ValueError(f"header name {name[:32]!r}… is longer than the {MAX_NAME_BYTES} octets AMQP allows")
+    size = len("".join((*headers, *headers.values())).encode())
+    if size > MAX_TABLE_BYTES:
+        raise ValueError(f"topic and headers are {size} octets, more than the {MAX_TABLE_BYTES} that fit a frame")
+
+
+def from_amqp(properties: BasicProperties, body: bytes, now: int, limits: Limits = DEFAULT_LIMITS) -> Message:
+    """The message in an AMQP delivery. What the publisher left out is filled in.
+
+    :param now: Unix time in seconds, for a message that does not say when it was published.
+    :raises MalformedMessage: there is no usable topic, or the message is too long.
+    """
+    headers: Mapping[Any, Any] = properties.headers or {}
+    if len(body) > limits.body_bytes:
+        raise MalformedMessage(f"body of {len(body)} octets, more than {limits.body_bytes}")
+    return Message(
+        topic=_topic(headers, limits),
+        body=body,
+        message_id=_message_id(headers, properties, limits),
+        when=_when(headers, properties, now),
+        headers=tuple(_passed_on(headers, limits)),
+    )
+
+
+def _topic(headers: Mapping[Any, Any], limits: Limits) -> str:
+    topic = headers.get("topic")
+    if topic is None:
+        raise MalformedMessage("no header 'topic'")
+    if not isinstance(topic, str):
+        raise MalformedMessage(f"header 'topic' is {type(topic).__name__}, not UTF-8 text")
+    if not topic or NUL in topic:
+        raise MalformedMessage(f"header 'topic' is {'not text: it holds a NUL' if topic else 'empty'}")
+    if len(topic.encode()) > limits.topic_bytes:
+        raise MalformedMessage(f"header 'topic' is longer than {limits.topic_bytes} octets")
+    return topic
+
+
+def _message_id(headers: Mapping[Any, Any], properties: BasicProperties, limits: Limits) -> str:
+    for value in (headers.get("message-id"), properties.message_id):
+        text = _text(value)
+        if text and len(text.encode()) <= limits.header_bytes:
+            return text
+    return new_id()
+
+
+def _when(headers: Mapping[Any, Any], properties: BasicProperties, now: int) -> int:
+    for value in (headers.get("when"), properties.timestamp):
+        text = _text(value)
+        if text and INTEGER.fullmatch(text) and int(text) <= now + MAX_AHEAD:
+            return int(text)
+    return now
+
+
+def _passed_on(headers: Mapping[Any, Any], limits: Limits) -> Iterator[tuple[str, str]]:
+    """The other headers, in the order they came, without those that cannot or must not reach a client."""
+    passed = 0
+    for raw_name, raw_value in headers.items():
+        if raw_name in OWN_FIELDS:
+            continue
+        name, value = _text(raw_name), _text(raw_value)
+        if not name or value is None or name in NEVER_PASSED_ON:
+            continue
+        if len(name.encode()) + len(value.encode()) > limits.header_bytes:
+            continue
+        if passed == limits.headers:
+            return
+        passed += 1
+        yield name, value
+
+
+def _text(value: object) -> str | None:
+    """An AMQP field as text; None for what has no text: nothing, tables, lists, octets that are not UTF-8."""
+    match value:
+        case str():
+            text = value
+        case bytes():
+            try:
+                text = value.decode()
+            except UnicodeDecodeError:
+                return None
+        case bool():
+            text = "true" if value else "false"  # As RabbitMQ's own STOMP plugin writes it.
+        case int() | float() | Decimal():
+            text = str(value)
+        case datetime():
+            text = str(int(value.timestamp()))  # An AMQP timestamp is Unix seconds on the wire.
+        case _:
+            return None
+    return None if NUL in text else text

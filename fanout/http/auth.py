@@ -1,0 +1,152 @@
+"""Who may read the pages of an operator.
+
+With a token: whoever knows it, as ``Authorization: Bearer …``, or as the password of HTTP Basic, which browsers ask
+their user for. Without one the listener is on a loopback address, and only programs of the same machine reach it. A web
+page in a browser there could, too, under a name of its own that it lets point to 127.0.0.1 (DNS rebinding); so the
+request has to name the listener by its address, or ``localhost``.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable
+from hmac import compare_digest
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from twisted.internet.defer import Deferred
+from twisted.web.resource import IResource, Resource
+
+from fanout.application.interface import Application, Principal, Refused
+from fanout.application.login_throttle import TooManyFailures
+from fanout.http.routing import Endpoint, HttpError, Request, basic_login, unauthorized
+from fanout.http.server import HttpRequest
+
+_LOCALHOST = "localhost"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether this address, or name, is reached from the same machine only."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == _LOCALHOST
+
+
+class Guard:
+    """Knows who may come in."""
+
+    def __init__(self, token: str, realm: str) -> None:
+        """
+        :param token: empty for none.
+        :param realm: what a browser names when it asks for the password.
+        """
+        self._token = token
+        self._realm = realm
+
+    def allows(self, request: HttpRequest) -> bool:
+        """Whether this request may see everything."""
+        if not self._token:
+            return _names_an_address(request)
+        return any(compare_digest(word.encode(), self._token.encode()) for word in _passwords(request))
+
+    def refusal(self) -> HttpError:
+        """The answer to all others."""
+        if not self._token:
+            return HttpError(403, "Ask for this by its address, such as 127.0.0.1, or set a token.")
+        challenge = f'Basic realm="{self._realm}", charset="UTF-8"'
+        detail = "This needs the token: Authorization: Bearer …, or as the password of HTTP Basic."
+        return HttpError(401, detail, WWW_Authenticate=challenge)
+
+
+class Guarded(Resource):
+    """A site behind a guard."""
+
+    def __init__(self, site: IResource, guard: Guard, public: frozenset[str] = frozenset()) -> None:
+        """:param public: first parts of paths that are for everybody."""
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._site = site
+        self._guard = guard
+        self._public = frozenset(path.encode() for path in public)
+
+    def getChildWithDefault(self, path: bytes, request: HttpRequest) -> IResource:
+        """For Twisted: the way into the site, or to a refusal."""
+        if path in self._public or self._guard.allows(request):
+            child: IResource = self._site.getChildWithDefault(path, request)
+            return child
+        return _Refusal(self._guard)
+
+
+class _Refusal(Endpoint):
+    public = False
+
+    def __init__(self, guard: Guard) -> None:
+        super().__init__()
+        self._guard = guard
+
+    async def respond(self, request: HttpRequest) -> None:
+        raise self._guard.refusal()
+
+
+def _names_an_address(request: HttpRequest) -> bool:
+    host: str = request.getRequestHostname().decode(errors="replace").strip("[]")  # type: ignore[no-untyped-call]
+    try:
+        ip_address(host)
+    except ValueError:
+        return host.lower() == _LOCALHOST
+    return True
+
+
+def _passwords(request: HttpRequest) -> list[str]:
+    scheme, _, credentials = (request.getHeader("authorization") or "").partition(" ")
+    credentials = credentials.strip()
+    if scheme.lower() == "bearer":
+        return [credentials]
+    if scheme.lower() == "basic":
+        try:
+            return [base64.b64decode(credentials, validate=True).decode().partition(":")[2]]
+        except (ValueError, binascii.Error):
+            return []
+    return []
+
+
+# Logging in over HTTP: HTTP Basic, and an application that knows who this is.
+
+
+async def log_in(
+    application: Application, complain: Callable[..., None], request: HttpRequest, realm: str
+) -> Principal:
+    """Whose login and password a request has.
+
+    :param complain: logs a client's fault: event name, address, fields.
+    :param realm: what a browser names when it asks for the password.
+    :raises HttpError: there are none, or wrong ones; it cannot be found out now; this address has failed too often.
+    """
+    login, password = basic_login(request, realm)
+    known: Deferred[Principal | None] = Deferred()  # who goes while we find out does not end that: failures count
+    Deferred.fromCoroutine(application.login(login, password, request.address)).chainDeferred(known)
+    try:
+        principal = await known
+    except Refused as refused:
+        status = 429 if isinstance(refused, TooManyFailures) else 503
+        raise HttpError(status, refused.detail, Retry_After="60") from None
+    if principal is None:
+        complain("login.refused", request.address, login=login)
+        raise unauthorized("Wrong credentials.", realm)
+    return principal
+
+
+# Whether a browser was sent here by somebody else's page.
+
+
+def check_same_site(request: Request) -> None:
+    """Refuse a browser that changes something here because a page of another site told it to.
+
+    A form of any page may POST anywhere, a server on the reader's own machine included; programs send no Origin.
+
+    :raises HttpError: 403.
+    """
+    origin = request.header("origin")
+    if origin is not None and urlsplit(origin).netloc.lower() != (request.header("host") or "").lower():
+        raise HttpError(403, f"A page of {origin} may not change anything here.")

@@ -1,0 +1,197 @@
+"""Files of a folder over HTTP. Twisted's server knows ranges and dates; here is what is served, and as what."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from functools import partial
+from html import escape
+from pathlib import Path
+from urllib.parse import quote
+
+from twisted.web.http import datetimeToString
+from twisted.web.static import File
+
+from fanout.http.response import HARMLESS, HTML, Answer, Elsewhere, Response
+from fanout.http.routing import HttpError, Request, Route
+from fanout.http.server import HttpRequest
+
+# A folder whose files have addresses: which file an address means, and that none means anything outside.
+
+_WELL_KNOWN = ".well-known"  # RFC 8615; the one hidden name that is meant to be seen
+
+
+class Folder:
+    """Finds files by the rest of a path, as :func:`fanout.http.routing.split` leaves it: decoded, without ``..``.
+
+    :ivar root: the folder. Where its own path is a link, what that led to when this was made.
+    """
+
+    def __init__(self, root: str | Path, *, symlinks: bool = False) -> None:
+        """
+        :param symlinks: whether links are followed, wherever they lead.
+        :raises NotADirectoryError: there is no such folder.
+        """
+        try:
+            self.root = Path(root).resolve()
+        except RuntimeError:  # links in a circle
+            raise NotADirectoryError(f"{root} is no folder") from None
+        self._symlinks = symlinks
+        if not self.root.is_dir():
+            raise NotADirectoryError(f"{root} is no folder")
+
+    def find(self, rest: str) -> Path | None:
+        """The place of that name, whether or not there is anything; None when no name like this is served.
+
+        :param rest: with slashes; empty for the folder itself, and one at the end changes nothing.
+        """
+        names = rest.removesuffix("/").split("/") if rest else []
+        if not all(_is_shown(name) for name in names):
+            return None
+        place = self.root.joinpath(*names)
+        try:
+            led_astray = not self._symlinks and place.resolve() != place
+        except (OSError, RuntimeError):  # a name that is too long, or links in a circle
+            return None
+        return None if led_astray else place
+
+
+def _is_shown(name: str) -> bool:
+    """Whether a file of this name is for clients: hidden ones, such as ``.htpasswd`` and ``.git``, are not."""
+    return bool(name) and (not name.startswith(".") or name == _WELL_KNOWN) and "/" not in name and "\0" not in name
+
+
+def is_name(name: str) -> bool:
+    """Whether a client may give a new file this name."""
+    return _is_shown(name) and "\\" not in name and name.isprintable() and len(name.encode()) <= 255
+
+
+# As much as players and download managers ask for; each part of an answer is read and framed by itself.
+_RANGES = re.compile(rb"bytes=\s*\d*-\d*\s*(?:,\s*\d*-\d*\s*){0,9}")
+_SOURCES = dict.fromkeys((".c", ".cc", ".cpp", ".h", ".hpp", ".py"), "text/plain")
+_TYPES = {**File.contentTypes, **_SOURCES, ".gz": "application/gzip"}
+_UNKNOWN = "application/octet-stream"
+
+
+class OneFile(File):
+    """A file that exists, and nothing below it."""
+
+    isLeaf = True
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(str(path), defaultType=_UNKNOWN)
+        self.type = _TYPES.get(path.suffix.lower(), _UNKNOWN)
+        if self.type.startswith("text/"):
+            self.type += "; charset=utf-8"
+        self.encoding = None  # .tar.gz is a file to keep, not a form of a .tar
+
+    def render_GET(self, request: HttpRequest) -> bytes | int:
+        """All of it, or the ranges the client wants. What is no range is not there (RFC 9110, 14.2)."""
+        wanted = request.requestHeaders.getRawHeaders(b"range")
+        if wanted is not None and not (len(wanted) == 1 and _RANGES.fullmatch(wanted[0]) and self._unchanged(request)):
+            request.requestHeaders.removeHeader(b"range")
+        result: bytes | int = super().render_GET(request)  # type: ignore[no-untyped-call]
+        return result
+
+    render_HEAD = render_GET
+
+    def _unchanged(self, request: HttpRequest) -> bool:
+        """Whether it is the file of which the client has a part already (RFC 9110, 13.1.5)."""
+        condition = request.requestHeaders.getRawHeaders(b"if-range")
+        return condition is None or condition == [datetimeToString(math.ceil(self.getModificationTime()))]
+
+
+class Files:
+    """Handlers for a folder."""
+
+    def __init__(
+        self,
+        folder: str | Path,
+        at: str = "",
+        *,
+        index: str = "index.html",
+        listing: bool = False,
+        symlinks: bool = False,
+        public: bool = False,
+        untrusted: bool = False,
+        cache_control: str = "",
+    ) -> None:
+        """
+        :param folder: or a link to it, which may be made to lead to another one at any time.
+        :param at: where it is, such as ``/static``; empty for the whole site.
+        :param index: the file shown for a folder.
+        :param listing: whether a folder without one shows what is in it.
+        :param symlinks: whether links are followed, wherever they lead.
+        :param public: whether scripts of other sites may read the files.
+        :param untrusted: whether strangers may have put them there: browsers show them, and run nothing of them.
+        :param cache_control: how long browsers may keep the files; empty: as they think fit.
+        :raises NotADirectoryError: there is no such folder.
+        """
+        # Looked up for each request; absolute, as an application beside us may change the working folder.
+        self._folder = partial(Folder, Path(folder).absolute(), symlinks=symlinks)
+        self._folder()
+        self._at = at
+        self._index = index
+        self._listing = listing
+        self._public = public
+        self._untrusted = untrusted
+        self._cache_control = cache_control
+
+    def routes(self) -> list[Route]:
+        """The rows of the table."""
+        rows = [Route(f"{self._at}/{{path:path}}", public=self._public, GET=self.get)]
+        return [Route(self._at, public=self._public, GET=_add_slash), *rows] if self._at else rows
+
+    def get(self, request: Request) -> Answer:
+        """The file; for a folder its index, or what is in it. :raises HttpError: there is none."""
+        rest = request.parameters["path"]
+        if self._untrusted:
+            request.http.put_header("content-security-policy", HARMLESS)
+        try:
+            folder = self._folder()
+            place = folder.find(rest)
+            if place is not None and place.is_dir():
+                return self._get_folder(request, folder, rest)
+            if place is not None and place.is_file() and not rest.endswith("/"):
+                return self._file(request, place)
+        except PermissionError:
+            raise HttpError(403, "This file cannot be read.") from None
+        except OSError:  # a name that is too long, or a link that leads nowhere just now
+            pass
+        raise HttpError(404, "There is no such file.")
+
+    def _file(self, request: Request, place: Path) -> Elsewhere:
+        if self._cache_control:
+            request.http.put_header("cache-control", self._cache_control)
+        return Elsewhere(OneFile(place))
+
+    def _get_folder(self, request: Request, folder: Folder, rest: str) -> Answer:
+        if rest and not rest.endswith("/"):
+            return _add_slash(request)
+        index = folder.find(rest + self._index)
+        if index is not None and index.is_file():
+            return self._file(request, index)
+        if not self._listing:
+            raise HttpError(404, "There is no such file.")
+        seen = [each for each in (folder.root / rest).iterdir() if folder.find(rest + each.name)]
+        return Response(
+            _page(request.path, sorted(each.name + "/" * each.is_dir() for each in seen)), content_type=HTML
+        )
+
+
+def _add_slash(request: Request) -> Response:
+    """So that relative links of the page lead below it. Quoted anew: what begins with two slashes is another site."""
+    query = request.http.uri.partition(b"?")[1:]
+    path = "/" + quote(request.path.lstrip("/"))
+    return Response.redirect(path + "/" + b"".join(query).decode("ascii", "ignore"), 301)
+
+
+def _page(path: str, names: list[str]) -> Iterator[bytes]:
+    """Piece by piece, as there may be many."""
+    title = escape(f"Files in {path}")
+    yield f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title></head>\n'.encode()
+    yield f"<body><h1>{title}</h1><ul>\n".encode()
+    for name in names:
+        yield f'<li><a href="./{escape(quote(name))}">{escape(name)}</a></li>\n'.encode(errors="replace")
+    yield b"</ul></body></html>\n"

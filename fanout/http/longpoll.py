@@ -1,0 +1,230 @@
+"""Long polls: a request is answered when something new was said, and until then it is held.
+
+    without last_id     the newest message of each topic at once; held when there is none
+    with last_id        what followed that message at once; held when nothing did
+    unknown last_id     another node, from which the client comes, may hear faster: held until this node hears the
+                        message too, and after ``catch_up_seconds`` treated as no last_id at all
+
+A poll of one topic gets one message, the next in order. A poll of several gets all that followed, in order, so that
+the last one's id stands for all of them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from fanout.http.pending import Ear, ListeningDoor, encode
+from fanout.http.server import HttpRequest
+from fanout.hub.hub import Cohort, Form
+from fanout.hub.message import Message
+
+_TURN = 200  # polls answered in one reactor turn: a publish that answers thousands must not stop everything else
+_GATHER = 0.05  # seconds in which messages on several topics count as published together
+
+
+def _ask_again(request: HttpRequest) -> None:
+    """408: receivers ask again (contract §4)."""
+    request.refuse(408, "Nothing new was said; ask again.")
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a client wants to know.
+
+    :ivar destinations: what it listens to, in its own spelling.
+    :ivar last_id: the message it saw last; None for a newcomer.
+    :ivar single: whether the answer has room for one message only.
+    :ivar form: how a message is written, for a destination.
+    :ivar write: writes the answer to the request, given one to many messages.
+    :ivar newest: whether a newcomer gets the newest message at once; otherwise he waits for the next.
+    :ivar seconds: how long it is held; None for as long as the door holds any, ``math.inf`` for as long as it takes.
+    :ivar nothing: answers the request when nothing was said for so long.
+    """
+
+    destinations: tuple[str, ...]
+    last_id: str | None
+    single: bool
+    form: Callable[[str], Form]
+    write: Callable[[HttpRequest, Sequence[bytes]], None]
+    newest: bool = True
+    seconds: float | None = None
+    nothing: Callable[[HttpRequest], None] = _ask_again
+
+
+class LongPolls:
+    """Holds polls, and answers them."""
+
+    def __init__(self, door: ListeningDoor) -> None:
+        self.door = door
+        self.single = _Answering(door, 0)
+        self.several = _Answering(door, _GATHER)
+
+    async def ask(self, request: HttpRequest, question: Question) -> None:
+        """Answer now, or hold the request. :raises HttpError: it cannot be answered."""
+        keys = await self.door.tune(question.destinations)
+        if not request.gone:
+            Poll(self, request, question, keys).begin(question.newest)
+
+
+class Poll:
+    """One request that is held, or about to be answered. A member of the hub."""
+
+    __slots__ = (
+        "_awaited",
+        "_deadline",
+        "_ear",
+        "_got",
+        "_nothing",
+        "_patience",
+        "_polls",
+        "_request",
+        "_single",
+        "_write",
+        "slot",
+    )
+    protocol = "poll"
+    outbox = None
+
+    def __init__(self, polls: LongPolls, request: HttpRequest, question: Question, keys: Sequence[str]) -> None:
+        now = polls.door.clock()
+        self.slot: int | None = None
+        self._polls = polls
+        self._request: HttpRequest | None = request
+        self._single = question.single
+        self._write = question.write
+        self._nothing = question.nothing
+        self._awaited = question.last_id  # an id this node has not heard
+        self._got: list[bytes] = []
+        self._deadline = now + (polls.door.poll_seconds if question.seconds is None else question.seconds)
+        self._patience = now + polls.door.catch_up_seconds
+        self._ear = Ear(
+            polls.door, keys, [question.form(each) for each in question.destinations], self, request.address
+        )
+
+    def begin(self, newest: bool) -> None:
+        """Answer with what was said before, if there is any, or be held. :param newest: as in :class:`Question`."""
+        door = self._polls.door
+        heard = self._said(newest)
+        if heard and self._awaited is None:
+            self._got = encode(heard[:1] if self._single else heard)
+            self.answer()
+            return
+        assert self._request is not None
+        self._request.park(self.leave)
+        door.parked.add(self)
+        self._schedule()
+
+    def _said(self, newest: bool) -> list[tuple[Cohort, Message]]:
+        if self._awaited is not None:
+            return self._followed(self._awaited)
+        return self._ear.newest() if newest else []
+
+    def _followed(self, last_id: str) -> list[tuple[Cohort, Message]]:
+        """What followed an id. An unknown one stays awaited, if there is anything to show when it does not come.
+
+        One receiver (contract §4, the Qt client) cuts ``ID:`` off what it was given.
+        """
+        limit = 1 if self._single else self._polls.door.replay
+        for known_as in (last_id, f"ID:{last_id}"):
+            heard = self._ear.since(known_as, limit)
+            if heard is not None:
+                self._awaited = None
+                return heard
+        return []
+
+    # The hub's member
+
+    @property
+    def address(self) -> str:
+        """The client's IP address; empty once it has its answer."""
+        return self._request.address if self._request is not None else ""
+
+    def offer(self, cohort: Cohort, message: Message, data: bytes) -> None:
+        """Something was said."""
+        if self._awaited is not None:
+            if self._awaited in (message.message_id, message.message_id.removeprefix("ID:")):
+                self._awaited = None
+            return
+        if not self._got:
+            (self._polls.single if self._single else self._polls.several).add(self)
+        if not (self._single and self._got):
+            self._got.append(data)
+
+    # The wheel's
+
+    def look(self, now: float) -> None:
+        """Give up waiting for an id, or for anything."""
+        if self._request is None or self._got:
+            return
+        if self._awaited is not None and now >= self._patience:
+            self._awaited = None
+            heard = self._ear.newest()
+            self._got = encode(heard[:1] if self._single else heard)
+        if self._got:
+            self.answer()
+        elif now >= self._deadline:
+            self._time_out()
+        else:
+            self._schedule()
+
+    def _schedule(self) -> None:
+        patience = self._deadline if self._awaited is None else min(self._patience, self._deadline)
+        self._polls.door.wheel.schedule(self, None if math.isinf(patience) else patience)
+
+    # The end
+
+    def answer(self) -> None:
+        """Write what was said, if the client is still there."""
+        request = self._request
+        got, self._got = self._got, []
+        self.leave()
+        if request is not None:
+            self._write(request, got)
+
+    def _time_out(self) -> None:
+        request = self._request
+        self.leave()
+        if request is not None:
+            self._nothing(request)
+
+    def close(self) -> None:
+        """The node shuts down. To 503 receivers would switch to STOMP; after 408 they ask again, another node."""
+        if self._request is not None:
+            self._request.channel.persistent = 0
+            self._request.put_header("connection", "close")
+        self._time_out()
+
+    def leave(self) -> None:
+        """Be held no longer: answered, or the client is gone."""
+        if self._request is not None:
+            self._request.lost = None
+            self._request = None
+            self._ear.close(self)
+            self._polls.door.parked.discard(self)
+            self._polls.door.wheel.forget(self)
+
+
+class _Answering:
+    """The polls that have something to be answered with: after the publish, and not too many in one turn."""
+
+    def __init__(self, door: ListeningDoor, delay: float) -> None:
+        self._door = door
+        self._delay = delay
+        self._ready: list[Poll] = []
+
+    def add(self, poll: Poll) -> None:
+        if not self._ready:
+            self._door.later(self._delay, self._answer)
+        self._ready.append(poll)
+
+    def _answer(self) -> None:
+        now, self._ready = self._ready[:_TURN], self._ready[_TURN:]
+        for poll in now:
+            try:
+                poll.answer()
+            except Exception as error:  # noqa: BLE001  (one broken client is reported and stops nobody else)
+                self._door.failed(poll, error)
+        if self._ready:
+            self._door.later(0, self._answer)

@@ -1,0 +1,159 @@
+"""What HTTP clients that listen have in common, whether they poll or are streamed to: they are parked, for long."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from twisted.internet.defer import Deferred, gatherResults
+
+from fanout.application.interface import Application, Refused
+from fanout.http.routing import HttpError
+from fanout.hub.history import History
+from fanout.hub.hub import Cohort, Form, Hub, Member
+from fanout.hub.message import Message
+from fanout.hub.outbox import Flusher
+from fanout.hub.wheel import Wheel
+from fanout.listeners.limits import Quota
+
+
+class Parked(Protocol):
+    """A client that waits for something to be said.
+
+    :ivar slot: the wheel's.
+    :ivar protocol: what it speaks, in a word.
+    """
+
+    slot: int | None
+    protocol: str
+
+    def look(self, now: float) -> None:
+        """The wheel came round."""
+        ...
+
+    def close(self) -> None:
+        """The node shuts down."""
+        ...
+
+
+@dataclass(eq=False, slots=True)
+class ListeningDoor:
+    """What all polls and streams of a node share.
+
+    :ivar later: calls a function after so many seconds.
+    :ivar clock: seconds, monotonic; the wheel's and the flusher's too.
+    :ivar complain: logs a client's fault: event name, address, fields.
+    :ivar failed: told of a client whose answer raised.
+    :ivar topics: how many one client may listen to at once.
+    :ivar places: how many clients may be parked.
+    :ivar poll_seconds: how long a poll is held. Samsung's receivers give up after 15 s (contract §4).
+    :ivar catch_up_seconds: how long a poll waits for the id it names, which another node may have heard earlier.
+    :ivar comment_seconds: a stream's silence after which it gets a comment, so that proxies keep it open.
+    :ivar write_seconds: how long a stream's client may read nothing.
+    :ivar quota: how many topics are listened to, by these clients and those of the other doors together.
+    :ivar replay: messages of the history that are sent to one client at once.
+    """
+
+    application: Application
+    hub: Hub
+    history: History
+    flusher: Flusher
+    later: Callable[[float, Callable[[], None]], object]
+    clock: Callable[[], float]
+    complain: Callable[..., None]
+    failed: Callable[[object, Exception], None]
+    topics: int = 16
+    places: int = 10_000
+    poll_seconds: float = 12.0
+    catch_up_seconds: float = 2.0
+    comment_seconds: float = 15.0
+    write_seconds: float = 60.0
+    replay: int = 64
+    quota: Quota = field(default_factory=Quota)
+    wheel: Wheel[Parked] = field(default_factory=Wheel)
+    parked: set[Parked] = field(default_factory=set)
+
+    def look(self) -> None:
+        """Look at every client that is due. To be called once per tick of the wheel."""
+        self.wheel.turn(self.clock(), self.failed)
+
+    async def tune(self, destinations: Sequence[str]) -> list[str]:
+        """The hub's key of each destination, with its last message in the hub, if any node knows one.
+
+        :raises HttpError: there is no room, or a destination means nothing.
+        """
+        if len(self.parked) >= self.places:
+            raise HttpError(503, "Too many clients listen here; try again later.", Retry_After="10")
+        if len(destinations) > self.topics:
+            raise HttpError(400, f"Up to {self.topics} topics at once; these are {len(destinations)}.")
+        return await self.keys(destinations)
+
+    async def keys(self, destinations: Sequence[str]) -> list[str]:
+        """As :meth:`tune`, for who will not listen. :raises HttpError: a destination means nothing."""
+        try:
+            keys = [(await self.application.tune(destination, ())).topic for destination in destinations]
+        except Refused as refused:
+            raise HttpError(400, refused.detail or refused.summary) from None
+        unknown = [key for key in keys if self.hub.last(key) is None]
+        await gatherResults([Deferred.fromCoroutine(self._recall(key)) for key in unknown], consumeErrors=True)
+        return keys
+
+    async def _recall(self, key: str) -> None:
+        """Ask the other nodes' memory. A message that is published meanwhile is newer."""
+        message = await self.application.recall(key)
+        if message is not None and self.hub.last(key) is None:
+            self.hub.remember(key, message)
+
+
+class Ear:
+    """The topics one client listens to: its cohorts, and what was said on them."""
+
+    __slots__ = ("_address", "_cohorts", "_door")
+
+    def __init__(
+        self, door: ListeningDoor, keys: Sequence[str], forms: Sequence[Form], member: Member, address: str
+    ) -> None:
+        """:raises HttpError: the address, or all clients together, listen to too many already."""
+        self._door = door
+        self._address = address
+        self._take(len(keys))
+        self._cohorts = tuple(door.hub.join(key, form, member)[0] for key, form in zip(keys, forms, strict=True))
+
+    def _take(self, places: int) -> None:
+        quota = self._door.quota
+        for taken in range(places):
+            if not quota.take(self._address):
+                for _ in range(taken):
+                    quota.give_back(self._address)
+                raise HttpError(503, "Too many subscriptions here; try again later.", Retry_After="10")
+
+    def close(self, member: Member) -> None:
+        """Listen no more."""
+        cohorts, self._cohorts = self._cohorts, ()
+        for cohort in cohorts:
+            self._door.hub.leave(cohort, member)
+            self._door.quota.give_back(self._address)
+
+    def newest(self) -> list[tuple[Cohort, Message]]:
+        """The last message of each topic, the oldest first."""
+        known = [(cohort, self._door.hub.last(cohort.topic)) for cohort in self._cohorts]
+        found = [(cohort, message) for cohort, message in known if message is not None]
+        return sorted(found, key=lambda each: self._door.history.place(each[0].topic, each[1]))
+
+    def since(self, last_id: str, limit: int) -> list[tuple[Cohort, Message]] | None:
+        """What followed the message with this id, the oldest first; None when this node does not know it.
+
+        :param limit: at most so many messages; cohorts with the same topic each get theirs besides.
+        """
+        topics = {cohort.topic for cohort in self._cohorts}
+        position = self._door.history.position(topics, last_id)
+        if position is None:
+            return [] if last_id in {message.message_id for _, message in self.newest()} else None
+        following = self._door.history.after(topics, position, limit)
+        return [(cohort, each.message) for each in following for cohort in self._cohorts if cohort.topic == each.topic]
+
+
+def encode(heard: Sequence[tuple[Cohort, Message]]) -> list[bytes]:
+    """Messages as their cohorts want them."""
+    return [cohort.form.encode(message, {}) for cohort, message in heard]

@@ -1,0 +1,155 @@
+"""What a handler answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import TypeAlias
+
+from twisted.web.resource import IResource
+
+from fanout.http.routing import HttpError
+from fanout.http.server import REASONS, error_body
+from fanout.hub.hub import Form
+
+HTML = "text/html; charset=utf-8"
+JSON = "application/json"
+TEXT = "text/plain; charset=utf-8"
+HARMLESS = "default-src 'none'; sandbox"
+"""A Content-Security-Policy for somebody else's words: a browser shows them, and runs nothing of them."""
+
+Headers: TypeAlias = Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """A body that never ends: every value of some topics from the last one on, as server-sent events.
+
+    :ivar destinations: the topics, as a client would write them.
+    :ivar form: writes a message as an event, for a destination.
+    :ivar last_id: the event the client saw last; None for a newcomer.
+    """
+
+    destinations: tuple[str, ...]
+    form: Callable[[str], Form]
+    last_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NextValue:
+    """An answer that waits for the next value of a topic; thousands may wait at a time.
+
+    :ivar destination: the topic, as a client would write it.
+    :ivar form: writes a message as :attr:`answer` wants it. Clients that wait with equal forms share the octets.
+    :ivar answer: makes the response of what the form wrote. It must not hold the request, which is long gone then.
+    :ivar seconds: how long it waits; None for as long as the client does.
+    :ivar nothing: the response after these seconds.
+    :ivar last_id: what followed this message, if it did already; None for what is said from now on.
+    :ivar content_type: for HEAD, which is not held.
+    """
+
+    destination: str
+    form: Callable[[str], Form]
+    answer: Callable[[bytes], Response]
+    seconds: float | None
+    nothing: Response
+    last_id: str | None = None
+    content_type: str = TEXT
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """A resource of Twisted answers: a WebSocket, files, a WSGI application.
+
+    :ivar resource: what answers.
+    :ivar rest: how much of the path's end, in segments, lies within it.
+    """
+
+    resource: IResource
+    rest: int = 0
+
+
+Body: TypeAlias = bytes | Iterable[bytes] | AsyncIterable[bytes] | Subscription
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """An answer.
+
+    :ivar body: octets, sent with their length; or pieces of octets, sent as they come (in chunks, or to a client of
+        HTTP/1.0 until the connection closes); or topics, streamed. Pieces must be made without blocking.
+    :ivar status: of HTTP.
+    :ivar content_type: of a body; not sent with 204 and 304.
+    :ivar headers: besides; a name may stand twice.
+    """
+
+    body: Body = b""
+    status: int = 200
+    content_type: str = TEXT
+    headers: Headers = ()
+
+    @classmethod
+    def text(cls, text: str, status: int = 200, headers: Headers = ()) -> Response:
+        """Plain text, as UTF-8."""
+        return cls(text.encode(errors="replace"), status, TEXT, headers)
+
+    @classmethod
+    def html(cls, text: str, status: int = 200, headers: Headers = ()) -> Response:
+        """A page, as UTF-8."""
+        return cls(text.encode(errors="replace"), status, HTML, headers)
+
+    @classmethod
+    def json(cls, value: object, status: int = 200, headers: Headers = ()) -> Response:
+        """A value as JSON, with a line's end."""
+        return cls(json.dumps(value).encode() + b"\n", status, JSON, headers)
+
+    @classmethod
+    def redirect(cls, location: str, status: int = 302) -> Response:
+        """:param location: a path, or a URL; encoded as URLs are."""
+        return cls(f"It is at {location}\n".encode(), status, TEXT, (("location", location),))
+
+
+NO_CONTENT = Response(status=204)
+
+Answer: TypeAlias = Response | NextValue | Elsewhere
+
+
+# What a client sees of an error. Sans-IO.
+
+ErrorPage: TypeAlias = Callable[[HttpError], Response]
+
+_PAGE = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><title>{title}</title></head>
+<body><h1>{title}</h1><p>{detail}</p></body></html>
+"""
+
+
+def html_page(error: HttpError) -> Response:
+    """A small page: the status in words, and why."""
+    title = f"{error.status} {REASONS[error.status].decode()}"
+    return Response.html(_PAGE.format(title=escape(title), detail=escape(error.detail)), error.status)
+
+
+def json_page(error: HttpError) -> Response:
+    """As the engine's other doors answer: ``{"error": …, "detail": …}``."""
+    return Response(error_body(error.status, error.detail), error.status, JSON)
+
+
+class ErrorPages:
+    """The page of each status. A page gets the headers of its error besides its own."""
+
+    def __init__(self, pages: Mapping[int, ErrorPage] | None = None, default: ErrorPage = html_page) -> None:
+        """
+        :param pages: by status. They answer what no handler ever saw, too, so they are given no request.
+        :param default: for all others.
+        """
+        self._pages = dict(pages or {})
+        self._default = default
+
+    def page(self, error: HttpError) -> Response:
+        """The answer; its status is the error's whatever the page says, and its body has a length."""
+        made = self._pages.get(error.status, self._default)(error)
+        body = made.body if isinstance(made.body, bytes) else html_page(error).body
+        return Response(body, error.status, made.content_type, (*made.headers, *error.headers.items()))

@@ -1,0 +1,189 @@
+"""Server-sent events (HTML Standard, 9.2): a request whose answer never ends.
+
+    newcomer                  the newest message of each topic, then whatever is said
+    with Last-Event-ID        what followed that message, then whatever is said
+    unknown Last-Event-ID     as a newcomer
+
+A client that reads slowly costs no more than one of STOMP: it has the same outbox.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from urllib.parse import quote, unquote
+
+from twisted.internet.interfaces import IPushProducer
+from zope.interface import implementer
+
+from fanout.http.pending import Ear, ListeningDoor, encode
+from fanout.http.server import HttpRequest
+from fanout.hub.hub import Cohort, Form
+from fanout.hub.message import Message
+from fanout.hub.outbox import Outbox
+
+EVENT_STREAM = "text/event-stream"
+_COMMENT = b":\n\n"
+_RETRY = b"retry: 3000\n\n"  # milliseconds a browser waits before it connects again
+_LINE_END = re.compile(r"\r\n|\r|\n")
+_PLAIN = "".join(chr(each) for each in range(0x21, 0x7F) if chr(each) != "%")
+
+
+async def stream(
+    door: ListeningDoor,
+    request: HttpRequest,
+    destinations: Sequence[str],
+    form: Callable[[str], Form],
+    last_id: str | None,
+) -> None:
+    """Answer with events until the client goes.
+
+    :param form: writes messages as events, for a destination.
+    :param last_id: the event the client saw last; None for a newcomer.
+    :raises HttpError: it cannot be done.
+    """
+    keys = await door.tune(destinations)
+    if not request.gone:
+        Stream(door, request, keys, [form(each) for each in destinations]).begin(last_id)
+
+
+def event(name: str, data: str, event_id: str) -> bytes:
+    """One event.
+
+    :param name: without line breaks.
+    :param data: may have several lines; how they end is not kept.
+    :param event_id: what the client sends back as ``Last-Event-ID``; from :func:`encode_id`.
+    """
+    lines = _LINE_END.sub("\ndata: ", data)
+    return f"id: {event_id}\nevent: {name}\ndata: {lines}\n\n".encode()
+
+
+def encode_id(message_id: str) -> str:
+    """A message's id as an event's: any text in printable ASCII."""
+    return quote(message_id, safe=_PLAIN)
+
+
+def last_event_id(header: str | None) -> str | None:
+    """The message's id of a header ``Last-Event-ID``; None when it has none."""
+    return unquote(header or "") or None
+
+
+@implementer(IPushProducer)
+class Stream:
+    """One client. A member of the hub, the sink of its outbox, and the producer of its connection."""
+
+    __slots__ = ("_blocked_at", "_door", "_ear", "_outbox", "_request", "slot")
+    protocol = "sse"
+
+    def __init__(self, door: ListeningDoor, request: HttpRequest, keys: Sequence[str], forms: Sequence[Form]) -> None:
+        self.slot: int | None = None
+        self._door = door
+        self._request: HttpRequest | None = request
+        self._outbox = Outbox(self, door.flusher)
+        self._blocked_at: float | None = None
+        self._ear = Ear(door, keys, forms, self, request.address)
+
+    def begin(self, last_id: str | None) -> None:
+        """Send what the client missed."""
+        request = self._request
+        assert request is not None
+        request.put_header("content-type", EVENT_STREAM)
+        request.put_header("cache-control", "no-store")
+        request.put_header("x-accel-buffering", "no")  # nginx would keep events back
+        request.registerProducer(self, True)  # type: ignore[no-untyped-call]
+        request.write(_RETRY)  # type: ignore[no-untyped-call]
+        request.park(self.leave)
+        self._door.parked.add(self)
+        missed = self._ear.since(last_id, self._door.replay) if last_id else None
+        heard = self._ear.newest() if missed is None else missed
+        for (cohort, _), data in zip(heard, encode(heard), strict=True):
+            self._outbox.offer(cohort, data)
+        self._schedule()
+
+    # The hub's member
+
+    @property
+    def address(self) -> str:
+        """The client's IP address; empty once it has gone."""
+        return self._request.address if self._request is not None else ""
+
+    @property
+    def outbox(self) -> Outbox:
+        """What waits for it."""
+        return self._outbox
+
+    def offer(self, cohort: Cohort, message: Message, data: bytes) -> None:
+        """Something was said."""
+        self._outbox.offer(cohort, data)
+
+    # The outbox's sink
+
+    def write(self, data: bytes) -> None:
+        """Octets for the client."""
+        if self._request is not None:
+            self._request.write(data)  # type: ignore[no-untyped-call]
+
+    def cut_off(self) -> None:
+        """The client does not read."""
+        if self._request is not None:
+            self._door.complain("client.slow", self._request.address, reason="does not read what it is sent")
+            self._request.abort()
+
+    # The connection's producer
+
+    def pauseProducing(self) -> None:
+        """The connection is full."""
+        self._outbox.block()
+        if self._blocked_at is None:
+            self._blocked_at = self._door.clock()
+            self._schedule()
+
+    def resumeProducing(self) -> None:
+        """It has room again."""
+        self._blocked_at = None
+        self._outbox.unblock()
+
+    def stopProducing(self) -> None:
+        """The connection is closing; :meth:`leave` follows."""
+
+    # The wheel's
+
+    def look(self, now: float) -> None:
+        """Say something to a client that has heard nothing for long, and cut off one that reads nothing."""
+        if self._request is None:
+            return
+        if self._blocked_at is not None:
+            if now - self._blocked_at >= self._door.write_seconds:
+                self.cut_off()
+                return
+        elif now - self._outbox.sent_at >= self._door.comment_seconds:
+            self._outbox.send(_COMMENT)
+            self._outbox.flush()
+        self._schedule()
+
+    def _schedule(self) -> None:
+        if self._blocked_at is None:
+            self._door.wheel.schedule(self, self._outbox.sent_at + self._door.comment_seconds)
+        else:
+            self._door.wheel.schedule(self, self._blocked_at + self._door.write_seconds)
+
+    # The end
+
+    def close(self) -> None:
+        """The node shuts down: a browser comes back by itself, to another one."""
+        request = self._request
+        self.leave()
+        if request is not None:
+            request.channel.persistent = 0
+            request.unregisterProducer()  # type: ignore[no-untyped-call]
+            request.finish()  # type: ignore[no-untyped-call]
+
+    def leave(self) -> None:
+        """The client is gone."""
+        if self._request is not None:
+            self._request.lost = None
+            self._request = None
+            self._outbox.close()
+            self._ear.close(self)
+            self._door.parked.discard(self)
+            self._door.wheel.forget(self)

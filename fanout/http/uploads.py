@@ -1,0 +1,235 @@
+"""Files that clients send: a folder they may fill, and clear.
+
+========== ================= =====================================================================
+``POST``   ``/uploads``      a form with files (multipart/form-data), each under its own name; or one
+                             file as the body, which gets a name. 201; 409 where a name is taken
+``PUT``    ``/uploads/NAME`` the body is the file: 201 for a new one, 204 for one that was replaced
+``DELETE`` ``/uploads/NAME`` 204, or 404
+========== ================= =====================================================================
+
+A file is written beside its place and moved there when it is whole, so nobody ever sees half of one. All files of the
+folder together have a limit: 507 for what would pass it, and nothing of it stays.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mimetypes
+import os
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from secrets import token_hex
+from typing import IO, Any
+from urllib.parse import quote
+
+from multipart import MultipartError, MultipartParser, parse_options_header
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThreadPool
+
+from fanout.http.auth import Guard, check_same_site
+from fanout.http.files import Folder, is_name
+from fanout.http.response import NO_CONTENT, Response
+from fanout.http.routing import HttpError, Request, Route
+
+_UNFINISHED = ".upload-"  # hidden, so no name of a client's
+_ABANDONED = 3600  # seconds; a younger one may be another process's, which writes it now
+_PARTS = 64  # of one form, files and other fields
+
+
+class Uploads:
+    """Handlers for a folder of uploads. It is read with :class:`~fanout.http.files.Files` in the rows behind."""
+
+    def __init__(
+        self,
+        reactor: Any,
+        folder: str | Path,
+        at: str = "/uploads",
+        *,
+        largest: int = 16_777_216,
+        total: int = 1_073_741_824,
+        most: int = 10_000,
+        token: str = "",
+    ) -> None:
+        """
+        :param at: where it is.
+        :param largest: octets of a file; the listener's limit holds as well.
+        :param total: octets of all files together, also of those that others have put there.
+        :param most: files, since many small ones fill a disk as well. All are looked at for each upload.
+        :param token: what clients need to know, as the password of HTTP Basic or as a Bearer; empty for nothing.
+        :raises NotADirectoryError: there is no such folder.
+        """
+        self._reactor = reactor
+        self._folder = Folder(folder)
+        self._at = at
+        self._largest = largest
+        self._total = total
+        self._most = most
+        self._counting = threading.Lock()  # nothing gets another name meanwhile
+        self._guard = Guard(token, "uploads") if token else None
+        for left in self._folder.root.glob(_UNFINISHED + "*"):
+            if time.time() - left.stat().st_mtime > _ABANDONED:
+                left.unlink()
+
+    def routes(self) -> list[Route]:
+        """The rows of the table."""
+        one = Route(f"{self._at}/{{path:path}}", PUT=self.put, DELETE=self.delete)
+        return [Route(self._at, POST=self.post), one]
+
+    async def put(self, request: Request) -> Response:
+        """Take the body as this file."""
+        self._check(request)
+        place = self._place(request.parameters["path"])
+        new = await self._in_thread(lambda: self._replace(place, request.body))
+        return Response(status=201, headers=(("location", self._address(place)),)) if new else NO_CONTENT
+
+    async def delete(self, request: Request) -> Response:
+        """Remove a file."""
+        self._check(request)
+        place = self._place(request.parameters["path"])
+        if not place.is_file():
+            raise HttpError(404, "There is no such file.")
+        await self._in_thread(place.unlink)
+        return NO_CONTENT
+
+    async def post(self, request: Request) -> Response:
+        """Take the files of a form, or the body as one file."""
+        self._check(request)
+        kind, options = parse_options_header(request.header("content-type") or "")
+        if kind == "multipart/form-data":
+            if "boundary" not in options:
+                raise HttpError(400, "The Content-Type of a form names its boundary.")
+            places = await self._in_thread(lambda: self._take_form(request.body, options["boundary"]))
+        else:
+            place = self._folder.root / (token_hex(8) + (mimetypes.guess_extension(kind) or ".bin"))
+            await self._in_thread(lambda: self._add(place, request.body))
+            places = [place]
+        addresses = [self._address(place) for place in places]
+        return Response.json({"files": addresses}, 201, (("location", addresses[0]),))
+
+    # In the reactor's thread
+
+    def _check(self, request: Request) -> None:
+        check_same_site(request)
+        if self._guard is not None and not self._guard.allows(request.http):
+            raise self._guard.refusal()
+
+    def _place(self, path: str) -> Path:
+        place = self._folder.find(path)
+        if place is None or not is_name(path.rpartition("/")[2]):
+            raise HttpError(400, "No file can have this name here.")
+        if not place.parent.is_dir():
+            raise HttpError(404, "There is no such folder.")
+        if place.is_dir():
+            raise HttpError(409, "This is a folder.")
+        return place
+
+    def _address(self, place: Path) -> str:
+        return quote(f"{self._at}/{place.relative_to(self._folder.root)}")
+
+    def _in_thread(self, call: Callable[[], Any]) -> Deferred[Any]:
+        return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), call)
+
+    # In another thread: disks may be slow
+
+    def _take_form(self, body: IO[bytes], boundary: str) -> list[Path]:
+        """All files of a form, or none. :raises HttpError: it is no such form, or a file cannot be taken."""
+        places: list[Path] = []
+        try:
+            for name, file in _files(body, boundary, self._largest):
+                places.append(self._add(self._folder.root / name, file))
+        except BaseException:
+            for place in places:
+                place.unlink(missing_ok=True)
+            raise
+        return places
+
+    def _add(self, place: Path, body: IO[bytes]) -> Path:
+        """Write a file that was not there. :raises HttpError: it was."""
+        written = self._write(body)
+        with self._counting:
+            try:
+                os.link(written, place)
+            except FileExistsError:
+                raise HttpError(409, f"There is a file {place.name} already; PUT replaces it.") from None
+            finally:
+                written.unlink()
+        return place
+
+    def _replace(self, place: Path, body: IO[bytes]) -> bool:
+        """Write a file whether or not it was there. :return: whether it is new."""
+        written = self._write(body)
+        with self._counting:
+            new = not place.exists()
+            try:
+                written.replace(place)
+            except OSError:
+                written.unlink()
+                raise
+        return new
+
+    def _write(self, body: IO[bytes]) -> Path:
+        """A file without a name of its own, on the disk when this returns. :raises HttpError: it is too large."""
+        octets = body.seek(0, os.SEEK_END)
+        if octets > self._largest:
+            raise HttpError(413, f"A file may have {self._largest} octets.")
+        body.seek(0)
+        descriptor, name = self._begin(octets)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                shutil.copyfileobj(body, file)
+                file.flush()
+                os.fchmod(file.fileno(), 0o644)
+                os.fsync(file.fileno())
+        except BaseException:  # the disk is full, or the client went and its body with it
+            Path(name).unlink()
+            raise
+        return Path(name)
+
+    def _begin(self, octets: int) -> tuple[int, str]:
+        """An open file that has its size from the beginning, so that others who come meanwhile count all of it.
+
+        :raises HttpError: there is no room for it.
+        """
+        with self._counting:
+            sizes = list(_sizes(self._folder.root))
+            if len(sizes) >= self._most or sum(sizes) + octets > self._total:
+                raise HttpError(507, "The folder has no room for this file; something has to be deleted first.")
+            descriptor, name = tempfile.mkstemp(prefix=_UNFINISHED, dir=self._folder.root)
+            os.ftruncate(descriptor, octets)
+        return descriptor, name
+
+
+def _sizes(folder: Path) -> Iterator[int]:
+    """Octets of each file in a folder and those below it, unfinished ones included. Links are not followed."""
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):  # it was moved or deleted just now
+                yield os.lstat(os.path.join(place, name)).st_size  # noqa: PTH118  (a Path takes four times as long)
+
+
+def _files(body: IO[bytes], boundary: str, largest: int) -> Iterator[tuple[str, IO[bytes]]]:
+    """Name and content of each file of a form, one at least. :raises HttpError: it is none, or a name is none."""
+    body.seek(0)
+    count = 0
+    try:
+        for part in MultipartParser(body, boundary, part_limit=_PARTS, disk_limit=largest * _PARTS):
+            with part.file as file:
+                if part.filename:
+                    count += 1
+                    yield _file_name(part.filename), file
+    except MultipartError as error:
+        raise HttpError(400, f"This is no form with files: {error}.") from None
+    if not count:
+        raise HttpError(400, "There is no file in this form.")
+
+
+def _file_name(given: str) -> str:
+    """The last part of a name: some browsers give all of it. :raises HttpError: no file can have it."""
+    name = given.replace("\\", "/").rpartition("/")[2]
+    if not is_name(name):
+        raise HttpError(400, "A file of the form has a name that no file can have here.")
+    return name

@@ -1,0 +1,458 @@
+"""One WebSocket (RFC 6455): messages for whoever listens, pings, back-pressure, and an orderly close.
+
+wsproto reads and writes the frames; here is what it leaves open: how much a message may hold, that a silent client is
+asked whether it still lives, and that nothing grows while a client does not read.
+
+The opening handshake is in ``websocket_upgrade.py``.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from twisted.internet import protocol
+from twisted.internet.interfaces import IPushProducer
+from twisted.internet.tcp import Server
+from twisted.python.failure import Failure
+from twisted.web.http_headers import Headers
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Request
+from wsproto.connection import Connection, ConnectionState, ConnectionType
+from wsproto.events import BytesMessage, CloseConnection, Event, Message, Ping, Pong, TextMessage
+from wsproto.frame_protocol import CloseReason
+from wsproto.utilities import generate_accept_token
+from zope.interface import implementer
+
+from fanout.http.server import REASONS, error_body
+from fanout.hub.hub import Envelope
+from fanout.hub.wheel import Wheel
+from fanout.listeners import straight_write
+
+_WHOLE = Connection(ConnectionType.SERVER)  # Writes whole messages; these leave no trace in it, so it serves everybody.
+
+
+def text(data: bytes) -> bytes:
+    """A message for a client that reads text, as it goes over the wire. What is not UTF-8 must go as binary."""
+    try:
+        return _WHOLE.send(TextMessage(data.decode()))
+    except UnicodeDecodeError:
+        return binary(data)
+
+
+def binary(data: bytes) -> bytes:
+    """A message for a client that reads octets, as it goes over the wire."""
+    return _WHOLE.send(BytesMessage(data))
+
+
+class Listener(Protocol):
+    """Who talks over a WebSocket. :class:`fanout.stomp_server.server.Connection` is one."""
+
+    def received(self, data: bytes) -> None:
+        """A piece of a message, in order. Whoever needs to know where messages end speaks another protocol."""
+        ...
+
+    def full(self) -> None:
+        """The client takes no more for now."""
+        ...
+
+    def drained(self) -> None:
+        """It takes some again."""
+        ...
+
+    def gone(self) -> None:
+        """The connection is closed. Called once."""
+        ...
+
+
+@dataclass(eq=False, slots=True)
+class WebSocketDoor:
+    """What all WebSockets of a node share.
+
+    :ivar reactor: for the one timer of a socket that is closing.
+    :ivar clock: seconds, monotonic; the wheel's too.
+    :ivar complain: logs a client's fault: event name, address, fields; limits itself.
+    :ivar failed: told of a socket that raised when it was looked at.
+    :ivar message_bytes: octets of one message. Nothing of it is kept here, so this bounds folly, not memory.
+    :ivar ping_every: seconds of a client's silence until it is pinged; 0 for never. Below the minute after which
+        proxies (nginx's ``proxy_read_timeout``) and NATs forget a silent connection.
+    :ivar pong_timeout: seconds it may then remain silent.
+    :ivar linger: seconds a client may take to answer our Close frame.
+    :ivar origins: web pages whose scripts may connect, such as ``https://www.example.org``; empty for all. Clients that
+        are no browsers send no origin, and are always let in.
+    """
+
+    reactor: Any
+    clock: Callable[[], float]
+    complain: Callable[..., None]
+    failed: Callable[[object, Exception], None]
+    message_bytes: int = 1_048_576
+    ping_every: float = 25.0
+    pong_timeout: float = 30.0
+    linger: float = 1.0
+    origins: frozenset[str] = frozenset()
+    wheel: Wheel[WebSocket] = field(default_factory=Wheel)
+    sockets: set[WebSocket] = field(default_factory=set)
+
+    def look(self) -> None:
+        """Look at every socket that is due. To be called once per tick of the wheel."""
+        self.wheel.turn(self.clock(), self.failed)
+
+    def go_away(self) -> None:
+        """The node shuts down: who leaves from now on is told so. It may take a while until all have left."""
+        for socket in self.sockets:
+            socket.goodbye = CloseReason.GOING_AWAY
+
+
+@implementer(IPushProducer)
+class WebSocket(protocol.Protocol):
+    """One WebSocket, from the end of its handshake on. It is a :class:`fanout.stomp_server.server.Wire`.
+
+    :ivar address: the client's IP address.
+    :ivar port: and its port there.
+    :ivar goodbye: the code with which we close a socket that nobody complains of.
+    :ivar envelope: makes a message of octets: :func:`text` or :func:`binary`, whichever the client speaks itself.
+    :ivar slot: the wheel's.
+    """
+
+    transport: Server
+    kind = "stomp-websocket"
+
+    def __init__(
+        self, door: WebSocketDoor, listen: Callable[[WebSocket], Listener], address: str = "", port: int = 0
+    ) -> None:
+        """:param listen: called when the connection stands; makes who talks over it."""
+        self.address = address
+        self.port = port
+        self._door = door
+        self._listen = listen
+        self._listener: Listener | None = None
+        self._frames = Connection(ConnectionType.SERVER)
+        self._octets: int | None = None  # of the message that is coming in; None before the first one
+        self._ping: bytes | None = None  # the client's latest one, to be answered
+        self._heard_at: float = door.clock()
+        self._pinged_at: float | None = None
+        self._full = False
+        self._paused = False
+        self._closing = False
+        self._deaf = False  # what comes can no longer be read as frames
+        self._timer: Any = None
+        self.goodbye = CloseReason.NORMAL_CLOSURE
+        self.envelope: Envelope = text
+        self.slot: int | None = None
+
+    @property
+    def listener(self) -> Listener | None:
+        """Who talks over it; None until the connection stands."""
+        return self._listener
+
+    # Twisted's side
+
+    def connectionMade(self) -> None:
+        self._door.sockets.add(self)
+        self.transport.registerProducer(self, True)
+        self._listener = self._listen(self)
+        self._schedule()
+
+    def dataReceived(self, data: bytes) -> None:
+        self._hear()
+        if self._deaf or self._frames.state in (ConnectionState.REMOTE_CLOSING, ConnectionState.CLOSED):
+            return
+        self._frames.receive_data(data)
+        for event in self._frames.events():
+            self._act(event)
+        self._answer_ping()
+
+    def connectionLost(self, reason: Failure = protocol.connectionDone) -> None:
+        self._closing = True
+        self._door.sockets.discard(self)
+        self._door.wheel.forget(self)
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        listener, self._listener = self._listener, None  # or the two would keep each other in memory
+        if listener is not None:
+            listener.gone()
+
+    def pauseProducing(self) -> None:
+        self._full = True
+        if self._listener is not None:
+            self._listener.full()
+
+    def resumeProducing(self) -> None:
+        self._full = False
+        self._hear()
+        self._answer_ping()
+        if self._listener is not None:
+            self._listener.drained()
+
+    def stopProducing(self) -> None:
+        """The transport is closing; :meth:`connectionLost` follows."""
+
+    # What the client says
+
+    def _act(self, event: Event) -> None:
+        if isinstance(event, Message):
+            self._take(event)
+        elif isinstance(event, Ping):
+            self._ping = bytes(event.payload)
+        elif isinstance(event, CloseConnection):
+            self._client_closes(event)
+
+    def _take(self, piece: Message[Any]) -> None:
+        if self._closing or self._listener is None:
+            return
+        data = piece.data.encode() if isinstance(piece, TextMessage) else bytes(piece.data)
+        if self._octets is None:
+            self.envelope = text if isinstance(piece, TextMessage) else binary
+        self._octets = (self._octets or 0) + len(data)
+        if self._octets > self._door.message_bytes:
+            self._fail(CloseReason.MESSAGE_TOO_BIG, f"a message may have {self._door.message_bytes} octets")
+            return
+        if piece.message_finished:
+            self._octets = 0
+        if data:
+            self._listener.received(data)
+
+    def _answer_ping(self) -> None:
+        """One Pong for all Pings that came at once, which RFC 6455 §5.5.3 allows: a flood of Pings is no flood of
+        Pongs, nor does it pile up for a client that does not read.
+        """
+        if self._ping is not None and not self._full and not self._closing:
+            self._send(Pong(self._ping))
+            self._ping = None
+
+    def _client_closes(self, event: CloseConnection) -> None:
+        """It closes, or has answered our Close frame; or wsproto cannot read on, and says so with the same event."""
+        if self._frames.state is ConnectionState.REMOTE_CLOSING:
+            self._say_goodbye(event.response())
+        elif self._frames.state is not ConnectionState.CLOSED:
+            self._deaf = True  # wsproto would keep for ever what still comes
+            self._fail(event.code, event.reason or "")
+            return
+        self._hang_up()
+
+    def _fail(self, code: int, reason: str) -> None:
+        """The client broke the protocol, or a limit: say so."""
+        if not self._closing:
+            self._door.complain("websocket.fault", self.address, fault=reason, code=int(code))
+            self.finish(code, reason)
+
+    # The listener's wire
+
+    def write(self, data: bytes) -> None:
+        """Send messages that :attr:`envelope` has made; any number of them, each whole."""
+        if not self._closing:
+            straight_write.write(self.transport, data)
+
+    def pause(self) -> None:
+        """Read no more from the client for now."""
+        self._paused = True
+        self.transport.pauseProducing()
+
+    def resume(self) -> None:
+        """Read on."""
+        self._paused = False
+        self._hear()
+        self.transport.resumeProducing()
+
+    def finish(self, code: int | None = None, reason: str = "") -> None:
+        """Say goodbye, and wait for the client's answer, but not for long."""
+        if self._closing:
+            return
+        self._say_goodbye(CloseConnection(self.goodbye if code is None else code, reason))
+        self._timer = self._door.reactor.callLater(self._door.linger, self._hang_up)
+
+    def abort(self) -> None:
+        """Close at once."""
+        self.transport.abortConnection()
+
+    def _say_goodbye(self, close: CloseConnection) -> None:
+        """Nothing is sent behind a Close frame (RFC 6455 §5.5.1)."""
+        self._closing = True
+        self._send(close)
+        self.transport.unregisterProducer()
+        self.transport.resumeProducing()  # the client's answer may lie behind what we did not read
+
+    def _hang_up(self) -> None:
+        """Close once everything written has gone out; a client that does not read it gets as long again."""
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = self._door.reactor.callLater(self._door.linger, self.abort)
+        self.transport.loseConnection()
+
+    def _send(self, event: Event) -> None:
+        self.transport.write(self._frames.send(event))
+
+    # Time
+
+    def look(self, now: float) -> None:
+        """The wheel came round: ping a client that has been silent, drop one that stays so."""
+        if self._closing:
+            return
+        if self._paused:
+            self._heard_at = now  # It could not be heard, and that is our doing; the listener watches over it.
+        elif self._pinged_at is not None and now - self._pinged_at >= self._door.pong_timeout:
+            self._door.complain("websocket.silent", self.address, seconds=round(now - self._heard_at))
+            self.abort()
+            return
+        elif self._pinged_at is None and now - self._heard_at >= self._door.ping_every:
+            self._pinged_at = now
+            if not self._full:  # Otherwise what fills the way to the client is as good as a Ping.
+                self._send(Ping())
+        self._schedule()
+
+    def _hear(self) -> None:
+        self._heard_at = self._door.clock()
+        if self._pinged_at is not None:
+            self._pinged_at = None
+            self._schedule()
+
+    def _schedule(self) -> None:
+        if self._pinged_at is not None:
+            self._door.wheel.schedule(self, self._pinged_at + self._door.pong_timeout)
+        elif self._door.ping_every:
+            self._door.wheel.schedule(self, self._heard_at + self._door.ping_every)
+
+
+# From an HTTP request to a WebSocket (RFC 6455 §4.2).
+#
+# Twisted has a WebSocket of its own (``twisted.web.websocket``), but it agrees on no subprotocol, which browsers insist
+# on once they have offered one, and it bounds neither a message nor a silence. wsproto's handshake wants to parse the
+# request anew, and fails with other errors than its own on odd headers. What is left is this.
+
+_KEY_OCTETS = 16
+
+
+class NotUpgraded(Exception):
+    """The request does not become a WebSocket.
+
+    :ivar status: the HTTP status.
+    :ivar detail: what was wrong, and what to do.
+    :ivar headers: that go with the answer.
+    """
+
+    def __init__(self, status: int, detail: str, *headers: tuple[str, str]) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.headers = headers
+
+
+def agree(headers: Headers, protocols: Sequence[str], origins: frozenset[str]) -> tuple[bytes, str | None]:
+    """Check the client's half of the handshake.
+
+    :param protocols: the subprotocols served, the best first; empty when there are none to speak of, and then what a
+        client offers is not looked at.
+    :param origins: web pages that may connect; empty for all.
+    :return: the client's key, and the subprotocol; None when the client offered none.
+    :raises NotUpgraded: it cannot be.
+    """
+    if "websocket" not in _tokens(headers, "upgrade") or "upgrade" not in _tokens(headers, "connection"):
+        raise NotUpgraded(426, "This address is a WebSocket.", ("upgrade", "websocket"), ("connection", "upgrade"))
+    if _first(headers, "sec-websocket-version") != "13":
+        raise NotUpgraded(426, "This server speaks version 13 of WebSocket.", ("sec-websocket-version", "13"))
+    key = _first(headers, "sec-websocket-key")
+    if not _is_key(key):
+        raise NotUpgraded(400, "Sec-WebSocket-Key must be 16 octets in base64.")
+    origin = _first(headers, "origin")
+    if origins and origin and origin not in origins:
+        raise NotUpgraded(403, "Pages of this origin may not connect; see WEBSOCKET_ORIGINS.")
+    return key.encode(), _choose(_tokens(headers, "sec-websocket-protocol"), protocols)
+
+
+def _choose(offered: Sequence[str], protocols: Sequence[str]) -> str | None:
+    """A browser that offered protocols would refuse an answer without one, so it is told why instead."""
+    if not offered or not protocols:
+        return None
+    for each in protocols:
+        if each in offered:
+            return each
+    raise NotUpgraded(400, f"None of the offered subprotocols is served; there are {', '.join(protocols)}.")
+
+
+def _tokens(headers: Headers, name: str) -> list[str]:
+    """The values of a header that is a list, in lower case. Every token that matters is ASCII."""
+    values = ",".join(headers.getRawHeaders(name, []))
+    return [token for each in values.lower().split(",") if (token := each.strip())]
+
+
+def _first(headers: Headers, name: str) -> str:
+    return headers.getRawHeaders(name, [""])[0].strip()
+
+
+def _is_key(key: str) -> bool:
+    try:
+        return len(base64.b64decode(key, validate=True)) == _KEY_OCTETS
+    except (binascii.Error, ValueError):
+        return False
+
+
+class WebSocketResource(Resource):
+    """An address under which clients open WebSockets. Subclasses say who talks to them."""
+
+    isLeaf = True
+
+    def __init__(self, door: WebSocketDoor, protocols: Sequence[str] = ()) -> None:
+        """:param protocols: as for :func:`agree`."""
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.door = door
+        self._protocols = protocols
+
+    def listener(self, request: Request) -> Callable[[WebSocket], Listener]:
+        """What makes who talks to this client.
+
+        :raises NotUpgraded: the request cannot be served.
+        """
+        raise NotImplementedError
+
+    def render_GET(self, request: Request) -> bytes | int:
+        """The handshake."""
+        try:
+            _check_request(request)
+            key, subprotocol = agree(request.requestHeaders, self._protocols, self.door.origins)
+            listener = self.listener(request)
+        except NotUpgraded as refused:
+            return _refuse(request, refused)
+        channel: Any = request.channel
+        socket = WebSocket(self.door, listener, channel.address, channel.port)
+        _take_over(request, socket, _answer(key, subprotocol))
+        return NOT_DONE_YET
+
+
+def _check_request(request: Request) -> None:
+    if request.method != b"GET" or request.clientproto != b"HTTP/1.1":
+        raise NotUpgraded(400, "A WebSocket is opened with GET, in HTTP/1.1.")
+
+
+def _refuse(request: Request, refused: NotUpgraded) -> bytes:
+    request.setResponseCode(refused.status, REASONS.get(refused.status))
+    request.setHeader("content-type", "application/json")
+    for name, value in refused.headers:
+        request.setHeader(name, value)
+    return error_body(refused.status, refused.detail)
+
+
+def _answer(key: bytes, subprotocol: str | None) -> bytes:
+    lines = [
+        b"HTTP/1.1 101 Switching Protocols",
+        b"Upgrade: websocket",
+        b"Connection: Upgrade",
+        b"Sec-WebSocket-Accept: " + generate_accept_token(key),
+    ]
+    if subprotocol is not None:
+        lines.append(b"Sec-WebSocket-Protocol: " + subprotocol.encode())
+    return b"\r\n".join([*lines, b"", b""])
+
+
+def _take_over(request: Request, taking: protocol.Protocol, answer: bytes) -> None:
+    """Give the request's connection to another protocol. The request is let go: it holds as much memory again."""
+    channel: Any = request.channel
+    channel.transport.write(answer)
+    channel.transport.unregisterProducer()
+    channel.requests.clear()
+    # A client that did not wait for our answer: what it sent behind its request goes where it belongs.
+    channel.rawDataReceived = taking.dataReceived
+    channel._protocolUpgradeForWebsockets(taking)  # noqa: SLF001  (Twisted's, for its own WebSocket; it is pinned)

@@ -1,0 +1,125 @@
+"""The messages of the last minutes, for clients that come and go: a poll that says what it saw last gets what followed.
+
+Bounded by number per topic, by age, and by octets in all. Sans-IO; the time is that of hearing, on this node.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from heapq import merge
+from itertools import islice
+
+from fanout.hub.message import Message
+
+_OVERHEAD = 1024  # octets an entry takes besides its body: objects, headers, its share of the indices
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A message in the order this node heard them.
+
+    :ivar position: counts up, over all topics.
+    :ivar at: when, on the history's clock.
+    """
+
+    position: int
+    topic: str
+    message: Message
+    at: float
+
+
+class History:
+    """What was said lately, by topic and in order.
+
+    :ivar messages: how many are kept of one topic.
+    :ivar seconds: how long.
+    :ivar octets: the memory all of them may take; beyond it the oldest of any topic goes.
+    """
+
+    def __init__(
+        self, clock: Callable[[], float], *, messages: int = 1_000, seconds: float = 600, octets: int = 33_554_432
+    ) -> None:
+        """:param clock: seconds, monotonic."""
+        self._clock = clock
+        self.messages = messages
+        self.seconds = seconds
+        self.octets = octets
+        self._octets = 0
+        self._position = 0
+        self._all: OrderedDict[int, Heard] = OrderedDict()
+        self._topics: dict[str, list[Heard]] = {}
+
+    def __len__(self) -> int:
+        """How many messages are kept."""
+        return len(self._all)
+
+    def add(self, topic: str, message: Message) -> None:
+        """Keep a message as the newest of its topic."""
+        self._position += 1
+        heard = Heard(self._position, topic, message, self._clock())
+        self._all[heard.position] = heard
+        self._octets += _weight(message)
+        kept = self._topics.setdefault(topic, [])
+        kept.append(heard)
+        while len(kept) > self.messages:  # by more than one after it was made smaller
+            self._drop(kept[0])
+        self._forget()
+
+    def forget(self, topic: str) -> None:
+        """Drop what was said on a topic."""
+        while topic in self._topics:
+            self._drop(self._topics[topic][0])
+
+    def _forget(self) -> None:
+        too_old = self._clock() - self.seconds
+        while self._all:
+            oldest = next(iter(self._all.values()))
+            if oldest.at >= too_old and self._octets <= self.octets:
+                return
+            self._drop(oldest)
+
+    def _drop(self, oldest: Heard) -> None:
+        """Drop the oldest message of a topic."""
+        del self._all[oldest.position]
+        self._octets -= _weight(oldest.message)
+        kept = self._topics[oldest.topic]
+        del kept[0]
+        if not kept:
+            del self._topics[oldest.topic]
+
+    def position(self, topics: Iterable[str], message_id: str) -> int | None:
+        """Where these topics had the message with this id; None when it is not known (any more, or yet).
+
+        Where an id stands twice the later one counts: who repeats an id must not make a client ask in circles.
+        """
+        self._forget()
+        found = (_find(self._topics.get(topic, []), message_id) for topic in topics)
+        return max((position for position in found if position is not None), default=None)
+
+    def after(self, topics: Iterable[str], position: int, limit: int) -> list[Heard]:
+        """What followed on these topics, the oldest first.
+
+        :param limit: at most so many.
+        """
+        kept = (_after(self._topics.get(topic, []), position) for topic in topics)
+        return list(islice(merge(*kept, key=lambda heard: heard.position), limit))
+
+    def place(self, topic: str, message: Message) -> int:
+        """The position of the newest message of a topic, to put newest ones in order; 0 when it is no longer kept."""
+        kept = self._topics.get(topic)
+        return kept[-1].position if kept and kept[-1].message is message else 0
+
+
+def _find(kept: list[Heard], message_id: str) -> int | None:
+    return next((heard.position for heard in reversed(kept) if heard.message.message_id == message_id), None)
+
+
+def _after(kept: list[Heard], position: int) -> list[Heard]:
+    return kept[bisect_right(kept, position, key=lambda heard: heard.position) :]
+
+
+def _weight(message: Message) -> int:
+    return len(message.body) + _OVERHEAD

@@ -1,0 +1,89 @@
+"""Addresses of clients, as they are counted, logged and compared."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+
+from twisted.internet.error import ConnectError, DNSLookupError
+from twisted.internet.error import ConnectionRefusedError as NobodyListens
+from twisted.internet.error import TimeoutError as NoAnswer
+
+_IPV6_PREFIX = 64
+"""Bits. A subscriber gets at least a /64 (RFC 6177), and may use another address of it for every connection."""
+
+
+def plain(host: str) -> str:
+    """An address in the usual form: one of IPv4 that reached a listener of IPv6 comes as ``::ffff:192.0.2.1``.
+
+    Whatever is no address stays what it is.
+    """
+    if ":" not in host:
+        return host
+    try:
+        address = IPv6Address(host)
+    except ValueError:
+        return host
+    return str(address.ipv4_mapped or host)
+
+
+def neighbourhood(host: str) -> str:
+    """Who is counted as one: an address of IPv4, or a /64 of IPv6."""
+    if ":" not in host:
+        return host
+    try:
+        address = IPv6Address(host)
+    except ValueError:
+        return host
+    if address.ipv4_mapped:
+        return str(address.ipv4_mapped)
+    return str(IPv6Network((int(address), _IPV6_PREFIX), strict=False))
+
+
+def network(text: str) -> IPv4Network | IPv6Network:
+    """A network, or one address. :raises ValueError: it is none; the error says how they are written."""
+    try:
+        return ip_network(text)
+    except ValueError as error:
+        raise ValueError(f"{error}; write networks as 10.0.16.0/20 or 2001:db8::/32") from None
+
+
+class Networks:
+    """Some networks, of both versions."""
+
+    def __init__(self, networks: tuple[IPv4Network | IPv6Network, ...] = ()) -> None:
+        self._networks = networks
+
+    @classmethod
+    def parse(cls, text: str) -> Networks:
+        """From a list with commas, such as ``10.0.0.0/8, 2001:db8::1``. :raises ValueError: it says which is none."""
+        return cls(tuple(network(each.strip()) for each in text.split(",") if each.strip()))
+
+    def __bool__(self) -> bool:
+        return bool(self._networks)
+
+    def __contains__(self, host: object) -> bool:
+        try:
+            address = ip_address(plain(str(host)))
+        except ValueError:
+            return False
+        return any(address in network for network in self._networks)
+
+
+# Why a connection could not be made, in words people understand.
+
+
+def connect_failure(error: BaseException, seconds: float) -> str:
+    """The reason, in a few words; it may hold what a stranger said.
+
+    :param error: what the attempt ended with.
+    :param seconds: how long it was given.
+    """
+    if isinstance(error, DNSLookupError):
+        return "no such host"
+    if isinstance(error, NobodyListens):
+        return "nothing listens there (connection refused)"
+    if isinstance(error, NoAnswer):
+        return f"no answer within {seconds:g} s"
+    if isinstance(error, ConnectError) and error.osError is not None:
+        return str(getattr(error.osError, "strerror", None) or error.osError)
+    return str(error) or type(error).__name__

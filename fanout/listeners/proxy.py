@@ -1,0 +1,248 @@
+"""Connections through a proxy: it says first whose they are (``proxy_header.py``), and then is no longer there.
+
+Only who is trusted is asked. From everybody else such a header is what the protocol behind makes of it, and to none of
+them it means anything: STOMP and HTTP refuse it as bad input, and TLS as no handshake.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Any
+
+from twisted.internet import protocol
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.interfaces import IAddress, IProtocolFactory
+from twisted.internet.tcp import Server
+from twisted.python.failure import Failure
+
+from fanout.listeners.address import Networks, plain
+
+# The header by which a proxy says whose connection it passes on: PROXY protocol, versions 1 and 2. Sans-IO.
+#
+# Source of the rules: haproxy's ``doc/proxy-protocol.txt`` (sections 2.1 and 2.2). Twisted has a parser of its own
+# (``twisted.protocols.haproxy``); it believes everybody, wants the first 16 octets in one piece, has no limit of time,
+# and lets a protocol begin before it is known who its client is.
+#
+# v1  "PROXY TCP4 192.0.2.1 198.51.100.1 56324 61613\r\n"       at most 107 octets
+# v2  12 octets of signature, version and command, family, length, addresses, and more that is skipped
+
+V1_LONGEST = 107
+V2_LONGEST = 16 + 2_048
+"""Addresses take 36 octets; the rest is for what proxies add (TLVs), a host name or a checksum. No real one is near."""
+
+_V2_SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
+_V2_HEAD = 16
+_V1_LINE = re.compile(rb"PROXY (TCP[46]) ([0-9A-Fa-f.:]{2,45}) ([0-9A-Fa-f.:]{2,45}) (0|[1-9]\d{0,4}) (0|[1-9]\d{0,4})")
+_LOCAL, _PROXY = 0x20, 0x21
+_FAMILIES = {0x11: 4, 0x21: 16}  # TCP over IPv4 and IPv6: the length of an address
+_MOST_PORT = 65_535
+
+
+class ProxyHeaderError(Exception):
+    """What came is no such header. The text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Who the connection comes from.
+
+    :ivar host: IP address; empty when the proxy speaks for itself (health checks), or does not know.
+    :ivar rest: what followed the header: the client's own words.
+    """
+
+    host: str
+    port: int
+    rest: bytes
+
+
+class ProxyHeader:
+    """Reads one header, however it is cut into pieces."""
+
+    def __init__(self) -> None:
+        self._data = b""
+
+    def feed(self, data: bytes) -> Source | None:
+        """The source, once the header is complete.
+
+        :raises ProxyHeaderError: it is none. Then the connection has to be closed.
+        """
+        self._data += data
+        if self._data.startswith(_V2_SIGNATURE[: len(self._data)]):
+            return self._version_2()
+        if self._data.startswith(b"PROXY "[: len(self._data)]):
+            return self._version_1()
+        raise ProxyHeaderError("does not begin with a PROXY header")
+
+    def _version_1(self) -> Source | None:
+        end = self._data.find(b"\r\n", 0, V1_LONGEST)
+        if end < 0:
+            if len(self._data) >= V1_LONGEST:
+                raise ProxyHeaderError(f"a PROXY line has at most {V1_LONGEST} octets")
+            return None
+        line, rest = self._data[:end], self._data[end + 2 :]
+        if line == b"PROXY UNKNOWN" or line.startswith(b"PROXY UNKNOWN "):
+            return Source("", 0, rest)
+        found = _V1_LINE.fullmatch(line)
+        if found is None:
+            raise ProxyHeaderError("not a PROXY line")
+        host = _address(found[2].decode(), 4 if found[1] == b"TCP4" else 6)
+        _address(found[3].decode(), 4 if found[1] == b"TCP4" else 6)
+        if max(int(found[4]), int(found[5])) > _MOST_PORT:
+            raise ProxyHeaderError("a port that cannot be")
+        return Source(host, int(found[4]), rest)
+
+    def _version_2(self) -> Source | None:
+        data = self._data
+        if len(data) < _V2_HEAD:
+            return None
+        command, family, length = data[12], data[13], int.from_bytes(data[14:16], "big")
+        if command not in (_LOCAL, _PROXY):
+            raise ProxyHeaderError(f"PROXY version and command 0x{command:02x}")
+        if _V2_HEAD + length > V2_LONGEST:
+            raise ProxyHeaderError(f"a PROXY header of {length} octets")
+        if len(data) < _V2_HEAD + length:
+            return None
+        addresses, rest = data[_V2_HEAD : _V2_HEAD + length], data[_V2_HEAD + length :]
+        if command == _LOCAL or family not in _FAMILIES:
+            return Source("", 0, rest)  # the specification: skip what you do not know, and take the proxy's own
+        size = _FAMILIES[family]
+        if length < 2 * size + 4:
+            raise ProxyHeaderError("a PROXY header without its addresses")
+        port = int.from_bytes(addresses[2 * size : 2 * size + 2], "big")
+        return Source(plain(str(ip_address(addresses[:size]))), port, rest)
+
+
+def _address(text: str, version: int) -> str:
+    try:
+        address = ip_address(text)
+    except ValueError:
+        raise ProxyHeaderError("not an IP address") from None
+    if address.version != version:
+        raise ProxyHeaderError(f"not an address of IPv{version}")
+    return plain(str(address))
+
+
+_MOST_WAITING = 1_000  # connections without their header; a proxy sends it with the first octets, or before them
+
+
+class ProxiedFactory(protocol.Factory):
+    """Listens for a factory behind proxies. Its protocols are built when it is known who their client is."""
+
+    noisy = False
+
+    def __init__(
+        self,
+        reactor: Any,
+        wrapped: IProtocolFactory,
+        trusted: Networks,
+        complain: Callable[..., None],
+        *,
+        seconds: float = 5.0,
+    ) -> None:
+        """
+        :param wrapped: its ``buildProtocol`` is given the client's address, and may refuse it.
+        :param trusted: the proxies.
+        :param complain: logs a fault: event name, address, fields.
+        :param seconds: for the header to be complete.
+        """
+        self.reactor = reactor
+        self.wrapped = wrapped
+        self.seconds = seconds
+        self.waiting = 0
+        self._trusted = trusted
+        self._complain = complain
+
+    def buildProtocol(self, addr: Any) -> Any:
+        """The wrapped factory's protocol, or one that reads the header first."""
+        address: str = getattr(addr, "host", "")
+        if address not in self._trusted:
+            return self.wrapped.buildProtocol(addr)
+        if self.waiting >= _MOST_WAITING:
+            self.refuse(plain(address), f"{self.waiting} connections wait for their PROXY header")
+            return None
+        return Proxied(self, addr)
+
+    def refuse(self, address: str, reason: str) -> None:
+        """Tell the operator: a trusted proxy is set up wrongly, or is no proxy."""
+        self._complain("proxy.refused", address, reason=reason)
+
+    def doStart(self) -> None:
+        """For Twisted: a listener begins."""
+        super().doStart()  # type: ignore[no-untyped-call]
+        self.wrapped.doStart()
+
+    def doStop(self) -> None:
+        """For Twisted: it ends."""
+        super().doStop()  # type: ignore[no-untyped-call]
+        self.wrapped.doStop()
+
+
+class Proxied(protocol.Protocol):
+    """A connection whose header has not come yet."""
+
+    transport: Server
+
+    def __init__(self, factory: ProxiedFactory, proxy: Any) -> None:
+        self.factory: ProxiedFactory = factory
+        self._proxy = proxy
+        self._header = ProxyHeader()
+        self._waiting = False
+        self._timer: Any = None
+
+    def connectionMade(self) -> None:
+        """Wait for the header, but not for long."""
+        self._waiting = True
+        self.factory.waiting += 1
+        self._timer = self.factory.reactor.callLater(self.factory.seconds, self._too_slow)
+
+    def dataReceived(self, data: bytes) -> None:
+        """A piece of the header."""
+        try:
+            source = self._header.feed(data)
+        except ProxyHeaderError as error:
+            self._refuse(str(error))
+            return
+        if source is not None:
+            self._hand_over(source)
+
+    def _hand_over(self, source: Source) -> None:
+        """Twisted's transport gets another protocol, so what follows takes no detour."""
+        self._done()
+        client = _client(source) if source.host else self._proxy
+        behind: Any = self.factory.wrapped.buildProtocol(client)
+        if behind is None:
+            self.transport.abortConnection()
+            return
+        self.transport.protocol = behind
+        behind.makeConnection(self.transport)
+        if source.rest:
+            behind.dataReceived(source.rest)
+
+    def _too_slow(self) -> None:
+        self._timer = None
+        self._refuse(f"no PROXY header within {self.factory.seconds:g} s")
+
+    def _refuse(self, reason: str) -> None:
+        self._done()
+        self.factory.refuse(plain(getattr(self._proxy, "host", "")), reason)
+        self.transport.abortConnection()
+
+    def connectionLost(self, reason: Failure = protocol.connectionDone) -> None:
+        """It went before its header came: health checks do that."""
+        self._done()
+
+    def _done(self) -> None:
+        if self._waiting:
+            self._waiting = False
+            self.factory.waiting -= 1
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+
+
+def _client(source: Source) -> IAddress:
+    kind = IPv6Address if ":" in source.host else IPv4Address
+    client: IAddress = kind("TCP", source.host, source.port)
+    return client

@@ -1,0 +1,224 @@
+"""Supervised tasks: each does its work again and again, and no failure of one is felt by another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, succeed
+from twisted.internet.defer import TimeoutError as TookTooLong
+from twisted.python.failure import Failure
+
+from fanout.process.steady_time import unix_time
+
+log = structlog.get_logger()
+
+FIRST_PAUSE = 1.0
+"""Seconds until a failed task is tried again; each further failure doubles it."""
+LAST_PAUSE = 60.0
+"""Longest such pause: an operator who has mended something need not wait longer to see it."""
+ROUND_LIMIT = 300.0
+"""Seconds one round may take. A task that hangs for good would be as dead as one that ended, and look alive."""
+
+Work = Callable[[], Coroutine[Any, Any, None]]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskState:
+    """How a task is doing, for status and health pages. Times are Unix times in seconds.
+
+    :ivar failing: whether its last round failed.
+    :ivar last_success: when a round last ended well; None if none has yet.
+    :ivar last_error: what the last failure said, also when all is well again; empty if nothing ever failed.
+    :ivar restarts: how often it was tried again after a failure.
+    """
+
+    name: str
+    failing: bool
+    last_success: float | None
+    last_error: str
+    last_error_at: float | None
+    restarts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Manners:
+    """How failures are treated.
+
+    :ivar first_pause: seconds after a first failure.
+    :ivar last_pause: the longest pause.
+    :ivar round_limit: seconds one round may take before it counts as failed.
+    :ivar explained: errors whose text says it all; any other is logged with its traceback.
+    """
+
+    first_pause: float = FIRST_PAUSE
+    last_pause: float = LAST_PAUSE
+    round_limit: float = ROUND_LIMIT
+    explained: tuple[type[Exception], ...] = ()
+
+    def pause(self, failures: int) -> float:
+        """Seconds after the n-th failure in a row."""
+        return min(self.first_pause * 2.0 ** min(failures - 1, 30), self.last_pause)
+
+
+DEFAULT_MANNERS = Manners()
+
+
+class Task:
+    """Work that is done in rounds, one after the other. Made by :meth:`Supervisor.spawn`."""
+
+    def __init__(self, clock: Any, name: str, work: Work, interval: float, manners: Manners) -> None:
+        self.name = name
+        self._clock = clock
+        self._work = work
+        self._interval = interval
+        self._manners = manners
+        self._failures = 0
+        self._restarts = 0
+        self._unix_time = unix_time(clock)
+        self._last_success: float | None = None
+        self._last_error = ""
+        self._last_error_at: float | None = None
+        self._hurried = False
+        self._call: Any = None
+        self._round: Deferred[None] | None = None
+        self._began = 0.0
+        self._ended: Deferred[None] | None = None
+
+    @property
+    def state(self) -> TaskState:
+        """How it is doing right now."""
+        return TaskState(
+            self.name,
+            self._failures > 0,
+            self._last_success,
+            self._last_error,
+            self._last_error_at,
+            self._restarts,
+        )
+
+    def hurry(self) -> None:
+        """Begin the next round now, or right after the one under way: something happened that cannot wait."""
+        if self._ended is not None:
+            return
+        if self._round is not None:
+            self._hurried = True
+        elif self._call is not None:
+            self._call.reset(0)
+
+    def begin(self, after: float) -> None:
+        """Do the first round after so many seconds, or when hurried."""
+        self._call = self._clock.callLater(after, self._do_round)
+
+    def end(self, patience: float) -> Deferred[None]:
+        """Let the round under way end, and begin no other; fires when it has.
+
+        :param patience: seconds after which the round is cancelled.
+        """
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
+        if self._round is None:
+            self._ended = succeed(None)
+        elif self._ended is None:
+            self._ended = Deferred()
+            self._call = self._clock.callLater(patience, self._cancel)
+        return self._ended
+
+    def _cancel(self) -> None:
+        self._call = None
+        log.warning("task.cancelled", task=self.name, reason="its round did not end in time to stop")
+        assert self._round is not None
+        self._round.cancel()
+
+    def _do_round(self) -> None:
+        self._call = None
+        self._hurried = False
+        self._began = self._clock.seconds()
+        self._restarts += self._failures > 0
+        self._round = Deferred.fromCoroutine(self._work())
+        self._round.addTimeout(self._manners.round_limit, self._clock)
+        self._round.addCallbacks(self._succeeded, self._failed).addCallback(self._after)
+
+    def _succeeded(self, _: object) -> float:
+        if self._failures:
+            log.info("task.recovered", task=self.name, failures=self._failures)
+        self._failures = 0
+        self._last_success = self._unix_time()
+        lasted: float = self._clock.seconds() - self._began
+        return max(0.0, self._interval - lasted)
+
+    def _failed(self, failure: Failure) -> float:
+        """Each different error is logged once; that it goes on is to be seen in the state."""
+        if self._ended is not None and failure.check(CancelledError):
+            return 0.0
+        error = self._in_words(failure)
+        self._failures += 1
+        pause = min(self._manners.pause(self._failures), self._interval)
+        if self._failures == 1 or error != self._last_error:
+            self._log(failure, error, pause)
+        self._last_error, self._last_error_at = error, self._unix_time()
+        return pause
+
+    def _after(self, pause: float) -> None:
+        self._round = None
+        if self._ended is not None:
+            if self._call is not None:
+                self._call.cancel()
+                self._call = None
+            self._ended.callback(None)
+            return
+        self._call = self._clock.callLater(0 if self._hurried else pause, self._do_round)
+
+    def _in_words(self, failure: Failure) -> str:
+        if failure.check(TookTooLong):
+            return f"a round took longer than {self._manners.round_limit:g} s"
+        return failure.getErrorMessage() or type(failure.value).__name__
+
+    def _log(self, failure: Failure, error: str, pause: float) -> None:
+        fields = {"task": self.name, "reason": error, "retry_in": round(pause, 1)}
+        if failure.check(TookTooLong, *self._manners.explained):
+            log.warning("task.failed", **fields)
+        else:
+            exc_info = (failure.type, failure.value, failure.getTracebackObject())
+            log.error("task.failed", **fields, exc_info=exc_info)
+
+
+class Supervisor:
+    """Runs tasks side by side.
+
+    A task that raises is logged, counted and tried again with growing pauses, but not later than it would have been
+    its turn anyway.
+    """
+
+    def __init__(self, clock: Any, manners: Manners = DEFAULT_MANNERS) -> None:
+        """:param clock: Twisted's reactor; tells Unix time."""
+        self._clock = clock
+        self._manners = manners
+        self._tasks: list[Task] = []
+
+    def spawn(self, name: str, work: Work, interval: float, after: float = 0) -> Task:
+        """Begin a task.
+
+        :param work: does one round. Raises whatever went wrong.
+        :param interval: seconds from the beginning of one round to the beginning of the next.
+        :param after: seconds until the first one.
+        """
+        task = Task(self._clock, name, work, interval, self._manners)
+        self._tasks.append(task)
+        task.begin(after)
+        return task
+
+    def states(self) -> tuple[TaskState, ...]:
+        """How the tasks are doing, in the order they were begun."""
+        return tuple(task.state for task in self._tasks)
+
+    def stop(self, patience: float) -> Deferred[None]:
+        """Begin no more rounds; fires when those under way have ended.
+
+        :param patience: seconds after which they are cancelled.
+        """
+        ended = DeferredList([task.end(patience) for task in self._tasks])
+        return ended.addCallback(lambda _: None)

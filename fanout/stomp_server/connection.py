@@ -1,0 +1,476 @@
+"""One STOMP client: drives its :class:`ServerSession`, whatever carries its octets."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Awaitable, Sequence
+from typing import TYPE_CHECKING
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from fanout.application.interface import Principal, Refused
+from fanout.application.observer import Client
+from fanout.bus.interface import BusError
+from fanout.hub.hub import Cohort, Enveloped, Form, Offered
+from fanout.hub.message import Message
+from fanout.hub.outbox import Outbox
+from fanout.process.eager import prompt
+from fanout.stomp.events import Connect, Event, Publish, Subscribe, Unsubscribe
+from fanout.stomp.frame import Headers
+from fanout.stomp.session import ServerSession, State
+from fanout.stomp.subscriptions import Subscription
+
+if TYPE_CHECKING:
+    from fanout.stomp_server.server import StompDoor, Wire
+
+_SERVER_FAULT = "The server made an error; its operator finds it in the log under this session's id."
+_FULL = "This server, or your network's share of it, holds no more; try again later."
+
+
+class Connection:
+    """One client.
+
+    :ivar address: the client's IP address, for logins and logs.
+    :ivar slot: the wheel's.
+    """
+
+    __slots__ = (
+        "_answering",
+        "_blocked_at",
+        "_busy",
+        "_client",
+        "_closing",
+        "_door",
+        "_ended",
+        "_gone",
+        "_heard",
+        "_log",
+        "_outbox",
+        "_paused",
+        "_principal",
+        "_session",
+        "_wire",
+        "address",
+        "slot",
+    )
+
+    def __init__(self, door: StompDoor, wire: Wire, address: str, port: int = 0) -> None:
+        now = door.clock()
+        self._door = door
+        self._wire = wire
+        self.address = address
+        self.slot: int | None = None
+        self._session = ServerSession(door.limits, door.manners, now)
+        self._outbox = Outbox(self, door.flusher)
+        self._log = door.log
+        self._client = Client("", f"[{address}]:{port}" if ":" in address else f"{address}:{port}")
+        self._principal: Principal | None = None
+        self._heard: dict[str, Message] = {}  # of topics it hears twice: the last message
+        self._busy = False  # an event is being worked on, and the frames behind it wait
+        self._paused = False  # we do not read from the client
+        self._ended = False  # it will send no more
+        self._closing = False  # nothing follows what was written
+        self._gone = False
+        self._answering = False  # answers will be handed to the outbox when the turn ends
+        self._blocked_at: float | None = None
+        door.connections.add(self)
+        self._schedule()
+
+    # Who it is, for whoever counts clients
+
+    @property
+    def protocol(self) -> str:
+        """See :attr:`fanout.hub.hub.Member.protocol`."""
+        return self._wire.kind
+
+    @property
+    def version(self) -> str:
+        """Of STOMP; empty until it has been agreed on."""
+        return self._session.dialect.version if self._client.session else ""
+
+    @property
+    def outbox(self) -> Outbox:
+        """See :attr:`fanout.hub.hub.Member.outbox`."""
+        return self._outbox
+
+    # What the wire says
+
+    def received(self, data: bytes) -> None:
+        """Octets came from the client."""
+        now = self._door.clock()
+        if not self._session.hear_beat(data, now):
+            self._session.receive_data(data, now)
+            self._pump()
+
+    def ended(self) -> None:
+        """The client will send no more, but may still read: what it sent is worked off first (stomp.md §6)."""
+        self._ended = True
+        self._pump()
+
+    def gone(self) -> None:
+        """The connection is closed. What the client had sent in whole is still worked off: nothing accepted is lost."""
+        if self._gone:
+            return
+        self._gone = True
+        self._door.connections.discard(self)
+        self._door.vanished += not self._closing
+        self._door.wheel.forget(self)
+        left = [self._leave(subscription) for subscription in self._session.subscriptions]
+        self._outbox.close()
+        if self._client.session:
+            self._door.observer.closed(self._client, [topic for topic in reversed(left) if topic is not None])
+        self._log.debug("client.gone", dropped=self._outbox.dropped)
+
+    def full(self) -> None:
+        """The wire takes no more for now."""
+        self._outbox.block()
+        self._blocked_at = self._door.clock()
+        self._door.wheel.schedule(self, self._blocked_at + self._door.write_timeout)
+        self._read_or_wait()
+
+    def drained(self) -> None:
+        """The wire takes octets again."""
+        self._blocked_at = None
+        self._outbox.unblock()
+        self._pump()
+
+    # The outbox's sink
+
+    def write(self, data: bytes) -> None:
+        """From the outbox: octets for the client."""
+        if not self._gone:
+            self._wire.write(data)
+
+    def cut_off(self) -> None:
+        """From the outbox: the client does not read."""
+        self._door.complain("client.slow", self.address, reason="does not read what it is sent")
+        self._wire.abort()
+
+    # The hub's member
+
+    def offer(self, cohort: Cohort, message: Message, data: bytes) -> None:
+        """A message for this client. One that subscribed several ways under 1.0 gets one copy (contract §1.7)."""
+        if self._hears_twice(cohort):
+            if message is self._heard.get(cohort.topic):
+                return
+            self._heard[cohort.topic] = message
+        self._give(cohort, message, data)
+
+    def offer_joined(self, cohort: Cohort, offered: Offered, data: bytes, *, only: bool) -> None:
+        """What a turn brought on one topic. What waits for a slow client stays single, so that it may skip some."""
+        session = self._session
+        unheard = offered
+        if session.dialect.lenient and len(session.subscriptions) > 1:
+            unheard = self._unheard(cohort, offered)
+        if unheard is offered and self._outbox.has_room(len(data)) and not session.acknowledges:
+            (self._outbox.pass_on if only else self._outbox.offer)(cohort, data)
+        else:
+            for message, frame in unheard:
+                self._give(cohort, message, frame)
+
+    def _unheard(self, cohort: Cohort, offered: Offered) -> Offered:
+        """Without what came by another subscription to the topic."""
+        if not self._hears_twice(cohort):
+            return offered
+        last, self._heard[cohort.topic] = self._heard.get(cohort.topic), offered[-1][0]
+        for index, (message, _) in enumerate(offered):
+            if message is last:
+                return offered[index + 1 :]
+        return offered
+
+    def _hears_twice(self, cohort: Cohort) -> bool:
+        """Whether a 1.0 client has another subscription to the same topic."""
+        subscriptions = self._session.subscriptions
+        if not self._session.dialect.lenient or len(subscriptions) == 1:
+            return False
+        for subscription in subscriptions:
+            place = subscription.place
+            if place is not cohort and isinstance(place, Cohort) and place.topic == cohort.topic:
+                return True
+        return False
+
+    def _give(self, cohort: Cohort, message: Message, data: bytes) -> None:
+        self._outbox.offer(cohort, data)
+        if self._session.acknowledges:
+            for subscription in self._session.subscriptions:
+                if subscription.place is cohort and subscription.form.acknowledged:
+                    self._session.delivered(subscription, message)
+
+    # Working off what the client sent
+
+    def _pump(self) -> None:
+        """Act on frames, in order, until one has to wait."""
+        while not self._busy:
+            event = self._session.next_event()
+            if event is None:
+                break
+            self._busy = True
+            self._begin(event)
+            self._queue_answers()
+        self._settle()
+
+    def _begin(self, event: Event | Connect) -> None:
+        try:
+            waiting = prompt(self._act(event))
+        except Exception:  # noqa: BLE001  (logged; it ends one client at most)
+            self._acted(Failure(), event)
+            return
+        if waiting is None:
+            self._busy = False
+        else:
+            waiting.addBoth(self._acted, event).addCallback(lambda _: self._pump())
+
+    def _acted(self, result: Failure | None, event: Event | Connect) -> None:
+        self._busy = False
+        if isinstance(result, Failure):
+            self._log.error("client.failed", exc_info=(result.type, result.value, result.getTracebackObject()))
+            if isinstance(event, Connect) or event.answer.data is not None:
+                self._session.disconnect("Internal error", _SERVER_FAULT)
+            else:
+                event.answer.refuse("Internal error", _SERVER_FAULT, final=True)
+
+    def _queue_answers(self) -> None:
+        """Hand the session's answers to the outbox, before any message that comes later."""
+        data = self._session.data_to_send()
+        if data and not self._gone:
+            if self._session.subscriptions:
+                self._door.hub.hand_out()
+            self._outbox.send(self._enveloped(data))
+
+    def _enveloped(self, data: bytes) -> bytes:
+        envelope = self._wire.envelope
+        return data if envelope is None else envelope(data)
+
+    def _settle(self) -> None:
+        """Everything that could be done was done: close, read on, or wait, as things stand."""
+        self._queue_answers()
+        for fault in self._session.faults:
+            self._complain(fault)
+        self._session.faults = ()
+        if self._gone or self._closing:
+            return
+        if self._session.state is State.CLOSED or (self._ended and not self._busy and not self._session.pending):
+            self._close()
+        else:
+            self._read_or_wait()
+            self._schedule()
+
+    def _close(self) -> None:
+        """Close once everything has been written; while the wire is full, :meth:`drained` brings us back."""
+        self._outbox.flush()
+        if not len(self._outbox):
+            self._closing = True
+            self._wire.finish()
+
+    def _read_or_wait(self) -> None:
+        """Read from the client only while what it asks can be worked on and what it is owed goes out."""
+        wait = self._busy or self._session.saturated or self._outbox.blocked
+        if wait == self._paused or self._gone:
+            return
+        self._paused = wait
+        if wait:
+            self._wire.pause()
+        else:
+            self._session.resumed(self._door.clock())
+            self._wire.resume()
+
+    def _refuse(self, event: Subscribe | Publish, refused: Refused) -> None:
+        self._complain(refused.summary)
+        event.answer.refuse(refused.summary, refused.detail)
+
+    def _complain(self, fault: str) -> None:
+        self._door.complain("client.fault", self.address, fault=fault)
+
+    async def _act(self, event: Event | Connect) -> None:
+        if isinstance(event, Publish):
+            await self._publish(event)
+        elif isinstance(event, Subscribe):
+            await self._subscribe(event)
+        elif isinstance(event, Unsubscribe):
+            topic = self._leave(event.subscription)
+            if topic is not None:
+                self._door.observer.unsubscribed(self._client, topic)
+            event.answer.done()
+        else:
+            await self._connect(event)
+
+    async def _connect(self, connect: Connect) -> None:
+        if not connect.anonymous and not await self._login(connect):
+            return
+        if self._session.state is not State.AUTHENTICATING:
+            return  # we shut down, and it was told so while its login was checked
+        session_id = str(uuid.uuid4())
+        self._log = self._log.bind(session=session_id[:8], address=self.address)
+        self._log.debug("client.connected", version=self._session.dialect.version, login=connect.login)
+        self._session.accept(session_id)
+        if not self._gone:
+            self._client = Client(session_id, self._client.address)
+            self._door.observer.opened(self._client)
+
+    async def _login(self, connect: Connect) -> bool:
+        try:
+            self._principal = await self._door.application.login(connect.login, connect.passcode, self.address)
+        except Refused as refused:
+            self._refuse_login(refused.summary)
+            return False
+        if self._principal is None:
+            self._door.complain("login.refused", self.address, login=connect.login)
+            self._refuse_login("Wrong credentials")
+        return self._principal is not None
+
+    def _refuse_login(self, summary: str) -> None:
+        if self._session.state is State.AUTHENTICATING:
+            self._session.refuse(summary)
+
+    async def _subscribe(self, event: Subscribe) -> None:
+        subscription = event.subscription
+        try:
+            tuned = await self._door.application.tune(subscription.destination, event.headers)
+        except Refused as refused:
+            self._session.forget(subscription)
+            self._refuse(event, refused)
+            return
+        if self._gone:
+            return
+        if not self._door.quota.take(self.address):
+            self._session.forget(subscription)
+            self._refuse(event, Refused("Too many subscriptions", _FULL, temporary=True))
+            return
+        envelope = self._wire.envelope
+        form: Form = subscription.form if envelope is None else Enveloped(subscription.form, envelope)
+        cohort, last = self._door.hub.join_stream(tuned.topic, form, self)
+        subscription.place = cohort
+        self._door.observer.subscribed(self._client, cohort.topic)
+        event.answer.done()
+        if tuned.replay:
+            self._replay(subscription, last)
+
+    def _replay(self, subscription: Subscription, last: Message | None) -> None:
+        """The last slide at once, so that the screen is not blank until the next one (contract §1.7)."""
+        if last is not None:
+            self._queue_answers()  # the RECEIPT of the SUBSCRIBE goes first
+            self._show(subscription, last)
+        else:
+            recalled = Deferred.fromCoroutine(self._recall(subscription))
+            recalled.addErrback(lambda failure: self._log.error("recall.failed", reason=failure.getErrorMessage()))
+
+    async def _recall(self, subscription: Subscription) -> None:
+        """Ask the other nodes' memory. A message that is published meanwhile is newer, and was offered already."""
+        cohort = subscription.place
+        assert isinstance(cohort, Cohort)
+        message = await self._door.application.recall(cohort.topic)
+        if message is None:
+            return
+        if self._door.hub.last(cohort.topic) is None:
+            self._door.hub.remember(cohort.topic, message)
+        if self._door.hub.last(cohort.topic) is message and subscription.place is cohort and not self._gone:
+            self._show(subscription, message)
+
+    def _show(self, subscription: Subscription, message: Message) -> None:
+        cohort = subscription.place
+        if isinstance(cohort, Cohort):
+            self._heard.pop(cohort.topic, None)  # who subscribes again wants it again (§1.7: duplicates are possible)
+            self.offer(cohort, message, cohort.form.encode(message, {}))
+
+    async def _publish(self, event: Publish) -> None:
+        try:
+            messages = await self._door.application.admit(self._principal, event.sends)
+        except Refused as refused:
+            self._refuse(event, refused)
+            return
+        published = self._door.application.publish(messages)
+        # Not awaited: the frames behind this one go on while the bus confirms.
+        published.addCallbacks(self._published, self._not_published, (event, messages), errbackArgs=(event,))
+        if event.answer.data is None:
+            published.addBoth(self._answered_late, event)
+
+    def _published(self, _: None, event: Publish, messages: Sequence[Message]) -> Deferred[None] | None:
+        remarks = None if event.answer.receipt is None else self._door.application.remarks(messages)
+        if remarks is not None:
+            return Deferred.fromCoroutine(self._remark(event, remarks))
+        event.answer.done()
+        return None
+
+    async def _remark(self, event: Publish, remarks: Awaitable[Headers]) -> None:
+        event.answer.done(await remarks)
+
+    def _not_published(self, failure: Failure, event: Publish) -> None:
+        failure.trap(BusError)
+        event.answer.refuse("Not published", str(failure.value))
+
+    def _answered_late(self, result: object, event: Publish) -> None:
+        if isinstance(result, Failure):
+            self._acted(result, event)
+        if self._paused or self._ended or self._session.state is not State.OPEN:
+            self._pump()
+        elif not self._answering:  # nothing waits for this answer but the client; one confirm brings many
+            self._answering = True
+            self._door.flusher.first(self._end_turn)
+
+    def _end_turn(self) -> None:
+        self._answering = False
+        self._queue_answers()
+
+    def _leave(self, subscription: Subscription) -> str | None:
+        """The topic it was for, unless it had not come so far."""
+        cohort, subscription.place = subscription.place, None
+        if not isinstance(cohort, Cohort):
+            return None
+        self._door.hub.leave(cohort, self)
+        self._heard.pop(cohort.topic, None)
+        self._door.quota.give_back(self.address)
+        return cohort.topic
+
+    # Time
+
+    def look(self, now: float) -> None:
+        """The wheel came round."""
+        if self._gone:
+            return
+        if self._blocked_at is not None:
+            if now - self._blocked_at >= self._door.write_timeout:
+                self.cut_off()
+                return
+        elif not self._paused and (reason := self._session.overdue(now)):
+            self._door.complain("client.overdue", self.address, reason=reason)
+            self._wire.abort()
+            return
+        beat = self._session.beat(now, self._outbox.sent_at)
+        if beat and self._blocked_at is None:  # a full wire has something to send already
+            self._outbox.pass_on(None, self._enveloped(beat))
+        self._schedule()
+
+    def _schedule(self) -> None:
+        wheel = self._door.wheel
+        wheel.schedule(self, self._session.next_look(self._outbox.sent_at))
+        if self._blocked_at is not None:
+            wheel.schedule(self, self._blocked_at + self._door.write_timeout)
+
+    # The server's side
+
+    def close(self, summary: str, detail: str = "") -> None:
+        """End the connection from our side. A client that negotiated 1.1 or 1.2 is told why; to an old radio an ERROR
+        may mean never to come back (the Samsung app, contract §5, lesson 4), so it just sees the end.
+        """
+        if self._session.dialect.lenient:
+            self._session.finish()
+        else:
+            self._session.disconnect(summary, detail)
+        self._settle()
+
+
+class WatchedConnection(Connection):
+    """One of whose every message the door's ``delivery_observer`` is told. The others do not even ask whether."""
+
+    __slots__ = ()
+
+    def _give(self, cohort: Cohort, message: Message, data: bytes) -> None:
+        super()._give(cohort, message, data)
+        if self._door.delivery_observer is not None:
+            self._door.delivery_observer(self._client, cohort.topic, message)
+
+    def offer_joined(self, cohort: Cohort, offered: Offered, data: bytes, *, only: bool) -> None:
+        """See :meth:`Connection.offer_joined`; each by itself, as each is told of."""
+        for message, frame in self._unheard(cohort, offered):
+            self._give(cohort, message, frame)

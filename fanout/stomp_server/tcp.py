@@ -1,0 +1,142 @@
+"""STOMP over TCP, and over TLS: the carrier of octets, and nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet import protocol
+from twisted.internet.interfaces import IAddress, IDelayedCall, IHalfCloseableProtocol, IPushProducer, IReactorTime
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from fanout.listeners import straight_write
+from fanout.listeners.address import plain
+from fanout.listeners.limits import Gate
+from fanout.listeners.tls import TlsTransport
+from fanout.stomp_server.connection import Connection
+from fanout.stomp_server.server import StompDoor
+
+
+@implementer(IHalfCloseableProtocol, IPushProducer)
+class StompProtocol(protocol.Protocol):
+    """One TCP connection, with TLS or without. Without :class:`IHalfCloseableProtocol` Twisted drops what is to be
+    written when the client has shut down its side, and with it the last RECEIPT (stomp.md §6). TLS has no such halves.
+    """
+
+    transport: Any  # TCP, or TLS over it
+    kind = "stomp"
+    envelope = None  # TCP has no messages.
+
+    def __init__(self, door: StompDoor, admitted_by: StompFactory, address: str, port: int) -> None:
+        self.address = address
+        self._port = port
+        self._door = door
+        self._admitted_by = admitted_by
+        self._connection: Connection | None = None
+        self._lingering = False
+        self._read_all = False
+        self._timer: IDelayedCall | None = None
+
+    # Twisted's side
+
+    def connectionMade(self) -> None:
+        self.transport.setTcpNoDelay(True)
+        self.transport.setTcpKeepAlive(True)
+        self.transport.registerProducer(self, True)
+        if isinstance(self.transport, TlsTransport):
+            self.kind = "stomp-tls"
+        self._connection = self._door.connect(self, self.address, self._port)
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._connection is not None and not self._lingering:
+            self._connection.received(data)
+
+    def readConnectionLost(self) -> None:
+        self._read_all = True
+        if self._lingering:
+            self.transport.loseConnection()
+        elif self._connection is not None:
+            self._connection.ended()
+
+    def writeConnectionLost(self) -> None:
+        """We have shut down our side ourselves; nothing is left to do but to wait for the client to do the same."""
+
+    def connectionLost(self, reason: Failure = protocol.connectionDone) -> None:
+        connection, self._connection = self._connection, None  # or the two would keep each other in memory
+        if connection is not None:
+            connection.gone()
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._admitted_by.closed(self.address)
+
+    def pauseProducing(self) -> None:
+        if self._connection is not None:
+            self._connection.full()
+
+    def resumeProducing(self) -> None:
+        if self._connection is not None:
+            self._connection.drained()
+
+    def stopProducing(self) -> None:
+        """The transport is closing; :meth:`connectionLost` follows."""
+
+    # The connection's wire
+
+    def write(self, data: bytes) -> None:
+        straight_write.write(self.transport, data)
+
+    def pause(self) -> None:
+        self.transport.pauseProducing()
+
+    def resume(self) -> None:
+        if not self._lingering and not self._read_all:
+            self.transport.resumeProducing()
+
+    def finish(self) -> None:
+        """Closing with unread input makes the kernel send a reset that erases what we wrote last. So shut down our
+        side, read and drop what still comes, and close when the client does, or after a moment. TLS does just that
+        by itself, except that it would wait for ever.
+        """
+        self._lingering = True
+        self.transport.unregisterProducer()
+        if self._read_all:
+            self.transport.loseConnection()
+            return
+        self.transport.resumeProducing()
+        self._timer = self._admitted_by.reactor.callLater(self._admitted_by.linger, self.abort)
+        if isinstance(self.transport, TlsTransport):
+            self.transport.loseConnection()
+        else:
+            self.transport.loseWriteConnection()
+
+    def abort(self) -> None:
+        self.transport.abortConnection()
+
+
+class StompFactory(protocol.Factory):
+    """Admits TCP connections, as far as the gate lets them in."""
+
+    def __init__(self, reactor: IReactorTime, door: StompDoor, gate: Gate, *, linger: float = 1.0) -> None:
+        """:param linger: seconds a closing connection may take to read our last words."""
+        self.reactor = reactor
+        self.linger = linger
+        self._door = door
+        self._gate = gate
+
+    def buildProtocol(self, addr: IAddress | None) -> StompProtocol | None:
+        address = plain(getattr(addr, "host", ""))
+        if not self._gate.admit(address):
+            self._door.complain(
+                "client.turned_away", address, connections=self._gate.total, of_address=self._gate.of(address)
+            )
+            return None
+        protocol_ = StompProtocol(self._door, self, address, getattr(addr, "port", 0))
+        protocol_.factory = self
+        return protocol_
+
+    def closed(self, address: str) -> None:
+        """A connection is gone."""
+        self._gate.closed(address)
+
+    def logPrefix(self) -> str:
+        return "stomp"

@@ -1,0 +1,206 @@
+"""What the operators' listener shows of a node, and of the watchdog: which checks, which metrics, which routes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from fanout.application.observer import Tally
+from fanout.bus.interface import Bus
+from fanout.bus.rabbitmq import RabbitMQ
+from fanout.cache.memcached import Memcached
+from fanout.hub.hub import Hub
+from fanout.listeners.tls import Entrance
+from fanout.metrics.client_counts import Census
+from fanout.metrics.health import Condition
+from fanout.metrics.prometheus import Metrics
+from fanout.metrics.rates import Rates
+from fanout.metrics.tables import BUS, CENSUS, FLUSHER, GATE, HUB, MEMCACHED, QUOTA, RABBITMQ, TALLY, TASKS
+from fanout.process.steady_time import unix_time
+from fanout.process.supervisor import TaskState
+from radiovis.admin.api import Outlook
+from radiovis.admin.listener import Admin, AdminPorts, Check, journal_routes, overview_routes
+from radiovis.admin.metrics import DIRECTORY, PREFLIGHT, SCHEDULE, TUNING, WATCHDOG
+from radiovis.directory.cached import CachedDirectory
+from radiovis.directory.interface import Directory
+from radiovis.http.pages import admin_pages
+from radiovis.node.sides import Doors, OnAir, Stations
+from radiovis.settings import Settings
+from radiovis.topic_resolution import Tuning
+from radiovis.watchdog.watchdog import Watchdog
+
+_RATES_INTERVAL = 5.0
+
+
+def node_admin(
+    reactor: Any,
+    settings: Settings,
+    ports: AdminPorts,
+    air: OnAir,
+    stations: Stations,
+    doors: Doors,
+    tally: Tally,
+) -> Admin | None:
+    """The listener of a node; None where it is turned off.
+
+    :raises SettingsError: others could read it without a token.
+    """
+    if not ports.wanted:
+        return None
+    admin = Admin(reactor, settings, ports, "server.py", _node_checks(air, stations), doors.entrance)
+    census = Census(air.hub, doors.stomp.connections, doors.listening.parked, doors.websockets.sockets)
+    rates = _rates(reactor, settings, air.hub, census)
+    admin.loops.append((rates.look, rates.interval))
+    _add_shared(admin.metrics, air.bus, air.memcached, stations.directory)
+    _add_doors(admin.metrics, doors, census, tally)
+    _add_stations(admin.metrics, stations)
+    outlook = _outlook(reactor, admin, air, stations, census, rates)
+    admin.routes |= admin_pages() | overview_routes(outlook)
+    admin.routes |= journal_routes(None if stations.watchdog is None else stations.watchdog.journal, unix_time(reactor))
+    return admin
+
+
+def _outlook(reactor: Any, admin: Admin, air: OnAir, stations: Stations, census: Census, rates: Rates) -> Outlook:
+    watchdog = stations.watchdog
+    return Outlook(
+        hub=air.hub,
+        census=census,
+        bus=air.bus,
+        health=admin.health,
+        rates=rates,
+        tasks=_no_tasks if watchdog is None else watchdog.tasks,
+        journal=watchdog is not None and watchdog.journal is not None,
+        preflight=stations.preflight,
+        schedule=None if watchdog is None else watchdog.schedule,
+        clock=unix_time(reactor),
+        started=unix_time(reactor)(),
+    )
+
+
+def watchdog_admin(
+    reactor: Any,
+    settings: Settings,
+    ports: AdminPorts,
+    entrance: Entrance | None,
+    *,
+    bus: Bus,
+    memcached: Memcached | None,
+    directory: Directory,
+    watchdog: Watchdog,
+) -> Admin | None:
+    """The listener of ``fallback.py``; None where it is turned off.
+
+    :param entrance: what stands before the port with TLS.
+    :raises SettingsError: others could read it without a token.
+    """
+    if not ports.wanted:
+        return None
+    checks = [*_shared_checks(bus, memcached), lambda: _tasks(watchdog, needed=True), lambda: _log(watchdog)]
+    admin = Admin(reactor, settings, ports, "fallback.py", checks, entrance)
+    _add_shared(admin.metrics, bus, memcached, directory)
+    _add_watchdog(admin.metrics, watchdog)
+    admin.routes |= journal_routes(watchdog.journal, unix_time(reactor))
+    return admin
+
+
+# Checks
+
+
+def _node_checks(air: OnAir, stations: Stations) -> list[Check]:
+    checks = [*_shared_checks(air.bus, air.memcached), _directory_check(stations.directory, stations.tuning)]
+    if stations.watchdog is not None:
+        checks.append(_watchdog_check(stations.watchdog))
+    return checks
+
+
+def _shared_checks(bus: Bus, memcached: Memcached | None) -> list[Check]:
+    checks: list[Check] = [lambda: Condition("bus", bus.state().connected, bus.state().reason)]
+    if memcached is not None:
+        checks.append(lambda: _memcached(memcached))
+    return checks
+
+
+def _memcached(memcached: Memcached) -> Condition:
+    down = ", ".join(memcached.down)
+    return Condition("memcached", not down, f"{down} does not answer" if down else "answers", needed=False)
+
+
+def _directory_check(directory: Directory, tuning: Tuning) -> Check:
+    """A node that knows its stations serves on while the directory is away: all nodes lose it at the same time, and
+    without any of them the radios would lose more than new logins.
+    """
+
+    def check() -> Condition:
+        if not tuning.loaded:
+            return Condition("directory", False, "the stations have not been read yet")
+        if isinstance(directory, CachedDirectory) and directory.down:
+            return Condition("directory", False, "does not answer; what it said earlier serves on", needed=False)
+        return Condition("directory", True, "the stations are known")
+
+    return check
+
+
+def _watchdog_check(watchdog: Watchdog) -> Check:
+    return lambda: _tasks(watchdog, needed=False)
+
+
+def _tasks(watchdog: Watchdog, *, needed: bool) -> Condition:
+    failing = [f"{task.name}: {task.last_error}" for task in watchdog.tasks() if task.failing]
+    role = "acts" if watchdog.leading else "stands by"
+    return Condition("watchdog", not failing, "; ".join(failing) or role, needed)
+
+
+def _log(watchdog: Watchdog) -> Condition:
+    state = watchdog.log_state()
+    return Condition("log", not state.error, state.error or f"{state.waiting} entries wait", needed=False)
+
+
+# Metrics
+
+
+def _add_shared(metrics: Metrics, bus: Bus, memcached: Memcached | None, directory: Directory) -> None:
+    metrics.add(BUS, bus)
+    if isinstance(bus, RabbitMQ):
+        metrics.add(RABBITMQ, bus)
+    if memcached is not None:
+        metrics.add(MEMCACHED, memcached)
+    if isinstance(directory, CachedDirectory):
+        metrics.add(DIRECTORY, directory)
+
+
+def _add_doors(metrics: Metrics, doors: Doors, census: Census, tally: Tally) -> None:
+    metrics.add(HUB, doors.stomp.hub)
+    metrics.add(FLUSHER, doors.stomp.flusher)
+    metrics.add(CENSUS, census)
+    metrics.add(GATE, doors.gate)
+    metrics.add(QUOTA, doors.stomp.quota)
+    metrics.add(TALLY, tally)
+
+
+def _add_stations(metrics: Metrics, stations: Stations) -> None:
+    metrics.add(TUNING, stations.tuning)
+    if stations.preflight is not None:
+        metrics.add(PREFLIGHT, stations.preflight)
+    if stations.watchdog is not None:
+        _add_watchdog(metrics, stations.watchdog)
+
+
+def _add_watchdog(metrics: Metrics, watchdog: Watchdog) -> None:
+    metrics.add(WATCHDOG, watchdog)
+    if watchdog.schedule is not None:
+        metrics.add(SCHEDULE, watchdog.schedule)
+    metrics.add(TASKS, watchdog.tasks)
+
+
+def _rates(reactor: Any, settings: Settings, hub: Hub, census: Census) -> Rates:
+    return Rates(
+        unix_time(reactor),
+        {"messages": lambda: hub.messages, "deliveries": lambda: hub.deliveries},
+        {"clients": census.total},
+        interval=_RATES_INTERVAL,
+        kept=int(settings.ADMIN_RATES_SECONDS / _RATES_INTERVAL),
+    )
+
+
+def _no_tasks() -> Sequence[TaskState]:
+    return ()

@@ -1,0 +1,203 @@
+"""The journal for operators: what was on a topic, and when.
+
+``GET /api/journal?topic=…[&from=…][&to=…][&limit=100][&after=…]``: the oldest first, page by page::
+
+    {"records": [{"timestamp": 1795304655, "topic": "/topic/…", "body": "SHOW …", "headers": [["link", "…"]],
+                  "serial": "…"}],
+     "next": "1795304655.17"}
+
+``next`` goes into ``after`` for the next page; null at the end. ``topic`` may end in ``*`` for all that begin so, and
+without it every topic is meant. ``from`` and ``to`` are Unix times in seconds or like 2026-12-31T23:59:59Z; without
+them the last day is meant. ``GET /journal.csv``, with the same selection, gives all of it at once as a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IPushProducer
+from zope.interface import implementer
+
+from fanout.http.routing import Endpoint, HttpError, parameter
+from fanout.http.server import HttpRequest
+from fanout.journal.journal import Journal, JournalError, Record, Selection
+from radiovis.admin.api import number
+
+_DAY = 86_400
+_PAGE, _LARGEST_PAGE = 100, 1_000
+_BEYOND = 2**53
+_CSV = "text/csv; charset=utf-8"
+_EXPORTS = 2
+"""CSV files written at a time: each keeps the journal's one thread busy."""
+
+log = structlog.get_logger(__name__)
+
+
+class JournalSearch(Endpoint):
+    """``/api/journal``."""
+
+    public = False
+
+    def __init__(self, journal: Journal, clock: Callable[[], float]) -> None:
+        """:param clock: Unix time in seconds."""
+        super().__init__()
+        self._journal = journal
+        self._clock = clock
+
+    async def respond(self, request: HttpRequest) -> None:
+        """See the top of this file."""
+        selection = _selection(request, self._clock())
+        limit = int(number(request, "limit", _PAGE, 1, _LARGEST_PAGE))
+        try:
+            records = await self._journal.between(selection, limit, _place(request))
+        except JournalError as error:
+            raise HttpError(503, str(error)) from None
+        following = ".".join(map(str, records[-1].place)) if records else None
+        request.answer_json(200, {"records": [_record(each) for each in records], "next": following})
+
+
+class JournalCsv(Endpoint):
+    """``/journal.csv``: a file of any length, written as fast as the client reads it."""
+
+    public = False
+
+    def __init__(self, journal: Journal, clock: Callable[[], float]) -> None:
+        """:param clock: Unix time in seconds."""
+        super().__init__()
+        self._journal = journal
+        self._clock = clock
+        self._exports = 0
+
+    async def respond(self, request: HttpRequest) -> None:
+        """See the top of this file."""
+        selection = _selection(request, self._clock())
+        if self._exports >= _EXPORTS:
+            raise HttpError(503, f"{_EXPORTS} exports are being written already.", Retry_After="60")
+        self._exports += 1
+        download = Download(request)
+        try:
+            await self._journal.export_csv(selection, download.write)
+            download.end()
+        except JournalError as error:
+            if not request.startedWriting:
+                raise HttpError(503, str(error)) from None
+            log.error("export.failed", reason=str(error))
+            request.loseConnection()  # type: ignore[no-untyped-call]  # In the middle: nobody takes it for the whole.
+        except Gone:
+            return
+        finally:
+            self._exports -= 1
+
+    async def announce(self, request: HttpRequest) -> None:
+        """That there would be a file; nothing is read for it."""
+        _selection(request, self._clock())
+        request.announce(_CSV)
+
+
+class Gone(Exception):
+    """The client does not want the rest."""
+
+
+@implementer(IPushProducer)
+class Download:
+    """An answer in pieces, no faster than the client reads."""
+
+    def __init__(self, request: HttpRequest) -> None:
+        self._request = request
+        self._paused: Deferred[None] | None = None
+        request.lost = self.stopProducing
+
+    def write(self, data: bytes) -> Deferred[None] | None:
+        """For :meth:`fanout.journal.journal.Journal.export_csv`. :raises Gone: nobody reads it."""
+        request = self._request
+        if request.gone:
+            raise Gone
+        if not request.startedWriting:
+            self._begin()
+        request.write(data)  # type: ignore[no-untyped-call]
+        return self._paused
+
+    def _begin(self) -> None:
+        self._request.put_header("content-type", _CSV)
+        self._request.put_header("content-disposition", 'attachment; filename="journal.csv"')
+        self._request.put_header("cache-control", "no-store")
+        self._request.registerProducer(self, True)  # type: ignore[no-untyped-call]
+
+    def end(self) -> None:
+        """There is no more."""
+        self._request.lost = None
+        if not self._request.gone:
+            self._request.unregisterProducer()  # type: ignore[no-untyped-call]
+            self._request.finish()  # type: ignore[no-untyped-call]
+
+    # The connection's producer
+
+    def pauseProducing(self) -> None:
+        """The connection is full."""
+        if self._paused is None:
+            self._paused = Deferred()
+
+    def resumeProducing(self) -> None:
+        """It has room again."""
+        paused, self._paused = self._paused, None
+        if paused is not None:
+            paused.callback(None)
+
+    def stopProducing(self) -> None:
+        """It is gone; the next :meth:`write` will say so."""
+        self.resumeProducing()
+
+
+def _selection(request: HttpRequest, now: float) -> Selection:
+    topic = parameter(request, "topic") or "*"
+    start, end = _time(request, "from", now - _DAY), _time(request, "to", now + 1)
+    return Selection(topic.removesuffix("*"), start, end, prefix=topic.endswith("*"))
+
+
+def _time(request: HttpRequest, name: str, default: float) -> int:
+    text = parameter(request, name)
+    if text is None:
+        return int(default)
+    try:
+        time = int(text) if text.isascii() and text.isdigit() else int(_parsed(text).timestamp())
+        return _within(time)
+    except (ValueError, OverflowError):
+        raise HttpError(400, f"The parameter {name} is a Unix time, or like 2026-12-31T23:59:59Z.") from None
+
+
+def _within(value: int) -> int:
+    """:raises ValueError: it is beyond what SQLite counts."""
+    if not 0 <= value < _BEYOND:
+        raise ValueError(value)
+    return value
+
+
+def _parsed(text: str) -> datetime:
+    """A time without a zone is UTC."""
+    time = datetime.fromisoformat(text)
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def _place(request: HttpRequest) -> tuple[int, int] | None:
+    text = parameter(request, "after")
+    if text is None:
+        return None
+    timestamp, _, number = text.partition(".")
+    try:
+        return _within(int(timestamp)), _within(int(number))
+    except ValueError:
+        raise HttpError(400, "The parameter after is what the page before gave as next.") from None
+
+
+def _record(record: Record) -> dict[str, Any]:
+    return {
+        "timestamp": record.timestamp,
+        "topic": record.topic,
+        "body": record.body.decode(errors="replace"),
+        "headers": record.headers,
+        "serial": record.serial,
+    }

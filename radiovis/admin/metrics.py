@@ -1,0 +1,107 @@
+"""Every metric that is RadioVIS' own, and the manual page of all metrics: ``python -m radiovis.admin.metrics``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any, Protocol
+
+from fanout.metrics.prometheus import Measure, Table, reference
+from fanout.metrics.tables import ENGINE
+from radiovis.preflight.slide_check import Preflight
+from radiovis.schedule.held_slides import Schedule
+from radiovis.topic_resolution import Tuning
+from radiovis.watchdog.watchdog import Watchdog
+
+HEAD = """\
+# Metrics
+
+Every process tells them at `/metrics` of its operators' listener: `server.py` at `ADMIN_PORT`, `fallback.py` at
+`FB_ADMIN_PORT`. They are read when Prometheus asks; a part that a process does not have, such as memcached, tells
+nothing. Labels have few values, whatever clients do. Generated from the code by `make settings`; do not edit.
+
+"""
+
+
+class Fallible(Protocol):
+    """A directory that can be away: :class:`radiovis.directory.cached.CachedDirectory`."""
+
+    @property
+    def down(self) -> bool: ...
+
+
+TUNING: Table[Tuning] = (
+    Measure(
+        "gauge",
+        "radiovis_stations_loaded",
+        "Whether the list of registered channels has been read since the start (1) or not (0).",
+        lambda tuning: tuning.loaded,
+    ),
+)
+DIRECTORY: Table[Fallible] = (
+    Measure("gauge", "radiovis_directory_up", "Whether PlugIt answered when asked last.", lambda each: not each.down),
+)
+WATCHDOG: Table[Watchdog] = (
+    Measure(
+        "gauge",
+        "radiovis_watchdog_leading",
+        "Whether this watchdog acts (1) or stands by (0).",
+        lambda dog: dog.leading,
+    ),
+    Measure(
+        "gauge", "radiovis_log_waiting", "Log entries accepted and not yet kept.", lambda dog: dog.log_state().waiting
+    ),
+    Measure(
+        "gauge", "radiovis_log_failing", "Whether the log takes no entries.", lambda dog: bool(dog.log_state().error)
+    ),
+)
+PREFLIGHT: Table[Preflight] = (
+    Measure(
+        "counter",
+        "radiovis_preflight_fetched_total",
+        "Slides fetched to be looked at.",
+        lambda preflight: preflight.verdicts.fetched,
+    ),
+    Measure(
+        "gauge",
+        "radiovis_preflight_under_way",
+        "Slides that are being fetched, or wait for their turn.",
+        lambda preflight: preflight.verdicts.under_way,
+    ),
+    Measure(
+        "counter",
+        "radiovis_preflight_unfit_total",
+        "Messages radios may not like; the same one once a minute.",
+        lambda preflight: preflight.unfit,
+    ),
+    Measure(
+        "counter",
+        "radiovis_preflight_refused_total",
+        "Publishes refused for it (PREFLIGHT = reject).",
+        lambda preflight: preflight.refused,
+    ),
+)
+SCHEDULE: Table[Schedule] = (
+    Measure("gauge", "radiovis_schedule_held", "Messages held until their trigger-time; 0 on a standby.", len),
+    Measure(
+        "counter",
+        "radiovis_schedule_ended_total",
+        "Messages that were held: sent at their time, replaced by a later publish, or cancelled.",
+        lambda schedule: {(name,): count for name, count in asdict(schedule.counters).items()},
+        ("how",),
+    ),
+)
+
+RADIOVIS: dict[str, Table[Any]] = {
+    "Stations": (*TUNING, *DIRECTORY),
+    "Watchdog": WATCHDOG,
+    "Slides": (*PREFLIGHT, *SCHEDULE),
+}
+
+
+def page() -> str:
+    """The text of ``docs/metrics.md``."""
+    return HEAD + reference({**ENGINE, **RADIOVIS})
+
+
+if __name__ == "__main__":
+    print(page(), end="")

@@ -1,0 +1,120 @@
+"""The server a command talks to: ``stomp://[login:passcode@]host[:port]``; ``stomps://`` for TLS, ``ws://``, ``wss://``."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import socket
+import ssl
+from dataclasses import dataclass, field
+from urllib.parse import unquote, urlsplit
+
+from fanout.listeners.certificates import CertificateError, trust
+from radiovis.client.arguments import WRONG, CommandError
+
+VARIABLE = "RADIOVIS_SERVER"
+"""In the environment, instead of the flag: other users of a machine can read command lines, and so passcodes."""
+FORM = "stomp://[login:passcode@]host[:port]"
+_PORTS = {"stomp": 61613, "stomps": 61614, "ws": 80, "wss": 443}
+_PATH = "/stomp"  # Where a node takes WebSockets.
+_LOCAL = "stomp://127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True)
+class ServerAddress:
+    """Where to connect, how, and as whom; no login is a listener without a name.
+
+    :ivar path: of the WebSocket that carries the STOMP; empty for plain TCP or TLS.
+    :ivar ca: a PEM file with who vouches for its certificate; empty for those this system trusts.
+    """
+
+    host: str
+    port: int
+    login: str = ""
+    passcode: str = field(default="", repr=False)
+    tls: bool = False
+    path: str = ""
+    ca: str = ""
+
+    def __str__(self) -> str:
+        return self.authority + self.path
+
+    @property
+    def authority(self) -> str:
+        """Host and port, as in a URL."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+    @classmethod
+    def parse(cls, text: str) -> ServerAddress:
+        """Read ``scheme://[login:passcode@]host[:port][/path]`` or ``host[:port]``; only WebSockets have a path.
+
+        :raises ValueError: it is neither; the text does not repeat it, as there may be a passcode in it.
+        """
+        parts = urlsplit(text if "://" in text else f"stomp://{text}")
+        webbed = parts.scheme in ("ws", "wss")
+        path = "" if parts.path == "/" else parts.path
+        if parts.scheme not in _PORTS or not parts.hostname or (path and not webbed):
+            raise ValueError(f"a server is given as {FORM}, or with stomps://, ws:// or wss://")
+        try:
+            port = parts.port or _PORTS[parts.scheme]
+        except ValueError:
+            raise ValueError("a server's port is a number up to 65535") from None
+        login, passcode = unquote(parts.username or ""), unquote(parts.password or "")
+        tls = parts.scheme in ("stomps", "wss")
+        return cls(parts.hostname, port, login, passcode, tls, (path or _PATH) if webbed else "")
+
+
+def address(text: str) -> ServerAddress:
+    """:meth:`ServerAddress.parse` as argparse wants it."""
+    try:
+        return ServerAddress.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def add_server_flag(parser: argparse.ArgumentParser) -> None:
+    """Add ``--server`` and ``--ca``; :func:`given_server` reads them."""
+    parser.add_argument(
+        "--server",
+        type=address,
+        metavar="URL",
+        default=os.environ.get(VARIABLE) or _LOCAL,
+        help=f"{FORM}, stomps:// for TLS, ws:// or wss:// (default: ${VARIABLE}, or {_LOCAL})",
+    )
+    add_ca_flag(parser)
+
+
+def add_ca_flag(parser: argparse.ArgumentParser) -> None:
+    """Add ``--ca``."""
+    parser.add_argument("--ca", default="", metavar="FILE", help="PEM: who vouches for its certificate (TLS)")
+
+
+def given_server(given: argparse.Namespace) -> ServerAddress:
+    """What ``--server`` and ``--ca`` say together. :raises CommandError: that file cannot be used."""
+    server: ServerAddress = dataclasses.replace(given.server, ca=given.ca)
+    try:
+        trust(server.ca)
+    except CertificateError as error:
+        raise CommandError(f"--ca: {error}", WRONG) from None
+    return server
+
+
+# What is wrong with a server's certificate, in words: Twisted only says that its verification failed.
+
+
+def certificate_complaint(server: ServerAddress, seconds: float) -> str | None:
+    """Connect once more, only to see why the certificate was refused; None if it was not. Blocks.
+
+    :param seconds: for the connection, and for the handshake.
+    """
+    try:
+        context = ssl.create_default_context(cafile=server.ca or None)
+        with socket.create_connection((server.host, server.port), seconds) as connection:
+            context.wrap_socket(connection, server_hostname=server.host).close()
+    except ssl.SSLCertVerificationError as error:
+        return error.verify_message
+    except OSError:
+        return None
+    return None

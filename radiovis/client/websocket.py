@@ -1,0 +1,167 @@
+"""STOMP in the messages of a WebSocket, from the client's side; without any networking, over wsproto."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import connectProtocol
+from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from wsproto import ConnectionType, WSConnection
+from wsproto.events import (
+    AcceptConnection,
+    BytesMessage,
+    CloseConnection,
+    Ping,
+    RejectConnection,
+    Request,
+    TextMessage,
+)
+from wsproto.utilities import ProtocolError
+from zope.interface import implementer
+
+SUBPROTOCOLS = ["v12.stomp", "v11.stomp", "v10.stomp"]
+
+
+class NoWebSocket(ConnectionError):
+    """The server does not make a WebSocket of the connection, or broke its rules. The text says how."""
+
+
+class ClientWebSocket:
+    """One connection.
+
+    :ivar open: whether the server has agreed.
+    :ivar ended: whether it has said goodbye.
+    """
+
+    def __init__(self, host: str, path: str) -> None:
+        """:param host: for the Host header, with the port."""
+        self._connection = WSConnection(ConnectionType.CLIENT)
+        self._request = Request(host=host, target=path, subprotocols=SUBPROTOCOLS)
+        self._answer = b""
+        self.open = False
+        self.ended = False
+
+    def hello(self) -> bytes:
+        """What to send first."""
+        return self._connection.send(self._request)
+
+    def wrapped(self, octets: bytes) -> bytes:
+        """Octets of STOMP as they travel: in a text message, as browsers send them, unless they are no UTF-8."""
+        try:
+            return self._connection.send(TextMessage(octets.decode()))
+        except UnicodeDecodeError:
+            return self._connection.send(BytesMessage(octets))
+
+    def receive(self, data: bytes) -> list[bytes]:
+        """The octets of STOMP in what came, piece by piece; :meth:`answer` may have to be sent then.
+
+        :raises NoWebSocket: the server does not want to, or is none.
+        """
+        found: list[bytes] = []
+        try:
+            self._connection.receive_data(data)
+            for event in self._connection.events():
+                found += self._heard(event)
+        except ProtocolError as error:
+            raise NoWebSocket(f"what it sent is no WebSocket: {error}") from None
+        return found
+
+    def _heard(self, event: object) -> list[bytes]:
+        if isinstance(event, TextMessage):
+            return [event.data.encode()]
+        if isinstance(event, BytesMessage):
+            return [bytes(event.data)]
+        if isinstance(event, AcceptConnection):
+            self.open = True
+        elif isinstance(event, Ping):
+            self._answer += self._connection.send(event.response())
+        elif isinstance(event, CloseConnection):
+            self.ended = True
+        elif isinstance(event, RejectConnection):
+            raise NoWebSocket(f"it opens no WebSocket there: HTTP {event.status_code}")
+        return []
+
+    def answer(self) -> bytes:
+        """What has to be sent because of what came."""
+        answer, self._answer = self._answer, b""
+        return answer
+
+
+# An endpoint that connects a protocol through a WebSocket: the protocol sees octets, as over TCP.
+
+
+@implementer(IStreamClientEndpoint)
+class WebSocketEndpoint:
+    """Connects by way of another endpoint."""
+
+    def __init__(self, under: Any, host: str, path: str) -> None:
+        """
+        :param under: the endpoint that reaches the server.
+        :param host: as for :class:`ClientWebSocket`.
+        """
+        self._under = under
+        self._socket = ClientWebSocket(host, path)
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        """The protocol is told that it is connected once the server has agreed, which may be after this has fired."""
+        inner: Any = protocolFactory.buildProtocol(None)  # type: ignore[arg-type]
+        connected: Deferred[Any] = connectProtocol(self._under, _Carrier(self._socket, inner))
+        return connected.addCallback(lambda _: inner)
+
+
+class _Carrier(Protocol):
+    """What the transport sees; and the transport the carried protocol sees."""
+
+    def __init__(self, socket: ClientWebSocket, inner: Any) -> None:
+        self._socket = socket
+        self._inner = inner
+        self._met = False
+
+    def connectionMade(self) -> None:
+        self._out(self._socket.hello())
+
+    def dataReceived(self, data: bytes) -> None:
+        try:
+            came = self._socket.receive(data)
+        except NoWebSocket as error:
+            self._end(error)
+            return
+        self._out(self._socket.answer())
+        if self._socket.open and not self._met:
+            self._met = True
+            self._inner.makeConnection(self)
+        for octets in came:
+            self._inner.dataReceived(octets)
+        if self._socket.ended:
+            self._out_and_end()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        inner, self._inner = self._inner, None
+        if inner is not None:
+            inner.connectionLost(reason)
+
+    def _end(self, error: NoWebSocket) -> None:
+        self.abortConnection()
+        self.connectionLost(Failure(error))
+
+    def _out_and_end(self) -> None:
+        assert self.transport is not None
+        self.transport.loseConnection()
+
+    def _out(self, octets: bytes) -> None:
+        if octets and self.transport is not None:
+            self.transport.write(octets)
+
+    # As the carried protocol's transport
+
+    def write(self, octets: bytes) -> None:
+        """Send octets in a message."""
+        if not self._socket.ended:
+            self._out(self._socket.wrapped(octets))
+
+    def __getattr__(self, name: str) -> Any:
+        # setTcpNoDelay, pauseProducing and their like are the wire's own.
+        return getattr(self.transport, name)

@@ -1,0 +1,169 @@
+"""The commands of ``python fallback.py``."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+import structlog
+from twisted.internet.error import CannotListenError
+
+from fanout.process.logs import set_up_logs
+from fanout.process.service import Notify, Service
+from fanout.process.steady_time import keep_steady
+from fanout.settings import SettingsError, add_flags, given_flags, parse_flags, read_settings
+from radiovis.directory.stations import StationsFileError
+from radiovis.node.fallback import Fallback
+from radiovis.settings import Settings
+from radiovis.watchdog.status import Report, ask, is_well
+
+_FAILING, _NOT_RUNNING = 1, 2
+_WRONG = 2
+EXITS = {
+    "run": {0: "it ended in order", _WRONG: "it cannot start: a setting, a file or a port has to be put right first"},
+    "status": {0: "all is well", _FAILING: "something fails", _NOT_RUNNING: "it is not running, or wrong usage"},
+}
+"""What the exit codes of each command mean."""
+
+log = structlog.get_logger(__name__)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command. ``run`` needs not be named.
+
+    :return: the exit code: 0, or 2 when something has to be put right first, with a line on stderr that says what.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    name = words.pop(0) if words and not words[0].startswith("-") else "run"
+    command = _COMMANDS.get(name)
+    if command is None:
+        near = difflib.get_close_matches(name, _COMMANDS, 1)
+        return _complain(f"no such command: {name}; " + (f"did you mean {near[0]}?" if near else _commands()))
+    try:
+        return command(words)
+    except (SettingsError, StationsFileError) as error:
+        return _complain(str(error))
+
+
+def _run(words: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="fallback.py",
+        usage="fallback.py [run] [--test] [--setting VALUE ...]",
+        description="Run the watchdog. Further ones stand by until the first has gone.",
+        epilog=_commands(),
+        allow_abbrev=False,
+    )
+    parser.add_argument("--test", action="store_true", help="fake stations and a log of datagrams: for test suites")
+    given = _parse(parser, words)
+    settings = _checked(given)
+    _set_up_logs(settings)
+    for warning in settings.warnings():
+        log.warning("settings.warning", warning=warning)
+
+    from twisted.internet import reactor  # noqa: PLC0415  (importing it installs it: only a daemon wants that)
+
+    keep_steady(reactor)
+    fallback = Fallback(reactor, settings, fake=given.test)
+    reload = fallback.reloading(lambda: _checked(given), _set_up_logs)
+    service = Service(reactor, Notify(os.environ), stop=fallback.stop, reload=reload, status=fallback.status)
+    try:
+        fallback.start()
+    except CannotListenError as error:
+        reason = error.socketError.strerror or error.socketError
+        return _complain(f"cannot listen on {error.interface}:{error.port}: {reason}. Is another fallback.py running?")
+    service.run()
+    return 0
+
+
+def _checked(given: argparse.Namespace) -> Settings:
+    """At the start, and with each SIGHUP."""
+    settings = _settings(given)
+    if settings.STANDALONE or settings.RABBITMQ_LOOPBACK:
+        name = "STANDALONE" if settings.STANDALONE else "RABBITMQ_LOOPBACK"
+        raise SettingsError(f"{name}: without a broker fallback.py hears nobody; server.py --standalone has it inside.")
+    return settings
+
+
+def _set_up_logs(settings: Settings) -> None:
+    set_up_logs(settings.LOG_LEVEL, settings.LOG_FORMAT, secrets=_secrets(settings))
+
+
+def _status(words: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="fallback.py status",
+        usage="fallback.py status [--json] [--setting VALUE ...]",
+        description="Say how the watchdog is doing.",
+        epilog="exit code: " + "; ".join(f"{code} {meaning}" for code, meaning in EXITS["status"].items()),
+        allow_abbrev=False,
+    )
+    parser.add_argument("--json", action="store_true", help="as JSON, for programs")
+    given = _parse(parser, words)
+    path = _settings(given).FB_STATUS_SOCKET
+    try:
+        report = ask(path) if path else None
+    except OSError as error:
+        print(f"fallback.py: {path}: {error.strerror or error}", file=sys.stderr)
+        return _FAILING
+    if report is None:
+        print(f"fallback.py: not running: nobody answers at {path or '(no FB_STATUS_SOCKET)'}", file=sys.stderr)
+        return _NOT_RUNNING
+    print(json.dumps(report) if given.json else _table(report))
+    return 0 if is_well(report) else _FAILING
+
+
+def _table(report: Report) -> str:
+    bus, kept = report["bus"], report["log"]
+    lines = [
+        f"{'leading' if report['leading'] else 'standing by'}, {report['topics']} topics",
+        f"broker  {'' if bus['connected'] else 'NOT CONNECTED: '}{bus['reason']}",
+        f"log     {kept['waiting']} waiting" + (f", FAILING since {_time(kept['since'])}: " if kept["error"] else ""),
+        "",
+        f"{'task':<16} {'state':<8} {'last success':<20} {'restarts':>8}  last error",
+    ]
+    lines[2] += kept["error"]
+    if (schedule := report["schedule"]) is not None:
+        first = [f", next at {_time(each['at'])}" for each in schedule["next"][:1]]
+        lines.insert(3, f"held    {schedule['held']} of {schedule['most']} messages{''.join(first)}")
+    for task in report["tasks"]:
+        state = "FAILING" if task["failing"] else "well"
+        error = f"{_time(task['last_error_at'])} {task['last_error']}" if task["last_error"] else "-"
+        success = _time(task["last_success"])
+        lines.append(f"{task['name']:<16} {state:<8} {success:<20} {task['restarts']:>8}  {error}")
+    return "\n".join(lines)
+
+
+def _time(seconds: float | None) -> str:
+    return "never" if seconds is None else f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
+    add_flags(parser, Settings)
+    return parse_flags(parser, Settings, words)
+
+
+def _settings(given: argparse.Namespace) -> Settings:
+    return read_settings(Settings, given_flags(given), os.environ, given.config)
+
+
+def _secrets(settings: Settings) -> list[str]:
+    """The words that must not stand in any log."""
+    url = settings.RADIODNS_API_URL.get_secret_value()
+    passwords = (settings.RABBITMQ_PASSWORD, settings.ADMIN_TOKEN)
+    return [*(password.get_secret_value() for password in passwords), url.rstrip("/").rpartition("/")[2]]
+
+
+_COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"run": _run, "status": _status}
+
+
+def _commands() -> str:
+    return "commands: " + ", ".join(_COMMANDS)
+
+
+def _complain(text: str) -> int:
+    print("\n".join(f"fallback.py: {line}" for line in text.splitlines()), file=sys.stderr)
+    return _WRONG

@@ -1,0 +1,91 @@
+"""The commands of ``python server.py``."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from fanout.settings import SettingsError
+from radiovis.client.arguments import PROGRAM, CommandError
+from radiovis.directory.stations import StationsFileError
+from radiovis.node.workers import COMMAND as WORKER
+
+_WRONG = 2
+EXITS = {
+    0: "it ended in order",
+    1: "with WORKERS: one of them did not end in order",
+    _WRONG: "it cannot start: a setting, a file or a port has to be put right first",
+}
+"""What the exit codes of ``serve`` mean."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command. ``serve`` needs not be named.
+
+    :return: the exit code: 0, or 2 when something has to be put right first, with a line on stderr that says what.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    name = words.pop(0) if words and not words[0].startswith("-") else "serve"
+    command = _COMMANDS.get(name) or _HIDDEN.get(name)
+    if command is None:
+        near = difflib.get_close_matches(name, _COMMANDS, 1)
+        return _complain(f"no such command: {name}; " + (f"did you mean {near[0]}?" if near else _commands()))
+    try:
+        code = command(words)
+        sys.stdout.flush()
+    except CommandError as error:
+        return _complain(str(error), error.code)
+    except (SettingsError, StationsFileError) as error:
+        return _complain(str(error))
+    except BrokenPipeError:  # Whoever read our output, such as head, has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code
+
+
+def _serve(words: Sequence[str]) -> int:
+    return int(_node().serve(words, _commands()))
+
+
+def _worker(words: Sequence[str]) -> int:
+    return int(_node().worker(words, _commands()))
+
+
+def _node() -> Any:
+    """Imported when a node is started: it has many parts, and no other command needs them."""
+    return importlib.import_module("radiovis.commands.serve")
+
+
+def _command(module: str) -> Callable[[Sequence[str]], int]:
+    """A command of ``radiovis/commands/``, imported when it is called: neither a node nor another command needs it."""
+    return lambda words: int(importlib.import_module(f"radiovis.commands.{module}").run(words))
+
+
+_COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
+    "serve": _serve,
+    "station": _command("station"),
+    "check-config": _command("check_config"),
+    "health": _command("health"),
+    "pub": _command("pub"),
+    "sub": _command("sub"),
+    "topics": _command("topics"),
+    "logs": _command("logs"),
+    "probe": _command("probe"),
+    "conformance": _command("conformance"),
+    "bench": _command("bench"),
+    "version": _command("version"),
+}
+_HIDDEN: dict[str, Callable[[Sequence[str]], int]] = {WORKER: _worker}
+
+
+def _commands() -> str:
+    return "commands: " + ", ".join(_COMMANDS)
+
+
+def _complain(text: str, code: int = _WRONG) -> int:
+    print("\n".join(f"{PROGRAM}: {line}" for line in text.splitlines()), file=sys.stderr)
+    return code

@@ -1,0 +1,182 @@
+"""``POST /services/<station>``: a slide, a text or both, on the station's channels.
+
+    curl -u 1.rock:secret -d text="Now: a song" -d image=http://example.org/1.png https://…/services/1
+
+A form or JSON with ``text``, ``image``, ``link``, ``trigger-time``, and ``channel`` as often as needed (JSON: a list);
+without ``channel`` it goes to all channels of the station. With ``message-id`` it replaces what is held under that
+name, and alone it cancels that (docs/slides.md).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from fanout.application.interface import Application, Principal, Refused
+from fanout.bus.interface import BusError
+from fanout.http.auth import log_in
+from fanout.http.routing import Endpoint, HttpError
+from fanout.http.server import HttpRequest
+from fanout.hub.message import Message
+from fanout.stomp.events import Send
+from radiovis.http.visjson import check_topic
+from radiovis.topics import BROADCAST
+
+REALM = "RadioVIS stations"
+_FIELDS = frozenset({"text", "image", "link", "channel", "trigger-time", "message-id"})
+_TEXT_LENGTH = 128  # characters of a text, octets of a slide's URL (contract §4, "Bodies")
+_URL_LENGTH = 512
+_ID_LENGTH = 255  # characters of a message-id: it is a name, and travels with each copy
+_SCHEMES = {"image": ("http", "https"), "link": ("http", "https", "ftp")}  # contract §3, "Gallery rules"
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_TIME = re.compile(r"NOW|\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)")
+
+Fields = dict[str, list[str]]
+
+
+class PublishHttp(Endpoint):
+    """Publishes with the station's own login, by HTTP Basic."""
+
+    method = "POST"
+    public = False
+
+    def __init__(
+        self,
+        application: Application,
+        complain: Callable[..., None],
+        topic_octets: int = 1_024,
+        *,
+        cancels: bool = False,
+    ) -> None:
+        """
+        :param complain: logs a client's fault: event name, address, fields.
+        :param cancels: whether something may be held, so that a message-id alone cancels it.
+        """
+        super().__init__()
+        self._application = application
+        self._complain = complain
+        self._topic_octets = topic_octets
+        self._cancels = cancels
+
+    async def respond(self, request: HttpRequest) -> None:
+        """202 with the messages, once the bus has them."""
+        principal = await log_in(self._application, self._complain, request, REALM)
+        if [_station(principal)] != request.postpath and [principal.login.encode()] != request.postpath:
+            raise HttpError(403, "This login belongs to another station.")
+        messages = await self._admit(principal, self._sends(_fields(request)))
+        try:
+            await self._application.publish(messages)
+        except BusError as error:
+            raise HttpError(503, f"Not published: {error}", Retry_After="10") from None
+        published = [{"message-id": each.message_id, "topic": each.topic} for each in messages]
+        remarks = self._application.remarks(messages)
+        remarked = {} if remarks is None else dict(await remarks)
+        request.answer_json(202, {"messages": published, **remarked})
+
+    async def _admit(self, principal: Principal, sends: Sequence[Send]) -> tuple[Message, ...]:
+        try:
+            messages = await self._application.admit(principal, sends)
+        except Refused as refused:
+            raise HttpError(_status(refused), refused.detail) from None
+        if not messages:
+            raise HttpError(403, "The station has no channels.")
+        return messages
+
+    def _sends(self, fields: Fields) -> list[Send]:
+        named = ("trigger-time", "link", "message-id")
+        headers = tuple((name, value) for name in named if (value := _one(fields, name)))
+        if "trigger-time" not in dict(headers):
+            headers = (("trigger-time", "NOW"), *headers)
+        bodies = [("text", f"TEXT {text}") for text in [_one(fields, "text")] if text]
+        bodies += [("image", f"SHOW {image}") for image in [_one(fields, "image")] if image]
+        if not bodies and self._cancels and _one(fields, "message-id"):
+            bodies = [("text", ""), ("image", "")]
+        if not bodies:
+            raise HttpError(400, "There is neither a text nor an image.")
+        channels = [self._channel(each) for each in fields.get("channel", [])] or [BROADCAST]
+        return [Send(channel + name, headers, body.encode()) for channel in channels for name, body in bodies]
+
+    def _channel(self, channel: str) -> str:
+        channel = channel if channel.endswith("/") else channel + "/"
+        check_topic(channel + "image", self._topic_octets)
+        return channel
+
+
+def _status(refused: Refused) -> int:
+    return 503 if refused.temporary else 422 if refused.unfit else 403
+
+
+def _station(principal: Principal) -> bytes:
+    return principal.name.encode()
+
+
+def _fields(request: HttpRequest) -> Fields:
+    """The checked fields of a form or of JSON. :raises HttpError: they are not what they should be."""
+    kind = (request.getHeader("content-type") or "").partition(";")[0].strip().lower()
+    readers = {"application/json": _read_json, "application/x-www-form-urlencoded": _read_form}
+    if kind not in readers:
+        raise HttpError(415, "Send application/json or application/x-www-form-urlencoded.")
+    try:
+        fields = readers[kind](request.body())
+    except (ValueError, RecursionError):
+        raise HttpError(400, f"The body is no {kind} with texts in UTF-8.") from None
+    unknown = sorted(fields.keys() - _FIELDS)
+    if unknown:
+        raise HttpError(400, f"Unknown field; known ones are {', '.join(sorted(_FIELDS))}.")
+    _check(fields)
+    return fields
+
+
+def _read_form(body: bytes) -> Fields:
+    return parse_qs(body.decode(), keep_blank_values=True, strict_parsing=bool(body), errors="strict")
+
+
+def _read_json(body: bytes) -> Fields:
+    value: Any = json.loads(body)
+    given = value if isinstance(value, dict) else {"": value}
+    fields = {name: each if isinstance(each, list) else [each] for name, each in given.items() if each is not None}
+    if "" in fields or not all(isinstance(each, str) for values in fields.values() for each in values):
+        raise ValueError("no object with texts")
+    return fields
+
+
+def _one(fields: Fields, name: str) -> str:
+    return fields.get(name, [""])[0]
+
+
+def _check(fields: Fields) -> None:
+    """:raises HttpError: a value that receivers cannot use, or must not be given."""
+    for name, values in fields.items():
+        if name != "channel" and len(values) > 1:
+            raise HttpError(400, f"The field {name} may stand once.")
+        if any(_CONTROL.search(value) or not _is_text(value) for value in values):
+            raise HttpError(400, f"The field {name} has characters that cannot be shown.")
+    if len(_one(fields, "text")) > _TEXT_LENGTH:
+        raise HttpError(400, f"A text may have {_TEXT_LENGTH} characters.")
+    for name, schemes in _SCHEMES.items():
+        if value := _one(fields, name):
+            _check_url(name, value, schemes)
+    if len(_one(fields, "message-id")) > _ID_LENGTH:
+        raise HttpError(400, f"A message-id may have {_ID_LENGTH} characters.")
+    time = _one(fields, "trigger-time")
+    if time and not _TIME.fullmatch(time):
+        raise HttpError(400, "A trigger-time is NOW, or like 2026-12-31T23:59:59Z.")
+
+
+def _check_url(name: str, value: str, schemes: tuple[str, ...]) -> None:
+    try:
+        url = urlsplit(value)
+        usable = url.scheme in schemes and url.hostname and " " not in value
+    except ValueError:
+        usable = False
+    if not usable or len(value.encode()) > _URL_LENGTH:
+        kinds = ", ".join(f"{scheme}://" for scheme in schemes)
+        raise HttpError(400, f"The field {name} should be a URL of up to {_URL_LENGTH} octets with {kinds}.")
+
+
+def _is_text(value: str) -> bool:
+    """Half of a surrogate pair, which JSON can spell, is no character."""
+    return value.encode(errors="ignore").decode() == value

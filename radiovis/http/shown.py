@@ -1,0 +1,74 @@
+"""What of a message may be shown to people.
+
+Anybody with a station's password decides what stands in a message; a page shows no more of it than an address of the
+web and plain text. Escaping is the template's part.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from urllib.parse import urlsplit
+
+from fanout.hub.message import Message
+
+_MAX_URL = 2_048  # characters; receivers take 512 (contract §4)
+_MAX_TEXT = 1_024  # characters; receivers take 128 octets
+_UNWRITTEN = re.compile(r"[\s\x00-\x1f\x7f]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Slide:
+    """A picture on air.
+
+    :ivar src: its address; None when the message names none that may be shown.
+    :ivar link: where a click leads, if anywhere.
+    """
+
+    src: str | None
+    link: str | None
+    when: datetime
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A text on air."""
+
+    body: str
+    when: datetime
+    id: str
+
+
+def slide(message: Message) -> Slide:
+    """The slide of a message of an image topic: ``SHOW <url>``."""
+    body = message.body.decode(errors="replace")
+    link = dict(message.headers).get("link", "")
+    return Slide(web_address(body.removeprefix("SHOW ")), web_address(link), _when(message), message.message_id)
+
+
+def text(message: Message) -> Text:
+    """The text of a message of a text topic: ``TEXT <words>``, in one line."""
+    body = message.body.decode(errors="replace").removeprefix("TEXT ")
+    return Text(_UNWRITTEN.sub(" ", body[:_MAX_TEXT]).strip(), _when(message), message.message_id)
+
+
+def web_address(text: str) -> str | None:
+    """An address a browser may be sent to: http or https, whole, and nothing else such as ``javascript:``."""
+    address = text.strip()
+    if len(address) > _MAX_URL or _UNWRITTEN.search(address):
+        return None
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return None
+    return address if parts.scheme in ("http", "https") and parts.hostname else None
+
+
+def _when(message: Message) -> datetime:
+    """The publish's time. A device may have written any number there."""
+    try:
+        return datetime.fromtimestamp(message.when, UTC)
+    except (ValueError, OverflowError, OSError):
+        return datetime.fromtimestamp(0, UTC)

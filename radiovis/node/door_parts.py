@@ -1,0 +1,223 @@
+"""Each part of the doors, made as the settings say. ``app.py`` joins them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from twisted.web.resource import IResource
+
+from fanout.application.interface import Application
+from fanout.application.login_throttle import LoginThrottle
+from fanout.application.observer import Complaints
+from fanout.http.drain import Drain
+from fanout.http.pending import ListeningDoor
+from fanout.http.response import ErrorPages, json_page
+from fanout.http.routing import Face
+from fanout.http.server import HttpLimits, HttpSite
+from fanout.http.websocket import WebSocketDoor
+from fanout.hub.history import History
+from fanout.hub.outbox import Flusher
+from fanout.hub.wheel import Wheel
+from fanout.listeners.address import Networks
+from fanout.listeners.certificates import Certificates
+from fanout.listeners.limits import Gate, Pace, Quota
+from fanout.listeners.tls import Entrance
+from fanout.settings import SettingsError
+from fanout.stomp_server.connection import Connection
+from fanout.stomp_server.server import StompDoor
+from fanout.stomp_server.websocket import StompWebSocket
+from radiovis.directory.interface import Directory
+from radiovis.http.player import Player
+from radiovis.http.routes import public_routes
+from radiovis.http.wall import Wall
+from radiovis.node import parts
+from radiovis.node.sides import OnAir, Witnesses
+from radiovis.settings import Settings
+from radiovis.topic_resolution import Tuning
+
+
+def gate(settings: Settings) -> Gate:
+    """How many connections the node takes, of all protocols, and how fast."""
+    pace = Pace(time.monotonic, settings.CONNECT_BURST, settings.CONNECT_RATE)
+    return Gate(settings.MAX_CONNECTIONS, settings.MAX_CONNECTIONS_PER_ADDRESS, pace)
+
+
+def quota(settings: Settings) -> Quota:
+    """How many subscriptions it holds."""
+    return Quota(settings.MAX_SUBSCRIPTIONS_TOTAL, settings.MAX_SUBSCRIPTIONS_PER_ADDRESS)
+
+
+def entrance(reactor: Any, settings: Settings, complain: Callable[..., None]) -> Entrance:
+    """What stands before all doors.
+
+    :raises CertificateError: the certificate cannot be used.
+    :raises SettingsError: there is a key, and no certificate.
+    """
+    certificates = None
+    if settings.TLS_KEY and not settings.TLS_CERTIFICATE:
+        raise SettingsError("TLS_KEY needs TLS_CERTIFICATE.")
+    if settings.TLS_CERTIFICATE:
+        certificates = Certificates(settings.TLS_CERTIFICATE, settings.TLS_KEY or settings.TLS_CERTIFICATE, reactor)
+        certificates.load()
+    return Entrance(
+        reactor,
+        complain,
+        certificates=certificates,
+        proxies=Networks.parse(settings.PROXY_FROM),
+        header_seconds=settings.PROXY_HEADER_SECONDS,
+    )
+
+
+def history(settings: Settings) -> History:
+    """What HTTP clients ask for that come back."""
+    return History(
+        time.monotonic,
+        messages=settings.HISTORY_MESSAGES,
+        seconds=settings.HISTORY_SECONDS,
+        octets=settings.HISTORY_BYTES,
+    )
+
+
+def login_throttle(reactor: Any, settings: Settings) -> LoginThrottle:
+    """Slows down who guesses passwords."""
+    return LoginThrottle(
+        reactor,
+        time.monotonic,
+        failures=settings.LOGIN_FAILURES,
+        pause=settings.LOGIN_PAUSE_SECONDS,
+        queue=settings.LOGIN_QUEUE_SECONDS,
+        forget=settings.LOGIN_FORGET_SECONDS,
+        name_failures=settings.LOGIN_FAILURES_PER_NAME,
+        stranger_pause=settings.LOGIN_STRANGER_SECONDS,
+    )
+
+
+def flusher(reactor: Any, settings: Settings, complaints: Complaints) -> Flusher:
+    """What writes, once per turn, all that waits for clients."""
+    return Flusher(
+        time.monotonic,
+        lambda flush: reactor.callLater(0, flush),
+        complaints.failed,
+        limit=settings.OUTBOX_BYTES,
+        total_limit=settings.OUTBOX_TOTAL_BYTES,
+        policy=settings.SLOW_CLIENTS,
+    )
+
+
+def stomp(settings: Settings, application: Application, air: OnAir, witnesses: Witnesses, log: Any) -> StompDoor:
+    """The door of STOMP clients, over whatever wire. The other doors share what it has."""
+    wheel: Wheel[Connection] = Wheel()
+    monitoring = witnesses.monitoring
+    return StompDoor(
+        application=application,
+        hub=air.hub,
+        flusher=air.flusher,
+        wheel=wheel,
+        limits=parts.limits(settings),
+        manners=parts.manners(settings),
+        clock=time.monotonic,
+        log=log,
+        complain=witnesses.complaints.complain,
+        write_timeout=settings.WRITE_TIMEOUT,
+        quota=quota(settings),
+        observer=witnesses.observer,
+        delivery_observer=None if monitoring is None else monitoring.delivery_observer,
+    )
+
+
+def http(
+    reactor: Any,
+    settings: Settings,
+    gate: Gate,
+    stomp: StompDoor,
+    websockets: WebSocketDoor,
+    listening: ListeningDoor,
+    wall: Wall,
+) -> HttpSite:
+    """The public site, WebSockets among it. :raises SettingsError: SLIDES_DIR is no folder."""
+    routes = public_routes(listening, settings, wall, websocket_routes(stomp, websockets))
+    face = Face(routes, ErrorPages(default=json_page), listening)
+    return HttpSite(reactor, face, gate, http_limits(settings), stomp.complain)
+
+
+def http_limits(settings: Settings) -> HttpLimits:
+    """What one HTTP client may cost."""
+    return HttpLimits(
+        body=settings.HTTP_BODY_BYTES,
+        request_seconds=settings.HTTP_REQUEST_TIMEOUT,
+        unread_seconds=settings.WRITE_TIMEOUT,
+    )
+
+
+def listening(
+    reactor: Any, settings: Settings, stomp: StompDoor, history: History, failed: Callable[[object, Exception], None]
+) -> ListeningDoor:
+    """The door of HTTP clients that listen. They share all they can with those of STOMP."""
+    return ListeningDoor(
+        application=stomp.application,
+        hub=stomp.hub,
+        history=history,
+        flusher=stomp.flusher,
+        quota=stomp.quota,
+        later=reactor.callLater,
+        clock=time.monotonic,
+        complain=stomp.complain,
+        failed=failed,
+        topics=settings.HTTP_MAX_TOPICS,
+        places=settings.HTTP_MAX_LISTENERS,
+        poll_seconds=settings.HTTP_POLL_TIMEOUT,
+        catch_up_seconds=settings.HTTP_CATCH_UP_SECONDS,
+        comment_seconds=settings.HTTP_COMMENT_SECONDS,
+        write_seconds=settings.WRITE_TIMEOUT,
+    )
+
+
+def wall(settings: Settings, door: ListeningDoor, directory: Directory, tuning: Tuning) -> Wall:
+    """The stations people see, and those who watch."""
+    return Wall(door, directory, tuning, places=settings.WALL_STATIONS, topic_octets=settings.MAX_DESTINATION_BYTES)
+
+
+def websockets(
+    reactor: Any, settings: Settings, complain: Callable[..., None], failed: Callable[[object, Exception], None]
+) -> WebSocketDoor:
+    """What all WebSockets share, whatever is spoken over them."""
+    return WebSocketDoor(
+        reactor,
+        time.monotonic,
+        complain,
+        failed,
+        message_bytes=settings.WEBSOCKET_MESSAGE_BYTES,
+        ping_every=settings.WEBSOCKET_PING_SECONDS,
+        pong_timeout=settings.WEBSOCKET_PONG_SECONDS,
+        linger=settings.LINGER_SECONDS,
+        origins=origins(settings),
+    )
+
+
+def origins(settings: Settings) -> frozenset[str]:
+    """Web pages whose scripts may connect; empty for all."""
+    return frozenset(each.strip() for each in settings.WEBSOCKET_ORIGINS.split(",") if each.strip())
+
+
+def drain(
+    reactor: Any, settings: Settings, stomp: StompDoor, listening: ListeningDoor, websockets: WebSocketDoor
+) -> Drain:
+    """How clients are let go at the end."""
+    seconds, linger = settings.DRAIN_SECONDS, settings.LINGER_SECONDS
+    return Drain(reactor, stomp, listening, websockets, seconds=seconds, linger=linger)
+
+
+def websocket_routes(stomp: StompDoor, door: WebSocketDoor) -> dict[str, IResource]:
+    """Path → what is spoken there. It shares all it can with STOMP over TCP."""
+    player = Player(
+        stomp.application,
+        stomp.hub,
+        stomp.flusher,
+        door,
+        stomp.log,
+        stomp.quota,
+        destination_bytes=stomp.limits.destination_bytes,
+    )
+    return {"/stomp": StompWebSocket(stomp, door), "/topic": player}

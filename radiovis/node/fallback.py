@@ -1,0 +1,191 @@
+"""``fallback.py``: the watchdog as a process of its own, beside a cluster."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import structlog
+from twisted.internet.defer import Deferred
+
+from fanout.bus import config as configured
+from fanout.bus.durable_queue import Delivered, DurableQueue, QueueNames
+from fanout.bus.leader import BrokerLeader
+from fanout.bus.rabbitmq import RabbitMQ
+from fanout.journal.journal import Journal
+from fanout.process.steady_time import unix_time
+from radiovis.admin.build import watchdog_admin
+from radiovis.admin.listener import AdminPorts, operators_entrance
+from radiovis.directory.interface import Directory
+from radiovis.directory.plugit import PlugIt
+from radiovis.node import parts, slide_parts
+from radiovis.node.reload import Reloading, Take
+from radiovis.schedule.broker_store import BrokerShelf
+from radiovis.schedule.held_slides import Schedule
+from radiovis.settings import Settings
+from radiovis.topic_resolution import Tuning
+from radiovis.watchdog.journal_log import JournalLog
+from radiovis.watchdog.log import DatagramLog, Log
+from radiovis.watchdog.sources import QueueSource, Source
+from radiovis.watchdog.spooled_log import SpooledLog
+from radiovis.watchdog.startup import Memory
+from radiovis.watchdog.status import StatusSocket
+from radiovis.watchdog.watchdog import Watchdog, journal, timing
+
+_LAST_RETRY = 2.0  # seconds between two attempts to connect: an idle watchdog is no cluster of radios to be spread
+
+log = structlog.get_logger(__name__)
+
+
+class Fallback:
+    """The daemon: a watchdog beside a cluster."""
+
+    def __init__(self, reactor: Any, settings: Settings, *, fake: bool = False) -> None:
+        """
+        :param fake: ``--test`` mode: the fake directory, its own queue, and datagrams for a log (contract §1.12).
+        :raises StationsFileError: the stations file cannot be used.
+        :raises SettingsError: the operators' listener would be open to others, or its certificate cannot be used.
+        """
+        self._reactor = reactor
+        self._settings = settings
+        self._fake = fake
+        self._stations = None if fake else parts.stations_file(reactor, settings, self._directory_changed)
+        self._memcached = parts.memcached(reactor, settings)
+        self._monitoring = parts.monitoring(reactor, settings, announce="fallbacks")
+        self._bus = self._make_bus()
+        self._spooled: SpooledLog | None = None
+        directory, entries, kept = self._directory_and_log()
+        self._watchdog = self._make_watchdog(directory, entries, kept)
+        ports = AdminPorts.of(settings, "FB_", fake=fake)
+        self._entrance = operators_entrance(reactor, settings, ports)
+        self._admin = watchdog_admin(
+            reactor,
+            settings,
+            ports,
+            self._entrance,
+            bus=self._bus,
+            memcached=self._memcached,
+            directory=directory,
+            watchdog=self._watchdog,
+        )
+        self._status = StatusSocket(reactor, settings.FB_STATUS_SOCKET, self._watchdog.report)
+
+    def _make_bus(self) -> RabbitMQ:
+        settings = self._settings
+        broker = configured.broker(settings, f"radiovis fallback {self._queue_name}")
+        broker = replace(broker, heartbeat=settings.FB_HEARTBEAT)
+        patience = configured.patience(settings)
+        # A default is right at this moment only: after a reconnect somebody else may have sent it, or the station.
+        patience = replace(patience, outlast=False, last_retry=min(patience.last_retry, _LAST_RETRY))
+        return RabbitMQ(self._reactor, configured.broker_endpoint(self._reactor, settings), broker, patience)
+
+    def _make_watchdog(self, directory: Directory, entries: Log, kept: Journal | None) -> Watchdog:
+        leader = BrokerLeader(self._bus, f"{self._queue_name}.leader")
+        return Watchdog(
+            self._reactor,
+            timing(self._settings, fake=self._fake),
+            bus=self._bus,
+            leader=leader,
+            directory=directory,
+            tuning=Tuning(directory, lambda: None),
+            entries=entries,
+            recall=Memory(self._memcached, kept, self._reactor.seconds).recall,
+            source=self._queue_source,
+            schedule=self._schedule(leader),
+            preflight=slide_parts.preflight(self._reactor, self._settings),
+        )
+
+    def _schedule(self, leader: BrokerLeader) -> Schedule | None:
+        settings = self._settings
+        if settings.SCHEDULE == "pass":
+            return None
+        shelf = BrokerShelf(self._reactor, self._bus, slide_parts.held_queue(settings, fake=self._fake))
+        clock = unix_time(self._reactor)
+        return Schedule(shelf, self._bus, leader, settings.SCHEDULE_MAX, clock=clock, wall=time.time)
+
+    @property
+    def _queue_name(self) -> str:
+        return self._settings.TEST_FB_QUEUE if self._fake else self._settings.FB_QUEUE
+
+    def _directory_and_log(self) -> tuple[Directory, Log, Journal | None]:
+        reactor, settings = self._reactor, self._settings
+        if self._fake:
+            return parts.fake_directory(settings), DatagramLog(reactor), None
+        if self._stations is not None:
+            kept = journal(reactor, settings)
+            return self._stations, JournalLog(kept, unix_time(reactor)), kept
+        api = parts.plugit_api(reactor, settings)
+        directory = parts.cached(api, reactor, settings, self._memcached, parts.freshness(settings))
+        return directory, self._spooled_log(api), None
+
+    def _spooled_log(self, api: PlugIt) -> SpooledLog:
+        settings = self._settings
+        self._spooled = SpooledLog(
+            api,
+            Path(settings.FB_SPOOL_DIR),
+            self._reactor,
+            max_age=settings.FB_LOGS_MAX_AGE,
+            max_bytes=settings.FB_SPOOL_BYTES,
+        )
+        return self._spooled
+
+    def _queue_source(self, take: Callable[[Delivered], Deferred[None]]) -> Source:
+        names = QueueNames(self._queue_name, self._settings.RABBITMQ_EXCHANGE, auto_delete=self._fake)
+        queue = DurableQueue(self._reactor, names, take, prefetch=self._settings.RABBITMQ_PREFETCH)
+        if self._spooled is None:
+            return QueueSource(self._bus, queue)
+        return QueueSource(self._bus, queue, self._spooled.ready)
+
+    def _directory_changed(self) -> None:
+        self._watchdog.directory_changed()
+
+    # Life
+
+    def start(self) -> None:
+        """Begin to hear the bus, and the tasks.
+
+        :raises twisted.internet.error.CannotListenError: the operators' port is taken, and was asked for.
+        """
+        addresses = self._admin.start() if self._admin is not None else {}
+        self._watchdog.start()
+        self._bus.start(self._watchdog.hear, self._watchdog.hear_again)
+        for part in (self._stations, self._spooled, self._monitoring, self._status, self._entrance):
+            if part is not None:
+                part.start()
+        log.info("fallback.ready", queue=self._queue_name, **addresses)
+
+    def reloading(self, read: Callable[[], Settings], take_logs: Take) -> Reloading:
+        """What a SIGHUP calls.
+
+        :param read: reads the settings as at the start.
+        :param take_logs: sets up the logs anew.
+        """
+        takes = {"LOG_LEVEL": [take_logs], "LOG_FORMAT": [take_logs]}
+        files = [part.reload for part in (self._stations, self._entrance) if part is not None]
+        return Reloading(self._settings, read, takes, files)
+
+    def status(self) -> str:
+        """How it is doing, in one line for people."""
+        return f"{'leading' if self._watchdog.leading else 'standing by'}; broker: {self._bus.state().reason}"
+
+    def stop(self) -> Deferred[None]:
+        """Finish what is in hand; fires when all is done."""
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        log.info("fallback.stopping")
+        if self._admin is not None:
+            self._admin.drain()
+        for each in (self._stations, self._entrance, self._status):
+            if each is not None:
+                each.stop()
+        await self._watchdog.stop()
+        await self._bus.stop()
+        for part in (self._memcached, self._monitoring, self._admin):
+            if part is not None:
+                stopped: Awaitable[None] = part.stop()
+                await stopped
+        log.info("fallback.stopped")

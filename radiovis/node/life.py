@@ -1,0 +1,89 @@
+"""A node's life: in which order its parts start and stop."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.task import LoopingCall
+
+from radiovis.admin.listener import Admin
+from radiovis.events import Monitoring
+from radiovis.node.hearing import Hearing
+from radiovis.node.listeners import Listeners
+from radiovis.node.sides import Doors, OnAir, Stations
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """What there is to start and to stop; None for what this node does without.
+
+    :ivar inherited: the descriptor of a socket the operators' listener takes; None to open one.
+    :ivar loops: functions to be called, each with the seconds in between.
+    """
+
+    reactor: Any
+    log: Any
+    air: OnAir
+    stations: Stations
+    doors: Doors
+    monitoring: Monitoring | None
+    hearing: Hearing
+    listeners: Listeners
+    admin: Admin | None
+    inherited: int | None
+    loops: Sequence[tuple[Callable[[], None], float]]
+    running: list[LoopingCall] = field(default_factory=list)
+
+    def start(self) -> None:
+        """Listen, and begin to hear the bus.
+
+        :raises twisted.internet.error.CannotListenError: a port is taken.
+        """
+        self._listen()
+        if self.monitoring is not None:
+            self.monitoring.start()
+        self.hearing.start(self.air.bus)
+        if self.stations.watchdog is not None:
+            self.stations.watchdog.start()
+        if self.stations.file is not None:
+            self.stations.file.start()
+        self.doors.entrance.start()
+        for function, interval in self.loops:
+            loop = LoopingCall(function)
+            loop.clock = self.reactor
+            loop.start(interval)
+            self.running.append(loop)
+
+    def _listen(self) -> None:
+        addresses = self.listeners.open()
+        for guest in self.air.guests:
+            addresses |= guest.start()
+        if self.admin is not None:
+            addresses |= self.admin.start(self.inherited)
+        # Not before the reactor runs: a SIGTERM that came in between would find no handler.
+        self.reactor.callWhenRunning(self.log.info, "server.ready", **addresses)
+
+    async def stop(self) -> None:
+        """Take no more clients, let those here go, have the bus take what is on its way; returns when all is done."""
+        if self.admin is not None:
+            self.admin.drain()
+        closing = [*self.listeners.close(), *(guest.stop() for guest in self.air.guests)]
+        await self.doors.drain.leave()
+        if self.stations.file is not None:
+            self.stations.file.stop()
+        self.doors.entrance.stop()
+        if self.stations.watchdog is not None:
+            closing.append(Deferred.fromCoroutine(self.stations.watchdog.stop()))
+        await DeferredList([*closing, self.air.bus.stop()], consumeErrors=True)
+        await self.doors.drain.gone()
+        for loop in self.running:
+            loop.stop()
+        await self.air.last_slides.write()
+        for part in (self.air.memcached, self.monitoring, self.admin):
+            if part is not None:
+                stopped: Awaitable[Any] = part.stop()
+                await stopped
+        self.log.info("server.stopped")

@@ -1,0 +1,218 @@
+"""Each part of a node, made as the settings say. ``app.py`` joins them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import treq.client
+from beaker.cache import CacheManager
+from beaker.util import parse_cache_config_options
+from twisted.internet.endpoints import HostnameEndpoint
+from twisted.web.client import Agent, BrowserLikePolicyForHTTPS, HTTPConnectionPool
+
+from fanout import __version__
+from fanout.application.guests import Guest, Host, invite
+from fanout.bus.config import Broker, Patience
+from fanout.bus.rabbitmq import rabbitmq
+from fanout.bus.interface import Bus
+from fanout.bus.loopback import Loopback
+from fanout.bus.publisher import Publisher
+from fanout.cache import beaker_backend
+from fanout.cache.memcached import Memcached
+from fanout.hub.history import History
+from fanout.hub.hub import Hub
+from fanout.hub.outbox import Flusher
+from fanout.listeners.certificates import secure_endpoint, trust
+from fanout.stomp.dialect import DIALECTS
+from fanout.stomp.limits import Limits, Manners
+from radiovis.directory.cached import CachedDirectory
+from radiovis.directory.fake import FakeDirectory
+from radiovis.directory.interface import Default, Directory
+from radiovis.directory.plugit import PlugIt, PlugItCalls
+from radiovis.directory.stations_file import StationsFile
+from radiovis.events import Monitoring, masked
+from radiovis.last_slides import LastSlides
+from radiovis.settings import Settings
+
+_LAST_SLIDE_DELAY = 0.05  # seconds a burst on one topic may last to be written to memcached once
+_MONITORING_STOP_SECONDS = 2.0  # nobody should wait longer for the last events
+
+
+def memcached(reactor: Any, settings: Settings) -> Memcached | None:
+    """What the nodes share besides the bus; None for a node by itself."""
+    if settings.STANDALONE or not settings.MEMCACHED_HOST:
+        return None
+    return Memcached(reactor, settings.MEMCACHED_HOST, timeout=settings.MEMCACHED_TIMEOUT)
+
+
+def bus(reactor: Any, settings: Settings) -> Bus:
+    """RabbitMQ, or no broker at all."""
+    if settings.STANDALONE or settings.RABBITMQ_LOOPBACK:
+        return Loopback()
+    return rabbitmq(reactor, settings, f"radiovis {settings.STOMP_IP}:{settings.STOMP_PORT}")
+
+
+def hub(
+    settings: Settings, failed: Callable[[object, Exception], None], history: History | None, flusher: Flusher
+) -> Hub:
+    """Who listens to what, and what was said last.
+
+    :param history: None where nobody would ask for it.
+    """
+    return Hub(
+        failed,
+        last_messages=settings.MAX_LAST_MESSAGES,
+        last_octets=settings.MAX_LAST_MESSAGES_BYTES,
+        history=history,
+        at_end_of_turn=flusher.first,
+    )
+
+
+def guests(reactor: Any, settings: Settings, hub: Hub, bus: Bus) -> list[Guest]:
+    """The applications that run with this one. :raises SettingsError: there is none of that name, or it cannot run."""
+    return invite(settings.WITH, Host(reactor, hub, bus, os.environ))
+
+
+def last_slides(reactor: Any, settings: Settings, memcached: Memcached | None) -> LastSlides:
+    """What the nodes keep for each other."""
+    return LastSlides(memcached, lambda write: reactor.callLater(_LAST_SLIDE_DELAY, write), settings.LAST_SLIDE_SECONDS)
+
+
+def monitoring(reactor: Any, settings: Settings, announce: str = "servers") -> Monitoring | None:
+    """What tells the outside about this process; None when nobody asked for it.
+
+    :param announce: as what the process says it has started.
+    """
+    if not settings.MONITORING_ENABLED:
+        return None
+    broker = Broker(
+        user=settings.MONITORING_USER,
+        password=settings.MONITORING_PASSWORD.get_secret_value(),
+        vhost=settings.MONITORING_VHOST,
+        exchange=settings.MONITORING_EXCHANGE,
+        durable=False,  # contract §1.11
+        name=f"radiovis monitoring {settings.MONITORING_SERVER_ID}",
+    )
+    patience = Patience(
+        last_retry=settings.MONITORING_RETRY_MAX_SECONDS,
+        stop=_MONITORING_STOP_SECONDS,
+        messages=settings.MONITORING_BUFFER,
+        octets=settings.MONITORING_BUFFER_BYTES,
+    )
+    where = (reactor, settings.MONITORING_HOST, settings.MONITORING_PORT)
+    endpoint = secure_endpoint(*where, settings.MONITORING_CA) if settings.MONITORING_TLS else HostnameEndpoint(*where)
+    return Monitoring(
+        reactor,
+        Publisher(reactor, endpoint, broker, settings.MONITORING_QUEUE, patience),
+        settings.MONITORING_SERVER_ID.split(","),
+        announce=announce,
+        per_delivery=settings.MONITORING_PER_DELIVERY,
+        shown=masked if settings.MONITORING_ADDRESSES == "masked" else str,
+    )
+
+
+def stations_file(reactor: Any, settings: Settings, changed: Callable[[], None]) -> StationsFile | None:
+    """The stations of ``STATIONS_FILE``, read; None when the setting is empty.
+
+    :raises StationsFileError: it cannot be used.
+    """
+    if not settings.STATIONS_FILE:
+        return None
+    stations = StationsFile(settings.STATIONS_FILE, reactor, on_change=changed)
+    stations.load()
+    return stations
+
+
+def fake_directory(settings: Settings) -> Directory:
+    """The directory of ``--test`` mode (contract §1.12)."""
+    info = settings.TEST_CHANNEL_DEFAULT
+    locations = settings.FB_IMAGE_LOCATIONS
+    image = locations + info["filename"] if locations else info.get("public_url")
+    return FakeDirectory(
+        settings.TEST_TOPICS,
+        settings.TEST_ECC,
+        settings.TEST_ECC_TOPIC_GCC,
+        settings.TEST_ECC_TOPIC_CC,
+        settings.TEST_WATCHDOG_TOPIC,
+        Default(image, info.get("radiotext"), info.get("radiolink")),
+    )
+
+
+def plugit(reactor: Any, settings: Settings, shared: Memcached | None) -> Directory:
+    """PlugIt over HTTP, behind the caches."""
+    return cached(plugit_api(reactor, settings), reactor, settings, shared, freshness(settings))
+
+
+def freshness(settings: Settings) -> float:
+    """How long an answer of the directory is taken without asking again, in seconds.
+
+    Half of ``FB_CHANNEL_CACHE`` at most: one asked for again just before it is too old would live twice as long.
+    """
+    return min(settings.DIRECTORY_FRESH_SECONDS, settings.FB_CHANNEL_CACHE / 2)
+
+
+def plugit_api(reactor: Any, settings: Settings) -> PlugIt:
+    """PlugIt over HTTP, which also keeps a log.
+
+    :raises CertificateError: DIRECTORY_CA cannot be used.
+    """
+    policy = BrowserLikePolicyForHTTPS(trust(settings.DIRECTORY_CA))
+    calls = PlugItCalls(
+        treq.client.HTTPClient(Agent(reactor, policy, pool=HTTPConnectionPool(reactor))),
+        settings.RADIODNS_API_URL.get_secret_value(),
+        reactor,
+        timeout=settings.DIRECTORY_TIMEOUT,
+        attempts=settings.DIRECTORY_ATTEMPTS,
+    )
+    return PlugIt(calls, image_locations=settings.FB_IMAGE_LOCATIONS)
+
+
+def cached(api: Directory, reactor: Any, settings: Settings, shared: Memcached | None, fresh: float) -> Directory:
+    """A directory behind the caches.
+
+    :param fresh: seconds an answer is taken without asking again.
+    """
+    beaker_backend.register()
+    caches = CacheManager(**parse_cache_config_options(settings.CACHE_OPTS))
+    return CachedDirectory(
+        api,
+        caches.get_cache("radiovis.directory"),
+        shared,
+        reactor,
+        fresh=fresh,
+        shared=settings.DIRECTORY_SHARED_SECONDS,
+        stale=settings.DIRECTORY_STALE_SECONDS,
+    )
+
+
+def limits(settings: Settings) -> Limits:
+    """What one client may cost."""
+    return Limits(
+        connect_bytes=settings.CONNECT_BYTES,
+        connect_timeout=settings.CONNECT_TIMEOUT,
+        frame_bytes=settings.MAX_FRAME_BYTES,
+        header_bytes=settings.MAX_HEADER_BYTES,
+        headers=settings.MAX_HEADERS,
+        frame_timeout=settings.FRAME_TIMEOUT,
+        destination_bytes=settings.MAX_DESTINATION_BYTES,
+        subscriptions=settings.MAX_SUBSCRIPTIONS,
+        transactions=settings.MAX_TRANSACTIONS,
+        transaction_actions=settings.MAX_TRANSACTION_ACTIONS,
+        transaction_bytes=settings.MAX_TRANSACTION_BYTES,
+        unacknowledged=settings.MAX_UNACKED,
+        pending_answers=settings.MAX_PENDING_RECEIPTS,
+    )
+
+
+def manners(settings: Settings) -> Manners:
+    """How the server presents itself."""
+    can_send, wants = settings.HEARTBEAT_MS.split(",")
+    return Manners(
+        server=f"radiovis/{__version__}",
+        heartbeat=(int(can_send), int(wants)),
+        idle_lf=settings.IDLE_LF_SECONDS,
+        hosts=frozenset(host.strip() for host in settings.STOMP_HOSTS.split(",") if host.strip()),
+        dialects={version: each.with_trailing_lf(settings.TRAILING_LF) for version, each in DIALECTS.items()},
+    )

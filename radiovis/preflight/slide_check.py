@@ -1,0 +1,159 @@
+"""Looks at what is published, tells what radios may not like about it, and remembers that for the operator."""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import structlog
+from twisted.internet.defer import Deferred, gatherResults, succeed
+
+from fanout.hub.message import Message
+from fanout.process.steady_time import unix_time
+from fanout.process.throttle import Throttle
+from radiovis.directory.stations import MAX_TEXT, MAX_URL
+from radiovis.preflight.verdicts import Verdict, Verdicts
+
+# What can be said of a message without asking anybody: its words, its lengths, its address. Sans-IO.
+
+_KINDS = {"text": "TEXT", "image": "SHOW"}
+_BLANK_OR_CONTROL = re.compile(r"[\x00-\x20\x7f]")
+
+
+def body_complaints(message: Message) -> Iterator[str]:
+    """What receivers cannot use about the body (contract §4, "Bodies"); an empty one shows nothing, and is fine."""
+    expected = _KINDS.get(message.topic.rpartition("/")[2])
+    word, _, rest = message.body.partition(b" ")
+    if not message.body or expected is None:
+        return
+    if word.decode(errors="replace") != expected:
+        yield f"its body does not begin with {expected}"
+    elif expected == "TEXT":
+        yield from _text_complaints(rest)
+    else:
+        yield from _url_complaints(rest)
+
+
+def slide_url(message: Message) -> str | None:
+    """The address of its slide, if it has one that can be fetched."""
+    if not message.topic.endswith("/image") or not message.body.startswith(b"SHOW "):
+        return None
+    if any(_url_complaints(message.body[5:])):
+        return None
+    return message.body[5:].decode().strip()
+
+
+def _text_complaints(text: bytes) -> Iterator[str]:
+    if len(text) > MAX_TEXT:
+        yield f"its text has {len(text)} octets, radios take {MAX_TEXT}"
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        yield "its text is not UTF-8"
+
+
+def _url_complaints(octets: bytes) -> Iterator[str]:
+    if len(octets) > MAX_URL:
+        yield f"its URL has {len(octets)} octets, radios take {MAX_URL}"
+        return
+    try:
+        text = octets.decode("ascii").strip()
+        url = urlsplit(text)
+        usable = url.scheme in ("http", "https") and url.hostname and url.port != 0
+    except ValueError:  # Which is also not to be ASCII, and a port that is none.
+        yield "its URL is none"
+        return
+    if not usable or _BLANK_OR_CONTROL.search(text):
+        yield "its URL is none that begins with http:// or https://"
+    elif url.username is not None:
+        yield "its URL holds a login, which receivers do not send"
+
+
+LOG_SECONDS = 60.0
+"""Between two lines about the same body on the same topic."""
+RECENT = 50
+"""Topics with a finding that are remembered for the dashboard, the last one of each."""
+_SHOWN = 600  # characters of a body that are remembered
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What is wrong with one message.
+
+    :ivar when: Unix time in seconds at which it was found.
+    :ivar body: what was published, as text.
+    :ivar complaints: each in a few words.
+    :ivar looked: whether the slide could be looked at at all; it is not our fault, nor the publisher's, when not.
+    """
+
+    topic: str
+    when: float
+    body: str
+    complaints: tuple[str, ...]
+    looked: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.topic}: {', '.join(self.complaints)}"
+
+
+class Preflight:
+    """Looks at messages.
+
+    :ivar unfit: messages with complaints; the same body on the same topic counts once in :data:`LOG_SECONDS`.
+    :ivar refused: publishes that were refused for it.
+    """
+
+    def __init__(self, mode: str, verdicts: Verdicts, clock: Any) -> None:
+        """
+        :param mode: ``warn`` or ``reject``, for those who show it.
+        :param clock: Twisted's reactor.
+        """
+        self.mode = mode
+        self.verdicts = verdicts
+        self.unfit = self.refused = 0
+        self._unix_time = unix_time(clock)
+        self._recent: OrderedDict[str, Finding] = OrderedDict()
+        self._throttle = Throttle(clock.seconds, LOG_SECONDS)
+
+    @property
+    def recent(self) -> list[Finding]:
+        """The last finding of each topic, newest first."""
+        return list(reversed(self._recent.values()))
+
+    def look(self, messages: Sequence[Message]) -> Deferred[list[Finding]]:
+        """What is wrong with these messages; empty when nothing is. Takes a limited time, and never fails.
+
+        One slide on many topics is told once.
+        """
+        by_body = {(message.topic.rpartition("/")[2], message.body): message for message in reversed(messages)}
+        looks = [self._look(message) for message in reversed(by_body.values())]
+        return gatherResults(looks).addCallback(lambda found: [each for each in found if each is not None])
+
+    def _look(self, message: Message) -> Deferred[Finding | None]:
+        complaints = tuple(body_complaints(message))
+        url = slide_url(message)
+        verdict = succeed(Verdict(complaints)) if url is None else self.verdicts.of(url)
+        return verdict.addCallback(self._judged, message)
+
+    def _judged(self, verdict: Verdict, message: Message) -> Finding | None:
+        if not verdict.complaints:
+            return None
+        body = message.body.decode(errors="replace")[:_SHOWN]
+        finding = Finding(message.topic, self._unix_time(), body, verdict.complaints, verdict.looked)
+        self._remember(finding)
+        return finding
+
+    def _remember(self, finding: Finding) -> None:
+        self._recent[finding.topic] = finding
+        self._recent.move_to_end(finding.topic)
+        if len(self._recent) > RECENT:
+            self._recent.popitem(last=False)
+        if self._throttle.allow((finding.topic, finding.body)):
+            self.unfit += 1
+            log.warning("preflight.unfit", topic=finding.topic, body=finding.body, complaints=finding.complaints)

@@ -1,0 +1,68 @@
+"""What is remembered of topics from before our start, so that a restart overwrites no living slide.
+
+Nothing has to be stored for it: the nodes keep each topic's last message in memcached, and the journal has them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Any
+
+import structlog
+
+from fanout.cache.memcached import Memcached
+from fanout.journal.journal import Journal
+from fanout.journal.sqlite import JournalError
+from radiovis.last_slides import LastSlides
+from radiovis.watchdog.defaults import is_default
+from radiovis.watchdog.staleness import Life
+
+log = structlog.get_logger(__name__)
+
+AT_ONCE = 500
+"""Topics asked for in one go: the answers hold whole messages."""
+
+
+class Memory:
+    """Asks memcached and the journal, as far as there are any."""
+
+    def __init__(self, memcached: Memcached | None, journal: Journal | None, clock: Callable[[], float]) -> None:
+        """:param clock: Unix time in seconds."""
+        self._memcached = memcached
+        self._journal = journal
+        self._clock = clock
+
+    async def recall(self, topics: Collection[str]) -> dict[str, Life]:
+        """When topics were last alive; without those nobody has heard of.
+
+        A memory that does not answer may well have heard of all of them: then they count as alive just now.
+        """
+        found: dict[str, Life] = {}
+        wanted = list(topics)
+        for first in range(0, len(wanted), AT_ONCE):
+            found |= await self._recall_some(wanted[first : first + AT_ONCE])
+        return found
+
+    async def _recall_some(self, topics: list[str]) -> dict[str, Life]:
+        found: dict[str, Life] = {}
+        if self._journal is not None:
+            try:
+                found = {topic: Life(when) for topic, when in (await self._journal.last_alive(topics)).items()}
+            except JournalError as error:
+                return self._all_alive(topics, str(error))
+        if self._memcached is not None:
+            messages = await LastSlides(self._memcached, _never_keeps, 1).recall_many(topics)
+            for topic, message in messages.items():
+                if topic not in found or found[topic].when <= message.when:
+                    found[topic] = Life(message.when, is_default(message))
+            if self._memcached.down:
+                return self._all_alive(topics, f"memcached does not answer: {', '.join(self._memcached.down)}") | found
+        return found
+
+    def _all_alive(self, topics: list[str], reason: str) -> dict[str, Life]:
+        log.warning("memory.unavailable", reason=reason, topics=len(topics), consequence="their defaults wait")
+        return dict.fromkeys(topics, Life(self._clock()))
+
+
+def _never_keeps(_write: Any) -> None:
+    """The nodes keep the last slides; here they are only read."""

@@ -1,0 +1,142 @@
+"""None"""
+
+from __future__ import annotations
+
+import structlog
+from structlog.testing import capture_logs
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from twisted.trial import unittest
+
+from fanout.application.interface import Principal, Refused
+from fanout.application.observer import Client, Complaints, CountedApplication, Observers, Tally
+from fanout.bus.interface import BusError
+from fanout.hub.message import Message
+from fanout.process.throttle import Throttle
+from fanout.stomp.events import Send
+
+
+class Lines(unittest.TestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        logs = capture_logs()
+        self.lines = logs.__enter__()
+        self.addCleanup(logs.__exit__, None, None, None)
+        self.complaints = Complaints(Tally(), Throttle(self.clock.seconds), structlog.get_logger())
+
+    def test_a_flood_of_faults_of_one_address_is_a_line_a_second(self) -> None:
+        for _ in range(10):
+            self.complaints.complain("client.turned_away", "192.0.2.1", connections=5)
+        self.complaints.complain("client.turned_away", "192.0.2.2")
+        self.assertEqual([line["address"] for line in self.lines], ["192.0.2.1", "192.0.2.2"])
+        self.clock.advance(1)
+        self.complaints.complain("client.turned_away", "192.0.2.1")
+        self.assertEqual(self.lines[-1]["held_back"], 9)
+
+    def test_one_kind_hides_no_other_of_the_same_address(self) -> None:
+        for _ in range(10):
+            self.complaints.complain("client.fault", "192.0.2.1")
+        self.complaints.complain("login.refused", "192.0.2.1", login="1.rock")
+        self.assertEqual([line["event"] for line in self.lines], ["client.fault", "login.refused"])
+
+    def test_faults_of_ours_come_with_what_was_raised(self) -> None:
+        error = ValueError("broken")
+        self.complaints.failed(self, error)
+        self.complaints.report(Failure(error), "catch_up.failed")
+        self.assertEqual([line["event"] for line in self.lines], ["client.failed", "catch_up.failed"])
+        self.assertEqual((self.lines[0]["part"], self.lines[0]["exc_info"]), ("Lines", error))
+        self.assertIs(self.lines[1]["exc_info"][1], error)
+
+
+CLIENT = Client("s", "192.0.2.1:1")
+MESSAGES = (Message("/t", b"12", "a", 1), Message("/t", b"345", "b", 1))
+
+
+class TestTally(unittest.TestCase):
+    def setUp(self) -> None:
+        self.tally = Tally()
+
+    def test_sessions_and_subscriptions(self) -> None:
+        observers = Observers(self.tally, Tally())
+        observers.opened(CLIENT)
+        for topic in ("/a", "/b", "/c"):
+            observers.subscribed(CLIENT, topic)
+        observers.unsubscribed(CLIENT, "/a")
+        observers.delivered("/b", 1)
+        self.assertEqual(self.tally.subscriptions, {"made": 3, "ended": 1})
+        observers.closed(CLIENT, ["/c", "/b"])
+        self.assertEqual(self.tally.subscriptions, {"made": 3, "ended": 3})
+        self.assertEqual(self.tally.sessions, {"opened": 1, "closed": 1})
+
+    def test_faults_by_their_words(self) -> None:
+        self.tally.complained("client.fault", {"fault": "Malformed header"})
+        self.tally.complained("client.fault", {"fault": "Malformed header"})
+        self.tally.complained("client.slow", {"reason": "does not read"})
+        self.tally.complained("websocket.fault", {"fault": "whatever the client sent"})
+        faults = {kind: count for kind, count in self.tally.faults.items() if count}
+        self.assertEqual(faults, {"Malformed header": 2, "client.slow": 1, "websocket.fault": 1})
+
+    def test_clients_that_make_up_faults_cost_no_more(self) -> None:
+        for number in range(1000):
+            self.tally.complained("client.fault", {"fault": f"fault {number}"})
+        self.assertLess(len(self.tally.faults), 70)
+        self.assertEqual(sum(self.tally.faults.values()), 1000)
+        self.assertGreater(self.tally.faults["other"], 900)
+
+
+class Scripted:
+    """An application that answers as told; an exception is raised."""
+
+    def __init__(self, answer: object) -> None:
+        self.answer = answer
+
+    async def login(self, login: str, passcode: str, address: str) -> object:
+        return self._given()
+
+    async def admit(self, principal: object, sends: object) -> object:
+        return self._given()
+
+    def publish(self, messages: object) -> Deferred[None]:
+        done: Deferred[None] = Deferred()
+        if isinstance(self.answer, Exception):
+            done.errback(self.answer)
+        else:
+            done.callback(None)
+        return done
+
+    def _given(self) -> object:
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+class TestCountedApplication(unittest.TestCase):
+    def setUp(self) -> None:
+        self.tally = Tally()
+
+    def counted(self, answer: object) -> CountedApplication:
+        return CountedApplication(Scripted(answer), self.tally)
+
+    async def test_logins(self) -> None:
+        known = Principal("1.a", "1")
+        self.assertIs(await self.counted(known).login("1.a", "p", "::1"), known)
+        self.assertIsNone(await self.counted(None).login("1.a", "p", "::1"))
+        with self.assertRaises(Refused):
+            await self.counted(Refused("Wrong", temporary=True)).login("1.a", "p", "::1")
+        self.assertEqual(self.tally.logins, {"accepted": 1, "refused": 1, "unanswered": 1})
+
+    async def test_publishes(self) -> None:
+        await self.counted(None).publish(MESSAGES)
+        self.assertEqual((self.tally.publishes["accepted"], self.tally.published_octets), (2, 5))
+        with self.assertRaises(BusError):
+            await self.counted(BusError("full")).publish(MESSAGES)
+        self.assertEqual((self.tally.publishes["bus"], self.tally.published_octets), (2, 5))
+
+    async def test_refusals(self) -> None:
+        sends = [Send("/t", (), b"1")]
+        self.assertEqual(await self.counted(MESSAGES).admit(None, sends), MESSAGES)
+        for temporary in (False, True, True):
+            with self.assertRaises(Refused):
+                await self.counted(Refused("no", temporary=temporary)).admit(None, sends)
+        self.assertEqual(self.tally.publishes, {"accepted": 0, "forbidden": 1, "unanswered": 2, "bus": 0})

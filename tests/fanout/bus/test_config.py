@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+from pydantic import SecretStr
+from twisted.internet import reactor
+from twisted.internet.endpoints import HostnameEndpoint
+from twisted.trial import unittest
+
+from fanout.bus import config as configured
+from fanout.bus.rabbitmq import RabbitMQ, rabbitmq
+from fanout.listeners.certificates import CertificateError
+from fanout.settings import BrokerSettings
+
+
+class FromSettings(unittest.TestCase):
+    def test_broker_and_patience(self) -> None:
+        settings = BrokerSettings(
+            RABBITMQ_USER="u", RABBITMQ_PASSWORD=SecretStr("p"), RABBITMQ_EXCHANGE="e", RABBITMQ_OUTBOX_SECONDS=7
+        )
+        broker, patience = configured.broker(settings, "artcast here"), configured.patience(settings)
+        self.assertEqual((broker.user, broker.password, broker.exchange, broker.name), ("u", "p", "e", "artcast here"))
+        self.assertEqual((patience.max_age, patience.resend), (7, 30))
+
+    def test_without_tls_it_is_a_plain_endpoint(self) -> None:
+        self.assertIsInstance(configured.broker_endpoint(reactor, BrokerSettings()), HostnameEndpoint)
+        self.assertIsInstance(rabbitmq(reactor, BrokerSettings(), "name"), RabbitMQ)
+
+    def test_an_authority_that_cannot_be_read_is_an_error(self) -> None:
+        with self.assertRaises(CertificateError):
+            configured.broker_endpoint(reactor, BrokerSettings(RABBITMQ_TLS=True, RABBITMQ_CA="/nowhere.pem"))

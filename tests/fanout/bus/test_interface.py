@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+from twisted.internet.defer import Deferred
+from twisted.trial import unittest
+
+from fanout.bus.interface import BusError, together
+
+
+class TestTogether(unittest.TestCase):
+    def setUp(self) -> None:
+        self.publishes: list[Deferred[None]] = [Deferred() for _ in range(3)]
+        self.all = together(self.publishes)
+
+    def test_all(self) -> None:
+        for publish in self.publishes:
+            self.assertNoResult(self.all)
+            publish.callback(None)
+        self.assertIsNone(self.successResultOf(self.all))
+
+    def test_none(self) -> None:
+        self.assertIsNone(self.successResultOf(together([])))
+
+    def test_the_failure_is_that_of_the_first_that_fails(self) -> None:
+        self.publishes[1].errback(BusError("full"))
+        self.publishes[0].errback(BusError("later"))
+        self.assertEqual(str(self.failureResultOf(self.all, BusError).value), "full")

@@ -1,0 +1,163 @@
+"""Logging in over HTTP: what each answer of the application becomes."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.trial import unittest
+
+from fanout.application.interface import Principal, Refused
+from fanout.application.login_throttle import TooManyFailures
+from fanout.http.auth import Guard, is_loopback, log_in
+from fanout.http.routing import HttpError
+from tests.web import basic as basic_login
+
+TOKEN = "0123456789abcdef"
+
+
+class Request:
+    """A request with these headers."""
+
+    def __init__(self, **headers: str) -> None:
+        self._headers = headers
+
+    def getHeader(self, name: str) -> str | None:
+        return self._headers.get(name)
+
+    def getRequestHostname(self) -> bytes:
+        return self._headers.get("host", "127.0.0.1").encode()
+
+
+def basic(text: str) -> str:
+    return "Basic " + base64.b64encode(text.encode()).decode()
+
+
+class TestLoopback(unittest.TestCase):
+    def test_which_addresses_are(self) -> None:
+        for host in ("127.0.0.1", "127.1.2.3", "::1", "localhost", "LOCALHOST"):
+            self.assertTrue(is_loopback(host), host)
+        for host in ("0.0.0.0", "::", "192.0.2.1", "example.org", "", "127.0.0.1.example.org", "fe80::1"):
+            self.assertFalse(is_loopback(host), host)
+
+
+class TestWithToken(unittest.TestCase):
+    guard = Guard(TOKEN, "operators")
+
+    def test_who_knows_it(self) -> None:
+        for value in (f"Bearer {TOKEN}", f"bearer  {TOKEN}", basic(f":{TOKEN}"), basic(f"anybody:{TOKEN}")):
+            self.assertTrue(self.guard.allows(Request(authorization=value)), value)
+
+    def test_from_any_host(self) -> None:
+        self.assertTrue(self.guard.allows(Request(authorization=f"Bearer {TOKEN}", host="admin.example.org")))
+
+    def test_who_does_not(self) -> None:
+        for value in ("", TOKEN, "Bearer", "Bearer ", f"Bearer {TOKEN}x", f"Bearer {TOKEN[:-1]}", f"Digest {TOKEN}"):
+            self.assertFalse(self.guard.allows(Request(authorization=value)), value)
+        for value in (
+            basic(TOKEN),
+            basic(f"{TOKEN}:"),
+            basic(f"{TOKEN}:x"),
+            "Basic ?",
+            "Basic \xe4",
+            "Bearer \xe4\u20ac",
+        ):
+            self.assertFalse(self.guard.allows(Request(authorization=value)), value)
+        self.assertFalse(self.guard.allows(Request()))
+
+    def test_a_browser_is_asked_for_it(self) -> None:
+        refusal = self.guard.refusal()
+        self.assertEqual(refusal.status, 401)
+        self.assertIn('Basic realm="operators"', refusal.headers["WWW-Authenticate"])
+
+
+class TestWithoutToken(unittest.TestCase):
+    guard = Guard("", "operators")
+
+    def test_by_address(self) -> None:
+        for host in ("127.0.0.1", "localhost", "[::1]", "::1"):
+            self.assertTrue(self.guard.allows(Request(host=host)), host)
+
+    def test_a_page_whose_name_points_here(self) -> None:
+        for host in ("evil.example", "127.0.0.1.evil.example", "", "\xe4"):
+            self.assertFalse(self.guard.allows(Request(host=host)), host)
+        self.assertEqual(self.guard.refusal().status, 403)
+
+
+class Directory:
+    """An application that knows one login, unless it cannot say."""
+
+    def __init__(self, refused: Refused | None = None) -> None:
+        self.refused = refused
+        self.thinking: Deferred[None] | None = None
+        self.answered = 0
+
+    async def login(self, login: str, passcode: str, address: str) -> Principal | None:
+        if self.thinking is not None:
+            await self.thinking
+        self.answered += 1
+        if self.refused is not None:
+            raise self.refused
+        return Principal(login, address) if passcode == "secret" else None
+
+
+class WithLogin:
+    """A request's part that is looked at."""
+
+    address = "192.0.2.1"
+
+    def __init__(self, authorization: str | None) -> None:
+        self._authorization = authorization
+
+    def getHeader(self, name: str) -> str | None:
+        return self._authorization if name == "authorization" else None
+
+
+class TestLogIn(unittest.TestCase):
+    def setUp(self) -> None:
+        self.complaints: list[tuple[str, str, dict[str, Any]]] = []
+
+    def log_in(self, authorization: str | None, refused: Refused | None = None) -> Any:
+        request: Any = WithLogin(authorization)
+        application: Any = Directory(refused)
+        return log_in(application, self._complain, request, "stations")
+
+    def _complain(self, event: str, address: str, **fields: Any) -> None:
+        self.complaints.append((event, address, fields))
+
+    async def assert_refused(self, status: int, authorization: str | None, refused: Refused | None = None) -> HttpError:
+        with self.assertRaises(HttpError) as caught:
+            await self.log_in(authorization, refused)
+        self.assertEqual(caught.exception.status, status)
+        return caught.exception
+
+    async def test_one_who_is_known(self) -> None:
+        self.assertEqual(await self.log_in(basic_login("a", "secret")), Principal("a", "192.0.2.1"))
+        self.assertEqual(self.complaints, [])
+
+    async def test_a_wrong_password_is_logged_without_it(self) -> None:
+        error = await self.assert_refused(401, basic_login("a", "wrong"))
+        self.assertEqual(error.headers, {"WWW-Authenticate": 'Basic realm="stations", charset="UTF-8"'})
+        self.assertEqual(self.complaints, [("login.refused", "192.0.2.1", {"login": "a"})])
+
+    async def test_none_at_all(self) -> None:
+        for authorization in (None, "", "Bearer x", "Basic ?", basic_login("a", "secret").replace("Basic", "Digest")):
+            await self.assert_refused(401, authorization)
+        self.assertEqual(self.complaints, [])
+
+    async def test_who_goes_meanwhile_does_not_keep_a_failure_from_counting(self) -> None:
+        for refused in (None, TooManyFailures()):
+            application: Any = Directory(refused)
+            application.thinking = Deferred()
+            request: Any = WithLogin(basic_login("a", "wrong"))
+            logging_in = Deferred.fromCoroutine(log_in(application, self._complain, request, "stations"))
+            logging_in.cancel()
+            self.failureResultOf(logging_in, CancelledError)
+            application.thinking.callback(None)
+            self.assertEqual(application.answered, 1)
+
+    async def test_too_many_failures_and_a_directory_that_is_away(self) -> None:
+        error = await self.assert_refused(429, basic_login("a", "secret"), TooManyFailures())
+        self.assertEqual(error.headers["Retry-After"], "60")
+        await self.assert_refused(503, basic_login("a", "secret"), Refused("away", "Try later.", temporary=True))

@@ -1,0 +1,49 @@
+"""How long a request may take: the site's own clock."""
+
+from __future__ import annotations
+
+from twisted.internet.address import IPv4Address
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.trial import unittest
+
+from fanout.http.response import Response
+from fanout.http.routing import Face, Request, Route, Routes
+from fanout.http.server import HttpLimits
+from fanout.http.site import FaceSite
+from fanout.listeners.limits import Gate
+
+CLIENT = IPv4Address("TCP", "192.0.2.1", 4711)
+
+
+def count(request: Request) -> Response:
+    return Response.text(f"{len(request.body.read())} octets")
+
+
+class Time(unittest.TestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        limits = HttpLimits(body=1_000_000, request_seconds=10)
+        site = FaceSite(self.clock, Face(Routes([Route("/", PUT=count)])), Gate(), limits, lambda *_, **__: None)
+        self.channel = site.buildProtocol(CLIENT)
+        self.wire = StringTransport(peerAddress=CLIENT)
+        self.channel.makeConnection(self.wire)
+
+    def begin(self, length: int) -> None:
+        self.channel.dataReceived(b"PUT / HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % length)
+
+    def test_a_large_body_that_keeps_coming_has_the_time_it_needs(self) -> None:
+        self.begin(700_000)
+        for _ in range(10):
+            self.clock.advance(8)
+            self.channel.dataReceived(b"x" * 70_000)
+        self.assertIn(b"700000 octets", self.wire.value())
+
+    def test_one_that_drips_in_has_no_more_than_any_request(self) -> None:
+        self.begin(700_000)
+        for _ in range(10):
+            self.assertFalse(self.wire.disconnecting)
+            self.channel.dataReceived(b"x" * 6_000)
+            self.clock.advance(1)
+        self.assertTrue(self.wire.disconnecting)
+        self.assertEqual(self.wire.value(), b"")

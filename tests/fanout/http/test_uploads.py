@@ -1,0 +1,253 @@
+"""Uploads, over real sockets."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import threading
+from pathlib import Path
+from unittest import mock
+
+from twisted.internet import reactor
+from twisted.internet.threads import deferToThread
+
+from fanout.http import uploads as uploads_module
+from fanout.http.files import Files
+from fanout.http.routing import Route
+from fanout.http.server import HttpLimits
+from fanout.http.uploads import Uploads
+from tests.fanout.http import served
+from tests.web import Raw, basic
+
+HOST = b"host: x\r\n"
+
+
+def form(*files: tuple[str, bytes], **fields: str) -> tuple[bytes, str]:
+    """Body and type of a form as a browser sends it."""
+    parts = [
+        b'content-disposition: form-data; name="%b"\r\n\r\n%b' % (name.encode(), value.encode())
+        for name, value in fields.items()
+    ]
+    parts += [
+        b'content-disposition: form-data; name="f"; filename="%b"\r\ncontent-type: text/plain\r\n\r\n%b'
+        % (name.encode(), content)
+        for name, content in files
+    ]
+    body = b"".join(b"--limit\r\n" + part + b"\r\n" for part in parts) + b"--limit--\r\n"
+    return body, "multipart/form-data; boundary=limit"
+
+
+class UploadsCase(served.ServedCase):
+    limits = HttpLimits(body=1_000_000, request_seconds=1)
+    token = ""
+    total = 1_000_000
+    most = 100
+
+    def rows(self) -> list[Route]:
+        temporary = tempfile.TemporaryDirectory()
+        self.addCleanup(temporary.cleanup)
+        self.folder = Path(temporary.name).resolve()
+        left = self.folder / ".upload-left"
+        left.write_bytes(b"by one who was killed")
+        os.utime(left, (0, 0))
+        (self.folder / "sub").mkdir()
+        self.uploads = Uploads(
+            reactor, self.folder, "/up", largest=200_000, total=self.total, most=self.most, token=self.token
+        )
+        return [*self.uploads.routes(), *Files(self.folder, "/up").routes()]
+
+    def found(self) -> dict[str, bytes]:
+        """What lies in the folder, the hidden too."""
+        files = [each for each in self.folder.rglob("*") if each.is_file()]
+        return {str(each.relative_to(self.folder)): each.read_bytes() for each in files}
+
+
+class Naming(UploadsCase):
+    def test_what_another_process_is_writing_is_left_alone(self) -> None:
+        (self.folder / ".upload-now").write_bytes(b"half")
+        Uploads(reactor, self.folder, "/up")
+        self.assertEqual(self.found(), {".upload-now": b"half"})
+
+    async def test_put_and_delete(self) -> None:
+        first = await self.ask("/up/a%20b.txt", "PUT", b"one")
+        self.assertEqual((first.status, first.headers["location"]), (201, "/up/a%20b.txt"))
+        self.assertEqual((await self.ask("/up/a%20b.txt", "PUT", b"two" * 50_000)).status, 204)
+        self.assertEqual((await self.ask("/up/a%20b.txt")).body, b"two" * 50_000)
+        self.assertEqual((await self.ask("/up/sub/x", "PUT", b"")).status, 201)
+        self.assertEqual(self.found(), {"a b.txt": b"two" * 50_000, "sub/x": b""})
+        self.assertEqual((await self.ask("/up/a%20b.txt", "DELETE")).status, 204)
+        self.assertEqual((await self.ask("/up/a%20b.txt", "DELETE")).status, 404)
+        self.assertEqual((await self.ask("/up/a%20b.txt")).status, 404)
+
+    async def test_names_no_file_can_have(self) -> None:
+        for path, status in (
+            ("/up/.htaccess", 400),
+            ("/up/.upload-x", 400),
+            ("/up/..%2fx", 400),
+            ("/up/%2e%2e/x", 400),
+            ("/up/", 400),
+            ("/up/x/", 400),
+            ("/up/" + "x" * 256, 400),
+            ("/up/nowhere/x", 404),
+            ("/up/sub", 409),
+        ):
+            self.assertEqual((await self.ask(path, "PUT", b"1")).status, status, path)
+        self.assertEqual(self.found(), {})
+
+    async def test_no_way_out_through_a_link(self) -> None:
+        outside = tempfile.TemporaryDirectory()
+        self.addCleanup(outside.cleanup)
+        (self.folder / "link").symlink_to(outside.name)
+        self.assertEqual((await self.ask("/up/link/x", "PUT", b"1")).status, 400)
+        self.assertFalse(any(os.scandir(outside.name)))
+
+    async def test_a_page_of_another_site_sends_nothing(self) -> None:
+        self.assertEqual((await self.ask("/up/x", "PUT", b"1", origin="http://elsewhere.example")).status, 403)
+        body, kind = form(("x", b"1"))
+        self.assertEqual((await self.ask("/up", "POST", body, content_type=kind, origin="null")).status, 403)
+        self.assertEqual(self.found(), {})
+
+
+class Posting(UploadsCase):
+    async def test_a_form(self) -> None:
+        body, kind = form(("one.txt", b"1"), ("C:\\dir\\two.txt", b"2" * 150_000), comment="hello")
+        answer = await self.ask("/up", "POST", body, content_type=kind)
+        self.assertEqual((answer.status, answer.json), (201, {"files": ["/up/one.txt", "/up/two.txt"]}))
+        self.assertEqual(self.found(), {"one.txt": b"1", "two.txt": b"2" * 150_000})
+
+    async def test_a_form_is_taken_whole_or_not(self) -> None:
+        (self.folder / "taken").write_bytes(b"old")
+        for files, status in (
+            ((("new", b"1"), ("taken", b"2")), 409),
+            ((("new", b"1"), ("new", b"2")), 409),
+            ((("new", b"1"), ("..", b"2")), 400),
+            ((("new", b"1"), (".hidden", b"2")), 400),
+            ((("new", b"1"), ("large", b"2" * 200_001)), 413),
+            ((), 400),
+        ):
+            body, kind = form(*files)
+            self.assertEqual((await self.ask("/up", "POST", body, content_type=kind)).status, status, files)
+            self.assertEqual(self.found(), {"taken": b"old"})
+
+    async def test_forms_that_are_none(self) -> None:
+        body, kind = form(("x", b"1"))
+        for data, given in (
+            (body[:-20], kind),
+            (b"", kind),
+            (b"nonsense", kind),
+            (body, "multipart/form-data"),
+            (body, "multipart/form-data; boundary=other"),
+            (form(*((f"f{number}", b"") for number in range(70)))[0], kind),
+        ):
+            self.assertEqual((await self.ask("/up", "POST", data, content_type=given)).status, 400, data[:60])
+            self.assertEqual(self.found(), {})
+
+    async def test_a_body_gets_a_name(self) -> None:
+        answer = await self.ask("/up", "POST", b"{}", content_type="application/json")
+        self.assertEqual(answer.status, 201)
+        self.assertRegex(answer.headers["location"], r"^/up/[0-9a-f]{16}\.json$")
+        self.assertEqual((await self.ask(answer.headers["location"])).body, b"{}")
+        self.assertEqual(json.loads(answer.body)["files"], [answer.headers["location"]])
+
+
+class Halves(UploadsCase):
+    async def test_uploads_that_stop_halfway_leave_nothing(self) -> None:
+        body, kind = form(("x", b"1" * 1_000))
+        for head in (
+            b"PUT /up/x HTTP/1.1\r\ncontent-length: 100000\r\n" + HOST + b"\r\n",
+            b"PUT /up/x HTTP/1.1\r\ntransfer-encoding: chunked\r\n" + HOST + b"\r\n5\r\nabcde\r\nff\r\n",
+            b"POST /up HTTP/1.1\r\ncontent-length: 100000\r\ncontent-type: %b\r\n" % kind.encode()
+            + HOST
+            + b"\r\n"
+            + body,
+        ):
+            raw = Raw(self.address, head + b"half of it")
+            raw.half_close()
+            self.assertFalse(b" 20" in await self.talk(lambda _, raw=raw: raw.to_the_end()))  # type: ignore[misc]
+            raw.close()
+        await self.assert_lives()
+        self.assertEqual(self.found(), {})
+
+    async def test_too_large(self) -> None:
+        self.assertEqual((await self.ask("/up/x", "PUT", b"x" * 200_001)).status, 413)
+        self.assertEqual((await self.ask("/up", "POST", b"x" * 200_001)).status, 413)
+        raw = await self.whole(b"PUT /up/x HTTP/1.1\r\ncontent-length: 1000001\r\n" + HOST + b"\r\n")
+        self.assertTrue(raw.startswith(b"HTTP/1.1 413 "), raw)
+        self.assertEqual(self.found(), {})
+
+    async def test_a_disk_that_is_full(self) -> None:
+        (self.folder / "x").write_bytes(b"old")
+        full = mock.patch.object(uploads_module.os, "fsync", side_effect=OSError(28, "No space left"))
+        with full, self.assertLogs("fanout.http.routing", "ERROR"):
+            self.assertEqual((await self.ask("/up/x", "PUT", b"new")).status, 500)
+        self.assertEqual(self.found(), {"x": b"old"})
+
+
+class Guarded(UploadsCase):
+    token = "s3cret-token"
+
+    async def test_only_who_knows_the_token(self) -> None:
+        for method, path in (("PUT", "/up/x"), ("POST", "/up"), ("DELETE", "/up/x")):
+            self.assertEqual((await self.ask(path, method, b"1")).status, 401, method)
+            self.assertEqual((await self.ask(path, method, b"1", authorization=basic("x", "no"))).status, 401)
+        self.assertEqual((await self.ask("/up/x", "PUT", b"1", authorization="Bearer s3cret-token")).status, 201)
+
+
+class Room(UploadsCase):
+    """A folder that holds 250,000 octets in four files."""
+
+    total = 250_000
+    most = 4
+
+    async def put(self, name: str, octets: int) -> int:
+        return (await self.ask(f"/up/{name}", "PUT", b"x" * octets)).status
+
+    async def test_all_files_together_have_a_limit(self) -> None:
+        (self.folder / "sub" / "theirs").write_bytes(b"x" * 100_000)
+        self.assertEqual(await self.put("a", 100_000), 201)
+        self.assertEqual(await self.put("b", 50_001), 507)
+        self.assertEqual(await self.put("b", 50_000), 201)
+        self.assertEqual((await self.ask("/up", "POST", b"x")).status, 507)
+        self.assertEqual(
+            {name: len(data) for name, data in self.found().items()}, {"sub/theirs": 100_000, "a": 100_000, "b": 50_000}
+        )
+
+    async def test_what_is_deleted_makes_room(self) -> None:
+        self.assertEqual([await self.put("a", 150_000), await self.put("b", 150_000)], [201, 507])
+        (self.folder / "a").unlink()
+        self.assertEqual([await self.put("b", 150_000), await self.put("c", 100_001)], [201, 507])
+        await self.ask("/up/b", "DELETE")
+        self.assertEqual(await self.put("c", 100_001), 201)
+
+    async def test_many_that_are_empty(self) -> None:
+        self.assertEqual([await self.put(str(number), 0) for number in range(5)], [201, 201, 201, 201, 507])
+        self.assertEqual(sorted(self.found()), ["0", "1", "2", "3"])
+
+    async def test_what_is_replaced_takes_room_until_it_is(self) -> None:
+        self.assertEqual([await self.put("a", 125_000) for _ in range(3)], [201, 204, 204])
+        self.assertEqual(await self.put("a", 125_001), 507)
+        self.assertEqual(self.found(), {"a": b"x" * 125_000})
+
+    async def test_a_form_for_which_there_is_no_room_leaves_nothing(self) -> None:
+        body, kind = form(("a", b"x" * 150_000), ("b", b"x" * 150_000))
+        answer = await self.ask("/up", "POST", body, content_type=kind)
+        self.assertEqual(answer.status, 507)
+        self.assertIn(b"has no room for this file; something has to be deleted first", answer.body)
+        self.assertEqual(self.found(), {})
+
+    async def test_what_is_being_written_counts(self) -> None:
+        reached, may_end, flush = threading.Event(), threading.Event(), os.fsync
+
+        def held(descriptor: int) -> None:
+            reached.set()
+            may_end.wait(20)
+            flush(descriptor)
+
+        with mock.patch.object(uploads_module.os, "fsync", held):
+            first = self.ask("/up/first", "PUT", b"x" * 150_000)
+            self.assertTrue(await deferToThread(reached.wait, 20))
+            self.assertEqual(await self.put("second", 150_000), 507)
+            may_end.set()
+            self.assertEqual((await first).status, 201)
+        self.assertEqual(sorted(self.found()), ["first"])

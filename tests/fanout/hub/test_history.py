@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+from twisted.trial import unittest
+
+from fanout.hub.history import History
+from fanout.hub.message import Message
+
+
+def message(message_id: str, body: bytes = b"x") -> Message:
+    return Message("/t", body, message_id, 1)
+
+
+class HistoryCase(unittest.TestCase):
+    def setUp(self) -> None:
+        self.now = 0.0
+
+    def history(self, *said: str, **bounds: float) -> History:
+        """A history in which each of these, ``topic:id``, was said."""
+        history = History(lambda: self.now, **bounds)  # type: ignore[arg-type]
+        for each in said:
+            topic, _, message_id = each.partition(":")
+            history.add(topic, message(message_id))
+        return history
+
+    def following(self, history: History, last_id: str, *topics: str, limit: int = 100) -> list[str] | None:
+        position = history.position(topics, last_id)
+        if position is None:
+            return None
+        return [heard.message.message_id for heard in history.after(topics, position, limit)]
+
+
+class WhatFollowed(HistoryCase):
+    def test_a_message_is_followed_by_those_said_after_it_in_order(self) -> None:
+        history = self.history("a:1", "b:9", "a:2", "a:3")
+        self.assertEqual(self.following(history, "1", "a"), ["2", "3"])
+        self.assertEqual(self.following(history, "3", "a"), [])
+
+    def test_several_topics_follow_in_the_order_they_were_said(self) -> None:
+        history = self.history("a:1", "b:2", "a:3", "c:4", "b:5")
+        self.assertEqual(self.following(history, "1", "b", "a"), ["2", "3", "5"])
+
+    def test_at_most_as_many_as_wanted_the_oldest_of_them(self) -> None:
+        history = self.history("a:1", "b:2", "a:3", "b:4")
+        self.assertEqual(self.following(history, "1", "a", "b", limit=2), ["2", "3"])
+
+    def test_an_id_of_another_topic_or_of_none_is_not_known(self) -> None:
+        history = self.history("a:1", "b:2")
+        for last_id in ("2", "7", ""):
+            self.assertIsNone(self.following(history, last_id, "a"), last_id)
+        self.assertIsNone(self.following(history, "1", "nobody ever spoke here"))
+
+    def test_of_a_repeated_id_the_later_one_counts(self) -> None:
+        history = self.history("a:1", "a:2", "a:1", "a:3")
+        self.assertEqual(self.following(history, "1", "a"), ["3"])
+
+    def test_what_is_forgotten_is_known_no_more(self) -> None:
+        history = self.history("a:1", "b:2", "a:3")
+        history.forget("a")
+        history.forget("nobody ever spoke here")
+        self.assertEqual(len(history), 1)
+        self.assertIsNone(self.following(history, "1", "a"))
+        self.assertEqual(self.following(history, "2", "b"), [])
+
+    def test_a_broadcast_has_one_id_on_several_topics(self) -> None:
+        history = self.history("a:1", "b:1", "a:2")
+        self.assertEqual(self.following(history, "1", "a"), ["2"])
+        self.assertEqual(self.following(history, "1", "b"), [])
+        self.assertEqual(self.following(history, "1", "a", "b"), ["2"])
+
+    def test_the_newest_of_a_topic_has_a_place_in_the_order(self) -> None:
+        history = self.history("a:1")
+        last = message("2")
+        history.add("b", last)
+        history.add("a", message("3"))
+        self.assertEqual(history.place("b", last), 2)
+        self.assertEqual(history.place("a", last), 0)
+        self.assertEqual(history.place("c", last), 0)
+
+
+class Bounds(HistoryCase):
+    def test_only_so_many_of_one_topic(self) -> None:
+        history = self.history("b:0", "a:1", "a:2", "a:3", messages=2)
+        self.assertIsNone(self.following(history, "1", "a"))
+        self.assertEqual(self.following(history, "2", "a"), ["3"])
+        self.assertEqual(self.following(history, "0", "b"), [])
+        self.assertEqual(len(history), 3)
+
+    def test_made_smaller_it_is_cut_with_the_next_message_there(self) -> None:
+        history = self.history("b:0", "a:1", "a:2", "a:3", "a:4")
+        history.messages = 2
+        history.add("a", message("5"))
+        self.assertIsNone(self.following(history, "3", "a"))
+        self.assertEqual(self.following(history, "4", "a"), ["5"])
+        self.assertEqual(len(history), 3)
+
+    def test_only_for_so_long(self) -> None:
+        history = self.history("a:1", seconds=10)
+        self.now = 10
+        history.add("a", message("2"))
+        self.assertEqual(self.following(history, "1", "a"), ["2"])
+        self.now = 10.1
+        self.assertIsNone(self.following(history, "1", "a"))
+        self.assertEqual(self.following(history, "2", "a"), [])
+        self.now = 21
+        self.assertIsNone(self.following(history, "2", "a"))
+        self.assertEqual(len(history), 0)
+
+    def test_only_so_many_octets_and_the_oldest_of_any_topic_goes(self) -> None:
+        history = History(lambda: 0.0, octets=100_000)
+        for number in range(100):
+            history.add(f"t{number}", message(str(number), b"x" * 9_000))
+        self.assertLessEqual(len(history), 100_000 // 9_000)
+        self.assertGreater(len(history), 5)
+        self.assertIsNone(self.following(history, "0", "t0"))
+        self.assertEqual(self.following(history, "99", "t99"), [])
+
+    def test_a_message_larger_than_all_room_is_not_kept(self) -> None:
+        history = History(lambda: 0.0, octets=5_000)
+        history.add("a", message("1", b"x" * 6_000))
+        self.assertEqual(len(history), 0)
+
+    def test_forgotten_topics_leave_nothing(self) -> None:
+        history = self.history(*(f"t{number}:1" for number in range(1_000)), seconds=1)
+        self.now = 5
+        history.add("a", message("1"))
+        self.assertEqual((len(history), len(history._topics)), (1, 1))

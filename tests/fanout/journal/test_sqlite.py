@@ -1,0 +1,378 @@
+"""The journal's file: real SQLite, real damage."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import textwrap
+from contextlib import closing
+from pathlib import Path
+
+from structlog.testing import capture_logs
+from twisted.trial import unittest
+
+from fanout.journal import sqlite as ledger
+from fanout.journal.sqlite import DAMAGED_KEPT, JournalError, Ledger, Record, Selection
+
+ROOT = Path(__file__).parents[3]
+TEXT, IMAGE = "/topic/fm/4e1/4000/09580/text", "/topic/fm/4e1/4000/09580/image"
+OTHER = "/topic/fm/4e1/4000/*/text"
+EVERYTHING = Selection("", 0, 2**40, prefix=True)
+HEADERS = (("message-id", "3aa7"), ("when", "1000"), ("link", "http://l/?a=1&b=é"))
+
+
+def record(topic: str = TEXT, timestamp: int = 1000, body: bytes = b"TEXT x", serial: str = "") -> Record:
+    return Record(topic, body, HEADERS, timestamp, serial)
+
+
+def bodies(records: list[Record]) -> list[bytes]:
+    return [each.body for each in records]
+
+
+class _LedgerCase(unittest.TestCase):
+    def setUp(self) -> None:
+        self.now = 1_795_294_643.7
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = Path(folder.name)
+        self.path = self.folder / "journal.sqlite"
+        self.ledger = self.open()
+
+    def open(self, **limits: int) -> Ledger:
+        ledger = Ledger(str(self.path), lambda: self.now, **limits)
+        self.addCleanup(ledger.close)
+        return ledger
+
+    def files(self, pattern: str) -> list[str]:
+        return sorted(path.name for path in self.folder.glob(pattern))
+
+
+class TestRecords(_LedgerCase):
+    def test_a_record_comes_back_as_it_went_in(self) -> None:
+        every_octet = bytes(range(256))
+        self.ledger.add([record(body=every_octet, serial="s1"), Record("/t", b"", (), 2000)])
+        first, second = self.ledger.between(EVERYTHING)
+        self.assertEqual(first, Record(TEXT, every_octet, HEADERS, 1000, "s1", 1))
+        self.assertEqual(second, Record("/t", b"", (), 2000, "", 2))
+
+    def test_they_are_there_in_another_process(self) -> None:
+        self.ledger.add([record()])
+        with closing(sqlite3.connect(self.path)) as db:
+            self.assertEqual(db.execute("SELECT topic, body FROM records").fetchall(), [(TEXT, b"TEXT x")])
+
+    def test_half_characters_fail_no_batch(self) -> None:
+        odd = Record("/t\udcff", b"odd", (("n\udcff", "v\ud800"),), 1000, "\udcff")
+        self.ledger.add([odd, record(body=b"good")])
+        kept = self.ledger.between(EVERYTHING)
+        self.assertEqual(bodies(kept), [b"odd", b"good"])
+        self.assertEqual((kept[0].topic, kept[0].headers), ("/t\\udcff", odd.headers))
+        self.assertEqual(bodies(self.ledger.between(Selection(odd.topic, 0, 9999))), [b"odd"])
+        self.assertEqual(self.ledger.last_alive([odd.topic]), {odd.topic: 1000})
+
+    def test_a_second_copy_is_left_out_and_its_neighbours_are_not(self) -> None:
+        self.ledger.add([record(serial="a", body=b"1"), record(serial="a", body=b"copy")])
+        self.ledger.add([record(serial="a", body=b"copy"), record(serial="b", body=b"2")])
+        self.assertEqual(bodies(self.ledger.between(EVERYTHING)), [b"1", b"2"])
+
+    def test_without_a_serial_nothing_is_a_copy(self) -> None:
+        self.ledger.add([record(), record()])
+        self.ledger.add([record()])
+        self.assertEqual(len(self.ledger.between(EVERYTHING)), 3)
+
+    def test_a_batch_is_kept_as_a_whole_or_not_at_all(self) -> None:
+        with self.assertRaises(OverflowError):
+            self.ledger.add([record(), record(timestamp=2**63)])
+        self.assertEqual(self.ledger.between(EVERYTHING), [])
+        self.ledger.add([record()])
+        self.assertEqual(len(self.ledger.between(EVERYTHING)), 1)
+
+    def test_a_journal_in_memory_leaves_no_file(self) -> None:
+        ledger = Ledger("", lambda: self.now)
+        ledger.add([record()])
+        self.assertEqual(len(ledger.between(EVERYTHING)), 1)
+        ledger.close()
+        self.assertEqual(self.files("*"), [])
+
+
+class TestQuestions(_LedgerCase):
+    def setUp(self) -> None:
+        super().setUp()
+        topics = (TEXT, IMAGE, OTHER, TEXT + "/deeper", "/topic/fm/4e1/4000/095801/text")
+        self.ledger.add([record(topic, 1000 + i, b"%d%d" % (i, t)) for i in range(4) for t, topic in enumerate(topics)])
+
+    def ask(self, topic: str, start: int = 0, end: int = 2**40, *, prefix: bool = False) -> list[bytes]:
+        return bodies(self.ledger.between(Selection(topic, start, end, prefix)))
+
+    def test_one_topic(self) -> None:
+        self.assertEqual(self.ask(TEXT), [b"00", b"10", b"20", b"30"])
+        self.assertEqual(self.ask("/topic/fm/4e1/4000/09580/"), [])
+
+    def test_a_channel_is_not_the_one_whose_name_begins_alike(self) -> None:
+        channel = "/topic/fm/4e1/4000/09580/"
+        self.assertEqual(self.ask(channel, 1001, 1002, prefix=True), [b"10", b"11", b"13"])
+
+    def test_a_star_is_a_letter(self) -> None:
+        self.assertEqual(self.ask("/topic/fm/4e1/4000/*/", prefix=True), [b"02", b"12", b"22", b"32"])
+        self.assertEqual(self.ask("/topic/fm/4e1/4000/%", prefix=True), [])
+
+    def test_the_start_is_in_and_the_end_is_out(self) -> None:
+        self.assertEqual(self.ask(TEXT, 1001, 1003), [b"10", b"20"])
+        self.assertEqual(self.ask(TEXT, 1002, 1002), [])
+
+    def test_pages_are_the_whole_and_nothing_twice(self) -> None:
+        for selection in (EVERYTHING, Selection(TEXT, 1001, 1004), Selection(TEXT, 0, 2**40, prefix=True)):
+            whole = self.ledger.between(selection)
+            paged: list[Record] = []
+            while page := self.ledger.between(selection, 3, paged[-1].place if paged else None):
+                paged += page
+            self.assertEqual(paged, whole)
+
+    def test_order_is_time_and_within_a_second_arrival(self) -> None:
+        self.ledger.add([record("/o", 5, b"late"), record("/o", 4, b"a"), record("/o", 4, b"b")])
+        self.assertEqual(self.ask("/o"), [b"a", b"b", b"late"])
+
+    def test_a_page_of_large_records_is_short(self) -> None:
+        self.ledger.add([record("/large", body=b"x" * 2**20) for _ in range(10)])
+        page = self.ledger.between(Selection("/large", 0, 2**40))
+        self.assertEqual(len(page), 4)
+        self.assertEqual(len(self.ledger.between(Selection("/large", 0, 2**40), after=page[-1].place)), 4)
+
+    def test_last_alive(self) -> None:
+        self.ledger.add([record(TEXT, 500, b"late comer")])
+        self.assertEqual(self.ledger.last_alive([TEXT, IMAGE, "/none"]), {TEXT: 1003, IMAGE: 1003})
+        self.assertEqual(self.ledger.last_alive([]), {})
+
+    def test_questions_use_the_indexes(self) -> None:
+        # Costs that grow with the whole journal would stop the watchdog's writes for a page.
+        with closing(sqlite3.connect(self.path)) as db:
+            for statement, arguments, index in (
+                (ledger._EXACT, (TEXT, 0, 0, 9, 9), "SEARCH records USING INDEX records_by_topic (topic=? AND"),
+                (ledger._PREFIX, (TEXT, 0, 0, 9, 9), "SEARCH records USING INDEX records_by_time ("),
+                (ledger._LAST, (TEXT,), "SEARCH records USING COVERING INDEX records_by_topic (topic=?)"),
+                (ledger._DROP_BEFORE, (5, 9), "SEARCH records USING COVERING INDEX records_by_time (timestamp<?)"),
+            ):
+                plan = [row[3] for row in db.execute("EXPLAIN QUERY PLAN " + statement, arguments)]
+                self.assertTrue(any(index in step for step in plan), plan)
+                self.assertFalse(any("TEMP B-TREE" in step for step in plan), plan)
+
+
+class TestRetention(_LedgerCase):
+    def test_drop_takes_the_older_ones_in_steps(self) -> None:
+        self.ledger.add([record(timestamp=1000 + i) for i in range(10)])
+        self.assertEqual([self.ledger.drop(1005, 3) for _ in range(3)], [3, 2, 0])
+        self.assertEqual([each.timestamp for each in self.ledger.between(EVERYTHING)], [1005, 1006, 1007, 1008, 1009])
+
+    def test_beyond_its_size_the_oldest_go(self) -> None:
+        limit = 2**20
+        ledger = self.open(max_bytes=limit)
+        for i in range(100):
+            ledger.add([record(timestamp=i * 10 + k, body=b"%d" % i * 500) for k in range(10)])
+        self.assertLess(self.path.stat().st_size, limit + 200_000)
+        kept = [each.timestamp for each in ledger.between(EVERYTHING)]
+        self.assertEqual(kept, list(range(1000 - len(kept), 1000)), "the newest, without a gap")
+        self.assertGreater(len(kept), 200)
+
+    def test_a_lowered_limit_gives_the_disk_back(self) -> None:
+        self.ledger.add([record(body=b"x" * 1000) for _ in range(3000)])
+        self.ledger.close()
+        before = self.path.stat().st_size
+        ledger = self.open(max_bytes=2**20)
+        ledger.add([record(timestamp=5000)])
+        ledger.drop(0, 1)
+        ledger.close()
+        self.assertGreater(before, 3_000_000)
+        self.assertLess(self.path.stat().st_size, 2**20 + 100_000)
+
+    def test_a_record_larger_than_the_limit_is_kept_alone(self) -> None:
+        ledger = self.open(max_bytes=2**20)
+        ledger.add([record()])
+        ledger.add([record(timestamp=2000, body=b"x" * 2**21)])
+        self.assertEqual([each.timestamp for each in ledger.between(EVERYTHING)], [2000])
+
+
+class TestDamage(_LedgerCase):
+    def aside(self) -> str:
+        return f"{self.path.name}.damaged-1795294643"
+
+    def test_a_file_that_is_none_of_ours_is_moved_aside_as_it_is(self) -> None:
+        self.path.write_bytes(b"this is no database, whatever its name says\n" * 100)
+        with capture_logs() as logs:
+            self.ledger.add([record()])
+        self.assertEqual(len(self.ledger.between(EVERYTHING)), 1)
+        self.assertEqual((self.folder / self.aside()).read_bytes()[:10], b"this is no")
+        (line,) = logs
+        self.assertEqual((line["event"], line["moved_to"]), ("journal.damaged", str(self.folder / self.aside())))
+
+    def test_damage_found_when_opening(self) -> None:
+        self.ledger.add([record(body=b"x" * 3000) for _ in range(100)])
+        self.ledger.close()
+        with self.path.open("r+b") as file:
+            file.seek(4096)
+            file.write(b"\xaa" * 4096 * 20)
+        with capture_logs():
+            self.assertEqual(self.ledger.between(EVERYTHING), [])
+        self.ledger.add([record()])
+        self.assertEqual(len(self.ledger.between(EVERYTHING)), 1)
+        self.assertIn(self.aside(), self.files("*"))
+
+    def test_damage_found_while_writing_loses_no_new_record(self) -> None:
+        self.ledger.add([record(body=b"x" * 3000) for _ in range(2000)])
+        self.ledger.close()
+        self.ledger.last_alive([])
+        with self.path.open("r+b") as file:  # Under the open connection; its cache holds a quarter of it.
+            file.seek(4096)
+            file.write(b"\xaa" * (self.path.stat().st_size - 4096))
+        with closing(sqlite3.connect(self.path)) as other, self.assertRaises(sqlite3.DatabaseError):
+            other.execute("INSERT INTO records VALUES (9999, 't', 1, '', '', '')")
+        with capture_logs() as logs:
+            self.ledger.add([record(body=b"new")])
+        self.assertEqual([line["event"] for line in logs], ["journal.damaged"])
+        self.assertEqual(bodies(self.ledger.between(EVERYTHING)), [b"new"])
+
+    def test_only_some_damaged_files_are_kept(self) -> None:
+        for i in range(DAMAGED_KEPT + 3):
+            self.now = 1_000_000_000 + i
+            self.ledger.close()
+            self.path.write_bytes(b"%d no database" % i * 100)
+            with capture_logs():
+                self.ledger.add([record()])
+        kept = {name.partition("-wal")[0].partition("-shm")[0] for name in self.files("*.damaged-*")}
+        self.assertEqual(kept, {f"journal.sqlite.damaged-100000000{i}" for i in (3, 4, 5)})
+
+    def test_a_deleted_file_is_made_again(self) -> None:
+        self.ledger.add([record()])
+        self.ledger.close()
+        for name in self.files("*"):
+            (self.folder / name).unlink()
+        self.ledger.add([record(body=b"after")])
+        self.assertEqual(bodies(self.ledger.between(EVERYTHING)), [b"after"])
+
+    def test_cut_off_at_any_length_it_opens_and_takes_records(self) -> None:
+        self.ledger.add([record(body=b"x" * 500) for _ in range(50)])
+        self.ledger.close()
+        whole = self.path.read_bytes()
+        for length in (*range(0, 200, 7), *range(200, len(whole), 3001)):
+            for name in self.files("*"):
+                (self.folder / name).unlink()
+            self.path.write_bytes(whole[:length])
+            ledger = Ledger(str(self.path), lambda: self.now)
+            with capture_logs():
+                ledger.add([record(timestamp=9999)])
+            self.assertEqual(ledger.last_alive([TEXT]), {TEXT: 9999}, length)
+            ledger.close()
+
+
+class TestErrors(_LedgerCase):
+    def fails(self) -> str:
+        return str(self.assertRaises(JournalError, self.ledger.add, [record()]))
+
+    def test_a_folder_that_is_not_there(self) -> None:
+        self.path = self.folder / "none" / "journal.sqlite"
+        self.ledger = self.open()
+        error = self.fails()
+        self.assertIn(str(self.path), error)
+        self.assertIn("its folder must exist and be writable", error)
+        self.path.parent.mkdir()
+        self.ledger.add([record()])
+
+    def test_one_that_was_killed_while_it_made_the_file_finds_its_own(self) -> None:
+        whole = ledger.SCHEMA
+        self.patch(ledger, "SCHEMA", f"{whole.partition(';')[0]}; THE END;")
+        self.fails()
+        self.ledger.close()
+        self.patch(ledger, "SCHEMA", whole)
+        self.ledger = self.open()
+        self.ledger.add([record()])
+        self.assertEqual(bodies(self.ledger.between(EVERYTHING)), [b"TEXT x"])
+
+    def test_another_programs_database_is_left_alone(self) -> None:
+        with closing(sqlite3.connect(self.path)) as db:
+            db.execute("CREATE TABLE addresses (name TEXT)")
+        before = self.path.read_bytes()[100:]
+        self.assertIn("another program's database", self.fails())
+        self.assertEqual(self.path.read_bytes()[100:], before)
+        self.assertEqual(self.files("*.damaged-*"), [])
+
+    def test_a_later_versions_file_is_left_alone(self) -> None:
+        self.ledger.add([record()])
+        self.ledger.close()
+        with closing(sqlite3.connect(self.path)) as db:
+            db.execute("PRAGMA user_version = 99")
+        self.assertIn("a later version", self.fails())
+
+    def test_a_file_held_by_another_process_is_said_and_works_afterwards(self) -> None:
+        self.patch(ledger, "BUSY", 0.05)
+        self.ledger.add([record()])
+        with closing(sqlite3.connect(self.path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            self.ledger.close()
+            self.assertIn("another process holds it", self.fails())
+            other.execute("ROLLBACK")
+        self.ledger.add([record()])
+        self.assertEqual(len(self.ledger.between(EVERYTHING)), 2)
+
+    def test_a_full_disk_is_said_and_spoils_nothing(self) -> None:
+        # A limit on file sizes is the full disk every user may have; it holds for a whole process.
+        script = textwrap.dedent(
+            """
+            import resource, signal, sys, time
+            from fanout.journal.sqlite import JournalError, Ledger
+            from fanout.journal.sqlite import Record
+
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            ledger, kept = Ledger(sys.argv[1], time.time), 0
+            resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+            try:
+                while kept < 100_000:
+                    ledger.add([Record("/t", b"x" * 1000, (), kept)])
+                    kept += 1
+            except JournalError as error:
+                print(kept, error)
+            """
+        )
+        command = [sys.executable, "-c", script, str(self.path)]
+        done = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True, timeout=60)
+        self.assertEqual(done.stderr, "")
+        count, _, error = done.stdout.partition(" ")
+        self.assertRegex(error, "^cannot write .*journal.sqlite: (database or disk is full|disk I/O error)")
+        self.assertGreater(int(count), 10)
+        self.assertEqual([each.timestamp for each in self.ledger.between(EVERYTHING)], list(range(int(count))))
+        self.ledger.add([record(timestamp=10**6)])
+        self.assertEqual(self.files("*.damaged-*"), [])
+
+    def test_killed_while_it_writes_everything_it_promised_is_there(self) -> None:
+        script = textwrap.dedent(
+            """
+            import itertools, sys, time
+            from fanout.journal.sqlite import Ledger
+            from fanout.journal.sqlite import Record
+
+            ledger = Ledger(sys.argv[1], time.time)
+            for number in itertools.count():
+                ledger.add([Record("/t", b"x" * 2000, (), number)])
+                print(number, flush=True)
+            """
+        )
+        process = subprocess.Popen([sys.executable, "-c", script, str(self.path)], cwd=ROOT, stdout=subprocess.PIPE)
+        assert process.stdout
+        with process.stdout:
+            for _ in range(200):
+                process.stdout.readline()
+            process.kill()
+            process.wait()
+            promised = 199 + process.stdout.read().count(b"\n")
+        kept: list[Record] = []
+        while page := self.ledger.between(EVERYTHING, after=kept[-1].place if kept else None):
+            kept += page
+        self.assertEqual([each.timestamp for each in kept], list(range(len(kept))))
+        self.assertGreater(len(kept), promised)
+
+    def test_an_unwritable_folder(self) -> None:
+        if os.geteuid() == 0:
+            raise unittest.SkipTest("root may write everywhere")
+        self.folder.chmod(0o500)
+        self.addCleanup(self.folder.chmod, 0o700)
+        self.assertIn("writable", self.fails())

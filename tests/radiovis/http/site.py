@@ -1,0 +1,77 @@
+"""What the tests of the pages need: a wall without sockets, and requests for it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, ClassVar
+
+from twisted.internet.defer import Deferred
+from twisted.trial import unittest
+
+from fanout.http.routing import Endpoint
+from fanout.hub.message import Message
+from radiovis.directory.interface import Channel
+from radiovis.http.wall import Wall
+from radiovis.topic_resolution import Tuning
+from tests.fanout.stomp_server.listeners import Asked, House
+from tests.radiovis.scripted_directory import ScriptedDirectory
+
+ROCK = "/topic/fm/4e1/4000/09580/"
+TALK = "/topic/fm/4e1/4001/10410/"
+
+
+class PageRequest(Asked):
+    """A GET for what stands behind a resource's own path."""
+
+    method = b"GET"
+    startedWriting = False
+
+    def __init__(self, path: str = "") -> None:
+        super().__init__()
+        self.postpath = [part.encode() for part in path.split("/")] if path else []
+
+    def answer(self, status: int, body: bytes, content_type: str) -> None:
+        super().answer(status, body, content_type)
+        self.put_header("content-type", content_type)
+
+    @property
+    def html(self) -> str:
+        return self.got.decode()
+
+    @property
+    def events(self) -> list[tuple[str, dict[str, Any]]]:
+        """Those of a stream so far."""
+        blocks = [block.splitlines() for block in self.got.decode().split("\n\n")[1:] if block]
+        return [(block[1].removeprefix("event: "), json.loads(block[2].removeprefix("data: "))) for block in blocks]
+
+
+class SiteCase(unittest.TestCase):
+    """Tests with a wall of two stations."""
+
+    settings: ClassVar[dict[str, Any]] = {}
+    places = 200
+
+    def setUp(self) -> None:
+        self.house = House(**self.settings)
+        self.directory = ScriptedDirectory()
+        self.directory.registered = [Channel(ROCK, 1, name="Rock FM"), Channel(TALK, 2)]
+        tuning = Tuning(self.directory, lambda: None)
+        self.wall = Wall(self.house.door, self.directory, tuning, places=self.places)
+        self.refresh()
+
+    def tearDown(self) -> None:
+        self.assertEqual(self.house.failures, [])
+
+    def refresh(self) -> None:
+        self.successResultOf(Deferred.fromCoroutine(self.wall.refresh()))
+
+    def say(self, topic: str, body: str, when: int = 0, **headers: str) -> None:
+        """Publish, and let the turn of the reactor end."""
+        self.house.hub.publish(topic, Message(topic, body.encode(), "m1", when, tuple(headers.items())))
+        self.house.turn()
+
+    def ask(self, endpoint: Endpoint, path: str = "") -> PageRequest:
+        request = PageRequest(path)
+        endpoint.render(request)  # type: ignore[arg-type]
+        self.house.turn()
+        return request

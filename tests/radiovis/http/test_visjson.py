@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import json
+
+from twisted.trial import unittest
+
+from fanout.http.routing import HttpError
+from fanout.hub.message import Message
+from radiovis.http.visjson import VisForm, check_topic
+
+
+class TestVisForm(unittest.TestCase):
+    def encode(self, body: bytes, *headers: tuple[str, str], destination: str = "/topic/a/b/image") -> object:
+        return json.loads(VisForm(destination).encode(Message("/topic/x", body, "7", 1, headers), {}))
+
+    def test_all_there_is(self) -> None:
+        headers = (("trigger-time", "2026-12-24T18:00:00Z"), ("link", "http://a/"), ("SlideId", "3"))
+        expected = {
+            "RadioVIS-Message-ID": "7",
+            "RadioVIS-Destination": "/topic/a/b/image",
+            "RadioVIS-Trigger-Time": "2026-12-24T18:00:00Z",
+            "RadioVIS-Link": "http://a/",
+        }
+        self.assertEqual(
+            self.encode(b"SHOW http://a/1.png", *headers), {"body": "SHOW http://a/1.png", "headers": expected}
+        )
+
+    def test_a_time_that_is_not_given_is_now_and_a_link_is_left_out(self) -> None:
+        found = self.encode(b"TEXT x")
+        assert isinstance(found, dict)
+        self.assertEqual(found["headers"]["RadioVIS-Trigger-Time"], "NOW")
+        self.assertNotIn("RadioVIS-Link", found["headers"])
+
+    def test_octets_that_are_no_utf_8_are_replaced(self) -> None:
+        found = self.encode(b"TEXT caf\xe9")
+        assert isinstance(found, dict)
+        self.assertEqual(found["body"], "TEXT caf\N{REPLACEMENT CHARACTER}")
+
+    def test_the_octets_are_ascii_without_line_ends(self) -> None:
+        data = VisForm("/t").encode(Message("/t", "TEXT é\u2028\n".encode(), "7", 1), {})
+        self.assertTrue(data.isascii())
+        self.assertNotIn(b"\n", data)
+
+    def test_equal_spellings_share_one_encoding(self) -> None:
+        self.assertEqual(VisForm("/t"), VisForm("/t"))
+        self.assertEqual(hash(VisForm("/t")), hash(VisForm("/t")))
+        self.assertNotEqual(VisForm("/t"), VisForm("/T"))
+
+
+class TestCheckTopic(unittest.TestCase):
+    def test_topics(self) -> None:
+        for topic in (
+            "/topic/fm/4e1/4000/09580/image",
+            "/topic/fm/4e1/4000/*/image",
+            "/topic/id/www.ebu.ch/radio-é/text",
+            "/topic/test/1",
+        ):
+            check_topic(topic, 100)
+
+    def test_no_topics(self) -> None:
+        for topic in ("", "/topic", "/topic/", "/topic/a", "/topic/a/", "/topic//a", "x/topic/a/b", "/topic/a/b\n"):
+            with self.assertRaises(HttpError, msg=topic) as caught:
+                check_topic(topic, 100)
+            self.assertEqual(caught.exception.status, 400)
+
+    def test_octets_count_not_characters(self) -> None:
+        topic = "/topic/a/" + 10 * "é"
+        check_topic(topic, 29)
+        with self.assertRaises(HttpError):
+            check_topic(topic, 28)

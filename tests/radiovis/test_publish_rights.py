@@ -1,0 +1,151 @@
+"""Who may publish what, and what becomes of it (contract §1.5)."""
+
+from __future__ import annotations
+
+from itertools import count
+
+from twisted.trial import unittest
+
+from fanout.application.interface import Principal, Refused
+from fanout.hub.message import Message
+from fanout.stomp.events import Send
+from radiovis.publish_rights import FORWARDED, Publishing, forwarded
+from radiovis.topic_resolution import Tuning
+from tests.radiovis.scripted_directory import ScriptedDirectory
+
+ROCK = Principal("1.rock", "1")
+NOW = 1795294643.9
+
+
+def send(destination: str, body: bytes = b"TEXT x", **headers: str) -> Send:
+    named = tuple((name.replace("_", "-"), value) for name, value in headers.items())
+    return Send(destination, (("destination", destination), *named), body)
+
+
+class _Case(unittest.TestCase):
+    def setUp(self) -> None:
+        self.directory = ScriptedDirectory()
+        self.directory.countries = {"ch": "4e1"}
+        self.directory.stations = {"1": ("/topic/fm/4e1/4000/09580/", "/topic/id/rock.example/one/")}
+        numbers = count(1)
+        tuning = Tuning(self.directory, lambda: None)
+        self.publishing = Publishing(self.directory, tuning, lambda: NOW, lambda: f"id-{next(numbers)}")
+
+    async def admit(self, *sends: Send) -> tuple[Message, ...]:
+        return await self.publishing.admit(ROCK, sends)
+
+    async def assert_refused(self, summary: str, *sends: Send, principal: Principal | None = ROCK) -> Refused:
+        with self.assertRaises(Refused) as caught:
+            await self.publishing.admit(principal, sends)
+        self.assertEqual(caught.exception.summary, summary)
+        return caught.exception
+
+
+class TestWhoMayPublishWhat(_Case):
+    async def test_anything_below_the_stations_channels(self) -> None:
+        for channel in self.directory.stations["1"]:
+            for rest in ("image", "text", "anything/deeper", ""):
+                (message,) = await self.admit(send(channel + rest))
+                self.assertEqual(message.topic, channel + rest)
+
+    async def test_the_senders_spelling_travels_on(self) -> None:
+        topic = "/topic/fm/CH/4000/09580/image"
+        (message,) = await self.admit(send(topic))
+        self.assertEqual(message.topic, topic)
+
+    async def test_a_channel_registered_with_a_country_may_be_written_with_its_code(self) -> None:
+        self.directory.stations["1"] = ("/topic/fm/ch/4000/09580/",)
+        (message,) = await self.admit(send("/topic/fm/4e1/4000/09580/image"))
+        self.assertEqual(message.topic, "/topic/fm/4e1/4000/09580/image")
+
+    async def test_nothing_of_others(self) -> None:
+        for topic in (
+            "/topic/fm/4e1/4001/09580/image",
+            "/topic/fm/4e1/4000/09580",
+            "/topic/fm/4e1/4000/095801/image",
+            "/topic/fm/4e1/4000/*/image",
+            " /topic/fm/4e1/4000/09580/image",
+            "/topic/id/rock.example/one",
+            "/topic/id/rock.example/../two/image",
+            "/topic/*",
+            "/topic/",
+            "x",
+        ):
+            await self.assert_refused("You cannot do that.", send(topic))
+
+    async def test_nobody_without_a_login(self) -> None:
+        topic = "/topic/id/rock.example/one/text"
+        await self.assert_refused("You cannot do that.", send(topic), principal=None)
+        await self.assert_refused("You cannot do that.", send("/topic/*/text"), principal=None)
+        self.assertEqual(self.directory.asked, [])
+
+    async def test_a_station_without_channels_may_publish_nothing(self) -> None:
+        topic = "/topic/id/rock.example/one/text"
+        await self.assert_refused("You cannot do that.", send(topic), principal=Principal("7.none", "7"))
+
+    async def test_no_destination(self) -> None:
+        await self.assert_refused("No destination ?", send(""))
+
+    async def test_a_directory_that_is_down_is_named(self) -> None:
+        self.directory.down = True
+        refused = await self.assert_refused("You cannot do that.", send("/topic/id/rock.example/one/text"))
+        self.assertIn("directory", refused.detail)
+
+
+class TestTransactions(_Case):
+    async def test_all_in_order(self) -> None:
+        sends = [send("/topic/id/rock.example/one/text", f"TEXT {n}".encode()) for n in range(5)]
+        messages = await self.admit(*sends)
+        self.assertEqual([message.body for message in messages], [each.body for each in sends])
+
+    async def test_or_none(self) -> None:
+        good = send("/topic/id/rock.example/one/text")
+        await self.assert_refused("You cannot do that.", good, send("/topic/other/text"))
+        await self.assert_refused("No destination ?", good, send(""))
+
+    async def test_an_empty_one_makes_no_message(self) -> None:
+        self.assertEqual(await self.admit(), ())
+
+
+class TestBroadcast(_Case):
+    async def test_one_message_per_channel_with_one_id(self) -> None:
+        messages = await self.admit(send("/topic/*/image", b"SHOW http://x/"))
+        self.assertEqual(
+            [(message.topic, message.message_id, message.body) for message in messages],
+            [(channel + "image", "id-1", b"SHOW http://x/") for channel in self.directory.stations["1"]],
+        )
+
+    async def test_of_a_station_without_channels_makes_no_message(self) -> None:
+        self.directory.stations["1"] = ()
+        self.assertEqual(await self.admit(send("/topic/*/image")), ())
+
+
+class TestMessages(_Case):
+    TOPIC = "/topic/id/rock.example/one/image"
+
+    async def test_what_is_missing_is_filled_in(self) -> None:
+        (message,) = await self.admit(send(self.TOPIC, b"SHOW http://x/"))
+        self.assertEqual((message.message_id, message.when, message.headers), ("id-1", 1795294643, ()))
+        self.assertEqual(message.body, b"SHOW http://x/")
+
+    async def test_a_given_message_id_is_kept_and_an_empty_one_is_none(self) -> None:
+        (message,) = await self.admit(send(self.TOPIC, message_id="ID:7"))
+        self.assertEqual(message.message_id, "ID:7")
+        (message,) = await self.admit(send(self.TOPIC, message_id=""))
+        self.assertEqual(message.message_id, "id-1")
+
+    async def test_only_known_headers_are_forwarded_and_none_that_is_empty(self) -> None:
+        (message,) = await self.admit(
+            send(self.TOPIC, trigger_time="NOW", link="", SlideId="4", persistent="false", when="0", topic="/topic/x")
+        )
+        self.assertEqual(message.headers, (("trigger-time", "NOW"), ("SlideId", "4")))
+        self.assertEqual(message.when, 1795294643)
+
+    async def test_the_first_of_repeated_headers_counts(self) -> None:
+        headers = (("link", "http://a/"), ("link", "http://b/"), ("message-id", "1"), ("message-id", "2"))
+        (message,) = await self.admit(Send(self.TOPIC, headers, b""))
+        self.assertEqual((message.message_id, message.headers), ("1", (("link", "http://a/"),)))
+
+    def test_forwarded_headers_have_one_order(self) -> None:
+        given = dict.fromkeys(reversed(FORWARDED), "x")
+        self.assertEqual([name for name, _ in forwarded(given)], list(FORWARDED))

@@ -1,0 +1,191 @@
+"""``python -m webserver`` and the cookbook, as processes."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import unittest
+from pathlib import Path
+
+from tests.web import Events, ask
+from webserver.cli import main
+from webserver.config import reference
+
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "examples" / "site"
+SECONDS = 30.0
+
+
+class Process:
+    """A server; its address is what it logs."""
+
+    def __init__(self, *arguments: str) -> None:
+        environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+        command = [sys.executable, "-m", *arguments]
+        self._process = subprocess.Popen(command, cwd=ROOT, env=environ, stderr=subprocess.PIPE, text=True)
+        self._ready = threading.Event()
+        self._said: list[str] = []
+        threading.Thread(target=self._read, daemon=True).start()
+        if not self._ready.wait(SECONDS):
+            self._process.kill()
+            raise AssertionError("it is not ready:\n" + "".join(self._said))
+        found = re.search(r'"address": "([\d.]+):(\d+)"', "".join(self._said))
+        assert found is not None, "".join(self._said)
+        self.address = (found.group(1), int(found.group(2)))
+
+    def _read(self) -> None:
+        assert self._process.stderr is not None
+        for line in self._process.stderr:
+            self._said.append(line)
+            if "web.ready" in line:
+                self._ready.set()
+        self._process.stderr.close()
+
+    def end(self) -> int:
+        """:return: the exit code after a SIGTERM."""
+        self._process.send_signal(signal.SIGTERM)
+        return self._process.wait(SECONDS)
+
+
+class TestSite(unittest.TestCase):
+    """The example, with a free port and error pages."""
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.temporary = tempfile.TemporaryDirectory()
+        home = Path(cls.temporary.name)
+        for name in ("public", "guestbook.py"):
+            (home / name).symlink_to(EXAMPLE / name)
+        (home / "uploads").mkdir()
+        (home / "gone.html").write_text("<h1>Gone fishing</h1>")
+        text = (EXAMPLE / "SITE.toml").read_text().replace("port = 8000", 'port = 0\naccess_log = "access.log"')
+        (home / "SITE.toml").write_text(text + '\n[errors]\n404 = "gone.html"\n')
+        cls.home = home
+        cls.process = Process("webserver", str(home / "SITE.toml"))
+        cls.address = cls.process.address
+
+    @classmethod
+    def tearDownClass(cls) -> None:
+        code = cls.process.end()
+        cls.temporary.cleanup()
+        if code:
+            raise AssertionError(f"it ended with {code}")
+
+    def test_all_parts_answer(self) -> None:
+        self.assertIn(b"<h1>Temperature</h1>", ask(self.address, "/").body)
+        self.assertIn(b'<p style="color: green">Welcome, anna.</p>', ask(self.address, "/guests/anna").body)
+        self.assertEqual(ask(self.address, "/uploads/x.html", method="PUT", body=b"<script>").status, 201)
+        answer = ask(self.address, "/uploads/x.html")
+        self.assertEqual(answer.body, b"<script>")
+        self.assertIn("sandbox", answer.headers["content-security-policy"])
+        self.assertIn(b"x.html", ask(self.address, "/uploads/").body)
+        self.assertEqual(ask(self.address, "/channels/temperature", method="PUT", body=b"21.5").status, 201)
+        with Events(self.address, "/channels/temperature", accept="text/event-stream") as events:
+            self.assertEqual(events.next().data, 21.5)
+
+    def test_error_pages_and_the_access_log(self) -> None:
+        answer = ask(self.address, "/nowhere", user_agent="curious")
+        self.assertEqual((answer.status, answer.body), (404, b"<h1>Gone fishing</h1>"))
+        line = next(line for line in (self.home / "access.log").read_text().splitlines() if "/nowhere" in line)
+        self.assertTrue(line.startswith("127.0.0.1 - - ["), line)
+        self.assertTrue(line.endswith('"GET /nowhere HTTP/1.1" 404 - "-" "curious"'), line)
+
+
+class TestFile(unittest.TestCase):
+    """Site files that are wrong: one line each, no traceback, exit code 2."""
+
+    def run_it(self, text: str, *flags: str) -> tuple[int, str]:
+        with tempfile.TemporaryDirectory() as home:
+            (Path(home) / "folder").mkdir()
+            path = Path(home) / "SITE.toml"
+            path.write_text(text)
+            with contextlib.redirect_stderr(io.StringIO()) as said:
+                code = main([str(path), *flags])
+        return code, said.getvalue()
+
+    def test_everything_wrong_at_once(self) -> None:
+        code, said = self.run_it(
+            "[server]\nprot = 1\n[limits]\nbody_bytes = -1\n[[files]]\nfoldr = 'x'\n"
+            "[[uploads]]\nat = 'up'\nfolder = 'f'\n[topcis]\n"
+        )
+        self.assertEqual(code, 2)
+        for words in (
+            "server, prot: no such key; did you mean port?",
+            "limits, body_bytes: input should be greater than or equal to 0",
+            "files 1, foldr: no such key; did you mean folder?",
+            "files 1, folder: field required",
+            "uploads 1, at: is not written like this. Where it is, such as /uploads.",
+            "topcis: no such key; did you mean topics?",
+        ):
+            self.assertIn(words, said)
+        self.assertEqual(len(said.splitlines()), 6, said)
+
+    def test_what_is_not_there(self) -> None:
+        for text, words in (
+            ("[[files]]\nfolder = 'nowhere'\n", "nowhere is no folder"),
+            ("[[wsgi]]\napplication = 'no_such_module_here:app'\n", "no_such_module_here cannot be imported"),
+            ("[[wsgi]]\n", "either an application or a table"),
+            ("[[wsgi]]\ntable = 'urls.ini'\n", "cannot read urls.ini: No such file"),
+            ("[server]\nport = 0\n", "nothing to serve"),
+            ("[[files]]\nfolder = 'folder'\n[errors]\n200 = 'x'\n", "200 is no status of an error"),
+            ("[server\n", "SITE.toml: "),
+        ):
+            code, said = self.run_it(text, "--check")
+            self.assertEqual((code, words in said, len(said.splitlines())), (2, True, 1), said)
+
+    def test_one_that_is_right(self) -> None:
+        self.assertEqual(self.run_it("[[files]]\nfolder = 'folder'\n", "--check"), (0, ""))
+
+    def test_a_port_that_is_taken(self) -> None:
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            port = taken.getsockname()[1]
+            with tempfile.NamedTemporaryFile("w", suffix=".toml") as site:
+                site.write(f"[server]\nport = {port}\n[topics]\n")
+                site.flush()
+                command = [sys.executable, "-m", "webserver", site.name]
+                done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=SECONDS, check=False)
+        self.assertEqual(done.returncode, 2)
+        self.assertIn(f"cannot listen on 127.0.0.1:{port}", done.stderr)
+        self.assertNotIn("Traceback", done.stderr)
+
+    def test_every_key_is_in_the_documentation(self) -> None:
+        page = (ROOT / "docs" / "web.md").read_text()
+        for line in reference():
+            self.assertIn(line, page)
+
+
+class TestCookbook(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.process = Process("examples.web_cookbook", "0")
+        cls.address = cls.process.address
+
+    @classmethod
+    def tearDownClass(cls) -> None:
+        cls.process.end()
+
+    def test_hello(self) -> None:
+        self.assertEqual(ask(self.address, "/hello/w%C3%B6rld").body.decode(), "Hello wörld!\n")
+
+    def test_echo(self) -> None:
+        told = ask(self.address, "/echo?a=1", method="POST", body=b"x" * 5_000, x_a="b").json
+        self.assertEqual((told["method"], told["path"], told["octets"]), ("POST", "/echo", 5_000))
+        self.assertEqual(told["headers"]["x-a"], "b")
+
+    def test_a_counter_is_a_topic(self) -> None:
+        self.assertEqual([ask(self.address, "/counter/a").body for _ in range(3)], [b"1\n", b"2\n", b"3\n"])
+        self.assertEqual(ask(self.address, "/channels/counter/a").body, b"3")
+        ask(self.address, "/channels/counter/a", method="PUT", body=b"41")
+        self.assertEqual(ask(self.address, "/counter/a").body, b"42\n")
+        self.assertIn("counter/a", json.dumps(ask(self.address, "/channels").json))

@@ -1,0 +1,236 @@
+"""SITE.toml: what one server is to serve. Everything wrong with it is said at once, one line each."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from pydantic import SecretStr
+from pydantic.fields import FieldInfo
+
+
+
+
+_PLACE = r"^(/[^/{}?#%\s]+)+$"
+
+
+class SiteError(Exception):
+    """A site file cannot be used. The text has one line for each reason."""
+
+
+class Part(BaseModel):
+    """One table of the file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, allow_inf_nan=False)
+
+
+class Server(Part):
+    """Where it listens, and what it writes."""
+
+    ip: str = Field(default="127.0.0.1", description="Address to listen on; 0.0.0.0 lets other machines in.")
+    port: int = Field(default=8000, ge=0, le=65_535, description="0 takes a free one.")
+    log_level: str = Field(
+        default="INFO",
+        pattern="^(DEBUG|INFO|WARNING|ERROR)$",
+        description="The least that is logged: DEBUG, INFO, WARNING or ERROR.",
+    )
+    access_log: str = Field(default="", description="File with a line for each answer; empty for none.")
+    access_log_bytes: int = Field(default=10_000_000, ge=0, description="Octets after which that file is turned over.")
+    access_log_files: int = Field(default=10, ge=0, le=1_000, description="Old ones that are kept.")
+
+
+class Limits(Part):
+    """What one client may cost."""
+
+    body_bytes: int = Field(
+        default=16_777_216,
+        ge=0,
+        le=2**40,
+        description="Octets of a request's body; beyond 64 KiB they lie on the disk.",
+    )
+    request_seconds: float = Field(
+        default=30,
+        gt=0,
+        le=86_400,
+        description="Seconds for a request, again for each 64 KiB of its body, and for an idle connection.",
+    )
+    unread_seconds: float = Field(default=60, gt=0, le=86_400, description="Seconds a client may acknowledge nothing.")
+    connections: int = Field(
+        default=5_000, ge=1, le=1_000_000, description="Connections open at a time; more are closed."
+    )
+    connections_per_address: int = Field(default=0, ge=0, description="Of one address; 0 for no limit of its own.")
+
+
+class TopicsPart(Part):
+    """Topics as resources."""
+
+    at: str = Field(default="/channels", pattern=_PLACE, description="Where they are, such as /channels.")
+    token: SecretStr = Field(
+        default=SecretStr(""), description="What clients need to know to publish; empty for nothing."
+    )
+    longest_wait_seconds: float = Field(
+        default=60, gt=0, le=3_600, description="Seconds a client may wait for a value."
+    )
+    topics: int = Field(
+        default=10_000, ge=1, le=1_000_000, description="Last values that are kept; the oldest go first."
+    )
+    listeners: int = Field(default=10_000, ge=1, le=1_000_000, description="Clients that may wait or be streamed to.")
+
+
+class UploadsPart(Part):
+    """A folder that clients fill."""
+
+    at: str = Field(default="/uploads", pattern=_PLACE, description="Where it is, such as /uploads.")
+    folder: str = Field(description="Path of the folder.")
+    largest_bytes: int = Field(
+        default=16_777_216, ge=0, description="Octets of a file; limits.body_bytes holds as well."
+    )
+    total_bytes: int = Field(
+        default=1_073_741_824, ge=0, description="Octets of all its files together: nobody is to fill the disk."
+    )
+    most_files: int = Field(
+        default=10_000, ge=1, le=1_000_000, description="Files in it; all are counted again for each upload."
+    )
+    token: SecretStr = Field(
+        default=SecretStr(""), description="What clients need to know to write; empty for nothing."
+    )
+    readable: bool = Field(default=True, description="Whether the files can be read; browsers run nothing of them.")
+    listing: bool = Field(default=False, description="Whether the folder shows what is in it.")
+
+
+class WsgiPart(Part):
+    """A WSGI application, or a table of them."""
+
+    at: str = Field(
+        default="", pattern=rf"^$|{_PLACE}", description="Where it is, such as /shop; empty for the whole site."
+    )
+    application: str = Field(default="", pattern=r"^$|^[\w.]+:\w+$", description="As module:name; or give a table.")
+    table: str = Field(default="", description="Path of a file in the form of urls.ini; or give an application.")
+    python_path: list[str] = Field(default=[], description="Folders in which its modules are looked for first.")
+    threads: int = Field(default=10, ge=1, le=1_000, description="Requests that are worked on at a time.")
+    seconds: float = Field(
+        default=30, gt=0, le=86_400, description="Seconds for the first and each further piece of an answer."
+    )
+    settings: dict[str, str] = Field(default={}, description="Handed to it as kp.NAME in its environ.")
+
+
+class FilesPart(Part):
+    """A folder to be read."""
+
+    at: str = Field(
+        default="", pattern=rf"^$|{_PLACE}", description="Where it is, such as /shop; empty for the whole site."
+    )
+    folder: str = Field(description="Path of the folder.")
+    index: str = Field(default="index.html", pattern=r"^[^/]+$", description="The file shown for a folder.")
+    listing: bool = Field(default=False, description="Whether a folder without one shows what is in it.")
+    symlinks: bool = Field(default=False, description="Whether links are followed, wherever they lead.")
+    public: bool = Field(default=False, description="Whether scripts of other sites may read the files (CORS).")
+
+
+class Site(Part):
+    """The whole file."""
+
+    server: Server = Field(default_factory=Server, description="[server]")
+    limits: Limits = Field(default_factory=Limits, description="[limits]")
+    topics: TopicsPart | None = Field(default=None, description="[topics]")
+    uploads: list[UploadsPart] = Field(default=[], description="[[uploads]]")
+    wsgi: list[WsgiPart] = Field(default=[], description="[[wsgi]]")
+    files: list[FilesPart] = Field(default=[], description="[[files]]")
+    errors: dict[str, str] = Field(default={}, description="[errors]")
+
+    def secrets(self) -> list[str]:
+        """What no log may show."""
+        tokens = [part.token for part in self.uploads] + ([self.topics.token] if self.topics else [])
+        return [token.get_secret_value() for token in tokens]
+
+
+def read_site(path: Path) -> Site:
+    """:raises SiteError: it cannot be read, or is wrong."""
+    try:
+        content = tomllib.loads(path.read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        raise SiteError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise SiteError(f"{path}: {error}") from None
+    try:
+        return Site.model_validate(content)
+    except ValidationError as error:
+        raise SiteError("\n".join(f"{path}: {line}" for line in _problems(error))) from None
+
+
+def _problems(error: ValidationError) -> Iterator[str]:
+    for problem in error.errors(include_url=False, include_input=False, include_context=False):
+        loc = problem["loc"]
+        fields = _table(Site, loc[:-1]).model_fields
+        if problem["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(str(loc[-1]), fields, 1)
+            advice = f"did you mean {near[0]}?" if near else f"there is {', '.join(fields)}"
+            yield f"{_place(loc)}: no such key; {advice}"
+        elif problem["type"] == "string_pattern_mismatch":
+            yield f"{_place(loc)}: is not written like this. {fields[str(loc[-1])].description}"
+        else:
+            yield f"{_place(loc)}: {problem['msg'].lower()}"
+
+
+def _place(loc: Sequence[int | str]) -> str:
+    """As people would say it: ``files 2, folder``."""
+    words = [f" {part + 1}" if isinstance(part, int) else f", {part}" for part in loc]
+    return "".join(words).removeprefix(", ")
+
+
+def _table(model: type[BaseModel], loc: Sequence[int | str]) -> type[BaseModel]:
+    """The kind of table that is at this place."""
+    for name in loc:
+        if isinstance(name, str) and name in model.model_fields:
+            model = table_of(model.model_fields[name].annotation) or model
+    return model
+
+
+def table_of(annotation: Any) -> type[BaseModel] | None:
+    """The kind of table a key stands for; None for a plain value."""
+    kinds = [annotation, *get_args(annotation)]
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
+
+
+# Every key of a site file, for people.
+
+_BOUNDS = {"ge": "at least", "gt": "more than", "le": "at most"}
+
+
+def reference() -> Iterator[str]:
+    """Lines of Markdown: a table."""
+    yield "| key | default | |"
+    yield "| --- | --- | --- |"
+    for name, field in Site.model_fields.items():
+        part = table_of(field.annotation)
+        if part is None:
+            yield f'| **`[{name}]`** | | Pages for errors, by status: `404 = "missing.html"`. |'
+        else:
+            yield f"| **`{field.description}`** | | {part.__doc__} |"
+            yield from (_row(key, each) for key, each in part.model_fields.items())
+
+
+def _row(key: str, field: FieldInfo) -> str:
+    default = "needed" if field.is_required() else f"`{_shown(field.default)}`"
+    bounds = ", ".join(_bounds(field.metadata))
+    return f"| `{key}` | {default} | {field.description}{f' ({bounds})' if bounds else ''} |"
+
+
+def _shown(default: Any) -> str:
+    """As TOML writes it."""
+    if isinstance(default, bool):
+        return str(default).lower()
+    value = default.get_secret_value() if isinstance(default, SecretStr) else default
+    return f'"{value}"' if isinstance(value, str) else str(value)
+
+
+def _bounds(metadata: Sequence[Any]) -> Iterator[str]:
+    for each in metadata:
+        yield from (f"{words} {getattr(each, name):,}" for name, words in _BOUNDS.items() if hasattr(each, name))

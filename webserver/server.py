@@ -1,0 +1,148 @@
+"""A server as SITE.toml describes it: makes its parts, and starts and stops them."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import structlog
+from twisted.internet.defer import Deferred, maybeDeferred
+
+from fanout.http.access_log import AccessLog, log_file
+from fanout.http.files import Files
+from fanout.http.response import ErrorPage, ErrorPages, Response
+from fanout.http.routing import Face, HttpError, Route, Routes
+from fanout.http.server import HttpLimits
+from fanout.http.site import FaceSite
+from fanout.http.topics import Topics
+from fanout.http.uploads import Uploads
+from fanout.listeners import port
+from fanout.listeners.limits import Gate
+from webserver.config import Site, SiteError, UploadsPart, WsgiPart
+from webserver.local_topics import LocalTopics
+from webserver.wsgi import Mounted, TableError, Wsgi, WsgiTable, load, one
+
+log = structlog.get_logger(__name__)
+
+
+class WebServer:
+    """Topics, uploads, applications and files, in this order, behind one port."""
+
+    def __init__(self, reactor: Any, site: Site, home: Path) -> None:
+        """
+        :param home: what paths in the site file begin at: its folder.
+        :raises SiteError: something it names is not there.
+        """
+        self._reactor = reactor
+        self._site = site
+        self._home = home
+        self._listening: Any = None
+        self._applications: list[Wsgi] = []
+        self._topics = self._local_topics()
+        try:
+            routes = Routes(self._rows())
+            self._face = Face(routes, ErrorPages(dict(self._pages())), self._topics.door)
+        except (NotADirectoryError, TableError) as error:
+            raise SiteError(str(error)) from None
+        if not routes.rows:
+            raise SiteError("there is nothing to serve: give [topics], [[files]], [[uploads]] or [[wsgi]]")
+
+    def start(self) -> str:
+        """Listen. :return: where. :raises twisted.internet.error.CannotListenError: the port is taken."""
+        server, limits = self._site.server, self._site.limits
+        site = FaceSite(
+            self._reactor,
+            self._face,
+            Gate(limits.connections, limits.connections_per_address),
+            HttpLimits(limits.body_bytes, limits.request_seconds, limits.unread_seconds),
+            self._topics.complain,
+            self._access_log(),
+        )
+        self._listening = port.listen(self._reactor, server.ip, server.port, site)
+        self._topics.start()
+        host = self._listening.getHost()
+        return f"[{host.host}]:{host.port}" if ":" in host.host else f"{host.host}:{host.port}"
+
+    def stop(self) -> Deferred[Any]:
+        """Let nobody in any more, and those go who listen."""
+        self._topics.stop()
+        for application in self._applications:
+            application.stop()
+        return maybeDeferred(self._listening.stopListening)
+
+    def _rows(self) -> Iterator[Route]:
+        if self._site.topics is not None:
+            part = self._site.topics
+            yield from Topics(self._topics.door, part.at, longest_wait=part.longest_wait_seconds).routes()
+        for uploads in self._site.uploads:
+            yield from self._upload_rows(uploads)
+        for wsgi in self._site.wsgi:
+            application = self._application(wsgi)
+            self._applications.append(application)
+            yield from application.routes()
+        for files in self._site.files:
+            options = files.model_dump(exclude={"at", "folder"})
+            yield from Files(self._home / files.folder, files.at, **options).routes()
+
+    def _local_topics(self) -> LocalTopics:
+        part = self._site.topics
+        if part is None:
+            return LocalTopics(self._reactor)
+        token = part.token.get_secret_value()
+        return LocalTopics(self._reactor, token, topics=part.topics, listeners=part.listeners)
+
+    def _upload_rows(self, part: UploadsPart) -> Iterator[Route]:
+        folder, token = self._home / part.folder, part.token.get_secret_value()
+        yield from Uploads(
+            self._reactor,
+            folder,
+            part.at,
+            largest=part.largest_bytes,
+            total=part.total_bytes,
+            most=part.most_files,
+            token=token,
+        ).routes()
+        if part.readable:
+            yield from Files(folder, part.at, listing=part.listing, untrusted=True).routes()
+
+    def _application(self, part: WsgiPart) -> Wsgi:
+        """:raises SiteError: there is not one of application and table."""
+        sys.path[:0] = [str(self._home / folder) for folder in part.python_path]
+        if bool(part.application) == bool(part.table):
+            raise SiteError("[[wsgi]] needs either an application or a table")
+        return Wsgi(self._reactor, self._chooser(part), part.at, threads=part.threads, seconds=part.seconds)
+
+    def _chooser(self, part: WsgiPart) -> Callable[[str], Mounted]:
+        if part.table:
+            return WsgiTable(self._text(part.table), part.settings)
+        module, _, name = part.application.partition(":")
+        return one(load(module, name, "wsgi"), part.settings)
+
+    def _pages(self) -> Iterator[tuple[int, ErrorPage]]:
+        for status, path in self._site.errors.items():
+            if not (status.isdigit() and 400 <= int(status) <= 599):
+                raise SiteError(f"[errors]: {status} is no status of an error, such as 404")
+            yield int(status), _page(self._text(path))
+
+    def _access_log(self) -> AccessLog | None:
+        server = self._site.server
+        if not server.access_log:
+            return None
+        path = str(self._home / server.access_log)
+        return AccessLog(log_file(path, server.access_log_bytes, server.access_log_files), time.time)
+
+    def _text(self, path: str) -> str:
+        try:
+            return (self._home / path).read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            raise SiteError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
+
+
+def _page(text: str) -> ErrorPage:
+    def page(error: HttpError) -> Response:
+        return Response.html(text, error.status)
+
+    return page

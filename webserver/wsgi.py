@@ -1,0 +1,226 @@
+"""WSGI applications (PEP 3333) as parts of a site, unchanged, in a pool of threads.
+
+An application that raises gets its client a 500. One that never ends keeps its thread, as nobody can take it away,
+but not its client, who gets a 504, as do those who wait for a thread too long; when many wait, further ones get a 503.
+"""
+
+from __future__ import annotations
+
+import configparser
+import importlib
+import re
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from twisted.internet.defer import TimeoutError as TookTooLong
+from twisted.python.threadpool import ThreadPool
+
+from fanout.http.response import Response
+from fanout.http.routing import HttpError, Request, Route, every_method
+from webserver.wsgi_run import Gateway, Run, environ
+
+_QUEUE = 100
+"""Requests that may wait for a thread, for each thread there is."""
+
+_NOT_ITS_OWN = frozenset({"content-type", "server", "date"})  # headers that are written for the application
+
+
+class _Threads(ThreadPool):
+    """Threads that do not keep the process from ending."""
+
+    threadFactory: Any = staticmethod(partial(threading.Thread, daemon=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Mounted:
+    """An application and where it is.
+
+    :ivar application: PEP 3333's callable.
+    :ivar settings: handed to it as ``kp.NAME``.
+    :ivar segments: of the path behind the mount that lead to it.
+    """
+
+    application: Callable[..., Any]
+    settings: Mapping[str, str]
+    segments: int = 0
+
+
+class Wsgi:
+    """Handlers that call applications."""
+
+    def __init__(
+        self,
+        reactor: Any,
+        choose: Callable[[str], Mounted],
+        at: str = "",
+        *,
+        threads: int = 10,
+        seconds: float = 30.0,
+    ) -> None:
+        """
+        :param choose: the application for the rest of a path; see :func:`one`, and
+            :class:`~webserver.wsgi.WsgiTable`.
+        :param at: where they are, such as ``/app``; empty for the whole site.
+        :param threads: how many requests are worked on at a time.
+        :param seconds: an application may take for its first and for each further piece of an answer.
+        """
+        self._reactor = reactor
+        self._choose = choose
+        self._at = at
+        self._seconds = seconds
+        self._most = threads * _QUEUE
+        self._running = 0
+        self._threads = _Threads(0, threads, "wsgi")
+        self._threads.start()
+
+    def routes(self) -> list[Route]:
+        """The rows of the table."""
+        rows = [every_method(f"{self._at}/{{path:path}}", self.call)]
+        return [every_method(self._at, self.call), *rows] if self._at else rows
+
+    def stop(self) -> None:
+        """End the threads, unless one is in an application that does not return."""
+        if not self._running:
+            self._threads.stop()
+
+    async def call(self, request: Request) -> Response:
+        """Call the application. :raises HttpError: it takes too long, or has too much to do."""
+        if self._running >= self._most:
+            raise HttpError(503, "Too many requests wait for this application; try again later.", Retry_After="10")
+        run = Run(self._reactor, self._seconds)
+        self._begin(run, request)
+        try:
+            status, headers = await run.started.addTimeout(self._seconds, self._reactor)
+        except TookTooLong:
+            run.abandon()
+            raise HttpError(504, f"The application did not answer within {self._seconds:g} s.") from None
+        except BaseException:
+            run.abandon()
+            raise
+        given = {name.lower(): value for name, value in headers}
+        kind = given.get("content-type", "application/octet-stream")
+        others = tuple((name, value) for name, value in headers if name.lower() not in _NOT_ITS_OWN)
+        return Response(run.pieces(), status, kind, others)
+
+    def _begin(self, run: Run, request: Request) -> None:
+        path = request.path.removeprefix(self._at)
+        mounted = self._choose(path.removeprefix("/"))
+        script = "/".join(path.split("/")[: mounted.segments + 1]) if mounted.segments else ""
+        told = environ(request, self._at + script, path.removeprefix(script), mounted.settings)
+        scheme = "https" if request.http.isSecure() else "http"  # type: ignore[no-untyped-call]
+        gateway = Gateway(self._reactor, run, told, request.body, scheme)
+        self._running += 1
+        self._threads.callInThreadWithCallback(self._ended, gateway.call, mounted.application)
+
+    def _ended(self, success: bool, result: object) -> None:
+        """In the application's thread."""
+        self._reactor.callFromThread(self._count_down)
+
+    def _count_down(self) -> None:
+        self._running -= 1
+
+
+def one(application: Callable[..., Any], settings: Mapping[str, str] | None = None) -> Callable[[str], Mounted]:
+    """The same application for every path."""
+    mounted = Mounted(application, settings or {})
+    return lambda _: mounted
+
+
+URLS_INI_FORMAT = """A table of WSGI applications in the form of ``urls.ini``: the first segment of a path chooses.
+
+[guestbook]
+regex = guests?
+import_path = guestbook.web
+app_object = application        ; this is the default
+colour = green                  ; the application's own: kp.colour in its environ
+
+[root]                          ; the empty path; optional
+import_path = start
+
+[error_404]                     ; compulsory, and the last
+import_path = nothing_here
+
+The order counts: the first section whose expression fits the whole segment answers.
+"""
+
+_ROOT, _LAST = "root", "error_404"
+_OURS = frozenset({"regex", "import_path", "app_object"})
+
+
+class TableError(ValueError):
+    """A table is wrong. The text says which section, and what to do."""
+
+
+class WsgiTable:
+    """Chooses an application."""
+
+    def __init__(self, text: str, settings: Mapping[str, str] | None = None) -> None:
+        """Import every application.
+
+        :param text: of the file.
+        :param settings: for all of them; a section's own come first.
+        :raises TableError: something is wrong with it.
+        """
+        parser = configparser.ConfigParser(interpolation=None)
+        try:
+            parser.read_string(text)
+        except configparser.Error as error:
+            raise TableError(f"This is no table of sections: {error}") from None
+        if not parser.sections() or parser.sections()[-1] != _LAST:
+            raise TableError(f"The last section should be [{_LAST}]: what answers where no other does.")
+        self._rows: list[tuple[re.Pattern[str], Mounted]] = []
+        self._root: Mounted | None = None
+        for name in parser.sections():
+            self._add(name, parser[name], settings or {})
+
+    def __call__(self, rest: str) -> Mounted:
+        """The application for the rest of a path."""
+        first = rest.partition("/")[0]
+        if not rest and self._root is not None:
+            return self._root
+        return next((mounted for regex, mounted in self._rows if first and regex.fullmatch(first)), self._last)
+
+    def _add(self, name: str, section: Mapping[str, str], settings: Mapping[str, str]) -> None:
+        own = {key: value for key, value in section.items() if key not in _OURS}
+        application = load(section.get("import_path", ""), section.get("app_object", "application"), name)
+        mounted = Mounted(application, {**settings, **own}, segments=int(name not in (_ROOT, _LAST)))
+        if name == _LAST:
+            self._last = mounted
+        elif name == _ROOT:
+            self._root = mounted
+        else:
+            self._rows.append((_regex(name, section.get("regex", "")), mounted))
+        if name in (_ROOT, _LAST) and "regex" in section:
+            raise TableError(f"[{name}] has no regex; its name says when it answers.")
+
+
+def _regex(name: str, text: str) -> re.Pattern[str]:
+    if not text:
+        raise TableError(f"[{name}] needs a regex: which first segments of a path are its own.")
+    try:
+        return re.compile(text)
+    except re.error as error:
+        raise TableError(f"[{name}]: regex = {text} is no regular expression: {error}.") from None
+
+
+def load(import_path: str, name: str, place: str) -> Callable[..., Any]:
+    """An application.
+
+    :param import_path: of its module.
+    :param name: in there.
+    :param place: who asks; for errors.
+    :raises TableError: there is none.
+    """
+    if not import_path:
+        raise TableError(f"[{place}] needs an import_path: the module of its application.")
+    try:
+        found = getattr(importlib.import_module(import_path), name, None)
+    except Exception as error:
+        raise TableError(f"[{place}]: {import_path} cannot be imported: {type(error).__name__}: {error}") from error
+    if not callable(found):
+        raise TableError(f"[{place}]: {import_path} has no application named {name}.")
+    application: Callable[..., Any] = found
+    return application
