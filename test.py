@@ -252,7 +252,7 @@ class Framing(NodeCase):
         self.assertEqual(radio.padding, b"")
 
 
-class Publishing(NodeCase):
+class PublishRights(NodeCase):
     """SEND: where to, and what comes out."""
 
     def test_below_its_channel_a_station_sends_where_it_likes(self) -> None:
@@ -430,7 +430,7 @@ class Listening(NodeCase):
         self.assertEqual([each.body for each in radio.so_far()], [b"TEXT a", b"TEXT b"])
 
 
-class Tuning(NodeCase):
+class TopicResolver(NodeCase):
     """FM: a country code and its GCC are one channel; each radio keeps its own spelling and id."""
 
     def test_both_spellings_hear_both(self) -> None:

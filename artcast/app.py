@@ -15,11 +15,11 @@ from artcast.feed import Feed
 from artcast.pages.pages import Pages
 from artcast.settings import ArtcastSettings
 from artcast.site import Site
-from fanout.application.observer import Complaints, Tally
+from fanout.application.observer import ClientCounters, ClientWarnings
 from fanout.bus.interface import Bus
 from fanout.http.access_log import AccessLog, log_file
 from fanout.http.open_topics import OpenTopics
-from fanout.http.pending import ListeningDoor
+from fanout.http.pending import PendingRequests
 from fanout.http.routing import Face
 from fanout.http.server import HttpLimits
 from fanout.http.site import FaceSite
@@ -30,7 +30,7 @@ from fanout.hub.outbox import Flusher
 from fanout.listeners import port
 from fanout.listeners.address import Networks
 from fanout.listeners.datagrams import DatagramPort
-from fanout.listeners.limits import Gate
+from fanout.listeners.limits import ConnectionLimit
 from fanout.listeners.port import keep_alive
 from fanout.process.throttle import Throttle
 
@@ -44,7 +44,7 @@ class Artcast:
         """:param bus: started by whoever made it, who gives :meth:`hear` what comes over it."""
         self._reactor = reactor
         self._settings = settings
-        complaints = Complaints(Tally(), Throttle(time.monotonic), log)
+        complaints = ClientWarnings(ClientCounters(), Throttle(time.monotonic), log)
         catalogue = Catalogue(settings.MAX_KEYS, self._full)
         feed = _feed(settings, hub, bus, catalogue)
         self.hear = feed.hear
@@ -56,7 +56,7 @@ class Artcast:
         self._look = LoopingCall(self._door.look)
         self._look.clock = reactor
 
-    def _site(self, catalogue: Catalogue, complaints: Complaints) -> FaceSite:
+    def _site(self, catalogue: Catalogue, complaints: ClientWarnings) -> FaceSite:
         settings = self._settings
         site = Site(
             catalogue,
@@ -64,10 +64,12 @@ class Artcast:
             prefix=settings.TOPIC_PREFIX,
             origin=settings.ACCESS_CONTROL_ALLOW_ORIGIN,
         )
-        gate = Gate(settings.MAX_CONNECTIONS, settings.MAX_CONNECTIONS_PER_ADDRESS)
+        connection_limit = ConnectionLimit(settings.MAX_CONNECTIONS, settings.MAX_CONNECTIONS_PER_ADDRESS)
         limits = HttpLimits(request_seconds=settings.REQUEST_TIMEOUT, unread_seconds=settings.GONE_SECONDS)
         face = Face(site.routes(), door=self._door)
-        listener = FaceSite(self._reactor, face, gate, limits, complaints.complain, AccessLog(self._access, time.time))
+        listener = FaceSite(
+            self._reactor, face, connection_limit, limits, complaints.warn, AccessLog(self._access, time.time)
+        )
         listener.name = "artcast"
         return listener
 
@@ -90,7 +92,7 @@ class Artcast:
     def stop(self) -> Deferred[None]:
         """Let nobody in any more, and answer those who wait."""
         closing = [maybeDeferred(self._listening.stopListening), self._data.stop(), self._registrations.stop()]
-        for poll in list(self._door.parked):
+        for poll in list(self._door.pending):
             poll.close()
         self._look.stop()
         return DeferredList(closing, consumeErrors=True).addCallback(lambda _: self._access.close())
@@ -101,7 +103,7 @@ class Artcast:
 
     def status(self) -> str:
         """How it is doing, in one line for people."""
-        return f"{len(self._door.parked)} clients wait"
+        return f"{len(self._door.pending)} clients wait"
 
     def _full(self) -> None:
         log.error(
@@ -134,15 +136,15 @@ def _ports(reactor: Any, settings: ArtcastSettings, feed: Feed) -> tuple[Datagra
     )
 
 
-def _door(reactor: Any, settings: ArtcastSettings, hub: Hub, bus: Bus, complaints: Complaints) -> ListeningDoor:
-    return ListeningDoor(
+def _door(reactor: Any, settings: ArtcastSettings, hub: Hub, bus: Bus, complaints: ClientWarnings) -> PendingRequests:
+    return PendingRequests(
         application=OpenTopics(bus, time.time, new_id),  # no route lets anybody publish
         hub=hub,
         history=History(time.monotonic, messages=1),
         flusher=Flusher(time.monotonic, lambda flush: reactor.callLater(0, flush), complaints.failed),
         later=reactor.callLater,
         clock=time.monotonic,
-        complain=complaints.complain,
+        warn=complaints.warn,
         failed=complaints.failed,
         places=settings.MAX_POLLS,
     )

@@ -47,9 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _serve(settings, daemonize() if settings.DAEMONIZE else None)
     except CannotListenError as error:
         reason = error.socketError.strerror or error.socketError
-        return _complain(f"cannot listen on {error.interface or '*'}:{error.port}: {reason}")
+        return _warn(f"cannot listen on {error.interface or '*'}:{error.port}: {reason}")
     except (SettingsError, DaemonError, CertificateError) as error:
-        return _complain(str(error))
+        return _warn(str(error))
     return 0
 
 
@@ -126,6 +126,6 @@ def _bus(reactor: Any, settings: Settings) -> Bus:
     return rabbitmq(reactor, settings, f"{PROGRAM} {settings.CLIENT_IP}:{settings.CLIENT_PORT}")
 
 
-def _complain(text: str) -> int:
+def _warn(text: str) -> int:
     print("\n".join(f"{PROGRAM}: {line}" for line in text.splitlines()), file=sys.stderr)
     return _WRONG

@@ -107,7 +107,7 @@ class Feed:
             try:
                 self._take(message, way)
             except MalformedDatagram as error:
-                self._complain(message.topic, str(error))
+                self._warn(message.topic, str(error))
         return True
 
     def _take(self, message: Message, way: str) -> None:
@@ -122,6 +122,6 @@ class Feed:
             heard = Message(message.topic, datum.value, message.message_id, message.when, (_JSON,))
             self._hub.publish(heard.topic, heard)
 
-    def _complain(self, topic: str, reason: str) -> None:
+    def _warn(self, topic: str, reason: str) -> None:
         if self._throttle.allow(topic):
             log.error("message.ignored", topic=topic, reason=reason, held_back=self._throttle.held_back(topic))

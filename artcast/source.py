@@ -101,9 +101,9 @@ class Sender:
         try:
             self._socket.sendto(datagram, where)
         except OSError as error:  # The next value may well find its way again.
-            self._complain(f"cannot send to {where[0]}:{where[1]}: {error.strerror or error}")
+            self._warn(f"cannot send to {where[0]}:{where[1]}: {error.strerror or error}")
 
-    def _complain(self, text: str) -> None:
+    def _warn(self, text: str) -> None:
         now = time.monotonic()
         if now - self._complained_at >= _QUIET_SECONDS:
             self._complained_at = now

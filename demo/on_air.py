@@ -14,7 +14,7 @@ _TURN = 1.2  # seconds between one station's items and the next one's
 _PORT = "61613"
 
 
-class OnAir:
+class Core:
     """All stations, until the first of them cannot go on."""
 
     def __init__(self, reactor: Any, host: str, port: int, slides: str) -> None:
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     from twisted.internet import reactor  # noqa: PLC0415  (importing it installs it)
 
-    on_air = OnAir(reactor, host, int(port or _PORT), given.slides)
+    on_air = Core(reactor, host, int(port or _PORT), given.slides)
     reactor.callWhenRunning(on_air.start)
     reactor.addSystemEventTrigger("before", "shutdown", on_air.stop)
     reactor.run()

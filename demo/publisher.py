@@ -11,7 +11,7 @@ from twisted.internet.task import LoopingCall
 
 from demo.programme import Station
 from fanout.listeners.client import StompClient
-from fanout.stomp.client import ClientEvent, Connected, Refused
+from fanout.stomp.client import ClientEvent, Connected, ConnectRefused
 
 PASSWORD = "demo"
 INTERVAL = 5.0
@@ -47,7 +47,7 @@ class Publisher:
     def _heard(self, event: ClientEvent) -> None:
         if isinstance(event, Connected):
             self._loop.start(INTERVAL)
-        elif isinstance(event, Refused):
+        elif isinstance(event, ConnectRefused):
             self._failed(event.summary)
 
     def _send_next(self) -> None:

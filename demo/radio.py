@@ -13,7 +13,7 @@ from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 
 from demo.programme import STATIONS, Station
 from fanout.listeners.client import StompClient
-from fanout.stomp.client import ClientEvent, Connected, MessageReceived, Refused
+from fanout.stomp.client import ClientEvent, Connected, ConnectRefused, MessageReceived
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _FETCH_TIMEOUT = 5.0  # what the HRadio receiver waits for a picture (contract §5, lesson 6)
@@ -43,7 +43,7 @@ class Radio:
                 self._client.session.subscribe(channel + "image", f"{number}i")
         elif isinstance(event, MessageReceived):
             self._show(event)
-        elif isinstance(event, Refused):
+        elif isinstance(event, ConnectRefused):
             self._failed(event.summary)
 
     def _show(self, message: MessageReceived) -> None:

@@ -47,8 +47,8 @@ def main() -> int:
 def _join(node: Node, settings: Settings, seconds: float | None) -> None:
     wall = f"http://127.0.0.1:{settings.HTTP_PORT}/"
     print(f"STOMP on port {settings.STOMP_PORT}, all stations at {wall}; Ctrl-C ends it. A radio hears:\n", flush=True)
-    radio = Radio(reactor, lambda line: print(line, flush=True), _complain)
-    publishers = [Publisher(reactor, station, f"{wall}slides/", _complain) for station in STATIONS]
+    radio = Radio(reactor, lambda line: print(line, flush=True), _warn)
+    publishers = [Publisher(reactor, station, f"{wall}slides/", _warn) for station in STATIONS]
     radio.start(settings.STOMP_PORT)
     for turn, publisher in enumerate(publishers):
         publisher.start(settings.STOMP_PORT, turn * _TURN)
@@ -60,5 +60,5 @@ def _join(node: Node, settings: Settings, seconds: float | None) -> None:
     print("\nThe demo has ended.")
 
 
-def _complain(reason: str) -> None:
+def _warn(reason: str) -> None:
     print(f"make demo: {reason}", file=sys.stderr)

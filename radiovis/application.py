@@ -7,7 +7,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 
-from fanout.application.interface import Principal, Refused, Tuned
+from fanout.application.interface import Principal, Refused, ResolvedTopic
 from fanout.application.login_throttle import LoginThrottle
 from fanout.bus.interface import Bus, together
 from fanout.hub.message import Message
@@ -15,8 +15,8 @@ from fanout.stomp.events import Send
 from fanout.stomp.frame import Frame, Headers
 from radiovis.directory.interface import Directory, DirectoryError
 from radiovis.last_slides import LastSlides
-from radiovis.publish_rights import Publishing
-from radiovis.topic_resolution import Tuning
+from radiovis.publish_rights import PublishRights
+from radiovis.topic_resolution import TopicResolver
 
 _NO_FAST_REPLY = "x-ebu-nofastreply"
 
@@ -27,15 +27,15 @@ class RadioVIS:
     def __init__(
         self,
         directory: Directory,
-        tuning: Tuning,
-        publishing: Publishing,
+        resolver: TopicResolver,
+        publishing: PublishRights,
         last_slides: LastSlides,
         bus: Bus,
         throttle: LoginThrottle,
         log: Any,
     ) -> None:
         self._directory = directory
-        self._tuning = tuning
+        self._resolver = resolver
         self._publishing = publishing
         self._last_slides = last_slides
         self._bus = bus
@@ -59,10 +59,10 @@ class RadioVIS:
         self._throttle.succeeded(address, login)
         return Principal(login, login.partition(".")[0])
 
-    async def tune(self, destination: str, headers: Headers) -> Tuned:
+    async def resolve(self, destination: str, headers: Headers) -> ResolvedTopic:
         """The hub's key; the last slide is wanted unless ``x-ebu-nofastreply`` is exactly ``yes`` (contract §1.7)."""
         wanted = Frame("SUBSCRIBE", headers).get(_NO_FAST_REPLY) != "yes"
-        return Tuned(await self._tuning.resolve(destination), replay=wanted)
+        return ResolvedTopic(await self._resolver.resolve(destination), replay=wanted)
 
     async def recall(self, topic: str) -> Message | None:
         """The last slide another node kept."""
@@ -80,5 +80,5 @@ class RadioVIS:
             return succeed(None)
         return together(self._bus.publish(each) for each in messages)
 
-    def remarks(self, messages: Sequence[Message]) -> None:
+    def receipt_headers(self, messages: Sequence[Message]) -> None:
         """The broker has them: there is nothing to add."""

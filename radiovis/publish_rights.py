@@ -10,7 +10,7 @@ from fanout.stomp.events import Send
 from fanout.stomp.frame import Headers
 from radiovis import topics
 from radiovis.directory.interface import Directory, DirectoryError
-from radiovis.topic_resolution import Tuning
+from radiovis.topic_resolution import TopicResolver
 
 # Contract §2, change 3; nothing else, so that nobody can forge what the server says (stomp.md C4).
 FORWARDED = ("trigger-time", "link", "SlideId", "CategoryId", "CategoryTitle", "content-type")
@@ -19,18 +19,18 @@ _FORWARDED = frozenset(FORWARDED)
 _FORBIDDEN = "You cannot do that."
 
 
-class Publishing:
+class PublishRights:
     """Turns what a station sends into messages, or refuses it."""
 
     def __init__(
-        self, directory: Directory, tuning: Tuning, clock: Callable[[], float], new_id: Callable[[], str]
+        self, directory: Directory, resolver: TopicResolver, clock: Callable[[], float], new_id: Callable[[], str]
     ) -> None:
         """
         :param clock: Unix time in seconds.
         :param new_id: makes a message-id for those who send none.
         """
         self._directory = directory
-        self._tuning = tuning
+        self._resolver = resolver
         self._clock = clock
         self._new_id = new_id
 
@@ -61,9 +61,9 @@ class Publishing:
         if destination.startswith(topics.BROADCAST):
             rest = destination.removeprefix(topics.BROADCAST)
             return [channel + rest for channel in allowed]
-        wanted = await self._tuning.canonical(destination)
+        wanted = await self._resolver.canonical(destination)
         for channel in allowed:
-            if wanted.startswith(await self._tuning.canonical(channel)):
+            if wanted.startswith(await self._resolver.canonical(channel)):
                 return [destination]
         raise Refused(_FORBIDDEN, "The destination is none of the station's channels.")
 

@@ -22,7 +22,7 @@ _MISSHAPED = Refused(
 _ASKED_AGAIN = 10
 
 
-class Tuning:
+class TopicResolver:
     """Resolves topics to keys of the hub.
 
     :ivar loaded: whether the registered channels have been read.

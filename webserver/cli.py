@@ -20,7 +20,7 @@ from twisted.internet.error import CannotListenError
 from fanout.process.logs import set_up_logs
 from fanout.process.service import Notify, Service
 from fanout.process.steady_time import keep_steady
-from webserver.config import Site, SiteError, read_site, reference
+from webserver.config import SiteConfig, SiteError, read_site, reference
 from webserver.server import WebServer
 
 _WRONG = 2
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return _WRONG
 
 
-def _serve(site: Site, home: Path, *, check: bool) -> int:
+def _serve(site: SiteConfig, home: Path, *, check: bool) -> int:
     from twisted.internet import reactor  # noqa: PLC0415  (importing it installs it: only a server wants that)
 
     keep_steady(reactor)

@@ -25,13 +25,13 @@ class SiteError(Exception):
     """A site file cannot be used. The text has one line for each reason."""
 
 
-class Part(BaseModel):
+class SitePart(BaseModel):
     """One table of the file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, allow_inf_nan=False)
 
 
-class Server(Part):
+class SiteServer(SitePart):
     """Where it listens, and what it writes."""
 
     ip: str = Field(default="127.0.0.1", description="Address to listen on; 0.0.0.0 lets other machines in.")
@@ -46,7 +46,7 @@ class Server(Part):
     access_log_files: int = Field(default=10, ge=0, le=1_000, description="Old ones that are kept.")
 
 
-class Limits(Part):
+class SiteLimits(SitePart):
     """What one client may cost."""
 
     body_bytes: int = Field(
@@ -68,7 +68,7 @@ class Limits(Part):
     connections_per_address: int = Field(default=0, ge=0, description="Of one address; 0 for no limit of its own.")
 
 
-class TopicsPart(Part):
+class TopicsPart(SitePart):
     """Topics as resources."""
 
     at: str = Field(default="/channels", pattern=_PLACE, description="Where they are, such as /channels.")
@@ -84,7 +84,7 @@ class TopicsPart(Part):
     listeners: int = Field(default=10_000, ge=1, le=1_000_000, description="Clients that may wait or be streamed to.")
 
 
-class UploadsPart(Part):
+class UploadsPart(SitePart):
     """A folder that clients fill."""
 
     at: str = Field(default="/uploads", pattern=_PLACE, description="Where it is, such as /uploads.")
@@ -105,7 +105,7 @@ class UploadsPart(Part):
     listing: bool = Field(default=False, description="Whether the folder shows what is in it.")
 
 
-class WsgiPart(Part):
+class WsgiPart(SitePart):
     """A WSGI application, or a table of them."""
 
     at: str = Field(
@@ -121,7 +121,7 @@ class WsgiPart(Part):
     settings: dict[str, str] = Field(default={}, description="Handed to it as kp.NAME in its environ.")
 
 
-class FilesPart(Part):
+class FilesPart(SitePart):
     """A folder to be read."""
 
     at: str = Field(
@@ -134,11 +134,11 @@ class FilesPart(Part):
     public: bool = Field(default=False, description="Whether scripts of other sites may read the files (CORS).")
 
 
-class Site(Part):
+class SiteConfig(SitePart):
     """The whole file."""
 
-    server: Server = Field(default_factory=Server, description="[server]")
-    limits: Limits = Field(default_factory=Limits, description="[limits]")
+    server: SiteServer = Field(default_factory=SiteServer, description="[server]")
+    limits: SiteLimits = Field(default_factory=SiteLimits, description="[limits]")
     topics: TopicsPart | None = Field(default=None, description="[topics]")
     uploads: list[UploadsPart] = Field(default=[], description="[[uploads]]")
     wsgi: list[WsgiPart] = Field(default=[], description="[[wsgi]]")
@@ -151,7 +151,7 @@ class Site(Part):
         return [token.get_secret_value() for token in tokens]
 
 
-def read_site(path: Path) -> Site:
+def read_site(path: Path) -> SiteConfig:
     """:raises SiteError: it cannot be read, or is wrong."""
     try:
         content = tomllib.loads(path.read_text())
@@ -160,7 +160,7 @@ def read_site(path: Path) -> Site:
     except tomllib.TOMLDecodeError as error:
         raise SiteError(f"{path}: {error}") from None
     try:
-        return Site.model_validate(content)
+        return SiteConfig.model_validate(content)
     except ValidationError as error:
         raise SiteError("\n".join(f"{path}: {line}" for line in _problems(error))) from None
 
@@ -168,7 +168,7 @@ def read_site(path: Path) -> Site:
 def _problems(error: ValidationError) -> Iterator[str]:
     for problem in error.errors(include_url=False, include_input=False, include_context=False):
         loc = problem["loc"]
-        fields = _table(Site, loc[:-1]).model_fields
+        fields = _table(SiteConfig, loc[:-1]).model_fields
         if problem["type"] == "extra_forbidden":
             near = difflib.get_close_matches(str(loc[-1]), fields, 1)
             advice = f"did you mean {near[0]}?" if near else f"there is {', '.join(fields)}"
@@ -208,7 +208,7 @@ def reference() -> Iterator[str]:
     """Lines of Markdown: a table."""
     yield "| key | default | |"
     yield "| --- | --- | --- |"
-    for name, field in Site.model_fields.items():
+    for name, field in SiteConfig.model_fields.items():
         part = table_of(field.annotation)
         if part is None:
             yield f'| **`[{name}]`** | | Pages for errors, by status: `404 = "missing.html"`. |'

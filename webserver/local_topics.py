@@ -12,10 +12,10 @@ import structlog
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 
-from fanout.application.observer import Complaints, Tally
+from fanout.application.observer import ClientCounters, ClientWarnings
 from fanout.bus.loopback import Loopback
 from fanout.http.open_topics import OpenTopics
-from fanout.http.pending import ListeningDoor
+from fanout.http.pending import PendingRequests
 from fanout.hub.history import History
 from fanout.hub.hub import Hub
 from fanout.hub.message import Message
@@ -30,7 +30,7 @@ class LocalTopics:
 
     :ivar application: who may publish.
     :ivar door: for a :class:`~fanout.http.routing.Face`.
-    :ivar complain: logs a client's fault, one a second of each address.
+    :ivar warn: logs a client's fault, one a second of each address.
     """
 
     def __init__(self, reactor: Any, token: str = "", *, topics: int = 10_000, listeners: int = 10_000) -> None:
@@ -42,19 +42,19 @@ class LocalTopics:
         life, numbers = token_hex(4), count(1)
         self._bus = Loopback()
         self._new_id: Callable[[], str] = lambda: f"{life}-{next(numbers)}"
-        complaints = Complaints(Tally(), Throttle(time.monotonic), log)
-        self.complain = complaints.complain
+        complaints = ClientWarnings(ClientCounters(), Throttle(time.monotonic), log)
+        self.warn = complaints.warn
         self.application = OpenTopics(self._bus, time.time, self._new_id, token)
         history = History(time.monotonic)
         hub = Hub(complaints.failed, last_messages=topics, history=history)
-        self.door = ListeningDoor(
+        self.door = PendingRequests(
             application=self.application,
             hub=hub,
             history=history,
             flusher=Flusher(time.monotonic, lambda flush: reactor.callLater(0, flush), complaints.failed),
             later=reactor.callLater,
             clock=time.monotonic,
-            complain=self.complain,
+            warn=self.warn,
             failed=complaints.failed,
             places=listeners,
         )
@@ -70,7 +70,7 @@ class LocalTopics:
         """Let those go who listen; nothing is published any more."""
         if self._looking.running:
             self._looking.stop()
-        for client in list(self.door.parked):
+        for client in list(self.door.pending):
             client.close()
         self._bus.stop()
 

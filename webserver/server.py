@@ -20,8 +20,8 @@ from fanout.http.site import FaceSite
 from fanout.http.topics import Topics
 from fanout.http.uploads import Uploads
 from fanout.listeners import port
-from fanout.listeners.limits import Gate
-from webserver.config import Site, SiteError, UploadsPart, WsgiPart
+from fanout.listeners.limits import ConnectionLimit
+from webserver.config import SiteConfig, SiteError, UploadsPart, WsgiPart
 from webserver.local_topics import LocalTopics
 from webserver.wsgi import Mounted, TableError, Wsgi, WsgiTable, load, one
 
@@ -31,7 +31,7 @@ log = structlog.get_logger(__name__)
 class WebServer:
     """Topics, uploads, applications and files, in this order, behind one port."""
 
-    def __init__(self, reactor: Any, site: Site, home: Path) -> None:
+    def __init__(self, reactor: Any, site: SiteConfig, home: Path) -> None:
         """
         :param home: what paths in the site file begin at: its folder.
         :raises SiteError: something it names is not there.
@@ -56,9 +56,9 @@ class WebServer:
         site = FaceSite(
             self._reactor,
             self._face,
-            Gate(limits.connections, limits.connections_per_address),
+            ConnectionLimit(limits.connections, limits.connections_per_address),
             HttpLimits(limits.body_bytes, limits.request_seconds, limits.unread_seconds),
-            self._topics.complain,
+            self._topics.warn,
             self._access_log(),
         )
         self._listening = port.listen(self._reactor, server.ip, server.port, site)

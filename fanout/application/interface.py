@@ -43,7 +43,7 @@ class Principal:
 
 
 @dataclass(frozen=True, slots=True)
-class Tuned:
+class ResolvedTopic:
     """Where a subscription belongs.
 
     :ivar topic: the hub's key.
@@ -65,7 +65,7 @@ class Application(Protocol):
         """
         ...
 
-    async def tune(self, destination: str, headers: Headers) -> Tuned:
+    async def resolve(self, destination: str, headers: Headers) -> ResolvedTopic:
         """What a subscription means. :raises Refused: nothing."""
         ...
 
@@ -87,7 +87,7 @@ class Application(Protocol):
         """Hand admitted messages to the bus; fires when it has all of them, fails with :class:`fanout.bus.BusError`."""
         ...
 
-    def remarks(self, messages: Sequence[Message]) -> Awaitable[Headers] | None:
+    def receipt_headers(self, messages: Sequence[Message]) -> Awaitable[Headers] | None:
         """What there is to tell whoever published these, and wants an answer; None when there is nothing.
 
         :raises Refused: nothing.
@@ -112,9 +112,9 @@ class Extension:
         """Who this is."""
         return await self._application.login(login, passcode, address)
 
-    async def tune(self, destination: str, headers: Headers) -> Tuned:
+    async def resolve(self, destination: str, headers: Headers) -> ResolvedTopic:
         """What a subscription means."""
-        return await self._application.tune(destination, headers)
+        return await self._application.resolve(destination, headers)
 
     async def recall(self, topic: str) -> Message | None:
         """The last message of a topic, from the other nodes."""
@@ -128,6 +128,6 @@ class Extension:
         """Hand admitted messages to the bus."""
         return self._application.publish(messages)
 
-    def remarks(self, messages: Sequence[Message]) -> Awaitable[Headers] | None:
+    def receipt_headers(self, messages: Sequence[Message]) -> Awaitable[Headers] | None:
         """What there is to tell whoever published these."""
-        return self._application.remarks(messages)
+        return self._application.receipt_headers(messages)

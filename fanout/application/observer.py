@@ -57,7 +57,7 @@ class Observer(Protocol):
 DeliveryObserver = Callable[[Client, str, Message], None]
 
 
-class Unobserved:
+class NoObserver:
     """An :class:`Observer` that does not look."""
 
     def opened(self, client: Client) -> None:
@@ -117,7 +117,7 @@ _OTHERS = "other"
 _KNOWN = ("client.slow", "client.overdue", "client.turned_away", "login.refused")  # told though they did not happen yet
 
 
-class Tally:
+class ClientCounters:
     """An :class:`~fanout.application.observer.Observer` that counts, since the start.
 
     :ivar sessions: of STOMP: ``opened`` and ``closed``.
@@ -171,21 +171,21 @@ class Tally:
 # What a node logs of faults: its clients', and our own that do not end it.
 
 Report = Callable[[Failure, str], None]
-"""See :meth:`Complaints.report`."""
+"""See :meth:`ClientWarnings.report`."""
 
 
-class Complaints:
+class ClientWarnings:
     """Counts everything, and logs one line per second of each kind and address: a flood of faults is no flood of lines,
     and one client's hides no other fault of those who share its address.
     """
 
-    def __init__(self, tally: Tally, throttle: Throttle, log: Any) -> None:
+    def __init__(self, tally: ClientCounters, throttle: Throttle, log: Any) -> None:
         """:param throttle: how many lines an address gets of each kind."""
         self._tally = tally
         self._throttle = throttle
         self._log = log
 
-    def complain(self, event: str, address: str, **fields: Any) -> None:
+    def warn(self, event: str, address: str, **fields: Any) -> None:
         """A client's fault.
 
         :param event: the name of the event to be logged.
@@ -214,7 +214,7 @@ class Complaints:
 class CountedApplication(Extension):
     """Hands everything on to another application, and counts what comes back."""
 
-    def __init__(self, application: Application, tally: Tally) -> None:
+    def __init__(self, application: Application, tally: ClientCounters) -> None:
         super().__init__(application)
         self._tally = tally
 

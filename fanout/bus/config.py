@@ -55,7 +55,7 @@ class Broker:
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class RetryPolicy:
     """How long the bus waits for what, in seconds, and how much it keeps meanwhile.
 
     :ivar connect: until a broker that accepted the connection, or seems to, must have let us in and given us a queue.
@@ -83,7 +83,7 @@ class Patience:
     octets: int = 64 * 1024 * 1024
 
 
-DEFAULT_PATIENCE = Patience()
+DEFAULT_RETRY_POLICY = RetryPolicy()
 
 
 def broker_endpoint(reactor: Any, settings: BrokerSettings) -> Any:
@@ -106,9 +106,9 @@ def broker(settings: BrokerSettings, name: str) -> Broker:
     )
 
 
-def patience(settings: BrokerSettings) -> Patience:
+def retry_policy(settings: BrokerSettings) -> RetryPolicy:
     """How long a node waits for it."""
-    return Patience(
+    return RetryPolicy(
         connect=settings.RABBITMQ_CONNECT_TIMEOUT,
         first_retry=settings.RABBITMQ_RETRY_SECONDS,
         last_retry=settings.RABBITMQ_RETRY_MAX_SECONDS,

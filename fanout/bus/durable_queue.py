@@ -14,9 +14,9 @@ from twisted.internet.defer import Deferred
 
 from fanout.bus.amqp_channel import AmqpChannel, Refusal
 from fanout.bus.connection import AmqpConnection
-from fanout.bus.handover import Handover
+from fanout.bus.handover import RetryBuffer
 from fanout.bus.interface import BusError
-from fanout.bus.message import DEFAULT_LIMITS, Limits, MalformedMessage, from_amqp
+from fanout.bus.message import DEFAULT_LIMITS, MalformedMessage, MessageLimits, from_amqp
 from fanout.hub.message import Message
 from fanout.process.steady_time import unix_time
 from fanout.process.throttle import Throttle
@@ -54,7 +54,7 @@ class QueueNames:
 
 
 @dataclass(slots=True)
-class Counters:
+class QueueCounters:
     """What came since the start: messages, those of them that are none, and those pika could not even decode."""
 
     delivered: int = 0
@@ -76,7 +76,7 @@ class DurableQueue:
         take: Callable[[Delivered], Deferred[None]],
         *,
         prefetch: int = 1000,
-        limits: Limits = DEFAULT_LIMITS,
+        limits: MessageLimits = DEFAULT_LIMITS,
     ) -> None:
         """
         :param clock: Twisted's reactor.
@@ -84,13 +84,13 @@ class DurableQueue:
         :param prefetch: how many messages the broker sends ahead of our acknowledgement.
         :param limits: of a message that comes from the broker.
         """
-        self.counters = Counters()
+        self.counters = QueueCounters()
         self._clock = clock
         self._unix_time = unix_time(clock)
         self._names = names
         self._prefetch = prefetch
         self._limits = limits
-        self._handover = Handover(clock, take)
+        self._handover = RetryBuffer(clock, take)
         self._throttle = Throttle(clock.seconds, LOG_SECONDS)
         self._channel: AmqpChannel | None = None
         self._tag = ""
@@ -181,7 +181,7 @@ class DurableQueue:
             message = from_amqp(properties, body, int(self._unix_time()), self._limits)
         except MalformedMessage as error:
             self.counters.malformed += 1
-            self._complain("queue.malformed", reason=str(error), total=self.counters.malformed)
+            self._warn("queue.malformed", reason=str(error), total=self.counters.malformed)
             channel.basic_ack(tag)
             return
         serial = properties.correlation_id if isinstance(properties.correlation_id, str) else ""
@@ -196,10 +196,10 @@ class DurableQueue:
         if channel is None or not channel.is_open or channel.raw.channel_number != number:
             return
         self.counters.unreadable += 1
-        self._complain("queue.unreadable", advice="dropped: its headers are not what AMQP allows")
+        self._warn("queue.unreadable", advice="dropped: its headers are not what AMQP allows")
         channel.raw.basic_reject(self._last_delivery + 1, requeue=False)
 
-    def _complain(self, event: str, **fields: Any) -> None:
+    def _warn(self, event: str, **fields: Any) -> None:
         if self._throttle.allow(event):
             log.warning(event, queue=self._names.name, held_back=self._throttle.held_back(event), **fields)
 

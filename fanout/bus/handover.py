@@ -26,7 +26,7 @@ class _Delivery(Generic[T]):
     done: Callable[[], None] = field(compare=False)
 
 
-class Handover(Generic[T]):
+class RetryBuffer(Generic[T]):
     """Offers each item to a taker. While something is refused nothing newer is offered; all wait, in order.
 
     How many wait is for the one who offers to bound: a broker sends no more than the prefetch without acknowledgement.

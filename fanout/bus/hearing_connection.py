@@ -13,7 +13,7 @@ from fanout.bus.config import Broker
 from fanout.bus.connection import AmqpConnection
 
 
-class Hearer(Protocol):
+class Consumer(Protocol):
     """Whom the connection tells what comes."""
 
     def received(self, properties: BasicProperties, body: bytes) -> None:
@@ -23,7 +23,7 @@ class Hearer(Protocol):
         """The broker drops the oldest messages of our queue; so many wait in it."""
 
 
-class HearingConnection(AmqpConnection):
+class ConsumerConnection(AmqpConnection):
     """Consumes one exclusive queue bound to the exchange.
 
     Deliveries are acknowledged, all of one reactor turn at once, though the queue dies with the connection anyway:
@@ -36,7 +36,7 @@ class HearingConnection(AmqpConnection):
     :ivar queue: the name the broker gave to our queue.
     """
 
-    def __init__(self, reactor: Any, broker: Broker, hearer: Hearer) -> None:
+    def __init__(self, reactor: Any, broker: Broker, hearer: Consumer) -> None:
         super().__init__(reactor, broker)
         self.queue = ""
         self._hearer = hearer

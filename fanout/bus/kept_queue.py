@@ -35,17 +35,17 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """A message out of the queue. :ivar ticket: for :meth:`KeptQueue.done`."""
+class WorkItem:
+    """A message out of the queue. :ivar ticket: for :meth:`WorkQueue.done`."""
 
     message: Message
     ticket: int
 
 
-class KeptQueue:
+class WorkQueue:
     """Reads the queue, all of it. One process at a time should."""
 
-    def __init__(self, clock: Any, name: str, take: Callable[[Kept], None], forget: Callable[[], None]) -> None:
+    def __init__(self, clock: Any, name: str, take: Callable[[WorkItem], None], forget: Callable[[], None]) -> None:
         """
         :param clock: Twisted's reactor.
         :param take: is given each message, in the order they were written. Must not raise.
@@ -115,10 +115,10 @@ class KeptQueue:
         try:
             message = from_amqp(properties, body, int(self._unix_time()), DEFAULT_LIMITS)
         except MalformedMessage as error:
-            self._complain("kept_queue.malformed", reason=str(error))
+            self._warn("kept_queue.malformed", reason=str(error))
             channel.basic_ack(ticket)
             return
-        self._take(Kept(message, ticket))
+        self._take(WorkItem(message, ticket))
 
     def _unreadable(self, number: int) -> None:
         """Pika cannot decode a message, and ends the connection: the broker must not send it again.
@@ -127,9 +127,9 @@ class KeptQueue:
         """
         channel = self._channel
         if channel is not None and channel.is_open and channel.raw.channel_number == number:
-            self._complain("kept_queue.unreadable", advice="dropped: its headers are not what AMQP allows")
+            self._warn("kept_queue.unreadable", advice="dropped: its headers are not what AMQP allows")
             channel.raw.basic_reject(self._last_ticket + 1, requeue=False)
 
-    def _complain(self, event: str, **fields: Any) -> None:
+    def _warn(self, event: str, **fields: Any) -> None:
         if self._throttle.allow(event):
             log.warning(event, queue=self._name, held_back=self._throttle.held_back(event), **fields)

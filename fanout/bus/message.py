@@ -53,7 +53,7 @@ class MalformedMessage(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class MessageLimits:
     """How much of a message from the broker is believed. Whoever may publish there is not always one of us.
 
     :ivar topic_bytes: longest topic, in octets of UTF-8.
@@ -68,7 +68,7 @@ class Limits:
     header_bytes: int = 8 * 1024
 
 
-DEFAULT_LIMITS = Limits()
+DEFAULT_LIMITS = MessageLimits()
 
 
 def to_amqp(message: Message) -> tuple[BasicProperties, bytes]:
@@ -97,7 +97,7 @@ def _check_size(headers: Mapping[str, str]) -> None:
         raise ValueError(f"topic and headers are {size} octets, more than the {MAX_TABLE_BYTES} that fit a frame")
 
 
-def from_amqp(properties: BasicProperties, body: bytes, now: int, limits: Limits = DEFAULT_LIMITS) -> Message:
+def from_amqp(properties: BasicProperties, body: bytes, now: int, limits: MessageLimits = DEFAULT_LIMITS) -> Message:
     """The message in an AMQP delivery. What the publisher left out is filled in.
 
     :param now: Unix time in seconds, for a message that does not say when it was published.
@@ -115,7 +115,7 @@ def from_amqp(properties: BasicProperties, body: bytes, now: int, limits: Limits
     )
 
 
-def _topic(headers: Mapping[Any, Any], limits: Limits) -> str:
+def _topic(headers: Mapping[Any, Any], limits: MessageLimits) -> str:
     topic = headers.get("topic")
     if topic is None:
         raise MalformedMessage("no header 'topic'")
@@ -128,7 +128,7 @@ def _topic(headers: Mapping[Any, Any], limits: Limits) -> str:
     return topic
 
 
-def _message_id(headers: Mapping[Any, Any], properties: BasicProperties, limits: Limits) -> str:
+def _message_id(headers: Mapping[Any, Any], properties: BasicProperties, limits: MessageLimits) -> str:
     for value in (headers.get("message-id"), properties.message_id):
         text = _text(value)
         if text and len(text.encode()) <= limits.header_bytes:
@@ -144,7 +144,7 @@ def _when(headers: Mapping[Any, Any], properties: BasicProperties, now: int) -> 
     return now
 
 
-def _passed_on(headers: Mapping[Any, Any], limits: Limits) -> Iterator[tuple[str, str]]:
+def _passed_on(headers: Mapping[Any, Any], limits: MessageLimits) -> Iterator[tuple[str, str]]:
     """The other headers, in the order they came, without those that cannot or must not reach a client."""
     passed = 0
     for raw_name, raw_value in headers.items():

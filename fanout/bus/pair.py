@@ -9,11 +9,11 @@ from twisted.internet.defer import Deferred, gatherResults
 
 from fanout.bus.config import Broker
 from fanout.bus.connection import AmqpConnection
-from fanout.bus.hearing_connection import Hearer, HearingConnection
-from fanout.bus.publishing_connection import Answered, PublishingConnection
+from fanout.bus.hearing_connection import Consumer, ConsumerConnection
+from fanout.bus.publishing_connection import Answered, PublisherConnection
 
 
-class Events(Hearer, Answered, Protocol):
+class Events(Consumer, Answered, Protocol):
     """Whom the pair tells what happens."""
 
 
@@ -28,8 +28,8 @@ class Pair:
     """
 
     def __init__(self, reactor: Any, broker: Broker, events: Events) -> None:
-        self.hearing = HearingConnection(reactor, replace(broker, name=f"{broker.name} hears"), events)
-        self.publishing = PublishingConnection(reactor, replace(broker, name=f"{broker.name} publishes"), events)
+        self.hearing = ConsumerConnection(reactor, replace(broker, name=f"{broker.name} hears"), events)
+        self.publishing = PublisherConnection(reactor, replace(broker, name=f"{broker.name} publishes"), events)
         self.lost: Deferred[str] = Deferred()
         self._reason = ""
         self._closing = False

@@ -13,11 +13,11 @@ from pika.spec import BasicProperties
 from twisted.internet import defer
 from twisted.internet.defer import Deferred, succeed
 
-from fanout.bus.config import Broker, Patience
+from fanout.bus.config import Broker, RetryPolicy
 from fanout.bus.connection import NOT_FOUND
 from fanout.bus.interface import BusError, BusState
-from fanout.bus.publishing_connection import Answered, PublishingConnection
-from fanout.bus.reconnect import Link
+from fanout.bus.publishing_connection import Answered, PublisherConnection
+from fanout.bus.reconnect import ReconnectingClient
 from fanout.bus.unconfirmed import Unconfirmed
 from fanout.process.throttle import Throttle
 
@@ -30,7 +30,7 @@ log = structlog.get_logger()
 
 
 @dataclass(slots=True)
-class Counters:
+class PublisherCounters:
     """What happened since the start: accepted, confirmed by the broker, dropped for want of room."""
 
     accepted: int = 0
@@ -38,7 +38,7 @@ class Counters:
     dropped: int = 0
 
 
-class QueueConnection(PublishingConnection):
+class QueueConnection(PublisherConnection):
     """Makes sure of a durable queue for whoever reads."""
 
     def __init__(self, reactor: Any, broker: Broker, answered: Answered, queue: str) -> None:
@@ -68,7 +68,7 @@ class Publisher:
     :param reactor: Twisted's.
     :param endpoint: client endpoint of the broker: TCP or TLS.
     :param queue: name of the durable queue that is bound to the exchange.
-    :param patience: its ``messages`` and ``octets`` bound what is kept; its ``max_age`` does not matter here.
+    :param retry_policy: its ``messages`` and ``octets`` bound what is kept; its ``max_age`` does not matter here.
     :param chance: a number from 0 to 1 for the jitter.
     """
 
@@ -78,15 +78,15 @@ class Publisher:
         endpoint: Any,
         broker: Broker,
         queue: str,
-        patience: Patience,
+        retry_policy: RetryPolicy,
         chance: Callable[[], float] = random,
     ) -> None:
-        self.counters = Counters()
+        self.counters = PublisherCounters()
         self._reactor = reactor
-        self._patience = patience
-        self._unconfirmed = Unconfirmed(patience.messages, patience.octets, float("inf"))
-        self._link = Link(
-            reactor, endpoint, patience, lambda: QueueConnection(reactor, broker, self, queue), self, chance
+        self._patience = retry_policy
+        self._unconfirmed = Unconfirmed(retry_policy.messages, retry_policy.octets, float("inf"))
+        self._link = ReconnectingClient(
+            reactor, endpoint, retry_policy, lambda: QueueConnection(reactor, broker, self, queue), self, chance
         )
         self._log = log.bind(exchange=broker.exchange)
         self._throttle = Throttle(reactor.seconds, LOG_SECONDS)
@@ -122,7 +122,7 @@ class Publisher:
         return BusState(connected, self._reason, len(self._unconfirmed))
 
     def stop(self) -> Deferred[None]:
-        """Send what waits as far as that goes within ``patience.stop``, and disconnect."""
+        """Send what waits as far as that goes within ``retry_policy.stop``, and disconnect."""
         if self._stopping:
             return succeed(None)
         self._stopping = True

@@ -24,7 +24,7 @@ class Answered(Protocol):
         """The broker reads nothing more for now, and why; None: it reads again."""
 
 
-class PublishingConnection(AmqpConnection):
+class PublisherConnection(AmqpConnection):
     """Publishes to the exchange with confirms, and consumes nothing."""
 
     def __init__(self, reactor: Any, broker: Broker, answered: Answered) -> None:

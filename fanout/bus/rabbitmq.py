@@ -12,11 +12,11 @@ from pika.spec import BasicProperties
 from twisted.internet import defer
 from twisted.internet.defer import Deferred, fail, succeed
 
-from fanout.bus.config import DEFAULT_PATIENCE, Broker, Patience, broker, broker_endpoint, patience
+from fanout.bus.config import DEFAULT_RETRY_POLICY, Broker, RetryPolicy, broker, broker_endpoint, retry_policy
 from fanout.bus.interface import BusError, BusState
-from fanout.bus.message import DEFAULT_LIMITS, Limits, MalformedMessage, from_amqp, to_amqp
+from fanout.bus.message import DEFAULT_LIMITS, MalformedMessage, MessageLimits, from_amqp, to_amqp
 from fanout.bus.pair import Pair
-from fanout.bus.reconnect import Link
+from fanout.bus.reconnect import ReconnectingClient
 from fanout.bus.serial import Seen, Serials
 from fanout.bus.unconfirmed import Confirmed, Publish, Unconfirmed
 from fanout.hub.message import Message
@@ -38,7 +38,7 @@ AGAIN = "again"
 
 
 @dataclass(slots=True)
-class Counters:
+class BusCounters:
     """What happened since the start. A duplicate is a second copy, dropped; a returned publish found no queue;
     a missed message was lost on its way to us, or given up by its publisher.
     """
@@ -73,22 +73,24 @@ class RabbitMQ:
         reactor: Any,
         endpoint: Any,
         broker: Broker,
-        patience: Patience = DEFAULT_PATIENCE,
-        limits: Limits = DEFAULT_LIMITS,
+        retry_policy: RetryPolicy = DEFAULT_RETRY_POLICY,
+        limits: MessageLimits = DEFAULT_LIMITS,
         chance: Callable[[], float] = random,
     ) -> None:
-        self.counters = Counters()
+        self.counters = BusCounters()
         self._reactor = reactor
         self._unix_time = unix_time(reactor)
         self._broker = broker
-        self._patience = patience
+        self._patience = retry_policy
         self._limits = limits
-        self._unconfirmed = Unconfirmed(patience.messages, patience.octets, patience.max_age)
-        resend = patience.resend if patience.outlast else 0.0
-        self._confirmed = Confirmed(resend, patience.messages // 10, patience.octets // 10)
+        self._unconfirmed = Unconfirmed(retry_policy.messages, retry_policy.octets, retry_policy.max_age)
+        resend = retry_policy.resend if retry_policy.outlast else 0.0
+        self._confirmed = Confirmed(resend, retry_policy.messages // 10, retry_policy.octets // 10)
         self._serials = Serials()
         self._seen = Seen()
-        self._link = Link(reactor, endpoint, patience, lambda: Pair(reactor, broker, self), user=self, chance=chance)
+        self._link = ReconnectingClient(
+            reactor, endpoint, retry_policy, lambda: Pair(reactor, broker, self), user=self, chance=chance
+        )
         self._reason = "not started"
         self._blocked = False
         self._stopping = False
@@ -131,7 +133,7 @@ class RabbitMQ:
         return BusState(self.connection is not None and not self._blocked, self._reason, self._unconfirmed.unanswered)
 
     def stop(self) -> Deferred[None]:
-        """See :meth:`Bus.stop <fanout.bus.interface.Bus.stop>`. Takes ``patience.stop`` and a goodbye at most."""
+        """See :meth:`Bus.stop <fanout.bus.interface.Bus.stop>`. Takes ``retry_policy.stop`` and a goodbye at most."""
         if self._stopping:
             return succeed(None)
         self._stopping = True
@@ -370,4 +372,4 @@ def rabbitmq(reactor: Any, settings: BrokerSettings, name: str) -> RabbitMQ:
     :param name: how the connections are called in the broker's own lists.
     :raises CertificateError: RABBITMQ_CA cannot be used.
     """
-    return RabbitMQ(reactor, broker_endpoint(reactor, settings), broker(settings, name), patience(settings))
+    return RabbitMQ(reactor, broker_endpoint(reactor, settings), broker(settings, name), retry_policy(settings))

@@ -11,10 +11,10 @@ from twisted.internet import defer
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
-from fanout.bus.config import Patience
+from fanout.bus.config import RetryPolicy
 
 
-class Connection(Protocol):
+class Reconnectable(Protocol):
     """What is made anew each time.
 
     :ivar lost: fires with the reason, in words, when it is gone.
@@ -36,11 +36,11 @@ class Connection(Protocol):
         """Whether the broker does not let us in: trying again soon will not help."""
 
 
-C = TypeVar("C", bound=Connection)
-Up_contra = TypeVar("Up_contra", bound=Connection, contravariant=True)
+C = TypeVar("C", bound=Reconnectable)
+Up_contra = TypeVar("Up_contra", bound=Reconnectable, contravariant=True)
 
 
-class LinkUser(Protocol[Up_contra]):
+class ReconnectingUser(Protocol[Up_contra]):
     """Who uses the connections."""
 
     def up(self, connection: Up_contra) -> None:
@@ -53,7 +53,7 @@ class LinkUser(Protocol[Up_contra]):
         """A connection ended, or could not be made, and why; the next attempt is due in so many seconds."""
 
 
-class Link(Generic[C]):
+class ReconnectingClient(Generic[C]):
     """Connects, and connects again.
 
     :param reactor: Twisted's.
@@ -66,19 +66,21 @@ class Link(Generic[C]):
         self,
         reactor: Any,
         endpoint: Any,
-        patience: Patience,
+        retry_policy: RetryPolicy,
         make: Callable[[], C],
-        user: LinkUser[C],
+        user: ReconnectingUser[C],
         chance: Callable[[], float] = random,
     ) -> None:
         self.connection: C | None = None
         self._reactor = reactor
         self._endpoint = endpoint
-        self._patience = patience
+        self._patience = retry_policy
         self._make = make
         self._user = user
         self._chance = chance
-        self._backoff = backoffPolicy(patience.first_retry, patience.last_retry, patience.factor, jitter=lambda: 0.0)
+        self._backoff = backoffPolicy(
+            retry_policy.first_retry, retry_policy.last_retry, retry_policy.factor, jitter=lambda: 0.0
+        )
         self._failures = 0
         self._running: Deferred[None] | None = None
         self._attempt: Deferred[Any] | None = None

@@ -34,7 +34,7 @@ def is_loopback(host: str) -> bool:
         return host.lower() == _LOCALHOST
 
 
-class Guard:
+class OperatorAuth:
     """Knows who may come in."""
 
     def __init__(self, token: str, realm: str) -> None:
@@ -63,7 +63,7 @@ class Guard:
 class Guarded(Resource):
     """A site behind a guard."""
 
-    def __init__(self, site: IResource, guard: Guard, public: frozenset[str] = frozenset()) -> None:
+    def __init__(self, site: IResource, guard: OperatorAuth, public: frozenset[str] = frozenset()) -> None:
         """:param public: first parts of paths that are for everybody."""
         super().__init__()  # type: ignore[no-untyped-call]
         self._site = site
@@ -81,7 +81,7 @@ class Guarded(Resource):
 class _Refusal(Endpoint):
     public = False
 
-    def __init__(self, guard: Guard) -> None:
+    def __init__(self, guard: OperatorAuth) -> None:
         super().__init__()
         self._guard = guard
 
@@ -114,12 +114,10 @@ def _passwords(request: HttpRequest) -> list[str]:
 # Logging in over HTTP: HTTP Basic, and an application that knows who this is.
 
 
-async def log_in(
-    application: Application, complain: Callable[..., None], request: HttpRequest, realm: str
-) -> Principal:
+async def log_in(application: Application, warn: Callable[..., None], request: HttpRequest, realm: str) -> Principal:
     """Whose login and password a request has.
 
-    :param complain: logs a client's fault: event name, address, fields.
+    :param warn: logs a client's fault: event name, address, fields.
     :param realm: what a browser names when it asks for the password.
     :raises HttpError: there are none, or wrong ones; it cannot be found out now; this address has failed too often.
     """
@@ -132,7 +130,7 @@ async def log_in(
         status = 429 if isinstance(refused, TooManyFailures) else 503
         raise HttpError(status, refused.detail, Retry_After="60") from None
     if principal is None:
-        complain("login.refused", request.address, login=login)
+        warn("login.refused", request.address, login=login)
         raise unauthorized("Wrong credentials.", realm)
     return principal
 

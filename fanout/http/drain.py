@@ -13,9 +13,9 @@ from typing import Any
 import structlog
 from twisted.internet.task import deferLater
 
-from fanout.http.pending import ListeningDoor
-from fanout.http.websocket import WebSocketDoor
-from fanout.stomp_server.server import StompDoor
+from fanout.http.pending import PendingRequests
+from fanout.http.websocket import WebSocketServer
+from fanout.stomp_server.server import StompServer
 
 SUMMARY = "Server shutting down"
 _UNNOTICED = 200
@@ -37,9 +37,9 @@ class Drain:
     def __init__(
         self,
         reactor: Any,
-        stomp: StompDoor,
-        listening: ListeningDoor,
-        websockets: WebSocketDoor,
+        stomp: StompServer,
+        listening: PendingRequests,
+        websockets: WebSocketServer,
         *,
         seconds: float,
         linger: float,
@@ -88,7 +88,7 @@ class Drain:
         connections = self._stomp.connections
         return [
             *(partial(each.close, SUMMARY) for each in connections),
-            *(each.close for each in self._listening.parked),
+            *(each.close for each in self._listening.pending),
             *(each.finish for each in self._websockets.sockets if each.listener not in connections),
         ]
 

@@ -15,7 +15,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from fanout.http.pending import Ear, ListeningDoor, encode
+from fanout.http.pending import PendingRequests, TopicSubscription, encode
 from fanout.http.server import HttpRequest
 from fanout.hub.hub import Cohort, Form
 from fanout.hub.message import Message
@@ -56,14 +56,14 @@ class Question:
 class LongPolls:
     """Holds polls, and answers them."""
 
-    def __init__(self, door: ListeningDoor) -> None:
+    def __init__(self, door: PendingRequests) -> None:
         self.door = door
         self.single = _Answering(door, 0)
         self.several = _Answering(door, _GATHER)
 
     async def ask(self, request: HttpRequest, question: Question) -> None:
         """Answer now, or hold the request. :raises HttpError: it cannot be answered."""
-        keys = await self.door.tune(question.destinations)
+        keys = await self.door.resolve(question.destinations)
         if not request.gone:
             Poll(self, request, question, keys).begin(question.newest)
 
@@ -99,7 +99,7 @@ class Poll:
         self._got: list[bytes] = []
         self._deadline = now + (polls.door.poll_seconds if question.seconds is None else question.seconds)
         self._patience = now + polls.door.catch_up_seconds
-        self._ear = Ear(
+        self._ear = TopicSubscription(
             polls.door, keys, [question.form(each) for each in question.destinations], self, request.address
         )
 
@@ -113,7 +113,7 @@ class Poll:
             return
         assert self._request is not None
         self._request.park(self.leave)
-        door.parked.add(self)
+        door.pending.add(self)
         self._schedule()
 
     def _said(self, newest: bool) -> list[tuple[Cohort, Message]]:
@@ -154,7 +154,7 @@ class Poll:
 
     # The wheel's
 
-    def look(self, now: float) -> None:
+    def on_timer(self, now: float) -> None:
         """Give up waiting for an id, or for anything."""
         if self._request is None or self._got:
             return
@@ -202,14 +202,14 @@ class Poll:
             self._request.lost = None
             self._request = None
             self._ear.close(self)
-            self._polls.door.parked.discard(self)
+            self._polls.door.pending.discard(self)
             self._polls.door.wheel.forget(self)
 
 
 class _Answering:
     """The polls that have something to be answered with: after the publish, and not too many in one turn."""
 
-    def __init__(self, door: ListeningDoor, delay: float) -> None:
+    def __init__(self, door: PendingRequests, delay: float) -> None:
         self._door = door
         self._delay = delay
         self._ready: list[Poll] = []

@@ -7,7 +7,7 @@ from hmac import compare_digest
 
 from twisted.internet.defer import Deferred
 
-from fanout.application.interface import Principal, Refused, Tuned
+from fanout.application.interface import Principal, Refused, ResolvedTopic
 from fanout.bus.interface import Bus, together
 from fanout.hub.message import Message
 from fanout.stomp.events import Send
@@ -39,9 +39,9 @@ class OpenTopics:
         known = compare_digest(passcode.encode(), self._token.encode())
         return Principal(login, login) if known else None
 
-    async def tune(self, destination: str, headers: Headers) -> Tuned:
+    async def resolve(self, destination: str, headers: Headers) -> ResolvedTopic:
         """A topic is what it is called."""
-        return Tuned(destination)
+        return ResolvedTopic(destination)
 
     async def recall(self, topic: str) -> Message | None:
         """There is no other memory than the hub's."""
@@ -58,5 +58,5 @@ class OpenTopics:
         """Hand them to the bus; fires when it has all of them."""
         return together(self._bus.publish(each) for each in messages)
 
-    def remarks(self, messages: Sequence[Message]) -> None:
+    def receipt_headers(self, messages: Sequence[Message]) -> None:
         """There is nothing to add."""

@@ -15,10 +15,10 @@ from fanout.hub.hub import Cohort, Form, Hub, Member
 from fanout.hub.message import Message
 from fanout.hub.outbox import Flusher
 from fanout.hub.wheel import Wheel
-from fanout.listeners.limits import Quota
+from fanout.listeners.limits import SubscriptionLimit
 
 
-class Parked(Protocol):
+class PendingRequest(Protocol):
     """A client that waits for something to be said.
 
     :ivar slot: the wheel's.
@@ -28,7 +28,7 @@ class Parked(Protocol):
     slot: int | None
     protocol: str
 
-    def look(self, now: float) -> None:
+    def on_timer(self, now: float) -> None:
         """The wheel came round."""
         ...
 
@@ -38,12 +38,12 @@ class Parked(Protocol):
 
 
 @dataclass(eq=False, slots=True)
-class ListeningDoor:
+class PendingRequests:
     """What all polls and streams of a node share.
 
     :ivar later: calls a function after so many seconds.
     :ivar clock: seconds, monotonic; the wheel's and the flusher's too.
-    :ivar complain: logs a client's fault: event name, address, fields.
+    :ivar warn: logs a client's fault: event name, address, fields.
     :ivar failed: told of a client whose answer raised.
     :ivar topics: how many one client may listen to at once.
     :ivar places: how many clients may be parked.
@@ -51,7 +51,7 @@ class ListeningDoor:
     :ivar catch_up_seconds: how long a poll waits for the id it names, which another node may have heard earlier.
     :ivar comment_seconds: a stream's silence after which it gets a comment, so that proxies keep it open.
     :ivar write_seconds: how long a stream's client may read nothing.
-    :ivar quota: how many topics are listened to, by these clients and those of the other doors together.
+    :ivar subscription_limit: how many topics are listened to, by these clients and those of the other doors together.
     :ivar replay: messages of the history that are sent to one client at once.
     """
 
@@ -61,7 +61,7 @@ class ListeningDoor:
     flusher: Flusher
     later: Callable[[float, Callable[[], None]], object]
     clock: Callable[[], float]
-    complain: Callable[..., None]
+    warn: Callable[..., None]
     failed: Callable[[object, Exception], None]
     topics: int = 16
     places: int = 10_000
@@ -70,29 +70,29 @@ class ListeningDoor:
     comment_seconds: float = 15.0
     write_seconds: float = 60.0
     replay: int = 64
-    quota: Quota = field(default_factory=Quota)
-    wheel: Wheel[Parked] = field(default_factory=Wheel)
-    parked: set[Parked] = field(default_factory=set)
+    subscription_limit: SubscriptionLimit = field(default_factory=SubscriptionLimit)
+    wheel: Wheel[PendingRequest] = field(default_factory=Wheel)
+    pending: set[PendingRequest] = field(default_factory=set)
 
     def look(self) -> None:
         """Look at every client that is due. To be called once per tick of the wheel."""
         self.wheel.turn(self.clock(), self.failed)
 
-    async def tune(self, destinations: Sequence[str]) -> list[str]:
+    async def resolve(self, destinations: Sequence[str]) -> list[str]:
         """The hub's key of each destination, with its last message in the hub, if any node knows one.
 
         :raises HttpError: there is no room, or a destination means nothing.
         """
-        if len(self.parked) >= self.places:
+        if len(self.pending) >= self.places:
             raise HttpError(503, "Too many clients listen here; try again later.", Retry_After="10")
         if len(destinations) > self.topics:
             raise HttpError(400, f"Up to {self.topics} topics at once; these are {len(destinations)}.")
         return await self.keys(destinations)
 
     async def keys(self, destinations: Sequence[str]) -> list[str]:
-        """As :meth:`tune`, for who will not listen. :raises HttpError: a destination means nothing."""
+        """As :meth:`resolve`, for who will not listen. :raises HttpError: a destination means nothing."""
         try:
-            keys = [(await self.application.tune(destination, ())).topic for destination in destinations]
+            keys = [(await self.application.resolve(destination, ())).topic for destination in destinations]
         except Refused as refused:
             raise HttpError(400, refused.detail or refused.summary) from None
         unknown = [key for key in keys if self.hub.last(key) is None]
@@ -106,13 +106,13 @@ class ListeningDoor:
             self.hub.remember(key, message)
 
 
-class Ear:
+class TopicSubscription:
     """The topics one client listens to: its cohorts, and what was said on them."""
 
     __slots__ = ("_address", "_cohorts", "_door")
 
     def __init__(
-        self, door: ListeningDoor, keys: Sequence[str], forms: Sequence[Form], member: Member, address: str
+        self, door: PendingRequests, keys: Sequence[str], forms: Sequence[Form], member: Member, address: str
     ) -> None:
         """:raises HttpError: the address, or all clients together, listen to too many already."""
         self._door = door
@@ -121,11 +121,11 @@ class Ear:
         self._cohorts = tuple(door.hub.join(key, form, member)[0] for key, form in zip(keys, forms, strict=True))
 
     def _take(self, places: int) -> None:
-        quota = self._door.quota
+        subscription_limit = self._door.subscription_limit
         for taken in range(places):
-            if not quota.take(self._address):
+            if not subscription_limit.take(self._address):
                 for _ in range(taken):
-                    quota.give_back(self._address)
+                    subscription_limit.give_back(self._address)
                 raise HttpError(503, "Too many subscriptions here; try again later.", Retry_After="10")
 
     def close(self, member: Member) -> None:
@@ -133,7 +133,7 @@ class Ear:
         cohorts, self._cohorts = self._cohorts, ()
         for cohort in cohorts:
             self._door.hub.leave(cohort, member)
-            self._door.quota.give_back(self._address)
+            self._door.subscription_limit.give_back(self._address)
 
     def newest(self) -> list[tuple[Cohort, Message]]:
         """The last message of each topic, the oldest first."""

@@ -24,7 +24,7 @@ Headers: TypeAlias = Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
-class Subscription:
+class EventStream:
     """A body that never ends: every value of some topics from the last one on, as server-sent events.
 
     :ivar destinations: the topics, as a client would write them.
@@ -71,7 +71,7 @@ class Elsewhere:
     rest: int = 0
 
 
-Body: TypeAlias = bytes | Iterable[bytes] | AsyncIterable[bytes] | Subscription
+Body: TypeAlias = bytes | Iterable[bytes] | AsyncIterable[bytes] | EventStream
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from twisted.python.failure import Failure
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET
 
-from fanout.http.pending import ListeningDoor
+from fanout.http.pending import PendingRequests
 from fanout.http.response import Answer, Elsewhere, ErrorPages
 from fanout.http.sending import Sender, write
 from fanout.http.server import HttpRequest
@@ -462,7 +462,7 @@ class Face(Resource):
 
     isLeaf = True
 
-    def __init__(self, routes: Routes, pages: ErrorPages | None = None, door: ListeningDoor | None = None) -> None:
+    def __init__(self, routes: Routes, pages: ErrorPages | None = None, door: PendingRequests | None = None) -> None:
         """
         :param pages: what clients see of errors.
         :param door: for handlers that answer with what is said on topics.

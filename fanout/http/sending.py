@@ -12,8 +12,8 @@ from twisted.web.resource import getChildForRequest
 from zope.interface import implementer
 
 from fanout.http.longpoll import LongPolls, Question
-from fanout.http.pending import ListeningDoor
-from fanout.http.response import Answer, Elsewhere, NextValue, Response, Subscription
+from fanout.http.pending import PendingRequests
+from fanout.http.response import Answer, Elsewhere, EventStream, NextValue, Response
 from fanout.http.server import REASONS, HttpRequest
 from fanout.http.sse import EVENT_STREAM, stream
 
@@ -23,7 +23,7 @@ _WITHOUT_BODY = frozenset({204, 304})
 class Sender:
     """Knows how each kind of answer is written."""
 
-    def __init__(self, door: ListeningDoor | None) -> None:
+    def __init__(self, door: PendingRequests | None) -> None:
         """:param door: for answers that listen to topics; None when there are none."""
         self._door = door
         self._polls = LongPolls(door) if door is not None else None
@@ -66,12 +66,12 @@ class Sender:
             await _close(body)
             write(http, replace(response, body=b""))
             return
-        kind = EVENT_STREAM if isinstance(body, Subscription) else response.content_type
+        kind = EVENT_STREAM if isinstance(body, EventStream) else response.content_type
         _begin(http, response)
         if http.method == b"HEAD":
             await _close(body)
             http.announce(kind)
-        elif isinstance(body, Subscription):
+        elif isinstance(body, EventStream):
             assert self._door is not None, "this face has no door for those who listen"
             await stream(self._door, http, body.destinations, body.form, body.last_id)
         else:

@@ -24,7 +24,7 @@ from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 
 from fanout.listeners.address import plain
-from fanout.listeners.limits import Gate
+from fanout.listeners.limits import ConnectionLimit
 from fanout.listeners.tls import TlsTransport, beneath
 
 # What every answer over HTTP has: security headers, the status in words, and the JSON of an error.
@@ -71,12 +71,12 @@ class HttpChannel(HTTPChannel):
     totalHeadersSize = 65_536  # four of the longest lines
     abortTimeout = 2
 
-    def __init__(self, limits: HttpLimits, gate: Gate, address: str, port: int = 0) -> None:
+    def __init__(self, limits: HttpLimits, connection_limit: ConnectionLimit, address: str, port: int = 0) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.limits = limits
         self.address = address
         self.port = port
-        self._gate: Gate | None = gate
+        self._connection_limit: ConnectionLimit | None = connection_limit
         self._refused = False
 
     def connectionMade(self) -> None:
@@ -184,9 +184,9 @@ class HttpChannel(HTTPChannel):
         self.connectionLost = leave  # type: ignore[method-assign]
 
     def _leave(self) -> None:
-        gate, self._gate = self._gate, None
-        if gate is not None:
-            gate.closed(self.address)
+        connection_limit, self._connection_limit = self._connection_limit, None
+        if connection_limit is not None:
+            connection_limit.closed(self.address)
 
 
 # One request over HTTP: what is read of it, and the ways to answer it.
@@ -345,16 +345,21 @@ class HttpSite(Site):
     name = "radiovis"
 
     def __init__(
-        self, reactor: Any, root: IResource, gate: Gate, limits: HttpLimits, complain: Callable[..., None]
+        self,
+        reactor: Any,
+        root: IResource,
+        connection_limit: ConnectionLimit,
+        limits: HttpLimits,
+        warn: Callable[..., None],
     ) -> None:
         """
         :param limits: may be replaced by :meth:`take_limits`.
-        :param complain: logs a client's fault: event name, address, fields.
+        :param warn: logs a client's fault: event name, address, fields.
         """
         super().__init__(root, HttpRequest, timeout=limits.request_seconds, reactor=reactor)  # type: ignore[no-untyped-call]
-        self._gate = gate
+        self._connection_limit = connection_limit
         self.limits = limits
-        self._complain = complain
+        self._warn = warn
 
     def take_limits(self, limits: HttpLimits) -> None:
         """Others, for connections from now on."""
@@ -364,12 +369,15 @@ class HttpSite(Site):
     def buildProtocol(self, addr: IAddress | None) -> Any:
         """A connection, if there is room for one. HTTP/1.1 only: receivers speak no other."""
         address = plain(getattr(addr, "host", ""))
-        if not self._gate.admit(address):
-            self._complain(
-                "client.turned_away", address, connections=self._gate.total, of_address=self._gate.of(address)
+        if not self._connection_limit.admit(address):
+            self._warn(
+                "client.turned_away",
+                address,
+                connections=self._connection_limit.total,
+                of_address=self._connection_limit.of(address),
             )
             return None
-        channel: Any = HttpChannel(self.limits, self._gate, address, getattr(addr, "port", 0))
+        channel: Any = HttpChannel(self.limits, self._connection_limit, address, getattr(addr, "port", 0))
         channel.factory = channel.site = self
         channel.requestFactory = self.requestFactory
         channel.callLater = self.reactor.callLater

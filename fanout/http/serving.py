@@ -13,7 +13,7 @@ from fanout.http.routing import Face, Route, Routes
 from fanout.http.server import HttpLimits
 from fanout.http.site import FaceSite
 from fanout.listeners import port as ports
-from fanout.listeners.limits import Gate
+from fanout.listeners.limits import ConnectionLimit
 from fanout.process.logs import set_up_logs
 from fanout.process.service import Notify, Service
 from webserver.local_topics import LocalTopics
@@ -30,7 +30,7 @@ def serve(reactor: Any, rows: Iterable[Route], topics: LocalTopics, *, ip: str =
     """
     set_up_logs()
     face = Face(Routes(rows), door=topics.door)
-    listening = ports.listen(reactor, ip, port, FaceSite(reactor, face, Gate(), HttpLimits(), topics.complain))
+    listening = ports.listen(reactor, ip, port, FaceSite(reactor, face, ConnectionLimit(), HttpLimits(), topics.warn))
     topics.start()
     host: Any = listening.getHost()  # type: ignore[no-untyped-call]
 

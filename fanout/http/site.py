@@ -11,7 +11,7 @@ from twisted.web.http_headers import Headers
 from fanout.http.access_log import seen
 from fanout.http.routing import Face, HttpError
 from fanout.http.server import HttpLimits, HttpRequest, HttpSite
-from fanout.listeners.limits import Gate
+from fanout.listeners.limits import ConnectionLimit
 
 _IN_MEMORY = 65_536  # octets of a body; a larger one goes to a temporary file
 _STEP = 65_536  # octets of a body for which a client gets as much time again as for the whole request
@@ -43,16 +43,16 @@ class FaceSite(HttpSite):
         self,
         reactor: Any,
         face: Face,
-        gate: Gate,
+        connection_limit: ConnectionLimit,
         limits: HttpLimits,
-        complain: Callable[..., None],
+        warn: Callable[..., None],
         access: Callable[[HttpRequest], None] | None = None,
     ) -> None:
         """
-        :param complain: logs a client's fault: event name, address, fields.
+        :param warn: logs a client's fault: event name, address, fields.
         :param access: told of each request when it is answered; for an access log.
         """
-        super().__init__(reactor, face, gate, limits, complain)
+        super().__init__(reactor, face, connection_limit, limits, warn)
         self.requestFactory: type[HttpRequest] = FaceRequest
         self._face = face
         self._access = access

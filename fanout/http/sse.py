@@ -16,7 +16,7 @@ from urllib.parse import quote, unquote
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
-from fanout.http.pending import Ear, ListeningDoor, encode
+from fanout.http.pending import PendingRequests, TopicSubscription, encode
 from fanout.http.server import HttpRequest
 from fanout.hub.hub import Cohort, Form
 from fanout.hub.message import Message
@@ -30,7 +30,7 @@ _PLAIN = "".join(chr(each) for each in range(0x21, 0x7F) if chr(each) != "%")
 
 
 async def stream(
-    door: ListeningDoor,
+    door: PendingRequests,
     request: HttpRequest,
     destinations: Sequence[str],
     form: Callable[[str], Form],
@@ -42,7 +42,7 @@ async def stream(
     :param last_id: the event the client saw last; None for a newcomer.
     :raises HttpError: it cannot be done.
     """
-    keys = await door.tune(destinations)
+    keys = await door.resolve(destinations)
     if not request.gone:
         Stream(door, request, keys, [form(each) for each in destinations]).begin(last_id)
 
@@ -75,13 +75,13 @@ class Stream:
     __slots__ = ("_blocked_at", "_door", "_ear", "_outbox", "_request", "slot")
     protocol = "sse"
 
-    def __init__(self, door: ListeningDoor, request: HttpRequest, keys: Sequence[str], forms: Sequence[Form]) -> None:
+    def __init__(self, door: PendingRequests, request: HttpRequest, keys: Sequence[str], forms: Sequence[Form]) -> None:
         self.slot: int | None = None
         self._door = door
         self._request: HttpRequest | None = request
         self._outbox = Outbox(self, door.flusher)
         self._blocked_at: float | None = None
-        self._ear = Ear(door, keys, forms, self, request.address)
+        self._ear = TopicSubscription(door, keys, forms, self, request.address)
 
     def begin(self, last_id: str | None) -> None:
         """Send what the client missed."""
@@ -93,7 +93,7 @@ class Stream:
         request.registerProducer(self, True)  # type: ignore[no-untyped-call]
         request.write(_RETRY)  # type: ignore[no-untyped-call]
         request.park(self.leave)
-        self._door.parked.add(self)
+        self._door.pending.add(self)
         missed = self._ear.since(last_id, self._door.replay) if last_id else None
         heard = self._ear.newest() if missed is None else missed
         for (cohort, _), data in zip(heard, encode(heard), strict=True):
@@ -126,7 +126,7 @@ class Stream:
     def cut_off(self) -> None:
         """The client does not read."""
         if self._request is not None:
-            self._door.complain("client.slow", self._request.address, reason="does not read what it is sent")
+            self._door.warn("client.slow", self._request.address, reason="does not read what it is sent")
             self._request.abort()
 
     # The connection's producer
@@ -148,7 +148,7 @@ class Stream:
 
     # The wheel's
 
-    def look(self, now: float) -> None:
+    def on_timer(self, now: float) -> None:
         """Say something to a client that has heard nothing for long, and cut off one that reads nothing."""
         if self._request is None:
             return
@@ -185,5 +185,5 @@ class Stream:
             self._request = None
             self._outbox.close()
             self._ear.close(self)
-            self._door.parked.discard(self)
+            self._door.pending.discard(self)
             self._door.wheel.forget(self)

@@ -26,8 +26,8 @@ from fanout.application.interface import Principal, Refused
 from fanout.bus.interface import BusError
 from fanout.http.accept import choose, is_type, parse
 from fanout.http.auth import check_same_site, log_in
-from fanout.http.pending import ListeningDoor
-from fanout.http.response import HARMLESS, HTML, JSON, NO_CONTENT, Answer, NextValue, Response, Subscription
+from fanout.http.pending import PendingRequests
+from fanout.http.response import HARMLESS, HTML, JSON, NO_CONTENT, Answer, EventStream, NextValue, Response
 from fanout.http.routing import Handler, HttpError, Request, Route, unauthorized
 from fanout.http.sse import EVENT_STREAM, encode_id, event, last_event_id
 from fanout.hub.message import Message
@@ -96,7 +96,7 @@ class Topics:
 
     def __init__(
         self,
-        door: ListeningDoor,
+        door: PendingRequests,
         at: str = "/channels",
         *,
         prefix: str = "",
@@ -153,7 +153,7 @@ class Topics:
         destination, accept = self._destination(request), request.header("accept")
         if any((each.type, each.subtype) == ("text", "event-stream") and each.weight for each in parse(accept or "")):
             last_id = last_event_id(request.header("last-event-id"))
-            return Response(Subscription((destination,), ValueEvent, last_id), content_type=EVENT_STREAM)
+            return Response(EventStream((destination,), ValueEvent, last_id), content_type=EVENT_STREAM)
         wait = _seconds(request.query("wait"))
         if wait is not None:
             most = self._door.poll_seconds if self._longest_wait is None else self._longest_wait
@@ -182,8 +182,8 @@ class Topics:
             await self._application.publish(messages)
         except BusError as error:
             raise HttpError(503, f"Not published: {error}", Retry_After="10") from None
-        remarks = self._application.remarks(messages)
-        headers = [("message-id", messages[0].message_id), *(() if remarks is None else await remarks)]
+        receipt_headers = self._application.receipt_headers(messages)
+        headers = [("message-id", messages[0].message_id), *(() if receipt_headers is None else await receipt_headers)]
         if new:
             location = quote(f"{self._at}/{topic.removeprefix(self._prefix)}")
             return Response(status=201, headers=(*headers, ("location", location)))
@@ -218,7 +218,7 @@ class Topics:
     async def _login(self, request: Request) -> Principal | None:
         if request.header("authorization") is None:
             return None
-        return await log_in(self._application, self._door.complain, request.http, self._realm)
+        return await log_in(self._application, self._door.warn, request.http, self._realm)
 
     def _destination(self, request: Request) -> str:
         name = request.parameters["name"]

@@ -30,7 +30,7 @@ from multipart import MultipartError, MultipartParser, parse_options_header
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 
-from fanout.http.auth import Guard, check_same_site
+from fanout.http.auth import OperatorAuth, check_same_site
 from fanout.http.files import Folder, is_name
 from fanout.http.response import NO_CONTENT, Response
 from fanout.http.routing import HttpError, Request, Route
@@ -69,7 +69,7 @@ class Uploads:
         self._total = total
         self._most = most
         self._counting = threading.Lock()  # nothing gets another name meanwhile
-        self._guard = Guard(token, "uploads") if token else None
+        self._guard = OperatorAuth(token, "uploads") if token else None
         for left in self._folder.root.glob(_UNFINISHED + "*"):
             if time.time() - left.stat().st_mtime > _ABANDONED:
                 left.unlink()

@@ -28,7 +28,7 @@ from wsproto.utilities import generate_accept_token
 from zope.interface import implementer
 
 from fanout.http.server import REASONS, error_body
-from fanout.hub.hub import Envelope
+from fanout.hub.hub import Framing
 from fanout.hub.wheel import Wheel
 from fanout.listeners import straight_write
 
@@ -69,12 +69,12 @@ class Listener(Protocol):
 
 
 @dataclass(eq=False, slots=True)
-class WebSocketDoor:
+class WebSocketServer:
     """What all WebSockets of a node share.
 
     :ivar reactor: for the one timer of a socket that is closing.
     :ivar clock: seconds, monotonic; the wheel's too.
-    :ivar complain: logs a client's fault: event name, address, fields; limits itself.
+    :ivar warn: logs a client's fault: event name, address, fields; limits itself.
     :ivar failed: told of a socket that raised when it was looked at.
     :ivar message_bytes: octets of one message. Nothing of it is kept here, so this bounds folly, not memory.
     :ivar ping_every: seconds of a client's silence until it is pinged; 0 for never. Below the minute after which
@@ -87,7 +87,7 @@ class WebSocketDoor:
 
     reactor: Any
     clock: Callable[[], float]
-    complain: Callable[..., None]
+    warn: Callable[..., None]
     failed: Callable[[object, Exception], None]
     message_bytes: int = 1_048_576
     ping_every: float = 25.0
@@ -109,12 +109,12 @@ class WebSocketDoor:
 
 @implementer(IPushProducer)
 class WebSocket(protocol.Protocol):
-    """One WebSocket, from the end of its handshake on. It is a :class:`fanout.stomp_server.server.Wire`.
+    """One WebSocket, from the end of its handshake on. It is a :class:`fanout.stomp_server.server.Transport`.
 
     :ivar address: the client's IP address.
     :ivar port: and its port there.
     :ivar goodbye: the code with which we close a socket that nobody complains of.
-    :ivar envelope: makes a message of octets: :func:`text` or :func:`binary`, whichever the client speaks itself.
+    :ivar framing: makes a message of octets: :func:`text` or :func:`binary`, whichever the client speaks itself.
     :ivar slot: the wheel's.
     """
 
@@ -122,7 +122,7 @@ class WebSocket(protocol.Protocol):
     kind = "stomp-websocket"
 
     def __init__(
-        self, door: WebSocketDoor, listen: Callable[[WebSocket], Listener], address: str = "", port: int = 0
+        self, door: WebSocketServer, listen: Callable[[WebSocket], Listener], address: str = "", port: int = 0
     ) -> None:
         """:param listen: called when the connection stands; makes who talks over it."""
         self.address = address
@@ -141,7 +141,7 @@ class WebSocket(protocol.Protocol):
         self._deaf = False  # what comes can no longer be read as frames
         self._timer: Any = None
         self.goodbye = CloseReason.NORMAL_CLOSURE
-        self.envelope: Envelope = text
+        self.framing: Framing = text
         self.slot: int | None = None
 
     @property
@@ -206,7 +206,7 @@ class WebSocket(protocol.Protocol):
             return
         data = piece.data.encode() if isinstance(piece, TextMessage) else bytes(piece.data)
         if self._octets is None:
-            self.envelope = text if isinstance(piece, TextMessage) else binary
+            self.framing = text if isinstance(piece, TextMessage) else binary
         self._octets = (self._octets or 0) + len(data)
         if self._octets > self._door.message_bytes:
             self._fail(CloseReason.MESSAGE_TOO_BIG, f"a message may have {self._door.message_bytes} octets")
@@ -237,13 +237,13 @@ class WebSocket(protocol.Protocol):
     def _fail(self, code: int, reason: str) -> None:
         """The client broke the protocol, or a limit: say so."""
         if not self._closing:
-            self._door.complain("websocket.fault", self.address, fault=reason, code=int(code))
+            self._door.warn("websocket.fault", self.address, fault=reason, code=int(code))
             self.finish(code, reason)
 
     # The listener's wire
 
     def write(self, data: bytes) -> None:
-        """Send messages that :attr:`envelope` has made; any number of them, each whole."""
+        """Send messages that :attr:`framing` has made; any number of them, each whole."""
         if not self._closing:
             straight_write.write(self.transport, data)
 
@@ -288,14 +288,14 @@ class WebSocket(protocol.Protocol):
 
     # Time
 
-    def look(self, now: float) -> None:
+    def on_timer(self, now: float) -> None:
         """The wheel came round: ping a client that has been silent, drop one that stays so."""
         if self._closing:
             return
         if self._paused:
             self._heard_at = now  # It could not be heard, and that is our doing; the listener watches over it.
         elif self._pinged_at is not None and now - self._pinged_at >= self._door.pong_timeout:
-            self._door.complain("websocket.silent", self.address, seconds=round(now - self._heard_at))
+            self._door.warn("websocket.silent", self.address, seconds=round(now - self._heard_at))
             self.abort()
             return
         elif self._pinged_at is None and now - self._heard_at >= self._door.ping_every:
@@ -395,7 +395,7 @@ class WebSocketResource(Resource):
 
     isLeaf = True
 
-    def __init__(self, door: WebSocketDoor, protocols: Sequence[str] = ()) -> None:
+    def __init__(self, door: WebSocketServer, protocols: Sequence[str] = ()) -> None:
         """:param protocols: as for :func:`agree`."""
         super().__init__()  # type: ignore[no-untyped-call]
         self.door = door

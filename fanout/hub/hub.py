@@ -325,15 +325,15 @@ def _weight(message: Message) -> int:
 # What goes around the octets of a message on a carrier that has messages of its own, such as a WebSocket.
 
 # Octets as the door writes them → octets as they travel. The same function for all whose carriers are alike.
-Envelope = Callable[[bytes], bytes]
+Framing = Callable[[bytes], bytes]
 
 
 @dataclass(frozen=True, slots=True)
-class Enveloped:
+class FramedForm:
     """A :class:`Form` inside a transport's framing: a cohort's message is framed once, not once per client."""
 
     form: Form
-    envelope: Envelope
+    framing: Framing
 
     @property
     def destination(self) -> str:
@@ -342,4 +342,4 @@ class Enveloped:
 
     def encode(self, message: Message, encoded: dict[Any, Any]) -> bytes:
         """The octets as they travel."""
-        return self.envelope(self.form.encode(message, encoded))
+        return self.framing(self.form.encode(message, encoded))

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
 
-class Looked(Protocol):
+class Scheduled(Protocol):
     """Something that wants to be looked at.
 
     :ivar slot: for the wheel: where the item lies, None when it is not on the wheel.
@@ -18,12 +18,12 @@ class Looked(Protocol):
 
     slot: int | None
 
-    def look(self, now: float) -> None:
+    def on_timer(self, now: float) -> None:
         """The wheel came round. Who wants to be looked at again says so with :meth:`Wheel.schedule`."""
         ...
 
 
-T = TypeVar("T", bound=Looked)
+T = TypeVar("T", bound=Scheduled)
 
 
 class Wheel(Generic[T]):
@@ -60,7 +60,7 @@ class Wheel(Generic[T]):
         """
         for item in self.due(now):
             try:
-                item.look(now)
+                item.on_timer(now)
             except Exception as error:  # noqa: BLE001  (one broken client is reported and stops nobody else)
                 failed(item, error)
 

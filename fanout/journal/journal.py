@@ -1,8 +1,8 @@
 """The journal: an append-only ledger of messages with retention, for the reactor.
 
 The file is SQLite's, and a thread of its own reads and writes it (:mod:`fanout.journal.sqlite`). Messages that
-arrive within a few milliseconds share one transaction, and so one fsync; long work goes in small steps, so that new messages never
-wait for it.
+arrive within a few milliseconds share one transaction, and so one fsync; long work goes in small steps, so that new
+messages never wait for it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,17 @@ from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
 from fanout.journal.batches import DELAY, Batches, BatchesFull
-from fanout.journal.sqlite import HEADER, MAX_BYTES, PAGE, JournalError, Ledger, Place, Record, Selection, csv_rows
+from fanout.journal.sqlite import (
+    HEADER,
+    MAX_BYTES,
+    PAGE,
+    JournalError,
+    Ledger,
+    ListenAddress,
+    Record,
+    Selection,
+    csv_rows,
+)
 from fanout.process.steady_time import unix_time
 
 __all__ = ["Journal", "JournalError", "Record", "Selection"]
@@ -71,7 +81,9 @@ class Journal:
         """
         return self._batches.add(record).addErrback(_refused)
 
-    def between(self, selection: Selection, limit: int = PAGE, after: Place | None = None) -> Deferred[list[Record]]:
+    def between(
+        self, selection: Selection, limit: int = PAGE, after: ListenAddress | None = None
+    ) -> Deferred[list[Record]]:
         """Records in order of time, and of arrival within a second.
 
         :param limit: how many at most; large records make it fewer.

@@ -16,7 +16,7 @@ import structlog
 
 # One line of the journal.
 
-Place = tuple[int, int]
+ListenAddress = tuple[int, int]
 """Where a record stands in the journal's order: its timestamp and its number."""
 
 
@@ -40,7 +40,7 @@ class Record:
     number: int = 0
 
     @property
-    def place(self) -> Place:
+    def place(self) -> ListenAddress:
         """Where the next page goes on."""
         return self.timestamp, self.number
 
@@ -149,7 +149,7 @@ class Ledger:
                 self._set_aside(error)
                 self._add(records)
 
-    def between(self, selection: Selection, limit: int = PAGE, after: Place | None = None) -> list[Record]:
+    def between(self, selection: Selection, limit: int = PAGE, after: ListenAddress | None = None) -> list[Record]:
         """Records in order of time, and of arrival within a second; at most about 4 MiB, so perhaps fewer than limit.
 
         :param after: the place of the last record of the page before; an empty answer is the end.

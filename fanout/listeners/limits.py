@@ -12,7 +12,7 @@ from fanout.listeners.address import neighbourhood
 _KEYS = 20_000  # remembered; beyond it the one that came longest ago is forgotten, and starts anew
 
 
-class Pace:
+class TokenBucket:
     """A bucket of tokens for each key, kept as one number: the time at which the bucket will be full again (GCRA).
 
     :param clock: seconds, never going back.
@@ -44,23 +44,23 @@ class Pace:
         return len(self._full_at)
 
 
-class Gate:
+class ConnectionLimit:
     """Counts open connections. All listeners of a node share one, as they share its file descriptors.
 
     An address is one of IPv4, or a /64 of IPv6: that is what one client can have.
 
     :ivar connections: how many there may be: fewer than file descriptors, so that accepting never fails half-way.
     :ivar per_address: of one address: large, because thousands of phones may sit behind one carrier's NAT; 0: no limit.
-    :ivar pace: how fast an address may open them; None for no limit.
+    :ivar bucket: how fast an address may open them; None for no limit.
     :ivar total: connections that are open.
     :ivar refused: those turned away, by what they were too many for.
     """
 
-    def __init__(self, connections: int = 18_000, per_address: int = 10_000, pace: Pace | None = None) -> None:
+    def __init__(self, connections: int = 18_000, per_address: int = 10_000, bucket: TokenBucket | None = None) -> None:
         self.connections = connections
         self.per_address = per_address
-        self.pace = pace
-        self.refused: Counter[str] = Counter(connections=0, connections_per_address=0, pace=0)
+        self.bucket = bucket
+        self.refused: Counter[str] = Counter(connections=0, connections_per_address=0, bucket=0)
         self._open: Counter[str] = Counter()
         self.total = 0
 
@@ -79,7 +79,7 @@ class Gate:
             return "connections"
         if 0 < self.per_address <= self._open[neighbours]:
             return "connections_per_address"
-        return "" if self.pace is None or self.pace.allow(neighbours) else "pace"
+        return "" if self.bucket is None or self.bucket.allow(neighbours) else "pace"
 
     def closed(self, address: str) -> None:
         """An admitted connection is gone."""
@@ -97,7 +97,7 @@ class Gate:
 # How many subscriptions a node holds, of everybody and of one address: they are what its memory goes to.
 
 
-class Quota:
+class SubscriptionLimit:
     """Counts what is held. An address is one of IPv4, or a /64 of IPv6.
 
     :ivar most: how many there may be.

@@ -46,7 +46,7 @@ class ProxyHeaderError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class ProxiedClient:
     """Who the connection comes from.
 
     :ivar host: IP address; empty when the proxy speaks for itself (health checks), or does not know.
@@ -64,7 +64,7 @@ class ProxyHeader:
     def __init__(self) -> None:
         self._data = b""
 
-    def feed(self, data: bytes) -> Source | None:
+    def feed(self, data: bytes) -> ProxiedClient | None:
         """The source, once the header is complete.
 
         :raises ProxyHeaderError: it is none. Then the connection has to be closed.
@@ -76,7 +76,7 @@ class ProxyHeader:
             return self._version_1()
         raise ProxyHeaderError("does not begin with a PROXY header")
 
-    def _version_1(self) -> Source | None:
+    def _version_1(self) -> ProxiedClient | None:
         end = self._data.find(b"\r\n", 0, V1_LONGEST)
         if end < 0:
             if len(self._data) >= V1_LONGEST:
@@ -84,7 +84,7 @@ class ProxyHeader:
             return None
         line, rest = self._data[:end], self._data[end + 2 :]
         if line == b"PROXY UNKNOWN" or line.startswith(b"PROXY UNKNOWN "):
-            return Source("", 0, rest)
+            return ProxiedClient("", 0, rest)
         found = _V1_LINE.fullmatch(line)
         if found is None:
             raise ProxyHeaderError("not a PROXY line")
@@ -92,9 +92,9 @@ class ProxyHeader:
         _address(found[3].decode(), 4 if found[1] == b"TCP4" else 6)
         if max(int(found[4]), int(found[5])) > _MOST_PORT:
             raise ProxyHeaderError("a port that cannot be")
-        return Source(host, int(found[4]), rest)
+        return ProxiedClient(host, int(found[4]), rest)
 
-    def _version_2(self) -> Source | None:
+    def _version_2(self) -> ProxiedClient | None:
         data = self._data
         if len(data) < _V2_HEAD:
             return None
@@ -107,12 +107,12 @@ class ProxyHeader:
             return None
         addresses, rest = data[_V2_HEAD : _V2_HEAD + length], data[_V2_HEAD + length :]
         if command == _LOCAL or family not in _FAMILIES:
-            return Source("", 0, rest)  # the specification: skip what you do not know, and take the proxy's own
+            return ProxiedClient("", 0, rest)  # the specification: skip what you do not know, and take the proxy's own
         size = _FAMILIES[family]
         if length < 2 * size + 4:
             raise ProxyHeaderError("a PROXY header without its addresses")
         port = int.from_bytes(addresses[2 * size : 2 * size + 2], "big")
-        return Source(plain(str(ip_address(addresses[:size]))), port, rest)
+        return ProxiedClient(plain(str(ip_address(addresses[:size]))), port, rest)
 
 
 def _address(text: str, version: int) -> str:
@@ -138,14 +138,14 @@ class ProxiedFactory(protocol.Factory):
         reactor: Any,
         wrapped: IProtocolFactory,
         trusted: Networks,
-        complain: Callable[..., None],
+        warn: Callable[..., None],
         *,
         seconds: float = 5.0,
     ) -> None:
         """
         :param wrapped: its ``buildProtocol`` is given the client's address, and may refuse it.
         :param trusted: the proxies.
-        :param complain: logs a fault: event name, address, fields.
+        :param warn: logs a fault: event name, address, fields.
         :param seconds: for the header to be complete.
         """
         self.reactor = reactor
@@ -153,7 +153,7 @@ class ProxiedFactory(protocol.Factory):
         self.seconds = seconds
         self.waiting = 0
         self._trusted = trusted
-        self._complain = complain
+        self._warn = warn
 
     def buildProtocol(self, addr: Any) -> Any:
         """The wrapped factory's protocol, or one that reads the header first."""
@@ -167,7 +167,7 @@ class ProxiedFactory(protocol.Factory):
 
     def refuse(self, address: str, reason: str) -> None:
         """Tell the operator: a trusted proxy is set up wrongly, or is no proxy."""
-        self._complain("proxy.refused", address, reason=reason)
+        self._warn("proxy.refused", address, reason=reason)
 
     def doStart(self) -> None:
         """For Twisted: a listener begins."""
@@ -208,7 +208,7 @@ class Proxied(protocol.Protocol):
         if source is not None:
             self._hand_over(source)
 
-    def _hand_over(self, source: Source) -> None:
+    def _hand_over(self, source: ProxiedClient) -> None:
         """Twisted's transport gets another protocol, so what follows takes no detour."""
         self._done()
         client = _client(source) if source.host else self._proxy
@@ -242,7 +242,7 @@ class Proxied(protocol.Protocol):
             self._timer.cancel()
 
 
-def _client(source: Source) -> IAddress:
+def _client(source: ProxiedClient) -> IAddress:
     kind = IPv6Address if ":" in source.host else IPv4Address
     client: IAddress = kind("TCP", source.host, source.port)
     return client

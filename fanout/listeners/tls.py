@@ -56,7 +56,7 @@ class TlsTransport(BufferingTLSTransport):
         failed = self._reason
         if not self._handshakeDone and failed is not None and failed.check(SSL.Error):
             address = getattr(self.wrappedProtocol, "address", "")
-            self.factory.complain("tls.refused", address, reason=openssl_reason(failed.value))
+            self.factory.warn("tls.refused", address, reason=openssl_reason(failed.value))
         super().connectionLost(reason)
         self._producer = None  # the door's protocol, which knows us: they would keep each other, and 28 KiB, in memory
 
@@ -64,16 +64,16 @@ class TlsTransport(BufferingTLSTransport):
 class TlsFactory(TLSMemoryBIOFactory):
     """Listens with TLS for a factory that need not know.
 
-    :ivar complain: logs a client's fault: event name, address, fields.
+    :ivar warn: logs a client's fault: event name, address, fields.
     """
 
     protocol = TlsTransport
 
     def __init__(
-        self, reactor: Any, certificates: Certificates, wrapped: IProtocolFactory, complain: Callable[..., None]
+        self, reactor: Any, certificates: Certificates, wrapped: IProtocolFactory, warn: Callable[..., None]
     ) -> None:
         super().__init__(certificates, False, wrapped, reactor)
-        self.complain = complain
+        self.warn = warn
 
     def buildProtocol(self, addr: Any) -> Any:
         """None where the wrapped factory wants nobody; Twisted's would wrap that None."""
@@ -90,27 +90,27 @@ def beneath(transport: object) -> Server | None:
 # What a connection passes through before a door sees it: the proxy's header, then TLS; both as the operator wants.
 
 
-class Entrance:
+class ListenerWrapper:
     """Puts itself in front of the doors. What is not wanted costs nothing: the door's own factory listens then."""
 
     def __init__(
         self,
         reactor: Any,
-        complain: Callable[..., None],
+        warn: Callable[..., None],
         *,
         certificates: Certificates | None = None,
         proxies: Networks | None = None,
         header_seconds: float = 5.0,
     ) -> None:
         """
-        :param complain: logs a client's fault: event name, address, fields.
+        :param warn: logs a client's fault: event name, address, fields.
         :param certificates: loaded; None for no TLS.
         :param proxies: those who say whose connections they pass on; None for none.
         :param header_seconds: time they have for that.
         """
         self.certificates = certificates
         self._reactor = reactor
-        self._complain = complain
+        self._warn = warn
         self._proxies = proxies
         self._header_seconds = header_seconds
 
@@ -118,12 +118,12 @@ class Entrance:
         """A factory to listen with."""
         if not self._proxies:
             return door
-        return ProxiedFactory(self._reactor, door, self._proxies, self._complain, seconds=self._header_seconds)
+        return ProxiedFactory(self._reactor, door, self._proxies, self._warn, seconds=self._header_seconds)
 
     def secure(self, door: IProtocolFactory) -> IProtocolFactory:
         """A factory to listen with, with TLS. The proxy's header comes before it, in the clear."""
         assert self.certificates is not None, "there is no certificate"
-        return self.plain(TlsFactory(self._reactor, self.certificates, door, self._complain))
+        return self.plain(TlsFactory(self._reactor, self.certificates, door, self._warn))
 
     def start(self) -> None:
         """Follow the certificate's files."""

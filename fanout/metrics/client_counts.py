@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from heapq import nlargest
 
-from fanout.http.pending import Parked
+from fanout.http.pending import PendingRequest
 from fanout.hub.hub import Hub, Member
 from fanout.stomp_server.connection import Connection
 
@@ -32,24 +32,24 @@ class Slow:
     blocked: bool
 
 
-class Census:
+class ClientCounts:
     """Counts the clients of a node."""
 
     def __init__(
         self,
         hub: Hub,
         connections: Collection[Connection],
-        parked: Collection[Parked] = (),
+        pending: Collection[PendingRequest] = (),
         sockets: Collection[object] = (),
     ) -> None:
         """
         :param connections: STOMP clients, over TCP or WebSocket.
-        :param parked: polls and event streams.
+        :param pending: polls and event streams.
         :param sockets: WebSockets; those that carry no STOMP are players.
         """
         self._hub = hub
         self._connections = connections
-        self._parked = parked
+        self._parked = pending
         self._sockets = sockets
 
     def clients(self) -> dict[tuple[str, str], int]:

@@ -13,7 +13,7 @@ from typing import Any
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
-from fanout.http.auth import Guard
+from fanout.http.auth import OperatorAuth
 from fanout.http.routing import Endpoint
 from fanout.http.server import HttpRequest
 from fanout.metrics.prometheus import CONTENT_TYPE, Metrics
@@ -123,7 +123,7 @@ class Live(Probe):
 class Ready(Probe):
     """``/readyz``: 200, or 503 to send no clients here; why, for those who may know."""
 
-    def __init__(self, health: Health, guard: Guard) -> None:
+    def __init__(self, health: Health, guard: OperatorAuth) -> None:
         super().__init__()
         self._health = health
         self._guard = guard

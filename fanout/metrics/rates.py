@@ -61,7 +61,7 @@ KEPT = 120
 """Looks whose worst is told: a minute, so that no scrape every 15 or 30 s misses a stall."""
 
 
-class Lag:
+class ReactorLag:
     """Measures how much later than planned its calls come.
 
     :ivar total: seconds of lateness since the start.

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from fanout.application.observer import Tally
+from fanout.application.observer import ClientCounters
 from fanout.bus.interface import Bus
 from fanout.bus.rabbitmq import RabbitMQ
 from fanout.cache.memcached import Memcached
 from fanout.hub.hub import Hub
 from fanout.hub.outbox import Flusher
 from fanout.listeners.certificates import Certificates
-from fanout.listeners.limits import Gate, Quota
-from fanout.metrics.client_counts import Census
+from fanout.listeners.limits import ConnectionLimit, SubscriptionLimit
+from fanout.metrics.client_counts import ClientCounts
 from fanout.metrics.health import Health
 from fanout.metrics.prometheus import Measure, Table
-from fanout.metrics.rates import Lag
+from fanout.metrics.rates import ReactorLag
 from fanout.process.supervisor import TaskState
 
 HUB: Table[Hub] = (
@@ -31,27 +31,27 @@ HUB: Table[Hub] = (
     ),
     Measure("counter", "fanout_delivered_bytes_total", "Bodies of these deliveries.", lambda hub: hub.delivered_octets),
 )
-CENSUS: Table[Census] = (
+CENSUS: Table[ClientCounts] = (
     Measure(
         "gauge",
         "fanout_clients",
         "Clients that are connected; the version is of STOMP, and empty for the others and before CONNECT.",
-        lambda census: census.clients(),
+        lambda client_counts: client_counts.clients(),
         ("protocol", "version"),
     ),
     Measure(
         "gauge",
         "fanout_subscriptions",
         "Topics listened to, counted for each client.",
-        lambda census: census.subscriptions(),
+        lambda client_counts: client_counts.subscriptions(),
     ),
 )
-QUOTA: Table[Quota] = (
+QUOTA: Table[SubscriptionLimit] = (
     Measure(
         "counter",
         "fanout_subscriptions_refused_total",
         "Subscriptions that were too many: for the node, or for their address (MAX_SUBSCRIPTIONS_*).",
-        lambda quota: quota.refused,
+        lambda subscription_limit: subscription_limit.refused,
         ("limit",),
     ),
 )
@@ -63,15 +63,20 @@ CERTIFICATES: Table[Certificates] = (
         lambda certificates: certificates.expires,
     ),
 )
-GATE: Table[Gate] = (
+GATE: Table[ConnectionLimit] = (
     Measure(
         "counter",
         "fanout_connections_refused_total",
         "Connections that were too many: for the node, for their address, or too fast (MAX_CONNECTIONS*, CONNECT_*).",
-        lambda gate: gate.refused,
+        lambda connection_limit: connection_limit.refused,
         ("limit",),
     ),
-    Measure("gauge", "fanout_connections", "Connections that are open, of all protocols.", lambda gate: gate.total),
+    Measure(
+        "gauge",
+        "fanout_connections",
+        "Connections that are open, of all protocols.",
+        lambda connection_limit: connection_limit.total,
+    ),
 )
 FLUSHER: Table[Flusher] = (
     Measure(
@@ -87,7 +92,7 @@ FLUSHER: Table[Flusher] = (
         lambda flusher: flusher.held,
     ),
 )
-TALLY: Table[Tally] = (
+TALLY: Table[ClientCounters] = (
     Measure(
         "counter",
         "fanout_session_events_total",
@@ -174,7 +179,7 @@ MEMCACHED: Table[Memcached] = (
         ("outcome",),
     ),
 )
-LAG: Table[Lag] = (
+LAG: Table[ReactorLag] = (
     Measure(
         "gauge",
         "fanout_loop_lag_worst_seconds",

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 Result = TypeVar("Result")
 
 
-def prompt(coroutine: Coroutine[Deferred[Any], Any, Result]) -> Result | Deferred[Result]:
+def start_eagerly(coroutine: Coroutine[Deferred[Any], Any, Result]) -> Result | Deferred[Result]:
     """Begin a coroutine: what it returned, or a Deferred of that if it has to wait for something.
 
     ``Deferred.fromCoroutine`` costs ten times as much for one that does not. Raises what it raises before it waits.

@@ -44,7 +44,7 @@ class TaskState:
 
 
 @dataclass(frozen=True, slots=True)
-class Manners:
+class RetryPolicy:
     """How failures are treated.
 
     :ivar first_pause: seconds after a first failure.
@@ -63,13 +63,13 @@ class Manners:
         return min(self.first_pause * 2.0 ** min(failures - 1, 30), self.last_pause)
 
 
-DEFAULT_MANNERS = Manners()
+DEFAULT_MANNERS = RetryPolicy()
 
 
 class Task:
     """Work that is done in rounds, one after the other. Made by :meth:`Supervisor.spawn`."""
 
-    def __init__(self, clock: Any, name: str, work: Work, interval: float, manners: Manners) -> None:
+    def __init__(self, clock: Any, name: str, work: Work, interval: float, manners: RetryPolicy) -> None:
         self.name = name
         self._clock = clock
         self._work = work
@@ -193,7 +193,7 @@ class Supervisor:
     its turn anyway.
     """
 
-    def __init__(self, clock: Any, manners: Manners = DEFAULT_MANNERS) -> None:
+    def __init__(self, clock: Any, manners: RetryPolicy = DEFAULT_MANNERS) -> None:
         """:param clock: Twisted's reactor; tells Unix time."""
         self._clock = clock
         self._manners = manners

@@ -54,12 +54,12 @@ class Answer:
         self.data: bytes | None = None
         self.final = False
 
-    def done(self, remarks: Headers = ()) -> None:
+    def done(self, receipt_headers: Headers = ()) -> None:
         """The frame was processed: its RECEIPT may go, if it asked for one.
 
-        :param remarks: headers of the RECEIPT.
+        :param receipt_headers: headers of the RECEIPT.
         """
-        self._settle(self._receipt(remarks))
+        self._settle(self._receipt(receipt_headers))
 
     def finish(self) -> None:
         """As :meth:`done`, and nothing follows: the answer to DISCONNECT."""
@@ -79,8 +79,8 @@ class Answer:
             session.stop()
         self._settle(error(session.dialect, summary, detail, self.command, self.receipt))
 
-    def _receipt(self, remarks: Headers = ()) -> bytes:
-        return b"" if self.receipt is None else receipt(self._line.session.dialect, self.receipt, remarks)
+    def _receipt(self, receipt_headers: Headers = ()) -> bytes:
+        return b"" if self.receipt is None else receipt(self._line.session.dialect, self.receipt, receipt_headers)
 
     def _settle(self, data: bytes) -> None:
         if self.data is not None:
@@ -123,9 +123,9 @@ class Answers:
             self.session.rest()
 
 
-def receipt(dialect: Dialect, receipt_id: str, remarks: Headers = ()) -> bytes:
+def receipt(dialect: Dialect, receipt_id: str, receipt_headers: Headers = ()) -> bytes:
     """The RECEIPT frame."""
-    return encode_head("RECEIPT", (("receipt-id", receipt_id), *remarks), dialect) + b"\n" + dialect.end
+    return encode_head("RECEIPT", (("receipt-id", receipt_id), *receipt_headers), dialect) + b"\n" + dialect.end
 
 
 def error(dialect: Dialect, summary: str, detail: str, command: str | None, receipt_id: str | None) -> bytes:

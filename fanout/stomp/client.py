@@ -20,7 +20,7 @@ from fanout.stomp.dialect import DIALECTS, VERSIONS, Dialect
 from fanout.stomp.errors import LocalProtocolError, RemoteProtocolError
 from fanout.stomp.frame import Frame, Headers
 from fanout.stomp.heartbeat import Heartbeat
-from fanout.stomp.limits import Limits
+from fanout.stomp.limits import StompLimits
 
 # What a server tells its client, as :class:`~fanout.stomp.client.ClientSession` reports it.
 
@@ -57,7 +57,7 @@ class Receipted:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class ConnectRefused:
     """An ERROR. It ends the session, but for one under 1.0 behind CONNECTED (contract §1.4).
 
     :ivar summary: the ``message`` header.
@@ -71,7 +71,7 @@ class Refused:
     headers: Headers
 
 
-ClientEvent = Connected | MessageReceived | Receipted | Refused
+ClientEvent = Connected | MessageReceived | Receipted | ConnectRefused
 
 
 class ClientSession:
@@ -82,12 +82,12 @@ class ClientSession:
     :ivar closed: whether the session is over: nothing may be sent, and nothing more will come but the rest of it.
     """
 
-    def __init__(self, now: float, limits: Limits | None = None) -> None:
+    def __init__(self, now: float, limits: StompLimits | None = None) -> None:
         """:param limits: what the server may send; those of frames and headers count here."""
         self.dialect: Dialect | None = None
         self.connected = False
         self.closed = False
-        self._decoder = Decoder(limits or Limits())
+        self._decoder = Decoder(limits or StompLimits())
         self._offered: Sequence[str] = ()
         self._wished = (0, 0)
         self._heartbeat = Heartbeat()
@@ -217,7 +217,7 @@ class ClientSession:
         if frame.command == "ERROR":
             self.closed = self.closed or not self.connected or self.dialect is not DIALECTS["1.0"]
             detail = frame.body.decode("utf-8", "replace")
-            return Refused(frame.get("message") or "", detail, frame.get("receipt-id"), frame.headers)
+            return ConnectRefused(frame.get("message") or "", detail, frame.get("receipt-id"), frame.headers)
         if not self.connected:
             return self._let_in(frame)
         if frame.command == "RECEIPT":

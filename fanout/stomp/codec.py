@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from fanout.stomp.dialect import DIALECTS, ESCAPE, SPECIAL, Dialect
 from fanout.stomp.errors import RemoteProtocolError
 from fanout.stomp.frame import Frame, Headers
-from fanout.stomp.limits import Limits
+from fanout.stomp.limits import StompLimits
 
 _PADDING = re.compile(rb"[\r\n\0 \t]*")
 _HEAD_END = re.compile(rb"\r?\n\r?\n|\0")
@@ -51,7 +51,7 @@ class Decoder:
         "dialect",
     )
 
-    def __init__(self, limits: Limits, *, opening: bool = False) -> None:
+    def __init__(self, limits: StompLimits, *, opening: bool = False) -> None:
         """
         :param opening: whether the first frame must be CONNECT or STOMP. It is then refused as soon as its first
             line shows something else, so that an HTTP request does not have to wait for a NUL that never comes,

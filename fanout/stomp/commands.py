@@ -15,7 +15,7 @@ from fanout.stomp.dialect import Dialect
 from fanout.stomp.errors import RemoteProtocolError
 from fanout.stomp.events import Event, Publish, Send, Subscribe, Unsubscribe
 from fanout.stomp.frame import Frame
-from fanout.stomp.limits import Limits
+from fanout.stomp.limits import StompLimits
 from fanout.stomp.subscriptions import ACK_MODES, Subscription, Subscriptions
 from fanout.stomp.transactions import Transactions
 
@@ -24,7 +24,7 @@ class OpenSession(Protocol):
     """What the commands need of their session."""
 
     @property
-    def limits(self) -> Limits:
+    def limits(self) -> StompLimits:
         """What the client may cost."""
         ...
 

@@ -9,7 +9,7 @@ from fanout.stomp.dialect import DIALECTS, Dialect
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class StompLimits:
     """Bounds for one connection.
 
     :ivar connect_bytes: octets before the first frame is complete. Nobody is known yet; a CONNECT needs a few hundred.
@@ -47,7 +47,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Manners:
+class SessionOptions:
     """
     :ivar server: the ``server`` header of CONNECTED, name/version.
     :ivar heartbeat: milliseconds between the beats we can send, and between those we want.

@@ -8,7 +8,7 @@ from fanout.stomp.dialect import DIALECTS, VERSIONS, Dialect, choose
 from fanout.stomp.errors import RemoteProtocolError
 from fanout.stomp.frame import Frame
 from fanout.stomp.heartbeat import Heartbeat
-from fanout.stomp.limits import Manners
+from fanout.stomp.limits import SessionOptions
 
 # The ERROR for a client that speaks no version of ours (N4). It is complete here because no version is agreed that
 # would say how to write it.
@@ -34,21 +34,23 @@ def version_of(connect: Frame) -> str | None:
     return "1.0" if accepted is None else choose(accepted)
 
 
-def agree(connect: Frame, version: str, manners: Manners) -> Agreement:
+def agree(connect: Frame, version: str, session_options: SessionOptions) -> Agreement:
     """Bring a client's wishes and our manners together.
 
     :raises RemoteProtocolError: a malformed ``heart-beat``, or a host that is not served.
     """
-    dialect = manners.dialects[version]
+    dialect = session_options.dialects[version]
     if dialect.lenient:
-        return Agreement(connect, dialect, Heartbeat(send_every=manners.idle_lf))
+        return Agreement(connect, dialect, Heartbeat(send_every=session_options.idle_lf))
     host = connect.get("host")
-    if manners.hosts and host is not None and host not in manners.hosts:
+    if session_options.hosts and host is not None and host not in session_options.hosts:
         raise RemoteProtocolError("Unknown host", "The host header names a virtual host that is not served here.")
-    return Agreement(connect, dialect, Heartbeat.agree(connect.get("heart-beat", "0,0") or "", manners.heartbeat))
+    return Agreement(
+        connect, dialect, Heartbeat.agree(connect.get("heart-beat", "0,0") or "", session_options.heartbeat)
+    )
 
 
-def connected(agreement: Agreement, session_id: str, manners: Manners) -> Frame:
+def connected(agreement: Agreement, session_id: str, session_options: SessionOptions) -> Frame:
     """The CONNECTED frame (N5); a plain ``CONNECT`` gets the original's, to the letter (contract §1.4)."""
     connect, dialect = agreement.connect, agreement.dialect
     headers = []
@@ -59,7 +61,7 @@ def connected(agreement: Agreement, session_id: str, manners: Manners) -> Frame:
     if connect.get("accept-version") is not None:
         headers.append(("version", dialect.version))
     if not dialect.lenient:
-        headers += [("server", manners.server), ("heart-beat", ",".join(map(str, manners.heartbeat)))]
+        headers += [("server", session_options.server), ("heart-beat", ",".join(map(str, session_options.heartbeat)))]
     return Frame("CONNECTED", tuple(headers))
 
 

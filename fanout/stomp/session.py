@@ -29,7 +29,7 @@ from fanout.stomp.errors import LocalProtocolError, RemoteProtocolError
 from fanout.stomp.events import Connect, Event, Subscribe
 from fanout.stomp.frame import Frame
 from fanout.stomp.heartbeat import Heartbeat
-from fanout.stomp.limits import Limits, Manners
+from fanout.stomp.limits import SessionOptions, StompLimits
 from fanout.stomp.negotiation import Agreement
 from fanout.stomp.subscriptions import Subscription, Subscriptions
 from fanout.stomp.transactions import Transactions
@@ -78,11 +78,11 @@ class ServerSession:
         "subscriptions",
     )
 
-    def __init__(self, limits: Limits, manners: Manners, now: float) -> None:
+    def __init__(self, limits: StompLimits, session_options: SessionOptions, now: float) -> None:
         self.limits = limits
-        self._manners = manners
+        self._manners = session_options
         self._decoder = Decoder(limits, opening=True)
-        self.dialect: Dialect = manners.dialects["1.0"]
+        self.dialect: Dialect = session_options.dialects["1.0"]
         self._heartbeat = Heartbeat()
         self._transactions: Transactions | None = None
         self._agreement: Agreement | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fanout.stomp.errors import RemoteProtocolError
 from fanout.stomp.frame import Frame
-from fanout.stomp.limits import Limits
+from fanout.stomp.limits import StompLimits
 
 
 class _Transaction:
@@ -22,7 +22,7 @@ class Transactions:
 
     __slots__ = ("_limits", "_open")
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: StompLimits) -> None:
         self._limits = limits
         self._open: dict[str, _Transaction] = {}
 

@@ -12,17 +12,17 @@ from twisted.python.failure import Failure
 from fanout.application.interface import Principal, Refused
 from fanout.application.observer import Client
 from fanout.bus.interface import BusError
-from fanout.hub.hub import Cohort, Enveloped, Form, Offered
+from fanout.hub.hub import Cohort, Form, FramedForm, Offered
 from fanout.hub.message import Message
 from fanout.hub.outbox import Outbox
-from fanout.process.eager import prompt
+from fanout.process.eager import start_eagerly
 from fanout.stomp.events import Connect, Event, Publish, Subscribe, Unsubscribe
 from fanout.stomp.frame import Headers
 from fanout.stomp.session import ServerSession, State
 from fanout.stomp.subscriptions import Subscription
 
 if TYPE_CHECKING:
-    from fanout.stomp_server.server import StompDoor, Wire
+    from fanout.stomp_server.server import StompServer, Transport
 
 _SERVER_FAULT = "The server made an error; its operator finds it in the log under this session's id."
 _FULL = "This server, or your network's share of it, holds no more; try again later."
@@ -55,13 +55,13 @@ class Connection:
         "slot",
     )
 
-    def __init__(self, door: StompDoor, wire: Wire, address: str, port: int = 0) -> None:
+    def __init__(self, door: StompServer, wire: Transport, address: str, port: int = 0) -> None:
         now = door.clock()
         self._door = door
         self._wire = wire
         self.address = address
         self.slot: int | None = None
-        self._session = ServerSession(door.limits, door.manners, now)
+        self._session = ServerSession(door.limits, door.session_options, now)
         self._outbox = Outbox(self, door.flusher)
         self._log = door.log
         self._client = Client("", f"[{address}]:{port}" if ":" in address else f"{address}:{port}")
@@ -144,7 +144,7 @@ class Connection:
 
     def cut_off(self) -> None:
         """From the outbox: the client does not read."""
-        self._door.complain("client.slow", self.address, reason="does not read what it is sent")
+        self._door.warn("client.slow", self.address, reason="does not read what it is sent")
         self._wire.abort()
 
     # The hub's member
@@ -212,7 +212,7 @@ class Connection:
 
     def _begin(self, event: Event | Connect) -> None:
         try:
-            waiting = prompt(self._act(event))
+            waiting = start_eagerly(self._act(event))
         except Exception:  # noqa: BLE001  (logged; it ends one client at most)
             self._acted(Failure(), event)
             return
@@ -236,17 +236,17 @@ class Connection:
         if data and not self._gone:
             if self._session.subscriptions:
                 self._door.hub.hand_out()
-            self._outbox.send(self._enveloped(data))
+            self._outbox.send(self._framed(data))
 
-    def _enveloped(self, data: bytes) -> bytes:
-        envelope = self._wire.envelope
-        return data if envelope is None else envelope(data)
+    def _framed(self, data: bytes) -> bytes:
+        framing = self._wire.framing
+        return data if framing is None else framing(data)
 
     def _settle(self) -> None:
         """Everything that could be done was done: close, read on, or wait, as things stand."""
         self._queue_answers()
         for fault in self._session.faults:
-            self._complain(fault)
+            self._warn(fault)
         self._session.faults = ()
         if self._gone or self._closing:
             return
@@ -276,11 +276,11 @@ class Connection:
             self._wire.resume()
 
     def _refuse(self, event: Subscribe | Publish, refused: Refused) -> None:
-        self._complain(refused.summary)
+        self._warn(refused.summary)
         event.answer.refuse(refused.summary, refused.detail)
 
-    def _complain(self, fault: str) -> None:
-        self._door.complain("client.fault", self.address, fault=fault)
+    def _warn(self, fault: str) -> None:
+        self._door.warn("client.fault", self.address, fault=fault)
 
     async def _act(self, event: Event | Connect) -> None:
         if isinstance(event, Publish):
@@ -315,7 +315,7 @@ class Connection:
             self._refuse_login(refused.summary)
             return False
         if self._principal is None:
-            self._door.complain("login.refused", self.address, login=connect.login)
+            self._door.warn("login.refused", self.address, login=connect.login)
             self._refuse_login("Wrong credentials")
         return self._principal is not None
 
@@ -326,24 +326,24 @@ class Connection:
     async def _subscribe(self, event: Subscribe) -> None:
         subscription = event.subscription
         try:
-            tuned = await self._door.application.tune(subscription.destination, event.headers)
+            resolved = await self._door.application.resolve(subscription.destination, event.headers)
         except Refused as refused:
             self._session.forget(subscription)
             self._refuse(event, refused)
             return
         if self._gone:
             return
-        if not self._door.quota.take(self.address):
+        if not self._door.subscription_limit.take(self.address):
             self._session.forget(subscription)
             self._refuse(event, Refused("Too many subscriptions", _FULL, temporary=True))
             return
-        envelope = self._wire.envelope
-        form: Form = subscription.form if envelope is None else Enveloped(subscription.form, envelope)
-        cohort, last = self._door.hub.join_stream(tuned.topic, form, self)
+        framing = self._wire.framing
+        form: Form = subscription.form if framing is None else FramedForm(subscription.form, framing)
+        cohort, last = self._door.hub.join_stream(resolved.topic, form, self)
         subscription.place = cohort
         self._door.observer.subscribed(self._client, cohort.topic)
         event.answer.done()
-        if tuned.replay:
+        if resolved.replay:
             self._replay(subscription, last)
 
     def _replay(self, subscription: Subscription, last: Message | None) -> None:
@@ -386,14 +386,14 @@ class Connection:
             published.addBoth(self._answered_late, event)
 
     def _published(self, _: None, event: Publish, messages: Sequence[Message]) -> Deferred[None] | None:
-        remarks = None if event.answer.receipt is None else self._door.application.remarks(messages)
-        if remarks is not None:
-            return Deferred.fromCoroutine(self._remark(event, remarks))
+        receipt_headers = None if event.answer.receipt is None else self._door.application.receipt_headers(messages)
+        if receipt_headers is not None:
+            return Deferred.fromCoroutine(self._remark(event, receipt_headers))
         event.answer.done()
         return None
 
-    async def _remark(self, event: Publish, remarks: Awaitable[Headers]) -> None:
-        event.answer.done(await remarks)
+    async def _remark(self, event: Publish, receipt_headers: Awaitable[Headers]) -> None:
+        event.answer.done(await receipt_headers)
 
     def _not_published(self, failure: Failure, event: Publish) -> None:
         failure.trap(BusError)
@@ -419,12 +419,12 @@ class Connection:
             return None
         self._door.hub.leave(cohort, self)
         self._heard.pop(cohort.topic, None)
-        self._door.quota.give_back(self.address)
+        self._door.subscription_limit.give_back(self.address)
         return cohort.topic
 
     # Time
 
-    def look(self, now: float) -> None:
+    def on_timer(self, now: float) -> None:
         """The wheel came round."""
         if self._gone:
             return
@@ -433,12 +433,12 @@ class Connection:
                 self.cut_off()
                 return
         elif not self._paused and (reason := self._session.overdue(now)):
-            self._door.complain("client.overdue", self.address, reason=reason)
+            self._door.warn("client.overdue", self.address, reason=reason)
             self._wire.abort()
             return
         beat = self._session.beat(now, self._outbox.sent_at)
         if beat and self._blocked_at is None:  # a full wire has something to send already
-            self._outbox.pass_on(None, self._enveloped(beat))
+            self._outbox.pass_on(None, self._framed(beat))
         self._schedule()
 
     def _schedule(self) -> None:
@@ -460,7 +460,7 @@ class Connection:
         self._settle()
 
 
-class WatchedConnection(Connection):
+class ObservedConnection(Connection):
     """One of whose every message the door's ``delivery_observer`` is told. The others do not even ask whether."""
 
     __slots__ = ()

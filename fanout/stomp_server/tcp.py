@@ -11,10 +11,10 @@ from zope.interface import implementer
 
 from fanout.listeners import straight_write
 from fanout.listeners.address import plain
-from fanout.listeners.limits import Gate
+from fanout.listeners.limits import ConnectionLimit
 from fanout.listeners.tls import TlsTransport
 from fanout.stomp_server.connection import Connection
-from fanout.stomp_server.server import StompDoor
+from fanout.stomp_server.server import StompServer
 
 
 @implementer(IHalfCloseableProtocol, IPushProducer)
@@ -25,9 +25,9 @@ class StompProtocol(protocol.Protocol):
 
     transport: Any  # TCP, or TLS over it
     kind = "stomp"
-    envelope = None  # TCP has no messages.
+    framing = None  # TCP has no messages.
 
-    def __init__(self, door: StompDoor, admitted_by: StompFactory, address: str, port: int) -> None:
+    def __init__(self, door: StompServer, admitted_by: StompFactory, address: str, port: int) -> None:
         self.address = address
         self._port = port
         self._door = door
@@ -116,18 +116,23 @@ class StompProtocol(protocol.Protocol):
 class StompFactory(protocol.Factory):
     """Admits TCP connections, as far as the gate lets them in."""
 
-    def __init__(self, reactor: IReactorTime, door: StompDoor, gate: Gate, *, linger: float = 1.0) -> None:
+    def __init__(
+        self, reactor: IReactorTime, door: StompServer, connection_limit: ConnectionLimit, *, linger: float = 1.0
+    ) -> None:
         """:param linger: seconds a closing connection may take to read our last words."""
         self.reactor = reactor
         self.linger = linger
         self._door = door
-        self._gate = gate
+        self._connection_limit = connection_limit
 
     def buildProtocol(self, addr: IAddress | None) -> StompProtocol | None:
         address = plain(getattr(addr, "host", ""))
-        if not self._gate.admit(address):
-            self._door.complain(
-                "client.turned_away", address, connections=self._gate.total, of_address=self._gate.of(address)
+        if not self._connection_limit.admit(address):
+            self._door.warn(
+                "client.turned_away",
+                address,
+                connections=self._connection_limit.total,
+                of_address=self._connection_limit.of(address),
             )
             return None
         protocol_ = StompProtocol(self._door, self, address, getattr(addr, "port", 0))
@@ -136,7 +141,7 @@ class StompFactory(protocol.Factory):
 
     def closed(self, address: str) -> None:
         """A connection is gone."""
-        self._gate.closed(address)
+        self._connection_limit.closed(address)
 
     def logPrefix(self) -> str:
         return "stomp"

@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 from twisted.web.server import Request
 
-from fanout.http.websocket import WebSocket, WebSocketDoor, WebSocketResource
+from fanout.http.websocket import WebSocket, WebSocketResource, WebSocketServer
 from fanout.stomp_server.connection import Connection
-from fanout.stomp_server.server import StompDoor
+from fanout.stomp_server.server import StompServer
 
 SUBPROTOCOLS = ("v12.stomp", "v11.stomp", "v10.stomp")
 
@@ -20,7 +20,7 @@ SUBPROTOCOLS = ("v12.stomp", "v11.stomp", "v10.stomp")
 class StompWebSocket(WebSocketResource):
     """Where STOMP clients connect. The version is agreed on in CONNECT; the subprotocol repeats it for browsers."""
 
-    def __init__(self, stomp: StompDoor, door: WebSocketDoor) -> None:
+    def __init__(self, stomp: StompServer, door: WebSocketServer) -> None:
         super().__init__(door, SUBPROTOCOLS)
         self._stomp = stomp
 

@@ -38,7 +38,7 @@ from fanout.http.routing import Endpoint, HttpError, parameter
 from fanout.http.server import HttpRequest
 from fanout.hub.hub import Hub
 from fanout.hub.message import Message
-from fanout.metrics.client_counts import Census
+from fanout.metrics.client_counts import ClientCounts
 from fanout.metrics.health import Health
 from fanout.metrics.rates import Rates
 from fanout.process.supervisor import TaskState
@@ -52,7 +52,7 @@ _BODY = 2_048  # characters of a last message that are shown
 
 
 @dataclass(frozen=True, slots=True)
-class Outlook:
+class NodeView:
     """What there is to see of a node.
 
     :ivar tasks: how the watchdog's tasks are doing; none in a cluster.
@@ -64,7 +64,7 @@ class Outlook:
     """
 
     hub: Hub
-    census: Census
+    client_counts: ClientCounts
     bus: Bus
     health: Health
     rates: Rates
@@ -81,7 +81,7 @@ class Overview(Endpoint):
 
     public = False
 
-    def __init__(self, outlook: Outlook) -> None:
+    def __init__(self, outlook: NodeView) -> None:
         super().__init__()
         self._outlook = outlook
 
@@ -93,10 +93,10 @@ class Overview(Endpoint):
             "started": outlook.started,
             "now": outlook.clock(),
             "health": outlook.health.report(),
-            "clients": _clients(outlook.census),
+            "clients": _clients(outlook.client_counts),
             "topics": _topics(outlook),
             "rates": outlook.rates.report(number(request, "since", 0.0)),
-            "slowest": [asdict(each) for each in outlook.census.slowest(_SHOWN)],
+            "slowest": [asdict(each) for each in outlook.client_counts.slowest(_SHOWN)],
             "bus": _bus(outlook.bus),
             "tasks": [asdict(each) for each in outlook.tasks()],
             "journal": outlook.journal,
@@ -111,7 +111,7 @@ class Topics(Endpoint):
 
     public = False
 
-    def __init__(self, outlook: Outlook) -> None:
+    def __init__(self, outlook: NodeView) -> None:
         super().__init__()
         self._outlook = outlook
 
@@ -132,7 +132,7 @@ class Topics(Endpoint):
 
     def _topic(self, topic: str) -> dict[str, Any]:
         last = self._outlook.hub.last(topic)
-        clients = self._outlook.census.of_topic(topic)
+        clients = self._outlook.client_counts.of_topic(topic)
         return {"topic": topic, "clients": clients, "last": None if last is None else _message(last)}
 
 
@@ -145,15 +145,19 @@ class Status(Endpoint):
 
     public = False
 
-    def __init__(self, outlook: Outlook) -> None:
+    def __init__(self, outlook: NodeView) -> None:
         super().__init__()
         self._outlook = outlook
 
     async def respond(self, request: HttpRequest) -> None:
         """200 as long as the node lives; whether it is ready is another question."""
-        services = self._outlook.census.services(topics.channel_of)
+        services = self._outlook.client_counts.services(topics.channel_of)
         counted = sorted(services.items(), key=lambda each: (-each[1], each[0]))
-        lines = ["OK", f"{self._outlook.census.total()} clients", *(f"{count} {name}" for name, count in counted)]
+        lines = [
+            "OK",
+            f"{self._outlook.client_counts.total()} clients",
+            *(f"{count} {name}" for name, count in counted),
+        ]
         request.answer(200, "\n".join([*lines, ""]).encode(), "text/plain; charset=utf-8")
 
 
@@ -172,16 +176,16 @@ def number(request: HttpRequest, name: str, default: float, least: float = 0, mo
     return value
 
 
-def _clients(census: Census) -> dict[str, Any]:
-    counts = sorted(census.clients().items())
+def _clients(client_counts: ClientCounts) -> dict[str, Any]:
+    counts = sorted(client_counts.clients().items())
     by_protocol = [
         {"protocol": protocol, "version": version, "clients": count} for (protocol, version), count in counts
     ]
     return {"total": sum(count for _, count in counts), "by_protocol": by_protocol}
 
 
-def _topics(outlook: Outlook) -> dict[str, Any]:
-    busiest = [{"topic": topic, "subscriptions": count} for topic, count in outlook.census.busiest(_SHOWN)]
+def _topics(outlook: NodeView) -> dict[str, Any]:
+    busiest = [{"topic": topic, "subscriptions": count} for topic, count in outlook.client_counts.busiest(_SHOWN)]
     return {
         "listened": len(outlook.hub.topics()),
         "remembered": len(outlook.hub.remembered),

@@ -5,28 +5,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from fanout.application.observer import Tally
+from fanout.application.observer import ClientCounters
 from fanout.bus.interface import Bus
 from fanout.bus.rabbitmq import RabbitMQ
 from fanout.cache.memcached import Memcached
 from fanout.hub.hub import Hub
-from fanout.listeners.tls import Entrance
-from fanout.metrics.client_counts import Census
+from fanout.listeners.tls import ListenerWrapper
+from fanout.metrics.client_counts import ClientCounts
 from fanout.metrics.health import Condition
 from fanout.metrics.prometheus import Metrics
 from fanout.metrics.rates import Rates
 from fanout.metrics.tables import BUS, CENSUS, FLUSHER, GATE, HUB, MEMCACHED, QUOTA, RABBITMQ, TALLY, TASKS
 from fanout.process.steady_time import unix_time
 from fanout.process.supervisor import TaskState
-from radiovis.admin.api import Outlook
+from radiovis.admin.api import NodeView
 from radiovis.admin.listener import Admin, AdminPorts, Check, journal_routes, overview_routes
 from radiovis.admin.metrics import DIRECTORY, PREFLIGHT, SCHEDULE, TUNING, WATCHDOG
 from radiovis.directory.cached import CachedDirectory
 from radiovis.directory.interface import Directory
 from radiovis.http.pages import admin_pages
-from radiovis.node.sides import Doors, OnAir, Stations
+from radiovis.node.sides import Core, Servers, Stations
 from radiovis.settings import Settings
-from radiovis.topic_resolution import Tuning
+from radiovis.topic_resolution import TopicResolver
 from radiovis.watchdog.watchdog import Watchdog
 
 _RATES_INTERVAL = 5.0
@@ -36,10 +36,10 @@ def node_admin(
     reactor: Any,
     settings: Settings,
     ports: AdminPorts,
-    air: OnAir,
+    core: Core,
     stations: Stations,
-    doors: Doors,
-    tally: Tally,
+    doors: Servers,
+    tally: ClientCounters,
 ) -> Admin | None:
     """The listener of a node; None where it is turned off.
 
@@ -47,25 +47,27 @@ def node_admin(
     """
     if not ports.wanted:
         return None
-    admin = Admin(reactor, settings, ports, "server.py", _node_checks(air, stations), doors.entrance)
-    census = Census(air.hub, doors.stomp.connections, doors.listening.parked, doors.websockets.sockets)
-    rates = _rates(reactor, settings, air.hub, census)
+    admin = Admin(reactor, settings, ports, "server.py", _node_checks(core, stations), doors.entrance)
+    client_counts = ClientCounts(core.hub, doors.stomp.connections, doors.listening.pending, doors.websockets.sockets)
+    rates = _rates(reactor, settings, core.hub, client_counts)
     admin.loops.append((rates.look, rates.interval))
-    _add_shared(admin.metrics, air.bus, air.memcached, stations.directory)
-    _add_doors(admin.metrics, doors, census, tally)
+    _add_shared(admin.metrics, core.bus, core.memcached, stations.directory)
+    _add_doors(admin.metrics, doors, client_counts, tally)
     _add_stations(admin.metrics, stations)
-    outlook = _outlook(reactor, admin, air, stations, census, rates)
+    outlook = _outlook(reactor, admin, core, stations, client_counts, rates)
     admin.routes |= admin_pages() | overview_routes(outlook)
     admin.routes |= journal_routes(None if stations.watchdog is None else stations.watchdog.journal, unix_time(reactor))
     return admin
 
 
-def _outlook(reactor: Any, admin: Admin, air: OnAir, stations: Stations, census: Census, rates: Rates) -> Outlook:
+def _outlook(
+    reactor: Any, admin: Admin, core: Core, stations: Stations, client_counts: ClientCounts, rates: Rates
+) -> NodeView:
     watchdog = stations.watchdog
-    return Outlook(
-        hub=air.hub,
-        census=census,
-        bus=air.bus,
+    return NodeView(
+        hub=core.hub,
+        client_counts=client_counts,
+        bus=core.bus,
         health=admin.health,
         rates=rates,
         tasks=_no_tasks if watchdog is None else watchdog.tasks,
@@ -81,7 +83,7 @@ def watchdog_admin(
     reactor: Any,
     settings: Settings,
     ports: AdminPorts,
-    entrance: Entrance | None,
+    entrance: ListenerWrapper | None,
     *,
     bus: Bus,
     memcached: Memcached | None,
@@ -106,8 +108,8 @@ def watchdog_admin(
 # Checks
 
 
-def _node_checks(air: OnAir, stations: Stations) -> list[Check]:
-    checks = [*_shared_checks(air.bus, air.memcached), _directory_check(stations.directory, stations.tuning)]
+def _node_checks(core: Core, stations: Stations) -> list[Check]:
+    checks = [*_shared_checks(core.bus, core.memcached), _directory_check(stations.directory, stations.resolver)]
     if stations.watchdog is not None:
         checks.append(_watchdog_check(stations.watchdog))
     return checks
@@ -125,13 +127,13 @@ def _memcached(memcached: Memcached) -> Condition:
     return Condition("memcached", not down, f"{down} does not answer" if down else "answers", needed=False)
 
 
-def _directory_check(directory: Directory, tuning: Tuning) -> Check:
+def _directory_check(directory: Directory, resolver: TopicResolver) -> Check:
     """A node that knows its stations serves on while the directory is away: all nodes lose it at the same time, and
     without any of them the radios would lose more than new logins.
     """
 
     def check() -> Condition:
-        if not tuning.loaded:
+        if not resolver.loaded:
             return Condition("directory", False, "the stations have not been read yet")
         if isinstance(directory, CachedDirectory) and directory.down:
             return Condition("directory", False, "does not answer; what it said earlier serves on", needed=False)
@@ -168,17 +170,17 @@ def _add_shared(metrics: Metrics, bus: Bus, memcached: Memcached | None, directo
         metrics.add(DIRECTORY, directory)
 
 
-def _add_doors(metrics: Metrics, doors: Doors, census: Census, tally: Tally) -> None:
+def _add_doors(metrics: Metrics, doors: Servers, client_counts: ClientCounts, tally: ClientCounters) -> None:
     metrics.add(HUB, doors.stomp.hub)
     metrics.add(FLUSHER, doors.stomp.flusher)
-    metrics.add(CENSUS, census)
-    metrics.add(GATE, doors.gate)
-    metrics.add(QUOTA, doors.stomp.quota)
+    metrics.add(CENSUS, client_counts)
+    metrics.add(GATE, doors.connection_limit)
+    metrics.add(QUOTA, doors.stomp.subscription_limit)
     metrics.add(TALLY, tally)
 
 
 def _add_stations(metrics: Metrics, stations: Stations) -> None:
-    metrics.add(TUNING, stations.tuning)
+    metrics.add(TUNING, stations.resolver)
     if stations.preflight is not None:
         metrics.add(PREFLIGHT, stations.preflight)
     if stations.watchdog is not None:
@@ -192,11 +194,11 @@ def _add_watchdog(metrics: Metrics, watchdog: Watchdog) -> None:
     metrics.add(TASKS, watchdog.tasks)
 
 
-def _rates(reactor: Any, settings: Settings, hub: Hub, census: Census) -> Rates:
+def _rates(reactor: Any, settings: Settings, hub: Hub, client_counts: ClientCounts) -> Rates:
     return Rates(
         unix_time(reactor),
         {"messages": lambda: hub.messages, "deliveries": lambda: hub.deliveries},
-        {"clients": census.total},
+        {"clients": client_counts.total},
         interval=_RATES_INTERVAL,
         kept=int(settings.ADMIN_RATES_SECONDS / _RATES_INTERVAL),
     )

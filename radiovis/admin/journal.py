@@ -87,7 +87,7 @@ class JournalCsv(Endpoint):
                 raise HttpError(503, str(error)) from None
             log.error("export.failed", reason=str(error))
             request.loseConnection()  # type: ignore[no-untyped-call]  # In the middle: nobody takes it for the whole.
-        except Gone:
+        except DownloadGone:
             return
         finally:
             self._exports -= 1
@@ -98,7 +98,7 @@ class JournalCsv(Endpoint):
         request.announce(_CSV)
 
 
-class Gone(Exception):
+class DownloadGone(Exception):
     """The client does not want the rest."""
 
 
@@ -115,7 +115,7 @@ class Download:
         """For :meth:`fanout.journal.journal.Journal.export_csv`. :raises Gone: nobody reads it."""
         request = self._request
         if request.gone:
-            raise Gone
+            raise DownloadGone
         if not request.startedWriting:
             self._begin()
         request.write(data)  # type: ignore[no-untyped-call]

@@ -15,19 +15,19 @@ from twisted.internet.task import LoopingCall
 from twisted.web.resource import IResource
 
 from fanout import __version__
-from fanout.http.auth import Guard, Guarded, is_loopback
+from fanout.http.auth import Guarded, OperatorAuth, is_loopback
 from fanout.http.routing import Branch
 from fanout.http.server import HttpLimits, HttpSite
 from fanout.journal.journal import Journal
 from fanout.listeners import port
-from fanout.listeners.limits import Gate
-from fanout.listeners.tls import Entrance
+from fanout.listeners.limits import ConnectionLimit
+from fanout.listeners.tls import ListenerWrapper
 from fanout.metrics.health import Condition, Health, Live, MetricsText, Ready
 from fanout.metrics.prometheus import Metrics
-from fanout.metrics.rates import Lag
+from fanout.metrics.rates import ReactorLag
 from fanout.metrics.tables import BUILD, CERTIFICATES, HEALTH, LAG, Build
 from fanout.settings import SettingsError
-from radiovis.admin.api import Outlook, Overview, Status, Topics
+from radiovis.admin.api import NodeView, Overview, Status, Topics
 from radiovis.admin.journal import JournalCsv, JournalSearch
 from radiovis.node import door_parts
 from radiovis.settings import Settings
@@ -82,7 +82,7 @@ class AdminPorts:
         """The name of the setting of the one with TLS."""
         return self.setting.replace("ADMIN_PORT", "ADMIN_TLS_PORT")
 
-    def guard(self, settings: Settings) -> Guard:
+    def guard(self, settings: Settings) -> OperatorAuth:
         """Who may ask there. :raises SettingsError: everybody might."""
         token = settings.ADMIN_TOKEN.get_secret_value()
         if not token and not is_loopback(self.ip):
@@ -92,7 +92,7 @@ class AdminPorts:
         if self.secure and not (token and settings.TLS_CERTIFICATE):
             name = self.secure_setting
             raise SettingsError(f"{name}: others get there, so set ADMIN_TOKEN and TLS_CERTIFICATE, too; or 0.")
-        return Guard(token, _REALM)
+        return OperatorAuth(token, _REALM)
 
 
 Routes = dict[str, IResource]
@@ -121,7 +121,7 @@ class Admin:
         ports: AdminPorts,
         program: str,
         checks: Sequence[Check],
-        entrance: Entrance | None = None,
+        entrance: ListenerWrapper | None = None,
     ) -> None:
         """
         :param program: as people start it: ``server.py``.
@@ -135,7 +135,7 @@ class Admin:
         self._entrance = entrance
         self._listening: dict[str, Any] = {}
         self._running: list[LoopingCall] = []
-        lag = Lag(reactor.seconds)
+        lag = ReactorLag(reactor.seconds)
         self.health = Health(checks)
         self.metrics = Metrics()
         self.loops: list[tuple[Callable[[], None], float]] = [(lag.look, lag.interval)]
@@ -174,8 +174,11 @@ class Admin:
         root = Branch()
         for path, resource in self.routes.items():
             root.at(path, resource)
-        gate, limits = Gate(_CONNECTIONS), HttpLimits(unread_seconds=self._settings.WRITE_TIMEOUT)
-        return HttpSite(self._reactor, Guarded(root, self._guard, _FOR_ALL), gate, limits, _complain)
+        connection_limit, limits = (
+            ConnectionLimit(_CONNECTIONS),
+            HttpLimits(unread_seconds=self._settings.WRITE_TIMEOUT),
+        )
+        return HttpSite(self._reactor, Guarded(root, self._guard, _FOR_ALL), connection_limit, limits, _warn)
 
     def _listen(self, site: HttpSite, inherited: int | None) -> None:
         ports = self._ports
@@ -202,15 +205,15 @@ class Admin:
         return DeferredList([maybeDeferred(each.stopListening) for each in self._listening.values()])
 
 
-def operators_entrance(reactor: Any, settings: Settings, ports: AdminPorts) -> Entrance | None:
+def operators_entrance(reactor: Any, settings: Settings, ports: AdminPorts) -> ListenerWrapper | None:
     """What stands before the port with TLS, in a program that lets in operators only; None without such a port.
 
     :raises SettingsError: the certificate cannot be used, or is missing.
     """
-    return door_parts.entrance(reactor, settings, _complain) if ports.secure else None
+    return door_parts.entrance(reactor, settings, _warn) if ports.secure else None
 
 
-def overview_routes(outlook: Outlook) -> Routes:
+def overview_routes(outlook: NodeView) -> Routes:
     """What a dashboard asks a node."""
     return {"status": Status(outlook), "api/overview": Overview(outlook), "api/topics": Topics(outlook)}
 
@@ -231,7 +234,7 @@ def _build(program: str) -> Build:
     }
 
 
-def _complain(event: str, address: str, **fields: Any) -> None:
+def _warn(event: str, address: str, **fields: Any) -> None:
     """Operators are few; each of their faults may be logged."""
     log.warning(event, address=address, **fields)
 

@@ -9,7 +9,7 @@ from fanout.metrics.prometheus import Measure, Table, reference
 from fanout.metrics.tables import ENGINE
 from radiovis.preflight.slide_check import Preflight
 from radiovis.schedule.held_slides import Schedule
-from radiovis.topic_resolution import Tuning
+from radiovis.topic_resolution import TopicResolver
 from radiovis.watchdog.watchdog import Watchdog
 
 HEAD = """\
@@ -29,12 +29,12 @@ class Fallible(Protocol):
     def down(self) -> bool: ...
 
 
-TUNING: Table[Tuning] = (
+TUNING: Table[TopicResolver] = (
     Measure(
         "gauge",
         "radiovis_stations_loaded",
         "Whether the list of registered channels has been read since the start (1) or not (0).",
-        lambda tuning: tuning.loaded,
+        lambda resolver: resolver.loaded,
     ),
 )
 DIRECTORY: Table[Fallible] = (

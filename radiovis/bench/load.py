@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from fanout.stomp.client import ClientSession, Connected, Receipted, Refused
+from fanout.stomp.client import ClientSession, Connected, ConnectRefused, Receipted
 from radiovis.bench.target import BenchError, Target
 
 _SAMPLED = 50  # subscribers whose latency is read
@@ -140,7 +140,7 @@ class Load:
             event = session.next_event()
             if isinstance(event, wanted):
                 return
-            if isinstance(event, Refused):
+            if isinstance(event, ConnectRefused):
                 raise BenchError(f"the server refuses: {event.summary}. {event.detail}".strip())
             if event is None:
                 data = sock.recv(65_536)

@@ -16,7 +16,7 @@ from twisted.internet.threads import deferToThread
 from fanout.listeners.address import connect_failure
 from fanout.listeners.certificates import trust
 from fanout.listeners.client import StompClient
-from fanout.stomp.client import ClientEvent, Connected, MessageReceived, Receipted, Refused
+from fanout.stomp.client import ClientEvent, Connected, ConnectRefused, MessageReceived, Receipted
 from fanout.stomp.dialect import VERSIONS
 from radiovis.client.arguments import CommandError, printable
 from radiovis.client.server_address import ServerAddress, certificate_complaint
@@ -95,7 +95,7 @@ class Conversation:
                 event = await self.heard(seconds)
                 if event is None:
                     raise CommandError(f"the server has not confirmed it within {seconds:g} s")
-                if isinstance(event, Refused):
+                if isinstance(event, ConnectRefused):
                     raise CommandError(f"the server refuses: {words(event)}")
                 if isinstance(event, MessageReceived):
                     other(event)
@@ -150,7 +150,7 @@ async def _let_in(conversation: Conversation, server: ServerAddress, seconds: fl
         raise CommandError(f"{server} closed the connection before it let us in: {gone}{port}") from None
     if isinstance(event, Connected):
         return event
-    if isinstance(event, Refused):
+    if isinstance(event, ConnectRefused):
         raise CommandError(f"{server} does not let us in: {words(event)}")
     await _check_certificate(server, seconds)  # Twisted says nothing when it is for another host.
     raise CommandError(f"{server} took the connection and said nothing for {seconds:g} s: is that a STOMP port?")
@@ -163,7 +163,7 @@ async def _check_certificate(server: ServerAddress, seconds: float) -> None:
         raise CommandError(f"{server}: its certificate cannot be trusted: {complaint}")
 
 
-def words(refused: Refused) -> str:
+def words(refused: ConnectRefused) -> str:
     """An ERROR in one line."""
     summary, detail = printable(refused.summary.strip()), printable(" ".join(refused.detail.split()))
     return summary if not detail or detail == summary else f"{summary} ({detail})" if summary else detail
@@ -228,7 +228,7 @@ class Listener:
             event = await conversation.heard(None if end is None else end - self._reactor.seconds())
             if event is None:
                 return
-            if isinstance(event, Refused):
+            if isinstance(event, ConnectRefused):
                 raise CommandError(f"{self._server} refuses: {words(event)}")
             if isinstance(event, MessageReceived):
                 self._came += 1

@@ -43,11 +43,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = _COMMANDS.get(name)
     if command is None:
         near = difflib.get_close_matches(name, _COMMANDS, 1)
-        return _complain(f"no such command: {name}; " + (f"did you mean {near[0]}?" if near else _commands()))
+        return _warn(f"no such command: {name}; " + (f"did you mean {near[0]}?" if near else _commands()))
     try:
         return command(words)
     except (SettingsError, StationsFileError) as error:
-        return _complain(str(error))
+        return _warn(str(error))
 
 
 def _run(words: Sequence[str]) -> int:
@@ -75,7 +75,7 @@ def _run(words: Sequence[str]) -> int:
         fallback.start()
     except CannotListenError as error:
         reason = error.socketError.strerror or error.socketError
-        return _complain(f"cannot listen on {error.interface}:{error.port}: {reason}. Is another fallback.py running?")
+        return _warn(f"cannot listen on {error.interface}:{error.port}: {reason}. Is another fallback.py running?")
     service.run()
     return 0
 
@@ -164,6 +164,6 @@ def _commands() -> str:
     return "commands: " + ", ".join(_COMMANDS)
 
 
-def _complain(text: str) -> int:
+def _warn(text: str) -> int:
     print("\n".join(f"fallback.py: {line}" for line in text.splitlines()), file=sys.stderr)
     return _WRONG

@@ -33,14 +33,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = _COMMANDS.get(name) or _HIDDEN.get(name)
     if command is None:
         near = difflib.get_close_matches(name, _COMMANDS, 1)
-        return _complain(f"no such command: {name}; " + (f"did you mean {near[0]}?" if near else _commands()))
+        return _warn(f"no such command: {name}; " + (f"did you mean {near[0]}?" if near else _commands()))
     try:
         code = command(words)
         sys.stdout.flush()
     except CommandError as error:
-        return _complain(str(error), error.code)
+        return _warn(str(error), error.code)
     except (SettingsError, StationsFileError) as error:
-        return _complain(str(error))
+        return _warn(str(error))
     except BrokenPipeError:  # Whoever read our output, such as head, has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -86,6 +86,6 @@ def _commands() -> str:
     return "commands: " + ", ".join(_COMMANDS)
 
 
-def _complain(text: str, code: int = _WRONG) -> int:
+def _warn(text: str, code: int = _WRONG) -> int:
     print("\n".join(f"{PROGRAM}: {line}" for line in text.splitlines()), file=sys.stderr)
     return code

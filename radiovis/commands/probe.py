@@ -15,7 +15,7 @@ from twisted.names import dns
 from twisted.names.client import Resolver
 from twisted.names.error import DNSNameError, DNSQueryTimeoutError
 
-from fanout.stomp.client import Connected, MessageReceived, Refused
+from fanout.stomp.client import Connected, ConnectRefused, MessageReceived
 from radiovis.client.arguments import (
     DONE,
     FAILED,
@@ -72,7 +72,7 @@ class Service:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ServiceAddress:
     """An SRV record: where a server is."""
 
     host: str
@@ -148,7 +148,7 @@ async def _cname(dns_client: Resolver, chain: Sequence[str]) -> str | None:
     return next(names, None)
 
 
-async def places(dns_client: Resolver, name: str, *, http: bool = False) -> list[Place]:
+async def places(dns_client: Resolver, name: str, *, http: bool = False) -> list[ServiceAddress]:
     """The servers of a broadcaster, in the order they should be tried (RFC 2782, but for the dice).
 
     :raises LookupFailed: there are none.
@@ -156,7 +156,7 @@ async def places(dns_client: Resolver, name: str, *, http: bool = False) -> list
     asked = f"{_HTTP if http else _STOMP}.{name}"
     records = await _ask(dns_client, asked, dns.SRV)
     found = [
-        Place(str(record.payload.target), record.payload.port, record.payload.priority, record.payload.weight)
+        ServiceAddress(str(record.payload.target), record.payload.port, record.payload.priority, record.payload.weight)
         for record in records
         if record.type == dns.SRV
     ]
@@ -219,10 +219,10 @@ def run(words: Sequence[str]) -> int:
         station = service(given.station, given.domain)
     except ValueError as error:
         raise CommandError(f"probe: {error}", WRONG) from None
-    return run_reactor(lambda reactor: Probe(reactor, station, given).run())
+    return run_reactor(lambda reactor: ServiceProbe(reactor, station, given).run())
 
 
-class Probe:
+class ServiceProbe:
     """One walk from a station to its slide."""
 
     def __init__(self, reactor: Any, station: Service, given: argparse.Namespace) -> None:
@@ -282,7 +282,7 @@ class Probe:
         conversation.flush()
         end = self._reactor.seconds() + self._given.seconds
         while (event := await conversation.heard(end - self._reactor.seconds())) is not None:
-            if isinstance(event, Refused):
+            if isinstance(event, ConnectRefused):
                 raise CommandError(f"the server refuses {topic}: {in_words(event)}")
             if isinstance(event, MessageReceived) and event.body.startswith(b"SHOW "):
                 return event
@@ -320,7 +320,7 @@ def _describe(slide: Any) -> str:
     return str(slide.picture) if slide.picture else "; ".join(slide.complaints)
 
 
-def _list(found: Sequence[Place]) -> str:
+def _list(found: Sequence[ServiceAddress]) -> str:
     return ", ".join(f"{place.host}:{place.port} (priority {place.priority})" for place in found)
 
 

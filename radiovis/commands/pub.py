@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from fanout.stomp.client import MessageReceived, Receipted, Refused
+from fanout.stomp.client import ConnectRefused, MessageReceived, Receipted
 from radiovis.client.arguments import DONE, FAILED, WRONG, CommandError, CommandParser, printable, run_reactor, seconds
 from radiovis.client.conversation import Conversation, Gone, converse
 from radiovis.client.conversation import words as in_words
@@ -64,7 +64,7 @@ async def _leave(conversation: Conversation, server: ServerAddress, limit: float
     conversation.flush()
     try:
         event = await conversation.heard(limit)
-        if isinstance(event, Refused):
+        if isinstance(event, ConnectRefused):
             raise CommandError(f"{server} refuses: {in_words(event)}")
     except Gone:
         return  # Everything was confirmed before.

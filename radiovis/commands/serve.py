@@ -19,15 +19,15 @@ from radiovis.client.arguments import WRONG, CommandError
 from radiovis.node.node import Node
 from radiovis.node.parent import Parent
 from radiovis.node.places import port_setting
-from radiovis.node.worker import Birth, Lifeline
+from radiovis.node.worker import ParentWatch, WorkerInfo
 from radiovis.settings import Settings
 
-_ALONE = Birth()
+_ALONE = WorkerInfo()
 
 log = structlog.get_logger(__name__)
 
 
-def serve(words: Sequence[str], epilog: str, birth: Birth = _ALONE) -> int:
+def serve(words: Sequence[str], epilog: str, birth: WorkerInfo = _ALONE) -> int:
     """Run until a signal ends it.
 
     :param words: the flags.
@@ -71,11 +71,11 @@ def _read(given: argparse.Namespace) -> Settings:
     return settings
 
 
-def _set_up_logs(settings: Settings, birth: Birth) -> None:
+def _set_up_logs(settings: Settings, birth: WorkerInfo) -> None:
     set_up_logs(settings.LOG_LEVEL, settings.LOG_FORMAT, secrets=_secrets(settings), fields=birth.fields)
 
 
-def _run(settings: Settings, birth: Birth, given: argparse.Namespace) -> int:
+def _run(settings: Settings, birth: WorkerInfo, given: argparse.Namespace) -> int:
     from twisted.internet import reactor  # noqa: PLC0415  (importing it installs it: only a server wants that)
 
     keep_steady(reactor)
@@ -85,12 +85,12 @@ def _run(settings: Settings, birth: Birth, given: argparse.Namespace) -> int:
     service = Service(reactor, notify, stop=node.stop, reload=reload, status=node.status)
     node.start()
     if birth.number:
-        Lifeline(reactor)
+        ParentWatch(reactor)
     service.run()
     return 0
 
 
-def _run_workers(settings: Settings, words: Sequence[str], birth: Birth, given: argparse.Namespace) -> int:
+def _run_workers(settings: Settings, words: Sequence[str], birth: WorkerInfo, given: argparse.Namespace) -> int:
     from twisted.internet import reactor  # noqa: PLC0415  (likewise)
 
     keep_steady(reactor)
@@ -110,7 +110,7 @@ def _run_workers(settings: Settings, words: Sequence[str], birth: Birth, given: 
 
 def worker(words: Sequence[str], epilog: str) -> int:
     """What a parent starts; not for people. :param words: how it was born, and the flags of :func:`serve`."""
-    return serve(words[1:], epilog, Birth.read(words[0]))
+    return serve(words[1:], epilog, WorkerInfo.read(words[0]))
 
 
 def _secrets(settings: Settings) -> list[str]:

@@ -32,7 +32,7 @@ from radiovis.topics import channel_of
 _SECONDS = 10.0
 _PAGE = 1_000
 
-OnAir = dict[str, dict[str, Any]]
+Core = dict[str, dict[str, Any]]
 """What a node says of each topic: its clients, and its last message."""
 
 
@@ -62,7 +62,7 @@ def run(words: Sequence[str]) -> int:
             channels = await _directory(reactor, settings, fake=given.test).topics()
         except DirectoryError as error:
             raise CommandError(f"the directory does not answer: {error}") from None
-        on_air = await _on_air(reactor, given.admin, settings) if given.admin else None
+        on_air = await _make_core(reactor, given.admin, settings) if given.admin else None
         (_print_json if given.json else _print)(channels, on_air)
         return DONE
 
@@ -75,9 +75,9 @@ def _directory(reactor: Any, settings: Settings, *, fake: bool) -> Directory:
     return parts.stations_file(reactor, settings, lambda: None) or parts.plugit_api(reactor, settings)
 
 
-async def _on_air(reactor: Any, base: str, settings: Settings) -> OnAir:
+async def _make_core(reactor: Any, base: str, settings: Settings) -> Core:
     """Every topic the node knows."""
-    found: OnAir = {}
+    found: Core = {}
     after = ""
     while True:
         page = await _page(reactor, base, after, settings)
@@ -110,7 +110,7 @@ async def _page(reactor: Any, base: str, after: str, settings: Settings) -> dict
         raise CommandError(f"{base} is no operators' port of a node: its /api/topics answers {code}") from None
 
 
-def _print(channels: Sequence[Channel], on_air: OnAir | None) -> None:
+def _print(channels: Sequence[Channel], on_air: Core | None) -> None:
     for channel in channels:
         print(printable(channel.topic) + (paint(f"  {printable(channel.name)}", "grey") if channel.name else ""))
         for topic in _topics_of(channel.topic, on_air or {}):
@@ -129,7 +129,7 @@ def _print_topic(entry: dict[str, Any]) -> None:
     print(f"    {printable(entry['topic'])}  {printable(str(body))}" + paint(counted, "grey"))
 
 
-def _print_json(channels: Sequence[Channel], on_air: OnAir | None) -> None:
+def _print_json(channels: Sequence[Channel], on_air: Core | None) -> None:
     listed = []
     for channel in channels:
         entry: dict[str, Any] = {
@@ -144,10 +144,10 @@ def _print_json(channels: Sequence[Channel], on_air: OnAir | None) -> None:
     print(json.dumps(report))
 
 
-def _topics_of(channel: str, on_air: OnAir) -> list[str]:
+def _topics_of(channel: str, on_air: Core) -> list[str]:
     return sorted(topic for topic in on_air if channel_of(topic) == channel.lower() or channel_of(topic) == channel)
 
 
-def _others(channels: Sequence[Channel], on_air: OnAir) -> list[str]:
+def _others(channels: Sequence[Channel], on_air: Core) -> list[str]:
     known = {spelling for channel in channels for spelling in (channel.topic, channel.topic.lower())}
     return sorted(topic for topic in on_air if channel_of(topic) not in known)

@@ -9,7 +9,7 @@ from radiovis.conformance.wire import Failed, Wire, shown
 CHECKS = Checks()
 
 
-def _on_air(subject: Subject, *headers: str) -> tuple[Wire, str]:
+def _make_core(subject: Subject, *headers: str) -> tuple[Wire, str]:
     """A 1.0 radio, and its topic, to which a slide has just been published."""
     station, radio, topic = subject.station(), subject.radio(), subject.topic()
     radio.subscribe(topic, "7")
@@ -19,7 +19,7 @@ def _on_air(subject: Subject, *headers: str) -> tuple[Wire, str]:
 
 @CHECKS.add("L1", "a frame comes in one piece (Pure shows nothing otherwise)")
 def _one_piece(subject: Subject) -> None:
-    radio, _ = _on_air(subject)
+    radio, _ = _make_core(subject)
     radio.expect("MESSAGE")
     last = radio.reads[-1]
     if not last.lstrip(b"\n").startswith(b"MESSAGE\n"):
@@ -28,7 +28,7 @@ def _one_piece(subject: Subject) -> None:
 
 @CHECKS.add("L1a", "a 1.0 radio is sent no octet behind the NUL")
 def _nothing_behind(subject: Subject) -> None:
-    radio, _ = _on_air(subject)
+    radio, _ = _make_core(subject)
     radio.expect("MESSAGE")
     if not radio.octets.endswith(b"\0"):
         raise Failed(f"it ends with {radio.octets[-4:]!r}")
@@ -56,7 +56,7 @@ def _any_frequency(subject: Subject) -> None:
 
 @CHECKS.add("L4", "destination stands before link, and no CR is in a frame (Samsung, FM-DX)")
 def _order(subject: Subject) -> None:
-    radio, _ = _on_air(subject, "link:http://s/")
+    radio, _ = _make_core(subject, "link:http://s/")
     message = radio.expect("MESSAGE", "link", "http://s/")
     names = [name for name, _ in message.headers]
     if names.index("destination") > names.index("link") or b"\r" in radio.octets:
@@ -65,7 +65,7 @@ def _order(subject: Subject) -> None:
 
 @CHECKS.add("L5", "SUBSCRIBE with id and receipt, and UNSUBSCRIBE with id and destination (Qt client)")
 def _qt(subject: Subject) -> None:
-    radio, topic = _on_air(subject)
+    radio, topic = _make_core(subject)
     message = radio.expect("MESSAGE", "subscription", "7")
     if message.get("destination") != topic:
         raise Failed(f"the Qt client drops it, as it is not called {topic}: {shown(message)}")
@@ -140,7 +140,7 @@ def _no_fast_reply(subject: Subject) -> None:
 @CHECKS.add("V3", "link, trigger-time and the headers of categories reach the radio")
 def _forwarded(subject: Subject) -> None:
     sent = ("link:http://s/", "trigger-time:NOW", "SlideId:7", "CategoryId:3", "CategoryTitle:News")
-    radio, _ = _on_air(subject, *sent)
+    radio, _ = _make_core(subject, *sent)
     message = radio.expect("MESSAGE")
     lost = [header for header in sent if message.get(header.partition(":")[0]) != header.partition(":")[2]]
     if lost:
@@ -149,7 +149,7 @@ def _forwarded(subject: Subject) -> None:
 
 @CHECKS.add("V4", "a publisher's other headers do not: nobody knows what they do to a radio")
 def _not_forwarded(subject: Subject) -> None:
-    radio, _ = _on_air(subject, "x-anything:1", "priority:9")
+    radio, _ = _make_core(subject, "x-anything:1", "priority:9")
     message = radio.expect("MESSAGE")
     if message.get("x-anything") is not None:
         raise Failed(f"it sent {shown(message)}")

@@ -11,11 +11,11 @@ from typing import Protocol
 from fanout.stomp.codec import Decoder
 from fanout.stomp.dialect import DIALECTS
 from fanout.stomp.frame import Frame
-from fanout.stomp.limits import Limits
+from fanout.stomp.limits import StompLimits
 from radiovis.client.arguments import printable
 from radiovis.client.websocket import NoWebSocket
 
-_LIMITS = replace(Limits(), frame_bytes=2**22, header_bytes=2**16, headers=1_000)  # We judge other things.
+_LIMITS = replace(StompLimits(), frame_bytes=2**22, header_bytes=2**16, headers=1_000)  # We judge other things.
 _SHOWN = 160
 _names = itertools.count(1)
 

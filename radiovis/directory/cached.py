@@ -34,7 +34,7 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class _Entry(Generic[T]):
+class _CachedAnswer(Generic[T]):
     """An answer as it is kept in this process: given at ``at``, not to be asked again before ``until`` (Unix time)."""
 
     answer: T
@@ -161,7 +161,9 @@ class CachedDirectory:
         for waiting in self._flights.pop(flight):
             waiting.callback(outcome)  # Does nothing for one who has given up.
 
-    async def _renew(self, kind: Kind[T], key: str, known: _Entry[T] | None, ask: Callable[[], Awaitable[T]]) -> T:
+    async def _renew(
+        self, kind: Kind[T], key: str, known: _CachedAnswer[T] | None, ask: Callable[[], Awaitable[T]]
+    ) -> T:
         now = self._now()  # Before asking: what is forgotten meanwhile must not come back with this answer.
         shared = await self._from_memcached(kind, key)
         if shared and (known is None or shared.at > known.at):
@@ -181,18 +183,18 @@ class CachedDirectory:
         if kind is GCC and answer is None and known:
             answer = known.answer  # PlugIt says the same of a country nobody knows and of a trouble of its own.
         self._share(kind, key, answer, now)
-        return self._keep(kind, key, _Entry(answer, now, self._now() + self._fresh))
+        return self._keep(kind, key, _CachedAnswer(answer, now, self._now() + self._fresh))
 
-    def _kept(self, kind: Kind[T], key: str) -> _Entry[T] | None:
+    def _kept(self, kind: Kind[T], key: str) -> _CachedAnswer[T] | None:
         """What Beaker has, unless it is of no use any more."""
         try:
             answer, at, until, failing = self._cache.get(key, expiretime=self._stale)
-            entry = _Entry(kind.from_json(answer), float(at), float(until), bool(failing))
+            entry = _CachedAnswer(kind.from_json(answer), float(at), float(until), bool(failing))
         except (KeyError, ValueError, TypeError):
             return None
         return entry if self._usable(entry.at) else None
 
-    def _keep(self, kind: Kind[T], key: str, entry: _Entry[T]) -> T:
+    def _keep(self, kind: Kind[T], key: str, entry: _CachedAnswer[T]) -> T:
         kept = [kind.to_json(entry.answer), entry.at, entry.until, entry.failing]
         self._cache.put(key, kept, expiretime=self._stale)
         return entry.answer
@@ -200,7 +202,7 @@ class CachedDirectory:
     def _usable(self, at: float) -> bool:
         return at > self._forgotten_at and self._now() - at < self._stale
 
-    async def _from_memcached(self, kind: Kind[T], key: str) -> _Entry[T] | None:
+    async def _from_memcached(self, kind: Kind[T], key: str) -> _CachedAnswer[T] | None:
         """What the other nodes know; garbage counts as nothing."""
         value = await self._memcached.get(key) if self._memcached and kind.shared else None
         if value is None:
@@ -213,7 +215,7 @@ class CachedDirectory:
             log.warning("directory.garbage_in_memcached", key=key)
             return None
         until = min(now + self._fresh, at + (self._shared if kind.settled else self._fresh))
-        return _Entry(answer, at, until) if self._usable(at) else None
+        return _CachedAnswer(answer, at, until) if self._usable(at) else None
 
     def _share(self, kind: Kind[T], key: str, answer: T, at: float) -> None:
         """Tell the other nodes. A country nobody knows is not worth it: there are many, and it may become known."""

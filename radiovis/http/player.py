@@ -17,11 +17,11 @@ from twisted.python.failure import Failure
 from twisted.web.server import Request
 
 from fanout.application.interface import Application, Refused
-from fanout.http.websocket import NotUpgraded, WebSocket, WebSocketDoor, WebSocketResource, text
-from fanout.hub.hub import Cohort, Enveloped, Hub
+from fanout.http.websocket import NotUpgraded, WebSocket, WebSocketResource, WebSocketServer, text
+from fanout.hub.hub import Cohort, FramedForm, Hub
 from fanout.hub.message import Message
 from fanout.hub.outbox import Flusher, Outbox
-from fanout.listeners.limits import Quota
+from fanout.listeners.limits import SubscriptionLimit
 from fanout.stomp.delivery import MessageForm
 from fanout.stomp.dialect import DIALECTS
 
@@ -43,9 +43,9 @@ class Player(WebSocketResource):
         application: Application,
         hub: Hub,
         flusher: Flusher,
-        door: WebSocketDoor,
+        door: WebSocketServer,
         log: Any,
-        quota: Quota,
+        subscription_limit: SubscriptionLimit,
         *,
         destination_bytes: int = 1_024,
     ) -> None:
@@ -55,13 +55,13 @@ class Player(WebSocketResource):
         self.hub = hub
         self.flusher = flusher
         self.log = log
-        self.quota = quota
+        self.subscription_limit = subscription_limit
         self._destination_bytes = destination_bytes
 
-    def listener(self, request: Request) -> Callable[[WebSocket], Viewer]:
+    def listener(self, request: Request) -> Callable[[WebSocket], PlayerClient]:
         """A viewer of the channel in the path."""
         channel = self._channel(request.path)
-        return lambda socket: Viewer(self, socket, channel)
+        return lambda socket: PlayerClient(self, socket, channel)
 
     def _channel(self, path: bytes) -> str:
         """The path as the player's page spells it: it compares the destinations of messages with that."""
@@ -77,7 +77,7 @@ class Player(WebSocketResource):
         return channel
 
 
-class Viewer:
+class PlayerClient:
     """One player, as the WebSocket's listener and the hub's member."""
 
     __slots__ = ("_channel", "_gone", "_outbox", "_places", "_player", "_socket", "_taken")
@@ -91,8 +91,8 @@ class Viewer:
         self._places: list[Cohort] = []
         self._taken = 0  # places of the quota
         self._gone = False
-        tuned = Deferred.fromCoroutine(self._tune_in())
-        tuned.addErrback(self._failed)
+        resolved = Deferred.fromCoroutine(self._tune_in())
+        resolved.addErrback(self._failed)
 
     async def _tune_in(self) -> None:
         """HELLO comes once both topics are known to be some: the player shows what it is told instead."""
@@ -100,29 +100,29 @@ class Viewer:
         for kind in _KINDS:
             destination = f"{self._channel}/{kind}"
             try:
-                topics.append((destination, await self._player.application.tune(destination, ())))
+                topics.append((destination, await self._player.application.resolve(destination, ())))
             except Refused:
                 self._end(_NO_VIS)
                 return
         if self._gone:
             return
         if not self._take_places(len(topics)):
-            self._player.door.complain("client.fault", self.address, fault="Too many subscriptions")
+            self._player.door.warn("client.fault", self.address, fault="Too many subscriptions")
             self._end(_FULL)
             return
         self._outbox.send(_HELLO)
-        for destination, tuned in topics:
-            self._join(destination, tuned.topic)
+        for destination, resolved in topics:
+            self._join(destination, resolved.topic)
         for cohort in list(self._places):
             await self._recall(cohort)
 
     def _take_places(self, number: int) -> bool:
-        while self._taken < number and self._player.quota.take(self.address):
+        while self._taken < number and self._player.subscription_limit.take(self.address):
             self._taken += 1
         return self._taken == number
 
     def _join(self, destination: str, topic: str) -> None:
-        cohort, last = self._player.hub.join(topic, Enveloped(PlayerForm(destination), text), self)
+        cohort, last = self._player.hub.join(topic, FramedForm(PlayerForm(destination), text), self)
         self._places.append(cohort)
         if last is not None:
             self._show(cohort, last)
@@ -177,7 +177,7 @@ class Viewer:
 
     def cut_off(self) -> None:
         """The client does not read even what is left of its messages."""
-        self._player.door.complain("client.slow", self.address, reason="does not read what it is sent")
+        self._player.door.warn("client.slow", self.address, reason="does not read what it is sent")
         self._socket.abort()
 
     # The WebSocket's listener
@@ -202,7 +202,7 @@ class Viewer:
             self._player.hub.leave(cohort, self)
         self._places.clear()
         for _ in range(self._taken):
-            self._player.quota.give_back(self.address)
+            self._player.subscription_limit.give_back(self.address)
 
 
 @dataclass(frozen=True, slots=True)

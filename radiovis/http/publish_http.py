@@ -46,24 +46,24 @@ class PublishHttp(Endpoint):
     def __init__(
         self,
         application: Application,
-        complain: Callable[..., None],
+        warn: Callable[..., None],
         topic_octets: int = 1_024,
         *,
         cancels: bool = False,
     ) -> None:
         """
-        :param complain: logs a client's fault: event name, address, fields.
+        :param warn: logs a client's fault: event name, address, fields.
         :param cancels: whether something may be held, so that a message-id alone cancels it.
         """
         super().__init__()
         self._application = application
-        self._complain = complain
+        self._warn = warn
         self._topic_octets = topic_octets
         self._cancels = cancels
 
     async def respond(self, request: HttpRequest) -> None:
         """202 with the messages, once the bus has them."""
-        principal = await log_in(self._application, self._complain, request, REALM)
+        principal = await log_in(self._application, self._warn, request, REALM)
         if [_station(principal)] != request.postpath and [principal.login.encode()] != request.postpath:
             raise HttpError(403, "This login belongs to another station.")
         messages = await self._admit(principal, self._sends(_fields(request)))
@@ -72,8 +72,8 @@ class PublishHttp(Endpoint):
         except BusError as error:
             raise HttpError(503, f"Not published: {error}", Retry_After="10") from None
         published = [{"message-id": each.message_id, "topic": each.topic} for each in messages]
-        remarks = self._application.remarks(messages)
-        remarked = {} if remarks is None else dict(await remarks)
+        receipt_headers = self._application.receipt_headers(messages)
+        remarked = {} if receipt_headers is None else dict(await receipt_headers)
         request.answer_json(202, {"messages": published, **remarked})
 
     async def _admit(self, principal: Principal, sends: Sequence[Send]) -> tuple[Message, ...]:

@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from fanout.http.pending import ListeningDoor
+from fanout.http.pending import PendingRequests
 from fanout.http.routing import Endpoint, HttpError
 from fanout.http.server import HttpRequest
 from fanout.http.sse import EVENT_STREAM, encode_id, event, last_event_id, stream
@@ -38,7 +38,7 @@ class PushForm:
 class Push(Endpoint):
     """The service identifier is a channel without ``/topic/``, such as ``fm/4e1/4000/09580``."""
 
-    def __init__(self, door: ListeningDoor, topic_octets: int = 1_024) -> None:
+    def __init__(self, door: PendingRequests, topic_octets: int = 1_024) -> None:
         super().__init__()
         self._door = door
         self._topic_octets = topic_octets

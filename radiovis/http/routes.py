@@ -9,7 +9,7 @@ from twisted.web.resource import IResource
 
 from fanout.http.files import Files
 from fanout.http.longpoll import LongPolls
-from fanout.http.pending import ListeningDoor
+from fanout.http.pending import PendingRequests
 from fanout.http.response import TEXT
 from fanout.http.routing import Route, Routes, mount
 from fanout.http.topics import Topics
@@ -23,14 +23,14 @@ from radiovis.http.wall_events import WallEvents
 from radiovis.settings import Settings
 
 
-def public_routes(door: ListeningDoor, settings: Settings, wall: Wall, websockets: Mapping[str, IResource]) -> Routes:
+def public_routes(door: PendingRequests, settings: Settings, wall: Wall, websockets: Mapping[str, IResource]) -> Routes:
     """The table behind HTTP_PORT.
 
     :param websockets: by their path.
     :raises SettingsError: SLIDES_DIR is no folder.
     """
     octets, polls = settings.MAX_DESTINATION_BYTES, LongPolls(door)
-    publishing = PublishHttp(door.application, door.complain, octets, cancels=settings.SCHEDULE == "server")
+    publishing = PublishHttp(door.application, door.warn, octets, cancels=settings.SCHEDULE == "server")
     return Routes(
         [
             *mount("/radiodns/vis/vis.json", VisJson(polls, octets)),
@@ -48,7 +48,7 @@ def public_routes(door: ListeningDoor, settings: Settings, wall: Wall, websocket
     )
 
 
-def _topics(door: ListeningDoor, octets: int) -> Topics:
+def _topics(door: PendingRequests, octets: int) -> Topics:
     """Nothing is forgotten on demand: other nodes, and memcached, would still know it. What is said is text: ``SHOW …``
     and ``TEXT …``.
     """

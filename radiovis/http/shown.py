@@ -19,7 +19,7 @@ _UNWRITTEN = re.compile(r"[\s\x00-\x1f\x7f]+")
 
 
 @dataclass(frozen=True, slots=True)
-class Slide:
+class ShownSlide:
     """A picture on air.
 
     :ivar src: its address; None when the message names none that may be shown.
@@ -33,7 +33,7 @@ class Slide:
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
+class ShownText:
     """A text on air."""
 
     body: str
@@ -41,17 +41,17 @@ class Text:
     id: str
 
 
-def slide(message: Message) -> Slide:
+def slide(message: Message) -> ShownSlide:
     """The slide of a message of an image topic: ``SHOW <url>``."""
     body = message.body.decode(errors="replace")
     link = dict(message.headers).get("link", "")
-    return Slide(web_address(body.removeprefix("SHOW ")), web_address(link), _when(message), message.message_id)
+    return ShownSlide(web_address(body.removeprefix("SHOW ")), web_address(link), _when(message), message.message_id)
 
 
-def text(message: Message) -> Text:
+def text(message: Message) -> ShownText:
     """The text of a message of a text topic: ``TEXT <words>``, in one line."""
     body = message.body.decode(errors="replace").removeprefix("TEXT ")
-    return Text(_UNWRITTEN.sub(" ", body[:_MAX_TEXT]).strip(), _when(message), message.message_id)
+    return ShownText(_UNWRITTEN.sub(" ", body[:_MAX_TEXT]).strip(), _when(message), message.message_id)
 
 
 def web_address(text: str) -> str | None:

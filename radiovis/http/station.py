@@ -28,10 +28,10 @@ class Station:
     @property
     def name(self) -> str:
         """What to call it."""
-        return self.given_name or self.tuned
+        return self.given_name or self.resolved
 
     @property
-    def tuned(self) -> str:
+    def resolved(self) -> str:
         """Where to find it on a dial: ``FM 95.80 MHz``, or as much as the topic says."""
         parts = self.service.split("/")
         system = _SYSTEMS.get(parts[0])

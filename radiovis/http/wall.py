@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import quote
 
-from fanout.http.pending import ListeningDoor
+from fanout.http.pending import PendingRequests
 from fanout.http.routing import HttpError
 from fanout.http.server import HttpRequest
 from fanout.http.sse import event
@@ -23,7 +23,7 @@ from radiovis.directory.interface import Directory
 from radiovis.http import shown
 from radiovis.http.station import Station
 from radiovis.http.visjson import check_topic
-from radiovis.topic_resolution import Tuning
+from radiovis.topic_resolution import TopicResolver
 
 TYPES = ("image", "text")
 
@@ -72,9 +72,9 @@ class Wall:
 
     def __init__(
         self,
-        door: ListeningDoor,
+        door: PendingRequests,
         directory: Directory,
-        tuning: Tuning,
+        resolver: TopicResolver,
         *,
         places: int = 200,
         topic_octets: int = 1_024,
@@ -87,7 +87,7 @@ class Wall:
         self.places = places
         self._by_topic: dict[str, Station] = {}
         self._directory = directory
-        self._tuning = tuning
+        self._resolver = resolver
         self._viewers: set[Viewer] = set()
         self._said: dict[Cohort, bytes] = {}  # the topics listened to, and what was said last
 
@@ -115,13 +115,13 @@ class Wall:
         if channel in self._by_topic:  # one for any frequency, too, which no radio may ask for
             return channel
         check_topic(f"{channel}image", self._topic_octets)
-        keys = await self.door.tune([f"{channel}{each}" for each in TYPES])
+        keys = await self.door.resolve([f"{channel}{each}" for each in TYPES])
         return topics.channel_of(keys[0])
 
     async def refresh(self) -> None:
         """Read the stations anew. :raises DirectoryError: then they stay as they were."""
         channels = await self._directory.topics()
-        found = [Station(await self._tuning.canonical(each.topic), each.name) for each in channels]
+        found = [Station(await self._resolver.canonical(each.topic), each.name) for each in channels]
         by_topic = {each.topic: each for each in found}
         if tuple(by_topic.values()) != self.stations:
             self._by_topic, self.stations = by_topic, tuple(by_topic.values())
@@ -146,12 +146,12 @@ class Wall:
 
     # What is on air
 
-    def slide(self, topic: str) -> shown.Slide | None:
+    def slide(self, topic: str) -> shown.ShownSlide | None:
         """The last slide of a topic prefix."""
         message = self.door.hub.last(f"{topic}image")
         return shown.slide(message) if message else None
 
-    def text(self, topic: str) -> shown.Text | None:
+    def text(self, topic: str) -> shown.ShownText | None:
         """The last text of a topic prefix."""
         message = self.door.hub.last(f"{topic}text")
         return shown.text(message) if message else None

@@ -47,7 +47,7 @@ class WallEvents(Endpoint):
     async def respond(self, request: HttpRequest) -> None:
         """Stream until the client goes. :raises HttpError: there is no room for another one, or no such station."""
         topic = await self._topic(request)
-        await self._wall.door.tune(())  # is there room?
+        await self._wall.door.resolve(())  # is there room?
         if request.gone:
             return
         if not topic:

@@ -10,46 +10,46 @@ from twisted.web.resource import IResource
 
 from fanout.application.interface import Application
 from fanout.application.login_throttle import LoginThrottle
-from fanout.application.observer import Complaints
+from fanout.application.observer import ClientWarnings
 from fanout.http.drain import Drain
-from fanout.http.pending import ListeningDoor
+from fanout.http.pending import PendingRequests
 from fanout.http.response import ErrorPages, json_page
 from fanout.http.routing import Face
 from fanout.http.server import HttpLimits, HttpSite
-from fanout.http.websocket import WebSocketDoor
+from fanout.http.websocket import WebSocketServer
 from fanout.hub.history import History
 from fanout.hub.outbox import Flusher
 from fanout.hub.wheel import Wheel
 from fanout.listeners.address import Networks
 from fanout.listeners.certificates import Certificates
-from fanout.listeners.limits import Gate, Pace, Quota
-from fanout.listeners.tls import Entrance
+from fanout.listeners.limits import ConnectionLimit, SubscriptionLimit, TokenBucket
+from fanout.listeners.tls import ListenerWrapper
 from fanout.settings import SettingsError
 from fanout.stomp_server.connection import Connection
-from fanout.stomp_server.server import StompDoor
+from fanout.stomp_server.server import StompServer
 from fanout.stomp_server.websocket import StompWebSocket
 from radiovis.directory.interface import Directory
 from radiovis.http.player import Player
 from radiovis.http.routes import public_routes
 from radiovis.http.wall import Wall
 from radiovis.node import parts
-from radiovis.node.sides import OnAir, Witnesses
+from radiovis.node.sides import Core, Observability
 from radiovis.settings import Settings
-from radiovis.topic_resolution import Tuning
+from radiovis.topic_resolution import TopicResolver
 
 
-def gate(settings: Settings) -> Gate:
+def connection_limit(settings: Settings) -> ConnectionLimit:
     """How many connections the node takes, of all protocols, and how fast."""
-    pace = Pace(time.monotonic, settings.CONNECT_BURST, settings.CONNECT_RATE)
-    return Gate(settings.MAX_CONNECTIONS, settings.MAX_CONNECTIONS_PER_ADDRESS, pace)
+    bucket = TokenBucket(time.monotonic, settings.CONNECT_BURST, settings.CONNECT_RATE)
+    return ConnectionLimit(settings.MAX_CONNECTIONS, settings.MAX_CONNECTIONS_PER_ADDRESS, bucket)
 
 
-def quota(settings: Settings) -> Quota:
+def subscription_limit(settings: Settings) -> SubscriptionLimit:
     """How many subscriptions it holds."""
-    return Quota(settings.MAX_SUBSCRIPTIONS_TOTAL, settings.MAX_SUBSCRIPTIONS_PER_ADDRESS)
+    return SubscriptionLimit(settings.MAX_SUBSCRIPTIONS_TOTAL, settings.MAX_SUBSCRIPTIONS_PER_ADDRESS)
 
 
-def entrance(reactor: Any, settings: Settings, complain: Callable[..., None]) -> Entrance:
+def entrance(reactor: Any, settings: Settings, warn: Callable[..., None]) -> ListenerWrapper:
     """What stands before all doors.
 
     :raises CertificateError: the certificate cannot be used.
@@ -61,9 +61,9 @@ def entrance(reactor: Any, settings: Settings, complain: Callable[..., None]) ->
     if settings.TLS_CERTIFICATE:
         certificates = Certificates(settings.TLS_CERTIFICATE, settings.TLS_KEY or settings.TLS_CERTIFICATE, reactor)
         certificates.load()
-    return Entrance(
+    return ListenerWrapper(
         reactor,
-        complain,
+        warn,
         certificates=certificates,
         proxies=Networks.parse(settings.PROXY_FROM),
         header_seconds=settings.PROXY_HEADER_SECONDS,
@@ -94,7 +94,7 @@ def login_throttle(reactor: Any, settings: Settings) -> LoginThrottle:
     )
 
 
-def flusher(reactor: Any, settings: Settings, complaints: Complaints) -> Flusher:
+def flusher(reactor: Any, settings: Settings, complaints: ClientWarnings) -> Flusher:
     """What writes, once per turn, all that waits for clients."""
     return Flusher(
         time.monotonic,
@@ -106,23 +106,25 @@ def flusher(reactor: Any, settings: Settings, complaints: Complaints) -> Flusher
     )
 
 
-def stomp(settings: Settings, application: Application, air: OnAir, witnesses: Witnesses, log: Any) -> StompDoor:
+def stomp(
+    settings: Settings, application: Application, core: Core, observability: Observability, log: Any
+) -> StompServer:
     """The door of STOMP clients, over whatever wire. The other doors share what it has."""
     wheel: Wheel[Connection] = Wheel()
-    monitoring = witnesses.monitoring
-    return StompDoor(
+    monitoring = observability.monitoring
+    return StompServer(
         application=application,
-        hub=air.hub,
-        flusher=air.flusher,
+        hub=core.hub,
+        flusher=core.flusher,
         wheel=wheel,
         limits=parts.limits(settings),
-        manners=parts.manners(settings),
+        session_options=parts.session_options(settings),
         clock=time.monotonic,
         log=log,
-        complain=witnesses.complaints.complain,
+        warn=observability.complaints.warn,
         write_timeout=settings.WRITE_TIMEOUT,
-        quota=quota(settings),
-        observer=witnesses.observer,
+        subscription_limit=subscription_limit(settings),
+        observer=observability.observer,
         delivery_observer=None if monitoring is None else monitoring.delivery_observer,
     )
 
@@ -130,16 +132,16 @@ def stomp(settings: Settings, application: Application, air: OnAir, witnesses: W
 def http(
     reactor: Any,
     settings: Settings,
-    gate: Gate,
-    stomp: StompDoor,
-    websockets: WebSocketDoor,
-    listening: ListeningDoor,
+    connection_limit: ConnectionLimit,
+    stomp: StompServer,
+    websockets: WebSocketServer,
+    listening: PendingRequests,
     wall: Wall,
 ) -> HttpSite:
     """The public site, WebSockets among it. :raises SettingsError: SLIDES_DIR is no folder."""
     routes = public_routes(listening, settings, wall, websocket_routes(stomp, websockets))
     face = Face(routes, ErrorPages(default=json_page), listening)
-    return HttpSite(reactor, face, gate, http_limits(settings), stomp.complain)
+    return HttpSite(reactor, face, connection_limit, http_limits(settings), stomp.warn)
 
 
 def http_limits(settings: Settings) -> HttpLimits:
@@ -152,18 +154,18 @@ def http_limits(settings: Settings) -> HttpLimits:
 
 
 def listening(
-    reactor: Any, settings: Settings, stomp: StompDoor, history: History, failed: Callable[[object, Exception], None]
-) -> ListeningDoor:
+    reactor: Any, settings: Settings, stomp: StompServer, history: History, failed: Callable[[object, Exception], None]
+) -> PendingRequests:
     """The door of HTTP clients that listen. They share all they can with those of STOMP."""
-    return ListeningDoor(
+    return PendingRequests(
         application=stomp.application,
         hub=stomp.hub,
         history=history,
         flusher=stomp.flusher,
-        quota=stomp.quota,
+        subscription_limit=stomp.subscription_limit,
         later=reactor.callLater,
         clock=time.monotonic,
-        complain=stomp.complain,
+        warn=stomp.warn,
         failed=failed,
         topics=settings.HTTP_MAX_TOPICS,
         places=settings.HTTP_MAX_LISTENERS,
@@ -174,19 +176,19 @@ def listening(
     )
 
 
-def wall(settings: Settings, door: ListeningDoor, directory: Directory, tuning: Tuning) -> Wall:
+def wall(settings: Settings, door: PendingRequests, directory: Directory, resolver: TopicResolver) -> Wall:
     """The stations people see, and those who watch."""
-    return Wall(door, directory, tuning, places=settings.WALL_STATIONS, topic_octets=settings.MAX_DESTINATION_BYTES)
+    return Wall(door, directory, resolver, places=settings.WALL_STATIONS, topic_octets=settings.MAX_DESTINATION_BYTES)
 
 
 def websockets(
-    reactor: Any, settings: Settings, complain: Callable[..., None], failed: Callable[[object, Exception], None]
-) -> WebSocketDoor:
+    reactor: Any, settings: Settings, warn: Callable[..., None], failed: Callable[[object, Exception], None]
+) -> WebSocketServer:
     """What all WebSockets share, whatever is spoken over them."""
-    return WebSocketDoor(
+    return WebSocketServer(
         reactor,
         time.monotonic,
-        complain,
+        warn,
         failed,
         message_bytes=settings.WEBSOCKET_MESSAGE_BYTES,
         ping_every=settings.WEBSOCKET_PING_SECONDS,
@@ -202,14 +204,14 @@ def origins(settings: Settings) -> frozenset[str]:
 
 
 def drain(
-    reactor: Any, settings: Settings, stomp: StompDoor, listening: ListeningDoor, websockets: WebSocketDoor
+    reactor: Any, settings: Settings, stomp: StompServer, listening: PendingRequests, websockets: WebSocketServer
 ) -> Drain:
     """How clients are let go at the end."""
     seconds, linger = settings.DRAIN_SECONDS, settings.LINGER_SECONDS
     return Drain(reactor, stomp, listening, websockets, seconds=seconds, linger=linger)
 
 
-def websocket_routes(stomp: StompDoor, door: WebSocketDoor) -> dict[str, IResource]:
+def websocket_routes(stomp: StompServer, door: WebSocketServer) -> dict[str, IResource]:
     """Path → what is spoken there. It shares all it can with STOMP over TCP."""
     player = Player(
         stomp.application,
@@ -217,7 +219,7 @@ def websocket_routes(stomp: StompDoor, door: WebSocketDoor) -> dict[str, IResour
         stomp.flusher,
         door,
         stomp.log,
-        stomp.quota,
+        stomp.subscription_limit,
         destination_bytes=stomp.limits.destination_bytes,
     )
     return {"/stomp": StompWebSocket(stomp, door), "/topic": player}

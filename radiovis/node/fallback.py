@@ -23,15 +23,15 @@ from radiovis.directory.interface import Directory
 from radiovis.directory.plugit import PlugIt
 from radiovis.node import parts, slide_parts
 from radiovis.node.reload import Reloading, Take
-from radiovis.schedule.broker_store import BrokerShelf
+from radiovis.schedule.broker_store import BrokerSlideStore
 from radiovis.schedule.held_slides import Schedule
 from radiovis.settings import Settings
-from radiovis.topic_resolution import Tuning
+from radiovis.topic_resolution import TopicResolver
 from radiovis.watchdog.journal_log import JournalLog
 from radiovis.watchdog.log import DatagramLog, Log
 from radiovis.watchdog.sources import QueueSource, Source
 from radiovis.watchdog.spooled_log import SpooledLog
-from radiovis.watchdog.startup import Memory
+from radiovis.watchdog.startup import StartupState
 from radiovis.watchdog.status import StatusSocket
 from radiovis.watchdog.watchdog import Watchdog, journal, timing
 
@@ -77,10 +77,10 @@ class Fallback:
         settings = self._settings
         broker = configured.broker(settings, f"radiovis fallback {self._queue_name}")
         broker = replace(broker, heartbeat=settings.FB_HEARTBEAT)
-        patience = configured.patience(settings)
+        retry_policy = configured.retry_policy(settings)
         # A default is right at this moment only: after a reconnect somebody else may have sent it, or the station.
-        patience = replace(patience, outlast=False, last_retry=min(patience.last_retry, _LAST_RETRY))
-        return RabbitMQ(self._reactor, configured.broker_endpoint(self._reactor, settings), broker, patience)
+        retry_policy = replace(retry_policy, outlast=False, last_retry=min(retry_policy.last_retry, _LAST_RETRY))
+        return RabbitMQ(self._reactor, configured.broker_endpoint(self._reactor, settings), broker, retry_policy)
 
     def _make_watchdog(self, directory: Directory, entries: Log, kept: Journal | None) -> Watchdog:
         leader = BrokerLeader(self._bus, f"{self._queue_name}.leader")
@@ -90,9 +90,9 @@ class Fallback:
             bus=self._bus,
             leader=leader,
             directory=directory,
-            tuning=Tuning(directory, lambda: None),
+            resolver=TopicResolver(directory, lambda: None),
             entries=entries,
-            recall=Memory(self._memcached, kept, self._reactor.seconds).recall,
+            recall=StartupState(self._memcached, kept, self._reactor.seconds).recall,
             source=self._queue_source,
             schedule=self._schedule(leader),
             preflight=slide_parts.preflight(self._reactor, self._settings),
@@ -102,7 +102,7 @@ class Fallback:
         settings = self._settings
         if settings.SCHEDULE == "pass":
             return None
-        shelf = BrokerShelf(self._reactor, self._bus, slide_parts.held_queue(settings, fake=self._fake))
+        shelf = BrokerSlideStore(self._reactor, self._bus, slide_parts.held_queue(settings, fake=self._fake))
         clock = unix_time(self._reactor)
         return Schedule(shelf, self._bus, leader, settings.SCHEDULE_MAX, clock=clock, wall=time.time)
 

@@ -13,7 +13,7 @@ from radiovis.admin.listener import Admin
 from radiovis.events import Monitoring
 from radiovis.node.hearing import Hearing
 from radiovis.node.listeners import Listeners
-from radiovis.node.sides import Doors, OnAir, Stations
+from radiovis.node.sides import Core, Servers, Stations
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +26,9 @@ class Life:
 
     reactor: Any
     log: Any
-    air: OnAir
+    core: Core
     stations: Stations
-    doors: Doors
+    doors: Servers
     monitoring: Monitoring | None
     hearing: Hearing
     listeners: Listeners
@@ -45,7 +45,7 @@ class Life:
         self._listen()
         if self.monitoring is not None:
             self.monitoring.start()
-        self.hearing.start(self.air.bus)
+        self.hearing.start(self.core.bus)
         if self.stations.watchdog is not None:
             self.stations.watchdog.start()
         if self.stations.file is not None:
@@ -59,7 +59,7 @@ class Life:
 
     def _listen(self) -> None:
         addresses = self.listeners.open()
-        for guest in self.air.guests:
+        for guest in self.core.guests:
             addresses |= guest.start()
         if self.admin is not None:
             addresses |= self.admin.start(self.inherited)
@@ -70,19 +70,19 @@ class Life:
         """Take no more clients, let those here go, have the bus take what is on its way; returns when all is done."""
         if self.admin is not None:
             self.admin.drain()
-        closing = [*self.listeners.close(), *(guest.stop() for guest in self.air.guests)]
+        closing = [*self.listeners.close(), *(guest.stop() for guest in self.core.guests)]
         await self.doors.drain.leave()
         if self.stations.file is not None:
             self.stations.file.stop()
         self.doors.entrance.stop()
         if self.stations.watchdog is not None:
             closing.append(Deferred.fromCoroutine(self.stations.watchdog.stop()))
-        await DeferredList([*closing, self.air.bus.stop()], consumeErrors=True)
+        await DeferredList([*closing, self.core.bus.stop()], consumeErrors=True)
         await self.doors.drain.gone()
         for loop in self.running:
             loop.stop()
-        await self.air.last_slides.write()
-        for part in (self.air.memcached, self.monitoring, self.admin):
+        await self.core.last_slides.write()
+        for part in (self.core.memcached, self.monitoring, self.admin):
             if part is not None:
                 stopped: Awaitable[Any] = part.stop()
                 await stopped

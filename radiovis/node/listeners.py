@@ -9,8 +9,8 @@ from twisted.internet.defer import Deferred, maybeDeferred
 
 from fanout.listeners import port
 from fanout.listeners.port import keep_alive
-from fanout.listeners.tls import Entrance
-from radiovis.node.places import Place
+from fanout.listeners.tls import ListenerWrapper
+from radiovis.node.places import ListenAddress
 from radiovis.settings import Settings
 
 
@@ -21,13 +21,13 @@ class Listeners:
         self,
         reactor: Any,
         settings: Settings,
-        entrance: Entrance,
-        places: Mapping[str, Place],
+        entrance: ListenerWrapper,
+        places: Mapping[str, ListenAddress],
         doors: Mapping[str, Any],
         inherited: Mapping[str, int],
     ) -> None:
         """
-        :param doors: a factory of protocols for each :attr:`Place.door`.
+        :param doors: a factory of protocols for each :attr:`ListenAddress.door`.
         :param inherited: descriptors of sockets that are listening already, by the place's name: a worker's.
         """
         self._reactor = reactor
@@ -45,7 +45,7 @@ class Listeners:
         """
         return {name: self._open(name, place) for name, place in self._places.items()}
 
-    def _open(self, name: str, place: Place) -> str:
+    def _open(self, name: str, place: ListenAddress) -> str:
         door, inherited = self._doors[place.door], self._inherited.get(name)
         factory = self._entrance.secure(door) if place.secure else self._entrance.plain(door)
         if inherited is None:

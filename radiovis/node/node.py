@@ -9,9 +9,9 @@ from typing import Any
 import structlog
 from twisted.internet.defer import Deferred
 
-from fanout.application.observer import Complaints, CountedApplication, Observers, Tally
+from fanout.application.observer import ClientCounters, ClientWarnings, CountedApplication, Observers
 from fanout.hub.message import new_id
-from fanout.listeners.tls import Entrance
+from fanout.listeners.tls import ListenerWrapper
 from fanout.process.steady_time import unix_time
 from fanout.process.throttle import Throttle
 from fanout.stomp_server.tcp import StompFactory
@@ -22,18 +22,18 @@ from radiovis.node import door_parts, parts, slide_parts
 from radiovis.node.hearing import Hearing
 from radiovis.node.life import Life
 from radiovis.node.listeners import Listeners
-from radiovis.node.places import Place, places
+from radiovis.node.places import ListenAddress, places
 from radiovis.node.receiving import Receiving
-from radiovis.node.refreshing import Refreshing, retune
+from radiovis.node.refreshing import Refreshing, resolve_again
 from radiovis.node.reload import Reloading, Take, node_takes
-from radiovis.node.sides import Doors, OnAir, Stations, Witnesses
-from radiovis.node.worker import Birth
-from radiovis.publish_rights import Publishing
+from radiovis.node.sides import Core, Observability, Servers, Stations
+from radiovis.node.worker import WorkerInfo
+from radiovis.publish_rights import PublishRights
 from radiovis.settings import Settings
-from radiovis.topic_resolution import Tuning
+from radiovis.topic_resolution import TopicResolver
 from radiovis.watchdog.watchdog import standing_alone
 
-_ALONE = Birth()
+_ALONE = WorkerInfo()
 
 log = structlog.get_logger(__name__)
 
@@ -41,7 +41,7 @@ log = structlog.get_logger(__name__)
 class Node:
     """One front-end: everything between the sockets of its clients and the bus."""
 
-    def __init__(self, reactor: Any, settings: Settings, *, fake: bool = False, birth: Birth = _ALONE) -> None:
+    def __init__(self, reactor: Any, settings: Settings, *, fake: bool = False, birth: WorkerInfo = _ALONE) -> None:
         """
         :param fake: ``--test`` mode: the fake directory, and the port of contract §1.12.
         :param birth: for one of several workers: which it is, and the sockets it shares.
@@ -51,28 +51,28 @@ class Node:
         """
         where = places(settings, fake=fake)
         ports = AdminPorts.of(settings, fake=fake, worker=birth.number > 0)
-        witnesses = _witnesses(reactor, settings)
-        report = witnesses.complaints.report
-        entrance = door_parts.entrance(reactor, settings, witnesses.complaints.complain)
+        observability = _observability(reactor, settings)
+        report = observability.complaints.report
+        entrance = door_parts.entrance(reactor, settings, observability.complaints.warn)
 
         asked_for = any(place.door == "http" for place in where.values())
-        air = _on_air(reactor, settings, witnesses, asked_for=asked_for)
-        stations = _stations(reactor, settings, air, lambda: refreshing.refresh(), fake=fake)  # noqa: PLW0108  (made below)
-        doors = _doors(reactor, settings, entrance, air, stations, witnesses)
+        core = _make_core(reactor, settings, observability, asked_for=asked_for)
+        stations = _stations(reactor, settings, core, lambda: refreshing.refresh(), fake=fake)  # noqa: PLW0108  (made below)
+        doors = _doors(reactor, settings, entrance, core, stations, observability)
 
-        refreshing = Refreshing(stations.tuning, doors.wall, report)
-        receiving = Receiving(stations.tuning, air.hub, air.last_slides, log, witnesses.observer)
-        self._settings, self._air, self._stations, self._doors = settings, air, stations, doors
+        refreshing = Refreshing(stations.resolver, doors.wall, report)
+        receiving = Receiving(stations.resolver, core.hub, core.last_slides, log, observability.observer)
+        self._settings, self._core, self._stations, self._doors = settings, core, stations, doors
         self._life = Life(
             reactor=reactor,
             log=log,
-            air=air,
+            core=core,
             stations=stations,
             doors=doors,
-            monitoring=witnesses.monitoring,
-            hearing=Hearing(reactor, receiving, stations.watchdog, report, air.guests),
+            monitoring=observability.monitoring,
+            hearing=Hearing(reactor, receiving, stations.watchdog, report, core.guests),
             listeners=_listeners(reactor, settings, doors, where, birth),
-            admin=node_admin(reactor, settings, ports, air, stations, doors, witnesses.tally),
+            admin=node_admin(reactor, settings, ports, core, stations, doors, observability.tally),
             inherited=birth.sockets.get("admin"),
             loops=(
                 *((door.look, door.wheel.tick) for door in (doors.stomp, doors.listening, doors.websockets)),
@@ -94,36 +94,36 @@ class Node:
         :param read: reads the settings as at the start.
         :param take_logs: sets up the logs anew.
         """
-        takes = node_takes(self._doors, self._stations.throttle, self._air.history)
+        takes = node_takes(self._doors, self._stations.throttle, self._core.history)
         takes |= {"LOG_LEVEL": [take_logs], "LOG_FORMAT": [take_logs]}
-        parts_of_files = (self._stations.file, self._doors.entrance, *self._air.guests)
+        parts_of_files = (self._stations.file, self._doors.entrance, *self._core.guests)
         files = [part.reload for part in parts_of_files if part is not None]
         return Reloading(self._settings, read, takes, files)
 
     def status(self) -> str:
         """How it is doing, in one line for people."""
-        return f"{self._doors.drain.clients} clients; bus: {self._air.bus.state().reason}"
+        return f"{self._doors.drain.clients} clients; bus: {self._core.bus.state().reason}"
 
 
-def _witnesses(reactor: Any, settings: Settings) -> Witnesses:
-    tally = Tally()
+def _observability(reactor: Any, settings: Settings) -> Observability:
+    tally = ClientCounters()
     monitoring = parts.monitoring(reactor, settings)
-    return Witnesses(
+    return Observability(
         tally=tally,
-        complaints=Complaints(tally, Throttle(time.monotonic), log),
+        complaints=ClientWarnings(tally, Throttle(time.monotonic), log),
         monitoring=monitoring,
         observer=Observers(tally, monitoring) if monitoring else tally,
     )
 
 
-def _on_air(reactor: Any, settings: Settings, witnesses: Witnesses, *, asked_for: bool) -> OnAir:
+def _make_core(reactor: Any, settings: Settings, observability: Observability, *, asked_for: bool) -> Core:
     """:param asked_for: whether anybody may ask for the history."""
     memcached = parts.memcached(reactor, settings)
     bus = parts.bus(reactor, settings)
     history = door_parts.history(settings)
-    flusher = door_parts.flusher(reactor, settings, witnesses.complaints)
-    hub = parts.hub(settings, witnesses.complaints.failed, history if asked_for else None, flusher)
-    return OnAir(
+    flusher = door_parts.flusher(reactor, settings, observability.complaints)
+    hub = parts.hub(settings, observability.complaints.failed, history if asked_for else None, flusher)
+    return Core(
         memcached=memcached,
         bus=bus,
         history=history,
@@ -134,26 +134,26 @@ def _on_air(reactor: Any, settings: Settings, witnesses: Witnesses, *, asked_for
     )
 
 
-def _stations(reactor: Any, settings: Settings, air: OnAir, changed: Callable[[], None], *, fake: bool) -> Stations:
+def _stations(reactor: Any, settings: Settings, core: Core, changed: Callable[[], None], *, fake: bool) -> Stations:
     """:param changed: called when the stations file was."""
     file = None if fake else parts.stations_file(reactor, settings, changed)
     directory = parts.fake_directory(settings) if fake else file
-    directory = directory or parts.plugit(reactor, settings, air.memcached)
-    tuning = Tuning(directory, lambda: retune(air.hub, tuning, log))
-    publishing = Publishing(directory, tuning, unix_time(reactor), new_id)
+    directory = directory or parts.plugit(reactor, settings, core.memcached)
+    resolver = TopicResolver(directory, lambda: resolve_again(core.hub, resolver, log))
+    publishing = PublishRights(directory, resolver, unix_time(reactor), new_id)
     throttle = door_parts.login_throttle(reactor, settings)
-    shelf = slide_parts.entrance(reactor, settings, air.bus, fake=fake)
+    shelf = slide_parts.entrance(reactor, settings, core.bus, fake=fake)
     preflight = slide_parts.preflight(reactor, settings)
-    bare = RadioVIS(directory, tuning, publishing, air.last_slides, air.bus, throttle, log)
+    bare = RadioVIS(directory, resolver, publishing, core.last_slides, core.bus, throttle, log)
     watchdog = None
     if settings.STANDALONE:
         watchdog = standing_alone(
-            reactor, settings, air.bus, directory, tuning, fake=fake, entrance=shelf, preflight=preflight
+            reactor, settings, core.bus, directory, resolver, fake=fake, entrance=shelf, preflight=preflight
         )
     return Stations(
         file=file,
         directory=directory,
-        tuning=tuning,
+        resolver=resolver,
         throttle=throttle,
         application=slide_parts.extended(bare, settings, shelf, preflight),
         preflight=preflight,
@@ -162,30 +162,37 @@ def _stations(reactor: Any, settings: Settings, air: OnAir, changed: Callable[[]
 
 
 def _doors(
-    reactor: Any, settings: Settings, entrance: Entrance, air: OnAir, stations: Stations, witnesses: Witnesses
-) -> Doors:
-    complaints = witnesses.complaints
-    gate = door_parts.gate(settings)
-    counted = CountedApplication(stations.application, witnesses.tally)
-    stomp = door_parts.stomp(settings, counted, air, witnesses, log)
-    websockets = door_parts.websockets(reactor, settings, complaints.complain, complaints.failed)
-    listening = door_parts.listening(reactor, settings, stomp, air.history, complaints.failed)
-    wall = door_parts.wall(settings, listening, stations.directory, stations.tuning)
-    return Doors(
+    reactor: Any,
+    settings: Settings,
+    entrance: ListenerWrapper,
+    core: Core,
+    stations: Stations,
+    observability: Observability,
+) -> Servers:
+    complaints = observability.complaints
+    connection_limit = door_parts.connection_limit(settings)
+    counted = CountedApplication(stations.application, observability.tally)
+    stomp = door_parts.stomp(settings, counted, core, observability, log)
+    websockets = door_parts.websockets(reactor, settings, complaints.warn, complaints.failed)
+    listening = door_parts.listening(reactor, settings, stomp, core.history, complaints.failed)
+    wall = door_parts.wall(settings, listening, stations.directory, stations.resolver)
+    return Servers(
         entrance=entrance,
-        gate=gate,
+        connection_limit=connection_limit,
         stomp=stomp,
         websockets=websockets,
         listening=listening,
         wall=wall,
-        site=door_parts.http(reactor, settings, gate, stomp, websockets, listening, wall),
+        site=door_parts.http(reactor, settings, connection_limit, stomp, websockets, listening, wall),
         drain=door_parts.drain(reactor, settings, stomp, listening, websockets),
     )
 
 
-def _listeners(reactor: Any, settings: Settings, doors: Doors, where: Mapping[str, Place], birth: Birth) -> Listeners:
+def _listeners(
+    reactor: Any, settings: Settings, doors: Servers, where: Mapping[str, ListenAddress], birth: WorkerInfo
+) -> Listeners:
     behind = {
-        "stomp": StompFactory(reactor, doors.stomp, doors.gate, linger=settings.LINGER_SECONDS),
+        "stomp": StompFactory(reactor, doors.stomp, doors.connection_limit, linger=settings.LINGER_SECONDS),
         "http": doors.site,
     }
     return Listeners(reactor, settings, doors.entrance, where, behind, birth.sockets)

@@ -19,7 +19,7 @@ from fanout.metrics.prometheus import CONTENT_TYPE, summed
 from fanout.settings import SettingsError
 from fanout.settings.engine import MAX_PORT
 from radiovis.admin.listener import Admin, AdminPorts, operators_entrance
-from radiovis.node.places import Place, places
+from radiovis.node.places import ListenAddress, places
 from radiovis.node.workers import Worker, Workers
 from radiovis.settings import Settings
 
@@ -90,14 +90,14 @@ class Parent:
         if not ports.plain:
             return {}
         try:
-            return {"admin": self._bind(Place(ports.ip, ports.plain + number))}
+            return {"admin": self._bind(ListenAddress(ports.ip, ports.plain + number))}
         except CannotListenError as error:
             if ports.chosen:
                 raise
             log.warning("admin.unavailable", worker=number, port=error.port, advice="set ADMIN_PORT")
             return {}
 
-    def _bind(self, place: Place) -> int:
+    def _bind(self, place: ListenAddress) -> int:
         bound = port.bind(place.ip, place.port)
         self._sockets.append(bound)
         return bound.fileno()

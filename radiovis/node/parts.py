@@ -14,11 +14,11 @@ from twisted.web.client import Agent, BrowserLikePolicyForHTTPS, HTTPConnectionP
 
 from fanout import __version__
 from fanout.application.guests import Guest, Host, invite
-from fanout.bus.config import Broker, Patience
-from fanout.bus.rabbitmq import rabbitmq
+from fanout.bus.config import Broker, RetryPolicy
 from fanout.bus.interface import Bus
 from fanout.bus.loopback import Loopback
 from fanout.bus.publisher import Publisher
+from fanout.bus.rabbitmq import rabbitmq
 from fanout.cache import beaker_backend
 from fanout.cache.memcached import Memcached
 from fanout.hub.history import History
@@ -26,7 +26,7 @@ from fanout.hub.hub import Hub
 from fanout.hub.outbox import Flusher
 from fanout.listeners.certificates import secure_endpoint, trust
 from fanout.stomp.dialect import DIALECTS
-from fanout.stomp.limits import Limits, Manners
+from fanout.stomp.limits import SessionOptions, StompLimits
 from radiovis.directory.cached import CachedDirectory
 from radiovis.directory.fake import FakeDirectory
 from radiovis.directory.interface import Default, Directory
@@ -95,7 +95,7 @@ def monitoring(reactor: Any, settings: Settings, announce: str = "servers") -> M
         durable=False,  # contract §1.11
         name=f"radiovis monitoring {settings.MONITORING_SERVER_ID}",
     )
-    patience = Patience(
+    retry_policy = RetryPolicy(
         last_retry=settings.MONITORING_RETRY_MAX_SECONDS,
         stop=_MONITORING_STOP_SECONDS,
         messages=settings.MONITORING_BUFFER,
@@ -105,7 +105,7 @@ def monitoring(reactor: Any, settings: Settings, announce: str = "servers") -> M
     endpoint = secure_endpoint(*where, settings.MONITORING_CA) if settings.MONITORING_TLS else HostnameEndpoint(*where)
     return Monitoring(
         reactor,
-        Publisher(reactor, endpoint, broker, settings.MONITORING_QUEUE, patience),
+        Publisher(reactor, endpoint, broker, settings.MONITORING_QUEUE, retry_policy),
         settings.MONITORING_SERVER_ID.split(","),
         announce=announce,
         per_delivery=settings.MONITORING_PER_DELIVERY,
@@ -187,9 +187,9 @@ def cached(api: Directory, reactor: Any, settings: Settings, shared: Memcached |
     )
 
 
-def limits(settings: Settings) -> Limits:
+def limits(settings: Settings) -> StompLimits:
     """What one client may cost."""
-    return Limits(
+    return StompLimits(
         connect_bytes=settings.CONNECT_BYTES,
         connect_timeout=settings.CONNECT_TIMEOUT,
         frame_bytes=settings.MAX_FRAME_BYTES,
@@ -206,10 +206,10 @@ def limits(settings: Settings) -> Limits:
     )
 
 
-def manners(settings: Settings) -> Manners:
+def session_options(settings: Settings) -> SessionOptions:
     """How the server presents itself."""
     can_send, wants = settings.HEARTBEAT_MS.split(",")
-    return Manners(
+    return SessionOptions(
         server=f"radiovis/{__version__}",
         heartbeat=(int(can_send), int(wants)),
         idle_lf=settings.IDLE_LF_SECONDS,

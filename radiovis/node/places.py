@@ -10,7 +10,7 @@ _TEST_IP, _TEST_PORT = "127.0.0.1", 61424  # contract §1.12
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ListenAddress:
     """An address to listen on.
 
     :ivar port: 0 for a free one.
@@ -32,16 +32,16 @@ def port_setting(settings: Settings, port: int) -> str:
     return next((name for name in _PORTS if getattr(settings, name) == port), "")
 
 
-def places(settings: Settings, *, fake: bool) -> dict[str, Place]:
+def places(settings: Settings, *, fake: bool) -> dict[str, ListenAddress]:
     """Every place of a node, by its name. :param fake: ``--test`` mode, which has a port of its own for STOMP."""
-    found = {"stomp": Place(settings.STOMP_IP, settings.STOMP_PORT, "stomp")}
+    found = {"stomp": ListenAddress(settings.STOMP_IP, settings.STOMP_PORT, "stomp")}
     if fake and settings.source_of("STOMP_PORT") == "default":
-        found["stomp"] = Place(_TEST_IP, _TEST_PORT, "stomp")
+        found["stomp"] = ListenAddress(_TEST_IP, _TEST_PORT, "stomp")
     # Test suites start many nodes on one machine: with --test there is HTTP only where it is asked for.
     if settings.HTTP_PORT and not (fake and settings.source_of("HTTP_PORT") == "default"):
-        found["http"] = Place(settings.HTTP_IP, settings.HTTP_PORT, "http")
+        found["http"] = ListenAddress(settings.HTTP_IP, settings.HTTP_PORT, "http")
     if settings.TLS_CERTIFICATE and settings.STOMP_TLS_PORT:
-        found["stomp_tls"] = Place(settings.STOMP_IP, settings.STOMP_TLS_PORT, "stomp", secure=True)
+        found["stomp_tls"] = ListenAddress(settings.STOMP_IP, settings.STOMP_TLS_PORT, "stomp", secure=True)
     if settings.TLS_CERTIFICATE and settings.HTTPS_PORT:
-        found["https"] = Place(settings.HTTP_IP, settings.HTTPS_PORT, "http", secure=True)
+        found["https"] = ListenAddress(settings.HTTP_IP, settings.HTTPS_PORT, "http", secure=True)
     return found

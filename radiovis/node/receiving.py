@@ -8,12 +8,12 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from fanout.application.observer import Observer, Unobserved
+from fanout.application.observer import NoObserver, Observer
 from fanout.hub.hub import Hub
 from fanout.hub.message import Message
 from radiovis import topics
 from radiovis.last_slides import LastSlides
-from radiovis.topic_resolution import Tuning
+from radiovis.topic_resolution import TopicResolver
 
 _PARKED = 1_000  # messages per country that wait for its code; the directory answers within seconds or fails
 
@@ -22,14 +22,14 @@ class Receiving:
     """Gives each message its key and hands it to the hub, in the order of the bus for every topic."""
 
     def __init__(
-        self, tuning: Tuning, hub: Hub, last_slides: LastSlides, log: Any, observer: Observer | None = None
+        self, resolver: TopicResolver, hub: Hub, last_slides: LastSlides, log: Any, observer: Observer | None = None
     ) -> None:
         """:param observer: is told how many clients each message was given to."""
-        self._tuning = tuning
+        self._resolver = resolver
         self._hub = hub
         self._last_slides = last_slides
         self._log = log
-        self._observer: Observer = observer or Unobserved()
+        self._observer: Observer = observer or NoObserver()
         self._parked: dict[str, deque[Message]] = {}
 
     def receive(self, message: Message) -> None:
@@ -38,7 +38,7 @@ class Receiving:
         if country is not None and country in self._parked:
             self._parked[country].append(message)
             return
-        key = self._tuning.canonical_if_known(message.topic)
+        key = self._resolver.canonical_if_known(message.topic)
         if key is not None:
             self._publish(key, message)
         elif country is not None:
@@ -47,15 +47,15 @@ class Receiving:
     def _park(self, country: str, message: Message) -> None:
         """The country was never met: what is said there waits until it was looked up."""
         self._parked[country] = deque([message], maxlen=_PARKED)
-        looked_up = Deferred.fromCoroutine(self._tuning.canonical(message.topic))
+        looked_up = Deferred.fromCoroutine(self._resolver.canonical(message.topic))
         looked_up.addErrback(lambda failure: self._log.error("country.failed", reason=failure.getErrorMessage()))
         looked_up.addCallback(lambda _: self._release(country))
 
     def _release(self, country: str) -> None:
         """Unknown or not, the wait is over: a country without a code is its own key, as for its listeners."""
-        parked = self._parked.pop(country)
-        for message in parked:
-            self._publish(self._tuning.canonical_as_known(message.topic), message)
+        pending = self._parked.pop(country)
+        for message in pending:
+            self._publish(self._resolver.canonical_as_known(message.topic), message)
 
     async def catch_up(self, moment: Callable[[], Awaitable[object]]) -> None:
         """The bus is heard again: show what the other nodes have kept meanwhile to those who missed it.

@@ -12,16 +12,16 @@ import structlog
 
 from fanout.application.login_throttle import LoginThrottle
 from fanout.http.drain import Drain
-from fanout.http.pending import ListeningDoor
+from fanout.http.pending import PendingRequests
 from fanout.http.server import HttpSite
-from fanout.http.websocket import WebSocketDoor
+from fanout.http.websocket import WebSocketServer
 from fanout.hub.history import History
-from fanout.listeners.limits import Gate, Quota
+from fanout.listeners.limits import ConnectionLimit, SubscriptionLimit
 from fanout.process.daemon import raise_limit
 from fanout.settings import SettingsError
-from fanout.stomp_server.server import StompDoor
+from fanout.stomp_server.server import StompServer
 from radiovis.node import door_parts, parts
-from radiovis.node.sides import Doors
+from radiovis.node.sides import Servers
 from radiovis.settings import Settings
 
 Take = Callable[[Settings], None]
@@ -108,7 +108,7 @@ class Reloading:
             log.warning("settings.need_restart", settings=later)
 
 
-def node_takes(doors: Doors, throttle: LoginThrottle, history: History) -> dict[str, list[Take]]:
+def node_takes(doors: Servers, throttle: LoginThrottle, history: History) -> dict[str, list[Take]]:
     """What can change in a node. Clients that are connected keep the limits they came under."""
     groups: list[tuple[list[str], Take]] = [
         (_LIMITS, partial(_limits, doors.stomp)),
@@ -116,8 +116,8 @@ def node_takes(doors: Doors, throttle: LoginThrottle, history: History) -> dict[
         (_OUTBOXES, partial(_outboxes, doors.stomp, doors.listening)),
         (_HTTP, partial(_http, doors.listening)),
         (_WEBSOCKETS, partial(_websockets, doors.websockets)),
-        (_GATE, partial(_gate, doors.gate)),
-        (_QUOTA, partial(_quota, doors.stomp.quota)),
+        (_GATE, partial(_connection_limit, doors.connection_limit)),
+        (_QUOTA, partial(_subscription_limit, doors.stomp.subscription_limit)),
         (_LOGINS, partial(_logins, throttle)),
         (_HISTORY, partial(_history, history)),
         (_REQUESTS, partial(_requests, doors.site)),
@@ -130,40 +130,47 @@ def node_takes(doors: Doors, throttle: LoginThrottle, history: History) -> dict[
     return takes
 
 
-def _limits(stomp: StompDoor, settings: Settings) -> None:
+def _limits(stomp: StompServer, settings: Settings) -> None:
     stomp.limits = parts.limits(settings)
 
 
-def _manners(stomp: StompDoor, settings: Settings) -> None:
-    stomp.manners = parts.manners(settings)
+def _manners(stomp: StompServer, settings: Settings) -> None:
+    stomp.session_options = parts.session_options(settings)
 
 
-def _outboxes(stomp: StompDoor, listening: ListeningDoor, settings: Settings) -> None:
+def _outboxes(stomp: StompServer, listening: PendingRequests, settings: Settings) -> None:
     stomp.flusher.limit, stomp.flusher.policy = settings.OUTBOX_BYTES, settings.SLOW_CLIENTS
     stomp.flusher.total_limit = settings.OUTBOX_TOTAL_BYTES
     stomp.write_timeout = listening.write_seconds = settings.WRITE_TIMEOUT
 
 
-def _http(listening: ListeningDoor, settings: Settings) -> None:
+def _http(listening: PendingRequests, settings: Settings) -> None:
     listening.topics, listening.places = settings.HTTP_MAX_TOPICS, settings.HTTP_MAX_LISTENERS
     listening.poll_seconds, listening.catch_up_seconds = settings.HTTP_POLL_TIMEOUT, settings.HTTP_CATCH_UP_SECONDS
     listening.comment_seconds = settings.HTTP_COMMENT_SECONDS
 
 
-def _websockets(door: WebSocketDoor, settings: Settings) -> None:
+def _websockets(door: WebSocketServer, settings: Settings) -> None:
     door.message_bytes, door.origins = settings.WEBSOCKET_MESSAGE_BYTES, door_parts.origins(settings)
     door.ping_every, door.pong_timeout = settings.WEBSOCKET_PING_SECONDS, settings.WEBSOCKET_PONG_SECONDS
 
 
-def _gate(gate: Gate, settings: Settings) -> None:
+def _connection_limit(connection_limit: ConnectionLimit, settings: Settings) -> None:
     """Who is in stays; how fast each came is forgotten."""
-    new = door_parts.gate(settings)
-    gate.connections, gate.per_address, gate.pace = new.connections, new.per_address, new.pace
-    raise_limit(gate.connections)
+    new = door_parts.connection_limit(settings)
+    connection_limit.connections, connection_limit.per_address, connection_limit.bucket = (
+        new.connections,
+        new.per_address,
+        new.bucket,
+    )
+    raise_limit(connection_limit.connections)
 
 
-def _quota(quota: Quota, settings: Settings) -> None:
-    quota.most, quota.per_address = settings.MAX_SUBSCRIPTIONS_TOTAL, settings.MAX_SUBSCRIPTIONS_PER_ADDRESS
+def _subscription_limit(subscription_limit: SubscriptionLimit, settings: Settings) -> None:
+    subscription_limit.most, subscription_limit.per_address = (
+        settings.MAX_SUBSCRIPTIONS_TOTAL,
+        settings.MAX_SUBSCRIPTIONS_PER_ADDRESS,
+    )
 
 
 def _logins(throttle: LoginThrottle, settings: Settings) -> None:

@@ -8,45 +8,45 @@ from dataclasses import dataclass
 from fanout.application.guests import Guest
 from fanout.application.interface import Application
 from fanout.application.login_throttle import LoginThrottle
-from fanout.application.observer import Complaints, Observer, Tally
+from fanout.application.observer import ClientCounters, ClientWarnings, Observer
 from fanout.bus.interface import Bus
 from fanout.cache.memcached import Memcached
 from fanout.http.drain import Drain
-from fanout.http.pending import ListeningDoor
+from fanout.http.pending import PendingRequests
 from fanout.http.server import HttpSite
-from fanout.http.websocket import WebSocketDoor
+from fanout.http.websocket import WebSocketServer
 from fanout.hub.history import History
 from fanout.hub.hub import Hub
 from fanout.hub.outbox import Flusher
-from fanout.listeners.limits import Gate
-from fanout.listeners.tls import Entrance
-from fanout.stomp_server.server import StompDoor
+from fanout.listeners.limits import ConnectionLimit
+from fanout.listeners.tls import ListenerWrapper
+from fanout.stomp_server.server import StompServer
 from radiovis.directory.interface import Directory
 from radiovis.directory.stations_file import StationsFile
 from radiovis.events import Monitoring
 from radiovis.http.wall import Wall
 from radiovis.last_slides import LastSlides
 from radiovis.preflight.slide_check import Preflight
-from radiovis.topic_resolution import Tuning
+from radiovis.topic_resolution import TopicResolver
 from radiovis.watchdog.watchdog import Watchdog
 
 
 @dataclass(frozen=True, slots=True)
-class Witnesses:
+class Observability:
     """Who is told what clients do, and what went wrong.
 
     :ivar monitoring: tells the outside; None when nobody asked for it.
     :ivar observer: the tally, and the monitoring if there is one.
     """
 
-    tally: Tally
-    complaints: Complaints
+    tally: ClientCounters
+    complaints: ClientWarnings
     monitoring: Monitoring | None
     observer: Observer
 
 
 @dataclass(frozen=True, slots=True)
-class OnAir:
+class Core:
     """What is on air: what comes over the bus, and what was said last.
 
     :ivar memcached: what the nodes share besides the bus; None for a node by itself.
@@ -75,7 +75,7 @@ class Stations:
 
     file: StationsFile | None
     directory: Directory
-    tuning: Tuning
+    resolver: TopicResolver
     throttle: LoginThrottle
     application: Application
     preflight: Preflight | None
@@ -83,18 +83,18 @@ class Stations:
 
 
 @dataclass(frozen=True, slots=True)
-class Doors:
+class Servers:
     """Who hears it: how clients come in, what they are served by, and how they are let go.
 
     :ivar entrance: what stands before all doors.
-    :ivar gate: how many come in, by whichever door.
+    :ivar connection_limit: how many come in, by whichever door.
     """
 
-    entrance: Entrance
-    gate: Gate
-    stomp: StompDoor
-    websockets: WebSocketDoor
-    listening: ListeningDoor
+    entrance: ListenerWrapper
+    connection_limit: ConnectionLimit
+    stomp: StompServer
+    websockets: WebSocketServer
+    listening: PendingRequests
     wall: Wall
     site: HttpSite
     drain: Drain

@@ -14,12 +14,12 @@ from fanout.bus.interface import Bus
 from fanout.bus.rabbitmq import RabbitMQ
 from fanout.listeners.address import Networks
 from fanout.settings import SettingsError
-from radiovis.preflight.checked_publish import PreflightedApplication
+from radiovis.preflight.checked_publish import CheckedApplication
 from radiovis.preflight.slide_check import Preflight
 from radiovis.preflight.verdicts import Verdicts
-from radiovis.schedule.broker_store import BrokerEntrance
-from radiovis.schedule.disk_store import DiskShelf
-from radiovis.schedule.held_slides import Entrance
+from radiovis.schedule.broker_store import BrokerIntake
+from radiovis.schedule.disk_store import DiskSlideStore
+from radiovis.schedule.held_slides import SlideIntake
 from radiovis.schedule.scheduled_publish import ScheduledApplication
 from radiovis.settings import Settings
 from radiovis.slides.fetch import SlideFetch
@@ -56,7 +56,7 @@ def _lookups(threads: int) -> ThreadPool:
     return pool
 
 
-def entrance(reactor: Any, settings: Settings, bus: Bus, *, fake: bool) -> Entrance | None:
+def entrance(reactor: Any, settings: Settings, bus: Bus, *, fake: bool) -> SlideIntake | None:
     """Where a node puts what is to be shown later; None when that is left to the radios.
 
     :param fake: ``--test`` mode.
@@ -65,10 +65,10 @@ def entrance(reactor: Any, settings: Settings, bus: Bus, *, fake: bool) -> Entra
     if settings.SCHEDULE == "pass":
         return None
     if settings.STANDALONE:
-        return DiskShelf(reactor, settings.SCHEDULE_FILE, settings.SCHEDULE_MAX)
+        return DiskSlideStore(reactor, settings.SCHEDULE_FILE, settings.SCHEDULE_MAX)
     if not isinstance(bus, RabbitMQ):
         raise SettingsError("SCHEDULE = server: without a broker nothing holds messages, but with --standalone.")
-    return BrokerEntrance(reactor, bus, held_queue(settings, fake=fake))
+    return BrokerIntake(reactor, bus, held_queue(settings, fake=fake))
 
 
 def held_queue(settings: Settings, *, fake: bool) -> str:
@@ -77,11 +77,11 @@ def held_queue(settings: Settings, *, fake: bool) -> str:
 
 
 def extended(
-    application: Application, settings: Settings, entrance: Entrance | None, preflight: Preflight | None
+    application: Application, settings: Settings, entrance: SlideIntake | None, preflight: Preflight | None
 ) -> Application:
     """The application with what the settings add to it; nothing is in the way of a publish that needs none of it."""
     if entrance is not None:
         application = ScheduledApplication(application, entrance, time.time, settings.SCHEDULE_HORIZON)
     if preflight is not None:
-        application = PreflightedApplication(application, preflight)
+        application = CheckedApplication(application, preflight)
     return application

@@ -16,7 +16,7 @@ _STDIN = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Birth:
+class WorkerInfo:
     """What a front-end is given by the process that started it.
 
     :ivar number: which worker it is, from 1; 0 for a front-end by itself.
@@ -42,7 +42,7 @@ class Birth:
         return ",".join([str(self.number), *(f"{name}={number}" for name, number in self.sockets.items())])
 
 
-class Lifeline(FileDescriptor):
+class ParentWatch(FileDescriptor):
     """Stops the reactor when the parent is gone, however it ended: a worker nobody looks after holds the ports and
     cannot be told to end. The parent holds the other end of our standard input and never writes.
     """

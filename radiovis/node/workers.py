@@ -19,7 +19,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
 from fanout.process.supervisor import DEFAULT_MANNERS, LAST_PAUSE
-from radiovis.node.worker import Birth
+from radiovis.node.worker import WorkerInfo
 
 COMMAND = "worker"
 PATIENCE = 30.0
@@ -62,7 +62,7 @@ class Worker(ProcessProtocol):
         self._began = self._workers.reactor.seconds()
         places = dict(zip(self._sockets, range(_FIRST_SOCKET, _FIRST_SOCKET + len(self._sockets)), strict=True))
         descriptors = {place: self._sockets[name] for name, place in places.items()}
-        command = [sys.executable, sys.argv[0], COMMAND, str(Birth(self.number, places)), *self._workers.words]
+        command = [sys.executable, sys.argv[0], COMMAND, str(WorkerInfo(self.number, places)), *self._workers.words]
         self._process = self._workers.reactor.spawnProcess(
             self, sys.executable, command, env=None, childFDs={0: "w", 1: 1, 2: 2, **descriptors}
         )
@@ -101,7 +101,7 @@ class Worker(ProcessProtocol):
             self._ended.callback(None)
             return self._ended
         self._signal("TERM")
-        killing = self._workers.reactor.callLater(self._workers.patience, self._signal, "KILL")
+        killing = self._workers.reactor.callLater(self._workers.retry_policy, self._signal, "KILL")
         return self._ended.addCallback(lambda _: killing.cancel() if killing.active() else None)
 
     def reload(self) -> None:
@@ -130,7 +130,7 @@ class Workers:
         :param sockets: for each worker, name → descriptor of the listening sockets it gets.
         :param drain: seconds over which a worker lets its clients go.
         """
-        self.patience = drain + PATIENCE
+        self.retry_policy = drain + PATIENCE
         self.reactor = reactor
         self.words = tuple(words)
         self.exit_code = 0

@@ -15,7 +15,7 @@ from radiovis.preflight.slide_check import Finding, Preflight
 _SUMMARY, _DETAIL = 200, 1_000  # characters of what a publisher is told
 
 
-class PreflightedApplication(Extension):
+class CheckedApplication(Extension):
     """Hands everything on to another application, and has a look at it."""
 
     def __init__(self, application: Application, preflight: Preflight) -> None:
@@ -41,14 +41,14 @@ class PreflightedApplication(Extension):
             self._preflight.look(messages)
         return self._application.publish(messages)
 
-    def remarks(self, messages: Sequence[Message]) -> Awaitable[Headers]:
+    def receipt_headers(self, messages: Sequence[Message]) -> Awaitable[Headers]:
         """``preflight:ok``, or ``preflight-warning`` with all complaints."""
-        return self._remarks(messages)
+        return self._receipt_headers(messages)
 
-    async def _remarks(self, messages: Sequence[Message]) -> Headers:
+    async def _receipt_headers(self, messages: Sequence[Message]) -> Headers:
         found = [] if self._preflight.mode == "reject" else await self._preflight.look(messages)
         own = ("preflight-warning", _words(found)[:_DETAIL]) if found else ("preflight", "ok")
-        others = self._application.remarks(messages)
+        others = self._application.receipt_headers(messages)
         return (own, *(() if others is None else await others))
 
 

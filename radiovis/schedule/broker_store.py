@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 from fanout.bus.confirmed_channel import ConfirmedChannel, Unroutable
 from fanout.bus.connection import AmqpConnection
 from fanout.bus.interface import BusError
-from fanout.bus.kept_queue import ENTRANCE, Kept, KeptQueue
+from fanout.bus.kept_queue import ENTRANCE, WorkItem, WorkQueue
 from fanout.bus.message import to_amqp
 from fanout.bus.rabbitmq import RabbitMQ
 from fanout.hub.message import Message
@@ -24,8 +24,8 @@ SECONDS = 10.0
 log = structlog.get_logger(__name__)
 
 
-class BrokerEntrance:
-    """A node's :class:`~radiovis.schedule.held_slides.Entrance`. It keeps nothing: without a broker nothing is held."""
+class BrokerIntake:
+    """A node's intake. It keeps nothing: without a broker nothing is held."""
 
     def __init__(self, clock: Any, bus: RabbitMQ, queue: str) -> None:
         """:param clock: Twisted's reactor."""
@@ -65,24 +65,24 @@ class BrokerEntrance:
             self._turn.release()
 
 
-class BrokerShelf:
-    """A watchdog's :class:`~radiovis.schedule.held_slides.Shelf`: reads the queue over the connection it leads on."""
+class BrokerSlideStore:
+    """A watchdog's store: reads the queue over the connection it leads on."""
 
     def __init__(self, clock: Any, bus: RabbitMQ, queue: str) -> None:
         """:param clock: Twisted's reactor."""
         self._clock = clock
         self._bus = bus
         self._name = queue
-        self._queue: KeptQueue | None = None
+        self._queue: WorkQueue | None = None
 
     async def ensure(self, take: Take, forget: Callable[[], None], *, room: bool) -> None:
         """Read the queue. :raises BusError: the broker is not there, or does not give us the queue."""
         if self._queue is None:
 
-            def took(kept: Kept) -> None:
+            def took(kept: WorkItem) -> None:
                 take(kept.message, kept.ticket)
 
-            self._queue = KeptQueue(self._clock, self._name, took, forget)
+            self._queue = WorkQueue(self._clock, self._name, took, forget)
         await self._queue.ensure(_connection(self._bus), room=room)
 
     def done(self, ticket: int) -> None:

@@ -39,7 +39,7 @@ T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 
-class DiskShelf:
+class DiskSlideStore:
     """The slides that one process holds, on its own disk."""
 
     def __init__(self, reactor: Any, path: str, most: int) -> None:
@@ -78,7 +78,7 @@ class DiskShelf:
     def done(self, ticket: int) -> None:
         """Drop it. One that stays, because the disk fails, is shown again after a restart."""
         self._count -= 1
-        self._work(self._rows.drop, ticket).addErrback(_complain)
+        self._work(self._rows.drop, ticket).addErrback(_warn)
 
     async def stop(self) -> None:
         """Write what is waiting, and close the file. May be called twice."""
@@ -168,6 +168,6 @@ def _recognise(db: sqlite3.Connection) -> None:
         raise sqlite3.DatabaseError("it is another program's database")
 
 
-def _complain(failure: Any) -> None:
+def _warn(failure: Any) -> None:
     failure.trap(BusError)
     log.error("schedule.not_dropped", reason=failure.getErrorMessage())

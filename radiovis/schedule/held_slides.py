@@ -20,14 +20,14 @@ Take = Callable[[Message, int], None]
 """Is given each message of a shelf, in the order they were put there, with the ticket by which the shelf knows it."""
 
 
-class Entrance(Protocol):
+class SlideIntake(Protocol):
     """Where nodes put messages that are to be shown later, and those with an empty body that cancel one."""
 
     def hold(self, message: Message) -> Deferred[None]:
         """Keep a message; fires when no crash can lose it. Fails with :class:`~fanout.bus.interface.BusError`."""
 
 
-class Shelf(Protocol):
+class SlideStore(Protocol):
     """What the watchdog that leads takes them from."""
 
     async def ensure(self, take: Take, forget: Callable[[], None], *, room: bool) -> None:
@@ -55,7 +55,7 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
-class Counters:
+class ScheduleCounters:
     """What happened since the start: sent at their time; replaced by a later publish; cancelled."""
 
     sent: int = 0
@@ -68,7 +68,7 @@ class Schedule:
 
     def __init__(
         self,
-        shelf: Shelf,
+        store: SlideStore,
         bus: Bus,
         leader: Leader,
         most: int,
@@ -81,8 +81,8 @@ class Schedule:
         :param clock: Unix time in seconds, by which all messages are stamped.
         :param wall: the same by the machine's clock, which may jump: what is due is what people read there.
         """
-        self.counters = Counters()
-        self._shelf = shelf
+        self.counters = ScheduleCounters()
+        self._shelf = store
         self._bus = bus
         self._leader = leader
         self._clock = clock

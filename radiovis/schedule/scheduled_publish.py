@@ -10,7 +10,7 @@ from fanout.application.interface import Application, Extension, Principal, Refu
 from fanout.bus.interface import together
 from fanout.hub.message import Message
 from fanout.stomp.events import Send
-from radiovis.schedule.held_slides import Entrance
+from radiovis.schedule.held_slides import SlideIntake
 from radiovis.schedule.timetable import for_now, trigger_time
 
 
@@ -18,7 +18,7 @@ class ScheduledApplication(Extension):
     """Hands on to another application what is for now."""
 
     def __init__(
-        self, application: Application, entrance: Entrance, clock: Callable[[], float], horizon: float
+        self, application: Application, entrance: SlideIntake, clock: Callable[[], float], horizon: float
     ) -> None:
         """
         :param clock: Unix time in seconds.

@@ -48,7 +48,7 @@ class PublicAddresses:
 
     def dial(self, host: str, port: int) -> Any:
         """For :class:`radiovis.slides.fetch.SlideFetch`."""
-        return _Endpoint(self, host.strip("[]"), port)
+        return _PublicEndpoint(self, host.strip("[]"), port)
 
     async def connect(self, host: str, port: int, factory: IProtocolFactory) -> IProtocol:
         """Connect to the first address that takes it. :raises NotPublic: none may be asked."""
@@ -69,7 +69,7 @@ class PublicAddresses:
         return public
 
 
-class _Endpoint:
+class _PublicEndpoint:
     def __init__(self, addresses: PublicAddresses, host: str, port: int) -> None:
         self._addresses = addresses
         self._host = host

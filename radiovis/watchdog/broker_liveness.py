@@ -13,7 +13,7 @@ from fanout.hub.message import Message
 from radiovis.watchdog.defaults import is_default
 from radiovis.watchdog.log import LogError
 from radiovis.watchdog.sources import Keys, Source
-from radiovis.watchdog.staleness import Life, Silence
+from radiovis.watchdog.staleness import Liveness, Staleness
 
 log = structlog.get_logger(__name__)
 
@@ -30,7 +30,7 @@ class BrokerLiveness:
         bus: Bus,
         leader: Leader,
         source: Source,
-        silence: Silence,
+        silence: Staleness,
         keys: Keys,
         clock: Callable[[], float],
         promoted: Callable[[], None],
@@ -74,11 +74,11 @@ class BrokerLiveness:
 
     def heard(self, message: Message) -> None:
         """A message came over the bus. What counts is when it came, not what its publisher says: clocks differ."""
-        life = Life(self._clock(), is_default(message))
+        life = Liveness(self._clock(), is_default(message))
         noted = Deferred.fromCoroutine(self._note(message.topic, life))
         noted.addErrback(lambda failure: log.error("liveness.failed", reason=failure.getErrorMessage()))
 
-    async def _note(self, topic: str, life: Life) -> None:
+    async def _note(self, topic: str, life: Liveness) -> None:
         self._silence.heard(await self._keys.of(topic), life)
 
     def heard_again(self) -> None:

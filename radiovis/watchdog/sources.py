@@ -10,14 +10,14 @@ from twisted.internet import defer
 from twisted.internet.defer import Deferred
 
 from fanout.bus.durable_queue import Delivered, DurableQueue
-from fanout.bus.handover import Handover
+from fanout.bus.handover import RetryBuffer
 from fanout.bus.interface import BusError
 from fanout.bus.rabbitmq import RabbitMQ
 from fanout.hub.message import Message
 from fanout.process.throttle import Throttle
 from radiovis import topics
 from radiovis.directory.interface import DirectoryError
-from radiovis.topic_resolution import Tuning
+from radiovis.topic_resolution import TopicResolver
 from radiovis.watchdog.log import Entry, Log
 
 # The canonical topic of whatever comes over the bus.
@@ -31,17 +31,17 @@ class Keys:
     What the directory did not know then it is asked for again with the list of topics.
     """
 
-    def __init__(self, tuning: Tuning) -> None:
-        self._tuning = tuning
+    def __init__(self, resolver: TopicResolver) -> None:
+        self._resolver = resolver
         self._asked: set[str] = set()
 
     async def of(self, topic: str) -> str:
         """The canonical form; the topic as it is while its country is unknown."""
         country = topics.country_of(topic)
         if country is None or country in self._asked:
-            return self._tuning.canonical_as_known(topic)
+            return self._resolver.canonical_as_known(topic)
         try:
-            key = await self._tuning.canonical(topic)
+            key = await self._resolver.canonical(topic)
         except DirectoryError as error:
             log.warning("country.unknown", country=country, reason=str(error))
             key = topic
@@ -119,7 +119,7 @@ class TapSource:
     def __init__(self, clock: Any, take: Callable[[Delivered], Deferred[None]]) -> None:
         """:param clock: Twisted's reactor."""
         self._clock = clock
-        self._handover = Handover(clock, take)
+        self._handover = RetryBuffer(clock, take)
         self._throttle = Throttle(clock.seconds)
 
     def hear(self, message: Message) -> None:

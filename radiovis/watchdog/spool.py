@@ -17,7 +17,7 @@ from pathlib import Path
 
 import structlog
 
-from radiovis.watchdog.spool_cursor import Cursor, Place
+from radiovis.watchdog.spool_cursor import Cursor, ListenAddress
 from radiovis.watchdog.spool_line import sealed
 from radiovis.watchdog.spool_segments import Segments, Spooled
 
@@ -58,10 +58,10 @@ class Spool:
         self._segment_bytes = min(segment_bytes, max_bytes // 4)
         self._lock = threading.Lock()  # For the four below, which both threads change.
         self._sizes: dict[int, int] = {}
-        self._end = Place(1, 0)  # Behind the last record that is safe.
+        self._end = ListenAddress(1, 0)  # Behind the last record that is safe.
         self._waiting = 0
         self._torn = False  # Whether there may be octets behind the end.
-        self._read_to = self._sent_to = Place(1, 0)
+        self._read_to = self._sent_to = ListenAddress(1, 0)
         self._files = ExitStack()
         self._tail: FileIO | None = None
         self._cursor: Cursor
@@ -102,9 +102,9 @@ class Spool:
         self._sizes = self._segments.found()
         if self._sizes:
             last = max(self._sizes)
-            self._end = Place(last, self._sizes[last])
+            self._end = ListenAddress(last, self._sizes[last])
         else:
-            self._end = Place(self._cursor.place.segment + 1 if self._cursor.place else 1, 0)
+            self._end = ListenAddress(self._cursor.place.segment + 1 if self._cursor.place else 1, 0)
         self._read_to = self._sent_to = self._start()
         self._cursor.write(self._read_to)  # The first time, while there is room.
         self._remove_sent(self._read_to)
@@ -117,17 +117,17 @@ class Spool:
         except BlockingIOError:
             raise SpoolInUse(f"the spool {self.folder} is used by another process") from None
 
-    def _start(self) -> Place:
+    def _start(self) -> ListenAddress:
         """Where sending goes on: at the cursor, or without one at the beginning of what there is."""
-        first = Place(min(self._sizes, default=self._end.segment), 0)
+        first = ListenAddress(min(self._sizes, default=self._end.segment), 0)
         place = self._cursor.place
         if place is None and (self._cursor.damaged or self._sizes):
             log.error("spool.cursor_lost", folder=str(self.folder), resent_from=first.segment)
         return min(max(place or first, first), self._end)
 
-    def _counts_from(self, place: Place) -> Iterator[int]:
+    def _counts_from(self, place: ListenAddress) -> Iterator[int]:
         for number in sorted(each for each in self._sizes if each >= place.segment):
-            yield self._segments.count(place if number == place.segment else Place(number, 0))
+            yield self._segments.count(place if number == place.segment else ListenAddress(number, 0))
 
     def recent(self) -> Iterator[bytes]:
         """The records of the last two files, sent or not, from the oldest on.
@@ -156,7 +156,7 @@ class Spool:
             self._torn = True
             raise SpoolError(f"the spool {self.folder} cannot be written: {_reason(error)}") from error
         with self._lock:
-            self._end = Place(self._end.segment, self._end.offset + len(lines))
+            self._end = ListenAddress(self._end.segment, self._end.offset + len(lines))
             self._sizes[self._end.segment] = self._end.offset
             self._waiting += len(records)
 
@@ -184,7 +184,7 @@ class Spool:
         if number != self._end.segment or number not in self._sizes:
             self._segments.truncate(number, 0)
             with self._lock:
-                self._end = Place(number, 0)
+                self._end = ListenAddress(number, 0)
                 self._sizes[number] = 0
         return tail
 
@@ -217,7 +217,7 @@ class Spool:
             if offset >= stop:
                 if number >= end.segment:
                     return
-                self._read_to = Place(number + 1, 0)
+                self._read_to = ListenAddress(number + 1, 0)
                 continue
             for spooled in self._segments.records(self._read_to, stop):
                 yield spooled
@@ -231,7 +231,7 @@ class Spool:
         """What was read and not sent is read again."""
         self._read_to = self._sent_to
 
-    def advance(self, place: Place) -> None:
+    def advance(self, place: ListenAddress) -> None:
         """The next record was sent, and ends here: it will not be given again, in no other process either.
 
         :raises SpoolError: the disk refuses to remember it; then a later process gives it again.
@@ -245,7 +245,7 @@ class Spool:
         except OSError as error:
             raise SpoolError(f"the spool {self.folder} cannot note what was sent: {_reason(error)}") from error
 
-    def _remove_sent(self, place: Place) -> None:
+    def _remove_sent(self, place: ListenAddress) -> None:
         with self._lock:
             sent = [number for number in self._sizes if number < place.segment]
         for number in sent:

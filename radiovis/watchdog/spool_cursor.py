@@ -9,7 +9,7 @@ from typing import NamedTuple
 from radiovis.watchdog.spool_line import sealed, unsealed
 
 
-class Place(NamedTuple):
+class ListenAddress(NamedTuple):
     """A place in the spool.
 
     :ivar segment: number of the file.
@@ -34,16 +34,16 @@ class Cursor:
         self.damaged = False
         self.place = self._read()
 
-    def _read(self) -> Place | None:
+    def _read(self) -> ListenAddress | None:
         line = os.pread(self._file, 100, 0)
         record = unsealed(line)
         if record is None:
             self.damaged = bool(line)
             return None
         segment, offset = record.split()
-        return Place(int(segment), int(offset))
+        return ListenAddress(int(segment), int(offset))
 
-    def write(self, place: Place) -> None:
+    def write(self, place: ListenAddress) -> None:
         """Remember a place. It survives this process at once, and the machine after some seconds.
 
         An fsync here would cost as much as sending the entry does, and save only that, after a power failure, the

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import structlog
 
-from radiovis.watchdog.spool_cursor import Place
+from radiovis.watchdog.spool_cursor import ListenAddress
 from radiovis.watchdog.spool_line import unsealed
 
 _SUFFIX = ".spool"
@@ -28,7 +28,7 @@ class Spooled:
     """
 
     record: bytes | None
-    end: Place
+    end: ListenAddress
 
 
 class Segments:
@@ -71,7 +71,7 @@ class Segments:
         """Delete a file, if it is there."""
         self._path(number).unlink(missing_ok=True)
 
-    def count(self, place: Place) -> int:
+    def count(self, place: ListenAddress) -> int:
         """The records of a file from a place on."""
         with self._path(place.segment).open("rb") as file:
             file.seek(place.offset)
@@ -82,16 +82,16 @@ class Segments:
         with self._path(number).open("rb") as file:
             yield from (record for record in map(unsealed, file) if record is not None)
 
-    def records(self, place: Place, stop: int) -> Iterator[Spooled]:
+    def records(self, place: ListenAddress, stop: int) -> Iterator[Spooled]:
         """The records of a file from a place on, up to an offset."""
         with self._path(place.segment).open("rb") as file:
             file.seek(place.offset)
             offset = place.offset
             while offset < stop and (line := file.readline()):
                 offset += len(line)
-                yield Spooled(unsealed(line), Place(place.segment, offset))
+                yield Spooled(unsealed(line), ListenAddress(place.segment, offset))
         if offset < stop:  # The file is shorter than it was: what is missing will not come back.
-            yield Spooled(None, Place(place.segment, stop))
+            yield Spooled(None, ListenAddress(place.segment, stop))
 
     def _path(self, number: int) -> Path:
         return self._folder / f"{number:08}{_SUFFIX}"

@@ -14,7 +14,7 @@ from pathlib import Path
 import structlog
 
 from radiovis.watchdog.spool import MAX_BYTES, SEGMENT_BYTES, Spool, SpoolError, SpoolInUse
-from radiovis.watchdog.spool_cursor import Place
+from radiovis.watchdog.spool_cursor import ListenAddress
 from radiovis.watchdog.spool_segments import Spooled
 
 MOST = 16
@@ -127,7 +127,7 @@ class Spools:
         """What was read and not sent is read again."""
         self._reading.rewind()
 
-    def advance(self, place: Place) -> None:
+    def advance(self, place: ListenAddress) -> None:
         """As :meth:`~radiovis.watchdog.spool.Spool.advance`, of what was read last."""
         self._reading.advance(place)
 

@@ -17,7 +17,7 @@ from radiovis import topics
 from radiovis.directory.interface import Default, Directory, DirectoryError
 from radiovis.preflight.slide_check import Preflight
 from radiovis.watchdog.defaults import KINDS, default_message
-from radiovis.watchdog.staleness import Silence
+from radiovis.watchdog.staleness import Staleness
 from radiovis.watchdog.topic_listing import TopicListing
 
 log = structlog.get_logger(__name__)
@@ -33,7 +33,7 @@ class StaleTopics:
 
     def __init__(
         self,
-        silence: Silence,
+        silence: Staleness,
         listing: TopicListing,
         directory: Directory,
         bus: Bus,
@@ -41,7 +41,7 @@ class StaleTopics:
         clock: Any,
         *,
         check: float,
-        patience: float,
+        retry_policy: float,
         reload: float,
         preflight: Preflight | None = None,
     ) -> None:
@@ -49,7 +49,7 @@ class StaleTopics:
         :param preflight: looks at what is sent, and warns; None for nobody.
         :param clock: Twisted's reactor.
         :param check: seconds from one round to the next.
-        :param patience: seconds a topic may be silent.
+        :param retry_policy: seconds a topic may be silent.
         :param reload: seconds after which a topic whose station has given no default is looked at again.
         """
         self._silence = silence
@@ -61,7 +61,7 @@ class StaleTopics:
         self._unix_time = unix_time(clock)
         self._preflight = preflight
         self._check = check
-        self._nothing_to_show = min(patience, reload)
+        self._nothing_to_show = min(retry_policy, reload)
         self._good: dict[int, Default | None] = {}
         self._failures = 0
         self._directory_error = ""

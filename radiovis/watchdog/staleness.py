@@ -17,7 +17,7 @@ STRANGERS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Life:
+class Liveness:
     """The last thing known of a topic.
 
     :ivar when: Unix time in seconds at which it was published or heard.
@@ -35,22 +35,22 @@ class _Watched:
     alive: bool
 
 
-class Silence:
+class Staleness:
     """The topics the watchdog looks after, by the time each is due for its default."""
 
-    def __init__(self, patience: float, repeat: float = 0, *, tick: float = TICK) -> None:
+    def __init__(self, retry_policy: float, repeat: float = 0, *, tick: float = TICK) -> None:
         """
-        :param patience: seconds of silence after which a topic is due.
-        :param repeat: seconds after a default at which it is due again; 0 is the same as ``patience``, as a default
+        :param retry_policy: seconds of silence after which a topic is due.
+        :param repeat: seconds after a default at which it is due again; 0 is the same as ``retry_policy``, as a default
             counts as life (contract §1.9).
         """
-        self._patience = patience
-        self._repeat = repeat or patience
+        self._patience = retry_policy
+        self._repeat = repeat or retry_policy
         self._tick = tick
         self._watched: dict[str, _Watched] = {}
         self._slots: dict[int, dict[str, None]] = {}
         self._next = 0
-        self._strangers: OrderedDict[str, Life] = OrderedDict()
+        self._strangers: OrderedDict[str, Liveness] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._watched)
@@ -58,10 +58,10 @@ class Silence:
     def __contains__(self, topic: str) -> bool:
         return topic in self._watched
 
-    def watch(self, topics: Collection[str], known: Mapping[str, Life], now: float) -> None:
+    def watch(self, topics: Collection[str], known: Mapping[str, Liveness], now: float) -> None:
         """Look after these topics and no others.
 
-        A new one that was alive before gets all of ``patience`` from now on, so that a restart of ours overwrites
+        A new one that was alive before gets all of ``retry_policy`` from now on, so that a restart of ours overwrites
         nothing; one that nobody ever heard of is due at once.
 
         :param known: what is remembered of new topics.
@@ -74,15 +74,15 @@ class Silence:
             if topic not in self._watched:
                 self._add(topic, self._latest(known.get(topic), self._strangers.pop(topic, None)), now)
 
-    def _latest(self, *lives: Life | None) -> Life | None:
+    def _latest(self, *lives: Liveness | None) -> Liveness | None:
         return max((life for life in lives if life is not None), key=lambda life: life.when, default=None)
 
-    def _add(self, topic: str, life: Life | None, now: float) -> None:
+    def _add(self, topic: str, life: Liveness | None, now: float) -> None:
         due = now if life is None else max(self._due_after(life, now), now + self._patience)
         self._watched[topic] = _Watched(due, self._slot(due), life is not None)
         self._put_in(topic)
 
-    def heard(self, topic: str, life: Life) -> None:
+    def heard(self, topic: str, life: Liveness) -> None:
         """Something came on a topic."""
         watched = self._watched.get(topic)
         if watched is None:
@@ -118,7 +118,7 @@ class Silence:
             self._move(topic, again)
         return found
 
-    def _due_after(self, life: Life, now: float) -> float:
+    def _due_after(self, life: Liveness, now: float) -> float:
         """When a topic is due of which this was the last; a time in the future is a wrong clock's."""
         return min(life.when, now) + (self._repeat if life.is_default else self._patience)
 

@@ -15,7 +15,7 @@ from fanout.journal.journal import Journal
 from fanout.journal.sqlite import JournalError
 from radiovis.last_slides import LastSlides
 from radiovis.watchdog.defaults import is_default
-from radiovis.watchdog.staleness import Life
+from radiovis.watchdog.staleness import Liveness
 
 log = structlog.get_logger(__name__)
 
@@ -23,7 +23,7 @@ AT_ONCE = 500
 """Topics asked for in one go: the answers hold whole messages."""
 
 
-class Memory:
+class StartupState:
     """Asks memcached and the journal, as far as there are any."""
 
     def __init__(self, memcached: Memcached | None, journal: Journal | None, clock: Callable[[], float]) -> None:
@@ -32,36 +32,36 @@ class Memory:
         self._journal = journal
         self._clock = clock
 
-    async def recall(self, topics: Collection[str]) -> dict[str, Life]:
+    async def recall(self, topics: Collection[str]) -> dict[str, Liveness]:
         """When topics were last alive; without those nobody has heard of.
 
         A memory that does not answer may well have heard of all of them: then they count as alive just now.
         """
-        found: dict[str, Life] = {}
+        found: dict[str, Liveness] = {}
         wanted = list(topics)
         for first in range(0, len(wanted), AT_ONCE):
             found |= await self._recall_some(wanted[first : first + AT_ONCE])
         return found
 
-    async def _recall_some(self, topics: list[str]) -> dict[str, Life]:
-        found: dict[str, Life] = {}
+    async def _recall_some(self, topics: list[str]) -> dict[str, Liveness]:
+        found: dict[str, Liveness] = {}
         if self._journal is not None:
             try:
-                found = {topic: Life(when) for topic, when in (await self._journal.last_alive(topics)).items()}
+                found = {topic: Liveness(when) for topic, when in (await self._journal.last_alive(topics)).items()}
             except JournalError as error:
                 return self._all_alive(topics, str(error))
         if self._memcached is not None:
             messages = await LastSlides(self._memcached, _never_keeps, 1).recall_many(topics)
             for topic, message in messages.items():
                 if topic not in found or found[topic].when <= message.when:
-                    found[topic] = Life(message.when, is_default(message))
+                    found[topic] = Liveness(message.when, is_default(message))
             if self._memcached.down:
                 return self._all_alive(topics, f"memcached does not answer: {', '.join(self._memcached.down)}") | found
         return found
 
-    def _all_alive(self, topics: list[str], reason: str) -> dict[str, Life]:
+    def _all_alive(self, topics: list[str], reason: str) -> dict[str, Liveness]:
         log.warning("memory.unavailable", reason=reason, topics=len(topics), consequence="their defaults wait")
-        return dict.fromkeys(topics, Life(self._clock()))
+        return dict.fromkeys(topics, Liveness(self._clock()))
 
 
 def _never_keeps(_write: Any) -> None:

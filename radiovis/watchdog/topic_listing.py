@@ -8,29 +8,34 @@ from typing import Any
 import structlog
 
 from radiovis.directory.interface import Channel, Directory
-from radiovis.topic_resolution import Tuning
+from radiovis.topic_resolution import TopicResolver
 from radiovis.watchdog.defaults import KINDS
-from radiovis.watchdog.staleness import Life, Silence
+from radiovis.watchdog.staleness import Liveness, Staleness
 
 log = structlog.get_logger(__name__)
 
-Recall = Callable[[Collection[str]], Awaitable[Mapping[str, Life]]]
+Recall = Callable[[Collection[str]], Awaitable[Mapping[str, Liveness]]]
 """What is remembered of topics from before our start; those nobody remembers are left out."""
 
 
 class TopicListing:
-    """Reads the list of topics from the directory, and tells :class:`Silence` what to look after.
+    """Reads the list of topics from the directory, and tells :class:`Staleness` what to look after.
 
     :ivar channels: the listed channels, by canonical prefix. An outage of the directory leaves them as they are.
     """
 
     def __init__(
-        self, directory: Directory, tuning: Tuning, silence: Silence, recall: Recall, clock: Callable[[], float]
+        self,
+        directory: Directory,
+        resolver: TopicResolver,
+        silence: Staleness,
+        recall: Recall,
+        clock: Callable[[], float],
     ) -> None:
         """:param clock: Unix time in seconds."""
         self.channels: dict[str, Channel] = {}
         self._directory = directory
-        self._tuning = tuning
+        self._resolver = resolver
         self._silence = silence
         self._recall = recall
         self._clock = clock
@@ -41,7 +46,7 @@ class TopicListing:
 
         :raises DirectoryError: the directory does not answer.
         """
-        await self._tuning.refresh()
+        await self._resolver.refresh()
         listed = [channel for channel in await self._directory.topics() if channel.listed]
         channels = await self._by_prefix(listed)
         topics = [prefix + kind for prefix in channels for kind in KINDS]
@@ -56,14 +61,14 @@ class TopicListing:
         for channel in listed:
             topic = channel.topic
             if not topic.endswith("/"):
-                self._complain("topics.no_trailing_slash", topic, advice="taken as if it had one")
+                self._warn("topics.no_trailing_slash", topic, advice="taken as if it had one")
                 topic += "/"
-            first = channels.setdefault(await self._tuning.canonical(topic), Channel(topic, channel.id))
+            first = channels.setdefault(await self._resolver.canonical(topic), Channel(topic, channel.id))
             if first.id != channel.id or first.topic != topic:
-                self._complain("topics.listed_twice", topic, id=channel.id, also=first.topic, used=first.id)
+                self._warn("topics.listed_twice", topic, id=channel.id, also=first.topic, used=first.id)
         return channels
 
-    def _complain(self, event: str, topic: str, **fields: Any) -> None:
+    def _warn(self, event: str, topic: str, **fields: Any) -> None:
         """Once, not with every reload."""
         if (event, topic) not in self._complained and len(self._complained) < 10_000:
             self._complained.add((event, topic))

@@ -16,20 +16,20 @@ from fanout.bus.leader import Alone, Leader
 from fanout.hub.message import Message
 from fanout.journal.journal import Journal
 from fanout.process.steady_time import unix_time
-from fanout.process.supervisor import Manners, Supervisor, TaskState
+from fanout.process.supervisor import RetryPolicy, Supervisor, TaskState
 from radiovis.directory.interface import Directory, DirectoryError
 from radiovis.preflight.slide_check import Preflight
-from radiovis.schedule.disk_store import DiskShelf
-from radiovis.schedule.held_slides import Entrance, Schedule
+from radiovis.schedule.disk_store import DiskSlideStore
+from radiovis.schedule.held_slides import Schedule, SlideIntake
 from radiovis.settings import Settings
-from radiovis.topic_resolution import Tuning
+from radiovis.topic_resolution import TopicResolver
 from radiovis.watchdog.broker_liveness import BrokerLiveness
 from radiovis.watchdog.journal_log import JournalLog
 from radiovis.watchdog.log import Log, LogCleanup, LogError, LogState
 from radiovis.watchdog.sources import Keys, LogTaker, Source, TapSource
 from radiovis.watchdog.stale_topics import StaleTopics
-from radiovis.watchdog.staleness import Silence
-from radiovis.watchdog.startup import Memory
+from radiovis.watchdog.staleness import Staleness
+from radiovis.watchdog.startup import StartupState
 from radiovis.watchdog.status import Report
 from radiovis.watchdog.topic_listing import Recall, TopicListing
 
@@ -45,7 +45,7 @@ class Timing:
 
     reload: float
     check: float
-    patience: float
+    retry_policy: float
     repeat: float
     cleanup: float
     max_age: int
@@ -56,7 +56,7 @@ def timing(settings: Settings, *, fake: bool) -> Timing:
     return Timing(
         reload=settings.FB_CHANNEL_CACHE,
         check=settings.TEST_FB_FALLBACK_CHECK if fake else settings.FB_FALLBACK_CHECK,
-        patience=settings.TEST_FB_FALLBACK_TIME if fake else settings.FB_FALLBACK_TIME,
+        retry_policy=settings.TEST_FB_FALLBACK_TIME if fake else settings.FB_FALLBACK_TIME,
         repeat=settings.FB_REPEAT,
         cleanup=settings.TEST_FB_LOGS_CLEANUP if fake else settings.FB_LOGS_CLEANUP,
         max_age=settings.FB_LOGS_MAX_AGE,
@@ -74,7 +74,7 @@ class Watchdog:
         bus: Bus,
         leader: Leader,
         directory: Directory,
-        tuning: Tuning,
+        resolver: TopicResolver,
         entries: Log,
         recall: Recall,
         source: Callable[[Callable[[Delivered], Deferred[None]]], Source],
@@ -89,10 +89,10 @@ class Watchdog:
         :param source: makes the source of the log's entries; it is given who takes them.
         """
         self._bus, self._leader, self._entries = bus, leader, entries
-        keys = Keys(tuning)
-        self._silence = Silence(timing.patience, timing.repeat)
+        keys = Keys(resolver)
+        self._silence = Staleness(timing.retry_policy, timing.repeat)
         self._source = source(LogTaker(keys, entries, unix_time(reactor)).take)
-        self._listing = TopicListing(directory, tuning, self._silence, recall, reactor.seconds)
+        self._listing = TopicListing(directory, resolver, self._silence, recall, reactor.seconds)
         self._liveness = BrokerLiveness(
             bus, leader, self._source, self._silence, keys, reactor.seconds, self._act_at_once
         )
@@ -104,7 +104,7 @@ class Watchdog:
             leader,
             reactor,
             check=timing.check,
-            patience=timing.patience,
+            retry_policy=timing.retry_policy,
             reload=timing.reload,
             preflight=preflight,
         )
@@ -113,7 +113,7 @@ class Watchdog:
         self.schedule = schedule
         self._ticking = LoopingCall(self._tick)
         self._ticking.clock = reactor
-        self._supervisor = Supervisor(reactor, Manners(explained=(BusError, DirectoryError, LogError)))
+        self._supervisor = Supervisor(reactor, RetryPolicy(explained=(BusError, DirectoryError, LogError)))
 
     def start(self) -> None:
         """Begin the tasks."""
@@ -206,10 +206,10 @@ def standing_alone(
     settings: Settings,
     bus: Bus,
     directory: Directory,
-    tuning: Tuning,
+    resolver: TopicResolver,
     *,
     fake: bool,
-    entrance: Entrance | None,
+    entrance: SlideIntake | None,
     preflight: Preflight | None,
 ) -> Watchdog:
     """The watchdog inside a node without a broker.
@@ -224,17 +224,19 @@ def standing_alone(
         bus=bus,
         leader=leader,
         directory=directory,
-        tuning=tuning,
+        resolver=resolver,
         entries=JournalLog(kept, unix_time(reactor)),
-        recall=Memory(None, kept, reactor.seconds).recall,
+        recall=StartupState(None, kept, reactor.seconds).recall,
         source=lambda take: TapSource(reactor, take),
         schedule=_schedule(reactor, settings, entrance, bus, leader),
         preflight=preflight,
     )
 
 
-def _schedule(reactor: Any, settings: Settings, entrance: Entrance | None, bus: Bus, leader: Leader) -> Schedule | None:
-    if not isinstance(entrance, DiskShelf):
+def _schedule(
+    reactor: Any, settings: Settings, entrance: SlideIntake | None, bus: Bus, leader: Leader
+) -> Schedule | None:
+    if not isinstance(entrance, DiskSlideStore):
         return None
     return Schedule(entrance, bus, leader, settings.SCHEDULE_MAX, clock=unix_time(reactor), wall=time.time)
 

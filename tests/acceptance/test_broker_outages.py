@@ -111,15 +111,15 @@ class TestBrokerOutages(unittest.TestCase):
         """It asks memcached, as there will be no other word of it until the next slide."""
         topic = "/topic/test/1/missed/image"
         cluster = self.cluster(MEMCACHED_HOST=services.memcached())
-        prompt, late = cluster.nodes
+        start_eagerly, late = cluster.nodes
         radio = Radio.connect(late.address)
         self.addCleanup(radio.close)
         radio.subscribe(topic)
         late.pause()
         self.broker.kill()
-        prompt.wait_for("bus.lost")
+        start_eagerly.wait_for("bus.lost")
         self.broker.start()
-        prompt.wait_for("bus.connected", count=2)
+        start_eagerly.wait_for("bus.connected", count=2)
         self.station(cluster, 0).publish(topic, b"SHOW http://s/missed.png", {"message-id": "ID-1"})
         late.resume()
         self.assertEqual(radio.expect("MESSAGE", message_id="ID-1").body, b"SHOW http://s/missed.png")

@@ -78,7 +78,7 @@ class CommandCase(NodeCase):
             self.assertIn(part, done.stderr)
 
 
-class Publishing(CommandCase):
+class PublishRights(CommandCase):
     def test_a_text_and_a_slide_reach_a_radio(self) -> None:
         radio = self.radio()
         radio.subscribe(self.topic("text"))

@@ -29,16 +29,16 @@ class CostCase(NodeCase):
     def park(self, path: str, clients: int, stack: ExitStack) -> list[Raw]:
         """So many clients that wait, each of them as far as the node is concerned."""
         request = f"GET {path} {HEADERS}".encode()
-        parked = [stack.enter_context(Raw(self.server.http, request)) for _ in range(clients)]
+        pending = [stack.enter_context(Raw(self.server.http, request)) for _ in range(clients)]
         self.assertEqual(ask(self.server.http, "/nothing").status, 404)  # which came after all of them
-        return parked
+        return pending
 
     def cost(self, path: str, stack: ExitStack) -> tuple[float, list[Raw]]:
         """Octets per client, once those the first ones cost are spent."""
         warm = self.park(path, 100, stack)
         before = self.server.memory()
-        parked = self.park(path, CLIENTS, stack)
-        return (self.server.memory() - before) / CLIENTS, warm + parked
+        pending = self.park(path, CLIENTS, stack)
+        return (self.server.memory() - before) / CLIENTS, warm + pending
 
     def report(self, what: str, octets: float, seconds: float) -> None:
         print(f"{what}: {octets / KIB:.1f} KiB each, {CLIENTS} answered in {seconds:.2f} s", file=sys.stderr)
@@ -49,10 +49,10 @@ class TestPoll(CostCase):
         station = self.station(1, "1.2")
         topic = self.topic()
         with ExitStack() as stack:
-            octets, parked = self.cost(poll_path(topic), stack)
+            octets, pending = self.cost(poll_path(topic), stack)
             started = time.monotonic()
             station.publish(topic, b"SHOW http://a/1.png")
-            for each in parked:
+            for each in pending:
                 self.assertIn(b" 200 ", each.until(b"}}"))
             self.report("poll", octets, time.monotonic() - started)
         self.assertLess(octets, 10 * KIB)
@@ -63,10 +63,10 @@ class TestStream(CostCase):
         station = self.station(1, "1.2")
         channel = self.topic("")
         with ExitStack() as stack:
-            octets, parked = self.cost("/radiodns/push/1.0/" + channel.strip("/").removeprefix("topic/"), stack)
+            octets, pending = self.cost("/radiodns/push/1.0/" + channel.strip("/").removeprefix("topic/"), stack)
             started = time.monotonic()
             station.publish(channel + "image", b"SHOW http://a/1.png")
-            for each in parked:
+            for each in pending:
                 each.until(b'{"src": "http://a/1.png"}')
             self.report("stream", octets, time.monotonic() - started)
         self.assertLess(octets, 10 * KIB)

@@ -27,14 +27,14 @@ from fanout.bus.message import DEFAULT_LIMITS, MalformedMessage, from_amqp, to_a
 from fanout.http.accept import choose
 from fanout.http.files import Folder
 from fanout.http.routing import BadPath, HttpError, Pattern, split
-from fanout.http.websocket import WebSocket, WebSocketDoor
+from fanout.http.websocket import WebSocket, WebSocketServer
 from fanout.hub.message import Message
 from fanout.listeners.datagrams import MalformedDatagram
 from fanout.stomp.codec import Decoder, encode
 from fanout.stomp.dialect import DIALECTS
 from fanout.stomp.errors import RemoteProtocolError
 from fanout.stomp.frame import Frame
-from fanout.stomp.limits import Limits
+from fanout.stomp.limits import StompLimits
 from fanout.stomp.session import State
 from radiovis import topics
 from radiovis.http import visjson
@@ -48,7 +48,7 @@ CONNECTS = {
     "1.2": b"CONNECT\naccept-version:1.2\nhost:h\n\n\0",
 }
 NOW = 1_795_294_700
-_WIDE = Limits(header_bytes=100_000, headers=100)  # Escapes, and a content-length, make a frame longer.
+_WIDE = StompLimits(header_bytes=100_000, headers=100)  # Escapes, and a content-length, make a frame longer.
 _CALLBACK = re.compile(rb"[A-Za-z0-9_$.]{1,64}")
 
 
@@ -75,9 +75,9 @@ def codec(data: bytes) -> None:
 
 
 def _decoded(
-    version: str, parts: list[bytes], limits: Limits | None = None
+    version: str, parts: list[bytes], limits: StompLimits | None = None
 ) -> tuple[list[Frame], RemoteProtocolError | None]:
-    decoder, frames = Decoder(limits or Limits()), []
+    decoder, frames = Decoder(limits or StompLimits()), []
     decoder.dialect = DIALECTS[version]
     for part in parts:
         decoder.receive(part)
@@ -199,7 +199,7 @@ def websocket(data: bytes) -> None:
     """Never an exception; no more comes through than came in; nothing is kept behind the end."""
     failures: list[Exception] = []
     clock = Clock()
-    door = WebSocketDoor(clock, clock.seconds, lambda *_, **__: None, lambda _, error: failures.append(error))
+    door = WebSocketServer(clock, clock.seconds, lambda *_, **__: None, lambda _, error: failures.append(error))
     ears: list[_Ear] = []
 
     def listen(wire: WebSocket) -> _Ear:

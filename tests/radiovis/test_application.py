@@ -15,8 +15,8 @@ from fanout.stomp.events import Send
 from radiovis.application import RadioVIS
 from radiovis.directory.interface import Channel
 from radiovis.last_slides import LastSlides
-from radiovis.publish_rights import Publishing
-from radiovis.topic_resolution import Tuning
+from radiovis.publish_rights import PublishRights
+from radiovis.topic_resolution import TopicResolver
 from tests.radiovis.scripted_directory import ScriptedDirectory
 
 
@@ -42,13 +42,13 @@ class _Case(unittest.TestCase):
         self.directory.stations = {"1": ("/topic/test/1/",)}
         self.log = CapturingLogger()
         self.bus = SlowBus()
-        tuning = Tuning(self.directory, lambda: None)
-        self.tuning = tuning
-        publishing = Publishing(self.directory, tuning, lambda: 1.0, lambda: "1")
+        resolver = TopicResolver(self.directory, lambda: None)
+        self.resolver = resolver
+        publishing = PublishRights(self.directory, resolver, lambda: 1.0, lambda: "1")
         self.clock = Clock()
         self.throttle = LoginThrottle(self.clock, failures=2)
         slides = LastSlides(None, lambda write: None, 1)
-        self.radiovis = RadioVIS(self.directory, tuning, publishing, slides, self.bus, self.throttle, self.log)  # type: ignore[arg-type]
+        self.radiovis = RadioVIS(self.directory, resolver, publishing, slides, self.bus, self.throttle, self.log)  # type: ignore[arg-type]
 
 
 class TestLogin(_Case):
@@ -92,23 +92,23 @@ class TestTune(_Case):
     async def test_the_last_slide_is_wanted_unless_the_header_says_exactly_yes(self) -> None:
         cases = {"": True, "no": True, "YES": True, " yes": True, "yes": False}
         for value, wanted in cases.items():
-            tuned = await self.radiovis.tune("/topic/test/1/image", (("x-ebu-nofastreply", value),))
-            self.assertEqual(tuned.replay, wanted, value)
-        self.assertTrue((await self.radiovis.tune("/topic/test/1/image", ())).replay)
+            resolved = await self.radiovis.resolve("/topic/test/1/image", (("x-ebu-nofastreply", value),))
+            self.assertEqual(resolved.replay, wanted, value)
+        self.assertTrue((await self.radiovis.resolve("/topic/test/1/image", ())).replay)
 
     async def test_the_first_of_repeated_headers_counts(self) -> None:
         headers = (("x-ebu-nofastreply", "yes"), ("x-ebu-nofastreply", "no"))
-        self.assertFalse((await self.radiovis.tune("/topic/test/1/image", headers)).replay)
+        self.assertFalse((await self.radiovis.resolve("/topic/test/1/image", headers)).replay)
 
     async def test_the_key_is_the_tunings(self) -> None:
         self.directory.registered = [Channel("/topic/fm/4e1/4000/*/", 1)]
-        await self.tuning.refresh()
-        tuned = await self.radiovis.tune("/topic/fm/4E1/4000/09580/image", ())
-        self.assertEqual(tuned.topic, "/topic/fm/4e1/4000/*/image")
+        await self.resolver.refresh()
+        resolved = await self.radiovis.resolve("/topic/fm/4E1/4000/09580/image", ())
+        self.assertEqual(resolved.topic, "/topic/fm/4e1/4000/*/image")
 
     async def test_a_misshaped_topic_is_refused(self) -> None:
         with self.assertRaises(Refused):
-            await self.radiovis.tune("/topic/fm/x", ())
+            await self.radiovis.resolve("/topic/fm/x", ())
 
 
 class TestRecall(_Case):

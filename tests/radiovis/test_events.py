@@ -20,7 +20,7 @@ NOW = 1795294598.75
 RADIO = Client("session-1", "127.0.0.1:59804")
 
 
-class Kept:
+class WorkItem:
     """A carrier that keeps what it is given."""
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class _Case(unittest.TestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.clock.advance(NOW)
-        self.kept = Kept()
+        self.kept = WorkItem()
         self.monitoring = self.make()
 
     def make(self, **how: Any) -> Monitoring:

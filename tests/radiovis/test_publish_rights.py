@@ -9,8 +9,8 @@ from twisted.trial import unittest
 from fanout.application.interface import Principal, Refused
 from fanout.hub.message import Message
 from fanout.stomp.events import Send
-from radiovis.publish_rights import FORWARDED, Publishing, forwarded
-from radiovis.topic_resolution import Tuning
+from radiovis.publish_rights import FORWARDED, PublishRights, forwarded
+from radiovis.topic_resolution import TopicResolver
 from tests.radiovis.scripted_directory import ScriptedDirectory
 
 ROCK = Principal("1.rock", "1")
@@ -28,8 +28,8 @@ class _Case(unittest.TestCase):
         self.directory.countries = {"ch": "4e1"}
         self.directory.stations = {"1": ("/topic/fm/4e1/4000/09580/", "/topic/id/rock.example/one/")}
         numbers = count(1)
-        tuning = Tuning(self.directory, lambda: None)
-        self.publishing = Publishing(self.directory, tuning, lambda: NOW, lambda: f"id-{next(numbers)}")
+        resolver = TopicResolver(self.directory, lambda: None)
+        self.publishing = PublishRights(self.directory, resolver, lambda: NOW, lambda: f"id-{next(numbers)}")
 
     async def admit(self, *sends: Send) -> tuple[Message, ...]:
         return await self.publishing.admit(ROCK, sends)

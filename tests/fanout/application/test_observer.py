@@ -10,7 +10,7 @@ from twisted.python.failure import Failure
 from twisted.trial import unittest
 
 from fanout.application.interface import Principal, Refused
-from fanout.application.observer import Client, Complaints, CountedApplication, Observers, Tally
+from fanout.application.observer import Client, ClientCounters, ClientWarnings, CountedApplication, Observers
 from fanout.bus.interface import BusError
 from fanout.hub.message import Message
 from fanout.process.throttle import Throttle
@@ -23,21 +23,21 @@ class Lines(unittest.TestCase):
         logs = capture_logs()
         self.lines = logs.__enter__()
         self.addCleanup(logs.__exit__, None, None, None)
-        self.complaints = Complaints(Tally(), Throttle(self.clock.seconds), structlog.get_logger())
+        self.complaints = ClientWarnings(ClientCounters(), Throttle(self.clock.seconds), structlog.get_logger())
 
     def test_a_flood_of_faults_of_one_address_is_a_line_a_second(self) -> None:
         for _ in range(10):
-            self.complaints.complain("client.turned_away", "192.0.2.1", connections=5)
-        self.complaints.complain("client.turned_away", "192.0.2.2")
+            self.complaints.warn("client.turned_away", "192.0.2.1", connections=5)
+        self.complaints.warn("client.turned_away", "192.0.2.2")
         self.assertEqual([line["address"] for line in self.lines], ["192.0.2.1", "192.0.2.2"])
         self.clock.advance(1)
-        self.complaints.complain("client.turned_away", "192.0.2.1")
+        self.complaints.warn("client.turned_away", "192.0.2.1")
         self.assertEqual(self.lines[-1]["held_back"], 9)
 
     def test_one_kind_hides_no_other_of_the_same_address(self) -> None:
         for _ in range(10):
-            self.complaints.complain("client.fault", "192.0.2.1")
-        self.complaints.complain("login.refused", "192.0.2.1", login="1.rock")
+            self.complaints.warn("client.fault", "192.0.2.1")
+        self.complaints.warn("login.refused", "192.0.2.1", login="1.rock")
         self.assertEqual([line["event"] for line in self.lines], ["client.fault", "login.refused"])
 
     def test_faults_of_ours_come_with_what_was_raised(self) -> None:
@@ -55,10 +55,10 @@ MESSAGES = (Message("/t", b"12", "a", 1), Message("/t", b"345", "b", 1))
 
 class TestTally(unittest.TestCase):
     def setUp(self) -> None:
-        self.tally = Tally()
+        self.tally = ClientCounters()
 
     def test_sessions_and_subscriptions(self) -> None:
-        observers = Observers(self.tally, Tally())
+        observers = Observers(self.tally, ClientCounters())
         observers.opened(CLIENT)
         for topic in ("/a", "/b", "/c"):
             observers.subscribed(CLIENT, topic)
@@ -113,7 +113,7 @@ class Scripted:
 
 class TestCountedApplication(unittest.TestCase):
     def setUp(self) -> None:
-        self.tally = Tally()
+        self.tally = ClientCounters()
 
     def counted(self, answer: object) -> CountedApplication:
         return CountedApplication(Scripted(answer), self.tally)

@@ -12,11 +12,11 @@ from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
-from fanout.bus.config import Broker, Patience
+from fanout.bus.config import Broker, RetryPolicy
 from fanout.bus.rabbitmq import RabbitMQ
 from fanout.hub.message import Message
 
-QUICK = Patience(connect=5.0, first_retry=0.05, last_retry=0.5)
+QUICK = RetryPolicy(connect=5.0, first_retry=0.05, last_retry=0.5)
 
 
 async def until(condition: Callable[[], object], what: str, seconds: float = 20.0) -> None:
@@ -31,12 +31,12 @@ async def until(condition: Callable[[], object], what: str, seconds: float = 20.
 class Node:
     """A bus and what came over it."""
 
-    def __init__(self, address: Any, exchange: str, patience: Patience = QUICK, **broker: Any) -> None:
+    def __init__(self, address: Any, exchange: str, retry_policy: RetryPolicy = QUICK, **broker: Any) -> None:
         self.received: list[Message] = []
         self.connects = 0
         login = {"user": address.user, "password": address.password, "vhost": address.vhost, **broker}
         endpoint = TCP4ClientEndpoint(reactor, address.host, address.port)
-        self.bus = RabbitMQ(reactor, endpoint, Broker(exchange=exchange, **login), patience)
+        self.bus = RabbitMQ(reactor, endpoint, Broker(exchange=exchange, **login), retry_policy)
 
     def start(self) -> None:
         self.bus.start(self.received.append, self._count_connect)

@@ -8,7 +8,7 @@ from uuid import uuid4
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
-from fanout.bus.config import Patience
+from fanout.bus.config import RetryPolicy
 from fanout.hub.message import Message
 from tests import services
 from tests.fanout.bus.node import QUICK, Node, until
@@ -32,13 +32,13 @@ class Nodes:
         self.rabbitmq = await deferToThread(services.rabbitmq)
         self.exchange = f"fanout-{uuid4().hex}"
 
-    def node(self, patience: Patience = QUICK, **broker: Any) -> Node:
-        node = Node(self.rabbitmq, self.exchange, patience, **broker)
+    def node(self, retry_policy: RetryPolicy = QUICK, **broker: Any) -> Node:
+        node = Node(self.rabbitmq, self.exchange, retry_policy, **broker)
         self.addCleanup(node.bus.stop)
         return node
 
-    async def running(self, patience: Patience = QUICK, **broker: Any) -> Node:
-        node = self.node(patience, **broker)
+    async def running(self, retry_policy: RetryPolicy = QUICK, **broker: Any) -> Node:
+        node = self.node(retry_policy, **broker)
         node.start()
         await node.connected()
         return node

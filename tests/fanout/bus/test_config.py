@@ -16,9 +16,9 @@ class FromSettings(unittest.TestCase):
         settings = BrokerSettings(
             RABBITMQ_USER="u", RABBITMQ_PASSWORD=SecretStr("p"), RABBITMQ_EXCHANGE="e", RABBITMQ_OUTBOX_SECONDS=7
         )
-        broker, patience = configured.broker(settings, "artcast here"), configured.patience(settings)
+        broker, retry_policy = configured.broker(settings, "artcast here"), configured.retry_policy(settings)
         self.assertEqual((broker.user, broker.password, broker.exchange, broker.name), ("u", "p", "e", "artcast here"))
-        self.assertEqual((patience.max_age, patience.resend), (7, 30))
+        self.assertEqual((retry_policy.max_age, retry_policy.resend), (7, 30))
 
     def test_without_tls_it_is_a_plain_endpoint(self) -> None:
         self.assertIsInstance(configured.broker_endpoint(reactor, BrokerSettings()), HostnameEndpoint)

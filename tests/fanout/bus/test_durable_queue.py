@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.threads import deferToThread
 from twisted.trial import unittest
 
-from fanout.bus.config import Patience
+from fanout.bus.config import RetryPolicy
 from fanout.bus.durable_queue import Delivered, DurableQueue, QueueNames
 from fanout.bus.interface import BusError
 from fanout.hub.message import Message
@@ -50,8 +50,8 @@ class Consuming(unittest.TestCase):
     def bodies(self) -> list[bytes]:
         return [delivered.message.body for delivered in self.taken]
 
-    async def node(self, patience: Patience = QUICK) -> Node:
-        node = Node(self.address, self.exchange, patience)
+    async def node(self, retry_policy: RetryPolicy = QUICK) -> Node:
+        node = Node(self.address, self.exchange, retry_policy)
         self.addCleanup(node.bus.stop)
         node.start()
         await node.connected()

@@ -7,7 +7,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.trial import unittest
 
-from fanout.bus.handover import Handover
+from fanout.bus.handover import RetryBuffer
 
 
 class Full(Exception):
@@ -22,7 +22,7 @@ class Handing(unittest.TestCase):
         self.kept: list[int] = []
         self.done: list[int] = []
         self.slow: dict[int, Deferred[None]] = {}
-        self.handover = Handover(self.clock, self.take, pause=1.0)
+        self.handover = RetryBuffer(self.clock, self.take, pause=1.0)
 
     def take(self, item: int) -> Deferred[None]:
         self.offered.append(item)
@@ -78,7 +78,7 @@ class Handing(unittest.TestCase):
         def take(item: int) -> Deferred[None]:
             raise Full("at once")
 
-        handover = Handover(self.clock, take)
+        handover = RetryBuffer(self.clock, take)
         handover.offer(1, lambda: self.done.append(1))
         self.assertEqual((handover.trouble, self.done), ("at once", []))
         handover.forget()

@@ -12,7 +12,7 @@ from twisted.trial import unittest
 
 from fanout.bus.confirmed_channel import ConfirmedChannel, Unroutable
 from fanout.bus.interface import BusError
-from fanout.bus.kept_queue import ENTRANCE, READ_SECONDS, Kept, KeptQueue
+from fanout.bus.kept_queue import ENTRANCE, READ_SECONDS, WorkItem, WorkQueue
 from fanout.bus.message import to_amqp
 from fanout.hub.message import Message
 from tests import services
@@ -23,14 +23,14 @@ class Reader:
     """:ivar kept: what was given, by its message-id."""
 
     def __init__(self, name: str) -> None:
-        self.kept: dict[str, Kept] = {}
+        self.kept: dict[str, WorkItem] = {}
         self.later = 0.0
-        self.queue = KeptQueue(self, name, self.take, self.kept.clear)
+        self.queue = WorkQueue(self, name, self.take, self.kept.clear)
 
     def seconds(self) -> float:
         return reactor.seconds() + self.later
 
-    def take(self, kept: Kept) -> None:
+    def take(self, kept: WorkItem) -> None:
         self.kept[kept.message.message_id] = kept
 
     async def has(self, *names: str) -> None:

@@ -9,7 +9,7 @@ from pika.spec import BasicProperties
 from twisted.trial import unittest
 
 from fanout.bus.connection import UNREADABLE
-from fanout.bus.message import Limits, MalformedMessage, from_amqp, to_amqp
+from fanout.bus.message import MalformedMessage, MessageLimits, from_amqp, to_amqp
 from fanout.hub.message import Message
 
 NOW = 1_795_294_700
@@ -157,7 +157,7 @@ class Malformed(unittest.TestCase):
 
     def test_a_body_too_long(self) -> None:
         with self.assertRaisesRegex(MalformedMessage, "body of 11 octets"):
-            from_amqp(BasicProperties(headers={"topic": TOPIC}), b"12345678901", NOW, Limits(body_bytes=10))
+            from_amqp(BasicProperties(headers={"topic": TOPIC}), b"12345678901", NOW, MessageLimits(body_bytes=10))
 
     def test_thousands_of_tables_in_tables_are_as_unreadable_as_other_nonsense(self) -> None:
         """Pika recurses. What is not known as unreadable would come back to the watchdog for ever."""

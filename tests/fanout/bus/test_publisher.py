@@ -13,7 +13,7 @@ from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.threads import deferToThread
 from twisted.trial import unittest
 
-from fanout.bus.config import Broker, Patience
+from fanout.bus.config import Broker, RetryPolicy
 from fanout.bus.publisher import MAX_SENT, Publisher
 from fanout.bus.unconfirmed import OVERHEAD
 from tests import services
@@ -28,11 +28,11 @@ class _Base:
 
     timeout = 150
 
-    def publisher(self: Any, address: Any = None, durable: bool = False, **patience: Any) -> Publisher:
+    def publisher(self: Any, address: Any = None, durable: bool = False, **retry_policy: Any) -> Publisher:
         address = address or self.address
         endpoint = TCP4ClientEndpoint(reactor, address.host, address.port)
         broker = Broker(exchange=self.exchange, durable=durable)
-        publisher = Publisher(reactor, endpoint, broker, self.queue, Patience(**{**QUICK, **patience}))
+        publisher = Publisher(reactor, endpoint, broker, self.queue, RetryPolicy(**{**QUICK, **retry_policy}))
         self.addCleanup(publisher.stop)
         return publisher
 

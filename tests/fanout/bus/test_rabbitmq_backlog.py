@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 from twisted.internet.defer import DeferredList, gatherResults
 from twisted.trial import unittest
 
-from fanout.bus.config import Patience
+from fanout.bus.config import RetryPolicy
 from fanout.bus.interface import BusError
 from fanout.hub.message import Message
 from tests.fanout.bus.node import Node, device_publishes, until
@@ -18,7 +18,7 @@ from tests.fanout.bus.outage import Nodes, message
 class GivenUp(Nodes, unittest.TestCase):
     async def test_what_never_went_out_is_missed_by_nobody(self) -> None:
         """Too old, or too much: its publisher was told, and the others have no gap to mind."""
-        one, two = await self.running(Patience(max_age=0.1, messages=2)), await self.running()
+        one, two = await self.running(RetryPolicy(max_age=0.1, messages=2)), await self.running()
         await one.bus.publish(message(b"before"))
         one.bus.blocked("held back by the test")
         kept = DeferredList([one.bus.publish(message(b"late")) for _ in range(3)], consumeErrors=True)

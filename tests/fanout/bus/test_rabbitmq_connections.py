@@ -13,7 +13,7 @@ from twisted.protocols import portforward
 from twisted.trial import unittest
 
 from fanout.bus.amqp_channel import AmqpChannel
-from fanout.bus.config import Patience
+from fanout.bus.config import RetryPolicy
 from fanout.bus.interface import BusError
 from fanout.hub.message import Message
 from tests import services
@@ -150,7 +150,7 @@ class OneOfTwo(Outage, unittest.TestCase):
 
     async def test_without_the_second_there_is_no_first(self) -> None:
         """The broker lets in one connection of ours, and then no more."""
-        node = self.node(Patience(connect=0.5, first_retry=0.05, last_retry=0.2))
+        node = self.node(RetryPolicy(connect=0.5, first_retry=0.05, last_retry=0.2))
         await rabbitmqctl(self.rabbitmq, "set_vhost_limits", '{"max-connections": 1}')
         try:
             node.start()
@@ -169,8 +169,8 @@ class Partition(Outage, unittest.TestCase):
     async def test_it_is_noticed_and_what_was_published_meanwhile_arrives_once_when_it_ends(self) -> None:
         network = Network(self.rabbitmq)
         self.addCleanup(network.close)
-        patience = Patience(connect=0.5, first_retry=0.05, last_retry=0.2)
-        apart = Node(network.address, self.exchange, patience, heartbeat=1)
+        retry_policy = RetryPolicy(connect=0.5, first_retry=0.05, last_retry=0.2)
+        apart = Node(network.address, self.exchange, retry_policy, heartbeat=1)
         self.addCleanup(apart.bus.stop)
         apart.start()
         await apart.connected()

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred, DeferredList, gatherResults
 from twisted.internet.threads import deferToThread
 from twisted.trial import unittest
 
-from fanout.bus.config import Patience
+from fanout.bus.config import RetryPolicy
 from fanout.bus.interface import BusError
 from tests import services
 from tests.fanout.bus.node import QUICK, Node, device_publishes, until
@@ -57,7 +57,7 @@ class TheBrokerIsFrozen(Outage, unittest.TestCase):
     async def test_a_connect_that_hangs_has_an_end(self) -> None:
         self.rabbitmq.pause()
         try:
-            node = self.node(Patience(connect=0.3, first_retry=0.05, last_retry=0.1))
+            node = self.node(RetryPolicy(connect=0.3, first_retry=0.05, last_retry=0.1))
             node.start()
             await until(lambda: "no answer within 0.3 s" in node.bus.state().reason, "a reason")
         finally:
@@ -65,7 +65,7 @@ class TheBrokerIsFrozen(Outage, unittest.TestCase):
         await node.connected()
 
     async def test_a_silent_broker_is_given_up_and_stop_does_not_hang(self) -> None:
-        node = await self.running(Patience(connect=0.5, first_retry=0.05, last_retry=0.1, stop=0.2), heartbeat=1)
+        node = await self.running(RetryPolicy(connect=0.5, first_retry=0.05, last_retry=0.1, stop=0.2), heartbeat=1)
         self.rabbitmq.pause()
         try:
             await self.goes_down(node)
@@ -79,7 +79,7 @@ class TheBrokerIsFrozen(Outage, unittest.TestCase):
             self.rabbitmq.resume()
 
     async def test_stop_with_unconfirmed_publishes_fails_them_in_time(self) -> None:
-        node = await self.running(Patience(stop=0.2))
+        node = await self.running(RetryPolicy(stop=0.2))
         self.rabbitmq.pause()
         try:
             publishes = [node.bus.publish(message(b"%d" % number)) for number in range(10)]
@@ -92,7 +92,7 @@ class TheBrokerIsFrozen(Outage, unittest.TestCase):
             self.rabbitmq.resume()
 
     async def test_unconfirmed_publishes_grow_too_old(self) -> None:
-        node = await self.running(Patience(max_age=0.5))
+        node = await self.running(RetryPolicy(max_age=0.5))
         self.rabbitmq.pause()
         try:
             with self.assertRaisesRegex(BusError, "not taken it within 0.5 s"):
@@ -136,16 +136,16 @@ class TheBrokerIsFull(Outage, unittest.TestCase):
 
 
 class NoBrokerAtAll(Outage, unittest.TestCase):
-    def unreachable(self, patience: Patience) -> Node:
+    def unreachable(self, retry_policy: RetryPolicy) -> Node:
         """A node whose broker is not there at all."""
         nobody = services.AmqpAddress(services.HOST, services.free_port())
-        node = Node(nobody, self.exchange, patience)
+        node = Node(nobody, self.exchange, retry_policy)
         self.addCleanup(node.bus.stop)
         node.start()
         return node
 
     async def test_a_full_outbox_refuses_at_once(self) -> None:
-        node = self.unreachable(Patience(messages=3))
+        node = self.unreachable(RetryPolicy(messages=3))
         kept = [node.bus.publish(message(b"%d" % number)) for number in range(3)]
         self.failureResultOf(node.bus.publish(message(b"x")), BusError)
         for publish in kept:
@@ -155,7 +155,7 @@ class NoBrokerAtAll(Outage, unittest.TestCase):
             self.failureResultOf(publish, BusError)
 
     async def test_waiting_publishes_grow_too_old(self) -> None:
-        node = self.unreachable(Patience(max_age=0.2))
+        node = self.unreachable(RetryPolicy(max_age=0.2))
         with self.assertRaisesRegex(BusError, "refused"):
             await node.bus.publish(message(b"1"))
         self.assertEqual(node.bus.state().waiting, 0)

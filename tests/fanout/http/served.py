@@ -15,7 +15,7 @@ from fanout.http.routing import Face, Route, Routes
 from fanout.http.server import HttpLimits
 from fanout.http.site import FaceSite
 from fanout.listeners import port
-from fanout.listeners.limits import Gate
+from fanout.listeners.limits import ConnectionLimit
 from tests.web import Address, Answer, Raw, ask
 from webserver.local_topics import LocalTopics
 
@@ -43,7 +43,7 @@ class ServedCase(unittest.TestCase):
         self.topics.start()
         self.addCleanup(self.topics.stop)
         face = Face(Routes(self.rows()), self.pages, self.topics.door)
-        site = FaceSite(reactor, face, Gate(), self.limits, self.topics.complain)
+        site = FaceSite(reactor, face, ConnectionLimit(), self.limits, self.topics.warn)
         self.listening = port.listen(reactor, "127.0.0.1", 0, site)
         self.addCleanup(self.listening.stopListening)
         self.address: Address = ("127.0.0.1", self.listening.getHost().port)

@@ -10,7 +10,7 @@ from twisted.trial import unittest
 
 from fanout.application.interface import Principal, Refused
 from fanout.application.login_throttle import TooManyFailures
-from fanout.http.auth import Guard, is_loopback, log_in
+from fanout.http.auth import OperatorAuth, is_loopback, log_in
 from fanout.http.routing import HttpError
 from tests.web import basic as basic_login
 
@@ -43,7 +43,7 @@ class TestLoopback(unittest.TestCase):
 
 
 class TestWithToken(unittest.TestCase):
-    guard = Guard(TOKEN, "operators")
+    guard = OperatorAuth(TOKEN, "operators")
 
     def test_who_knows_it(self) -> None:
         for value in (f"Bearer {TOKEN}", f"bearer  {TOKEN}", basic(f":{TOKEN}"), basic(f"anybody:{TOKEN}")):
@@ -73,7 +73,7 @@ class TestWithToken(unittest.TestCase):
 
 
 class TestWithoutToken(unittest.TestCase):
-    guard = Guard("", "operators")
+    guard = OperatorAuth("", "operators")
 
     def test_by_address(self) -> None:
         for host in ("127.0.0.1", "localhost", "[::1]", "::1"):
@@ -121,9 +121,9 @@ class TestLogIn(unittest.TestCase):
     def log_in(self, authorization: str | None, refused: Refused | None = None) -> Any:
         request: Any = WithLogin(authorization)
         application: Any = Directory(refused)
-        return log_in(application, self._complain, request, "stations")
+        return log_in(application, self._warn, request, "stations")
 
-    def _complain(self, event: str, address: str, **fields: Any) -> None:
+    def _warn(self, event: str, address: str, **fields: Any) -> None:
         self.complaints.append((event, address, fields))
 
     async def assert_refused(self, status: int, authorization: str | None, refused: Refused | None = None) -> HttpError:
@@ -151,7 +151,7 @@ class TestLogIn(unittest.TestCase):
             application: Any = Directory(refused)
             application.thinking = Deferred()
             request: Any = WithLogin(basic_login("a", "wrong"))
-            logging_in = Deferred.fromCoroutine(log_in(application, self._complain, request, "stations"))
+            logging_in = Deferred.fromCoroutine(log_in(application, self._warn, request, "stations"))
             logging_in.cancel()
             self.failureResultOf(logging_in, CancelledError)
             application.thinking.callback(None)

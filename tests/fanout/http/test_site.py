@@ -11,7 +11,7 @@ from fanout.http.response import Response
 from fanout.http.routing import Face, Request, Route, Routes
 from fanout.http.server import HttpLimits
 from fanout.http.site import FaceSite
-from fanout.listeners.limits import Gate
+from fanout.listeners.limits import ConnectionLimit
 
 CLIENT = IPv4Address("TCP", "192.0.2.1", 4711)
 
@@ -24,7 +24,9 @@ class Time(unittest.TestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         limits = HttpLimits(body=1_000_000, request_seconds=10)
-        site = FaceSite(self.clock, Face(Routes([Route("/", PUT=count)])), Gate(), limits, lambda *_, **__: None)
+        site = FaceSite(
+            self.clock, Face(Routes([Route("/", PUT=count)])), ConnectionLimit(), limits, lambda *_, **__: None
+        )
         self.channel = site.buildProtocol(CLIENT)
         self.wire = StringTransport(peerAddress=CLIENT)
         self.channel.makeConnection(self.wire)

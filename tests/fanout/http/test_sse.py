@@ -66,7 +66,7 @@ class Listening(StreamCase):
         self.house.say("/t", "1")
         self.house.wait(20)
         self.assertEqual(request.got, _RETRY)
-        self.assertEqual((self.house.door.parked, self.house.hub.topics()), (set(), []))
+        self.assertEqual((self.house.door.pending, self.house.hub.topics()), (set(), []))
 
     def test_a_node_that_ends_lets_them_go(self) -> None:
         request = self.listen()
@@ -98,7 +98,7 @@ class SlowClients(StreamCase):
         self.house.wait(2)
         self.assertTrue(request.aborted)
         self.assertEqual(self.house.complaints, ["client.slow"])
-        self.assertEqual(self.house.door.parked, set())
+        self.assertEqual(self.house.door.pending, set())
 
 
 class Events(unittest.TestCase):

@@ -21,9 +21,9 @@ class TopicsCase(served.ServedCase):
     def rows(self) -> list[Route]:
         return Topics(self.topics.door, longest_wait=5).routes()
 
-    async def parked(self, count: int = 1) -> None:
+    async def pending(self, count: int = 1) -> None:
         """So many clients are held."""
-        while len(self.topics.door.parked) < count:
+        while len(self.topics.door.pending) < count:
             turn: Deferred[None] = Deferred()
             reactor.callLater(0.01, turn.callback, None)
             await turn
@@ -101,7 +101,7 @@ class Waiting(TopicsCase):
     async def test_the_next_value(self) -> None:
         self.topics.say("a", b"old")
         waiting = self.ask("/channels/a?wait=5")
-        await self.parked()
+        await self.pending()
         self.topics.say("b", b"of another topic")
         self.topics.say("a", b"new")
         answer = await waiting
@@ -112,7 +112,7 @@ class Waiting(TopicsCase):
         for last_id, body in zip(ids, (b"1", b"2"), strict=False):
             self.assertEqual((await self.ask(f"/channels/a?wait=5&last_id={last_id}")).body, body)
         waiting = self.ask(f"/channels/a?wait=5&last_id={ids[2]}")
-        await self.parked()
+        await self.pending()
         self.topics.say("a", b"3")
         self.assertEqual((await waiting).body, b"3")
 
@@ -122,11 +122,11 @@ class Waiting(TopicsCase):
         self.assertEqual((answer.status, answer.body), (204, b""))
         self.assertGreaterEqual(time.monotonic() - begun, 0.5)
         self.assertEqual((await self.ask("/channels/a?wait=0")).status, 204)
-        self.assertEqual(len(self.topics.door.parked), 0)
+        self.assertEqual(len(self.topics.door.pending), 0)
 
     async def test_the_server_ends(self) -> None:
         waiting = self.ask("/channels/a?wait=5")
-        await self.parked()
+        await self.pending()
         self.topics.stop()
         answer = await waiting
         self.assertEqual((answer.status, answer.headers["connection"]), (204, "close"))
@@ -142,15 +142,15 @@ class Waiting(TopicsCase):
     async def test_one_who_vanished_and_one_who_stayed(self) -> None:
         gone = Raw(self.address, b"GET /channels/a?wait=5 HTTP/1.1\r\n" + HOST + b"\r\n")
         staying = self.ask("/channels/a?wait=5")
-        await self.parked(2)
+        await self.pending(2)
         gone.close()
         self.topics.say("a", b"new")
         self.assertEqual((await staying).body, b"new")
-        self.assertEqual(len(self.topics.door.parked), 0)
+        self.assertEqual(len(self.topics.door.pending), 0)
 
     async def test_all_who_wait_get_it(self) -> None:
         waiting = [self.ask("/channels/a?wait=5") for _ in range(8)]
-        await self.parked(8)
+        await self.pending(8)
         self.topics.say("a", b"new")
         self.assertEqual([answer.body for answer in await gatherResults(waiting)], [b"new"] * 8)
 
@@ -225,7 +225,7 @@ class Full(TopicsCase):
     async def test_no_more_listeners_than_there_is_room_for(self) -> None:
         self.topics.say("a", b"1")
         waiting = self.ask("/channels/a?wait=5")
-        await self.parked()
+        await self.pending()
         self.assertEqual((await self.ask("/channels/a?wait=5")).status, 503)
         self.assertEqual((await self.ask("/channels/a")).body, b"1")
         self.topics.say("a", b"2")

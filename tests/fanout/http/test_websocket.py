@@ -21,13 +21,13 @@ from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong, Tex
 
 from fanout.http.routing import Branch
 from fanout.http.server import HttpLimits, HttpSite
-from fanout.http.websocket import NotUpgraded, WebSocket, WebSocketDoor, WebSocketResource, agree, binary, text
-from fanout.listeners.limits import Gate
+from fanout.http.websocket import NotUpgraded, WebSocket, WebSocketResource, WebSocketServer, agree, binary, text
+from fanout.listeners.limits import ConnectionLimit
 
 # One WebSocket, with a clock in the place of the reactor and octets in the place of a network.
 
 
-class Ear:
+class TopicSubscription:
     """A listener that keeps what it is told."""
 
     def __init__(self, socket: WebSocket) -> None:
@@ -69,7 +69,7 @@ class _Case(unittest.TestCase):
         self.clock = Clock()
         self.complaints: list[dict[str, Any]] = []
         self.failures: list[Exception] = []
-        self.door = WebSocketDoor(
+        self.door = WebSocketServer(
             self.clock,
             self.clock.seconds,
             lambda event, address, **fields: self.complaints.append({"event": event, **fields}),
@@ -84,10 +84,10 @@ class _Case(unittest.TestCase):
     def open(self) -> None:
         self.client = Connection(ConnectionType.CLIENT)
         self.wire = Wire()
-        self.socket = WebSocket(self.door, Ear)
+        self.socket = WebSocket(self.door, TopicSubscription)
         self.socket.makeConnection(self.wire)
         ear = self.socket._listener
-        assert isinstance(ear, Ear)
+        assert isinstance(ear, TopicSubscription)
         self.ear = ear
 
     def say(self, event: Event) -> None:
@@ -133,13 +133,13 @@ class TestMessages(_Case):
         self.assertEqual(self.ear.heard, ("é" * 300).encode() + b"\0" * 200 + b".")
 
     def test_the_client_is_spoken_to_as_it_speaks_first(self) -> None:
-        self.assertIs(self.socket.envelope, text)
+        self.assertIs(self.socket.framing, text)
         self.say(TextMessage("x"))
         self.say(BytesMessage(b"x"))
-        self.assertIs(self.socket.envelope, text)
+        self.assertIs(self.socket.framing, text)
         self.open()
         self.say(BytesMessage(b"x"))
-        self.assertIs(self.socket.envelope, binary)
+        self.assertIs(self.socket.framing, binary)
 
     def test_what_is_no_text_goes_as_binary(self) -> None:
         self.socket.write(text("é".encode()) + text(b"\xff") + binary(b"x"))
@@ -313,7 +313,9 @@ class TestPings(_Case):
         self.assertIsInstance(self.answers()[0], Ping)
 
     def test_zero_turns_pings_off(self) -> None:
-        self.door = WebSocketDoor(self.clock, self.clock.seconds, lambda *_, **__: None, lambda *_: None, ping_every=0)
+        self.door = WebSocketServer(
+            self.clock, self.clock.seconds, lambda *_, **__: None, lambda *_: None, ping_every=0
+        )
         self.open()
         self.wait(300)
         self.assertEqual(self.answers(), [])
@@ -376,8 +378,8 @@ class TestAgree(unittest.TestCase):
 class Ears(WebSocketResource):
     """Listens to everybody."""
 
-    def listener(self, request: Request) -> Callable[[WebSocket], Ear]:
-        return Ear
+    def listener(self, request: Request) -> Callable[[WebSocket], TopicSubscription]:
+        return TopicSubscription
 
 
 class TestUpgrade(unittest.TestCase):
@@ -387,11 +389,11 @@ class TestUpgrade(unittest.TestCase):
 
     def setUp(self) -> None:
         self.clock = Clock()
-        self.door = WebSocketDoor(self.clock, self.clock.seconds, lambda *_, **__: None, lambda *_: None)
-        self.gate = Gate()
+        self.door = WebSocketServer(self.clock, self.clock.seconds, lambda *_, **__: None, lambda *_: None)
+        self.connection_limit = ConnectionLimit()
         root = Branch()
         root.at("ears", Ears(self.door))
-        site = HttpSite(self.clock, root, self.gate, HttpLimits(), lambda *_, **__: None)
+        site = HttpSite(self.clock, root, self.connection_limit, HttpLimits(), lambda *_, **__: None)
         self.channel = site.buildProtocol(IPv4Address("TCP", "192.0.2.1", 4711))
         self.wire = StringTransport(peerAddress=IPv4Address("TCP", "192.0.2.1", 4711))
         self.channel.makeConnection(self.wire)
@@ -402,9 +404,9 @@ class TestUpgrade(unittest.TestCase):
         self.channel.dataReceived(b"\r\n".join([line, *lines, b"", b""]) + behind)
         return self.wire.value()
 
-    def ear(self) -> Ear:
+    def ear(self) -> TopicSubscription:
         (socket,) = self.door.sockets
-        assert isinstance(socket._listener, Ear)
+        assert isinstance(socket._listener, TopicSubscription)
         return socket._listener
 
     def test_the_answer_of_the_rfc(self) -> None:
@@ -426,9 +428,9 @@ class TestUpgrade(unittest.TestCase):
         ear = self.ear()
         self.wire.producer.pauseProducing()
         self.wire.producer.resumeProducing()
-        self.assertEqual((ear.events, self.gate.total), (["full", "drained"], 1))
+        self.assertEqual((ear.events, self.connection_limit.total), (["full", "drained"], 1))
         self.channel.connectionLost(None)
-        self.assertEqual((ear.events[-1], self.gate.total), ("gone", 0))
+        self.assertEqual((ear.events[-1], self.connection_limit.total), ("gone", 0))
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_an_open_socket_is_no_slow_request(self) -> None:

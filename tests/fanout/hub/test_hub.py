@@ -9,7 +9,7 @@ from twisted.trial import unittest
 
 from fanout.http.websocket import binary, text
 from fanout.hub import hub as hub_module
-from fanout.hub.hub import Cohort, Enveloped, Hub
+from fanout.hub.hub import Cohort, FramedForm, Hub
 from fanout.hub.message import Message
 from fanout.stomp import delivery
 from fanout.stomp.delivery import MessageForm
@@ -30,8 +30,8 @@ class TestEnvelopes(unittest.TestCase):
     def setUp(self) -> None:
         self.wrapped = 0
 
-    def form(self, envelope: Any) -> Enveloped:
-        return Enveloped(MessageForm(DIALECTS["1.2"], "/topic/a", "1"), envelope)
+    def form(self, framing: Any) -> FramedForm:
+        return FramedForm(MessageForm(DIALECTS["1.2"], "/topic/a", "1"), framing)
 
     def counted(self, data: bytes) -> bytes:
         self.wrapped += 1

@@ -5,78 +5,78 @@ from __future__ import annotations
 from twisted.internet.task import Clock
 from twisted.trial import unittest
 
-from fanout.listeners.limits import Gate, Pace, Quota
+from fanout.listeners.limits import ConnectionLimit, SubscriptionLimit, TokenBucket
 
 
 class TestGate(unittest.TestCase):
     def test_only_so_many_in_all(self) -> None:
-        gate = Gate(2, 0)
-        self.assertEqual([gate.admit(address) for address in ("a", "b", "c")], [True, True, False])
-        gate.closed("a")
-        self.assertTrue(gate.admit("c"))
-        self.assertEqual(gate.total, 2)
+        connection_limit = ConnectionLimit(2, 0)
+        self.assertEqual([connection_limit.admit(address) for address in ("a", "b", "c")], [True, True, False])
+        connection_limit.closed("a")
+        self.assertTrue(connection_limit.admit("c"))
+        self.assertEqual(connection_limit.total, 2)
 
     def test_only_so_many_of_one_address(self) -> None:
-        gate = Gate(100, 2)
-        self.assertEqual([gate.admit("a") for _ in range(3)], [True, True, False])
-        self.assertTrue(gate.admit("b"))
-        gate.closed("a")
-        self.assertTrue(gate.admit("a"))
-        self.assertEqual((gate.of("a"), gate.of("b"), gate.of("c")), (2, 1, 0))
+        connection_limit = ConnectionLimit(100, 2)
+        self.assertEqual([connection_limit.admit("a") for _ in range(3)], [True, True, False])
+        self.assertTrue(connection_limit.admit("b"))
+        connection_limit.closed("a")
+        self.assertTrue(connection_limit.admit("a"))
+        self.assertEqual((connection_limit.of("a"), connection_limit.of("b"), connection_limit.of("c")), (2, 1, 0))
 
     def test_nothing_is_kept_of_those_who_left(self) -> None:
-        gate = Gate()
+        connection_limit = ConnectionLimit()
         for number in range(1_000):
-            gate.admit(str(number))
-            gate.closed(str(number))
-        self.assertEqual((gate.total, len(gate._open)), (0, 0))
+            connection_limit.admit(str(number))
+            connection_limit.closed(str(number))
+        self.assertEqual((connection_limit.total, len(connection_limit._open)), (0, 0))
 
     def test_the_addresses_of_one_ipv6_subscriber_are_one(self) -> None:
-        gate = Gate(100, 2)
-        self.assertEqual([gate.admit(f"2001:db8::{number}") for number in range(3)], [True, True, False])
-        self.assertTrue(gate.admit("2001:db8:0:1::1"))
-        gate.closed("2001:db8::ffff")
-        self.assertEqual(gate.of("2001:db8::1"), 1)
+        connection_limit = ConnectionLimit(100, 2)
+        self.assertEqual([connection_limit.admit(f"2001:db8::{number}") for number in range(3)], [True, True, False])
+        self.assertTrue(connection_limit.admit("2001:db8:0:1::1"))
+        connection_limit.closed("2001:db8::ffff")
+        self.assertEqual(connection_limit.of("2001:db8::1"), 1)
 
     def test_one_address_comes_no_faster_than_it_may(self) -> None:
         clock = Clock()
-        gate = Gate(100, 0, Pace(clock.seconds, 3, 1))
-        self.assertEqual([gate.admit("a") for _ in range(4)], [True] * 3 + [False])
-        self.assertTrue(gate.admit("b"))
+        connection_limit = ConnectionLimit(100, 0, TokenBucket(clock.seconds, 3, 1))
+        self.assertEqual([connection_limit.admit("a") for _ in range(4)], [True] * 3 + [False])
+        self.assertTrue(connection_limit.admit("b"))
         clock.advance(1)
-        self.assertEqual([gate.admit("a") for _ in range(2)], [True, False])
-        self.assertEqual(gate.total, 5)
+        self.assertEqual([connection_limit.admit("a") for _ in range(2)], [True, False])
+        self.assertEqual(connection_limit.total, 5)
 
 
 class TestQuota(unittest.TestCase):
     def test_only_so_many_in_all(self) -> None:
-        quota = Quota(2, 0)
-        self.assertEqual([quota.take(each) for each in ("a", "b", "c")], [True, True, False])
-        quota.give_back("a")
-        self.assertTrue(quota.take("c"))
-        self.assertEqual(quota.total, 2)
+        subscription_limit = SubscriptionLimit(2, 0)
+        self.assertEqual([subscription_limit.take(each) for each in ("a", "b", "c")], [True, True, False])
+        subscription_limit.give_back("a")
+        self.assertTrue(subscription_limit.take("c"))
+        self.assertEqual(subscription_limit.total, 2)
 
     def test_only_so_many_of_one_subscriber(self) -> None:
-        quota = Quota(100, 2)
-        taken = [quota.take(f"2001:db8::{number}") for number in range(3)]
+        subscription_limit = SubscriptionLimit(100, 2)
+        taken = [subscription_limit.take(f"2001:db8::{number}") for number in range(3)]
         self.assertEqual(taken, [True, True, False])
-        self.assertTrue(quota.take("2001:db8:0:1::1"))
+        self.assertTrue(subscription_limit.take("2001:db8:0:1::1"))
 
     def test_nothing_is_kept_of_those_who_left(self) -> None:
-        quota = Quota()
+        subscription_limit = SubscriptionLimit()
         for number in range(1_000):
-            quota.take(str(number))
-            quota.give_back(str(number))
-        self.assertEqual((quota.total, len(quota._held)), (0, 0))
+            subscription_limit.take(str(number))
+            subscription_limit.give_back(str(number))
+        self.assertEqual((subscription_limit.total, len(subscription_limit._held)), (0, 0))
 
 
 class TestPace(unittest.TestCase):
     def setUp(self) -> None:
         self.clock = Clock()
-        self.pace = Pace(self.clock.seconds, 5, 2)
+        self.bucket = TokenBucket(self.clock.seconds, 5, 2)
 
     def allowed(self, key: str = "a", tries: int = 20) -> int:
-        return sum(self.pace.allow(key) for _ in range(tries))
+        return sum(self.bucket.allow(key) for _ in range(tries))
 
     def test_a_burst_and_then_so_many_a_second(self) -> None:
         self.assertEqual(self.allowed(), 5)
@@ -94,11 +94,11 @@ class TestPace(unittest.TestCase):
         self.assertEqual((self.allowed("a"), self.allowed("b")), (5, 5))
 
     def test_no_limit(self) -> None:
-        pace = Pace(self.clock.seconds, 1, 0)
-        self.assertTrue(all(pace.allow("a") for _ in range(1_000)))
-        self.assertEqual(len(pace), 0)
+        bucket = TokenBucket(self.clock.seconds, 1, 0)
+        self.assertTrue(all(bucket.allow("a") for _ in range(1_000)))
+        self.assertEqual(len(bucket), 0)
 
     def test_a_flood_of_keys_takes_no_more_memory_than_set(self) -> None:
         for number in range(20_100):
-            self.pace.allow(number)
-        self.assertEqual(len(self.pace), 20_000)
+            self.bucket.allow(number)
+        self.assertEqual(len(self.bucket), 20_000)

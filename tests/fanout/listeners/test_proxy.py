@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial import unittest
 
-from fanout.listeners.proxy import V1_LONGEST, V2_LONGEST, ProxyHeader, ProxyHeaderError, Source
+from fanout.listeners.proxy import V1_LONGEST, V2_LONGEST, ProxiedClient, ProxyHeader, ProxyHeaderError
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 
@@ -64,14 +64,14 @@ BAD = (
 class TestProxyHeader(unittest.TestCase):
     def test_good_ones_in_one_piece(self) -> None:
         for data, (host, port) in GOOD.items():
-            self.assertEqual(ProxyHeader().feed(data + b"CONNECT"), Source(host, port, b"CONNECT"), data)
+            self.assertEqual(ProxyHeader().feed(data + b"CONNECT"), ProxiedClient(host, port, b"CONNECT"), data)
 
     def test_good_ones_octet_by_octet(self) -> None:
         for data, (host, port) in GOOD.items():
             header = ProxyHeader()
             found = [header.feed(data[place : place + 1]) for place in range(len(data))]
             self.assertEqual(found[:-1], [None] * (len(data) - 1), data)
-            self.assertEqual(found[-1], Source(host, port, b""), data)
+            self.assertEqual(found[-1], ProxiedClient(host, port, b""), data)
 
     def test_bad_ones(self) -> None:
         for data in BAD:

@@ -7,7 +7,7 @@ from twisted.trial import unittest
 from fanout.hub.hub import Cohort, Hub
 from fanout.hub.message import Message
 from fanout.hub.outbox import Flusher, Outbox
-from fanout.metrics.client_counts import Census, Slow
+from fanout.metrics.client_counts import ClientCounts, Slow
 from fanout.stomp.delivery import MessageForm
 from fanout.stomp.dialect import DIALECTS
 
@@ -40,9 +40,9 @@ class CensusCase(unittest.TestCase):
         self.hub = Hub(lambda member, error: self.fail(error))
         self.flusher = Flusher(lambda: 0.0, self.turn.append, lambda outbox, error: None, limit=100, policy="newest")
         self.clients: set[Any] = set()
-        self.parked: set[Any] = set()
+        self.pending: set[Any] = set()
         self.sockets: set[Any] = set()
-        self.census = Census(self.hub, self.clients, self.parked, self.sockets)
+        self.client_counts = ClientCounts(self.hub, self.clients, self.pending, self.sockets)
 
     def client(self, *topics: str, **more: str) -> Client:
         client = Client(self.flusher, **more)
@@ -61,10 +61,10 @@ class TestClients(CensusCase):
         self.client()
         self.client(version="1.2")
         self.client(protocol="stomp-websocket", version="")
-        self.parked.add(Client(None, "poll"))
+        self.pending.add(Client(None, "poll"))
         self.sockets |= {1, 2, 3}  # One of them carries STOMP.
         self.assertEqual(
-            self.census.clients(),
+            self.client_counts.clients(),
             {
                 ("stomp", "1.0"): 2,
                 ("stomp", "1.2"): 1,
@@ -73,10 +73,12 @@ class TestClients(CensusCase):
                 ("player", ""): 2,
             },
         )
-        self.assertEqual(self.census.total(), 7)
+        self.assertEqual(self.client_counts.total(), 7)
 
     def test_nobody(self) -> None:
-        self.assertEqual((self.census.clients(), self.census.total(), self.census.subscriptions()), ({}, 0, 0))
+        self.assertEqual(
+            (self.client_counts.clients(), self.client_counts.total(), self.client_counts.subscriptions()), ({}, 0, 0)
+        )
 
 
 class TestTopics(CensusCase):
@@ -84,20 +86,20 @@ class TestTopics(CensusCase):
         self.client(IMAGE, TEXT)
         self.client(TEXT)
         self.client("/topic/b/image")
-        services = self.census.services(lambda topic: topic.rpartition("/")[0])
+        services = self.client_counts.services(lambda topic: topic.rpartition("/")[0])
         self.assertEqual(services, {"/topic/a": 2, "/topic/b": 1})
-        self.assertEqual(self.census.subscriptions(), 4)
+        self.assertEqual(self.client_counts.subscriptions(), 4)
 
     def test_by_protocol(self) -> None:
         self.client(IMAGE)
         self.join(Client(None, "sse"), IMAGE)
-        self.assertEqual(self.census.of_topic(IMAGE), {"stomp": 1, "sse": 1})
-        self.assertEqual(self.census.of_topic(TEXT), {})
+        self.assertEqual(self.client_counts.of_topic(IMAGE), {"stomp": 1, "sse": 1})
+        self.assertEqual(self.client_counts.of_topic(TEXT), {})
 
     def test_the_busiest(self) -> None:
         for topics in ([IMAGE, TEXT], [IMAGE], [IMAGE, "/topic/b/image"]):
             self.client(*topics)
-        self.assertEqual(self.census.busiest(2), [(IMAGE, 3), (TEXT, 1)])
+        self.assertEqual(self.client_counts.busiest(2), [(IMAGE, 3), (TEXT, 1)])
 
 
 class TestSlowest(CensusCase):
@@ -109,7 +111,7 @@ class TestSlowest(CensusCase):
         client = self.client(IMAGE)
         self.say(b"1")
         client.outbox.flush()
-        self.assertEqual(self.census.slowest(10), [])
+        self.assertEqual(self.client_counts.slowest(10), [])
 
     def test_the_one_with_most_comes_first(self) -> None:
         one, other = self.client(IMAGE, address="192.0.2.1"), self.client(IMAGE, TEXT, address="192.0.2.2")
@@ -117,8 +119,8 @@ class TestSlowest(CensusCase):
             client.outbox.block()
         self.hub.publish(TEXT, Message(TEXT, b"x", "id", 1))
         self.say(b"1")
-        self.assertEqual([each.address for each in self.census.slowest(10)], ["192.0.2.2", "192.0.2.1"])
-        self.assertEqual([each.address for each in self.census.slowest(1)], ["192.0.2.2"])
+        self.assertEqual([each.address for each in self.client_counts.slowest(10)], ["192.0.2.2", "192.0.2.1"])
+        self.assertEqual([each.address for each in self.client_counts.slowest(1)], ["192.0.2.2"])
 
     def test_what_is_told_of_it(self) -> None:
         client = self.client(IMAGE)
@@ -126,17 +128,17 @@ class TestSlowest(CensusCase):
         self.say(b"1", b"2" * 20)
         octets = client.outbox.octets
         self.assertGreater(octets, 20)
-        self.assertEqual(self.census.slowest(9), [Slow("192.0.2.1", "stomp", 1, octets, 1, blocked=True)])
+        self.assertEqual(self.client_counts.slowest(9), [Slow("192.0.2.1", "stomp", 1, octets, 1, blocked=True)])
 
     def test_one_that_has_lost_messages_and_caught_up(self) -> None:
         client = self.client(IMAGE)
         client.outbox.block()
         self.say(b"1", b"2" * 20)
         client.outbox.unblock()
-        self.assertEqual(self.census.slowest(9), [Slow("192.0.2.1", "stomp", 0, 0, 1, blocked=False)])
+        self.assertEqual(self.client_counts.slowest(9), [Slow("192.0.2.1", "stomp", 0, 0, 1, blocked=False)])
         self.assertEqual(self.flusher.dropped, 1)
 
     def test_one_without_an_outbox(self) -> None:
         self.join(Client(None, "poll"), IMAGE)
         self.say(b"1")
-        self.assertEqual(self.census.slowest(9), [])
+        self.assertEqual(self.client_counts.slowest(9), [])

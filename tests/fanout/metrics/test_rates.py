@@ -5,13 +5,13 @@ from __future__ import annotations
 from twisted.internet.task import Clock, LoopingCall
 from twisted.trial import unittest
 
-from fanout.metrics.rates import Lag, Rates
+from fanout.metrics.rates import Rates, ReactorLag
 
 
 class TestLag(unittest.TestCase):
     def setUp(self) -> None:
         self.clock = Clock()
-        self.lag = Lag(self.clock.seconds, 0.5, kept=4)
+        self.lag = ReactorLag(self.clock.seconds, 0.5, kept=4)
         loop = LoopingCall(self.lag.look)
         loop.clock = self.clock
         loop.start(0.5)
@@ -33,7 +33,7 @@ class TestLag(unittest.TestCase):
         self.assertEqual((self.lag.worst, self.lag.total), (0.0, 2.0))
 
     def test_before_the_first_look(self) -> None:
-        self.assertEqual(Lag(self.clock.seconds).worst, 0.0)
+        self.assertEqual(ReactorLag(self.clock.seconds).worst, 0.0)
 
 
 class TestRates(unittest.TestCase):

@@ -7,12 +7,12 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.trial import unittest
 
-from fanout.process.eager import prompt
+from fanout.process.eager import start_eagerly
 
 
 class Prompt(unittest.TestCase):
     def begin(self, coroutine: Any) -> Deferred[Any]:
-        waiting = prompt(coroutine)
+        waiting = start_eagerly(coroutine)
         assert isinstance(waiting, Deferred)
         self.assertNoResult(waiting)
         return waiting
@@ -21,14 +21,14 @@ class Prompt(unittest.TestCase):
         async def ready() -> int:
             return 1 + await succeed(1)
 
-        self.assertEqual(prompt(ready()), 2)
+        self.assertEqual(start_eagerly(ready()), 2)
 
     def test_what_it_raises_at_once_is_raised(self) -> None:
         async def bad() -> None:
             raise ValueError("bad")
 
         with self.assertRaisesRegex(ValueError, "bad"):
-            prompt(bad())
+            start_eagerly(bad())
 
     def test_one_that_waits_several_times(self) -> None:
         asked: list[Deferred[int]] = [Deferred(), Deferred(), Deferred()]

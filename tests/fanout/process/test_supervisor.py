@@ -7,7 +7,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial import unittest
 
-from fanout.process.supervisor import Manners, Supervisor, TaskState
+from fanout.process.supervisor import RetryPolicy, Supervisor, TaskState
 from tests.wrong_clock import WrongClock
 
 
@@ -37,7 +37,7 @@ class Worker:
 class Supervised(unittest.TestCase):
     def setUp(self) -> None:
         self.clock = WrongClock()
-        self.supervisor = Supervisor(self.clock, Manners(round_limit=50, explained=(Explained,)))
+        self.supervisor = Supervisor(self.clock, RetryPolicy(round_limit=50, explained=(Explained,)))
         self.worker, self.other = Worker(self.clock), Worker(self.clock)
         self.task = self.supervisor.spawn("one", self.worker.work, 10)
         self.supervisor.spawn("two", self.other.work, 10)

@@ -11,7 +11,7 @@ from fanout.stomp.codec import Decoder
 from fanout.stomp.dialect import DIALECTS
 from fanout.stomp.events import Connect, Event, Publish, Send, Subscribe, Unsubscribe
 from fanout.stomp.frame import Frame
-from fanout.stomp.limits import Limits, Manners
+from fanout.stomp.limits import SessionOptions, StompLimits
 from fanout.stomp.session import ServerSession, State
 
 SESSION = "s-1"
@@ -19,7 +19,7 @@ SESSION = "s-1"
 
 def read_frames(octets: bytes, version: str) -> list[Frame]:
     """What a server wrote."""
-    decoder = Decoder(Limits())
+    decoder = Decoder(StompLimits())
     decoder.dialect = DIALECTS[version]
     decoder.receive(octets)
     frames = []
@@ -36,9 +36,9 @@ class Server:
     :ivar holding: keep events without answering them; a test does, or :meth:`let_go`.
     """
 
-    def __init__(self, limits: Limits | None = None, manners: Manners | None = None) -> None:
+    def __init__(self, limits: StompLimits | None = None, session_options: SessionOptions | None = None) -> None:
         self.now = 0.0
-        self.session = ServerSession(limits or Limits(), manners or Manners(), self.now)
+        self.session = ServerSession(limits or StompLimits(), session_options or SessionOptions(), self.now)
         self.hub = Hub(self._failed)
         self.asked: list[Event] = []
         self.published: list[Send] = []
@@ -111,7 +111,7 @@ class Server:
         return self.session.state is State.CLOSED
 
 
-def opened(version: str, limits: Limits | None = None, *, headers: bytes = b"") -> Server:
+def opened(version: str, limits: StompLimits | None = None, *, headers: bytes = b"") -> Server:
     """A server whose client has connected and speaks this version: the original's manners for 1.0."""
     server = Server(limits)
     accept = b"" if version == "1.0" else b"accept-version:%s\n" % version.encode()
@@ -127,9 +127,13 @@ class Pair(Server):
     """
 
     def __init__(
-        self, *, piece: int | None = None, limits: Limits | None = None, manners: Manners | None = None
+        self,
+        *,
+        piece: int | None = None,
+        limits: StompLimits | None = None,
+        session_options: SessionOptions | None = None,
     ) -> None:
-        super().__init__(limits, manners)
+        super().__init__(limits, session_options)
         self.client = ClientSession(self.now)
         self.told: list[ClientEvent] = []
         self.piece = piece

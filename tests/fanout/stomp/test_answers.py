@@ -6,7 +6,7 @@ from fanout.stomp.client import Receipted, Refused
 from fanout.stomp.errors import LocalProtocolError
 from fanout.stomp.events import Publish
 from fanout.stomp.frame import Frame
-from fanout.stomp.limits import Limits
+from fanout.stomp.limits import StompLimits
 from fanout.stomp.session import State
 from tests.fanout.stomp.pair import Pair, Server, opened, read_frames
 
@@ -77,7 +77,7 @@ class Receipts(unittest.TestCase):
 
     def test_10_000_in_order_and_in_bounded_memory(self) -> None:
         """stomp.md §8: reading pauses while the bus is behind."""
-        server = opened("1.2", Limits(pending_answers=100))
+        server = opened("1.2", StompLimits(pending_answers=100))
         server.holding = True
         got: list[str | None] = []
         said = server.hear(b"".join(send(number) for number in range(10_000)))
@@ -92,7 +92,7 @@ class Receipts(unittest.TestCase):
         self.assertEqual(got, [str(number) for number in range(10_000)])
 
     def test_saturated_no_frame_is_read(self) -> None:
-        server = opened("1.2", Limits(pending_answers=2))
+        server = opened("1.2", StompLimits(pending_answers=2))
         server.holding = True
         server.hear(send(1) + send(2) + send(3))
         self.assertTrue(server.session.saturated)

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 from twisted.trial import unittest
 
-from fanout.stomp.client import ClientSession, Connected, MessageReceived, Receipted, Refused
+from fanout.stomp.client import ClientSession, Connected, ConnectRefused, MessageReceived, Receipted
 from fanout.stomp.errors import LocalProtocolError, RemoteProtocolError
 from fanout.stomp.frame import Frame
-from fanout.stomp.limits import Limits
+from fanout.stomp.limits import StompLimits
 from tests.fanout.stomp.pair import Pair, read_frames
 from tests.fanout.stomp.wire_cases import ALL
 
@@ -64,7 +64,7 @@ class Connecting(unittest.TestCase):
             pair.connect(version, login="a", passcode="b")
             pair.session.refuse("Wrong credentials")
             [told] = pair.talk()
-            assert isinstance(told, Refused)
+            assert isinstance(told, ConnectRefused)
             self.assertEqual(told.summary, "Wrong credentials")
             self.assertTrue(pair.client.closed)
 
@@ -81,7 +81,7 @@ class Connecting(unittest.TestCase):
             self.assertTrue(session.closed)
 
     def test_a_server_that_sends_too_much(self) -> None:
-        session = ClientSession(0.0, Limits(frame_bytes=1000))
+        session = ClientSession(0.0, StompLimits(frame_bytes=1000))
         session.connect(versions=("1.2",))
         session.receive_data(LET_IN % b"1.2" + b"MESSAGE\n\n" + b"x" * 1000, 0.0)
         self.assertIsInstance(session.next_event(), Connected)
@@ -120,7 +120,7 @@ class OutOfTurn(unittest.TestCase):
             session = connected(version)
             session.receive_data(b"ERROR\nmessage:no\nreceipt-id:7\n\nwhy\0", 0.0)
             told = session.next_event()
-            assert isinstance(told, Refused)
+            assert isinstance(told, ConnectRefused)
             self.assertEqual((told.summary, told.detail, told.receipt), ("no", "why", "7"))
             self.assertEqual(session.closed, closed)
 

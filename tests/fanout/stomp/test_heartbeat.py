@@ -7,7 +7,7 @@ from twisted.trial import unittest
 from fanout.stomp.client import Connected
 from fanout.stomp.errors import RemoteProtocolError
 from fanout.stomp.heartbeat import Heartbeat
-from fanout.stomp.limits import Limits, Manners
+from fanout.stomp.limits import SessionOptions, StompLimits
 from tests.fanout.stomp.pair import Pair, Server, opened, read_frames
 
 
@@ -93,7 +93,7 @@ class Ours(unittest.TestCase):
 
     def test_0_1_gets_one_a_second(self) -> None:
         """Also where HEARTBEAT_MS offers more."""
-        server = Server(manners=Manners(heartbeat=(1, 1)))
+        server = Server(session_options=SessionOptions(heartbeat=(1, 1)))
         server.hear(b"CONNECT\naccept-version:1.2\nheart-beat:0,1\n\n\0")
         beats, sent_at = 0, 0.0
         for now in (step / 100 for step in range(1000)):
@@ -123,7 +123,7 @@ class Ours(unittest.TestCase):
 
     def test_an_old_radio_behind_a_nat(self) -> None:
         """IDLE_LF_SECONDS."""
-        server = Server(manners=Manners(idle_lf=50))
+        server = Server(session_options=SessionOptions(idle_lf=50))
         server.hear(b"CONNECT\n\n\0")
         self.assertEqual(server.session.beat(39, sent_at=0), b"")
         self.assertEqual(server.session.beat(40, sent_at=0), b"\n")
@@ -162,7 +162,7 @@ class UnfinishedFrames(unittest.TestCase):
     """FRAME_TIMEOUT: content-length longer than the body, then silence."""
 
     def setUp(self) -> None:
-        self.server = opened("1.2", Limits(frame_timeout=30))
+        self.server = opened("1.2", StompLimits(frame_timeout=30))
         self.server.now = 100
         self.server.hear(b"SEND\ndestination:/a\ncontent-length:9\n\nabc")
 
@@ -202,7 +202,7 @@ class UnfinishedFrames(unittest.TestCase):
 class BothSides(unittest.TestCase):
     def test_each_hears_the_other(self) -> None:
         """An hour in steps of half a second: nobody is overdue, and nobody says more than was agreed."""
-        pair = Pair(manners=Manners(heartbeat=(10_000, 10_000))).connect("1.2", heartbeat=(5000, 20_000))
+        pair = Pair(session_options=SessionOptions(heartbeat=(10_000, 10_000))).connect("1.2", heartbeat=(5000, 20_000))
         self.assertIsInstance(pair.told[0], Connected)
         from_client = from_server = 0
         sent_at = pair.now

@@ -5,14 +5,16 @@ from twisted.trial import unittest
 from fanout.stomp.errors import LocalProtocolError
 from fanout.stomp.events import Connect
 from fanout.stomp.frame import Frame
-from fanout.stomp.limits import Limits, Manners
+from fanout.stomp.limits import SessionOptions, StompLimits
 from fanout.stomp.session import State
 from tests.fanout.stomp.pair import Server, opened, read_frames
 
 
-def connect(*headers: bytes, command: bytes = b"CONNECT", manners: Manners | None = None) -> tuple[Server, Frame]:
+def connect(
+    *headers: bytes, command: bytes = b"CONNECT", session_options: SessionOptions | None = None
+) -> tuple[Server, Frame]:
     """What one CONNECT leads to."""
-    server = Server(manners=manners)
+    server = Server(session_options=session_options)
     said = server.hear(b"\n".join((command, *headers, b"", b"\0")))
     [frame] = read_frames(said, "1.0")
     return server, frame
@@ -89,8 +91,8 @@ class TheVersion(unittest.TestCase):
 class Connected(unittest.TestCase):
     def test_its_headers(self) -> None:
         """N5."""
-        manners = Manners(server="radiovis/1.0", heartbeat=(7000, 8000))
-        _, frame = connect(b"receipt:r", b"request-id:q", b"accept-version:1.2", manners=manners)
+        session_options = SessionOptions(server="radiovis/1.0", heartbeat=(7000, 8000))
+        _, frame = connect(b"receipt:r", b"request-id:q", b"accept-version:1.2", session_options=session_options)
         self.assertEqual(
             frame.headers,
             (
@@ -114,15 +116,15 @@ class TheHost(unittest.TestCase):
             self.assertEqual(connect(b"accept-version:1.2", *header)[1].command, "CONNECTED")
 
     def test_where_hosts_are_named_others_are_refused(self) -> None:
-        manners = Manners(hosts=frozenset({"radio.example"}))
+        session_options = SessionOptions(hosts=frozenset({"radio.example"}))
         for host, command in ((b"radio.example", "CONNECTED"), (b"other", "ERROR")):
-            server, frame = connect(b"accept-version:1.1", b"host:" + host, manners=manners)
+            server, frame = connect(b"accept-version:1.1", b"host:" + host, session_options=session_options)
             self.assertEqual((frame.command, server.closed), (command, command == "ERROR"))
 
     def test_receivers_that_forget_it_are_let_in(self) -> None:
-        manners = Manners(hosts=frozenset({"radio.example"}))
+        session_options = SessionOptions(hosts=frozenset({"radio.example"}))
         for header in (b"accept-version:1.2", b"login:"):
-            self.assertEqual(connect(header, manners=manners)[1].command, "CONNECTED")
+            self.assertEqual(connect(header, session_options=session_options)[1].command, "CONNECTED")
 
 
 class Credentials(unittest.TestCase):
@@ -230,13 +232,13 @@ class Time(unittest.TestCase):
     """N10."""
 
     def test_no_connect(self) -> None:
-        server = Server(Limits(connect_timeout=10))
+        server = Server(StompLimits(connect_timeout=10))
         self.assertEqual(server.session.next_look(0), 10)
         self.assertIsNone(server.session.overdue(9.9))
         self.assertEqual(server.session.overdue(10), "no CONNECT frame")
 
     def test_octets_do_not_prolong_it(self) -> None:
-        server = Server(Limits(connect_timeout=10))
+        server = Server(StompLimits(connect_timeout=10))
         for octet in (b"\n", b"C", b"O", b"N"):
             server.now += 2.5
             server.hear(octet)

@@ -5,7 +5,7 @@ from twisted.trial import unittest
 from fanout.stomp.client import MessageReceived, Receipted, Refused
 from fanout.stomp.events import Subscribe
 from fanout.stomp.frame import Frame
-from fanout.stomp.limits import Limits
+from fanout.stomp.limits import StompLimits
 from fanout.stomp.session import State
 from tests.fanout.stomp.pair import Pair, Server, opened, read_frames
 
@@ -61,7 +61,7 @@ class Subscribing(SubscriptionCase):
             self.assert_refused(opened("1.2"), frame, "Unknown ack mode")
 
     def test_limits(self) -> None:
-        server = opened("1.2", Limits(subscriptions=256))
+        server = opened("1.2", StompLimits(subscriptions=256))
         frames = [b"SUBSCRIBE\nid:%d\ndestination:/a\n\n\0" % number for number in range(5000)]
         self.assertEqual(server.hear(b"".join(frames[:256])), b"")
         self.assert_refused(server, b"".join(frames[256:]), "Too many subscriptions")
@@ -140,7 +140,7 @@ class Unsubscribing(SubscriptionCase):
 class Acknowledging(SubscriptionCase):
     """C6."""
 
-    def pair(self, version: str, ack: str, limits: Limits | None = None) -> Pair:
+    def pair(self, version: str, ack: str, limits: StompLimits | None = None) -> Pair:
         pair = Pair(limits=limits).connect(version)
         pair.client.subscribe("/a", "0", ack=ack)
         pair.talk()
@@ -225,7 +225,7 @@ class Acknowledging(SubscriptionCase):
                 self.assert_refused(pair, b"ACK\n" + header + b"\n\0", "Unknown message")
 
     def test_beyond_the_limit_the_oldest_count_as_acknowledged(self) -> None:
-        pair = self.pair("1.2", "client-individual", Limits(unacknowledged=3))
+        pair = self.pair("1.2", "client-individual", StompLimits(unacknowledged=3))
         messages = self.deliver(pair, 5)
         self.assertTrue(self.known(pair, messages[2]))
         self.assertFalse(self.known(pair, messages[1]))
@@ -307,7 +307,7 @@ class Under10(SubscriptionCase):
         self.assertFalse(self.pair.session.acknowledges)
 
     def test_limits_hold_and_the_connection_stays(self) -> None:
-        server = opened("1.0", Limits(subscriptions=2))
+        server = opened("1.0", StompLimits(subscriptions=2))
         frame = b"SUBSCRIBE\ndestination:/a\n\n\0"
         server.hear(frame * 2)
         self.assert_refused(server, frame, "Too many subscriptions")

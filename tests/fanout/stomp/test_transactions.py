@@ -6,14 +6,14 @@ from twisted.trial import unittest
 
 from fanout.stomp.client import MessageReceived, Receipted, Refused
 from fanout.stomp.events import Publish
-from fanout.stomp.limits import Limits
+from fanout.stomp.limits import StompLimits
 from tests.fanout.stomp.pair import Pair, opened
 
 LATER = ("1.1", "1.2")
 
 
 class TransactionCase(unittest.TestCase):
-    def pair(self, version: str = "1.2", limits: Limits | None = None) -> Pair:
+    def pair(self, version: str = "1.2", limits: StompLimits | None = None) -> Pair:
         return Pair(limits=limits).connect(version)
 
     def refused(self, pair: Pair) -> str:
@@ -100,7 +100,7 @@ class SendsThatWait(TransactionCase):
         self.assertEqual(pair.published, [])
 
     def test_a_wrong_frame_in_it_is_refused_at_once(self) -> None:
-        pair = self.pair(limits=Limits(destination_bytes=10))
+        pair = self.pair(limits=StompLimits(destination_bytes=10))
         pair.client.begin("t")
         pair.client.send("/a" * 10, b"x", transaction="t")
         self.assertEqual(self.refused(pair), "Destination too long")
@@ -174,7 +174,7 @@ class Limited(TransactionCase):
     """C7a."""
 
     def test_open_ones(self) -> None:
-        pair = self.pair(limits=Limits(transactions=16))
+        pair = self.pair(limits=StompLimits(transactions=16))
         for number in range(16):
             pair.client.begin(str(number))
         self.assertEqual(pair.talk(), [])
@@ -182,7 +182,7 @@ class Limited(TransactionCase):
         self.assertEqual(self.refused(pair), "Too many transactions")
 
     def test_frames_in_one(self) -> None:
-        pair = self.pair(limits=Limits(transaction_actions=10))
+        pair = self.pair(limits=StompLimits(transaction_actions=10))
         pair.client.begin("t")
         for _ in range(10):
             pair.client.send("/a", b"", transaction="t")
@@ -191,7 +191,7 @@ class Limited(TransactionCase):
         self.assertEqual(self.refused(pair), "Transaction too large")
 
     def test_octets_in_one(self) -> None:
-        pair = self.pair(limits=Limits(transaction_bytes=1000))
+        pair = self.pair(limits=StompLimits(transaction_bytes=1000))
         pair.client.begin("t")
         pair.client.send("/a", b"x" * 900, transaction="t")
         self.assertEqual(pair.talk(), [])
@@ -200,7 +200,7 @@ class Limited(TransactionCase):
 
     def test_octets_of_headers_count(self) -> None:
         """Or 1,024 frames of 256 KiB of headers would wait in 16 transactions of one client."""
-        pair = self.pair(limits=Limits(transaction_bytes=1000))
+        pair = self.pair(limits=StompLimits(transaction_bytes=1000))
         pair.client.begin("t")
         pair.client.send("/a", b"", headers=(("link", "x" * 1001),), transaction="t")
         self.assertEqual(self.refused(pair), "Transaction too large")

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from fanout.stomp.frame import Frame
-from fanout.stomp.limits import Limits
+from fanout.stomp.limits import StompLimits
 
-LIMITS = Limits()
+LIMITS = StompLimits()
 ALL = ("1.0", "1.1", "1.2")
 LATER = ("1.1", "1.2")
 

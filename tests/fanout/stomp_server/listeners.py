@@ -8,8 +8,8 @@ from typing import Any
 
 from twisted.internet.task import Clock
 
-from fanout.application.interface import Refused, Tuned
-from fanout.http.pending import ListeningDoor
+from fanout.application.interface import Refused, ResolvedTopic
+from fanout.http.pending import PendingRequests
 from fanout.hub.history import History
 from fanout.hub.hub import Hub
 from fanout.hub.message import Message
@@ -90,10 +90,10 @@ class Application:
     def __init__(self) -> None:
         self.kept: dict[str, Message] = {}
 
-    async def tune(self, destination: str, headers: object) -> Tuned:
+    async def resolve(self, destination: str, headers: object) -> ResolvedTopic:
         if destination == "/wrong":
             raise Refused("wrong", "This is wrong.")
-        return Tuned(destination.lower())
+        return ResolvedTopic(destination.lower())
 
     async def recall(self, topic: str) -> Message | None:
         return self.kept.get(topic)
@@ -120,14 +120,14 @@ class House:
             lambda outbox, error: self.failures.append(error),
             limit=settings.pop("outbox", 4096),
         )
-        self.door = ListeningDoor(
+        self.door = PendingRequests(
             application=self.application,  # type: ignore[arg-type]
             hub=self.hub,
             history=history,
             flusher=flusher,
             later=self._later,
             clock=self.clock.seconds,
-            complain=lambda event, address, **fields: self.complaints.append(event),
+            warn=lambda event, address, **fields: self.complaints.append(event),
             failed=lambda client, error: self.failures.append(error),
             **settings,
         )
@@ -143,7 +143,7 @@ class House:
 
     def end(self) -> None:
         """The node ends."""
-        for client in list(self.door.parked):
+        for client in list(self.door.pending):
             client.close()
 
     def turn(self) -> None:

@@ -9,16 +9,16 @@ from structlog.testing import capture_logs
 from twisted.internet.defer import Deferred, succeed
 from twisted.trial import unittest
 
-from fanout.application.interface import Principal, Tuned
+from fanout.application.interface import Principal, ResolvedTopic
 from fanout.hub.hub import Hub
 from fanout.hub.message import Message
 from fanout.hub.outbox import Flusher
 from fanout.hub.wheel import Wheel
 from fanout.stomp.events import Send
 from fanout.stomp.frame import Frame, Headers
-from fanout.stomp.limits import Limits, Manners
+from fanout.stomp.limits import SessionOptions, StompLimits
 from fanout.stomp_server.connection import Connection
-from fanout.stomp_server.server import MANY, StompDoor
+from fanout.stomp_server.server import MANY, StompServer
 from tests.fanout.stomp.pair import read_frames
 
 
@@ -31,8 +31,8 @@ class Anything:
     async def login(self, login: str, passcode: str, address: str) -> Principal:
         return Principal(login, login)
 
-    async def tune(self, destination: str, headers: Headers) -> Tuned:
-        return Tuned(destination.lower())
+    async def resolve(self, destination: str, headers: Headers) -> ResolvedTopic:
+        return ResolvedTopic(destination.lower())
 
     async def recall(self, topic: str) -> None:
         return None
@@ -45,13 +45,13 @@ class Anything:
             self.hub.publish(message.topic.lower(), message)
         return succeed(None)
 
-    def remarks(self, messages: Sequence[Message]) -> None:
+    def receipt_headers(self, messages: Sequence[Message]) -> None:
         return None
 
 
-class Wire:
+class Transport:
     kind = "stomp"
-    envelope = None
+    framing = None
 
     def __init__(self) -> None:
         self.writes: list[bytes] = []
@@ -74,9 +74,9 @@ class Wire:
 class Client:
     """A client's side of a connection."""
 
-    def __init__(self, door: StompDoor, version: str, *destinations: str) -> None:
+    def __init__(self, door: StompServer, version: str, *destinations: str) -> None:
         self.version = version
-        self.wire = Wire()
+        self.wire = Transport()
         self.connection: Connection = door.connect(self.wire, "192.0.2.1", 1)
         accept = "" if version == "1.0" else f"accept-version:{version}\n"
         self.say(f"CONNECT\n{accept}\n\0")
@@ -100,16 +100,16 @@ class ConnectionCase(unittest.TestCase):
         self.turns: list[Callable[[], None]] = []
         flusher = Flusher(lambda: 0.0, self.turns.append, lambda outbox, error: self.fail(str(error)))
         self.hub = Hub(lambda member, error: self.fail(str(error)), at_end_of_turn=flusher.first)
-        self.door = StompDoor(
+        self.door = StompServer(
             application=Anything(self.hub),  # type: ignore[arg-type]
             hub=self.hub,
             flusher=flusher,
             wheel=Wheel(),
-            limits=Limits(),
-            manners=Manners(),
+            limits=StompLimits(),
+            session_options=SessionOptions(),
             clock=lambda: 0.0,
             log=structlog.get_logger(),
-            complain=lambda *_, **__: None,
+            warn=lambda *_, **__: None,
         )
 
     def client(self, version: str, *destinations: str) -> Client:

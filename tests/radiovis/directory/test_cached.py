@@ -44,17 +44,17 @@ class Script:
     async def _answer(self, method: str) -> Any:
         self.calls.append(method)
         if self.held is not None:
-            gate: Deferred[None] = Deferred()
-            self.held.append(gate)
-            await gate
+            connection_limit: Deferred[None] = Deferred()
+            self.held.append(connection_limit)
+            await connection_limit
         if self.down:
             raise DirectoryError("it is down")
         return self.answers[method]
 
     def release(self) -> None:
         gates, self.held = self.held or [], None
-        for gate in gates:
-            gate.callback(None)
+        for connection_limit in gates:
+            connection_limit.callback(None)
 
     async def check_auth(self, login: str, passcode: str, address: str) -> bool:
         return bool(await self._answer("check_auth"))

@@ -12,7 +12,7 @@ from fanout.http.routing import Endpoint
 from fanout.hub.message import Message
 from radiovis.directory.interface import Channel
 from radiovis.http.wall import Wall
-from radiovis.topic_resolution import Tuning
+from radiovis.topic_resolution import TopicResolver
 from tests.fanout.stomp_server.listeners import Asked, House
 from tests.radiovis.scripted_directory import ScriptedDirectory
 
@@ -55,8 +55,8 @@ class SiteCase(unittest.TestCase):
         self.house = House(**self.settings)
         self.directory = ScriptedDirectory()
         self.directory.registered = [Channel(ROCK, 1, name="Rock FM"), Channel(TALK, 2)]
-        tuning = Tuning(self.directory, lambda: None)
-        self.wall = Wall(self.house.door, self.directory, tuning, places=self.places)
+        resolver = TopicResolver(self.directory, lambda: None)
+        self.wall = Wall(self.house.door, self.directory, resolver, places=self.places)
         self.refresh()
 
     def tearDown(self) -> None:

@@ -14,13 +14,13 @@ from wsproto.connection import Connection, ConnectionType
 from wsproto.events import CloseConnection, TextMessage
 from wsproto.events import Message as WebSocketMessage
 
-from fanout.application.interface import Refused, Tuned
-from fanout.http.websocket import WebSocket, WebSocketDoor
+from fanout.application.interface import Refused, ResolvedTopic
+from fanout.http.websocket import WebSocket, WebSocketServer
 from fanout.hub.hub import Hub
 from fanout.hub.message import Message
 from fanout.hub.outbox import Flusher
-from fanout.listeners.limits import Quota
-from radiovis.http.player import Player, PlayerForm, Viewer
+from fanout.listeners.limits import SubscriptionLimit
+from radiovis.http.player import Player, PlayerClient, PlayerForm
 
 CHANNEL = "/topic/fm/4e1/4000/09580"
 HELLO = "RADIOVISWEBSOCKET:HELLO\0"
@@ -37,14 +37,14 @@ class Application:
         self.breaks = False
         self.recalled: dict[str, Message] = {}
 
-    async def tune(self, destination: str, headers: object) -> Tuned:
+    async def resolve(self, destination: str, headers: object) -> ResolvedTopic:
         if self.slow_directory:
             await self._turn()
         if self.breaks:
             raise ValueError("a bug")
         if self.refuses:
             raise Refused("no such topic")
-        return Tuned(destination)
+        return ResolvedTopic(destination)
 
     async def recall(self, topic: str) -> Message | None:
         if self.slow_memory:
@@ -80,16 +80,16 @@ class TestPlayer(unittest.TestCase):
         flusher = Flusher(
             self.clock.seconds, self.turn.append, lambda outbox, error: self.failed.append(error), limit=4_096
         )
-        self.door = WebSocketDoor(
+        self.door = WebSocketServer(
             self.clock, self.clock.seconds, lambda *_, **__: None, lambda _, error: self.failed.append(error)
         )
-        self.quota = Quota(100)
-        self.player = Player(self.application, self.hub, flusher, self.door, self.log, self.quota)  # type: ignore[arg-type]
+        self.subscription_limit = SubscriptionLimit(100)
+        self.player = Player(self.application, self.hub, flusher, self.door, self.log, self.subscription_limit)  # type: ignore[arg-type]
 
     def open(self) -> None:
         self.client = Connection(ConnectionType.CLIENT)
         self.wire = StringTransport(peerAddress=IPv4Address("TCP", "192.0.2.1", 4711))
-        viewer: Callable[[WebSocket], Viewer] = lambda socket: Viewer(self.player, socket, CHANNEL)  # noqa: E731
+        viewer: Callable[[WebSocket], PlayerClient] = lambda socket: PlayerClient(self.player, socket, CHANNEL)  # noqa: E731
         self.socket = WebSocket(self.door, viewer, "192.0.2.1", 4711)
         self.socket.makeConnection(self.wire)
 

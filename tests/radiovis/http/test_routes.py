@@ -13,7 +13,7 @@ from twisted.internet.threads import deferToThread
 from fanout.http.response import ErrorPages, json_page
 from fanout.http.routing import Face
 from fanout.http.server import HttpLimits, HttpSite
-from fanout.listeners.limits import Gate
+from fanout.listeners.limits import ConnectionLimit
 from fanout.settings import SettingsError
 from radiovis.http.routes import public_routes
 from radiovis.settings import Settings
@@ -41,7 +41,7 @@ class SlidesCase(SiteCase):
         (self.folder.parent / "outside.png").write_text("secret")
         settings = Settings(SLIDES_DIR=str(self.folder), SLIDES_LINKS=self.links)
         face = Face(public_routes(self.house.door, settings, self.wall, {}), ErrorPages(default=json_page))
-        site = HttpSite(reactor, face, Gate(), HttpLimits(), lambda *_, **__: None)
+        site = HttpSite(reactor, face, ConnectionLimit(), HttpLimits(), lambda *_, **__: None)
         self.port = reactor.listenTCP(0, site, interface="127.0.0.1")
         self.addCleanup(self.port.stopListening)
 

@@ -7,7 +7,7 @@ from radiovis.http.station import Station
 
 class Names(unittest.TestCase):
     def test_where_it_is_on_the_dial(self) -> None:
-        for topic, tuned in (
+        for topic, resolved in (
             ("/topic/fm/4e1/4000/09580/", "FM 95.80 MHz"),
             ("/topic/fm/4e1/4000/10410/", "FM 104.10 MHz"),
             ("/topic/fm/4e1/4000/*/", "FM, any frequency (4e1 4000)"),
@@ -16,7 +16,7 @@ class Names(unittest.TestCase):
             ("/topic/test/1/", "test/1"),
         ):
             with self.subTest(topic):
-                self.assertEqual(Station(topic).tuned, tuned)
+                self.assertEqual(Station(topic).resolved, resolved)
 
     def test_a_name_if_it_has_one(self) -> None:
         self.assertEqual(Station("/topic/fm/4e1/4000/09580/", "Rock FM").name, "Rock FM")

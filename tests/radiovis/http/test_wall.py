@@ -52,7 +52,7 @@ class Watching(WallCase):
         self.assertEqual(len(self.house.hub.topics()), 4)
         viewers[2].leave()
         self.assertEqual(self.house.hub.topics(), [])
-        self.assertEqual(self.house.door.parked, set())
+        self.assertEqual(self.house.door.pending, set())
 
     def test_a_viewer_that_fails_stops_nobody_else(self) -> None:
         first, broken, last = (self.watch() for _ in range(3))

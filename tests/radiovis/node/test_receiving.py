@@ -6,11 +6,11 @@ from structlog.testing import CapturingLogger
 from twisted.internet.defer import Deferred
 from twisted.trial import unittest
 
-from fanout.application.observer import Unobserved
+from fanout.application.observer import NoObserver
 from fanout.hub.hub import Cohort, Hub
 from fanout.hub.message import Message
 from radiovis.node.receiving import Receiving
-from radiovis.topic_resolution import Tuning
+from radiovis.topic_resolution import TopicResolver
 from tests.radiovis.scripted_directory import ScriptedDirectory
 
 GCC = "/topic/fm/4e1/4000/09580/text"
@@ -64,7 +64,7 @@ class _Case(unittest.TestCase):
         self.hub = Hub(lambda member, error: self.fail(f"{member}: {error}"))
         self.slides = KeptSlides()
         self.log = CapturingLogger()
-        self.receiving = Receiving(Tuning(self.directory, lambda: None), self.hub, self.slides, self.log)  # type: ignore[arg-type]
+        self.receiving = Receiving(TopicResolver(self.directory, lambda: None), self.hub, self.slides, self.log)  # type: ignore[arg-type]
 
     def listen(self, topic: str) -> list[bytes]:
         listener = Listener()
@@ -187,10 +187,10 @@ class Watched(_Case):
     def setUp(self) -> None:
         super().setUp()
         self.told: list[tuple[str, int]] = []
-        observer = Unobserved()
+        observer = NoObserver()
         observer.delivered = lambda topic, clients: self.told.append((topic, clients))  # type: ignore[method-assign]
-        tuning = Tuning(self.directory, lambda: None)
-        self.receiving = Receiving(tuning, self.hub, self.slides, self.log, observer)  # type: ignore[arg-type]
+        resolver = TopicResolver(self.directory, lambda: None)
+        self.receiving = Receiving(resolver, self.hub, self.slides, self.log, observer)  # type: ignore[arg-type]
 
     def test_each_message_with_the_number_of_those_who_heard_it(self) -> None:
         for _ in range(3):

@@ -10,7 +10,7 @@ from twisted.trial import unittest
 
 from fanout.application.interface import Refused
 from fanout.hub.message import Message
-from radiovis.preflight.checked_publish import PreflightedApplication
+from radiovis.preflight.checked_publish import CheckedApplication
 from radiovis.preflight.slide_check import LOG_SECONDS, RECENT, Preflight, body_complaints, slide_url
 from radiovis.preflight.verdicts import UNDER_WAY, Verdicts
 from tests.radiovis.preflight.slides import Slides
@@ -136,7 +136,7 @@ class FakeApplication:
         self.published += messages
         return succeed(None)
 
-    async def remarks(self, _messages: object) -> tuple[tuple[str, str], ...]:
+    async def receipt_headers(self, _messages: object) -> tuple[tuple[str, str], ...]:
         return (("other", "remark"),)
 
 
@@ -144,7 +144,7 @@ class _ApplicationCase(_Case):
     def setUp(self) -> None:
         super().setUp()
         self.behind = FakeApplication()
-        self.application = PreflightedApplication(self.behind, self.preflight)  # type: ignore[arg-type]
+        self.application = CheckedApplication(self.behind, self.preflight)  # type: ignore[arg-type]
 
     def admit(self, *messages: Message) -> Deferred[tuple[Message, ...]]:
         return ensureDeferred(self.application.admit(None, messages))  # type: ignore[arg-type]
@@ -156,17 +156,20 @@ class TestWarn(_ApplicationCase):
         self.assertEqual(self.successResultOf(self.admit(message)), (message,))
         self.successResultOf(self.application.publish([message]))
         self.assertEqual(self.behind.published, [message])
-        remarks = ensureDeferred(self.application.remarks([message]))
-        self.assertNoResult(remarks)
+        receipt_headers = ensureDeferred(self.application.receipt_headers([message]))
+        self.assertNoResult(receipt_headers)
         self.slides.answer("it is 1x1")
         self.assertEqual(
-            self.successResultOf(remarks), (("preflight-warning", f"{CHANNEL}image: it is 1x1"), ("other", "remark"))
+            self.successResultOf(receipt_headers),
+            (("preflight-warning", f"{CHANNEL}image: it is 1x1"), ("other", "remark")),
         )
         self.assertEqual(self.slides.urls, ["http://x/slow"])
 
     def test_a_good_one(self) -> None:
-        remarks = self.successResultOf(ensureDeferred(self.application.remarks([show("http://x/good")])))
-        self.assertEqual(remarks[0], ("preflight", "ok"))
+        receipt_headers = self.successResultOf(
+            ensureDeferred(self.application.receipt_headers([show("http://x/good")]))
+        )
+        self.assertEqual(receipt_headers[0], ("preflight", "ok"))
 
 
 class TestReject(_ApplicationCase):
@@ -178,8 +181,8 @@ class TestReject(_ApplicationCase):
         self.assertNoResult(admitted)
         self.slides.answer()
         self.assertEqual(self.successResultOf(admitted), (message,))
-        remarks = self.successResultOf(ensureDeferred(self.application.remarks([message])))
-        self.assertEqual(remarks[0], ("preflight", "ok"))
+        receipt_headers = self.successResultOf(ensureDeferred(self.application.receipt_headers([message])))
+        self.assertEqual(receipt_headers[0], ("preflight", "ok"))
 
     def test_one_bad_one_refuses_them_all(self) -> None:
         refused = self.failureResultOf(self.admit(show("http://x/good"), show("http://x/bad")), Refused).value

@@ -15,7 +15,7 @@ def message(name: str, trigger: str = "NOW", body: bytes = b"SHOW http://x/1.png
     return Message(TOPIC, body, name, when, (("trigger-time", trigger), ("link", "http://l/")))
 
 
-class FakeShelf:
+class FakeSlideStore:
     """What was given and is not done is given again after :meth:`lose`."""
 
     def __init__(self) -> None:

@@ -10,7 +10,7 @@ from twisted.trial import unittest
 
 from fanout.bus.interface import BusError
 from fanout.hub.message import Message
-from radiovis.schedule.broker_store import BrokerEntrance, BrokerShelf
+from radiovis.schedule.broker_store import BrokerIntake, BrokerSlideStore
 from tests import services
 from tests.fanout.bus.node import Node, until
 from tests.radiovis.schedule.shelves import message
@@ -26,8 +26,8 @@ class TestBrokerShelf(unittest.TestCase):
         for each in (self.node, self.watchdog):
             each.start()
             await each.connected()
-        self.entrance = BrokerEntrance(reactor, self.node.bus, self.queue)
-        self.shelf = BrokerShelf(reactor, self.watchdog.bus, self.queue)
+        self.entrance = BrokerIntake(reactor, self.node.bus, self.queue)
+        self.store = BrokerSlideStore(reactor, self.watchdog.bus, self.queue)
         self.taken: list[Message] = []
 
     def make_node(self) -> Node:
@@ -37,10 +37,10 @@ class TestBrokerShelf(unittest.TestCase):
 
     def take(self, each: Message, ticket: int) -> None:
         self.taken.append(each)
-        self.shelf.done(ticket)
+        self.store.done(ticket)
 
     async def ensure(self, *, room: bool = True) -> None:
-        await self.shelf.ensure(self.take, lambda: None, room=room)
+        await self.store.ensure(self.take, lambda: None, room=room)
 
     async def test_from_one_to_the_other_as_it_was_and_in_order(self) -> None:
         await self.ensure()

@@ -9,7 +9,7 @@ from twisted.trial import unittest
 from fanout.bus.interface import BusError
 from fanout.hub.message import Message
 from radiovis.schedule.held_slides import AT_ONCE, Schedule
-from tests.radiovis.schedule.shelves import FakeShelf, message
+from tests.radiovis.schedule.shelves import FakeSlideStore, message
 from tests.radiovis.watchdog.fakes import FakeBus, FakeLeader
 
 AT_10, AT_20 = "1970-01-01T00:00:10Z", "1970-01-01T00:00:20Z"
@@ -33,11 +33,11 @@ class SlowBus(FakeBus):
 
 class TestSchedule(unittest.TestCase):
     def setUp(self) -> None:
-        self.clock, self.bus, self.leader, self.shelf = Clock(), SlowBus(), FakeLeader(), FakeShelf()
+        self.clock, self.bus, self.leader, self.store = Clock(), SlowBus(), FakeLeader(), FakeSlideStore()
         self.set_by = 0.0
         seconds = self.clock.seconds
         self.schedule = Schedule(
-            self.shelf, self.bus, self.leader, 3, clock=seconds, wall=lambda: seconds() + self.set_by
+            self.store, self.bus, self.leader, 3, clock=seconds, wall=lambda: seconds() + self.set_by
         )
 
     def look(self) -> Deferred[None]:
@@ -50,26 +50,26 @@ class TestSchedule(unittest.TestCase):
         return [each.message_id for each in self.bus.published]
 
     def test_each_at_its_time_as_now_and_then_it_is_done(self) -> None:
-        self.shelf.put(message("b", AT_20))
-        self.shelf.put(message("a", AT_10))
+        self.store.put(message("b", AT_20))
+        self.store.put(message("a", AT_10))
         self.assertEqual((self.at(9.9), self.schedule.is_due), ([], False))
         self.assertEqual(self.at(10), ["a"])
         (sent,) = self.bus.published
         self.assertEqual((dict(sent.headers)["trigger-time"], sent.when), ("NOW", 10))
-        self.assertEqual(self.shelf.names, ["b"])
+        self.assertEqual(self.store.names, ["b"])
         self.assertEqual(self.at(99), ["a", "b"])
-        self.assertEqual((self.shelf.names, self.schedule.counters.sent), ([], 2))
+        self.assertEqual((self.store.names, self.schedule.counters.sent), ([], 2))
 
     def test_the_clock_jumps_back_and_forth(self) -> None:
-        self.shelf.put(message("a", AT_10))
-        self.shelf.put(message("b", AT_20))
+        self.store.put(message("a", AT_10))
+        self.store.put(message("b", AT_20))
         self.assertEqual(self.at(10), ["a"])
         self.assertEqual(self.at(-3_600), ["a"])
         self.assertFalse(self.schedule.is_due)
         self.assertEqual(self.at(86_400), ["a", "b"])
 
     def test_the_machines_clock_says_when_and_the_even_one_is_what_messages_bear(self) -> None:
-        self.shelf.put(message("a", AT_10))
+        self.store.put(message("a", AT_10))
         self.assertEqual(self.at(1), [])
         self.set_by = 9
         self.assertTrue(self.schedule.is_due)
@@ -78,12 +78,12 @@ class TestSchedule(unittest.TestCase):
 
     def test_a_later_publish_replaces_and_an_empty_body_cancels(self) -> None:
         self.look()
-        self.shelf.put(message("a", AT_10, b"SHOW old"))
-        self.shelf.put(message("a", AT_20, b"SHOW new"))
-        self.shelf.put(message("b", AT_10))
-        self.shelf.put(message("b", body=b""))
-        self.shelf.put(message("nobody", body=b""))
-        self.assertEqual(self.shelf.names, ["a"])
+        self.store.put(message("a", AT_10, b"SHOW old"))
+        self.store.put(message("a", AT_20, b"SHOW new"))
+        self.store.put(message("b", AT_10))
+        self.store.put(message("b", body=b""))
+        self.store.put(message("nobody", body=b""))
+        self.assertEqual(self.store.names, ["a"])
         self.assertEqual((self.at(10), self.at(20)), ([], ["a"]))
         self.assertEqual(self.bus.published[0].body, b"SHOW new")
         counters = self.schedule.counters
@@ -91,40 +91,40 @@ class TestSchedule(unittest.TestCase):
 
     def test_one_on_air_with_its_name_replaces_it(self) -> None:
         self.look()
-        self.shelf.put(message("a", AT_10))
+        self.store.put(message("a", AT_10))
         self.schedule.heard(message("a", when=5))
-        self.assertEqual((self.shelf.names, self.at(10)), ([], []))
+        self.assertEqual((self.store.names, self.at(10)), ([], []))
 
     def test_what_it_sends_and_hears_itself_ends_once(self) -> None:
         self.look()
-        self.shelf.put(message("a", AT_10))
+        self.store.put(message("a", AT_10))
         self.bus.slow = True
         self.clock.rightNow = 10
         looking = self.look()
         self.schedule.heard(self.bus.published[0])
-        self.assertEqual(self.shelf.names, ["a"])  # not before the broker has it
+        self.assertEqual(self.store.names, ["a"])  # not before the broker has it
         self.bus.unconfirmed[0].callback(None)
         self.successResultOf(looking)
-        self.assertEqual(self.shelf.names, [])
+        self.assertEqual(self.store.names, [])
 
     def test_what_the_broker_does_not_take_is_due_again(self) -> None:
-        self.shelf.put(message("a", AT_10))
+        self.store.put(message("a", AT_10))
         self.look()
         self.bus.refusing = True
         self.clock.rightNow = 10
         self.failureResultOf(self.look(), BusError)
-        self.assertEqual(self.shelf.names, ["a"])
+        self.assertEqual(self.store.names, ["a"])
         self.bus.refusing = False
         self.assertEqual(self.at(11), ["a"])
 
     def test_a_standby_and_who_has_lost_the_lead_send_nothing(self) -> None:
-        self.shelf.put(message("a", AT_10))
+        self.store.put(message("a", AT_10))
         self.leader.leading = False
-        self.assertEqual((self.at(10), self.shelf.room), ([], None))
+        self.assertEqual((self.at(10), self.store.room), ([], None))
         self.leader.leading = True
         self.look()
         self.bus.published.clear()
-        self.shelf.put(message("b", AT_20))
+        self.store.put(message("b", AT_20))
         self.leader.truth = False  # it was frozen, and the broker knows better
         self.assertEqual(self.at(20), [])
         self.assertEqual(self.at(21), [])
@@ -132,45 +132,45 @@ class TestSchedule(unittest.TestCase):
 
     def test_a_new_connection_gives_everything_again_and_what_was_sent_does_not_go_twice(self) -> None:
         self.look()
-        self.shelf.put(message("a", AT_10))
-        self.shelf.put(message("b", AT_20))
+        self.store.put(message("a", AT_10))
+        self.store.put(message("b", AT_20))
         self.schedule.heard(message("a", "NOW", when=10))  # as the leader before us sent it
-        self.shelf.put(message("a", AT_10))  # and had no time to say so
-        self.shelf.lose()
+        self.store.put(message("a", AT_10))  # and had no time to say so
+        self.store.lose()
         self.assertEqual(len(self.schedule), 0)
         self.assertEqual((self.at(15), self.at(20)), ([], ["b"]))
 
     def test_no_more_room_than_there_is(self) -> None:
         self.look()
         for name in "abc":
-            self.assertTrue(self.shelf.room)
-            self.shelf.put(message(name, AT_10))
+            self.assertTrue(self.store.room)
+            self.store.put(message(name, AT_10))
             self.look()
-        self.assertFalse(self.shelf.room)
+        self.assertFalse(self.store.room)
         self.at(10)
         self.look()
-        self.assertTrue(self.shelf.room)
+        self.assertTrue(self.store.room)
 
     def test_many_at_one_instant_in_order(self) -> None:
         names = [str(number) for number in range(3 * AT_ONCE)]
         for name in names:
-            self.shelf.put(message(name, AT_10))
+            self.store.put(message(name, AT_10))
         self.look()
         self.assertEqual(self.at(10), names)
 
     def test_what_has_no_time_is_dropped(self) -> None:
         self.look()
-        self.shelf.put(message("a", "soon"))
-        self.assertEqual((self.shelf.names, len(self.schedule)), ([], 0))
+        self.store.put(message("a", "soon"))
+        self.assertEqual((self.store.names, len(self.schedule)), ([], 0))
 
     def test_a_shelf_that_is_away_is_an_error_in_words(self) -> None:
-        self.shelf.broken = True
+        self.store.broken = True
         self.assertEqual(str(self.failureResultOf(self.look(), BusError).value), "no broker")
 
     def test_report(self) -> None:
         self.look()
-        self.shelf.put(message("b", AT_20))
-        self.shelf.put(message("a", AT_10))
+        self.store.put(message("b", AT_20))
+        self.store.put(message("a", AT_10))
         report = self.schedule.report()
         self.assertEqual((report["held"], report["most"]), (2, 3))
         self.assertEqual([(each["message_id"], each["at"]) for each in report["next"]], [("a", 10), ("b", 20)])

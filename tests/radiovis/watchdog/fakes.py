@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from fanout.bus.interface import BusError, BusState
 from fanout.hub.message import Message
 from radiovis.watchdog.log import Entry, LogError, LogFull, LogState
-from radiovis.watchdog.staleness import Life
+from radiovis.watchdog.staleness import Liveness
 
 
 class FakeBus:
@@ -85,9 +85,9 @@ class FakeMemory:
     """What was alive before the start."""
 
     def __init__(self) -> None:
-        self.lives: dict[str, Life] = {}
+        self.lives: dict[str, Liveness] = {}
         self.asked: list[list[str]] = []
 
-    async def recall(self, topics: Collection[str]) -> dict[str, Life]:
+    async def recall(self, topics: Collection[str]) -> dict[str, Liveness]:
         self.asked.append(list(topics))
         return {topic: life for topic, life in self.lives.items() if topic in topics}

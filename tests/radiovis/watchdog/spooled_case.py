@@ -48,7 +48,7 @@ class ScriptedStore:
 
     :ivar down: what it fails with; empty while it is well.
     :ivar refused: a body it always refuses.
-    :ivar gate: while it is set, calls wait for it.
+    :ivar connection_limit: while it is set, calls wait for it.
     """
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class ScriptedStore:
         self.topics: list[tuple[str, Sequence[tuple[str, str]], int]] = []
         self.down = ""
         self.refused: bytes | None = None
-        self.gate: Deferred[None] | None = None
+        self.connection_limit: Deferred[None] | None = None
         self.attempts = 0
         self.cleanups: list[int] = []
         self._expected: list[tuple[int, Deferred[None]]] = []
@@ -67,8 +67,8 @@ class ScriptedStore:
         attempted, self._attempted = self._attempted, []
         for each in attempted:
             reactor.callLater(0, each.callback, None)  # type: ignore[attr-defined]
-        if self.gate is not None:
-            await self.gate
+        if self.connection_limit is not None:
+            await self.connection_limit
         if self.down or body == self.refused:
             raise DirectoryError(self.down or "add_log at host: HTTP status 500")
         self.logs.append(body)

@@ -8,11 +8,11 @@ from twisted.trial import unittest
 from fanout.bus.durable_queue import Delivered
 from fanout.bus.interface import BusError
 from fanout.hub.message import Message
-from radiovis.topic_resolution import Tuning
+from radiovis.topic_resolution import TopicResolver
 from radiovis.watchdog.broker_liveness import BrokerLiveness
 from radiovis.watchdog.log import LogError
 from radiovis.watchdog.sources import Keys, LogTaker
-from radiovis.watchdog.staleness import Silence
+from radiovis.watchdog.staleness import Staleness
 from tests.radiovis.scripted_directory import ScriptedDirectory
 from tests.radiovis.watchdog.fakes import FakeBus, FakeLeader, FakeLog
 
@@ -36,9 +36,9 @@ class Liveness(unittest.TestCase):
         self.directory = ScriptedDirectory()
         self.directory.countries["ch"] = "4e1"
         self.bus, self.leader, self.source = FakeBus(), FakeLeader(), FakeSource()
-        self.silence = Silence(60, 600)
+        self.silence = Staleness(60, 600)
         self.promotions = 0
-        self.keys = Keys(Tuning(self.directory, lambda: None))
+        self.keys = Keys(TopicResolver(self.directory, lambda: None))
         self.liveness = BrokerLiveness(
             self.bus, self.leader, self.source, self.silence, self.keys, self.clock.seconds, self.promoted
         )
@@ -152,7 +152,7 @@ class Entries(unittest.TestCase):
         self.log = FakeLog()
         directory = ScriptedDirectory()
         directory.countries["ch"] = "4e1"
-        self.taker = LogTaker(Keys(Tuning(directory, lambda: None)), self.log, lambda: 1_795_294_643.7)
+        self.taker = LogTaker(Keys(TopicResolver(directory, lambda: None)), self.log, lambda: 1_795_294_643.7)
 
     def test_an_entry_has_all_that_was_heard(self) -> None:
         message = Message("/topic/fm/ch/4000/09580/text", b"TEXT \xff", "the id", 1234, (("link", "http://l"),))

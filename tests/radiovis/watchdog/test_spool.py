@@ -15,7 +15,7 @@ from twisted.trial import unittest
 
 from radiovis.watchdog import spool as spool_module
 from radiovis.watchdog.spool import Spool, SpoolError
-from radiovis.watchdog.spool_cursor import Cursor, Place
+from radiovis.watchdog.spool_cursor import Cursor, ListenAddress
 from radiovis.watchdog.spool_line import sealed, unsealed
 from radiovis.watchdog.spool_segments import Spooled
 
@@ -191,7 +191,7 @@ class TestCrash(_SpoolCase):
     def test_a_cursor_beyond_the_end_is_the_end(self) -> None:
         self.filled(3).close()
         cursor = Cursor(self.folder / "cursor")
-        cursor.write(Place(1, 10**9))
+        cursor.write(ListenAddress(1, 10**9))
         cursor.close()
         spool = self.open()
         spool.append([b"new"])

@@ -29,11 +29,11 @@ class TestSending(SpooledCase, unittest.TestCase):
         self.assertEqual(self.store.topics[0], (TOPIC, list(HEADERS), 1000))
 
     async def test_safe_is_before_sent(self) -> None:
-        self.store.gate = Deferred()
+        self.store.connection_limit = Deferred()
         log = await self.open()
         await self.add(log, *(entry(i) for i in range(3)))
         self.assertEqual((self.store.logs, log.state().waiting, log.state().error), ([], 3, ""))
-        self.store.gate.callback(None)
+        self.store.connection_limit.callback(None)
         await self.store.when_logged(3)
 
     async def test_any_octets_and_any_header_pass_through_the_spool(self) -> None:

@@ -37,23 +37,23 @@ class TestRestart(SpooledCase, unittest.TestCase):
         self.assertEqual(self.store.logs, [b"TEXT %d" % i for i in range(added)])
 
     async def test_stop_waits_for_the_call_under_way(self) -> None:
-        self.store.gate = Deferred()
+        self.store.connection_limit = Deferred()
         log = await self.open()
         attempted = self.store.when_attempted()
         await self.add(log, entry(0), entry(1))
         await attempted
         stopped = log.stop()
         self.assertNoResult(stopped)
-        self.store.gate.callback(None)
+        self.store.connection_limit.callback(None)
         await stopped
         self.assertEqual(self.store.logs, [b"TEXT 0"])
-        self.store.gate = None
+        self.store.connection_limit = None
         await self.open()
         await self.store.when_logged(2)
         self.assertEqual(self.store.logs, [b"TEXT 0", b"TEXT 1"])
 
     async def test_stop_does_not_wait_for_an_api_that_hangs(self) -> None:
-        self.store.gate = Deferred()
+        self.store.connection_limit = Deferred()
         log = await self.open(grace=3)
         attempted = self.store.when_attempted()
         await self.add(log, entry(0))
@@ -64,7 +64,7 @@ class TestRestart(SpooledCase, unittest.TestCase):
         self.assertNoResult(stopped)
         self.reactor.advance(0.2)
         await stopped
-        self.store.gate = None
+        self.store.connection_limit = None
         await self.open()
         await self.store.when_logged(1)
 
@@ -106,7 +106,7 @@ class TestRestart(SpooledCase, unittest.TestCase):
 
 class TestTwoInOneFolder(SpooledCase, unittest.TestCase):
     async def test_nobody_waits_for_another_one_that_hangs(self) -> None:
-        self.store.gate = Deferred()
+        self.store.connection_limit = Deferred()
         hanging = await self.open()
         await self.add(hanging, entry(0))
         other = ScriptedStore()
@@ -115,7 +115,7 @@ class TestTwoInOneFolder(SpooledCase, unittest.TestCase):
         await self.add(second, entry(1))
         await other.when_logged(1)
         self.assertEqual((self.store.logs, other.logs), ([], [b"TEXT 1"]))
-        self.store.gate.callback(None)
+        self.store.connection_limit.callback(None)
         await self.store.when_logged(1)
 
     async def test_what_the_leader_before_left_comes_first_and_once(self) -> None:

@@ -10,9 +10,9 @@ from fanout.bus.interface import BusError
 from radiovis.directory.interface import Channel, Default, DirectoryError
 from radiovis.preflight.slide_check import Preflight
 from radiovis.preflight.verdicts import Verdicts
-from radiovis.topic_resolution import Tuning
+from radiovis.topic_resolution import TopicResolver
 from radiovis.watchdog.stale_topics import AT_ONCE, StaleTopics
-from radiovis.watchdog.staleness import Life, Silence
+from radiovis.watchdog.staleness import Liveness, Staleness
 from radiovis.watchdog.topic_listing import TopicListing
 from tests.radiovis.preflight.slides import Slides
 from tests.radiovis.scripted_directory import ScriptedDirectory
@@ -48,9 +48,9 @@ class Stale(unittest.TestCase):
             2: Default("http://slides/talk.png", "Talk"),
         }
         self.bus, self.leader, self.memory = FakeBus(), FakeLeader(), FakeMemory()
-        self.silence = Silence(PATIENCE)
-        tuning = Tuning(self.directory, lambda: None)
-        self.listing = TopicListing(self.directory, tuning, self.silence, self.memory.recall, self.clock.seconds)
+        self.silence = Staleness(PATIENCE)
+        resolver = TopicResolver(self.directory, lambda: None)
+        self.listing = TopicListing(self.directory, resolver, self.silence, self.memory.recall, self.clock.seconds)
         self.stale = StaleTopics(
             self.silence,
             self.listing,
@@ -59,7 +59,7 @@ class Stale(unittest.TestCase):
             self.leader,
             self.clock,
             check=CHECK,
-            patience=PATIENCE,
+            retry_policy=PATIENCE,
             reload=RELOAD,
         )
         self.list(Channel(ROCK, 1), Channel(TALK, 2))
@@ -78,14 +78,14 @@ class Stale(unittest.TestCase):
         before = len(self.bus.published)
         self.successResultOf(self.start_round())
         for message in self.bus.published[before:]:
-            self.silence.heard(message.topic, Life(self.clock.seconds(), is_default=True))
+            self.silence.heard(message.topic, Liveness(self.clock.seconds(), is_default=True))
         return self.bus.bodies()[before:]
 
     def fail_round(self, error: type[Exception]) -> Failure:
         return self.failureResultOf(self.start_round(), error)
 
     def heard(self, topic: str) -> None:
-        self.silence.heard(topic, Life(self.clock.seconds()))
+        self.silence.heard(topic, Liveness(self.clock.seconds()))
 
     def test_a_default_says_when_by_the_machines_clock_and_comes_in_time(self) -> None:
         self.look()
@@ -192,7 +192,7 @@ class Stale(unittest.TestCase):
             self.start_round().addErrback(lambda failure: failure.trap(DirectoryError))
             shown |= {message.topic for message in self.bus.published}
             for message in self.bus.published:
-                self.silence.heard(message.topic, Life(self.clock.seconds(), is_default=True))
+                self.silence.heard(message.topic, Liveness(self.clock.seconds(), is_default=True))
             self.clock.advance(CHECK)
         self.assertEqual(len(shown), 70)
 

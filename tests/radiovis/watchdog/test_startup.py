@@ -13,8 +13,8 @@ from fanout.hub.message import Message
 from fanout.journal.journal import Journal
 from fanout.journal.sqlite import Record
 from radiovis.last_slides import encode
-from radiovis.watchdog.staleness import Life
-from radiovis.watchdog.startup import AT_ONCE, Memory
+from radiovis.watchdog.staleness import Liveness
+from radiovis.watchdog.startup import AT_ONCE, StartupState
 from tests import services
 
 NOW = 1_795_294_643.0
@@ -47,9 +47,9 @@ class Remembering(unittest.TestCase):
         memcached = await self.memcached()
         text, image = self.channel + "text", self.channel + "image"
         await self.keep(memcached, Message(text, b"TEXT x", "id", 1000), Message(image, b"SHOW x", "12", 900, DEFAULT))
-        memory = Memory(memcached, None, lambda: NOW)
+        memory = StartupState(memcached, None, lambda: NOW)
         found = await memory.recall([text, image, self.channel + "other"])
-        self.assertEqual(found, {text: Life(1000), image: Life(900, is_default=True)})
+        self.assertEqual(found, {text: Liveness(1000), image: Liveness(900, is_default=True)})
 
     async def test_of_memcached_and_journal_the_later_counts(self) -> None:
         memcached, journal = await self.memcached(), self.journal()
@@ -57,20 +57,22 @@ class Remembering(unittest.TestCase):
         await self.keep(memcached, Message(one, b"x", "id", 1000), Message(two, b"x", "id", 1000))
         await journal.add(Record(two, b"x", (), 2000, ""))
         await journal.add(Record(three, b"x", (), 500, ""))
-        memory = Memory(memcached, journal, lambda: NOW)
-        self.assertEqual(await memory.recall([one, two, three]), {one: Life(1000), two: Life(2000), three: Life(500)})
+        memory = StartupState(memcached, journal, lambda: NOW)
+        self.assertEqual(
+            await memory.recall([one, two, three]), {one: Liveness(1000), two: Liveness(2000), three: Liveness(500)}
+        )
 
     async def test_a_memcached_that_is_down_may_have_heard_of_all(self) -> None:
         memcached = await self.memcached(f"127.0.0.1:{services.free_port()}")
-        memory = Memory(memcached, None, lambda: NOW)
-        self.assertEqual(await memory.recall([self.channel]), {self.channel: Life(NOW)})
+        memory = StartupState(memcached, None, lambda: NOW)
+        self.assertEqual(await memory.recall([self.channel]), {self.channel: Liveness(NOW)})
 
     async def test_without_any_memory_nobody_was_alive(self) -> None:
-        self.assertEqual(await Memory(None, None, lambda: NOW).recall([self.channel]), {})
+        self.assertEqual(await StartupState(None, None, lambda: NOW).recall([self.channel]), {})
 
     async def test_many_topics(self) -> None:
         memcached = await self.memcached()
         last = self.channel + str(3 * AT_ONCE)
         await self.keep(memcached, Message(last, b"x", "id", 7))
         topics = [self.channel + str(number) for number in range(3 * AT_ONCE + 1)]
-        self.assertEqual(await Memory(memcached, None, lambda: NOW).recall(topics), {last: Life(7)})
+        self.assertEqual(await StartupState(memcached, None, lambda: NOW).recall(topics), {last: Liveness(7)})

@@ -6,8 +6,8 @@ from structlog.testing import capture_logs
 from twisted.trial import unittest
 
 from radiovis.directory.interface import Channel, DirectoryError
-from radiovis.topic_resolution import Tuning
-from radiovis.watchdog.staleness import Life, Silence
+from radiovis.topic_resolution import TopicResolver
+from radiovis.watchdog.staleness import Liveness, Staleness
 from radiovis.watchdog.topic_listing import TopicListing
 from tests.radiovis.scripted_directory import ScriptedDirectory
 from tests.radiovis.watchdog.fakes import FakeMemory
@@ -21,10 +21,10 @@ class Listing(unittest.TestCase):
         self.directory = ScriptedDirectory()
         self.directory.countries["ch"] = "4e1"
         self.directory.registered = [Channel(ROCK, 1), Channel(TALK, 2)]
-        self.silence = Silence(60)
+        self.silence = Staleness(60)
         self.memory = FakeMemory()
-        tuning = Tuning(self.directory, lambda: None)
-        self.listing = TopicListing(self.directory, tuning, self.silence, self.memory.recall, lambda: NOW)
+        resolver = TopicResolver(self.directory, lambda: None)
+        self.listing = TopicListing(self.directory, resolver, self.silence, self.memory.recall, lambda: NOW)
 
     async def test_both_topics_of_each_listed_channel(self) -> None:
         self.directory.registered.append(Channel("/topic/id/x/y/", 3, listed=False))
@@ -46,7 +46,7 @@ class Listing(unittest.TestCase):
         self.assertNotIn(ROCK + "text", self.silence)
 
     async def test_what_was_alive_before_is_recalled_for_new_topics_only(self) -> None:
-        self.memory.lives[ROCK + "text"] = Life(NOW - 5)
+        self.memory.lives[ROCK + "text"] = Liveness(NOW - 5)
         await self.listing.reload()
         self.assertNotIn(ROCK + "text", self.silence.due(NOW, NOW))
         self.directory.registered.append(Channel("/topic/id/x/y/", 3))
