@@ -70,7 +70,7 @@ settings: $(VENV)/run.stamp
 	$(BIN)/python -m radiovis.settings config > config.py.dist
 	$(BIN)/python -m radiovis.settings reference > docs/settings.md
 	$(BIN)/python -m artcast.settings > docs/artcast-settings.md
-	$(BIN)/python -m radiovis.measures > docs/metrics.md
+	$(BIN)/python -m radiovis.admin.metrics > docs/metrics.md
 	$(BIN)/python -m radiovis.commands.reference > docs/commands.md
 	$(BIN)/python -m radiovis.commands.reference exit-codes > docs/exit-codes.md
 

@@ -3,7 +3,7 @@
 This file is the walk through the original's behaviour, spoken by clients that negotiate nothing (STOMP 1.0). Its
 neighbours in ``tests/acceptance`` take one subject each: STOMP 1.1 and 1.2, other people's clients, the cluster, the
 stations file, the start, the lessons of real receivers, the faults of the original. Bad input and floods stand in
-``tests/fanout/doors``.
+``tests/fanout/stomp_server``.
 """
 
 from __future__ import annotations

@@ -18,9 +18,9 @@ from artcast.site import Site
 from fanout.application.observer import ClientCounters, ClientWarnings
 from fanout.bus.interface import Bus
 from fanout.http.access_log import AccessLog, log_file
+from fanout.http.dispatch import Face
 from fanout.http.open_topics import OpenTopics
 from fanout.http.pending import PendingRequests
-from fanout.http.routing import Face
 from fanout.http.server import HttpLimits
 from fanout.http.site import FaceSite
 from fanout.hub.history import History
@@ -53,7 +53,7 @@ class Artcast:
         self._door = _door(reactor, settings, hub, bus, complaints)
         self._http = self._site(catalogue, complaints)
         self._listening: Any = None
-        self._look = LoopingCall(self._door.look)
+        self._look = LoopingCall(self._door.tick)
         self._look.clock = reactor
 
     def _site(self, catalogue: Catalogue, complaints: ClientWarnings) -> FaceSite:

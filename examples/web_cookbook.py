@@ -14,7 +14,7 @@ from twisted.internet import reactor
 
 from fanout.http.response import Response
 from fanout.http.routing import Request, Route
-from fanout.http.serving import serve
+from webserver.serving import serve
 from fanout.http.topics import Topics
 from webserver.local_topics import LocalTopics
 

@@ -58,7 +58,7 @@ class LocalTopics:
             failed=complaints.failed,
             places=listeners,
         )
-        self._looking = LoopingCall(self.door.look)
+        self._looking = LoopingCall(self.door.tick)
         self._looking.clock = reactor
 
     def start(self) -> None:

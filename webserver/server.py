@@ -12,9 +12,10 @@ import structlog
 from twisted.internet.defer import Deferred, maybeDeferred
 
 from fanout.http.access_log import AccessLog, log_file
+from fanout.http.dispatch import Face
 from fanout.http.files import Files
-from fanout.http.response import ErrorPage, ErrorPages, Response
-from fanout.http.routing import Face, HttpError, Route, Routes
+from fanout.http.response import ErrorPage, ErrorPages, HttpError, Response
+from fanout.http.routing import Route, Routes
 from fanout.http.server import HttpLimits
 from fanout.http.site import FaceSite
 from fanout.http.topics import Topics

@@ -18,8 +18,8 @@ from typing import Any
 from twisted.internet.defer import TimeoutError as TookTooLong
 from twisted.python.threadpool import ThreadPool
 
-from fanout.http.response import Response
-from fanout.http.routing import HttpError, Request, Route, every_method
+from fanout.http.response import HttpError, Response
+from fanout.http.routing import Request, Route, every_method
 from webserver.wsgi_run import Gateway, Run, environ
 
 _QUEUE = 100

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from fanout.http.routing import HttpError
+from fanout.http.response import HttpError
 
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - the grammar's token
 _QUOTED = r'"(?:[^"\\]|\\.)*"'

@@ -20,7 +20,9 @@ from twisted.web.resource import IResource, Resource
 
 from fanout.application.interface import Application, Principal, Refused
 from fanout.application.login_throttle import TooManyFailures
-from fanout.http.routing import Endpoint, HttpError, Request, basic_login, unauthorized
+from fanout.http.dispatch import Endpoint
+from fanout.http.response import HttpError, basic_login, unauthorized
+from fanout.http.routing import Request
 from fanout.http.server import HttpRequest
 
 _LOCALHOST = "localhost"

@@ -13,8 +13,8 @@ from urllib.parse import quote
 from twisted.web.http import datetimeToString
 from twisted.web.static import File
 
-from fanout.http.response import HARMLESS, HTML, Answer, Elsewhere, Response
-from fanout.http.routing import HttpError, Request, Route
+from fanout.http.response import HARMLESS, HTML, Answer, Elsewhere, HttpError, Response
+from fanout.http.routing import Request, Route
 from fanout.http.server import HttpRequest
 
 # A folder whose files have addresses: which file an address means, and that none means anything outside.

@@ -9,7 +9,7 @@ from typing import Protocol
 from twisted.internet.defer import Deferred, gatherResults
 
 from fanout.application.interface import Application, Refused
-from fanout.http.routing import HttpError
+from fanout.http.response import HttpError
 from fanout.hub.history import History
 from fanout.hub.hub import Cohort, Form, Hub, Member
 from fanout.hub.message import Message
@@ -74,7 +74,7 @@ class PendingRequests:
     wheel: Wheel[PendingRequest] = field(default_factory=Wheel)
     pending: set[PendingRequest] = field(default_factory=set)
 
-    def look(self) -> None:
+    def tick(self) -> None:
         """Look at every client that is due. To be called once per tick of the wheel."""
         self.wheel.turn(self.clock(), self.failed)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import json
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,8 +12,7 @@ from typing import TypeAlias
 
 from twisted.web.resource import IResource
 
-from fanout.http.routing import HttpError
-from fanout.http.server import REASONS, error_body
+from fanout.http.server import REASONS, HttpRequest, error_body
 from fanout.hub.hub import Form
 
 HTML = "text/html; charset=utf-8"
@@ -21,6 +22,58 @@ HARMLESS = "default-src 'none'; sandbox"
 """A Content-Security-Policy for somebody else's words: a browser shows them, and runs nothing of them."""
 
 Headers: TypeAlias = Sequence[tuple[str, str]]
+
+
+class HttpError(Exception):
+    """A request that gets no other answer than this.
+
+    :ivar status: of HTTP, 4xx or 5xx.
+    :ivar detail: for the client: why, and what to do.
+    :ivar headers: to be sent with it.
+    """
+
+    def __init__(self, status: int, detail: str, **headers: str) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
+
+
+def parameters(request: HttpRequest, name: str) -> list[str]:
+    """The values of a parameter of the query. :raises HttpError: one is not UTF-8."""
+    try:
+        return [value.decode() for value in (request.args or {}).get(name.encode(), [])]
+    except UnicodeDecodeError:
+        raise HttpError(400, f"The parameter {name} should be UTF-8.") from None
+
+
+def parameter(request: HttpRequest, name: str) -> str | None:
+    """The value of a parameter that may stand once; None when it is missing or empty.
+
+    :raises HttpError: it stands more than once, or is not UTF-8.
+    """
+    values = parameters(request, name)
+    if len(values) > 1:
+        raise HttpError(400, f"The parameter {name} may stand once.")
+    return values[0] or None if values else None
+
+
+def basic_login(request: HttpRequest, realm: str) -> tuple[str, str]:
+    """Login and password of HTTP Basic (RFC 7617). :raises HttpError: there are none."""
+    scheme, _, credentials = (request.getHeader("authorization") or "").partition(" ")
+    try:
+        decoded = base64.b64decode(credentials.strip(), validate=True).decode()
+    except (ValueError, binascii.Error):
+        decoded = ""
+    login, colon, password = decoded.partition(":")
+    if scheme.lower() != "basic" or not colon:
+        raise unauthorized("This needs a login, by HTTP Basic.", realm)
+    return login, password
+
+
+def unauthorized(detail: str, realm: str) -> HttpError:
+    """The error that makes clients ask for a password."""
+    return HttpError(401, detail, WWW_Authenticate=f'Basic realm="{realm}", charset="UTF-8"')
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ from typing import IO, Any, cast
 from twisted.web.http_headers import Headers
 
 from fanout.http.access_log import seen
-from fanout.http.routing import Face, HttpError
+from fanout.http.dispatch import Face
+from fanout.http.response import HttpError
 from fanout.http.server import HttpLimits, HttpRequest, HttpSite
 from fanout.listeners.limits import ConnectionLimit
 

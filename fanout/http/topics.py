@@ -27,8 +27,19 @@ from fanout.bus.interface import BusError
 from fanout.http.accept import choose, is_type, parse
 from fanout.http.auth import check_same_site, log_in
 from fanout.http.pending import PendingRequests
-from fanout.http.response import HARMLESS, HTML, JSON, NO_CONTENT, Answer, EventStream, NextValue, Response
-from fanout.http.routing import Handler, HttpError, Request, Route, unauthorized
+from fanout.http.response import (
+    HARMLESS,
+    HTML,
+    JSON,
+    NO_CONTENT,
+    Answer,
+    EventStream,
+    HttpError,
+    NextValue,
+    Response,
+    unauthorized,
+)
+from fanout.http.routing import Handler, Request, Route
 from fanout.http.sse import EVENT_STREAM, encode_id, event, last_event_id
 from fanout.hub.message import Message
 from fanout.stomp.events import Send

@@ -32,8 +32,8 @@ from twisted.internet.threads import deferToThreadPool
 
 from fanout.http.auth import OperatorAuth, check_same_site
 from fanout.http.files import Folder, is_name
-from fanout.http.response import NO_CONTENT, Response
-from fanout.http.routing import HttpError, Request, Route
+from fanout.http.response import NO_CONTENT, HttpError, Response
+from fanout.http.routing import Request, Route
 
 _UNFINISHED = ".upload-"  # hidden, so no name of a client's
 _ABANDONED = 3600  # seconds; a younger one may be another process's, which writes it now

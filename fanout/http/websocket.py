@@ -97,7 +97,7 @@ class WebSocketServer:
     wheel: Wheel[WebSocket] = field(default_factory=Wheel)
     sockets: set[WebSocket] = field(default_factory=set)
 
-    def look(self) -> None:
+    def tick(self) -> None:
         """Look at every socket that is due. To be called once per tick of the wheel."""
         self.wheel.turn(self.clock(), self.failed)
 

@@ -14,7 +14,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
 from fanout.http.auth import OperatorAuth
-from fanout.http.routing import Endpoint
+from fanout.http.dispatch import Endpoint
 from fanout.http.server import HttpRequest
 from fanout.metrics.prometheus import CONTENT_TYPE, Metrics
 

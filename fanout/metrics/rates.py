@@ -34,7 +34,7 @@ class Rates:
         self._at = 0.0
         self._points: deque[tuple[float, list[float]]] = deque(maxlen=kept)
 
-    def look(self) -> None:
+    def sample(self) -> None:
         """To be called once per interval."""
         now, values = self._clock(), [read() for read in self._counters.values()]
         if self._before is not None and now > self._at:
@@ -79,7 +79,7 @@ class ReactorLag:
         self._due: float | None = None
         self._recent: deque[float] = deque(maxlen=kept)
 
-    def look(self) -> None:
+    def sample(self) -> None:
         """To be called by the reactor, once per interval."""
         now = self._clock()
         if self._due is not None:

@@ -99,7 +99,7 @@ class StompServer:
         kind = Connection if self.delivery_observer is None else ObservedConnection
         return kind(self, wire, address, port)
 
-    def look(self) -> None:
+    def tick(self) -> None:
         """Look at every connection that is due. To be called once per tick of the wheel."""
         self.wheel.turn(self.clock(), self._failed)
         if self.vanished >= MANY:

@@ -34,7 +34,8 @@ from typing import Any
 from fanout import __version__
 from fanout.bus.interface import Bus
 from fanout.bus.rabbitmq import RabbitMQ
-from fanout.http.routing import Endpoint, HttpError, parameter
+from fanout.http.dispatch import Endpoint
+from fanout.http.response import HttpError, parameter
 from fanout.http.server import HttpRequest
 from fanout.hub.hub import Hub
 from fanout.hub.message import Message

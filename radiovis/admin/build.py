@@ -50,7 +50,7 @@ def node_admin(
     admin = Admin(reactor, settings, ports, "server.py", _node_checks(core, stations), doors.entrance)
     client_counts = ClientCounts(core.hub, doors.stomp.connections, doors.listening.pending, doors.websockets.sockets)
     rates = _rates(reactor, settings, core.hub, client_counts)
-    admin.loops.append((rates.look, rates.interval))
+    admin.loops.append((rates.sample, rates.interval))
     _add_shared(admin.metrics, core.bus, core.memcached, stations.directory)
     _add_doors(admin.metrics, doors, client_counts, tally)
     _add_stations(admin.metrics, stations)

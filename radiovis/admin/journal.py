@@ -22,7 +22,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
-from fanout.http.routing import Endpoint, HttpError, parameter
+from fanout.http.dispatch import Endpoint
+from fanout.http.response import HttpError, parameter
 from fanout.http.server import HttpRequest
 from fanout.journal.journal import Journal, JournalError, Record, Selection
 from radiovis.admin.api import number

@@ -16,7 +16,7 @@ from twisted.web.resource import IResource
 
 from fanout import __version__
 from fanout.http.auth import Guarded, OperatorAuth, is_loopback
-from fanout.http.routing import Branch
+from fanout.http.dispatch import Branch
 from fanout.http.server import HttpLimits, HttpSite
 from fanout.journal.journal import Journal
 from fanout.listeners import port
@@ -138,7 +138,7 @@ class Admin:
         lag = ReactorLag(reactor.seconds)
         self.health = Health(checks)
         self.metrics = Metrics()
-        self.loops: list[tuple[Callable[[], None], float]] = [(lag.look, lag.interval)]
+        self.loops: list[tuple[Callable[[], None], float]] = [(lag.sample, lag.interval)]
         self.metrics.add(HEALTH, self.health)
         self.metrics.add(LAG, lag)
         self.metrics.add(BUILD, _build(program))

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from fanout.listeners.address import network
 from radiovis.directory.interface import Channel, Default
 from radiovis.directory.password import StoredPassword
-from radiovis.directory.stations_file import Section, read_sections
+from radiovis.directory.toml_lines import Section, read_sections
 
 # A channel's topic prefix, as directories write it.
 

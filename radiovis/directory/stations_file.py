@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -165,71 +163,3 @@ def read_text(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise StationsFileError(str(path), line, "is not UTF-8 here") from None
-
-
-# At which line of a TOML text a table or key stands; ``tomllib`` tells only for syntax errors.
-
-_HEADER = re.compile(r"\s*\[\[?([^\[\]]+)\]\]?\s*(#.*)?")
-_KEY = re.compile(r"\s*(\"[^\"]*\"|'[^']*'|[A-Za-z0-9_-]+)\s*[.=]")
-_QUOTES = ('"""', "'''")
-
-
-@dataclass(slots=True)
-class Section:
-    """One ``[table]`` or one ``[[element]]``.
-
-    :ivar name: as in the header, ``station.channel``; empty for what stands before the first header.
-    :ivar line: of the header, from 1.
-    :ivar keys: the line of each key.
-    """
-
-    name: str
-    line: int
-    keys: dict[str, int] = field(default_factory=dict)
-
-    def line_of(self, key: str | None) -> int:
-        """The line of this key, or of the header when it has none."""
-        return self.line if key is None else self.keys.get(key, self.line)
-
-    def inline(self, key: str) -> Section:
-        """What stands inline behind this key, all of it at the key's line."""
-        return Section(key, self.line_of(key))
-
-
-def read_sections(text: str) -> list[Section]:
-    """The sections of a text that ``tomllib`` has accepted, in their order.
-
-    The first is the one without a header, the document itself; its keys include the tables.
-    Tables and keys written inline (``station = [{login = …}]``) are found at the line of the outermost key.
-    """
-    sections = [Section("", 1)]
-    inside: str | None = None  # The quotes of the multi-line string we are in, whose lines mean nothing.
-    for number, line in enumerate(text.splitlines(), 1):
-        if inside is None:
-            _read_line(sections, number, line)
-        inside = _quotes_after(line, inside)
-    return sections
-
-
-def _read_line(sections: list[Section], number: int, line: str) -> None:
-    if header := _HEADER.fullmatch(line):
-        name = re.sub(r"[\s\"']", "", header[1])
-        sections[0].keys.setdefault(name.partition(".")[0], number)
-        sections.append(Section(name, number))
-    elif key := _KEY.match(line):
-        sections[-1].keys.setdefault(key[1].strip("\"'"), number)
-
-
-def _quotes_after(line: str, inside: str | None) -> str | None:
-    rest = line
-    while True:
-        if inside:
-            _, closed, rest = rest.partition(inside)
-            if not closed:
-                return inside
-            inside = None
-        else:
-            opening = min((quotes for quotes in _QUOTES if quotes in rest), key=rest.index, default=None)
-            if opening is None or "#" in rest[: rest.index(opening)]:
-                return None
-            inside, rest = opening, rest.partition(opening)[2]

@@ -9,9 +9,10 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from twisted.web.resource import IResource
 
+from fanout.http.dispatch import Endpoint, Face
 from fanout.http.files import Files
-from fanout.http.response import ErrorPages, json_page
-from fanout.http.routing import Endpoint, Face, HttpError, Routes
+from fanout.http.response import ErrorPages, HttpError, json_page
+from fanout.http.routing import Routes
 from fanout.http.server import HttpRequest
 from radiovis.http.station import Station
 from radiovis.http.wall import Wall

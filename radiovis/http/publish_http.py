@@ -18,7 +18,8 @@ from urllib.parse import parse_qs, urlsplit
 from fanout.application.interface import Application, Principal, Refused
 from fanout.bus.interface import BusError
 from fanout.http.auth import log_in
-from fanout.http.routing import Endpoint, HttpError
+from fanout.http.dispatch import Endpoint
+from fanout.http.response import HttpError
 from fanout.http.server import HttpRequest
 from fanout.hub.message import Message
 from fanout.stomp.events import Send

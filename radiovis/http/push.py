@@ -9,8 +9,9 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from fanout.http.dispatch import Endpoint
 from fanout.http.pending import PendingRequests
-from fanout.http.routing import Endpoint, HttpError
+from fanout.http.response import HttpError
 from fanout.http.server import HttpRequest
 from fanout.http.sse import EVENT_STREAM, encode_id, event, last_event_id, stream
 from fanout.hub.message import Message

@@ -7,11 +7,12 @@ from functools import partial
 
 from twisted.web.resource import IResource
 
+from fanout.http.dispatch import mount
 from fanout.http.files import Files
 from fanout.http.longpoll import LongPolls
 from fanout.http.pending import PendingRequests
 from fanout.http.response import TEXT
-from fanout.http.routing import Route, Routes, mount
+from fanout.http.routing import Route, Routes
 from fanout.http.topics import Topics
 from fanout.settings import SettingsError
 from radiovis.http.pages import ServicePage, WallPage, assets

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fanout.http.dispatch import Endpoint
 from fanout.http.longpoll import LongPolls, Question
-from fanout.http.routing import Endpoint, HttpError, parameter, parameters
+from fanout.http.response import HttpError, parameter, parameters
 from fanout.http.server import HttpRequest
 from fanout.hub.message import Message
 

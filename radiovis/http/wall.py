@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from urllib.parse import quote
 
 from fanout.http.pending import PendingRequests
-from fanout.http.routing import HttpError
+from fanout.http.response import HttpError
 from fanout.http.server import HttpRequest
 from fanout.http.sse import event
 from fanout.hub.hub import Cohort

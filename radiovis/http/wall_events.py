@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fanout.http.routing import Endpoint
+from fanout.http.dispatch import Endpoint
 from fanout.http.server import HttpRequest
 from fanout.http.sse import EVENT_STREAM, Stream
 from radiovis.http.station import Station

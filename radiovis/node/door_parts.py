@@ -11,10 +11,10 @@ from twisted.web.resource import IResource
 from fanout.application.interface import Application
 from fanout.application.login_throttle import LoginThrottle
 from fanout.application.observer import ClientWarnings
+from fanout.http.dispatch import Face
 from fanout.http.drain import Drain
 from fanout.http.pending import PendingRequests
 from fanout.http.response import ErrorPages, json_page
-from fanout.http.routing import Face
 from fanout.http.server import HttpLimits, HttpSite
 from fanout.http.websocket import WebSocketServer
 from fanout.hub.history import History

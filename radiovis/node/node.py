@@ -75,7 +75,7 @@ class Node:
             admin=node_admin(reactor, settings, ports, core, stations, doors, observability.tally),
             inherited=birth.sockets.get("admin"),
             loops=(
-                *((door.look, door.wheel.tick) for door in (doors.stomp, doors.listening, doors.websockets)),
+                *((door.tick, door.wheel.tick) for door in (doors.stomp, doors.listening, doors.websockets)),
                 (refreshing.refresh, settings.FB_CHANNEL_CACHE),
             ),
         )

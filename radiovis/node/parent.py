@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
 from twisted.web.http_headers import Headers
 
-from fanout.http.routing import Endpoint
+from fanout.http.dispatch import Endpoint
 from fanout.http.server import HttpRequest
 from fanout.listeners import port
 from fanout.metrics.prometheus import CONTENT_TYPE, summed

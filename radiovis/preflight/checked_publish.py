@@ -29,7 +29,7 @@ class CheckedApplication(Extension):
         """
         messages = await self._application.admit(principal, sends)
         if self._preflight.mode == "reject":
-            found = await self._preflight.look(messages)
+            found = await self._preflight.check(messages)
             if found:
                 self._preflight.refused += 1
                 raise _refusal(found)
@@ -38,7 +38,7 @@ class CheckedApplication(Extension):
     def publish(self, messages: Sequence[Message]) -> Deferred[None]:
         """Mode ``warn`` lets everything through, and looks at it meanwhile."""
         if self._preflight.mode == "warn":
-            self._preflight.look(messages)
+            self._preflight.check(messages)
         return self._application.publish(messages)
 
     def receipt_headers(self, messages: Sequence[Message]) -> Awaitable[Headers]:
@@ -46,7 +46,7 @@ class CheckedApplication(Extension):
         return self._receipt_headers(messages)
 
     async def _receipt_headers(self, messages: Sequence[Message]) -> Headers:
-        found = [] if self._preflight.mode == "reject" else await self._preflight.look(messages)
+        found = [] if self._preflight.mode == "reject" else await self._preflight.check(messages)
         own = ("preflight-warning", _words(found)[:_DETAIL]) if found else ("preflight", "ok")
         others = self._application.receipt_headers(messages)
         return (own, *(() if others is None else await others))

@@ -126,7 +126,7 @@ class Preflight:
         """The last finding of each topic, newest first."""
         return list(reversed(self._recent.values()))
 
-    def look(self, messages: Sequence[Message]) -> Deferred[list[Finding]]:
+    def check(self, messages: Sequence[Message]) -> Deferred[list[Finding]]:
         """What is wrong with these messages; empty when nothing is. Takes a limited time, and never fails.
 
         One slide on many topics is told once.

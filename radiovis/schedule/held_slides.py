@@ -100,7 +100,7 @@ class Schedule:
         next_at = self._timetable.next_at()
         return next_at is not None and next_at <= self._wall()
 
-    async def look(self) -> None:
+    async def send_due(self) -> None:
         """One round.
 
         :raises BusError: the broker, or the file, is not there; what could not be sent is due again with the next one.

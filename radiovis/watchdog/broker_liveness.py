@@ -49,7 +49,7 @@ class BrokerLiveness:
         self._led = False
         self._deaf = False
 
-    async def look(self) -> None:
+    async def check(self) -> None:
         """One round: is everything that should be going on going on? What is not is begun.
 
         :raises BusError: the broker is not there, or does not give us the queue.

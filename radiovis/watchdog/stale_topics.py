@@ -66,7 +66,7 @@ class StaleTopics:
         self._failures = 0
         self._directory_error = ""
 
-    async def look(self) -> None:
+    async def check(self) -> None:
         """One round.
 
         :raises BusError: the broker took not all defaults; the others are due again with the next round.
@@ -121,7 +121,7 @@ class StaleTopics:
                 else:
                     sent.append(self._bus.publish(message))
                     if self._preflight is not None:
-                        self._preflight.look([message])
+                        self._preflight.check([message])
         await _all(sent)
         return len(sent)
 

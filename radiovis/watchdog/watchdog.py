@@ -119,11 +119,11 @@ class Watchdog:
         """Begin the tasks."""
         spawn, timing = self._supervisor.spawn, self._timing
         self._topic_listing = spawn("topic_listing", self._reload, timing.reload)
-        self._broker_liveness = spawn("broker_liveness", self._liveness.look, _LOOK_SECONDS, after=_LOOK_SECONDS)
-        self._stale_topics = spawn("stale_topics", self._stale.look, timing.check)
+        self._broker_liveness = spawn("broker_liveness", self._liveness.check, _LOOK_SECONDS, after=_LOOK_SECONDS)
+        self._stale_topics = spawn("stale_topics", self._stale.check, timing.check)
         self._log_cleanup = spawn("log_cleanup", self._cleanup.clean, timing.cleanup)
         if self.schedule is not None:
-            self._scheduled = spawn("schedule", self.schedule.look, _SCHEDULE_SECONDS)
+            self._scheduled = spawn("schedule", self.schedule.send_due, _SCHEDULE_SECONDS)
             self._ticking.start(_TICK_SECONDS, now=False)
 
     async def _reload(self) -> None:

@@ -12,7 +12,8 @@ from typing import Any, ClassVar
 
 from twisted.internet.task import Clock
 
-from fanout.http.routing import Branch, Routes
+from fanout.http.dispatch import Branch
+from fanout.http.routing import Routes
 from radiovis.admin.listener import Admin, AdminPorts, journal_routes, overview_routes
 from radiovis.http.pages import admin_pages
 from radiovis.http.routes import public_routes

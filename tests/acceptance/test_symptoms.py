@@ -28,7 +28,7 @@ ELSEWHERE = {
     "no radio shows anything": ["test_probe.py test_a_station_without_a_slide"],
     "web player fine, radios blank": ["test_commands.py test_what_is_wrong_with_a_slide_is_said"],
     "`/readyz` says bus": ["test_outages.py test_is_killed", "test_outages.py test_is_short_of_disk"],
-    "many clients went at once": ["../fanout/doors/test_slow_clients.py test_five_thousand_vanish_at_once"],
+    "many clients went at once": ["../fanout/stomp_server/test_slow_clients.py test_five_thousand_vanish_at_once"],
     "slow clients in the dashboard": ["test_admin.py test_the_slowest_client"],
     "log entries wait": ["test_backup.py test_copied_while_the_watchdog_writes_and_sent_by_another"],
     "nothing starts, exit code 2": ["test_start.py test_a_port_that_is_taken"],

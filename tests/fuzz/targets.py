@@ -26,7 +26,8 @@ from fanout.bus.connection import UNREADABLE
 from fanout.bus.message import DEFAULT_LIMITS, MalformedMessage, from_amqp, to_amqp
 from fanout.http.accept import choose
 from fanout.http.files import Folder
-from fanout.http.routing import BadPath, HttpError, Pattern, split
+from fanout.http.response import HttpError
+from fanout.http.routing import BadPath, Pattern, split
 from fanout.http.websocket import WebSocket, WebSocketServer
 from fanout.hub.message import Message
 from fanout.listeners.datagrams import MalformedDatagram

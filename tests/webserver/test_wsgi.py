@@ -222,7 +222,7 @@ class Wrong(Mounted):
 
     async def test_what_gets_an_error_page(self) -> None:
         for path in ("raises", "says-nothing", "twice", "hop", "text", "reset"):
-            with self.assertLogs("fanout.http.routing", "ERROR") as logged:
+            with self.assertLogs("fanout.http.dispatch", "ERROR") as logged:
                 answer = await self.ask(f"/app/{path}")
             self.assertEqual(answer.status, 500, path)
             self.assertIn(b"<h1>500 Internal Server Error</h1>", answer.body)
@@ -240,7 +240,7 @@ class Wrong(Mounted):
 
     async def test_one_that_stalls_or_breaks_in_the_middle(self) -> None:
         for path in (b"stalls", b"breaks", b"longer", b"shorter"):
-            with self.assertLogs("fanout.http.routing", "ERROR"), self.assertRaises(ConnectionError):
+            with self.assertLogs("fanout.http.dispatch", "ERROR"), self.assertRaises(ConnectionError):
                 await self.whole(b"GET /app/" + path + b" HTTP/1.1\r\n" + HOST + b"\r\n")
         self.hold.set()
         self.assertEqual((await self.ask("/app/fine")).status, 204)

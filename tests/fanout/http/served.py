@@ -10,8 +10,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 from twisted.trial import unittest
 
+from fanout.http.dispatch import Face
 from fanout.http.response import ErrorPages
-from fanout.http.routing import Face, Route, Routes
+from fanout.http.routing import Route, Routes
 from fanout.http.server import HttpLimits
 from fanout.http.site import FaceSite
 from fanout.listeners import port

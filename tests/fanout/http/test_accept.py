@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from twisted.trial import unittest
 
 from fanout.http.accept import choose, parse
-from fanout.http.routing import HttpError
+from fanout.http.response import HttpError
 
 OFFERED = ("text/plain; charset=utf-8", "application/json", "text/html")
 NAMES = ["text", "application", "image", "*"]

@@ -11,7 +11,7 @@ from twisted.trial import unittest
 from fanout.application.interface import Principal, Refused
 from fanout.application.login_throttle import TooManyFailures
 from fanout.http.auth import OperatorAuth, is_loopback, log_in
-from fanout.http.routing import HttpError
+from fanout.http.response import HttpError
 from tests.web import basic as basic_login
 
 TOKEN = "0123456789abcdef"

@@ -6,7 +6,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial import unittest
 
 from fanout.http.longpoll import LongPolls, Question
-from fanout.http.routing import HttpError
+from fanout.http.response import HttpError
 from fanout.hub.message import Message
 from tests.fanout.stomp_server.listeners import Asked, House, PlainForm, join
 

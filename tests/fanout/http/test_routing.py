@@ -15,20 +15,9 @@ from twisted.internet.task import deferLater
 from twisted.trial import unittest
 from twisted.web.resource import Resource
 
-from fanout.http.response import NO_CONTENT, Elsewhere, ErrorPages, Response, json_page
-from fanout.http.routing import (
-    BadPath,
-    Endpoint,
-    Found,
-    HttpError,
-    Pattern,
-    Request,
-    Route,
-    Routes,
-    every_method,
-    mount,
-    split,
-)
+from fanout.http.dispatch import Endpoint, mount
+from fanout.http.response import NO_CONTENT, Elsewhere, ErrorPages, HttpError, Response, json_page
+from fanout.http.routing import BadPath, Found, Pattern, Request, Route, Routes, every_method, split
 from fanout.http.server import HttpLimits, HttpRequest
 from tests.fanout.http import served
 from tests.web import Raw
@@ -209,7 +198,7 @@ class Errors(served.ServedCase):
 
     async def test_a_handler_that_raises(self) -> None:
         for path in ("/broken", "/wrong", "/number", "/str"):
-            with self.assertLogs("fanout.http.routing", "ERROR") as logged:
+            with self.assertLogs("fanout.http.dispatch", "ERROR") as logged:
                 answer = await self.ask(path)
             self.assertEqual(answer.status, 500, path)
             self.assertNotIn(b"secret", answer.body)
@@ -217,7 +206,7 @@ class Errors(served.ServedCase):
         await self.assert_lives()
 
     async def test_a_handler_that_raises_in_the_middle(self) -> None:
-        with self.assertLogs("fanout.http.routing", "ERROR"), self.assertRaises(ConnectionError):
+        with self.assertLogs("fanout.http.dispatch", "ERROR"), self.assertRaises(ConnectionError):
             await self.whole(b"GET /half HTTP/1.0\r\n\r\n")
         await self.assert_lives()
 
@@ -378,7 +367,7 @@ class Failing(served.ServedCase):
     async def test_it_is_in_the_log(self) -> None:
         raw = Raw(self.address, b"GET /wait HTTP/1.1\r\n" + HOST + b"\r\n")
         await self.asked
-        with self.assertLogs("fanout.http.routing", "ERROR"):
+        with self.assertLogs("fanout.http.dispatch", "ERROR"):
             raw.close()
             await self.logged
 

@@ -7,8 +7,9 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.trial import unittest
 
+from fanout.http.dispatch import Face
 from fanout.http.response import Response
-from fanout.http.routing import Face, Request, Route, Routes
+from fanout.http.routing import Request, Route, Routes
 from fanout.http.server import HttpLimits
 from fanout.http.site import FaceSite
 from fanout.listeners.limits import ConnectionLimit

@@ -179,7 +179,7 @@ class Halves(UploadsCase):
     async def test_a_disk_that_is_full(self) -> None:
         (self.folder / "x").write_bytes(b"old")
         full = mock.patch.object(uploads_module.os, "fsync", side_effect=OSError(28, "No space left"))
-        with full, self.assertLogs("fanout.http.routing", "ERROR"):
+        with full, self.assertLogs("fanout.http.dispatch", "ERROR"):
             self.assertEqual((await self.ask("/up/x", "PUT", b"new")).status, 500)
         self.assertEqual(self.found(), {"x": b"old"})
 

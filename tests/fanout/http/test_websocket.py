@@ -19,7 +19,7 @@ from twisted.web.server import Request
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong, TextMessage
 
-from fanout.http.routing import Branch
+from fanout.http.dispatch import Branch
 from fanout.http.server import HttpLimits, HttpSite
 from fanout.http.websocket import NotUpgraded, WebSocket, WebSocketResource, WebSocketServer, agree, binary, text
 from fanout.listeners.limits import ConnectionLimit
@@ -105,7 +105,7 @@ class _Case(unittest.TestCase):
         """Time passes, and the wheel turns."""
         for _ in range(int(seconds * 4)):
             self.clock.advance(0.25)
-            self.door.look()
+            self.door.tick()
 
     def assert_closed_with(self, code: int) -> None:
         self.assertEqual([event.code for event in self.answers() if isinstance(event, CloseConnection)], [code])
@@ -306,7 +306,7 @@ class TestPings(_Case):
 
     def test_one_that_breaks_is_reported_and_the_others_are_looked_at(self) -> None:
         broken, fault = self.socket, OSError("broken")
-        self.patch(broken, "look", _raising(fault))
+        self.patch(broken, "on_timer", _raising(fault))
         self.open()
         self.wait(26)
         self.assertEqual(self.failures, [fault])

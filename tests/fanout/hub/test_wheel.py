@@ -17,7 +17,7 @@ class Item:
         self.looks: list[float] = []
         self._fault = fault
 
-    def look(self, now: float) -> None:
+    def on_timer(self, now: float) -> None:
         self.looks.append(now)
         if self._fault is not None:
             raise self._fault

@@ -12,7 +12,7 @@ class TestLag(unittest.TestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.lag = ReactorLag(self.clock.seconds, 0.5, kept=4)
-        loop = LoopingCall(self.lag.look)
+        loop = LoopingCall(self.lag.sample)
         loop.clock = self.clock
         loop.start(0.5)
 
@@ -48,13 +48,13 @@ class TestRates(unittest.TestCase):
             interval=5,
             kept=3,
         )
-        self.rates.look()
+        self.rates.sample()
 
     def after(self, seconds: float, messages: int, clients: int) -> None:
         self.clock.advance(seconds)
         self.messages += messages
         self.clients = clients
-        self.rates.look()
+        self.rates.sample()
 
     def test_growth_per_second_and_levels_as_they_are(self) -> None:
         self.after(5, 10, 3)
@@ -66,7 +66,7 @@ class TestRates(unittest.TestCase):
     def test_what_was_before_the_start_is_no_peak(self) -> None:
         self.messages = 1_000_000
         rates = Rates(self.clock.seconds, {"messages": lambda: self.messages}, {})
-        rates.look()
+        rates.sample()
         self.assertEqual(rates.report(), {"interval": 5, "times": [], "messages": []})
 
     def test_only_what_is_new(self) -> None:

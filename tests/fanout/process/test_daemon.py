@@ -10,6 +10,7 @@ import sys
 import tempfile
 import textwrap
 from pathlib import Path
+from unittest import skipUnless
 
 from structlog.testing import capture_logs
 from twisted.trial import unittest
@@ -65,7 +66,7 @@ class Daemonize(unittest.TestCase):
 
 
 class DropTo(unittest.TestCase):
-    @unittest.skipUnless(os.geteuid() == 0, "only root can become somebody else")
+    @skipUnless(os.geteuid() == 0, "only root can become somebody else")
     def test_user_and_groups_are_given_up(self) -> None:
         done = run(f"""
             import os
@@ -76,7 +77,7 @@ class DropTo(unittest.TestCase):
         """)
         self.assertEqual(done.stdout, f"({NOBODY}, {NOBODY}, {NOBODY}) ({NOBODY}, {NOBODY}, {NOBODY}) False\n")
 
-    @unittest.skipUnless(os.geteuid() == 0, "only root can become somebody else")
+    @skipUnless(os.geteuid() == 0, "only root can become somebody else")
     def test_a_number_without_an_account_will_do(self) -> None:
         done = run("""
             import os
@@ -86,7 +87,7 @@ class DropTo(unittest.TestCase):
         """)
         self.assertEqual(done.stdout, "54321 54321 []\n")
 
-    @unittest.skipUnless(os.geteuid() == 0, "only root can become somebody else first")
+    @skipUnless(os.geteuid() == 0, "only root can become somebody else first")
     def test_who_is_not_root_is_told(self) -> None:
         done = run(f"""
             from fanout.process.daemon import DaemonError, drop_to

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from tests.fanout.test_settings import LoadingTestCase
+from tests.fanout.settings.test_loading import LoadingTestCase
 
 
 class SecretFileTests(LoadingTestCase):

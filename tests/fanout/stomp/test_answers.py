@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from twisted.trial import unittest
 
-from fanout.stomp.client import Receipted, Refused
+from fanout.stomp.client import ConnectRefused, Receipted
 from fanout.stomp.errors import LocalProtocolError
 from fanout.stomp.events import Publish
 from fanout.stomp.frame import Frame
@@ -120,7 +120,7 @@ class Errors(unittest.TestCase):
             pair = Pair().connect(version)
             pair.client.unsubscribe("unknown", receipt="r-7")
             [refused] = pair.talk()
-            assert isinstance(refused, Refused)
+            assert isinstance(refused, ConnectRefused)
             self.assertEqual((refused.summary, refused.receipt), ("Unknown ID", "r-7"))
             self.assertEqual(
                 refused.detail,

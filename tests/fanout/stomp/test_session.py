@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial import unittest
 
-from fanout.stomp.client import Receipted, Refused
+from fanout.stomp.client import ConnectRefused, Receipted
 from fanout.stomp.commands import COMMANDS, COMMANDS_10
 from fanout.stomp.errors import RemoteProtocolError
 from fanout.stomp.frame import Frame
@@ -297,7 +297,7 @@ class Scripts(unittest.TestCase):
             expected.append((model.take(step, b"%d\0\r\n" % number), str(number)))
             if expected[-1][0] is False:
                 break
-        answers = [event for event in pair.talk() if isinstance(event, Receipted | Refused)]
+        answers = [event for event in pair.talk() if isinstance(event, Receipted | ConnectRefused)]
         told = [(isinstance(event, Receipted), event.receipt) for event in answers]
         self.assertEqual(told, expected)
         self.assertEqual([send.body for send in pair.published], model.published)
@@ -316,7 +316,7 @@ class Scripts(unittest.TestCase):
             told = pair.talk()
             self.assertEqual(told[0], Receipted(str(number)))
             self.assertEqual(len(told), 1 if model.take(step, body) else 2)
-            self.assertEqual([type(event) for event in told[1:]], [Refused][: len(told) - 1])
+            self.assertEqual([type(event) for event in told[1:]], [ConnectRefused][: len(told) - 1])
         self.assertEqual([send.body for send in pair.published], model.published)
         self.assertFalse(pair.client.closed)
         self.assertEqual(pair.session.state, State.OPEN)

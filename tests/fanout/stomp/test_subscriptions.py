@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from twisted.trial import unittest
 
-from fanout.stomp.client import MessageReceived, Receipted, Refused
+from fanout.stomp.client import ConnectRefused, MessageReceived, Receipted
 from fanout.stomp.events import Subscribe
 from fanout.stomp.frame import Frame
 from fanout.stomp.limits import StompLimits
@@ -157,7 +157,7 @@ class Acknowledging(SubscriptionCase):
     def known(self, pair: Pair, message: MessageReceived, command: str = "ack") -> bool:
         getattr(pair.client, command)(message, receipt="r")
         [told] = pair.talk()
-        if isinstance(told, Refused):
+        if isinstance(told, ConnectRefused):
             self.assertEqual((told.summary, told.receipt), ("Unknown message", "r"))
             self.assertTrue(pair.closed)
         return told == Receipted("r")
@@ -199,7 +199,7 @@ class Acknowledging(SubscriptionCase):
         [message] = self.deliver(pair, 1)
         pair.client.write(Frame("ACK", (("message-id", message.message_id), ("subscription", "1"))))
         [told] = pair.talk()
-        assert isinstance(told, Refused)
+        assert isinstance(told, ConnectRefused)
         self.assertEqual(told.summary, "Unknown message")
 
     def test_two_subscriptions_acknowledge_apart(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial import unittest
 
-from fanout.stomp.client import MessageReceived, Receipted, Refused
+from fanout.stomp.client import ConnectRefused, MessageReceived, Receipted
 from fanout.stomp.events import Publish
 from fanout.stomp.limits import StompLimits
 from tests.fanout.stomp.pair import Pair, opened
@@ -18,7 +18,7 @@ class TransactionCase(unittest.TestCase):
 
     def refused(self, pair: Pair) -> str:
         """The summary of the ERROR that ends the session now."""
-        [refused] = [event for event in pair.talk() if isinstance(event, Refused)]
+        [refused] = [event for event in pair.talk() if isinstance(event, ConnectRefused)]
         self.assertTrue(pair.closed)
         return refused.summary
 

@@ -154,7 +154,7 @@ class House:
         """Time passes, the wheel turning."""
         for _ in range(int(seconds * 4)):
             self.clock.advance(0.25)
-            self.door.look()
+            self.door.tick()
 
 
 def join(lines: Sequence[bytes]) -> bytes:

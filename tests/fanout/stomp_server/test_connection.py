@@ -237,7 +237,7 @@ class ManyGo(ConnectionCase):
     def logged(self) -> list[dict[str, object]]:
         """By one look of the door."""
         with capture_logs() as logs:
-            self.door.look()
+            self.door.tick()
         return [{name: event[name] for name in ("event", "clients", "left")} for event in logs]
 
     def test_many_that_vanish_at_once_are_one_line(self) -> None:

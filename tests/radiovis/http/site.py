@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from twisted.internet.defer import Deferred
 from twisted.trial import unittest
 
-from fanout.http.routing import Endpoint
+from fanout.http.dispatch import Endpoint
 from fanout.hub.message import Message
 from radiovis.directory.interface import Channel
 from radiovis.http.wall import Wall

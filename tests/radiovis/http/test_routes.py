@@ -10,8 +10,8 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.threads import deferToThread
 
+from fanout.http.dispatch import Face
 from fanout.http.response import ErrorPages, json_page
-from fanout.http.routing import Face
 from fanout.http.server import HttpLimits, HttpSite
 from fanout.listeners.limits import ConnectionLimit
 from fanout.settings import SettingsError

@@ -44,7 +44,9 @@ class Addresses(unittest.TestCase):
 class Slides(unittest.TestCase):
     def test_a_slide(self) -> None:
         slide = shown.slide(message(b"SHOW http://a/1.png", 86_400, link="https://a/"))
-        self.assertEqual(slide, shown.Slide("http://a/1.png", "https://a/", datetime(1970, 1, 2, tzinfo=UTC), "m1"))
+        self.assertEqual(
+            slide, shown.ShownSlide("http://a/1.png", "https://a/", datetime(1970, 1, 2, tzinfo=UTC), "m1")
+        )
 
     def test_what_must_not_be_shown_is_none(self) -> None:
         slide = shown.slide(message(b"SHOW javascript:alert(1)", link="javascript:alert(2)"))

@@ -4,7 +4,7 @@ import json
 
 from twisted.trial import unittest
 
-from fanout.http.routing import HttpError
+from fanout.http.response import HttpError
 from fanout.hub.message import Message
 from radiovis.http.visjson import VisForm, check_topic
 

@@ -88,13 +88,13 @@ class _Case(unittest.TestCase):
 
 
 class TestPreflight(_Case):
-    def look(self, *messages: Message) -> list[str]:
-        return [str(each) for each in self.successResultOf(self.preflight.look(messages))]
+    def check(self, *messages: Message) -> list[str]:
+        return [str(each) for each in self.successResultOf(self.preflight.check(messages))]
 
     def test_findings_name_the_topic(self) -> None:
         text = Message(CHANNEL + "text", b"TEXT " + bytes(200), "1", 0)
         self.assertEqual(
-            self.look(show("http://x/good"), show("http://x/bad"), text),
+            self.check(show("http://x/good"), show("http://x/bad"), text),
             [
                 f"{CHANNEL}image: it is 1x1, radios expect 320x240",
                 f"{CHANNEL}text: its text has 200 octets, radios take 128",
@@ -102,24 +102,24 @@ class TestPreflight(_Case):
         )
 
     def test_a_broadcast_is_told_and_fetched_once(self) -> None:
-        found = self.look(*(show("http://x/bad", f"/topic/id/x/{number}/") for number in range(50)))
+        found = self.check(*(show("http://x/bad", f"/topic/id/x/{number}/") for number in range(50)))
         self.assertEqual(found, ["/topic/id/x/0/image: it is 1x1, radios expect 320x240"])
         self.assertEqual(self.slides.urls, ["http://x/bad"])
 
     def test_the_last_finding_of_each_topic_is_remembered_the_newest_first(self) -> None:
         for number in range(RECENT + 5):
-            self.look(show("http://x/bad", f"/topic/id/x/{number}/"))
-        self.look(show("ftp://x/", "/topic/id/x/30/"))
+            self.check(show("http://x/bad", f"/topic/id/x/{number}/"))
+        self.check(show("ftp://x/", "/topic/id/x/30/"))
         recent = self.preflight.recent
         self.assertEqual(len(recent), RECENT)
         self.assertEqual((recent[0].topic, recent[0].body), ("/topic/id/x/30/image", "SHOW ftp://x/"))
 
     def test_the_same_again_is_counted_once_a_minute(self) -> None:
         for _ in range(5):
-            self.look(show("http://x/bad"))
+            self.check(show("http://x/bad"))
         self.assertEqual(self.preflight.unfit, 1)
         self.clock.advance(LOG_SECONDS)
-        self.look(show("http://x/bad"))
+        self.check(show("http://x/bad"))
         self.assertEqual(self.preflight.unfit, 2)
 
 
@@ -192,7 +192,7 @@ class TestReject(_ApplicationCase):
 
     def test_nobody_could_look_now(self) -> None:
         for number in range(UNDER_WAY):
-            self.preflight.look([show(f"http://host{number}/")])
+            self.preflight.check([show(f"http://host{number}/")])
         refused = self.failureResultOf(self.admit(show("http://x/more")), Refused).value
         self.assertEqual((refused.temporary, refused.unfit), (True, False))
 

@@ -41,7 +41,7 @@ class TestSchedule(unittest.TestCase):
         )
 
     def look(self) -> Deferred[None]:
-        return ensureDeferred(self.schedule.look())
+        return ensureDeferred(self.schedule.send_due())
 
     def at(self, now: float) -> list[str]:
         """Set the clock, and look; what has been on air so far."""

@@ -54,35 +54,35 @@ class Liveness(unittest.TestCase):
     async def test_without_the_broker_a_round_fails_and_says_why(self) -> None:
         self.bus.connected = False
         with self.assertRaisesRegex(BusError, "as the test says"):
-            await self.liveness.look()
+            await self.liveness.check()
         self.assertEqual(self.source.ensured, 0)
 
     async def test_a_standby_does_not_touch_the_queue(self) -> None:
         self.leader.leading = self.leader.truth = False
-        await self.liveness.look()
+        await self.liveness.check()
         self.assertEqual((self.source.ensured, self.promotions), (0, 0))
 
     async def test_who_becomes_the_leader_acts_at_once_and_once(self) -> None:
         self.leader.leading = self.leader.truth = False
-        await self.liveness.look()
+        await self.liveness.check()
         self.leader.truth = True
-        await self.liveness.look()
-        await self.liveness.look()
+        await self.liveness.check()
+        await self.liveness.check()
         self.assertEqual((self.source.ensured, self.promotions), (2, 1))
 
     async def test_a_leader_that_comes_back_acts_at_once_again(self) -> None:
-        await self.liveness.look()
+        await self.liveness.check()
         self.bus.connected = False
         with self.assertRaises(BusError):
-            await self.liveness.look()
+            await self.liveness.check()
         self.bus.connected = True
-        await self.liveness.look()
+        await self.liveness.check()
         self.assertEqual(self.promotions, 2)
 
     async def test_a_log_that_refuses_is_to_be_seen(self) -> None:
         self.source.trouble = "the disk is full"
         with self.assertRaisesRegex(LogError, "the disk is full"):
-            await self.liveness.look()
+            await self.liveness.check()
 
     def test_what_is_heard_is_alive_from_now_on_whatever_its_publisher_says(self) -> None:
         for when in (0, 1, 2**40):
@@ -109,17 +109,17 @@ class Liveness(unittest.TestCase):
     async def test_who_leads_again_after_an_outage_gives_the_living_their_time_first(self) -> None:
         """The bus says that it is heard again only a moment later, when the nodes have caught up."""
         for lost in (self.lose_bus, self.lose_lead_only):
-            await self.liveness.look()
+            await self.liveness.check()
             self.liveness.heard(Message(ROCK + "text", b"TEXT x", "id", 1))
             await lost()
             self.clock.advance(300)
-            await self.liveness.look()
+            await self.liveness.check()
             self.assertFalse(self.is_due_after(59))
 
     async def lose_bus(self) -> None:
         self.bus.connected = False
         with self.assertRaises(BusError):
-            await self.liveness.look()
+            await self.liveness.check()
         self.bus.connected = True
 
     async def lose_lead_only(self) -> None:
@@ -128,11 +128,11 @@ class Liveness(unittest.TestCase):
 
     async def test_a_standby_that_takes_over_heard_all_the_time(self) -> None:
         self.leader.leading = self.leader.truth = False
-        await self.liveness.look()
+        await self.liveness.check()
         self.liveness.heard(Message(ROCK + "text", b"TEXT x", "id", 1))
         self.clock.advance(61)
         self.leader.truth = True
-        await self.liveness.look()
+        await self.liveness.check()
         self.assertTrue(self.is_due_after(0))
 
     def test_an_unknown_country_is_asked_for_once(self) -> None:

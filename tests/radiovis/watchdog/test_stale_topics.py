@@ -69,7 +69,7 @@ class Stale(unittest.TestCase):
         self.successResultOf(Deferred.fromCoroutine(self.listing.reload()))
 
     def start_round(self) -> Deferred[None]:
-        begun = Deferred.fromCoroutine(self.stale.look())
+        begun = Deferred.fromCoroutine(self.stale.check())
         self.clock.pump([0] * 3000)
         return begun
 
@@ -220,7 +220,7 @@ class Stale(unittest.TestCase):
     def test_a_lead_lost_in_between_ends_the_round(self) -> None:
         self.list(*[Channel(f"/topic/fm/4e1/{number:04x}/09580/", number) for number in range(100)])
         self.directory.defaults = {number: Default(text="x") for number in range(100)}
-        begun = Deferred.fromCoroutine(self.stale.look())
+        begun = Deferred.fromCoroutine(self.stale.check())
         self.leader.leading = False
         self.clock.pump([0] * 10)
         self.failureResultOf(begun, BusError)

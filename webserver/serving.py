@@ -9,7 +9,8 @@ from typing import Any
 import structlog
 from twisted.internet.defer import Deferred, maybeDeferred
 
-from fanout.http.routing import Face, Route, Routes
+from fanout.http.dispatch import Face
+from fanout.http.routing import Route, Routes
 from fanout.http.server import HttpLimits
 from fanout.http.site import FaceSite
 from fanout.listeners import port as ports
