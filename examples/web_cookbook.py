@@ -14,9 +14,9 @@ from twisted.internet import reactor
 
 from fanout.http.response import Response
 from fanout.http.routing import Request, Route
-from webserver.serving import serve
 from fanout.http.topics import Topics
 from webserver.local_topics import LocalTopics
+from webserver.serving import serve
 
 topics = LocalTopics(reactor)
 
