@@ -80,7 +80,7 @@ class TopicReceiver:
     async def catch_up(self, moment: Callable[[], Awaitable[object]]) -> None:
         """Show subscribers what the other nodes have kept while this node was cut off from the bus.
 
-        Another node may have kept a message that is still on its way to us. So a topic on which the bus brings a message
+        Another node may have kept a message that is still on its way to this node. So a topic on which the bus brings one
         in the meantime is left alone.
 
         :param moment: waits for as long as a message may take over the bus.
@@ -168,7 +168,7 @@ class StationsRefresh:
 
 
 def move_subscriptions(hub: Hub, resolver: TopicResolver, log: Any) -> None:
-    """Move live subscriptions to where they belong now (contract §2, change 1). For ``changed`` of a :class:`TopicResolver`."""
+    """Move live subscriptions to their topics of today (contract §2, change 1); the resolver calls it on a change."""
     for cohort in hub.cohorts():
         topic = resolver.resolve_again(cohort.form.destination)
         if topic != cohort.topic:
