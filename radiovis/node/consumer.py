@@ -80,8 +80,8 @@ class TopicReceiver:
     async def catch_up(self, moment: Callable[[], Awaitable[object]]) -> None:
         """Show subscribers what the other nodes have kept while this node was cut off from the bus.
 
-        Another node may have kept a message that is still on its way to this node. So a topic on which the bus brings one
-        in the meantime is left alone.
+        Another node may have kept a message that is still on its way to this node. So a topic on which the bus brings
+        one in the meantime is left alone.
 
         :param moment: waits for as long as a message may take over the bus.
         """
