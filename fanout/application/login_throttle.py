@@ -15,17 +15,15 @@ An address is one of IPv4, or a /64 of IPv6.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from twisted.internet.task import deferLater
 
 from fanout.application.interface import Refused
+from fanout.cache.bounded_dict import BoundedDict
 from fanout.listeners.address import neighbourhood
-
-V = TypeVar("V")
 
 _REMEMBERED = 10_000  # of each kind; beyond it the one that failed, or succeeded, longest ago is forgotten
 
@@ -49,7 +47,7 @@ class _Failed:
 
     def __init__(self, forget: float) -> None:
         self.forget = forget
-        self._known: OrderedDict[Hashable, _Failures] = OrderedDict()
+        self._known: BoundedDict[Hashable, _Failures] = BoundedDict(_REMEMBERED)
 
     def __len__(self) -> int:
         return len(self._known)
@@ -60,14 +58,12 @@ class _Failed:
         return None if known is None or now - known.last > self.forget or known.count < free else known
 
     def add(self, key: Hashable, now: float) -> _Failures:
-        known = self._known.pop(key, None)
+        known = self._known.get(key)
         if known is None or now - known.last > self.forget:
             known = _Failures(0, now)
         known.count += 1
         known.last = now
         self._known[key] = known
-        if len(self._known) > _REMEMBERED:
-            self._known.popitem(last=False)
         return known
 
 
@@ -105,8 +101,8 @@ class LoginThrottle:
         self.stranger_pause = stranger_pause
         self._addresses = _Failed(forget)
         self._names = _Failed(forget)
-        self._friends: OrderedDict[tuple[str, str], None] = OrderedDict()
-        self._strangers: OrderedDict[tuple[str, str], float] = OrderedDict()  # when their next try may be
+        self._friends: BoundedDict[tuple[str, str], None] = BoundedDict(_REMEMBERED)
+        self._strangers: BoundedDict[tuple[str, str], float] = BoundedDict(_REMEMBERED)  # when their next try may be
 
     def forget_after(self, seconds: float) -> None:
         """Change after how many seconds without a failure an address, or a name, starts anew."""
@@ -142,7 +138,7 @@ class LoginThrottle:
             return 0.0
         turn = max(now, self._strangers.get(pair, 0.0)) + self.stranger_pause
         if turn - now <= self.queue:
-            _keep(self._strangers, pair, turn)
+            self._strangers[pair] = turn
         return turn - now
 
     def failed(self, address: str, login: str) -> None:
@@ -154,11 +150,4 @@ class LoginThrottle:
 
     def succeeded(self, address: str, login: str) -> None:
         """It had the right one: from here it is no stranger."""
-        _keep(self._friends, (neighbourhood(address), login), None)
-
-
-def _keep(kept: OrderedDict[tuple[str, str], V], key: tuple[str, str], value: V) -> None:
-    kept[key] = value
-    kept.move_to_end(key)
-    if len(kept) > _REMEMBERED:
-        kept.popitem(last=False)
+        self._friends[neighbourhood(address), login] = None

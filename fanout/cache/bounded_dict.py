@@ -43,7 +43,8 @@ class BoundedDict(MutableMapping[K, V]):
     def __setitem__(self, key: K, value: V) -> None:
         entries = self._entries
         if self._weigh is not None:
-            self.pop(key, None)
+            if key in entries:
+                del self[key]
             weight = self._weigh(value)
             if weight > self.weight_limit:
                 return

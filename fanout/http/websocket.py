@@ -28,7 +28,7 @@ from wsproto.utilities import generate_accept_token
 from zope.interface import implementer
 
 from fanout.http.server import REASONS, error_body
-from fanout.hub.hub import Framing
+from fanout.hub.subscriber import Framing
 from fanout.hub.wheel import Wheel
 from fanout.listeners import straight_write
 

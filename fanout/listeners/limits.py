@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable, Hashable
 
+from fanout.cache.bounded_dict import BoundedDict
 from fanout.listeners.address import neighbourhood
 
 # How fast each of many may go on: a burst at once, then so many a second. Sans-IO.
@@ -24,7 +25,7 @@ class TokenBucket:
         self._clock = clock
         self._step = 1 / per_second if per_second > 0 else 0.0
         self._depth = burst * self._step
-        self._full_at: OrderedDict[Hashable, float] = OrderedDict()
+        self._full_at: BoundedDict[Hashable, float] = BoundedDict(_KEYS)
 
     def allow(self, key: Hashable) -> bool:
         """Whether the key may do one more now; then it has done it."""
@@ -35,9 +36,6 @@ class TokenBucket:
         if full_at - now > self._depth:
             return False
         self._full_at[key] = full_at
-        self._full_at.move_to_end(key)
-        if len(self._full_at) > _KEYS:
-            self._full_at.popitem(last=False)
         return True
 
     def __len__(self) -> int:
@@ -113,23 +111,23 @@ class SubscriptionLimit:
         self._held: Counter[str] = Counter()
         self.total = 0
 
-    def take(self, address: str) -> bool:
-        """Whether this address may have one more; then it counts until :meth:`give_back`."""
+    def take(self, address: str, number: int = 1) -> bool:
+        """Whether this address may have so many more, all or none; then they count until :meth:`give_back`."""
         neighbours = neighbourhood(address)
-        if self.total >= self.most:
+        if self.total + number > self.most:
             self.refused["subscriptions"] += 1
             return False
-        if 0 < self.per_address <= self._held[neighbours]:
+        if 0 < self.per_address < self._held[neighbours] + number:
             self.refused["subscriptions_per_address"] += 1
             return False
-        self.total += 1
-        self._held[neighbours] += 1
+        self.total += number
+        self._held[neighbours] += number
         return True
 
-    def give_back(self, address: str) -> None:
-        """One of those taken is no longer held."""
+    def give_back(self, address: str, number: int = 1) -> None:
+        """So many of those taken are no longer held."""
         neighbours = neighbourhood(address)
-        self.total -= 1
-        self._held[neighbours] -= 1
+        self.total -= number
+        self._held[neighbours] -= number
         if self._held[neighbours] <= 0:
             del self._held[neighbours]

@@ -12,7 +12,6 @@ from fanout.application.interface import Application
 from fanout.application.login_throttle import LoginThrottle
 from fanout.application.observer import ClientWarnings
 from fanout.http.dispatch import Face
-from fanout.http.drain import Drain
 from fanout.http.pending import PendingRequests
 from fanout.http.response import ErrorPages, json_page
 from fanout.http.server import HttpLimits, HttpSite
@@ -25,14 +24,14 @@ from fanout.listeners.certificates import Certificates
 from fanout.listeners.limits import ConnectionLimit, SubscriptionLimit, TokenBucket
 from fanout.listeners.tls import ListenerWrapper
 from fanout.settings import SettingsError
-from fanout.stomp_server.connection import Connection
-from fanout.stomp_server.server import StompServer
+from fanout.stomp_server.server import ServedConnection, StompServer
 from fanout.stomp_server.websocket import StompWebSocket
 from radiovis.directory.interface import Directory
 from radiovis.http.player import Player
 from radiovis.http.routes import public_routes
 from radiovis.http.wall import Wall
 from radiovis.node import parts
+from radiovis.node.drain import Drain
 from radiovis.node.sides import Core, Observability
 from radiovis.settings import Settings
 from radiovis.topic_resolution import TopicResolver
@@ -110,7 +109,7 @@ def stomp(
     settings: Settings, application: Application, core: Core, observability: Observability, log: Any
 ) -> StompServer:
     """The door of STOMP clients, over whatever wire. The other doors share what it has."""
-    wheel: Wheel[Connection] = Wheel()
+    wheel: Wheel[ServedConnection] = Wheel()
     monitoring = observability.monitoring
     return StompServer(
         application=application,

@@ -11,7 +11,6 @@ from functools import partial
 import structlog
 
 from fanout.application.login_throttle import LoginThrottle
-from fanout.http.drain import Drain
 from fanout.http.pending import PendingRequests
 from fanout.http.server import HttpSite
 from fanout.http.websocket import WebSocketServer
@@ -21,6 +20,7 @@ from fanout.process.daemon import raise_limit
 from fanout.settings import SettingsError
 from fanout.stomp_server.server import StompServer
 from radiovis.node import door_parts, parts
+from radiovis.node.drain import Drain
 from radiovis.node.sides import Servers
 from radiovis.settings import Settings
 

@@ -4,9 +4,10 @@ from typing import Any
 
 from twisted.trial import unittest
 
-from fanout.hub.hub import Cohort, Hub
+from fanout.hub.hub import Hub
 from fanout.hub.message import Message
 from fanout.hub.outbox import Flusher, Outbox
+from fanout.hub.subscriber import Cohort
 from fanout.metrics.client_counts import ClientCounts, Slow
 from fanout.stomp.delivery import MessageForm
 from fanout.stomp.dialect import DIALECTS

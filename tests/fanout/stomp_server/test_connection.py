@@ -17,7 +17,7 @@ from fanout.hub.wheel import Wheel
 from fanout.stomp.events import Send
 from fanout.stomp.frame import Frame, Headers
 from fanout.stomp.limits import SessionOptions, StompLimits
-from fanout.stomp_server.connection import Connection
+from fanout.stomp_server.connection import Connection, connect
 from fanout.stomp_server.server import MANY, StompServer
 from tests.fanout.stomp.pair import read_frames
 
@@ -77,7 +77,7 @@ class Client:
     def __init__(self, door: StompServer, version: str, *destinations: str) -> None:
         self.version = version
         self.wire = Transport()
-        self.connection: Connection = door.connect(self.wire, "192.0.2.1", 1)
+        self.connection: Connection = connect(door, self.wire, "192.0.2.1", 1)
         accept = "" if version == "1.0" else f"accept-version:{version}\n"
         self.say(f"CONNECT\n{accept}\n\0")
         for number, destination in enumerate(destinations):

@@ -6,7 +6,7 @@ subscriptions would hit that node in the same moment, too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any
 
@@ -86,10 +86,11 @@ class Drain:
 
     def _farewells(self) -> list[Callable[[], None]]:
         connections = self._stomp.connections
+        with_session: Collection[object] = connections
         return [
             *(partial(each.close, SUMMARY) for each in connections),
             *(each.close for each in self._listening.pending),
-            *(each.finish for each in self._websockets.sockets if each.listener not in connections),
+            *(each.finish for each in self._websockets.sockets if each.listener not in with_session),
         ]
 
     def _say(self, farewells: Sequence[Callable[[], None]]) -> None:
