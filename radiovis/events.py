@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from pika.spec import BasicProperties
 from twisted.internet.defer import Deferred
 
-from fanout.application.observer import Client, DeliveryObserver
+from fanout.application.observer import Client, DeliveryObserver, Observer
 from fanout.hub.message import Message
 from fanout.process.steady_time import unix_time
 
@@ -38,8 +38,11 @@ class Carrier(Protocol):
         """Disconnect."""
 
 
-class Monitoring:
-    """An :class:`fanout.application.observer.Observer` that turns what it is told into events.
+class Monitoring(Observer):
+    """Turns what clients do into events.
+
+    The end of a subscription alone is no event: readers of the original's events know ``unsubscriptions`` as part of a
+    close (contract §1.11).
 
     :param servers: the names of this process, as the events give them.
     :param announce: the last part of the label of the first event.
@@ -112,9 +115,6 @@ class Monitoring:
     def subscribed(self, client: Client, topic: str) -> None:
         """See :meth:`Observer.subscribed <fanout.application.observer.Observer.subscribed>`."""
         self.emit("subscriptions", {"topic": topic, **self._who(client)})
-
-    def unsubscribed(self, client: Client, topic: str) -> None:
-        """No event: readers of the original's events know ``unsubscriptions`` as part of a close (contract §1.11)."""
 
     def delivered(self, topic: str, clients: int) -> None:
         """Count; the event follows when the second is over."""

@@ -8,13 +8,12 @@ from collections.abc import Awaitable, Sequence
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from fanout.application.interface import Principal, Refused
+from fanout.application.interface import Principal, Publication, Refused
 from fanout.application.observer import Client
 from fanout.bus.interface import BusError
-from fanout.hub.message import Message
+from fanout.hub.message import Headers, Message
 from fanout.hub.subscriber import Cohort, Form, FramedForm, Offered, OutboxSubscriber
 from fanout.stomp.events import Connect, Event, Publish, Subscribe, Unsubscribe
-from fanout.stomp.frame import Headers
 from fanout.stomp.session import ServerSession, State
 from fanout.stomp.subscriptions import Subscription
 from fanout.stomp_server.eager import start_eagerly
@@ -361,8 +360,9 @@ class Connection(OutboxSubscriber):
         super().show(cohort, message)
 
     async def _publish(self, event: Publish) -> None:
+        publications = [Publication(each.destination, each.headers, each.body) for each in event.sends]
         try:
-            messages = await self._server.application.admit(self._principal, event.sends)
+            messages = await self._server.application.admit(self._principal, publications)
         except Refused as refused:
             self._refuse(event, refused)
             return

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from fanout.application.interface import Application
-from fanout.application.observer import DeliveryObserver, Observer, Observers
+from fanout.application.observer import DeliveryObserver, Observer
 from fanout.hub.hub import Hub
 from fanout.hub.outbox import Flusher
 from fanout.hub.subscriber import Framing
@@ -108,7 +108,7 @@ class StompServer:
     log: Any
     warn: Callable[..., None]
     write_timeout: float = 60.0
-    observer: Observer = field(default_factory=Observers)
+    observer: Observer = field(default_factory=Observer)
     delivery_observer: DeliveryObserver | None = None
     subscription_limit: SubscriptionLimit = field(default_factory=SubscriptionLimit)
     connections: set[ServedConnection] = field(default_factory=set)

@@ -8,7 +8,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from fanout.application.observer import Observer, Observers
+from fanout.application.observer import Observer
 from fanout.hub.hub import Hub
 from fanout.hub.message import Message
 from radiovis import topics
@@ -29,7 +29,7 @@ class Receiving:
         self._hub = hub
         self._last_slides = last_slides
         self._log = log
-        self._observer: Observer = observer or Observers()
+        self._observer = observer or Observer()
         self._parked: dict[str, deque[Message]] = {}
 
     def receive(self, message: Message) -> None:

@@ -7,11 +7,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial import unittest
 
-from fanout.application.interface import Principal, Refused
+from fanout.application.interface import Principal, Publication, Refused
 from fanout.application.login_throttle import LoginThrottle
 from fanout.bus.interface import BusError
 from fanout.hub.message import Message
-from fanout.stomp.events import Send
 from radiovis.application import RadioVIS
 from radiovis.directory.interface import Channel
 from radiovis.last_slides import LastSlides
@@ -118,7 +117,7 @@ class TestRecall(_Case):
 
 class TestAdmit(_Case):
     async def test_asks_the_publishing(self) -> None:
-        sends = [Send("/topic/test/1/text", (), b"TEXT x")]
+        sends = [Publication("/topic/test/1/text", (), b"TEXT x")]
         (admitted,) = await self.radiovis.admit(Principal("1.rock", "1"), sends)
         self.assertEqual(admitted.topic, "/topic/test/1/text")
         with self.assertRaises(Refused):

@@ -9,13 +9,12 @@ from structlog.testing import capture_logs
 from twisted.internet.defer import Deferred, succeed
 from twisted.trial import unittest
 
-from fanout.application.interface import Principal, ResolvedTopic
+from fanout.application.interface import Principal, Publication, ResolvedTopic
 from fanout.hub.hub import Hub
-from fanout.hub.message import Message
+from fanout.hub.message import Headers, Message
 from fanout.hub.outbox import Flusher
 from fanout.hub.wheel import Wheel
-from fanout.stomp.events import Send
-from fanout.stomp.frame import Frame, Headers
+from fanout.stomp.frame import Frame
 from fanout.stomp.limits import SessionOptions, StompLimits
 from fanout.stomp_server.connection import Connection, connect
 from fanout.stomp_server.server import MANY, StompServer
@@ -37,7 +36,7 @@ class Anything:
     async def recall(self, topic: str) -> None:
         return None
 
-    async def admit(self, principal: Principal | None, sends: Sequence[Send]) -> tuple[Message, ...]:
+    async def admit(self, principal: Principal | None, sends: Sequence[Publication]) -> tuple[Message, ...]:
         return tuple(Message(send.destination, send.body, "id", 1, ()) for send in sends)
 
     def publish(self, messages: Sequence[Message]) -> Deferred[None]:

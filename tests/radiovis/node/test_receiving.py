@@ -6,7 +6,7 @@ from structlog.testing import CapturingLogger
 from twisted.internet.defer import Deferred
 from twisted.trial import unittest
 
-from fanout.application.observer import Observers
+from fanout.application.observer import Observer
 from fanout.hub.hub import Hub
 from fanout.hub.message import Message
 from fanout.hub.subscriber import Cohort
@@ -188,7 +188,7 @@ class Watched(_Case):
     def setUp(self) -> None:
         super().setUp()
         self.told: list[tuple[str, int]] = []
-        observer = Observers()
+        observer = Observer()
         observer.delivered = lambda topic, clients: self.told.append((topic, clients))  # type: ignore[method-assign]
         resolver = TopicResolver(self.directory, lambda: None)
         self.receiving = Receiving(resolver, self.hub, self.slides, self.log, observer)  # type: ignore[arg-type]
