@@ -8,6 +8,7 @@ what the original sent, and has to be asked for (§2, change 11).
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from ipaddress import IPv6Address, ip_address, ip_network
@@ -18,7 +19,6 @@ from twisted.internet.defer import Deferred
 
 from fanout.application.observer import Client, DeliveryObserver, Observer
 from fanout.hub.message import Message
-from fanout.process.steady_time import unix_time
 
 _LABEL = "radiovis.global."
 _COMPACT = json.JSONEncoder(separators=(",", ":"))
@@ -48,6 +48,7 @@ class Monitoring(Observer):
     :param announce: the last part of the label of the first event.
     :param per_delivery: an event for every message to every client, instead of counts.
     :param shown: how a client's address, host and port, is written into the events.
+    :param unix_time: seconds since 1970, by the machine's clock.
     """
 
     def __init__(
@@ -59,9 +60,10 @@ class Monitoring(Observer):
         announce: str = "servers",
         per_delivery: bool = False,
         shown: Callable[[str], str] = str,
+        unix_time: Callable[[], float] = time.time,
     ) -> None:
         self._reactor = reactor
-        self._unix_time = unix_time(reactor)
+        self._unix_time = unix_time
         self._carrier = carrier
         self._servers = list(servers)
         self._announce = announce

@@ -12,7 +12,6 @@ from twisted.internet.defer import Deferred
 from fanout.application.observer import ClientCounters, ClientWarnings, CountedApplication, Observers
 from fanout.hub.message import new_id
 from fanout.listeners.tls import ListenerWrapper
-from fanout.process.steady_time import unix_time
 from fanout.process.throttle import Throttle
 from fanout.stomp_server.tcp import StompFactory
 from radiovis.admin.build import node_admin
@@ -140,7 +139,7 @@ def _stations(reactor: Any, settings: Settings, core: Core, changed: Callable[[]
     directory = parts.fake_directory(settings) if fake else file
     directory = directory or parts.plugit(reactor, settings, core.memcached)
     resolver = TopicResolver(directory, lambda: resolve_again(core.hub, resolver, log))
-    publishing = PublishRights(directory, resolver, unix_time(reactor), new_id)
+    publishing = PublishRights(directory, resolver, time.time, new_id)
     throttle = door_parts.login_throttle(reactor, settings)
     shelf = slide_parts.entrance(reactor, settings, core.bus, fake=fake)
     preflight = slide_parts.preflight(reactor, settings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -142,7 +143,7 @@ def fake_directory(settings: Settings) -> Directory:
 
 def plugit(reactor: Any, settings: Settings, shared: Memcached | None) -> Directory:
     """PlugIt over HTTP, behind the caches."""
-    return cached(plugit_api(reactor, settings), reactor, settings, shared, freshness(settings))
+    return cached(plugit_api(reactor, settings), settings, shared, freshness(settings))
 
 
 def freshness(settings: Settings) -> float:
@@ -169,7 +170,7 @@ def plugit_api(reactor: Any, settings: Settings) -> PlugIt:
     return PlugIt(calls, image_locations=settings.FB_IMAGE_LOCATIONS)
 
 
-def cached(api: Directory, reactor: Any, settings: Settings, shared: Memcached | None, fresh: float) -> Directory:
+def cached(api: Directory, settings: Settings, shared: Memcached | None, fresh: float) -> Directory:
     """A directory behind the caches.
 
     :param fresh: seconds an answer is taken without asking again.
@@ -180,7 +181,7 @@ def cached(api: Directory, reactor: Any, settings: Settings, shared: Memcached |
         api,
         caches.get_cache("radiovis.directory"),
         shared,
-        reactor,
+        time.time,
         fresh=fresh,
         shared=settings.DIRECTORY_SHARED_SECONDS,
         stale=settings.DIRECTORY_STALE_SECONDS,
