@@ -24,6 +24,7 @@ from twisted.internet.task import deferLater
 from fanout.application.interface import Refused
 from fanout.cache.bounded_dict import BoundedDict
 from fanout.listeners.address import neighbourhood
+from fanout.settings.engine import LimitSettings
 
 _REMEMBERED = 10_000  # of each kind; beyond it the one that failed, or succeeded, longest ago is forgotten
 
@@ -43,23 +44,25 @@ class _Failures:
 
 
 class _Failed:
-    """Who has failed, and how often of late; no more of them than are remembered."""
+    """How often each key has failed of late. Bounded."""
 
-    def __init__(self, forget: float) -> None:
-        self.forget = forget
+    def __init__(self) -> None:
         self._known: BoundedDict[Hashable, _Failures] = BoundedDict(_REMEMBERED)
 
     def __len__(self) -> int:
         return len(self._known)
 
-    def beyond(self, key: Hashable, free: int, now: float) -> _Failures | None:
-        """The failures of this one, if there are more than are free."""
-        known = self._known.get(key)
-        return None if known is None or now - known.last > self.forget or known.count < free else known
+    def beyond(self, key: Hashable, free: int, since: float) -> _Failures | None:
+        """The failures of a key, if there are more than are free.
 
-    def add(self, key: Hashable, now: float) -> _Failures:
+        :param since: older ones do not count.
+        """
         known = self._known.get(key)
-        if known is None or now - known.last > self.forget:
+        return None if known is None or known.last < since or known.count < free else known
+
+    def add(self, key: Hashable, now: float, since: float) -> _Failures:
+        known = self._known.get(key)
+        if known is None or known.last < since:
             known = _Failures(0, now)
         known.count += 1
         known.last = now
@@ -68,45 +71,23 @@ class _Failed:
 
 
 class LoginThrottle:
-    """Spaces out the logins of who has failed too often. Every door's logins go through one of these.
+    """Spaces out the logins of addresses that have failed too often. The logins of all servers go through one of these.
 
-    Success does not clear an address: whoever owns one account could guess those of others in between.
+    A success does not clear an address: the owner of one account could guess those of others in between.
 
-    :ivar failures: how many of an address are free: people mistype, and devices retry.
-    :ivar pause: seconds between two logins of an address from then on.
-    :ivar queue: seconds the logins of an address may have to wait; those beyond are refused at once.
-    :ivar name_failures: how many of a name are free, from wherever they come.
-    :ivar stranger_pause: seconds an address that never logged in with this name waits from then on.
+    :ivar settings: LOGIN_…; new values count at once.
     """
 
     def __init__(
-        self,
-        reactor: Any,
-        clock: Callable[[], float] | None = None,
-        *,
-        failures: int = 5,
-        pause: float = 1.0,
-        queue: float = 10.0,
-        forget: float = 300.0,
-        name_failures: int = 20,
-        stranger_pause: float = 3.0,
+        self, reactor: Any, settings: LimitSettings | None = None, clock: Callable[[], float] | None = None
     ) -> None:
         """:param clock: seconds, monotonic; the reactor's unless given."""
+        self.settings = settings or LimitSettings()
         self._reactor = reactor
         self._clock: Callable[[], float] = clock or reactor.seconds
-        self.failures = failures
-        self.pause = pause
-        self.queue = queue
-        self.name_failures = name_failures
-        self.stranger_pause = stranger_pause
-        self._addresses = _Failed(forget)
-        self._names = _Failed(forget)
+        self._addresses, self._names = _Failed(), _Failed()
         self._friends: BoundedDict[tuple[str, str], None] = BoundedDict(_REMEMBERED)
         self._strangers: BoundedDict[tuple[str, str], float] = BoundedDict(_REMEMBERED)  # when their next try may be
-
-    def forget_after(self, seconds: float) -> None:
-        """Change after how many seconds without a failure an address, or a name, starts anew."""
-        self._addresses.forget = self._names.forget = seconds
 
     async def turn(self, address: str, login: str) -> None:
         """Wait until this address may try to log in with this name.
@@ -115,38 +96,45 @@ class LoginThrottle:
         """
         here = neighbourhood(address)
         wait = max(self._wait(here), self._wait_of_stranger(here, login))
-        if wait > self.queue:
+        if wait > self.settings.LOGIN_QUEUE_SECONDS:
             raise TooManyFailures
         if wait > 0:
             await deferLater(self._reactor, wait)
 
+    def _since(self, now: float) -> float:
+        """Failures before this time are forgotten."""
+        return now - self.settings.LOGIN_FORGET_SECONDS
+
     def _wait(self, here: str) -> float:
         now = self._clock()
-        known = self._addresses.beyond(here, self.failures, now)
+        known = self._addresses.beyond(here, self.settings.LOGIN_FAILURES, self._since(now))
         if known is None:
             return 0.0
         turn = max(now, known.next_turn)
-        if turn - now <= self.queue:
-            known.next_turn = turn + self.pause
+        if turn - now <= self.settings.LOGIN_QUEUE_SECONDS:
+            known.next_turn = turn + self.settings.LOGIN_PAUSE_SECONDS
         return turn - now
 
     def _wait_of_stranger(self, here: str, login: str) -> float:
         """Each stranger waits by itself: a queue of them all would be a way to keep the station out."""
         now = self._clock()
         pair = (here, login)
-        if pair in self._friends or self._names.beyond(login, self.name_failures, now) is None:
+        if (
+            pair in self._friends
+            or self._names.beyond(login, self.settings.LOGIN_FAILURES_PER_NAME, self._since(now)) is None
+        ):
             return 0.0
-        turn = max(now, self._strangers.get(pair, 0.0)) + self.stranger_pause
-        if turn - now <= self.queue:
+        turn = max(now, self._strangers.get(pair, 0.0)) + self.settings.LOGIN_STRANGER_SECONDS
+        if turn - now <= self.settings.LOGIN_QUEUE_SECONDS:
             self._strangers[pair] = turn
         return turn - now
 
     def failed(self, address: str, login: str) -> None:
         """This login had the wrong password."""
         now = self._clock()
-        known = self._addresses.add(neighbourhood(address), now)
-        known.next_turn = max(known.next_turn, now + self.pause)
-        self._names.add(login, now)
+        known = self._addresses.add(neighbourhood(address), now, self._since(now))
+        known.next_turn = max(known.next_turn, now + self.settings.LOGIN_PAUSE_SECONDS)
+        self._names.add(login, now, self._since(now))
 
     def succeeded(self, address: str, login: str) -> None:
         """It had the right one: from here it is no stranger."""

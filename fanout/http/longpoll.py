@@ -3,7 +3,7 @@
     without last_id     the newest message of each topic at once; held when there is none
     with last_id        what followed that message at once; held when nothing did
     unknown last_id     another node, from which the client comes, may hear faster: held until this node hears the
-                        message too, and after ``catch_up_seconds`` treated as no last_id at all
+                        message too, and after HTTP_CATCH_UP_SECONDS treated as no last_id at all
 
 A poll of one topic gets one message, the next in order. A poll of several gets all that followed, in order, so that
 the last one's id stands for all of them.
@@ -99,8 +99,9 @@ class Poll(Subscriber):
         self._nothing = question.nothing
         self._awaited = question.last_id  # an id this node has not heard
         self._got: list[bytes] = []
-        self._deadline = now + (polls.requests.poll_seconds if question.seconds is None else question.seconds)
-        self._patience = now + polls.requests.catch_up_seconds
+        settings = polls.requests.settings
+        self._deadline = now + (settings.HTTP_POLL_TIMEOUT if question.seconds is None else question.seconds)
+        self._patience = now + settings.HTTP_CATCH_UP_SECONDS
         self._subscription = TopicSubscription(
             polls.requests, keys, [question.form(each) for each in question.destinations], self, request.address
         )

@@ -17,6 +17,7 @@ from fanout.hub.outbox import Flusher
 from fanout.hub.subscriber import Cohort, Form, Subscriber
 from fanout.hub.wheel import Wheel
 from fanout.listeners.limits import SubscriptionLimit
+from fanout.settings.engine import HttpServerSettings
 
 
 class PendingRequest(Protocol):
@@ -45,17 +46,13 @@ class PendingRequest(Protocol):
 class PendingRequests:
     """What all polls and streams of a node share.
 
+    :ivar settings: HTTP_MAX_LISTENERS, HTTP_MAX_TOPICS, HTTP_POLL_TIMEOUT and so on; new values count for requests to
+        come, and for timers that are set anew.
     :ivar later: calls a function after so many seconds.
     :ivar clock: seconds, monotonic; the wheel's and the flusher's too.
     :ivar warn: logs a client's fault: event name, address, fields.
-    :ivar failed: told of a client whose answer raised.
-    :ivar topics: how many one client may listen to at once.
-    :ivar places: how many clients may be parked.
-    :ivar poll_seconds: how long a poll is held. Samsung's receivers give up after 15 s (contract §4).
-    :ivar catch_up_seconds: how long a poll waits for the id it names, which another node may have heard earlier.
-    :ivar comment_seconds: a stream's silence after which it gets a comment, so that proxies keep it open.
-    :ivar write_seconds: how long a stream's client may read nothing.
-    :ivar subscription_limit: how many topics are listened to, by these clients and those of the other doors together.
+    :ivar failed: is called with a client whose answer raised, and the exception.
+    :ivar subscription_limit: how many subscriptions there may be, shared with other servers.
     :ivar replay: messages of the history that are sent to one client at once.
     """
 
@@ -67,12 +64,7 @@ class PendingRequests:
     clock: Callable[[], float]
     warn: Callable[..., None]
     failed: Callable[[object, Exception], None]
-    topics: int = 16
-    places: int = 10_000
-    poll_seconds: float = 12.0
-    catch_up_seconds: float = 2.0
-    comment_seconds: float = 15.0
-    write_seconds: float = 60.0
+    settings: HttpServerSettings = field(default_factory=HttpServerSettings)
     replay: int = 64
     subscription_limit: SubscriptionLimit = field(default_factory=SubscriptionLimit)
     wheel: Wheel[PendingRequest] = field(default_factory=Wheel)
@@ -87,10 +79,11 @@ class PendingRequests:
 
         :raises HttpError: there is no room, or a destination means nothing.
         """
-        if len(self.pending) >= self.places:
+        if len(self.pending) >= self.settings.HTTP_MAX_LISTENERS:
             raise HttpError(503, "Too many clients listen here; try again later.", Retry_After="10")
-        if len(destinations) > self.topics:
-            raise HttpError(400, f"Up to {self.topics} topics at once; these are {len(destinations)}.")
+        most = self.settings.HTTP_MAX_TOPICS
+        if len(destinations) > most:
+            raise HttpError(400, f"Up to {most} topics at once; these are {len(destinations)}.")
         return await self.keys(destinations)
 
     async def keys(self, destinations: Sequence[str]) -> list[str]:

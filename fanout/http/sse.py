@@ -142,19 +142,19 @@ class Stream(OutboxSubscriber):
         if self._request is None:
             return
         if self._blocked_at is not None:
-            if now - self._blocked_at >= self._requests.write_seconds:
+            if now - self._blocked_at >= self._requests.settings.WRITE_TIMEOUT:
                 self.cut_off()
                 return
-        elif now - self._outbox.sent_at >= self._requests.comment_seconds:
+        elif now - self._outbox.sent_at >= self._requests.settings.HTTP_COMMENT_SECONDS:
             self._outbox.send(_COMMENT)
             self._outbox.flush()
         self._schedule()
 
     def _schedule(self) -> None:
         if self._blocked_at is None:
-            self._requests.wheel.schedule(self, self._outbox.sent_at + self._requests.comment_seconds)
+            self._requests.wheel.schedule(self, self._outbox.sent_at + self._requests.settings.HTTP_COMMENT_SECONDS)
         else:
-            self._requests.wheel.schedule(self, self._blocked_at + self._requests.write_seconds)
+            self._requests.wheel.schedule(self, self._blocked_at + self._requests.settings.WRITE_TIMEOUT)
 
     # The end
 

@@ -166,7 +166,7 @@ class Topics:
             return Response(EventStream((destination,), ValueEvent, last_id), content_type=EVENT_STREAM)
         wait = _seconds(request.query("wait"))
         if wait is not None:
-            most = self._door.poll_seconds if self._longest_wait is None else self._longest_wait
+            most = self._door.settings.HTTP_POLL_TIMEOUT if self._longest_wait is None else self._longest_wait
             last_id, seconds = request.query("last_id"), min(wait, most)
             return NextValue(destination, self._form, answer_value, seconds, NO_CONTENT, last_id)
         message = self._door.hub.last((await self._door.keys([destination]))[0])

@@ -17,6 +17,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Literal, Protocol
 
+from fanout.settings.engine import LimitSettings
+
 _RELIEVED = 0.875
 """Of the total limit: how much may still wait when the largest outboxes have given way."""
 
@@ -220,19 +222,14 @@ class Flusher:
         clock: Callable[[], float],
         at_end_of_turn: Callable[[Callable[[], None]], object],
         failed: Callable[[Outbox, Exception], None],
-        *,
-        limit: int = 1_048_576,
-        total_limit: int = 268_435_456,
-        policy: Policy = "newest",
+        settings: LimitSettings | None = None,
     ) -> None:
         """
         :param at_end_of_turn: calls its argument once everything that has come in by now was looked at.
         :param failed: told of an outbox whose sink raised; the others are flushed all the same.
         """
         self.clock = clock
-        self.limit = limit
-        self.total_limit = total_limit
-        self.policy: Policy = policy
+        self.settings = settings or LimitSettings()
         self.dropped = 0
         self._at_end_of_turn = at_end_of_turn
         self._failed = failed
@@ -241,6 +238,18 @@ class Flusher:
         self._due = False
         self.held = 0
         self._held: dict[Outbox, int] = {}
+
+    @property
+    def settings(self) -> LimitSettings:
+        """The limits and the policy; new ones count at once, also for clients that are connected."""
+        return self._settings
+
+    @settings.setter
+    def settings(self, settings: LimitSettings) -> None:
+        self._settings = settings
+        self.limit = settings.OUTBOX_BYTES  # read for each message and client
+        self.total_limit = settings.OUTBOX_TOTAL_BYTES
+        self.policy: Policy = settings.SLOW_CLIENTS
 
     def holds(self, outbox: Outbox) -> None:
         """What waits in an outbox whose transport is full, or was until now, has changed."""

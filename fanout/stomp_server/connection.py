@@ -119,7 +119,7 @@ class Connection(OutboxSubscriber):
         """The wire takes no more for now."""
         self._outbox.block()
         self._blocked_at = self._server.clock()
-        self._server.wheel.schedule(self, self._blocked_at + self._server.write_timeout)
+        self._server.wheel.schedule(self, self._blocked_at + self._server.settings.WRITE_TIMEOUT)
         self._read_or_wait()
 
     def drained(self) -> None:
@@ -416,7 +416,7 @@ class Connection(OutboxSubscriber):
         if self._gone:
             return
         if self._blocked_at is not None:
-            if now - self._blocked_at >= self._server.write_timeout:
+            if now - self._blocked_at >= self._server.settings.WRITE_TIMEOUT:
                 self.cut_off()
                 return
         elif not self._paused and (reason := self._session.overdue(now)):
@@ -432,7 +432,7 @@ class Connection(OutboxSubscriber):
         wheel = self._server.wheel
         wheel.schedule(self, self._session.next_look(self._outbox.sent_at))
         if self._blocked_at is not None:
-            wheel.schedule(self, self._blocked_at + self._server.write_timeout)
+            wheel.schedule(self, self._blocked_at + self._server.settings.WRITE_TIMEOUT)
 
     # The server's side
 

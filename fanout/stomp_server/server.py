@@ -8,7 +8,6 @@ A transport (``tcp.py``, ``websocket.py``) carries the octets of one client. ``c
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from fanout.application.interface import Application
@@ -18,6 +17,7 @@ from fanout.hub.outbox import Flusher
 from fanout.hub.subscriber import Framing
 from fanout.hub.wheel import Scheduled, Wheel
 from fanout.listeners.limits import SubscriptionLimit
+from fanout.settings.engine import StompServerSettings
 from fanout.stomp.limits import SessionOptions, StompLimits
 
 MANY = 100
@@ -82,37 +82,65 @@ class ServedConnection(Scheduled, Protocol):
         ...
 
 
-@dataclass(eq=False, slots=True)
 class StompServer:
     """What all STOMP connections of a node share. New limits and options apply to clients that connect later.
 
-    :ivar clock: seconds, monotonic; the wheel's and the flusher's too.
+    :ivar limits: of each session; made of the settings.
+    :ivar session_options: what each session offers; made of the settings.
     :ivar observer: is told of every client.
     :ivar delivery_observer: is told of every message to every client, if there is one. This costs a call per delivery.
-    :ivar write_timeout: seconds a client may leave its transport full before it is cut off.
     :ivar subscription_limit: how many subscriptions there may be.
-    :ivar warn: logs a client's fault: event name, address, fields. Limits itself to a line per second, kind and
-        address.
-    :ivar log: a structlog logger.
     :ivar connections: those that are open.
     :ivar vanished: clients that went without a DISCONNECT since the last tick.
     """
 
-    application: Application
-    hub: Hub
-    flusher: Flusher
-    wheel: Wheel[ServedConnection]
-    limits: StompLimits
-    session_options: SessionOptions
-    clock: Callable[[], float]
-    log: Any
-    warn: Callable[..., None]
-    write_timeout: float = 60.0
-    observer: Observer = field(default_factory=Observer)
-    delivery_observer: DeliveryObserver | None = None
-    subscription_limit: SubscriptionLimit = field(default_factory=SubscriptionLimit)
-    connections: set[ServedConnection] = field(default_factory=set)
-    vanished: int = 0
+    def __init__(
+        self,
+        settings: StompServerSettings,
+        product: str,
+        *,
+        application: Application,
+        hub: Hub,
+        flusher: Flusher,
+        clock: Callable[[], float],
+        log: Any,
+        warn: Callable[..., None],
+        observer: Observer | None = None,
+        delivery_observer: DeliveryObserver | None = None,
+        subscription_limit: SubscriptionLimit | None = None,
+    ) -> None:
+        """
+        :param product: name/version, which clients are told.
+        :param clock: seconds, monotonic; the wheel's and the flusher's too.
+        :param log: a structlog logger.
+        :param warn: logs a client's fault: event name, address, fields. Limits itself to a line per second, kind and
+            address.
+        """
+        self._product = product
+        self.settings = settings
+        self.application = application
+        self.hub = hub
+        self.flusher = flusher
+        self.wheel: Wheel[ServedConnection] = Wheel()
+        self.clock = clock
+        self.log = log
+        self.warn = warn
+        self.observer = observer or Observer()
+        self.delivery_observer = delivery_observer
+        self.subscription_limit = subscription_limit or SubscriptionLimit(settings)
+        self.connections: set[ServedConnection] = set()
+        self.vanished = 0
+
+    @property
+    def settings(self) -> StompServerSettings:
+        """Limits, heart-beats, and WRITE_TIMEOUT, which counts at once."""
+        return self._settings
+
+    @settings.setter
+    def settings(self, settings: StompServerSettings) -> None:
+        self._settings = settings
+        self.limits = StompLimits.of(settings)
+        self.session_options = SessionOptions.of(settings, self._product)
 
     def tick(self) -> None:
         """Look at every connection that is due. To be called once per tick of the wheel."""

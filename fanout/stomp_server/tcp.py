@@ -105,7 +105,7 @@ class StompProtocol(protocol.Protocol):
             self.transport.loseConnection()
             return
         self.transport.resumeProducing()
-        self._timer = self._admitted_by.reactor.callLater(self._admitted_by.linger, self.abort)
+        self._timer = self._admitted_by.reactor.callLater(self._server.settings.LINGER_SECONDS, self.abort)
         if isinstance(self.transport, TlsTransport):
             self.transport.loseConnection()
         else:
@@ -118,12 +118,8 @@ class StompProtocol(protocol.Protocol):
 class StompFactory(protocol.Factory):
     """Accepts TCP connections within the connection limit."""
 
-    def __init__(
-        self, reactor: IReactorTime, server: StompServer, connection_limit: ConnectionLimit, *, linger: float = 1.0
-    ) -> None:
-        """:param linger: seconds a closing connection may take to read what we wrote last."""
+    def __init__(self, reactor: IReactorTime, server: StompServer, connection_limit: ConnectionLimit) -> None:
         self.reactor = reactor
-        self.linger = linger
         self._server = server
         self._connection_limit = connection_limit
 

@@ -23,6 +23,7 @@ from fanout.hub.message import Message
 from fanout.hub.outbox import Flusher
 from fanout.hub.subscriber import Cohort, FramedForm, OutboxSubscriber
 from fanout.listeners.limits import SubscriptionLimit
+from fanout.settings.engine import LimitSettings
 from fanout.stomp.delivery import MessageForm
 from fanout.stomp.dialect import DIALECTS
 
@@ -47,17 +48,16 @@ class Player(WebSocketResource):
         door: WebSocketServer,
         log: Any,
         subscription_limit: SubscriptionLimit,
-        *,
-        destination_bytes: int = 1_024,
+        settings: LimitSettings,
     ) -> None:
-        """:param destination_bytes: the longest topic somebody may ask for, as for STOMP clients."""
+        """:param settings: MAX_DESTINATION_BYTES, as for STOMP clients."""
         super().__init__(door)
         self.application = application
         self.hub = hub
         self.flusher = flusher
         self.log = log
         self.subscription_limit = subscription_limit
-        self._destination_bytes = destination_bytes
+        self.settings = settings
 
     def listener(self, request: Request) -> Callable[[WebSocket], PlayerClient]:
         """A viewer of the channel in the path."""
@@ -67,8 +67,9 @@ class Player(WebSocketResource):
     def _channel(self, path: bytes) -> str:
         """The path as the player's page spells it: it compares the destinations of messages with that."""
         octets = unquote_to_bytes(path).rstrip(b"/")
-        if len(octets) + len("/image") > self._destination_bytes:
-            raise NotUpgraded(414, f"A topic may have {self._destination_bytes} octets.")
+        most = self.settings.MAX_DESTINATION_BYTES
+        if len(octets) + len("/image") > most:
+            raise NotUpgraded(414, f"A topic may have {most} octets.")
         try:
             channel = octets.decode()
         except UnicodeDecodeError:

@@ -11,6 +11,7 @@ from fanout.application.interface import Principal, Publication, Refused
 from fanout.application.login_throttle import LoginThrottle
 from fanout.bus.interface import BusError
 from fanout.hub.message import Message
+from fanout.settings import LimitSettings
 from radiovis.application import RadioVIS
 from radiovis.directory.interface import Channel
 from radiovis.last_slides import LastSlides
@@ -45,7 +46,7 @@ class _Case(unittest.TestCase):
         self.resolver = resolver
         publishing = PublishRights(self.directory, resolver, lambda: 1.0, lambda: "1")
         self.clock = Clock()
-        self.throttle = LoginThrottle(self.clock, failures=2)
+        self.throttle = LoginThrottle(self.clock, LimitSettings(LOGIN_FAILURES=2))
         slides = LastSlides(None, lambda write: None, 1)
         self.radiovis = RadioVIS(self.directory, resolver, publishing, slides, self.bus, self.throttle, self.log)  # type: ignore[arg-type]
 

@@ -39,7 +39,8 @@ class CensusCase(unittest.TestCase):
     def setUp(self) -> None:
         self.turn: list[Any] = []
         self.hub = Hub(lambda member, error: self.fail(error))
-        self.flusher = Flusher(lambda: 0.0, self.turn.append, lambda outbox, error: None, limit=100, policy="newest")
+        self.flusher = Flusher(lambda: 0.0, self.turn.append, lambda outbox, error: None)
+        self.flusher.limit = 100
         self.clients: set[Any] = set()
         self.pending: set[Any] = set()
         self.sockets: set[Any] = set()

@@ -13,9 +13,8 @@ from fanout.application.interface import Principal, Publication, ResolvedTopic
 from fanout.hub.hub import Hub
 from fanout.hub.message import Headers, Message
 from fanout.hub.outbox import Flusher
-from fanout.hub.wheel import Wheel
+from fanout.settings import StompServerSettings
 from fanout.stomp.frame import Frame
-from fanout.stomp.limits import SessionOptions, StompLimits
 from fanout.stomp_server.connection import Connection, connect
 from fanout.stomp_server.server import MANY, StompServer
 from tests.fanout.stomp.pair import read_frames
@@ -100,12 +99,11 @@ class ConnectionCase(unittest.TestCase):
         flusher = Flusher(lambda: 0.0, self.turns.append, lambda outbox, error: self.fail(str(error)))
         self.hub = Hub(lambda member, error: self.fail(str(error)), at_end_of_turn=flusher.first)
         self.door = StompServer(
+            StompServerSettings(),
+            "fanout",
             application=Anything(self.hub),  # type: ignore[arg-type]
             hub=self.hub,
             flusher=flusher,
-            wheel=Wheel(),
-            limits=StompLimits(),
-            session_options=SessionOptions(),
             clock=lambda: 0.0,
             log=structlog.get_logger(),
             warn=lambda *_, **__: None,
