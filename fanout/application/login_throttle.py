@@ -1,14 +1,14 @@
-"""Who guesses passwords has to wait; everybody else does not.
+"""Clients that guess passwords have to wait; all others do not.
 
 Two guessers are to be stopped. One tries many passwords, or many names, from one address: beyond some failures its
 logins are spaced out, one a second, and refused when too many wait. The other has a thousand addresses and tries one
 name from all of them: beyond some failures of a name, each stranger to it waits some seconds, and has few tries at a
 time.
 
-Nobody can lock a station out with that. A name is never closed: whoever knows its password gets in after that wait,
+Nobody can lock the owner of an account out with that. A name is never closed: the right password gets in after a wait,
 however many failures there are, because strangers do not wait for each other. And an address that has logged in with
 this name before is no stranger, and does not wait at all. What it costs: a thousand addresses still have a few hundred
-guesses a second together, so a password has to be long (``server.py station hash``), and a station's networks named.
+guesses a second together, so passwords have to be long, and the application should bind accounts to networks.
 
 An address is one of IPv4, or a /64 of IPv6.
 """
@@ -116,7 +116,7 @@ class LoginThrottle:
         return turn - now
 
     def _wait_of_stranger(self, here: str, login: str) -> float:
-        """Each stranger waits by itself: a queue of them all would be a way to keep the station out."""
+        """Each stranger waits by itself: a queue of them all would be a way to keep the owner out."""
         now = self._clock()
         pair = (here, login)
         if (

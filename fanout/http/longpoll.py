@@ -25,7 +25,7 @@ _GATHER = 0.05  # seconds in which messages on several topics count as published
 
 
 def _ask_again(request: HttpRequest) -> None:
-    """408: receivers ask again (contract §4)."""
+    """408: clients ask again after it, unlike after a 503."""
     request.refuse(408, "Nothing new was said; ask again.")
 
 
@@ -127,7 +127,7 @@ class Poll(Subscriber):
     def _followed(self, last_id: str) -> list[tuple[Cohort, Message]]:
         """What followed an id. An unknown one stays awaited, if there is anything to show when it does not come.
 
-        One receiver (contract §4, the Qt client) cuts ``ID:`` off what it was given.
+        One known client cuts ``ID:`` off the id it was given.
         """
         limit = 1 if self._single else self._polls.requests.replay
         for known_as in (last_id, f"ID:{last_id}"):
@@ -193,7 +193,7 @@ class Poll(Subscriber):
             self._nothing(request)
 
     def close(self) -> None:
-        """The node shuts down. To 503 receivers would switch to STOMP; after 408 they ask again, another node."""
+        """The node shuts down. After 503 some clients give polling up; after 408 they ask again, another node."""
         if self._request is not None:
             self._request.channel.persistent = 0
             self._request.put_header("connection", "close")

@@ -35,7 +35,7 @@ _WHOLE = Connection(ConnectionType.SERVER)  # Writes whole messages; these leave
 
 
 def text(data: bytes) -> bytes:
-    """A message for a client that reads text, as it goes over the wire. What is not UTF-8 must go as binary."""
+    """A text message, framed. What is not UTF-8 becomes a binary message."""
     try:
         return _WHOLE.send(TextMessage(data.decode()))
     except UnicodeDecodeError:
@@ -43,7 +43,7 @@ def text(data: bytes) -> bytes:
 
 
 def binary(data: bytes) -> bytes:
-    """A message for a client that reads octets, as it goes over the wire."""
+    """A binary message, framed."""
     return _WHOLE.send(BytesMessage(data))
 
 

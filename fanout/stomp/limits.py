@@ -18,13 +18,13 @@ class StompLimits:
 
     :ivar connect_bytes: octets before the first frame is complete. Nobody is known yet; a CONNECT needs a few hundred.
     :ivar connect_timeout: seconds until the first frame must be complete.
-    :ivar frame_bytes: octets of one frame, headers and body. A slide is a URL and a text is 128 octets; RabbitMQ's
+    :ivar frame_bytes: octets of one frame, headers and body. Most messages are a few hundred octets; RabbitMQ's
         STOMP plugin allows 4 MiB of body, ActiveMQ 100 MiB.
     :ivar header_bytes: octets of the command line or of one header line (ActiveMQ: 10 KiB, Apollo: 10 KiB).
     :ivar headers: header lines in one frame (RabbitMQ and ActiveMQ: 1,000; Apollo: 1,000).
     :ivar frame_timeout: seconds for a frame that has begun to be completed.
     :ivar destination_bytes: octets of a destination.
-    :ivar subscriptions: live subscriptions of one client. A radio needs two, a wall of slides a few dozen.
+    :ivar subscriptions: live subscriptions of one client. Most clients need two, a page with many topics some dozens.
     :ivar transactions: transactions open at the same time.
     :ivar transaction_actions: SEND, ACK and NACK frames waiting in one transaction.
     :ivar transaction_bytes: octets of the frames waiting in one transaction, headers and bodies.

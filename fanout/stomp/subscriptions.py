@@ -70,7 +70,7 @@ class Subscriptions:
     __slots__ = ("_all",)
 
     def __init__(self) -> None:
-        self._all: list[Subscription] = []  # a radio has two
+        self._all: list[Subscription] = []  # most clients have two
 
     def __len__(self) -> int:
         return len(self._all)

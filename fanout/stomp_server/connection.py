@@ -1,4 +1,48 @@
-"""One STOMP client: drives its :class:`ServerSession`, whatever carries its octets."""
+"""One STOMP client: drives its session, whatever transport carries its octets.
+
+**What it is responsible for.** It joins five parts that know nothing of each other: the *transport*, which carries
+octets; the *session* (:mod:`fanout.stomp.session`), which makes events of them and answers; the *application*, which
+decides; the *hub*, which has the messages; and the *outbox*, which has what the client still has to be sent. ::
+
+    transport ──octets──> session ──event──> application ──messages──> bus ··> hub
+        ^                    │                                                  │
+        └──────── outbox <───┴── answers                        messages ───────┘ (offer)
+
+**The states.** The session has the protocol's states; a connection has those of its surroundings:
+
+===============  ====================================================  ======================================
+flag             it is set while                                       meanwhile
+===============  ====================================================  ======================================
+``_busy``        an event waits for the application                    the frames behind it wait, in order
+``_paused``      we do not read from the client: an event waits, too   TCP slows the client down; its silence
+                 many answers are outstanding, or the outbox is full   is not held against it
+``_blocked_at``  the transport is full, since this time                WRITE_TIMEOUT runs
+``_ended``       the client has closed its side                        what it sent is still worked on
+``_closing``     everything was written, and the transport closes      nothing is read or written any more
+``_gone``        the connection is closed                              what it had sent is still worked on
+===============  ====================================================  ======================================
+
+:meth:`Connection._pump` takes events until one has to wait; whatever ends a wait calls it again. ``_settle`` then
+brings reading, closing and the timer in line with the state. Every way in ends there.
+
+**Invariants.**
+
+- Events are worked on one after the other. A SEND is the exception: once admitted, it does not hold up the frames
+  behind it while the bus confirms; the session keeps the answers in order.
+- What the client had sent in whole before it went is worked off: nothing that was accepted is lost.
+- An answer goes into the outbox behind all messages that were published before it: the hub hands out what it has
+  gathered first. A RECEIPT of a SUBSCRIBE goes before the first message of the subscription.
+- A subscription that has a cohort has one place of the subscription limit, and the other way round; ``gone`` gives both
+  back, also while a SUBSCRIBE waits for the application.
+- A 1.0 client with several subscriptions to one topic gets each message once. It cannot tell them apart.
+- Once it is gone, nothing that stays refers to it, and it refers to nothing that refers to it: the memory is free at
+  once. A session that has ended would otherwise wait for a search of Python's, which stops all clients.
+
+**Why not an object per subscription in the hub?** It would be the obvious design, and twice the memory: most clients
+have two subscriptions and one outbox. The hub knows the connection, once per cohort, and the cohort tells the
+subscriptions apart. **Why coroutines without Deferreds?** Few events have to wait, as the application mostly has the
+answer in memory; :func:`~fanout.stomp_server.eager.start_eagerly` makes that a function call.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +103,7 @@ class Connection(OutboxSubscriber):
         self._log = server.log
         self._client = Client("", f"[{address}]:{port}" if ":" in address else f"{address}:{port}")
         self._principal: Principal | None = None
-        self._heard: dict[str, Message] = {}  # of topics it hears twice: the last message
+        self._heard: dict[str, Message] = {}  # of topics with several subscriptions of a 1.0 client: the last message
         self._busy = False  # an event is being worked on, and the frames behind it wait
         self._paused = False  # we do not read from the client
         self._ended = False  # it will send no more
@@ -70,7 +114,7 @@ class Connection(OutboxSubscriber):
         server.connections.add(self)
         self._schedule()
 
-    # Who it is, for whoever counts clients
+    # For metrics
 
     @property
     def protocol(self) -> str:
@@ -87,7 +131,7 @@ class Connection(OutboxSubscriber):
         """Of STOMP; empty until it has been agreed on."""
         return self._session.dialect.version if self._client.session else ""
 
-    # What the wire says
+    # The transport's events
 
     def received(self, data: bytes) -> None:
         """Octets came from the client."""
@@ -116,19 +160,19 @@ class Connection(OutboxSubscriber):
         self._log.debug("client.gone", dropped=self._outbox.dropped)
 
     def full(self) -> None:
-        """The wire takes no more for now."""
+        """The transport takes no more for now."""
         self._outbox.block()
         self._blocked_at = self._server.clock()
         self._server.wheel.schedule(self, self._blocked_at + self._server.settings.WRITE_TIMEOUT)
         self._read_or_wait()
 
     def drained(self) -> None:
-        """The wire takes octets again."""
+        """The transport takes octets again."""
         self._blocked_at = None
         self._outbox.unblock()
         self._pump()
 
-    # The outbox's sink
+    # The sink of the outbox
 
     def write(self, data: bytes) -> None:
         """From the outbox: octets for the client."""
@@ -140,10 +184,10 @@ class Connection(OutboxSubscriber):
         self._server.warn("client.slow", self.address, reason="does not read what it is sent")
         self._transport.abort()
 
-    # The hub's member
+    # The subscriber
 
     def offer(self, cohort: Cohort, message: Message, data: bytes) -> None:
-        """A message for this client. One that subscribed several ways under 1.0 gets one copy (contract §1.7)."""
+        """A message for this client. A 1.0 client with several subscriptions to the topic gets one copy."""
         if self._hears_twice(cohort):
             if message is self._heard.get(cohort.topic):
                 return
@@ -250,7 +294,7 @@ class Connection(OutboxSubscriber):
             self._schedule()
 
     def _close(self) -> None:
-        """Close once everything has been written; while the wire is full, :meth:`drained` brings us back."""
+        """Close once everything has been written; while the transport is full, :meth:`drained` brings us back."""
         self._outbox.flush()
         if not len(self._outbox):
             self._closing = True
@@ -424,7 +468,7 @@ class Connection(OutboxSubscriber):
             self._transport.abort()
             return
         beat = self._session.beat(now, self._outbox.sent_at)
-        if beat and self._blocked_at is None:  # a full wire has something to send already
+        if beat and self._blocked_at is None:  # a full transport has something to send already
             self._outbox.pass_on(None, self._framed(beat))
         self._schedule()
 
@@ -437,8 +481,8 @@ class Connection(OutboxSubscriber):
     # The server's side
 
     def close(self, summary: str, detail: str = "") -> None:
-        """End the connection from our side. A client that negotiated 1.1 or 1.2 is told why; to an old radio an ERROR
-        may mean never to come back (the Samsung app, contract §5, lesson 4), so it just sees the end.
+        """End the connection from our side. A client that negotiated 1.1 or 1.2 is told why. Some old 1.0 clients
+        never come back after an ERROR, so these just see the end.
         """
         if self._session.dialect.lenient:
             self._session.finish()
@@ -448,7 +492,7 @@ class Connection(OutboxSubscriber):
 
 
 class ObservedConnection(Connection):
-    """One of whose every message the server's ``delivery_observer`` is told. The others do not even ask whether."""
+    """A connection that tells the server's ``delivery_observer`` of each message. Others do not even check for one."""
 
     __slots__ = ()
 
@@ -458,7 +502,7 @@ class ObservedConnection(Connection):
             self._server.delivery_observer(self._client, cohort.topic, message)
 
     def offer_joined(self, cohort: Cohort, offered: Offered, data: bytes, *, only: bool) -> None:
-        """See :meth:`Connection.offer_joined`; each by itself, as each is told of."""
+        """See :meth:`Connection.offer_joined`; each by itself, as the observer is told of each."""
         for message, frame in self._unheard(cohort, offered):
             self._give(cohort, message, frame)
 

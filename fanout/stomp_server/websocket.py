@@ -20,8 +20,8 @@ SUBPROTOCOLS = ("v12.stomp", "v11.stomp", "v10.stomp")
 class StompWebSocket(WebSocketResource):
     """Where STOMP clients connect. The version is agreed on in CONNECT; the subprotocol repeats it for browsers."""
 
-    def __init__(self, stomp: StompServer, door: WebSocketServer) -> None:
-        super().__init__(door, SUBPROTOCOLS)
+    def __init__(self, stomp: StompServer, server: WebSocketServer) -> None:
+        super().__init__(server, SUBPROTOCOLS)
         self._stomp = stomp
 
     def listener(self, request: Request) -> Callable[[WebSocket], Connection]:

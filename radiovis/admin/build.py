@@ -16,7 +16,18 @@ from fanout.metrics.client_counts import ClientCounts
 from fanout.metrics.health import Condition
 from fanout.metrics.prometheus import Metrics
 from fanout.metrics.rates import Rates
-from fanout.metrics.tables import BUS, CENSUS, FLUSHER, GATE, HUB, MEMCACHED, QUOTA, RABBITMQ, TALLY, TASKS
+from fanout.metrics.tables import (
+    BUS,
+    CLIENT_COUNTERS,
+    CLIENTS,
+    CONNECTION_LIMIT,
+    FLUSHER,
+    HUB,
+    MEMCACHED,
+    RABBITMQ,
+    SUBSCRIPTION_LIMIT,
+    TASKS,
+)
 from fanout.process.supervisor import TaskState
 from radiovis.admin.api import NodeView
 from radiovis.admin.listener import Admin, AdminPorts, Check, journal_routes, overview_routes
@@ -171,10 +182,10 @@ def _add_shared(metrics: Metrics, bus: Bus, memcached: Memcached | None, directo
 def _add_doors(metrics: Metrics, doors: Servers, client_counts: ClientCounts, tally: ClientCounters) -> None:
     metrics.add(HUB, doors.stomp.hub)
     metrics.add(FLUSHER, doors.stomp.flusher)
-    metrics.add(CENSUS, client_counts)
-    metrics.add(GATE, doors.connection_limit)
-    metrics.add(QUOTA, doors.stomp.subscription_limit)
-    metrics.add(TALLY, tally)
+    metrics.add(CLIENTS, client_counts)
+    metrics.add(CONNECTION_LIMIT, doors.connection_limit)
+    metrics.add(SUBSCRIPTION_LIMIT, doors.stomp.subscription_limit)
+    metrics.add(CLIENT_COUNTERS, tally)
 
 
 def _add_stations(metrics: Metrics, stations: Stations) -> None:

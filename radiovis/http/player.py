@@ -45,13 +45,13 @@ class Player(WebSocketResource):
         application: Application,
         hub: Hub,
         flusher: Flusher,
-        door: WebSocketServer,
+        server: WebSocketServer,
         log: Any,
         subscription_limit: SubscriptionLimit,
         settings: LimitSettings,
     ) -> None:
         """:param settings: MAX_DESTINATION_BYTES, as for STOMP clients."""
-        super().__init__(door)
+        super().__init__(server)
         self.application = application
         self.hub = hub
         self.flusher = flusher
