@@ -8,6 +8,7 @@ what the original sent, and has to be asked for (§2, change 11).
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from ipaddress import IPv6Address, ip_address, ip_network
@@ -16,9 +17,8 @@ from typing import Any, Protocol
 from pika.spec import BasicProperties
 from twisted.internet.defer import Deferred
 
-from fanout.application.observer import Client, DeliveryObserver
+from fanout.application.observer import Client, DeliveryObserver, Observer
 from fanout.hub.message import Message
-from fanout.process.steady_time import unix_time
 
 _LABEL = "radiovis.global."
 _COMPACT = json.JSONEncoder(separators=(",", ":"))
@@ -38,13 +38,17 @@ class Carrier(Protocol):
         """Disconnect."""
 
 
-class Monitoring:
-    """An :class:`fanout.application.observer.Observer` that turns what it is told into events.
+class Monitoring(Observer):
+    """Turns what clients do into events.
+
+    The end of a subscription alone is no event: readers of the original's events know ``unsubscriptions`` as part of a
+    close (contract §1.11).
 
     :param servers: the names of this process, as the events give them.
     :param announce: the last part of the label of the first event.
     :param per_delivery: an event for every message to every client, instead of counts.
     :param shown: how a client's address, host and port, is written into the events.
+    :param unix_time: seconds since 1970, by the machine's clock.
     """
 
     def __init__(
@@ -56,9 +60,10 @@ class Monitoring:
         announce: str = "servers",
         per_delivery: bool = False,
         shown: Callable[[str], str] = str,
+        unix_time: Callable[[], float] = time.time,
     ) -> None:
         self._reactor = reactor
-        self._unix_time = unix_time(reactor)
+        self._unix_time = unix_time
         self._carrier = carrier
         self._servers = list(servers)
         self._announce = announce
@@ -112,9 +117,6 @@ class Monitoring:
     def subscribed(self, client: Client, topic: str) -> None:
         """See :meth:`Observer.subscribed <fanout.application.observer.Observer.subscribed>`."""
         self.emit("subscriptions", {"topic": topic, **self._who(client)})
-
-    def unsubscribed(self, client: Client, topic: str) -> None:
-        """No event: readers of the original's events know ``unsubscriptions`` as part of a close (contract §1.11)."""
 
     def delivered(self, topic: str, clients: int) -> None:
         """Count; the event follows when the second is over."""

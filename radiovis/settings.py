@@ -9,6 +9,7 @@ from pydantic import SecretStr, field_validator
 
 from fanout.settings import (
     AdminSettings,
+    HttpServerSettings,
     HttpSettings,
     LimitSettings,
     LogSettings,
@@ -16,7 +17,9 @@ from fanout.settings import (
     RabbitMQSettings,
     SecuritySettings,
     SettingsGroup,
+    StompServerSettings,
     StompSettings,
+    WebSocketServerSettings,
     WebSocketSettings,
     setting,
 )
@@ -260,8 +263,11 @@ class Settings(
     RabbitMQSettings,
     DirectorySettings,
     AdminSettings,
+    WebSocketServerSettings,
     WebSocketSettings,
+    HttpServerSettings,
     HttpSettings,
+    StompServerSettings,
     LimitSettings,
     SecuritySettings,
     StompSettings,

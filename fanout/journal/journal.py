@@ -7,6 +7,7 @@ messages never wait for it.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection
 from typing import Any, TypeVar
 
@@ -27,7 +28,6 @@ from fanout.journal.sqlite import (
     Selection,
     csv_rows,
 )
-from fanout.process.steady_time import unix_time
 
 __all__ = ["Journal", "JournalError", "Record", "Selection"]
 
@@ -61,7 +61,7 @@ class Journal:
         :param max_calls: questions that may wait for the thread.
         """
         self._reactor = reactor
-        self._ledger = Ledger(path, unix_time(reactor), max_bytes=max_bytes)
+        self._ledger = Ledger(path, time.time, max_bytes=max_bytes)
         self._batches: Batches[Record] = Batches(reactor, self._write, _size, delay=delay)
         self._max_calls = max_calls
         self._calls = 0

@@ -61,7 +61,7 @@ class CachedDirectory:
         directory: Directory,
         cache: Cache,
         memcached: Memcached | None,
-        clock: Any,
+        now: Callable[[], float],
         *,
         fresh: float = FRESH,
         shared: float = SHARED,
@@ -72,7 +72,7 @@ class CachedDirectory:
         """
         :param cache: a Beaker cache of a namespace nobody else uses in this process.
         :param memcached: shared with the other nodes; None without, and for a stations file, which every node has.
-        :param clock: tells Unix time, as the reactor does.
+        :param now: seconds since 1970, by the machine's clock.
         :param fresh: seconds an answer is taken without asking again.
         :param shared: seconds memcached keeps an answer, and the other nodes take a country's code from it.
         :param stale: seconds an answer serves while the directory fails.
@@ -82,7 +82,7 @@ class CachedDirectory:
         self._directory = directory
         self._cache = cache
         self._memcached = memcached
-        self._now: Callable[[], float] = clock.seconds
+        self._now = now
         self._fresh, self._shared, self._stale, self._retry = fresh, shared, stale, retry
         self._gcc_lookups = gcc_lookups
         self._asking_gcc = 0

@@ -6,10 +6,8 @@ from collections.abc import Awaitable, Sequence
 
 from twisted.internet.defer import Deferred
 
-from fanout.application.interface import Application, Extension, Principal, Refused
-from fanout.hub.message import Message
-from fanout.stomp.events import Send
-from fanout.stomp.frame import Headers
+from fanout.application.interface import Application, Extension, Principal, Publication, Refused
+from fanout.hub.message import Headers, Message
 from radiovis.preflight.slide_check import Finding, Preflight
 
 _SUMMARY, _DETAIL = 200, 1_000  # characters of what a publisher is told
@@ -22,12 +20,12 @@ class CheckedApplication(Extension):
         super().__init__(application)
         self._preflight = preflight
 
-    async def admit(self, principal: Principal | None, sends: Sequence[Send]) -> tuple[Message, ...]:
+    async def admit(self, principal: Principal | None, publications: Sequence[Publication]) -> tuple[Message, ...]:
         """Mode ``reject`` waits for the verdict here, where the client's next frames wait, too: its order is kept.
 
         :raises Refused: a radio could not show one of them, or nobody could find out; then none is published.
         """
-        messages = await self._application.admit(principal, sends)
+        messages = await self._application.admit(principal, publications)
         if self._preflight.mode == "reject":
             found = await self._preflight.check(messages)
             if found:

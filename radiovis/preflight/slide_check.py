@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+import time
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,7 +14,6 @@ import structlog
 from twisted.internet.defer import Deferred, gatherResults, succeed
 
 from fanout.hub.message import Message
-from fanout.process.steady_time import unix_time
 from fanout.process.throttle import Throttle
 from radiovis.directory.stations import MAX_TEXT, MAX_URL
 from radiovis.preflight.verdicts import Verdict, Verdicts
@@ -109,15 +109,16 @@ class Preflight:
     :ivar refused: publishes that were refused for it.
     """
 
-    def __init__(self, mode: str, verdicts: Verdicts, clock: Any) -> None:
+    def __init__(self, mode: str, verdicts: Verdicts, clock: Any, unix_time: Callable[[], float] = time.time) -> None:
         """
         :param mode: ``warn`` or ``reject``, for those who show it.
         :param clock: Twisted's reactor.
+        :param unix_time: seconds since 1970, by the machine's clock.
         """
         self.mode = mode
         self.verdicts = verdicts
         self.unfit = self.refused = 0
-        self._unix_time = unix_time(clock)
+        self._unix_time = unix_time
         self._recent: OrderedDict[str, Finding] = OrderedDict()
         self._throttle = Throttle(clock.seconds, LOG_SECONDS)
 

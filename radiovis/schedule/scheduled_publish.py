@@ -6,10 +6,9 @@ from collections.abc import Callable, Sequence
 
 from twisted.internet.defer import Deferred
 
-from fanout.application.interface import Application, Extension, Principal, Refused
+from fanout.application.interface import Application, Extension, Principal, Publication, Refused
 from fanout.bus.interface import together
 from fanout.hub.message import Message
-from fanout.stomp.events import Send
 from radiovis.schedule.held_slides import SlideIntake
 from radiovis.schedule.timetable import for_now, trigger_time
 
@@ -29,9 +28,9 @@ class ScheduledApplication(Extension):
         self._clock = clock
         self._horizon = horizon
 
-    async def admit(self, principal: Principal | None, sends: Sequence[Send]) -> tuple[Message, ...]:
+    async def admit(self, principal: Principal | None, publications: Sequence[Publication]) -> tuple[Message, ...]:
         """:raises Refused: it is not allowed, or one of them is too far ahead."""
-        messages = await self._application.admit(principal, sends)
+        messages = await self._application.admit(principal, publications)
         latest = self._clock() + self._horizon
         for message in messages:
             if (trigger_time(message) or 0) > latest:

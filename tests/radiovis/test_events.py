@@ -55,7 +55,7 @@ class _Case(unittest.TestCase):
         self.monitoring = self.make()
 
     def make(self, **how: Any) -> Monitoring:
-        return Monitoring(self.clock, self.kept, ["a", "b"], **how)
+        return Monitoring(self.clock, self.kept, ["a", "b"], unix_time=self.clock.seconds, **how)
 
 
 class TheForm(_Case):

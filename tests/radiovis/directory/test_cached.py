@@ -87,7 +87,7 @@ class _CachedCase(unittest.TestCase):
 
     def node(self, memcached: Memcached | None = None, **settings: Any) -> CachedDirectory:
         cache = Cache(f"tests-{uuid.uuid4()}", type="memory")
-        return CachedDirectory(self.script, cache, memcached, self.clock, **settings)
+        return CachedDirectory(self.script, cache, memcached, self.clock.seconds, **settings)
 
     def questions(self, cached: CachedDirectory) -> list[tuple[Callable[[], Awaitable[Any]], Any]]:
         return [
@@ -153,7 +153,7 @@ class TestFresh(_CachedCase):
         url = str(services.memcached())
         for _ in range(2):
             cache = Cache(namespace, type="fanout_memcached", url=url, timeout=2)
-            cached = CachedDirectory(self.script, cache, None, self.clock)
+            cached = CachedDirectory(self.script, cache, None, self.clock.seconds)
             for ask, answer in self.questions(cached):
                 self.assertEqual(await ask(), answer)
         self.assertEqual(len(self.script.calls), 4)

@@ -84,7 +84,7 @@ class _Case(unittest.TestCase):
         self.clock, self.slides = Clock(), Slides()
         self.slides.at_once = {"http://x/good": (), "http://x/bad": ("it is 1x1, radios expect 320x240",)}
         verdicts = Verdicts(self.clock, self.slides.fetch, seconds=5, kept=300)
-        self.preflight = Preflight(self.mode, verdicts, self.clock)
+        self.preflight = Preflight(self.mode, verdicts, self.clock, self.clock.seconds)
 
 
 class TestPreflight(_Case):
