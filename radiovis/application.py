@@ -7,10 +7,10 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 
-from fanout.application.interface import Principal, Publication, Refused, ResolvedTopic
+from fanout.application.interface import Principal, Refused, ResolvedTopic
 from fanout.application.login_throttle import LoginThrottle
 from fanout.bus.interface import Bus, together
-from fanout.hub.message import Headers, Message
+from fanout.hub.message import Headers, Message, Publication
 from radiovis.directory.interface import Directory, DirectoryError
 from radiovis.last_slides import LastSlides
 from radiovis.publish_rights import PublishRights

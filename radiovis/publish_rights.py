@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from fanout.application.interface import Principal, Publication, Refused
-from fanout.hub.message import Headers, Message
+from fanout.application.interface import Principal, Refused
+from fanout.hub.message import Headers, Message, Publication
 from radiovis import topics
 from radiovis.directory.interface import Directory, DirectoryError
 from radiovis.topic_resolution import TopicResolver

@@ -21,7 +21,7 @@ from fanout.hub.hub import Hub
 from fanout.hub.message import Message
 from fanout.hub.outbox import Flusher
 from fanout.process.throttle import Throttle
-from fanout.settings import HttpServerSettings
+from fanout.settings import HttpServerSettings, LimitSettings
 
 log = structlog.get_logger(__name__)
 
@@ -47,7 +47,7 @@ class LocalTopics:
         self.warn = complaints.warn
         self.application = OpenTopics(self._bus, time.time, self._new_id, token)
         history = History(time.monotonic)
-        hub = Hub(complaints.failed, last_messages=topics, history=history)
+        hub = Hub(complaints.failed, LimitSettings(MAX_LAST_MESSAGES=topics), history=history)
         self.door = PendingRequests(
             application=self.application,
             hub=hub,

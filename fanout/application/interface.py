@@ -1,18 +1,18 @@
 """What the servers ask of the application they serve, whatever protocol their clients speak.
 
-The values here are the engine's own: a STOMP connection, an HTTP request or a WebSocket make a :class:`Publication` of
-what a client sent, and the application never sees a frame or a request.
+The values are the engine's own: whatever a client speaks, what it wants to publish is a
+:class:`~fanout.hub.message.Publication`, and the application never sees a frame or a request.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from twisted.internet.defer import Deferred
 
-from fanout.hub.message import Headers, Message
+from fanout.hub.message import Headers, Message, Publication
 
 
 class Refused(Exception):
@@ -42,19 +42,6 @@ class Principal:
 
     login: str
     name: str
-
-
-class Publication(NamedTuple):
-    """What a client wants to publish.
-
-    :ivar destination: as the client wrote it; empty if it gave none.
-    :ivar headers: all that came with it. A name may occur more than once; the first counts.
-    :ivar body: octets.
-    """
-
-    destination: str
-    headers: Headers
-    body: bytes
 
 
 @dataclass(frozen=True, slots=True)

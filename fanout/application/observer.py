@@ -20,8 +20,8 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from fanout.application.interface import Application, Extension, Principal, Publication, Refused
-from fanout.hub.message import Message
+from fanout.application.interface import Application, Extension, Principal, Refused
+from fanout.hub.message import Message, Publication
 from fanout.process.throttle import Throttle
 
 

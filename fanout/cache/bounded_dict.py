@@ -41,13 +41,14 @@ class BoundedDict(MutableMapping[K, V]):
         self._entries: OrderedDict[K, V] = OrderedDict()
 
     def __setitem__(self, key: K, value: V) -> None:
-        entries = self._entries
-        if self._weigh is not None:
-            if key in entries:
-                del self[key]
-            weight = self._weigh(value)
+        entries, weigh = self._entries, self._weigh
+        if weigh is not None:
+            weight = weigh(value)
             if weight > self.weight_limit:
+                self.pop(key, None)
                 return
+            if key in entries:
+                weight -= weigh(entries[key])
             self.weight += weight
         entries[key] = value
         entries.move_to_end(key)

@@ -7,9 +7,9 @@ from hmac import compare_digest
 
 from twisted.internet.defer import Deferred
 
-from fanout.application.interface import Principal, Publication, Refused, ResolvedTopic
+from fanout.application.interface import Principal, Refused, ResolvedTopic
 from fanout.bus.interface import Bus, together
-from fanout.hub.message import Headers, Message
+from fanout.hub.message import Headers, Message, Publication
 
 
 class OpenTopics:

@@ -22,7 +22,7 @@ from html import escape
 from typing import Any
 from urllib.parse import quote
 
-from fanout.application.interface import Principal, Publication, Refused
+from fanout.application.interface import Principal, Refused
 from fanout.bus.interface import BusError
 from fanout.http.accept import choose, is_type, parse
 from fanout.http.auth import check_same_site, log_in
@@ -41,7 +41,7 @@ from fanout.http.response import (
 )
 from fanout.http.routing import Handler, Request, Route
 from fanout.http.sse import EVENT_STREAM, encode_id, event, last_event_id
-from fanout.hub.message import Message
+from fanout.hub.message import Message, Publication
 
 # How a topic's value is written for the web.
 

@@ -34,11 +34,7 @@ class Heard:
 
 
 class History:
-    """The last messages, by topic and in order.
-
-    :ivar settings: how many messages are kept of one topic, how long, and how much memory all may take. Smaller limits
-        take effect with the next message.
-    """
+    """The last messages, by topic and in order."""
 
     def __init__(self, clock: Callable[[], float], settings: HttpSettings | None = None) -> None:
         """:param clock: seconds, monotonic."""
@@ -48,6 +44,21 @@ class History:
         self._position = 0
         self._all: OrderedDict[int, Heard] = OrderedDict()
         self._topics: dict[str, list[Heard]] = {}
+
+    @property
+    def settings(self) -> HttpSettings:
+        """How many messages are kept of one topic, how long, and how much memory all may take.
+
+        Smaller limits take effect with the next message.
+        """
+        return self._settings
+
+    @settings.setter
+    def settings(self, settings: HttpSettings) -> None:
+        self._settings = settings
+        self._most_messages = settings.HISTORY_MESSAGES  # read for each message
+        self._most_seconds = settings.HISTORY_SECONDS
+        self._most_octets = settings.HISTORY_BYTES
 
     def __len__(self) -> int:
         """How many messages are kept."""
@@ -61,7 +72,7 @@ class History:
         self._octets += _weight(message)
         kept = self._topics.setdefault(topic, [])
         kept.append(heard)
-        while len(kept) > self.settings.HISTORY_MESSAGES:  # by more than one after a reload
+        while len(kept) > self._most_messages:  # by more than one after a reload
             self._drop(kept[0])
         self._forget()
 
@@ -71,10 +82,10 @@ class History:
             self._drop(self._topics[topic][0])
 
     def _forget(self) -> None:
-        too_old, most = self._clock() - self.settings.HISTORY_SECONDS, self.settings.HISTORY_BYTES
+        too_old = self._clock() - self._most_seconds
         while self._all:
             oldest = next(iter(self._all.values()))
-            if oldest.at >= too_old and self._octets <= most:
+            if oldest.at >= too_old and self._octets <= self._most_octets:
                 return
             self._drop(oldest)
 

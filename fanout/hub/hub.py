@@ -53,6 +53,7 @@ from fanout.cache.bounded_dict import BoundedDict
 from fanout.hub.history import History
 from fanout.hub.message import Message
 from fanout.hub.subscriber import Cohort, Form, Subscriber
+from fanout.settings.engine import LimitSettings
 
 _PIECE = 65_536
 """Octets beyond which a cohort gathers no more: a slow client is judged by what one piece adds to its outbox."""
@@ -71,16 +72,15 @@ class Hub:
     def __init__(
         self,
         failed: Callable[[Subscriber, Exception], None],
+        settings: LimitSettings | None = None,
         *,
-        last_messages: int = 100_000,
-        last_octets: int = 67_108_864,
         history: History | None = None,
         at_end_of_turn: Callable[[Callable[[], None]], object] | None = None,
     ) -> None:
         """
         :param failed: is called with a member whose ``offer`` raised, and the exception.
-        :param last_messages: topics whose last message is retained; beyond it the one published longest ago is dropped.
-        :param last_octets: the memory these may take, by the same rule; a message that takes more alone is not kept.
+        :param settings: how many retained messages there may be, and how much memory they may take. Beyond it the one
+            published longest ago is dropped; a message that takes more alone is not retained.
         :param history: retained messages are added to it.
         :param at_end_of_turn: calls its argument when all input of this turn of the reactor was processed. Without it
             nothing is gathered.
@@ -88,7 +88,10 @@ class Hub:
         self._failed = failed
         self._history = history
         self._topics: dict[str, dict[Form, Cohort]] = {}
-        self._last: BoundedDict[str, Message] = BoundedDict(last_messages, weigh=_weight, weight_limit=last_octets)
+        settings = settings or LimitSettings()
+        self._last: BoundedDict[str, Message] = BoundedDict(
+            settings.MAX_LAST_MESSAGES, weigh=_weight, weight_limit=settings.MAX_LAST_MESSAGES_BYTES
+        )
         self._at_end_of_turn = at_end_of_turn
         self._gathering: list[Cohort] = []
         self.messages = self.deliveries = self.delivered_octets = 0

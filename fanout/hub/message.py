@@ -1,4 +1,4 @@
-"""One published message, as all parts of the engine pass it on."""
+"""One message, as all parts of the engine pass it on: before it was admitted, and after."""
 
 from __future__ import annotations
 
@@ -11,6 +11,19 @@ _UUID_4 = 0x4 << 76 | 0x2 << 62
 
 Headers = tuple[tuple[str, str], ...]
 """Names and values, in their order."""
+
+
+class Publication(NamedTuple):
+    """What a client wants to publish.
+
+    :ivar destination: as the client wrote it; empty if it gave none.
+    :ivar headers: all that came with it. A name may occur more than once; the first counts.
+    :ivar body: octets.
+    """
+
+    destination: str
+    headers: Headers
+    body: bytes
 
 
 class Message(NamedTuple):

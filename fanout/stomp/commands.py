@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
+from fanout.hub.message import Publication
 from fanout.stomp.answers import Answer
 from fanout.stomp.delivery import MessageForm
 from fanout.stomp.dialect import Dialect
 from fanout.stomp.errors import RemoteProtocolError
-from fanout.stomp.events import Event, Publish, Send, Subscribe, Unsubscribe
+from fanout.stomp.events import Event, Publish, Subscribe, Unsubscribe
 from fanout.stomp.frame import Frame
 from fanout.stomp.limits import StompLimits
 from fanout.stomp.subscriptions import ACK_MODES, Subscription, Subscriptions
@@ -149,8 +150,8 @@ def _strike_off(session: OpenSession, frame: Frame) -> None:
         raise RemoteProtocolError("Unknown message", f"{frame.command} names no delivered message that waits for one.")
 
 
-def _sent(frame: Frame) -> Send:
-    return Send(frame.get("destination") or "", frame.headers, frame.body)
+def _sent(frame: Frame) -> Publication:
+    return Publication(frame.get("destination") or "", frame.headers, frame.body)
 
 
 def _check_destination(session: OpenSession, destination: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from fanout.hub.message import Publication
 from fanout.stomp.answers import Answer
 from fanout.stomp.frame import Headers
 from fanout.stomp.subscriptions import Subscription
@@ -51,22 +52,13 @@ class Unsubscribe:
     answer: Answer
 
 
-class Send(NamedTuple):
-    """One SEND frame.
+class Publish(NamedTuple):
+    """Publish these, all or none, in this order: a single SEND, or a whole transaction at its COMMIT.
 
-    :ivar destination: as written; empty when the header is missing.
-    :ivar headers: all of the frame, ``destination`` included.
+    :ivar sends: with all headers of their frames, ``destination`` included.
     """
 
-    destination: str
-    headers: Headers
-    body: bytes
-
-
-class Publish(NamedTuple):
-    """Publish these, all or none, in this order: a single SEND, or a whole transaction at its COMMIT."""
-
-    sends: tuple[Send, ...]
+    sends: tuple[Publication, ...]
     answer: Answer
 
 

@@ -52,7 +52,7 @@ from collections.abc import Awaitable, Sequence
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from fanout.application.interface import Principal, Publication, Refused
+from fanout.application.interface import Principal, Refused
 from fanout.application.observer import Client
 from fanout.bus.interface import BusError
 from fanout.hub.message import Headers, Message
@@ -404,9 +404,8 @@ class Connection(OutboxSubscriber):
         super().show(cohort, message)
 
     async def _publish(self, event: Publish) -> None:
-        publications = [Publication(each.destination, each.headers, each.body) for each in event.sends]
         try:
-            messages = await self._server.application.admit(self._principal, publications)
+            messages = await self._server.application.admit(self._principal, event.sends)
         except Refused as refused:
             self._refuse(event, refused)
             return

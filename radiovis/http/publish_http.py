@@ -15,13 +15,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from fanout.application.interface import Application, Principal, Publication, Refused
+from fanout.application.interface import Application, Principal, Refused
 from fanout.bus.interface import BusError
 from fanout.http.auth import log_in
 from fanout.http.dispatch import Endpoint
 from fanout.http.response import HttpError
 from fanout.http.server import HttpRequest
-from fanout.hub.message import Message
+from fanout.hub.message import Message, Publication
 from radiovis.http.visjson import check_topic
 from radiovis.topics import BROADCAST
 

@@ -59,13 +59,7 @@ def hub(
 
     :param history: None where nobody would ask for it.
     """
-    return Hub(
-        failed,
-        last_messages=settings.MAX_LAST_MESSAGES,
-        last_octets=settings.MAX_LAST_MESSAGES_BYTES,
-        history=history,
-        at_end_of_turn=flusher.first,
-    )
+    return Hub(failed, settings, history=history, at_end_of_turn=flusher.first)
 
 
 def guests(reactor: Any, settings: Settings, hub: Hub, bus: Bus) -> list[Guest]:

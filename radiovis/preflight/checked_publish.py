@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Sequence
 
 from twisted.internet.defer import Deferred
 
-from fanout.application.interface import Application, Extension, Principal, Publication, Refused
-from fanout.hub.message import Headers, Message
+from fanout.application.interface import Application, Extension, Principal, Refused
+from fanout.hub.message import Headers, Message, Publication
 from radiovis.preflight.slide_check import Finding, Preflight
 
 _SUMMARY, _DETAIL = 200, 1_000  # characters of what a publisher is told

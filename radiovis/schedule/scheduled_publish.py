@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 
 from twisted.internet.defer import Deferred
 
-from fanout.application.interface import Application, Extension, Principal, Publication, Refused
+from fanout.application.interface import Application, Extension, Principal, Refused
 from fanout.bus.interface import together
-from fanout.hub.message import Message
+from fanout.hub.message import Message, Publication
 from radiovis.schedule.held_slides import SlideIntake
 from radiovis.schedule.timetable import for_now, trigger_time
 

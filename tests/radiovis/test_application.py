@@ -7,10 +7,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial import unittest
 
-from fanout.application.interface import Principal, Publication, Refused
+from fanout.application.interface import Principal, Refused
 from fanout.application.login_throttle import LoginThrottle
 from fanout.bus.interface import BusError
-from fanout.hub.message import Message
+from fanout.hub.message import Message, Publication
 from fanout.settings import LimitSettings
 from radiovis.application import RadioVIS
 from radiovis.directory.interface import Channel

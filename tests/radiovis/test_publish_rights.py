@@ -6,8 +6,8 @@ from itertools import count
 
 from twisted.trial import unittest
 
-from fanout.application.interface import Principal, Publication, Refused
-from fanout.hub.message import Message
+from fanout.application.interface import Principal, Refused
+from fanout.hub.message import Message, Publication
 from radiovis.publish_rights import FORWARDED, PublishRights, forwarded
 from radiovis.topic_resolution import TopicResolver
 from tests.radiovis.scripted_directory import ScriptedDirectory

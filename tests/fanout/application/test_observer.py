@@ -9,10 +9,10 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial import unittest
 
-from fanout.application.interface import Principal, Publication, Refused
+from fanout.application.interface import Principal, Refused
 from fanout.application.observer import Client, ClientCounters, ClientWarnings, CountedApplication, Observers
 from fanout.bus.interface import BusError
-from fanout.hub.message import Message
+from fanout.hub.message import Message, Publication
 from fanout.process.throttle import Throttle
 
 

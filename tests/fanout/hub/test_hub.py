@@ -12,6 +12,7 @@ from fanout.hub import hub as hub_module
 from fanout.hub.hub import Hub
 from fanout.hub.message import Message
 from fanout.hub.subscriber import Cohort, FramedForm
+from fanout.settings import LimitSettings
 from fanout.stomp import delivery
 from fanout.stomp.delivery import MessageForm
 from fanout.stomp.dialect import DIALECTS
@@ -291,7 +292,7 @@ class Failures(HubCase):
 
 class TheLastMessages(unittest.TestCase):
     def hub(self, **limits: int) -> Hub:
-        return Hub(self.fail, **limits)
+        return Hub(self.fail, LimitSettings.model_construct(**limits))
 
     def test_the_latest_counts(self) -> None:
         hub = self.hub()
@@ -319,7 +320,7 @@ class TheLastMessages(unittest.TestCase):
 
     def test_10_000_destinations_without_a_listener(self) -> None:
         """stomp.md §8: no state is kept beyond the cap; those published longest ago go first."""
-        hub = self.hub(last_messages=100)
+        hub = self.hub(MAX_LAST_MESSAGES=100)
         for number in range(10_000):
             hub.publish(f"/{number}", message())
         kept = [number for number in range(10_000) if hub.last(f"/{number}")]
@@ -327,41 +328,41 @@ class TheLastMessages(unittest.TestCase):
         self.assertEqual(hub.topics(), [])
 
     def test_publishing_anew_keeps_a_topic(self) -> None:
-        hub = self.hub(last_messages=2)
+        hub = self.hub(MAX_LAST_MESSAGES=2)
         for topic in ("/a", "/b", "/a", "/c"):
             hub.publish(topic, message())
         self.assertEqual([topic for topic in ("/a", "/b", "/c") if hub.last(topic)], ["/a", "/c"])
 
     def test_octets_are_capped(self) -> None:
         room_for_ten = 10 * (1000 + hub_module._MESSAGE_OVERHEAD)
-        hub = self.hub(last_octets=room_for_ten)
+        hub = self.hub(MAX_LAST_MESSAGES_BYTES=room_for_ten)
         for number in range(25):
             hub.publish(f"/{number}", message(b"x" * 1000))
         self.assertEqual([number for number in range(25) if hub.last(f"/{number}")], list(range(15, 25)))
 
     def test_octets_of_headers_count(self) -> None:
         """A device may put anything into the headers of an AMQP message."""
-        hub = self.hub(last_octets=10_000)
+        hub = self.hub(MAX_LAST_MESSAGES_BYTES=10_000)
         for number in range(5):
             hub.publish(f"/{number}", Message("/t", b"", "id", 1, (("link", "x" * 4000),)))
         self.assertEqual([number for number in range(5) if hub.last(f"/{number}")], [3, 4])
 
     def test_octets_of_replaced_messages_count_no_more(self) -> None:
-        hub = self.hub(last_octets=10 * (1000 + hub_module._MESSAGE_OVERHEAD))
+        hub = self.hub(MAX_LAST_MESSAGES_BYTES=10 * (1000 + hub_module._MESSAGE_OVERHEAD))
         hub.publish("/other", message())
         for _ in range(1000):
             hub.publish("/t", message(b"x" * 1000))
         self.assertIsNotNone(hub.last("/other"))
 
     def test_a_message_that_is_too_large_is_delivered_all_the_same(self) -> None:
-        hub, radio = self.hub(last_octets=1000), Radio()
+        hub, radio = self.hub(MAX_LAST_MESSAGES_BYTES=1000), Radio()
         hub.join("/t", CountedForm(), radio)
         self.assertEqual(hub.publish("/t", message(b"x" * 2000)), 1)
         self.assertEqual(len(radio.got), 1)
         self.assertIsNone(hub.last("/t"))
 
     def test_a_message_that_is_too_large_pushes_out_no_other_topic(self) -> None:
-        hub = self.hub(last_octets=1000)
+        hub = self.hub(MAX_LAST_MESSAGES_BYTES=1000)
         hub.publish("/small", message())
         hub.publish("/t", message(b"x" * 2000))
         self.assertIsNotNone(hub.last("/small"))

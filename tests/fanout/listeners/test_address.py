@@ -1,11 +1,8 @@
-"""Why a connection could not be made, in words."""
-
 from __future__ import annotations
 
-from twisted.internet import error as failures
 from twisted.trial import unittest
 
-from fanout.listeners.address import Networks, connect_failure, neighbourhood, plain
+from fanout.listeners.address import Networks, neighbourhood, plain
 
 
 class TestAddress(unittest.TestCase):
@@ -39,16 +36,3 @@ class TestAddress(unittest.TestCase):
         self.assertFalse(Networks.parse(" "))
         for wrong in ("10.0.0.1/8", "everybody", "10.0.0.0/8;192.0.2.0/24"):
             self.assertRaisesRegex(ValueError, "write networks as 10.0.16.0/20", Networks.parse, wrong)
-
-
-class TestWords(unittest.TestCase):
-    def test_each(self) -> None:
-        for error, words in (
-            (failures.DNSLookupError("x.invalid"), "no such host"),
-            (failures.ConnectionRefusedError(), "nothing listens there (connection refused)"),
-            (failures.TimeoutError(), "no answer within 2.5 s"),
-            (failures.ConnectError(osError=OSError(113, "No route to host")), "No route to host"),
-            (ValueError("odd"), "odd"),
-            (KeyError(), "KeyError"),
-        ):
-            self.assertEqual(connect_failure(error, 2.5), words)

@@ -5,10 +5,11 @@ import tempfile
 from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
+from twisted.internet import error as failures
 from twisted.internet.task import Clock
 from twisted.trial import unittest
 
-from fanout.listeners.certificates import CertificateError, Certificates, secure_endpoint, trust
+from fanout.listeners.certificates import CertificateError, Certificates, connect_failure, secure_endpoint, trust
 from tests.authority import Authority
 
 
@@ -99,3 +100,16 @@ class TestTrust(_Case):
         self.assertIsNotNone(trust(str(self.authority.certificate)))
         self.assertIsNotNone(trust())
         self.assertRaises(CertificateError, secure_endpoint, self.clock, "127.0.0.1", 1, "none.pem")
+
+
+class TestConnectFailure(unittest.TestCase):
+    def test_the_reason_in_words(self) -> None:
+        for error, words in (
+            (failures.DNSLookupError("x.invalid"), "no such host"),
+            (failures.ConnectionRefusedError(), "nothing listens there (connection refused)"),
+            (failures.TimeoutError(), "no answer within 2.5 s"),
+            (failures.ConnectError(osError=OSError(113, "No route to host")), "No route to host"),
+            (ValueError("odd"), "odd"),
+            (KeyError(), "KeyError"),
+        ):
+            self.assertEqual(connect_failure(error, 2.5), words)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from fanout.hub.hub import Hub
-from fanout.hub.message import Message
+from fanout.hub.message import Message, Publication
 from fanout.hub.subscriber import Cohort, Subscriber
 from fanout.stomp.client import ClientEvent, ClientSession
 from fanout.stomp.codec import Decoder
 from fanout.stomp.dialect import DIALECTS
-from fanout.stomp.events import Connect, Event, Publish, Send, Subscribe, Unsubscribe
+from fanout.stomp.events import Connect, Event, Publish, Subscribe, Unsubscribe
 from fanout.stomp.frame import Frame
 from fanout.stomp.limits import SessionOptions, StompLimits
 from fanout.stomp.session import ServerSession, State
@@ -42,7 +42,7 @@ class Server:
         self.session = ServerSession(limits or StompLimits(), session_options or SessionOptions(), self.now)
         self.hub = Hub(self._failed)
         self.asked: list[Event] = []
-        self.published: list[Send] = []
+        self.published: list[Publication] = []
         self.holding = False
         self._held: list[Event] = []
         self._out = bytearray()

@@ -9,9 +9,9 @@ from structlog.testing import capture_logs
 from twisted.internet.defer import Deferred, succeed
 from twisted.trial import unittest
 
-from fanout.application.interface import Principal, Publication, ResolvedTopic
+from fanout.application.interface import Principal, ResolvedTopic
 from fanout.hub.hub import Hub
-from fanout.hub.message import Headers, Message
+from fanout.hub.message import Headers, Message, Publication
 from fanout.hub.outbox import Flusher
 from fanout.settings import StompServerSettings
 from fanout.stomp.frame import Frame
