@@ -1,6 +1,9 @@
-"""What is served over HTTP: every route."""
+"""Everything that Artcast serves over HTTP: the routing table and its handlers."""
 
 from __future__ import annotations
+
+import math
+from collections.abc import Sequence
 
 from artcast.catalogue import Catalogue
 from artcast.forms import HTML, JSON, TEXT, JsonForm, text_of
@@ -54,11 +57,11 @@ class Site:
         if kind == HTML:
             return self._pages.of_key(key, self._catalogue.facts(key))
 
-        def answer(value: bytes) -> Response:
-            body, content_type = text_of(value) if kind == TEXT else (value, JSON)
+        def answer(values: Sequence[bytes]) -> Response:
+            body, content_type = text_of(values[0]) if kind == TEXT else (values[0], JSON)
             return Response(body, content_type=content_type, headers=self._value_headers(key))
 
-        return NextValue(self._prefix + key, JsonForm, answer, None, _ENDS, content_type=kind)
+        return NextValue((self._prefix + key,), JsonForm, answer, seconds=math.inf, nothing=_ENDS, content_type=kind)
 
     def _value_headers(self, key: str) -> Headers:
         license_ = link(self._catalogue.facts(key))

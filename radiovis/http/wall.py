@@ -13,16 +13,15 @@ from typing import Any, Protocol
 from urllib.parse import quote
 
 from fanout.http.pending import PendingRequests
-from fanout.http.response import HttpError
-from fanout.http.server import HttpRequest
 from fanout.http.sse import event
 from fanout.hub.hub import Cohort
 from fanout.hub.message import Message
 from radiovis import topics
 from radiovis.directory.interface import Directory
 from radiovis.http import shown
-from radiovis.http.station import Station
+from radiovis.http.shown import Station
 from radiovis.http.visjson import check_topic
+from radiovis.settings import Settings
 from radiovis.topic_resolution import TopicResolver
 
 TYPES = ("image", "text")
@@ -63,7 +62,6 @@ class Wall:
     :ivar door: what the streams of a node share.
     :ivar stations: all that are registered, in the directory's order.
     :ivar version: changes with the stations on the wall: a page that shows others has to be loaded anew.
-    :ivar places: how many of them the wall has room for.
     """
 
     protocol = "wall"
@@ -75,16 +73,12 @@ class Wall:
         door: PendingRequests,
         directory: Directory,
         resolver: TopicResolver,
-        *,
-        places: int = 200,
-        topic_octets: int = 1_024,
+        settings: Settings,
     ) -> None:
-        """:param topic_octets: how long a topic may be."""
         self.door = door
-        self._topic_octets = topic_octets
+        self.settings = settings
         self.stations: tuple[Station, ...] = ()
         self.version = ""
-        self.places = places
         self._by_topic: dict[str, Station] = {}
         self._directory = directory
         self._resolver = resolver
@@ -96,25 +90,23 @@ class Wall:
     @property
     def hung(self) -> tuple[Station, ...]:
         """The stations that stand on the wall."""
-        return self.stations[: self.places]
+        return self.stations[: self.settings.WALL_STATIONS]
 
     def station(self, topic: str) -> Station | None:
         """The registered station with this topic prefix."""
         return self._by_topic.get(topic)
 
-    async def find(self, request: HttpRequest) -> str:
-        """The topic prefix that the rest of a request's path means, as the hub spells it.
+    async def find(self, service: str) -> str:
+        """The topic prefix of a service identifier, as the hub spells it.
 
-        :raises HttpError: it means none.
+        :param service: such as ``fm/4e1/4000/09580``, with or without a slash at its end.
+        :raises HttpError: it has none.
         """
-        try:
-            service = b"/".join(request.postpath or []).decode().rstrip("/")
-        except UnicodeDecodeError:
-            raise HttpError(400, "A service identifier is written like fm/4e1/4000/09580.") from None
+        service = service.rstrip("/")
         channel = f"/topic/{service}/"
         if channel in self._by_topic:  # one for any frequency, too, which no radio may ask for
             return channel
-        check_topic(f"{channel}image", self._topic_octets)
+        check_topic(f"{channel}image", self.settings)
         keys = await self.door.resolve([f"{channel}{each}" for each in TYPES])
         return topics.channel_of(keys[0])
 

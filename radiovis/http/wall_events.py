@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from fanout.http.dispatch import Endpoint
+from fanout.http.response import CustomBody, Response
+from fanout.http.routing import Request
 from fanout.http.server import HttpRequest
 from fanout.http.sse import EVENT_STREAM, Stream
-from radiovis.http.station import Station
+from radiovis.http.shown import Station
 from radiovis.http.wall import TYPES, Wall, WallForm
 
 
@@ -33,35 +34,34 @@ class WallViewer(Stream):
         super().leave()
 
 
-class WallEvents(Endpoint):
-    """``GET /events``: what all stations of the wall say; ``GET /events/<service identifier>``: one station.
-
-    Besides what /radiodns/push has, they say when, hold no address a page must not use, and know stations of any
-    frequency (``*``).
+class WallEvents:
+    """The handler of streams for pages. Besides what ``/radiodns/push`` has, their events say when, hold no address
+    that a page must not use, and know stations of any frequency (``*``).
     """
 
     def __init__(self, wall: Wall) -> None:
-        super().__init__()
         self._wall = wall
 
-    async def respond(self, request: HttpRequest) -> None:
-        """Stream until the client goes. :raises HttpError: there is no room for another one, or no such station."""
-        topic = await self._topic(request)
-        await self._wall.door.resolve(())  # is there room?
-        if request.gone:
-            return
+    async def events(self, request: Request) -> Response:
+        """``GET /events``: all stations of the wall; ``GET /events/<service identifier>``: one station.
+
+        :raises HttpError: there is no such station.
+        """
+        service = request.parameters.get("rest")
+        topic = "" if service is None else await self._wall.find(service)
+
+        async def begin() -> None:
+            await self._wall.door.resolve(())  # is there room?
+            if not request.http.gone:
+                self._begin(request.http, topic)
+
+        return Response(CustomBody(begin), content_type=EVENT_STREAM)
+
+    def _begin(self, http: HttpRequest, topic: str) -> None:
+        """:param topic: the station's topic prefix; empty for all of them."""
         if not topic:
-            WallViewer(self._wall, request).begin()
+            WallViewer(self._wall, http).begin()
             return
         keys = [f"{topic}{each}" for each in TYPES]
         forms = [WallForm(key, Station(topic).service) for key in keys]
-        Stream(self._wall.door, request, keys, forms).begin(None)
-
-    async def announce(self, request: HttpRequest) -> None:
-        """That there would be a stream. :raises HttpError: there is no such station."""
-        await self._topic(request)
-        request.announce(EVENT_STREAM)
-
-    async def _topic(self, request: HttpRequest) -> str:
-        """The station's topic prefix; empty for all of them."""
-        return await self._wall.find(request) if request.postpath else ""
+        Stream(self._wall.door, http, keys, forms).begin(None)

@@ -20,6 +20,7 @@ from fanout.listeners.limits import ConnectionLimit, SubscriptionLimit
 from fanout.process.daemon import raise_limit
 from fanout.settings import SettingsError
 from fanout.stomp_server.server import StompServer
+from radiovis.http.routes import PublicSite
 from radiovis.node import door_parts, parts
 from radiovis.node.sides import Servers
 from radiovis.settings import Settings
@@ -56,7 +57,7 @@ _LOGINS = [
     "LOGIN_QUEUE_SECONDS",
     "LOGIN_STRANGER_SECONDS",
 ]
-_REQUESTS = ["HTTP_BODY_BYTES", "HTTP_REQUEST_TIMEOUT", "WRITE_TIMEOUT"]
+_REQUESTS = ["HTTP_BODY_BYTES", "HTTP_MAX_TOPICS", "HTTP_REQUEST_TIMEOUT", "MAX_DESTINATION_BYTES", "WRITE_TIMEOUT"]
 _WEBSOCKETS = ["WEBSOCKET_MESSAGE_BYTES", "WEBSOCKET_ORIGINS", "WEBSOCKET_PING_SECONDS", "WEBSOCKET_PONG_SECONDS"]
 
 log = structlog.get_logger(__name__)
@@ -101,7 +102,7 @@ class Reloading:
         now = [name for name in changed if name in self._takes]
         self._settings = self._settings.model_copy(update={name: getattr(settings, name) for name in now})
         for take in dict.fromkeys(take for name in now for take in self._takes[name]):
-            take(settings)
+            take(self._settings)  # without what needs a restart
         log.info("settings.reloaded", changed=now)
         later = [name for name in changed if name not in self._takes]
         if later:
@@ -120,7 +121,7 @@ def node_takes(doors: Servers, throttle: LoginThrottle, history: History) -> dic
         (_QUOTA, partial(_subscription_limit, doors.stomp.subscription_limit)),
         (_LOGINS, partial(_logins, throttle)),
         (_HISTORY, partial(_history, history)),
-        (_REQUESTS, partial(_requests, doors.site)),
+        (_REQUESTS, partial(_requests, doors.site, doors.public)),
         (["DRAIN_SECONDS"], partial(_draining, doors.drain)),
     ]
     takes: dict[str, list[Take]] = {}
@@ -186,8 +187,9 @@ def _history(history: History, settings: Settings) -> None:
     history.octets = settings.HISTORY_BYTES
 
 
-def _requests(site: HttpSite, settings: Settings) -> None:
-    site.take_limits(door_parts.http_limits(settings))
+def _requests(site: HttpSite, public: PublicSite, settings: Settings) -> None:
+    site.settings = settings
+    public.settings = settings
 
 
 def _draining(drain: Drain, settings: Settings) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from fanout.http.site import FaceSite
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
@@ -14,7 +15,6 @@ from fanout.http.dispatch import Face
 from fanout.http.response import ErrorPages
 from fanout.http.routing import Route, Routes
 from fanout.http.server import HttpLimits
-from fanout.http.site import FaceSite
 from fanout.listeners import port
 from fanout.listeners.limits import ConnectionLimit
 from tests.web import Address, Answer, Raw, ask

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fanout.http.site import FaceSite
 from twisted.internet.address import IPv4Address
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
@@ -11,7 +12,6 @@ from fanout.http.dispatch import Face
 from fanout.http.response import Response
 from fanout.http.routing import Request, Route, Routes
 from fanout.http.server import HttpLimits
-from fanout.http.site import FaceSite
 from fanout.listeners.limits import ConnectionLimit
 
 CLIENT = IPv4Address("TCP", "192.0.2.1", 4711)

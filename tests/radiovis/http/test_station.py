@@ -1,8 +1,7 @@
 from __future__ import annotations
 
-from twisted.trial import unittest
-
 from radiovis.http.station import Station
+from twisted.trial import unittest
 
 
 class Names(unittest.TestCase):

@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 from unittest import mock
 
+from fanout.http.uploads import Uploads
 from twisted.internet import reactor
 from twisted.internet.threads import deferToThread
 
@@ -16,7 +17,6 @@ from fanout.http import uploads as uploads_module
 from fanout.http.files import Files
 from fanout.http.routing import Route
 from fanout.http.server import HttpLimits
-from fanout.http.uploads import Uploads
 from tests.fanout.http import served
 from tests.web import Raw, basic
 
