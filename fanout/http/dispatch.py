@@ -89,9 +89,9 @@ class Dispatcher:
 
     def _failed(self, failure: Failure, http: HttpRequest) -> None:
         error = failure.value
-        if http.gone and isinstance(error, CancelledError | HttpError):
-            return  # the handler was cancelled, or nobody is there to read the error
         if not isinstance(error, HttpError):
+            if http.gone and isinstance(error, CancelledError):
+                return
             log.error(
                 "http.failed",
                 method=http.method.decode("ascii", "replace"),
@@ -99,7 +99,9 @@ class Dispatcher:
                 exc_info=(failure.type, failure.value, failure.getTracebackObject()),
             )
             error = _OUR_FAULT
-        if http.startedWriting:  # nothing happens if the client has gone
+        if http.gone:
+            return
+        if http.startedWriting:
             http.abort()  # so that the client does not take half an answer for a whole one
         else:
             _write(http, http.channel.site.pages.page(error))

@@ -10,7 +10,7 @@ from tests.radiovis.http.site import ROCK, TALK, PageRequest, SiteCase
 
 class WallCase(SiteCase):
     def watch(self, path: str = "") -> PageRequest:
-        return self.ask(WallEvents(self.wall), path)
+        return self.ask(WallEvents(self.wall).events, path)
 
 
 class Watching(WallCase):
