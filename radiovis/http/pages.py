@@ -55,7 +55,7 @@ class WallPages:
 
     async def wall(self, request: Request) -> Response:
         """``GET /``: the slides and texts of all stations."""
-        now = self._wall.door.clock()
+        now = self._wall.pending.clock()
         if now - self._made_at >= _FRESH_SECONDS:
             self._made, self._made_at = self._make(), now
         return self._made

@@ -14,8 +14,7 @@ from radiovis.http.pages import WallPages, assets
 from radiovis.http.publish import REALM, Publishing
 from radiovis.http.push import Push
 from radiovis.http.visjson import Polls, check_topic
-from radiovis.http.wall import Wall
-from radiovis.http.wall_events import WallEvents
+from radiovis.http.wall import Wall, WallEvents
 from radiovis.settings import Settings
 
 

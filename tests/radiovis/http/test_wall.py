@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 from fanout.hub.message import Message
 from radiovis.directory.interface import Channel
-from radiovis.http.wall_events import WallEvents
+from radiovis.http.wall import WallEvents
 from tests.radiovis.http.site import ROCK, TALK, PageRequest, SiteCase
 
 
