@@ -124,9 +124,7 @@ class Wall:
             self._tell(self._greeting())
 
     async def _recall(self) -> None:
-        """Get the last messages of stations from the other nodes, where this one has none. One after the other: there is no
-        hurry.
-        """
+        """Where this node has no last message, ask the other nodes; one after the other, as there is no hurry."""
         hub = self.pending.hub
         for key in [f"{station.topic}{each}" for station in self.hung for each in TYPES]:
             message = await self.pending.application.recall(key) if hub.last(key) is None else None
