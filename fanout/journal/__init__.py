@@ -1,1 +1,1 @@
-"""."""
+"""Messages kept in SQLite, written in batches by a thread."""

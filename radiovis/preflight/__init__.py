@@ -1,1 +1,1 @@
-"""Preflight: what radios may not like about a slide or a text, found out when it is published."""
+"""Checks published slides and texts for what receivers cannot show."""

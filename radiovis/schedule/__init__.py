@@ -1,1 +1,1 @@
-"""Slides and texts that are published now and shown later: held until the instant their trigger-time names."""
+"""Holds slides until their trigger-time."""
