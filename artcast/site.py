@@ -6,8 +6,7 @@ import math
 from collections.abc import Sequence
 
 from artcast.catalogue import Catalogue
-from artcast.forms import HTML, JSON, TEXT, JsonForm, text_of
-from artcast.license import link
+from artcast.forms import HTML, JSON, TEXT, JsonForm, license_link, text_of
 from artcast.pages.pages import Pages
 from fanout.http.accept import choose
 from fanout.http.response import Answer, Headers, NextValue, Response
@@ -51,7 +50,7 @@ class Site:
         return Response(self._catalogue.as_json(), content_type=JSON, headers=self._headers)
 
     def key(self, request: Request) -> Answer:
-        """The next value of a key, or a page that asks for one after the other."""
+        """The next value of a key, or a page that asks for one value after the other."""
         key = request.parameters["key"]
         kind = choose(request.header("accept"), (TEXT, JSON, HTML))
         if kind == HTML:
@@ -64,5 +63,5 @@ class Site:
         return NextValue((self._prefix + key,), JsonForm, answer, seconds=math.inf, nothing=_ENDS, content_type=kind)
 
     def _value_headers(self, key: str) -> Headers:
-        license_ = link(self._catalogue.facts(key))
+        license_ = license_link(self._catalogue.facts(key))
         return (*self._headers, ("link", license_)) if license_ else self._headers
