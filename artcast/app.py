@@ -64,9 +64,10 @@ class Artcast:
             prefix=settings.TOPIC_PREFIX,
             origin=settings.ACCESS_CONTROL_ALLOW_ORIGIN,
         )
+        dispatcher = Dispatcher(site.routes(), self._pending)
         return HttpSite(
             self._reactor,
-            Dispatcher(site.routes(), self._pending),
+            dispatcher,
             ConnectionLimit(settings.MAX_CONNECTIONS, settings.MAX_CONNECTIONS_PER_ADDRESS),
             settings,
             complaints.warn,

@@ -13,7 +13,7 @@ A handler that waits for something is cancelled when its client goes, unless it 
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Iterable, Sequence
 from dataclasses import replace
 from inspect import isawaitable
 from pathlib import Path
@@ -63,29 +63,44 @@ class Dispatcher:
 
     def __call__(self, http: HttpRequest) -> None:
         """Answer now or later."""
-        answering = Deferred.fromCoroutine(self._answer(http))
+        try:
+            answer = self._ask(http)
+            if isinstance(answer, Response) and isinstance(answer.body, bytes):
+                _write(http, answer)  # without a Deferred, which takes as long as the rest
+                return
+        except Exception:  # noqa: BLE001  (all of them are answered in one place)
+            self._failed(Failure(), http)
+            return
+        answering = Deferred.fromCoroutine(self._send(http, answer))
         if not answering.called and http.lost is None:
             http.lost = answering.cancel
         answering.addErrback(self._failed, http)
 
-    async def _answer(self, http: HttpRequest) -> None:
+    def _ask(self, http: HttpRequest) -> Answer | Awaitable[Answer]:
         found = self._find(http)
         if found.public:
             for name, value in CORS.items():
                 http.put_header(name, value)
         if found.handler is None:
-            _answer_options(http, found)
-        else:
-            answer = found.handler(Request(http, found.segments, found.parameters))
-            await self._sender.send(http, await answer if isawaitable(answer) else answer)
+            return _answer_to_options(found)
+        return found.handler(Request(http, found.segments, found.parameters))
+
+    async def _send(self, http: HttpRequest, answer: Answer | Awaitable[Answer]) -> None:
+        await self._sender.send(http, await answer if isawaitable(answer) else answer)
 
     def _find(self, http: HttpRequest) -> Found:
-        routes = self._routes
+        method, path = http.method.decode("ascii"), _path(http)
         if self._auth is None:
             _check_host(http)
-        elif not self._auth.allows(http):  # which looks at the host itself, and lets probes leave it out
-            routes = self._open_routes
-        return routes.find(http.method.decode("ascii"), _path(http))
+            return self._routes.find(method, path)
+        try:  # OperatorAuth looks at the host itself; probes may leave it out
+            found = self._routes.find(method, path)
+            if found.without_auth or self._auth.allows(http):
+                return found
+        except HttpError:
+            if self._auth.allows(http):
+                raise
+        return self._open_routes.find(method, path)
 
     def _failed(self, failure: Failure, http: HttpRequest) -> None:
         error = failure.value
@@ -107,15 +122,13 @@ class Dispatcher:
             _write(http, http.channel.site.pages.page(error))
 
 
-def _answer_options(http: HttpRequest, found: Found) -> None:
-    """Answer OPTIONS from the table."""
-    http.put_header("allow", ", ".join(found.methods))
+def _answer_to_options(found: Found) -> Response:
+    """The table's answer to OPTIONS."""
+    headers = {"allow": ", ".join(found.methods)}
     if found.public:
-        methods = ", ".join(method for method in found.methods if method != "OPTIONS")
-        http.put_header("access-control-allow-methods", methods)
-        for name, value in _PREFLIGHT.items():
-            http.put_header(name, value)
-    http.answer_nothing()
+        headers["access-control-allow-methods"] = ", ".join(each for each in found.methods if each != "OPTIONS")
+        headers |= _PREFLIGHT
+    return Response(status=204, headers=tuple(headers.items()))
 
 
 def _path(http: HttpRequest) -> bytes:

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
-from typing import IO, TypeAlias
+from typing import IO, NamedTuple, TypeAlias
 from urllib.parse import unquote_to_bytes
 
 from fanout.http.response import Answer, HttpError
@@ -31,6 +30,7 @@ from fanout.http.server import HttpRequest
 _PARAMETER = re.compile(r"\{([a-z_][a-z0-9_]*)(:path)?\}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _BAD_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_PLAIN = re.compile(rb"/[A-Za-z0-9/_~*:,.-]*")
 
 
 class BadPath(ValueError):
@@ -43,6 +43,8 @@ def split(path: bytes) -> list[str]:
     :param path: as the client sent it, without the query.
     :raises BadPath: it is not UTF-8, has control characters, or segments ``.`` or ``..``, encoded or not.
     """
+    if b"/." not in path and _PLAIN.fullmatch(path):  # most paths have nothing to decode or refuse
+        return path[1:].decode("ascii").split("/")
     if not path.startswith(b"/"):
         raise BadPath("A path begins with a slash.")
     if _BAD_PERCENT.search(path):
@@ -64,6 +66,7 @@ class Pattern:
 
     :ivar text: as it was written.
     :ivar names: of its parameters, in their order.
+    :ivar first: what the first segment has to be; None for a parameter.
     """
 
     def __init__(self, text: str) -> None:
@@ -75,6 +78,9 @@ class Pattern:
         self._rest = _name(last) if last.endswith(":path}") else None
         self._parts = [_part(part, text) for part in (front if self._rest else [*front, last])]
         self.names = [part for part, is_name in self._parts if is_name] + ([self._rest] if self._rest else [])
+        self._literal = [part for part, _ in self._parts] if not self.names else None
+        part, is_name = self._parts[0] if self._parts else ("", True)
+        self.first = None if is_name else part
         if len(set(self.names)) < len(self.names):
             raise ValueError(f"The pattern {text!r} has two parameters of one name.")
 
@@ -83,6 +89,8 @@ class Pattern:
 
         :param segments: of :func:`split`.
         """
+        if self._literal is not None:
+            return _NO_PARAMETERS if segments == self._literal else None
         count = len(self._parts)
         if len(segments) <= count if self._rest else len(segments) != count:
             return None
@@ -98,6 +106,9 @@ class Pattern:
         if self._rest:
             found[self._rest] = "/".join(segments[count:])
         return found
+
+
+_NO_PARAMETERS: Mapping[str, str] = {}
 
 
 def _part(part: str, text: str) -> tuple[str, bool]:
@@ -265,8 +276,7 @@ def every_method(pattern: str, handler: Handler, *, without_auth: bool = False) 
     return Route(pattern, public=False, without_auth=without_auth, **dict.fromkeys(METHODS, handler))
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """What answers a request.
 
     :ivar handler: None for an OPTIONS that the table answers.
@@ -279,6 +289,7 @@ class Found:
     parameters: Mapping[str, str]
     methods: Sequence[str]
     public: bool
+    without_auth: bool = False
 
 
 class Routes:
@@ -287,6 +298,9 @@ class Routes:
     def __init__(self, rows: Iterable[Route]) -> None:
         self.rows = list(rows)
         self._methods = {*METHODS, *(method for row in self.rows for method in row.handlers)}
+        firsts = {row.pattern.first for row in self.rows}
+        self._by_first = {first: [row for row in self.rows if row.pattern.first in (first, None)] for first in firsts}
+        self._others = self._by_first.get(None, [])
 
     def find(self, method: str, path: bytes) -> Found:
         """What answers a request.
@@ -300,16 +314,19 @@ class Routes:
             segments = split(path)
         except BadPath as error:
             raise HttpError(400, str(error)) from None
-        fitting = [(row, found) for row in self.rows if (found := row.pattern.match(segments)) is not None]
+        fitting: list[Route] = []
+        for row in self._by_first.get(segments[0], self._others):
+            values = row.pattern.match(segments)
+            if values is not None:
+                handler = row.handler(method)
+                if handler is not None:
+                    return Found(handler, segments, values, (), row.public, row.without_auth)
+                fitting.append(row)
         if not fitting:
             raise HttpError(404, "There is nothing here.")
-        for row, values in fitting:
-            handler = row.handler(method)
-            if handler is not None:
-                return Found(handler, segments, values, (), row.public)
-        methods, public = _methods(row for row, _ in fitting), fitting[0][0].public
+        methods, public = _methods(fitting), fitting[0].public
         if method == "OPTIONS":
-            return Found(None, segments, fitting[0][1], methods, public)
+            return Found(None, segments, {}, methods, public)
         raise _not_allowed(methods, public=public)
 
 

@@ -322,14 +322,6 @@ class HttpRequest(Request):
         self.put_header("cache-control", "no-store")
         self.finish()  # type: ignore[no-untyped-call]
 
-    def answer_nothing(self) -> None:
-        """Answer with 204 and headers."""
-        if self.gone:
-            return
-        self.setResponseCode(204, REASONS[204])
-        self.defaultContentType = None
-        self.finish()  # type: ignore[no-untyped-call]
-
     def refuse(self, status: int, detail: str) -> None:
         """Answer with an error in JSON, whatever the site's error pages are."""
         page = json_page(HttpError(status, detail))

@@ -77,6 +77,9 @@ class Health:
 # What machines ask a process: does it live, is it ready, how is it doing.
 
 
+_LIVE = Response.json({"live": True})
+
+
 class HealthRoutes:
     """Handlers for load balancers and Prometheus."""
 
@@ -104,7 +107,7 @@ class HealthRoutes:
 
     def live(self, request: Request) -> Response:
         """``/healthz``: the reactor turns. A process that does not answer is to be replaced."""
-        return Response.json({"live": True})
+        return _LIVE
 
     def ready(self, request: Request) -> Response:
         """``/readyz``: 200, or 503 to send no clients here; why, for operators. See :meth:`Health.report`."""
