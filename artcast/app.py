@@ -1,4 +1,4 @@
-"""The composition root: the only file that knows every part of Artcast. It is given a hub and a bus to join them on."""
+"""The composition root: the only file that knows every part of Artcast. It is given a hub and a bus to join them."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from artcast.pages.pages import Pages
 from artcast.settings import ArtcastSettings
 from artcast.site import Site
 from fanout.application.observer import ClientCounters, ClientWarnings
+from fanout.application.open_topics import OpenTopics
 from fanout.bus.interface import Bus
 from fanout.http.access_log import AccessLog, log_file
-from fanout.http.dispatch import Face
-from fanout.http.open_topics import OpenTopics
+from fanout.http.dispatch import Dispatcher
 from fanout.http.pending import PendingRequests
-from fanout.http.server import HttpLimits
-from fanout.http.site import FaceSite
+from fanout.http.response import ErrorPages
+from fanout.http.server import NO_SNIFFING, HttpSite
 from fanout.hub.history import History
 from fanout.hub.hub import Hub
 from fanout.hub.message import new_id
@@ -51,13 +51,13 @@ class Artcast:
         self.hear = feed.hear
         self._data, self._registrations = _ports(reactor, settings, feed)
         self._access = log_file(settings.ACCESS_LOG, settings.ACCESS_LOG_SIZE, settings.ACCESS_LOG_COUNT)
-        self._door = _door(reactor, settings, hub, bus, complaints)
+        self._pending = _pending(reactor, settings, hub, bus, complaints)
         self._http = self._site(catalogue, complaints)
         self._listening: Any = None
-        self._look = LoopingCall(self._door.tick)
+        self._look = LoopingCall(self._pending.tick)
         self._look.clock = reactor
 
-    def _site(self, catalogue: Catalogue, complaints: ClientWarnings) -> FaceSite:
+    def _site(self, catalogue: Catalogue, complaints: ClientWarnings) -> HttpSite:
         settings = self._settings
         site = Site(
             catalogue,
@@ -65,23 +65,23 @@ class Artcast:
             prefix=settings.TOPIC_PREFIX,
             origin=settings.ACCESS_CONTROL_ALLOW_ORIGIN,
         )
-        limits_of_connections = LimitSettings(
+        dispatcher = Dispatcher(site.routes(), self._pending)
+        limits = LimitSettings(
             MAX_CONNECTIONS=settings.MAX_CONNECTIONS,
             MAX_CONNECTIONS_PER_ADDRESS=settings.MAX_CONNECTIONS_PER_ADDRESS,
             CONNECT_RATE=0,
         )
-        limits = HttpLimits(request_seconds=settings.REQUEST_TIMEOUT, unread_seconds=settings.GONE_SECONDS)
-        face = Face(site.routes(), door=self._door)
-        listener = FaceSite(
+        return HttpSite(
             self._reactor,
-            face,
-            ConnectionLimit(limits_of_connections),
-            limits,
+            dispatcher,
+            ConnectionLimit(limits),
+            settings,
             complaints.warn,
-            AccessLog(self._access, time.time),
+            name="artcast",
+            pages=ErrorPages(),
+            headers=(NO_SNIFFING,),
+            access=AccessLog(self._access, time.time),
         )
-        listener.name = "artcast"
-        return listener
 
     def start(self) -> dict[str, str]:
         """Listen. :return: where, by name.
@@ -92,7 +92,7 @@ class Artcast:
         self._listening = port.listen(self._reactor, settings.CLIENT_IP, settings.CLIENT_PORT, self._http)
         keep_alive(self._listening.socket, settings.GONE_SECONDS)
         here = self._listening.getHost()
-        self._look.start(self._door.wheel.tick)
+        self._look.start(self._pending.wheel.tick)
         return {
             "client": f"{here.host}:{here.port}",
             "data": self._data.start(settings.DATA_PORT),
@@ -100,9 +100,9 @@ class Artcast:
         }
 
     def stop(self) -> Deferred[None]:
-        """Let nobody in any more, and answer those who wait."""
+        """Take no more clients, and answer those that wait."""
         closing = [maybeDeferred(self._listening.stopListening), self._data.stop(), self._registrations.stop()]
-        for poll in list(self._door.pending):
+        for poll in list(self._pending.pending):
             poll.close()
         self._look.stop()
         return DeferredList(closing, consumeErrors=True).addCallback(lambda _: self._access.close())
@@ -113,7 +113,7 @@ class Artcast:
 
     def status(self) -> str:
         """How it is doing, in one line for people."""
-        return f"{len(self._door.pending)} clients wait"
+        return f"{len(self._pending.pending)} clients wait"
 
     def _full(self) -> None:
         log.error(
@@ -146,7 +146,9 @@ def _ports(reactor: Any, settings: ArtcastSettings, feed: Feed) -> tuple[Datagra
     )
 
 
-def _door(reactor: Any, settings: ArtcastSettings, hub: Hub, bus: Bus, complaints: ClientWarnings) -> PendingRequests:
+def _pending(
+    reactor: Any, settings: ArtcastSettings, hub: Hub, bus: Bus, complaints: ClientWarnings
+) -> PendingRequests:
     http = HttpServerSettings(HTTP_MAX_LISTENERS=settings.MAX_POLLS, HISTORY_MESSAGES=1)
     return PendingRequests(
         application=OpenTopics(bus, time.time, new_id),  # no route lets anybody publish

@@ -1,16 +1,19 @@
-"""How a value is written: as text, or as JSON."""
+"""How a value is written for clients: as text or JSON, and its licence as a header. Sans-IO."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 from fanout.hub.message import Message
 
 TEXT = "text/plain"
 JSON = "application/json"
 HTML = "text/html"
+_URI = "!#$%&'()*+,/:;=?@[]~"  # what may stand in a URI besides letters and digits (RFC 3986)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,3 +38,22 @@ def text_of(value: bytes) -> tuple[bytes, str]:
     if value.startswith(b'"'):
         return str(json.loads(value)).encode(), f"{TEXT}; charset=utf-8"
     return value, TEXT
+
+
+def license_link(facts: Mapping[str, Any]) -> str | None:
+    """The Link header of a licence (RFC 8288, RFC 4946): ``<uri>; rel="license"; title="…"``. None without a URI.
+
+    :param facts: what is known about a key.
+    """
+    license_ = facts.get("license") or {}
+    uri, title = license_.get("uri"), license_.get("title")
+    if not uri:
+        return None
+    return f'<{quote(uri, _URI)}>; rel="license"' + (f"; {_title(title)}" if title else "")
+
+
+def _title(title: str) -> str:
+    if title.isascii() and title.isprintable():
+        quoted = title.replace("\\", r"\\").replace('"', r"\"")
+        return f'title="{quoted}"'
+    return f"title*=UTF-8''{quote(title, '')}"

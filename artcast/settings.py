@@ -33,6 +33,9 @@ def _group(value: str) -> str:
 Group = Annotated[str, AfterValidator(_group)]
 
 
+_BODY_BYTES = 16_384
+
+
 class ClientSettings(SettingsGroup):
     """Clients."""
 
@@ -60,6 +63,23 @@ class ClientSettings(SettingsGroup):
     GONE_SECONDS: int = setting(
         60, "Silence after which TCP asks if a client is there; one that does not answer is cut off.", "s", ge=1
     )
+
+    # What the engine's HTTP server reads, fanout.http.server.RequestSettings.
+
+    @property
+    def HTTP_BODY_BYTES(self) -> int:
+        """Octets of a request's body: no route takes one."""
+        return _BODY_BYTES
+
+    @property
+    def HTTP_REQUEST_TIMEOUT(self) -> float:
+        """See ``REQUEST_TIMEOUT``."""
+        return self.REQUEST_TIMEOUT
+
+    @property
+    def WRITE_TIMEOUT(self) -> float:
+        """See ``GONE_SECONDS``."""
+        return self.GONE_SECONDS
 
 
 class SourceSettings(SettingsGroup):

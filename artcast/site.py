@@ -1,10 +1,12 @@
-"""What is served over HTTP: every route."""
+"""Everything that Artcast serves over HTTP: the routing table and its handlers."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 from artcast.catalogue import Catalogue
-from artcast.forms import HTML, JSON, TEXT, JsonForm, text_of
-from artcast.license import link
+from artcast.forms import HTML, JSON, TEXT, JsonForm, license_link, text_of
 from artcast.pages.pages import Pages
 from fanout.http.accept import choose
 from fanout.http.response import Answer, Headers, NextValue, Response
@@ -48,18 +50,18 @@ class Site:
         return Response(self._catalogue.as_json(), content_type=JSON, headers=self._headers)
 
     def key(self, request: Request) -> Answer:
-        """The next value of a key, or a page that asks for one after the other."""
+        """The next value of a key, or a page that asks for one value after the other."""
         key = request.parameters["key"]
         kind = choose(request.header("accept"), (TEXT, JSON, HTML))
         if kind == HTML:
             return self._pages.of_key(key, self._catalogue.facts(key))
 
-        def answer(value: bytes) -> Response:
-            body, content_type = text_of(value) if kind == TEXT else (value, JSON)
+        def answer(values: Sequence[bytes]) -> Response:
+            body, content_type = text_of(values[0]) if kind == TEXT else (values[0], JSON)
             return Response(body, content_type=content_type, headers=self._value_headers(key))
 
-        return NextValue(self._prefix + key, JsonForm, answer, None, _ENDS, content_type=kind)
+        return NextValue((self._prefix + key,), JsonForm, answer, seconds=math.inf, nothing=_ENDS, content_type=kind)
 
     def _value_headers(self, key: str) -> Headers:
-        license_ = link(self._catalogue.facts(key))
+        license_ = license_link(self._catalogue.facts(key))
         return (*self._headers, ("link", license_)) if license_ else self._headers

@@ -1,4 +1,4 @@
-"""Three recipes for the engine's web face (docs/web.md). Run it from the project's folder, and ask it:
+"""Three recipes for the engine's HTTP server (docs/web.md). Run it from the project's folder, and ask it:
 
 python -m examples.web_cookbook 8000
 
@@ -47,7 +47,7 @@ ROUTES = [
     Route("/hello/{name}", GET=hello),
     Route("/echo", GET=echo, POST=echo, PUT=echo),
     Route("/counter/{name}", GET=count),
-    *Topics(topics.door).routes(),
+    *Topics(topics.pending).routes(),
 ]
 
 if __name__ == "__main__":

@@ -170,8 +170,15 @@ class SlideSettings(SettingsGroup):
 
 
 class PageSettings(SettingsGroup):
-    """Pages."""
+    """Pages and pictures."""
 
+    SLIDES_DIR: str = setting(
+        "", "Folder of pictures served at /slides/, or a link to one, which may be switched; empty = none."
+    )
+    SLIDES_LINKS: bool = setting(
+        False,
+        "Whether symbolic links below it are followed, which may lead out of the folder, to any file we can read.",
+    )
     WALL_STATIONS: int = setting(
         200, "Stations on the wall at /; each costs every viewer's browser a picture.", "stations", ge=1, le=2_000
     )

@@ -1,4 +1,4 @@
-"""SITE.toml: what one server is to serve. Everything wrong with it is said at once, one line each."""
+"""SITE.toml: what one server serves. All mistakes in it are reported at once, one line each."""
 
 from __future__ import annotations
 
@@ -9,14 +9,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
-from collections.abc import Iterator, Sequence
-from typing import Any
-
-from pydantic import SecretStr
 from pydantic.fields import FieldInfo
-
-
-
 
 _PLACE = r"^(/[^/{}?#%\s]+)+$"
 
@@ -66,6 +59,23 @@ class SiteLimits(SitePart):
         default=5_000, ge=1, le=1_000_000, description="Connections open at a time; more are closed."
     )
     connections_per_address: int = Field(default=0, ge=0, description="Of one address; 0 for no limit of its own.")
+
+    # What the engine's HTTP server reads, fanout.http.server.RequestSettings.
+
+    @property
+    def HTTP_BODY_BYTES(self) -> int:
+        """See ``body_bytes``."""
+        return self.body_bytes
+
+    @property
+    def HTTP_REQUEST_TIMEOUT(self) -> float:
+        """See ``request_seconds``."""
+        return self.request_seconds
+
+    @property
+    def WRITE_TIMEOUT(self) -> float:
+        """See ``unread_seconds``."""
+        return self.unread_seconds
 
 
 class TopicsPart(SitePart):

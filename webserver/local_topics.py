@@ -1,4 +1,4 @@
-"""Topics of one process, with all that serves them: the shortest way from a reactor to a door."""
+"""Topics of one process, with everything that serves them: the shortest way from a reactor to a site with topics."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 
 from fanout.application.observer import ClientCounters, ClientWarnings
+from fanout.application.open_topics import OpenTopics
 from fanout.bus.loopback import Loopback
-from fanout.http.open_topics import OpenTopics
 from fanout.http.pending import PendingRequests
 from fanout.hub.history import History
 from fanout.hub.hub import Hub
@@ -27,17 +27,17 @@ log = structlog.get_logger(__name__)
 
 
 class LocalTopics:
-    """A hub, its history, and the door of HTTP clients that listen.
+    """A hub, its history, and the HTTP requests that wait for messages.
 
-    :ivar application: who may publish.
-    :ivar door: for a :class:`~fanout.http.routing.Face`.
+    :ivar application: decides who may publish.
+    :ivar pending: for a :class:`~fanout.http.dispatch.Dispatcher`.
     :ivar warn: logs a client's fault, one a second of each address.
     """
 
     def __init__(self, reactor: Any, token: str = "", *, topics: int = 10_000, listeners: int = 10_000) -> None:
         """
         :param token: what clients need to know to publish; empty for nothing.
-        :param topics: how many last values are kept; beyond it the one said longest ago is forgotten.
+        :param topics: how many last values are kept; beyond it the oldest is forgotten.
         :param listeners: clients that may wait or be streamed to at a time.
         """
         life, numbers = token_hex(4), count(1)
@@ -48,7 +48,7 @@ class LocalTopics:
         self.application = OpenTopics(self._bus, time.time, self._new_id, token)
         history = History(time.monotonic)
         hub = Hub(complaints.failed, LimitSettings(MAX_LAST_MESSAGES=topics), history=history)
-        self.door = PendingRequests(
+        self.pending = PendingRequests(
             application=self.application,
             hub=hub,
             history=history,
@@ -59,31 +59,31 @@ class LocalTopics:
             failed=complaints.failed,
             settings=HttpServerSettings(HTTP_MAX_LISTENERS=listeners),
         )
-        self._looking = LoopingCall(self.door.tick)
+        self._looking = LoopingCall(self.pending.tick)
         self._looking.clock = reactor
 
     def start(self) -> None:
-        """Begin to take and to give."""
+        """Begin to take messages and to deliver them."""
         self._bus.start(self._receive, lambda: None)
-        self._looking.start(self.door.wheel.tick)
+        self._looking.start(self.pending.wheel.tick)
 
     def stop(self) -> None:
-        """Let those go who listen; nothing is published any more."""
+        """Let the clients that wait go; nothing is published any more."""
         if self._looking.running:
             self._looking.stop()
-        for client in list(self.door.pending):
+        for client in list(self.pending.pending):
             client.close()
         self._bus.stop()
 
     def say(self, topic: str, body: bytes, content_type: str = "text/plain; charset=utf-8") -> Deferred[None]:
-        """Publish. Fires when it was said; fails with :class:`~fanout.bus.interface.BusError`."""
+        """Publish. Fires when the bus has taken it; fails with :class:`~fanout.bus.interface.BusError`."""
         headers = (("content-type", content_type),)
         return self._bus.publish(Message(topic, body, self._new_id(), int(time.time()), headers))
 
     def last(self, topic: str) -> bytes | None:
-        """The last value of a topic; None when nothing was said."""
-        message = self.door.hub.last(topic)
+        """The last value of a topic; None when it has none."""
+        message = self.pending.hub.last(topic)
         return None if message is None else message.body
 
     def _receive(self, message: Message) -> None:
-        self.door.hub.publish(message.topic, message)
+        self.pending.hub.publish(message.topic, message)

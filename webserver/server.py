@@ -12,19 +12,18 @@ import structlog
 from twisted.internet.defer import Deferred, maybeDeferred
 
 from fanout.http.access_log import AccessLog, log_file
-from fanout.http.dispatch import Face
+from fanout.http.dispatch import Dispatcher
 from fanout.http.files import Files
 from fanout.http.response import ErrorPage, ErrorPages, HttpError, Response
 from fanout.http.routing import Route, Routes
-from fanout.http.server import HttpLimits
-from fanout.http.site import FaceSite
+from fanout.http.server import NO_SNIFFING, HttpSite
 from fanout.http.topics import Topics
-from fanout.http.uploads import Uploads
 from fanout.listeners import port
 from fanout.listeners.limits import ConnectionLimit
 from fanout.settings import LimitSettings
 from webserver.config import SiteConfig, SiteError, UploadsPart, WsgiPart
 from webserver.local_topics import LocalTopics
+from webserver.uploads import Uploads
 from webserver.wsgi import Mounted, TableError, Wsgi, WsgiTable, load, one
 
 log = structlog.get_logger(__name__)
@@ -35,7 +34,7 @@ class WebServer:
 
     def __init__(self, reactor: Any, site: SiteConfig, home: Path) -> None:
         """
-        :param home: what paths in the site file begin at: its folder.
+        :param home: the folder of the site file, at which its paths begin.
         :raises SiteError: something it names is not there.
         """
         self._reactor = reactor
@@ -45,19 +44,19 @@ class WebServer:
         self._applications: list[Wsgi] = []
         self._topics = self._local_topics()
         try:
-            routes = Routes(self._rows())
-            self._face = Face(routes, ErrorPages(dict(self._pages())), self._topics.door)
+            self._routes = Routes(self._rows())
+            self._error_pages = ErrorPages(dict(self._pages()))
         except (NotADirectoryError, TableError) as error:
             raise SiteError(str(error)) from None
-        if not routes.rows:
+        if not self._routes.rows:
             raise SiteError("there is nothing to serve: give [topics], [[files]], [[uploads]] or [[wsgi]]")
 
     def start(self) -> str:
         """Listen. :return: where. :raises twisted.internet.error.CannotListenError: the port is taken."""
         server, limits = self._site.server, self._site.limits
-        site = FaceSite(
+        site = HttpSite(
             self._reactor,
-            self._face,
+            Dispatcher(self._routes, self._topics.pending),
             ConnectionLimit(
                 LimitSettings(
                     MAX_CONNECTIONS=limits.connections,
@@ -65,9 +64,11 @@ class WebServer:
                     CONNECT_RATE=0,
                 )
             ),
-            HttpLimits(limits.body_bytes, limits.request_seconds, limits.unread_seconds),
+            limits,
             self._topics.warn,
-            self._access_log(),
+            pages=self._error_pages,
+            headers=(NO_SNIFFING,),
+            access=self._access_log(),
         )
         self._listening = port.listen(self._reactor, server.ip, server.port, site)
         self._topics.start()
@@ -75,7 +76,7 @@ class WebServer:
         return f"[{host.host}]:{host.port}" if ":" in host.host else f"{host.host}:{host.port}"
 
     def stop(self) -> Deferred[Any]:
-        """Let nobody in any more, and those go who listen."""
+        """Take no more clients, and let those that wait go."""
         self._topics.stop()
         for application in self._applications:
             application.stop()
@@ -84,7 +85,7 @@ class WebServer:
     def _rows(self) -> Iterator[Route]:
         if self._site.topics is not None:
             part = self._site.topics
-            yield from Topics(self._topics.door, part.at, longest_wait=part.longest_wait_seconds).routes()
+            yield from Topics(self._topics.pending, part.at, longest_wait=part.longest_wait_seconds).routes()
         for uploads in self._site.uploads:
             yield from self._upload_rows(uploads)
         for wsgi in self._site.wsgi:

@@ -9,16 +9,19 @@ from typing import Any
 import structlog
 from twisted.internet.defer import Deferred, maybeDeferred
 
-from fanout.http.dispatch import Face
+from fanout.http.dispatch import Dispatcher
+from fanout.http.response import ErrorPages
 from fanout.http.routing import Route, Routes
-from fanout.http.server import HttpLimits
-from fanout.http.site import FaceSite
+from fanout.http.server import NO_SNIFFING, HttpSite
 from fanout.listeners import port as ports
 from fanout.listeners.limits import ConnectionLimit
 from fanout.process.logs import set_up_logs
 from fanout.process.service import Notify, Service
 from fanout.settings import LimitSettings
+from webserver.config import SiteLimits
 from webserver.local_topics import LocalTopics
+
+_BODY_BYTES = 16_384
 
 log = structlog.get_logger(__name__)
 
@@ -26,14 +29,21 @@ log = structlog.get_logger(__name__)
 def serve(reactor: Any, rows: Iterable[Route], topics: LocalTopics, *, ip: str = "127.0.0.1", port: int = 8000) -> None:
     """Serve until a signal ends the process.
 
-    :param topics: what handlers say something on, and clients listen to.
+    :param topics: that handlers publish on, and clients listen to.
     :param port: 0 for a free one; the log says which.
     :raises twisted.internet.error.CannotListenError: the port is taken.
     """
     set_up_logs()
-    limit = ConnectionLimit(LimitSettings(CONNECT_RATE=0))
-    face = Face(Routes(rows), door=topics.door)
-    listening = ports.listen(reactor, ip, port, FaceSite(reactor, face, limit, HttpLimits(), topics.warn))
+    site = HttpSite(
+        reactor,
+        Dispatcher(Routes(rows), topics.pending),
+        ConnectionLimit(LimitSettings(CONNECT_RATE=0)),
+        SiteLimits(body_bytes=_BODY_BYTES),
+        topics.warn,
+        pages=ErrorPages(),
+        headers=(NO_SNIFFING,),
+    )
+    listening = ports.listen(reactor, ip, port, site)
     topics.start()
     host: Any = listening.getHost()  # type: ignore[no-untyped-call]
 

@@ -197,7 +197,7 @@ def environ(request: Request, script: str, path: str, settings: Mapping[str, str
         "SERVER_PROTOCOL": request.version,
         "SERVER_SOFTWARE": SOFTWARE,
         "REMOTE_ADDR": request.address,
-        "REMOTE_PORT": str(http.channel.port),
+        "REMOTE_PORT": str(request.port),
     }
     return {**found, **_headers(request), **{f"kp.{name}": value for name, value in settings.items()}}
 

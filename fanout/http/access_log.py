@@ -14,11 +14,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from logging.handlers import RotatingFileHandler
 
-from twisted.web.http_headers import Headers
+from fanout.http.server import LOGGED_HEADERS, HttpRequest
 
-from fanout.http.server import HttpRequest
-
-_SHOWN = (b"referer", b"user-agent")
 _LONGEST = 1_024  # octets of a value a client may have made up
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f-\x9f"\\]')
 
@@ -38,7 +35,7 @@ def log_file(path: str, octets: int, files: int) -> logging.Handler:
 
 
 class AccessLog:
-    """Writes the lines; what a :class:`fanout.http.site.FaceSite` tells of each answer."""
+    """Writes the lines: the ``access`` of a :class:`fanout.http.server.HttpSite`."""
 
     def __init__(self, handler: logging.Handler, now: Callable[[], float]) -> None:
         """
@@ -57,18 +54,8 @@ class AccessLog:
         path = request.uri.partition(b"?")[0]
         asked = f"{_text(request.method)} {_text(path)} {_text(request.clientproto)}" if request.method else "-"
         user = _text(request.getUser()).replace(" ", "%20")  # type: ignore[no-untyped-call]
-        referer, agent = (_text(request.requestHeaders.getRawHeaders(name, [b""])[0]) for name in _SHOWN)
+        referer, agent = (_text(request.requestHeaders.getRawHeaders(name, [b""])[0]) for name in LOGGED_HEADERS)
         return f'{request.address} - {user} [{when}] "{asked}" {request.code} - "{referer}" "{agent}"'
-
-
-def seen(headers: Headers) -> Headers:
-    """Of a request's headers those a line shows."""
-    shown = Headers()
-    for name in _SHOWN:
-        values = headers.getRawHeaders(name)
-        if values:
-            shown.setRawHeaders(name, values[:1])
-    return shown
 
 
 def _text(value: bytes) -> str:

@@ -1,9 +1,10 @@
-"""Who may read the pages of an operator.
+"""Authentication over HTTP: of operators by a token, of publishers by login and password, and of browsers by their
+origin.
 
-With a token: whoever knows it, as ``Authorization: Bearer …``, or as the password of HTTP Basic, which browsers ask
-their user for. Without one the listener is on a loopback address, and only programs of the same machine reach it. A web
-page in a browser there could, too, under a name of its own that it lets point to 127.0.0.1 (DNS rebinding); so the
-request has to name the listener by its address, or ``localhost``.
+With a token, an operator is whoever knows it, as ``Authorization: Bearer …``, or as the password of HTTP Basic, which
+browsers ask their user for. Without a token the listener is on a loopback address, and only programs of the same
+machine reach it. A web page in a browser there could reach it, too, under a name of its own that points to 127.0.0.1
+(DNS rebinding); so the request has to name the listener by its address, or ``localhost``.
 """
 
 from __future__ import annotations
@@ -16,13 +17,11 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from twisted.internet.defer import Deferred
-from twisted.web.resource import IResource, Resource
 
 from fanout.application.interface import Application, Principal, Refused
 from fanout.application.login_throttle import TooManyFailures
-from fanout.http.dispatch import Endpoint
-from fanout.http.response import HttpError, basic_login, unauthorized
-from fanout.http.routing import Request
+from fanout.http.response import HttpError, Response
+from fanout.http.routing import Request, Route, Routes
 from fanout.http.server import HttpRequest
 
 _LOCALHOST = "localhost"
@@ -37,7 +36,7 @@ def is_loopback(host: str) -> bool:
 
 
 class OperatorAuth:
-    """Knows who may come in."""
+    """Decides whether a request comes from an operator."""
 
     def __init__(self, token: str, realm: str) -> None:
         """
@@ -61,34 +60,13 @@ class OperatorAuth:
         detail = "This needs the token: Authorization: Bearer …, or as the password of HTTP Basic."
         return HttpError(401, detail, WWW_Authenticate=challenge)
 
+    def refuse(self, request: Request) -> Response:
+        """A handler that always refuses."""
+        raise self.refusal()
 
-class Guarded(Resource):
-    """A site behind a guard."""
-
-    def __init__(self, site: IResource, guard: OperatorAuth, public: frozenset[str] = frozenset()) -> None:
-        """:param public: first parts of paths that are for everybody."""
-        super().__init__()  # type: ignore[no-untyped-call]
-        self._site = site
-        self._guard = guard
-        self._public = frozenset(path.encode() for path in public)
-
-    def getChildWithDefault(self, path: bytes, request: HttpRequest) -> IResource:
-        """For Twisted: the way into the site, or to a refusal."""
-        if path in self._public or self._guard.allows(request):
-            child: IResource = self._site.getChildWithDefault(path, request)
-            return child
-        return _Refusal(self._guard)
-
-
-class _Refusal(Endpoint):
-    public = False
-
-    def __init__(self, guard: OperatorAuth) -> None:
-        super().__init__()
-        self._guard = guard
-
-    async def respond(self, request: HttpRequest) -> None:
-        raise self._guard.refusal()
+    def open_routes(self, routes: Routes) -> Routes:
+        """What others may ask: the routes that need no token. Everything else is refused, whether or not it exists."""
+        return Routes([*(row for row in routes.rows if row.without_auth), Route("/{path:path}", GET=self.refuse)])
 
 
 def _names_an_address(request: HttpRequest) -> bool:
@@ -113,18 +91,36 @@ def _passwords(request: HttpRequest) -> list[str]:
     return []
 
 
-# Logging in over HTTP: HTTP Basic, and an application that knows who this is.
+# Logging in by HTTP Basic (RFC 7617), and an application that knows the login.
+
+
+def basic_login(request: HttpRequest, realm: str) -> tuple[str, str]:
+    """Login and password. :raises HttpError: there are none."""
+    scheme, _, credentials = (request.getHeader("authorization") or "").partition(" ")
+    try:
+        decoded = base64.b64decode(credentials.strip(), validate=True).decode()
+    except (ValueError, binascii.Error):
+        decoded = ""
+    login, colon, password = decoded.partition(":")
+    if scheme.lower() != "basic" or not colon:
+        raise unauthorized("This needs a login, by HTTP Basic.", realm)
+    return login, password
+
+
+def unauthorized(detail: str, realm: str) -> HttpError:
+    """The error that makes clients ask for a password."""
+    return HttpError(401, detail, WWW_Authenticate=f'Basic realm="{realm}", charset="UTF-8"')
 
 
 async def log_in(application: Application, warn: Callable[..., None], request: HttpRequest, realm: str) -> Principal:
-    """Whose login and password a request has.
+    """The principal whose login and password a request has.
 
     :param warn: logs a client's fault: event name, address, fields.
     :param realm: what a browser names when it asks for the password.
     :raises HttpError: there are none, or wrong ones; it cannot be found out now; this address has failed too often.
     """
     login, password = basic_login(request, realm)
-    known: Deferred[Principal | None] = Deferred()  # who goes while we find out does not end that: failures count
+    known: Deferred[Principal | None] = Deferred()  # finding out goes on if the client goes: a failure counts
     Deferred.fromCoroutine(application.login(login, password, request.address)).chainDeferred(known)
     try:
         principal = await known
@@ -137,7 +133,7 @@ async def log_in(application: Application, warn: Callable[..., None], request: H
     return principal
 
 
-# Whether a browser was sent here by somebody else's page.
+# Whether a browser sends a request for a page of another site.
 
 
 def check_same_site(request: Request) -> None:

@@ -1,197 +1,134 @@
-"""Finds the handler of a request in the table of routes, calls it, and sends its answer."""
+"""Dispatches requests: finds the handler of a request in the routing table, calls it, and sends its answer.
+
+    request → OperatorAuth, if the site has one → Routes.find → handler → Response, NextValue or Upgrade → the wire
+
+Every error takes one way out: a handler raises :class:`~fanout.http.response.HttpError`, and the site's error pages
+give it its form. Any other exception is a bug: it is logged, and the client gets a 500. An answer that breaks in the
+middle ends with its connection, so that no client takes half of it for the whole.
+
+A handler that waits for something is cancelled when its client goes, unless it has said
+:meth:`~fanout.http.routing.Request.run_to_end`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+import math
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Iterable, Sequence
+from dataclasses import replace
 from inspect import isawaitable
-from typing import Any
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import structlog
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IPushProducer
 from twisted.python.failure import Failure
-from twisted.web.resource import IResource, Resource
-from twisted.web.server import NOT_DONE_YET
+from zope.interface import implementer
 
+from fanout.http.auth import OperatorAuth
+from fanout.http.files import OneFile
+from fanout.http.longpoll import LongPolls, Question
 from fanout.http.pending import PendingRequests
-from fanout.http.response import (
-    Answer,
-    Elsewhere,
-    ErrorPages,
-    HttpError,
-)
-from fanout.http.routing import Found, Request, Route, Routes, every_method
-from fanout.http.sending import Sender, write
+from fanout.http.response import REASONS, Answer, CustomBody, EventStream, HttpError, NextValue, Response, Upgrade
+from fanout.http.routing import CORS, Found, Request, Routes
 from fanout.http.server import HttpRequest
+from fanout.http.sse import EVENT_STREAM, stream
+
+_WITHOUT_BODY = frozenset({204, 304})
+_OUR_FAULT = HttpError(500, "The server made an error; its operator finds it in the log.")
+_PREFLIGHT = {
+    "access-control-allow-headers": "Last-Event-ID, Cache-Control",
+    "access-control-max-age": "86400",
+}
+"""What a browser wants to know before its script sends headers of its own to another site."""
 
 log = structlog.get_logger(__name__)
 
 
-class Branch(Resource):
-    """A part of a path, with nothing at its own end."""
+class Dispatcher:
+    """Answers every request of a site: the ``handle`` of a :class:`fanout.http.server.HttpSite`."""
 
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-
-    def getChild(self, path: bytes, request: Any) -> IResource:
-        """What was not put here does not exist: an empty branch."""
-        return Branch()
-
-    def render(self, request: HttpRequest) -> int:
-        """404."""
-        request.refuse(404, "There is nothing here.")
-        return NOT_DONE_YET
-
-    def at(self, path: str, resource: IResource) -> None:
-        """Put a resource at a path below, such as ``radiodns/vis/vis.json``."""
-        first, _, rest = path.partition("/")
-        if not rest:
-            self.putChild(first.encode(), resource)
-            return
-        child = self.children.get(first.encode())
-        if child is None:
-            child = Branch()
-            self.putChild(first.encode(), child)
-        child.at(rest, resource)
-
-
-class Endpoint(Resource):
-    """One interface: answers requests of one method, and whatever stands behind it in the path is its own.
-
-    :cvar method: the one it answers, besides OPTIONS, and HEAD where it is GET.
-    :cvar public: whether pages of any other site may read the answers. Never for what needs a password.
-    """
-
-    isLeaf = True
-    method = "GET"
-    public = True
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-
-    async def respond(self, request: HttpRequest) -> None:
-        """Answer, now or later. :raises HttpError: the answer is an error."""
-        raise NotImplementedError
-
-    async def announce(self, request: HttpRequest) -> None:
-        """Answer HEAD: as GET, since Twisted leaves the body out. What waits or streams has to answer at once instead.
-
-        :raises HttpError: the answer is an error.
+    def __init__(
+        self, routes: Routes, pending: PendingRequests | None = None, auth: OperatorAuth | None = None
+    ) -> None:
         """
-        await self.respond(request)
-
-    def render(self, request: HttpRequest) -> int:
-        """For Twisted."""
-        if self.public:
-            request.put_header("access-control-allow-origin", "*")
-            request.put_header("access-control-expose-headers", "*")
-        methods = "GET, HEAD" if self.method == "GET" else self.method
-        if request.method == self.method.encode():
-            _watch(self.respond(request), request)
-        elif request.method == b"HEAD" and self.method == "GET":
-            _watch(self.announce(request), request)
-        elif request.method == b"OPTIONS":
-            answer_options(request, methods, public=self.public)
-        else:
-            request.put_header("allow", f"{methods}, OPTIONS")
-            request.refuse(405, f"This answers {methods} only.")
-        return NOT_DONE_YET
-
-
-def answer_options(request: HttpRequest, methods: str, *, public: bool) -> None:
-    """Answer OPTIONS. Before it sends headers of its own, such as Last-Event-ID, a browser asks so whether it may.
-
-    :param methods: besides OPTIONS, with commas.
-    :param public: as for :class:`Endpoint`.
-    """
-    request.put_header("allow", f"{methods}, OPTIONS")
-    if public:
-        request.put_header("access-control-allow-methods", methods)
-        request.put_header("access-control-allow-headers", "Last-Event-ID, Cache-Control")
-        request.put_header("access-control-max-age", "86400")
-    request.answer_nothing()
-
-
-def _watch(responding: Coroutine[Any, Any, None], request: HttpRequest) -> None:
-    Deferred.fromCoroutine(responding).addErrback(_failed, request)
-
-
-def _failed(failure: Failure, request: HttpRequest) -> None:
-    error = failure.value
-    if isinstance(error, HttpError):
-        for name, value in error.headers.items():
-            request.put_header(name, value)
-        request.refuse(error.status, error.detail)
-        return
-    log.error("http.failed", exc_info=(failure.type, failure.value, failure.getTracebackObject()))
-    if request.startedWriting:
-        request.loseConnection()  # type: ignore[no-untyped-call]
-    else:
-        request.refuse(500, "The server made an error; its operator finds it in the log.")
-
-
-# A table of routes as a resource of Twisted: finds the handler, calls it, and answers.
-
-_OUR_FAULT = HttpError(500, "The server made an error; its operator finds it in the log.")
-
-
-class Face(Resource):
-    """A whole site, or a part of one, from a table."""
-
-    isLeaf = True
-
-    def __init__(self, routes: Routes, pages: ErrorPages | None = None, door: PendingRequests | None = None) -> None:
+        :param pending: for handlers that answer with messages of topics; None when there are none.
+        :param auth: decides who may ask for more than the routes that are open to everybody; None on a site without
+            secrets.
         """
-        :param pages: what clients see of errors.
-        :param door: for handlers that answer with what is said on topics.
-        """
-        super().__init__()  # type: ignore[no-untyped-call]
         self._routes = routes
-        self._sender = Sender(door)
-        self.pages = pages or ErrorPages()
+        self._auth = auth
+        self._open_routes = routes if auth is None else auth.open_routes(routes)
+        self._sender = _Sender(pending)
 
-    def render(self, http: HttpRequest) -> int:
-        """For Twisted. A handler that waits for something is cancelled when its client goes."""
-        responding = Deferred.fromCoroutine(self._respond(http))
-        if not responding.called:
-            http.lost = responding.cancel
-        responding.addErrback(self._failed, http)
-        return NOT_DONE_YET
+    def __call__(self, http: HttpRequest) -> None:
+        """Answer now or later."""
+        try:
+            answer = self._ask(http)
+            if isinstance(answer, Response) and isinstance(answer.body, bytes):
+                _write(http, answer)  # without a Deferred, which takes as long as the rest
+                return
+        except Exception:  # noqa: BLE001  (all of them are answered in one place)
+            self._failed(Failure(), http)
+            return
+        answering = Deferred.fromCoroutine(self._send(http, answer))
+        if not answering.called and http.lost is None:
+            http.lost = answering.cancel
+        answering.addErrback(self._failed, http)
 
-    async def _respond(self, http: HttpRequest) -> None:
-        _check_host(http)
-        found = self._routes.find(http.method.decode("ascii"), _path(http))
+    def _ask(self, http: HttpRequest) -> Answer | Awaitable[Answer]:
+        found = self._find(http)
         if found.public:
-            http.put_header("access-control-allow-origin", "*")
-            http.put_header("access-control-expose-headers", "*")
+            for name, value in CORS.items():
+                http.put_header(name, value)
         if found.handler is None:
-            methods = ", ".join(method for method in found.methods if method != "OPTIONS")
-            answer_options(http, methods, public=found.public)
-        else:
-            await self._sender.send(http, await _ask(found, http))
+            return _answer_to_options(found)
+        return found.handler(Request(http, found.segments, found.parameters))
+
+    async def _send(self, http: HttpRequest, answer: Answer | Awaitable[Answer]) -> None:
+        await self._sender.send(http, await answer if isawaitable(answer) else answer)
+
+    def _find(self, http: HttpRequest) -> Found:
+        method, path = http.method.decode("ascii"), _path(http)
+        if self._auth is None:
+            _check_host(http)
+            return self._routes.find(method, path)
+        try:  # OperatorAuth looks at the host itself; probes may leave it out
+            found = self._routes.find(method, path)
+            if found.without_auth or self._auth.allows(http):
+                return found
+        except HttpError:
+            if self._auth.allows(http):
+                raise
+        return self._open_routes.find(method, path)
 
     def _failed(self, failure: Failure, http: HttpRequest) -> None:
         error = failure.value
-        if http.gone and isinstance(error, CancelledError | HttpError):
-            return  # nobody waits, so the handler was cancelled
         if not isinstance(error, HttpError):
+            if http.gone and isinstance(error, CancelledError):
+                return
             log.error(
-                "web.failed",
-                method=http.method.decode("ascii"),
+                "http.failed",
+                method=http.method.decode("ascii", "replace"),
                 path=http.path.decode("ascii", "replace"),
                 exc_info=(failure.type, failure.value, failure.getTracebackObject()),
             )
             error = _OUR_FAULT
-        if http.startedWriting:  # nothing happens if the client has gone
+        if http.gone:
+            return
+        if http.startedWriting:
             http.abort()  # so that the client does not take half an answer for a whole one
         else:
-            write(http, self.pages.page(error))
+            _write(http, http.channel.site.pages.page(error))
 
 
-async def _ask(found: Found, http: HttpRequest) -> Answer:
-    assert found.handler is not None
-    answer = found.handler(Request(http, found.path, found.parameters))
-    return await answer if isawaitable(answer) else answer
+def _answer_to_options(found: Found) -> Response:
+    """The table's answer to OPTIONS."""
+    headers = {"allow": ", ".join(found.methods)}
+    if found.public:
+        headers["access-control-allow-methods"] = ", ".join(each for each in found.methods if each != "OPTIONS")
+        headers |= _PREFLIGHT
+    return Response(status=204, headers=tuple(headers.items()))
 
 
 def _path(http: HttpRequest) -> bytes:
@@ -200,25 +137,186 @@ def _path(http: HttpRequest) -> bytes:
 
 
 def _check_host(http: HttpRequest) -> None:
-    """RFC 9112, 3.2. :raises HttpError: a request of HTTP/1.1 does not say once whom it wants."""
+    """RFC 9112, 3.2. :raises HttpError: a request of HTTP/1.1 has not exactly one Host."""
     hosts = http.requestHeaders.getRawHeaders(b"host") or []
     if len(hosts) > 1 or (not hosts and http.clientproto == b"HTTP/1.1"):
         http.channel.persistent = 0
         raise HttpError(400, "A request of HTTP/1.1 names its Host once.", Connection="close")
 
 
-# A resource of Twisted as a part of a site: a WebSocket, a long poll, a tree of resources.
+# Sending answers.
 
 
-def mount(at: str, resource: IResource) -> list[Route]:
-    """The rows of the table: the resource sees to every method there and below.
+class _Sender:
+    """Sends each kind of answer."""
 
-    :param at: where it is, such as ``/comet``; ``/`` is that page alone, and nothing below.
+    def __init__(self, pending: PendingRequests | None) -> None:
+        self._pending = pending
+        self._polls = LongPolls(pending) if pending is not None else None
+
+    async def send(self, http: HttpRequest, answer: Answer) -> None:
+        """Answer; returns when all is written, or the request is held. :raises HttpError: it cannot be done."""
+        if isinstance(answer, NextValue):
+            await self._hold(http, answer)
+        elif isinstance(answer, Upgrade):
+            if not http.gone:
+                http.lost = None
+                http.channel.hand_over(answer.protocol, answer.head)
+        elif isinstance(answer.body, bytes):
+            _write(http, answer)
+        elif isinstance(answer.body, Path):
+            _send_file(http, answer, answer.body)
+        else:
+            await self._send_pieces(http, answer)
+
+    async def _hold(self, http: HttpRequest, answer: NextValue) -> None:
+        if http.method == b"HEAD":
+            http.announce(answer.content_type)
+            return
+        assert self._polls is not None, "this site has no pending requests"
+        await self._polls.ask(http, _question(answer))
+
+    async def _send_pieces(self, http: HttpRequest, response: Response) -> None:
+        body = response.body
+        if response.status in _WITHOUT_BODY:
+            await _close(body)
+            _write(http, replace(response, body=b""))
+            return
+        kind = EVENT_STREAM if isinstance(body, EventStream) else response.content_type
+        _begin(http, response)
+        if http.method == b"HEAD":
+            await _close(body)
+            http.announce(kind)
+        elif isinstance(body, EventStream):
+            assert self._pending is not None, "this site has no pending requests"
+            await stream(self._pending, http, body.destinations, body.form, body.last_id)
+        elif isinstance(body, CustomBody):
+            await body.write()
+        else:
+            http.put_header("content-type", kind)
+            await _Flow(http).send(_pieces(body))
+
+
+def _question(answer: NextValue) -> Question:
+    """A long poll's question for these messages."""
+
+    def respond(http: HttpRequest, messages: Sequence[bytes]) -> None:
+        _write(http, answer.answer(messages))
+
+    question = Question(
+        answer.destinations,
+        answer.last_id,
+        answer.single,
+        answer.form,
+        respond,
+        newest=answer.newest,
+        seconds=answer.seconds,
+    )
+    nothing = answer.nothing
+    return question if nothing is None else replace(question, nothing=lambda http: _write(http, nothing))
+
+
+def _write(http: HttpRequest, response: Response) -> None:
+    """Answer with a body of octets, unless the client has gone."""
+    if http.gone:
+        return
+    _begin(http, response)
+    if response.status in _WITHOUT_BODY:
+        http.defaultContentType = None
+        http.responseHeaders.removeHeader(b"content-length")
+        http.finish()  # type: ignore[no-untyped-call]
+        return
+    assert isinstance(response.body, bytes), "this answer needs a body of octets"
+    http.answer(response.status, response.body, response.content_type)
+
+
+def _begin(http: HttpRequest, response: Response) -> None:
+    """Status and headers. A header of the handler's replaces ours of that name, and may stand more than once."""
+    http.setResponseCode(response.status, REASONS.get(response.status, b""))
+    for name in {name for name, _ in response.headers}:
+        http.responseHeaders.removeHeader(name)
+    for name, value in response.headers:
+        http.responseHeaders.addRawHeader(name.encode(), value.encode(errors="replace"))
+
+
+def _send_file(http: HttpRequest, response: Response, path: Path) -> None:
+    """A file, by Twisted's own server of files, which knows ranges and dates."""
+    _begin(http, response)
+    http.render(OneFile(path, response.content_type))  # type: ignore[no-untyped-call]
+
+
+def _announced(http: HttpRequest) -> float:
+    """Octets that the header announces for a body. If there were more or less, the client would misread the next
+    answer.
     """
+    length = http.responseHeaders.getRawHeaders(b"content-length")
+    return int(length[0]) if length else math.inf
 
-    def answer(request: Request) -> Elsewhere:
-        path = (*(request.http.prepath or ()), *(request.http.postpath or ()))
-        return Elsewhere(resource, len(path) - at.count("/"))
 
-    here = every_method(at, answer)
-    return [here] if at == "/" else [here, every_method(f"{at}/{{rest:path}}", answer)]
+async def _pieces(body: object) -> AsyncIterator[bytes]:
+    """Any kind of body, piece by piece; closed whatever happens."""
+    try:
+        if isinstance(body, AsyncIterable):
+            async for piece in body:
+                yield piece
+        elif isinstance(body, Iterable) and not isinstance(body, str):
+            for piece in body:
+                yield piece
+        else:
+            raise TypeError(f"A body is octets, or pieces of them, or a subscription; not {type(body).__name__}.")
+    finally:
+        await _close(body)
+
+
+async def _close(body: object) -> None:
+    """Let a generator that will not be asked again clean up."""
+    if hasattr(body, "aclose"):
+        await body.aclose()
+    elif hasattr(body, "close"):
+        body.close()
+
+
+@implementer(IPushProducer)
+class _Flow:
+    """Sends pieces as fast as the client takes them: what it has not read yet is bounded by its transport."""
+
+    def __init__(self, http: HttpRequest) -> None:
+        self._http = http
+        self._room: Deferred[None] | None = None
+
+    async def send(self, pieces: AsyncIterator[bytes]) -> None:
+        """To the end, or until the client goes."""
+        http = self._http
+        left = _announced(http)
+        http.registerProducer(self, True)  # type: ignore[no-untyped-call]
+        try:
+            async for piece in pieces:
+                if http.gone:
+                    return
+                left -= len(piece)
+                if left < 0:
+                    raise ValueError("the body is longer than its Content-Length")
+                http.write(piece)  # type: ignore[no-untyped-call]
+                if self._room is not None:
+                    await self._room
+        finally:
+            if not http.gone:
+                http.unregisterProducer()  # type: ignore[no-untyped-call]
+        if 0 < left < math.inf:
+            raise ValueError(f"the body ends {left} octets before its Content-Length")
+        if not http.gone:
+            http.finish()  # type: ignore[no-untyped-call]
+
+    def pauseProducing(self) -> None:
+        """The connection is full."""
+        if self._room is None:
+            self._room = Deferred()
+
+    def resumeProducing(self) -> None:
+        """It has room again."""
+        room, self._room = self._room, None
+        if room is not None:
+            room.callback(None)
+
+    def stopProducing(self) -> None:
+        """The connection is closing; the request's ``lost`` follows."""

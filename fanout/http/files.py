@@ -1,4 +1,7 @@
-"""Files of a folder over HTTP. Twisted's server knows ranges and dates; here is what is served, and as what."""
+"""Files of a folder over HTTP: which file a path means, that none means a file outside, and as which type it is served.
+
+Ranges and dates are those of Twisted's own server of files, with which :mod:`fanout.http.dispatch` sends them.
+"""
 
 from __future__ import annotations
 
@@ -13,17 +16,15 @@ from urllib.parse import quote
 from twisted.web.http import datetimeToString
 from twisted.web.static import File
 
-from fanout.http.response import HARMLESS, HTML, Answer, Elsewhere, HttpError, Response
+from fanout.http.response import HARMLESS, HTML, HttpError, Response
 from fanout.http.routing import Request, Route
 from fanout.http.server import HttpRequest
-
-# A folder whose files have addresses: which file an address means, and that none means anything outside.
 
 _WELL_KNOWN = ".well-known"  # RFC 8615; the one hidden name that is meant to be seen
 
 
 class Folder:
-    """Finds files by the rest of a path, as :func:`fanout.http.routing.split` leaves it: decoded, without ``..``.
+    """Finds files by the rest of a path, as :func:`fanout.http.routing.split` returns it: decoded, without ``..``.
 
     :ivar root: the folder. Where its own path is a link, what that led to when this was made.
     """
@@ -67,27 +68,31 @@ def is_name(name: str) -> bool:
     return _is_shown(name) and "\\" not in name and name.isprintable() and len(name.encode()) <= 255
 
 
-# As much as players and download managers ask for; each part of an answer is read and framed by itself.
+# As many ranges as players and download managers ask for; each part of an answer is read and framed by itself.
 _RANGES = re.compile(rb"bytes=\s*\d*-\d*\s*(?:,\s*\d*-\d*\s*){0,9}")
 _SOURCES = dict.fromkeys((".c", ".cc", ".cpp", ".h", ".hpp", ".py"), "text/plain")
 _TYPES = {**File.contentTypes, **_SOURCES, ".gz": "application/gzip"}
 _UNKNOWN = "application/octet-stream"
 
 
+def content_type(path: Path) -> str:
+    """The type of a file, by the end of its name."""
+    found = _TYPES.get(path.suffix.lower(), _UNKNOWN)
+    return f"{found}; charset=utf-8" if found.startswith("text/") else found
+
+
 class OneFile(File):
-    """A file that exists, and nothing below it."""
+    """Writes one file that exists to a request."""
 
     isLeaf = True
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, content_type: str) -> None:
         super().__init__(str(path), defaultType=_UNKNOWN)
-        self.type = _TYPES.get(path.suffix.lower(), _UNKNOWN)
-        if self.type.startswith("text/"):
-            self.type += "; charset=utf-8"
+        self.type = content_type
         self.encoding = None  # .tar.gz is a file to keep, not a form of a .tar
 
     def render_GET(self, request: HttpRequest) -> bytes | int:
-        """All of it, or the ranges the client wants. What is no range is not there (RFC 9110, 14.2)."""
+        """All of it, or the ranges the client wants. An invalid range is ignored (RFC 9110, 14.2)."""
         wanted = request.requestHeaders.getRawHeaders(b"range")
         if wanted is not None and not (len(wanted) == 1 and _RANGES.fullmatch(wanted[0]) and self._unchanged(request)):
             request.requestHeaders.removeHeader(b"range")
@@ -103,7 +108,7 @@ class OneFile(File):
 
 
 class Files:
-    """Handlers for a folder."""
+    """Handlers for the files of a folder."""
 
     def __init__(
         self,
@@ -143,35 +148,34 @@ class Files:
         rows = [Route(f"{self._at}/{{path:path}}", public=self._public, GET=self.get)]
         return [Route(self._at, public=self._public, GET=_add_slash), *rows] if self._at else rows
 
-    def get(self, request: Request) -> Answer:
+    def get(self, request: Request) -> Response:
         """The file; for a folder its index, or what is in it. :raises HttpError: there is none."""
         rest = request.parameters["path"]
         if self._untrusted:
-            request.http.put_header("content-security-policy", HARMLESS)
+            request.http.put_header("content-security-policy", HARMLESS)  # also of errors
         try:
             folder = self._folder()
             place = folder.find(rest)
             if place is not None and place.is_dir():
                 return self._get_folder(request, folder, rest)
             if place is not None and place.is_file() and not rest.endswith("/"):
-                return self._file(request, place)
+                return self._file(place)
         except PermissionError:
             raise HttpError(403, "This file cannot be read.") from None
         except OSError:  # a name that is too long, or a link that leads nowhere just now
             pass
         raise HttpError(404, "There is no such file.")
 
-    def _file(self, request: Request, place: Path) -> Elsewhere:
-        if self._cache_control:
-            request.http.put_header("cache-control", self._cache_control)
-        return Elsewhere(OneFile(place))
+    def _file(self, place: Path) -> Response:
+        headers = (("cache-control", self._cache_control),) if self._cache_control else ()
+        return Response(place, content_type=content_type(place), headers=headers)
 
-    def _get_folder(self, request: Request, folder: Folder, rest: str) -> Answer:
+    def _get_folder(self, request: Request, folder: Folder, rest: str) -> Response:
         if rest and not rest.endswith("/"):
             return _add_slash(request)
         index = folder.find(rest + self._index)
         if index is not None and index.is_file():
-            return self._file(request, index)
+            return self._file(index)
         if not self._listing:
             raise HttpError(404, "There is no such file.")
         seen = [each for each in (folder.root / rest).iterdir() if folder.find(rest + each.name)]
@@ -181,7 +185,9 @@ class Files:
 
 
 def _add_slash(request: Request) -> Response:
-    """So that relative links of the page lead below it. Quoted anew: what begins with two slashes is another site."""
+    """Redirect to the path with a slash, so that relative links of the page lead below it. The path is quoted anew: one
+    that begins with two slashes would lead to another site.
+    """
     query = request.http.uri.partition(b"?")[1:]
     path = "/" + quote(request.path.lstrip("/"))
     return Response.redirect(path + "/" + b"".join(query).decode("ascii", "ignore"), 301)

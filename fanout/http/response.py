@@ -1,31 +1,40 @@
-"""What a handler answers."""
+"""What a handler answers, and what it raises when it cannot. Sans-IO: :mod:`fanout.http.dispatch` sends it.
+
+=================== ==================================================================================
+``Response``        status, headers and a body: octets, pieces of octets, a file, or a stream of events
+``NextValue``       a long poll: answered when the next message on its topics comes
+``Upgrade``         the connection leaves HTTP, as for a WebSocket
+``HttpError``       raised: the answer is an error, in the form that the site's ``ErrorPages`` give it
+=================== ==================================================================================
+"""
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
-from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from http import HTTPStatus
+from pathlib import Path
 from typing import TypeAlias
 
-from twisted.web.resource import IResource
+from twisted.internet.interfaces import IProtocol
 
-from fanout.http.server import REASONS, HttpRequest, error_body
 from fanout.hub.subscriber import Form
 
 HTML = "text/html; charset=utf-8"
 JSON = "application/json"
 TEXT = "text/plain; charset=utf-8"
 HARMLESS = "default-src 'none'; sandbox"
-"""A Content-Security-Policy for somebody else's words: a browser shows them, and runs nothing of them."""
+"""A Content-Security-Policy for content of strangers: a browser shows it, and runs nothing of it."""
 
 Headers: TypeAlias = Sequence[tuple[str, str]]
 
+REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}  # Twisted's own are not complete
+
 
 class HttpError(Exception):
-    """A request that gets no other answer than this.
+    """A request is answered with an error.
 
     :ivar status: of HTTP, 4xx or 5xx.
     :ivar detail: for the client: why, and what to do.
@@ -39,50 +48,13 @@ class HttpError(Exception):
         self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
 
 
-def parameters(request: HttpRequest, name: str) -> list[str]:
-    """The values of a parameter of the query. :raises HttpError: one is not UTF-8."""
-    try:
-        return [value.decode() for value in (request.args or {}).get(name.encode(), [])]
-    except UnicodeDecodeError:
-        raise HttpError(400, f"The parameter {name} should be UTF-8.") from None
-
-
-def parameter(request: HttpRequest, name: str) -> str | None:
-    """The value of a parameter that may stand once; None when it is missing or empty.
-
-    :raises HttpError: it stands more than once, or is not UTF-8.
-    """
-    values = parameters(request, name)
-    if len(values) > 1:
-        raise HttpError(400, f"The parameter {name} may stand once.")
-    return values[0] or None if values else None
-
-
-def basic_login(request: HttpRequest, realm: str) -> tuple[str, str]:
-    """Login and password of HTTP Basic (RFC 7617). :raises HttpError: there are none."""
-    scheme, _, credentials = (request.getHeader("authorization") or "").partition(" ")
-    try:
-        decoded = base64.b64decode(credentials.strip(), validate=True).decode()
-    except (ValueError, binascii.Error):
-        decoded = ""
-    login, colon, password = decoded.partition(":")
-    if scheme.lower() != "basic" or not colon:
-        raise unauthorized("This needs a login, by HTTP Basic.", realm)
-    return login, password
-
-
-def unauthorized(detail: str, realm: str) -> HttpError:
-    """The error that makes clients ask for a password."""
-    return HttpError(401, detail, WWW_Authenticate=f'Basic realm="{realm}", charset="UTF-8"')
-
-
 @dataclass(frozen=True, slots=True)
 class EventStream:
-    """A body that never ends: every value of some topics from the last one on, as server-sent events.
+    """A body that never ends: every message on some topics from the last one on, as server-sent events.
 
     :ivar destinations: the topics, as a client would write them.
     :ivar form: writes a message as an event, for a destination.
-    :ivar last_id: the event the client saw last; None for a newcomer.
+    :ivar last_id: the event the client saw last; None for a new client.
     """
 
     destinations: tuple[str, ...]
@@ -91,40 +63,56 @@ class EventStream:
 
 
 @dataclass(frozen=True, slots=True)
-class NextValue:
-    """An answer that waits for the next value of a topic; thousands may wait at a time.
+class CustomBody:
+    """A body that the handler's own code writes to the request, at its own pace.
 
-    :ivar destination: the topic, as a client would write it.
-    :ivar form: writes a message as :attr:`answer` wants it. Clients that wait with equal forms share the octets.
-    :ivar answer: makes the response of what the form wrote. It must not hold the request, which is long gone then.
-    :ivar seconds: how long it waits; None for as long as the client does.
-    :ivar nothing: the response after these seconds.
-    :ivar last_id: what followed this message, if it did already; None for what is said from now on.
-    :ivar content_type: for HEAD, which is not held.
+    :ivar write: writes the body, or begins to, after the handler has returned; not called for HEAD. It sends the
+        headers itself. As long as it has written nothing it may raise :class:`HttpError`.
     """
 
-    destination: str
+    write: Callable[[], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class NextValue:
+    """A long poll: an answer that waits for the next message on its topics. Thousands may wait at a time.
+
+    :ivar destinations: the topics, as a client would write them.
+    :ivar form: writes a message as :attr:`answer` wants it. Clients that wait with equal forms share the octets.
+    :ivar answer: makes the response of what the form wrote, one or more messages. It must not refer to the request,
+        whose memory is freed while it waits.
+    :ivar last_id: the message the client saw last; what followed it is answered at once. None for a new client.
+    :ivar single: whether the response has room for one message only.
+    :ivar newest: whether a new client gets the newest message at once; otherwise it waits for the next one.
+    :ivar seconds: how long it waits; None for the server's time of a poll, ``math.inf`` for as long as the client does.
+    :ivar nothing: the response after these seconds; None for a 408.
+    :ivar content_type: for HEAD, which is answered at once.
+    """
+
+    destinations: tuple[str, ...]
     form: Callable[[str], Form]
-    answer: Callable[[bytes], Response]
-    seconds: float | None
-    nothing: Response
+    answer: Callable[[Sequence[bytes]], Response]
     last_id: str | None = None
+    single: bool = True
+    newest: bool = False
+    seconds: float | None = None
+    nothing: Response | None = None
     content_type: str = TEXT
 
 
 @dataclass(frozen=True, slots=True)
-class Elsewhere:
-    """A resource of Twisted answers: a WebSocket, files, a WSGI application.
+class Upgrade:
+    """The connection leaves HTTP, and another protocol takes it over.
 
-    :ivar resource: what answers.
-    :ivar rest: how much of the path's end, in segments, lies within it.
+    :ivar protocol: gets everything the client sends behind the request.
+    :ivar head: the octets that tell the client so: a response 101.
     """
 
-    resource: IResource
-    rest: int = 0
+    protocol: IProtocol
+    head: bytes
 
 
-Body: TypeAlias = bytes | Iterable[bytes] | AsyncIterable[bytes] | EventStream
+Body: TypeAlias = bytes | Iterable[bytes] | AsyncIterable[bytes] | Path | EventStream | CustomBody
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +120,9 @@ class Response:
     """An answer.
 
     :ivar body: octets, sent with their length; or pieces of octets, sent as they come (in chunks, or to a client of
-        HTTP/1.0 until the connection closes); or topics, streamed. Pieces must be made without blocking.
-    :ivar status: of HTTP.
+        HTTP/1.0 until the connection closes), which must be made without blocking; or the path of a file, sent whole or
+        in the ranges that the client asks for, unless the client has it already (RFC 9110, 13 and 14); or a stream.
+    :ivar status: of HTTP. A file's is decided when it is sent.
     :ivar content_type: of a body; not sent with 204 and 304.
     :ivar headers: besides; a name may stand twice.
     """
@@ -166,7 +155,7 @@ class Response:
 
 NO_CONTENT = Response(status=204)
 
-Answer: TypeAlias = Response | NextValue | Elsewhere
+Answer: TypeAlias = Response | NextValue | Upgrade
 
 
 # What a client sees of an error. Sans-IO.
@@ -186,8 +175,8 @@ def html_page(error: HttpError) -> Response:
 
 
 def json_page(error: HttpError) -> Response:
-    """As the engine's other doors answer: ``{"error": …, "detail": …}``."""
-    return Response(error_body(error.status, error.detail), error.status, JSON)
+    """JSON: ``{"error": …, "detail": …}``."""
+    return Response.json({"error": REASONS[error.status].decode(), "detail": error.detail}, error.status)
 
 
 class ErrorPages:
@@ -195,7 +184,7 @@ class ErrorPages:
 
     def __init__(self, pages: Mapping[int, ErrorPage] | None = None, default: ErrorPage = html_page) -> None:
         """
-        :param pages: by status. They answer what no handler ever saw, too, so they are given no request.
+        :param pages: by status. They also answer what is no request at all, so they are given none.
         :param default: for all others.
         """
         self._pages = dict(pages or {})

@@ -1,27 +1,22 @@
-"""The table of a site: which handler answers which method at which path. Sans-IO.
+"""The routing table of a site: which handler answers which method at which path.
 
-The first row that fits path and method answers. HEAD is answered by the handler of GET, and OPTIONS by the table,
-unless a row has them.
+A handler is a function of one argument: ``async def show(request: Request) -> Response``. It may also be a plain
+function, or a method of the object that holds what it needs. The first route that fits path and method answers. HEAD is
+answered by the handler of GET, and OPTIONS by the table, unless a route has them. The table does no input or output.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
-from typing import IO, TypeAlias
+from typing import IO, NamedTuple, TypeAlias
 from urllib.parse import unquote_to_bytes
 
-from fanout.http.response import (
-    Answer,
-    HttpError,
-    parameter,
-    parameters,
-)
+from fanout.http.response import Answer, HttpError
 from fanout.http.server import HttpRequest
 
-# What a path looks like, and what its parts are called. Sans-IO.
+# Patterns of paths.
 #
 # =============== ================================================
 # ``/hello``      these segments and no others
@@ -30,15 +25,16 @@ from fanout.http.server import HttpRequest
 # =============== ================================================
 #
 # A path is taken apart first and decoded then, so an encoded slash never makes a segment into two: only ``{name:path}``
-# takes one. What could climb out of a folder, or forge a line of a log, is no path at all.
+# takes one. What could climb out of a folder, or forge a line of a log, is refused as no path.
 
 _PARAMETER = re.compile(r"\{([a-z_][a-z0-9_]*)(:path)?\}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _BAD_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_PLAIN = re.compile(rb"/[A-Za-z0-9/_~*:,.-]*")
 
 
 class BadPath(ValueError):
-    """This is no path; the text says why, for the client."""
+    """This is no path. The text says why, for the client."""
 
 
 def split(path: bytes) -> list[str]:
@@ -47,6 +43,8 @@ def split(path: bytes) -> list[str]:
     :param path: as the client sent it, without the query.
     :raises BadPath: it is not UTF-8, has control characters, or segments ``.`` or ``..``, encoded or not.
     """
+    if b"/." not in path and _PLAIN.fullmatch(path):  # most paths have nothing to decode or refuse
+        return path[1:].decode("ascii").split("/")
     if not path.startswith(b"/"):
         raise BadPath("A path begins with a slash.")
     if _BAD_PERCENT.search(path):
@@ -68,6 +66,7 @@ class Pattern:
 
     :ivar text: as it was written.
     :ivar names: of its parameters, in their order.
+    :ivar first: what the first segment has to be; None for a parameter.
     """
 
     def __init__(self, text: str) -> None:
@@ -79,6 +78,9 @@ class Pattern:
         self._rest = _name(last) if last.endswith(":path}") else None
         self._parts = [_part(part, text) for part in (front if self._rest else [*front, last])]
         self.names = [part for part, is_name in self._parts if is_name] + ([self._rest] if self._rest else [])
+        self._literal = [part for part, _ in self._parts] if not self.names else None
+        part, is_name = self._parts[0] if self._parts else ("", True)
+        self.first = None if is_name else part
         if len(set(self.names)) < len(self.names):
             raise ValueError(f"The pattern {text!r} has two parameters of one name.")
 
@@ -87,6 +89,8 @@ class Pattern:
 
         :param segments: of :func:`split`.
         """
+        if self._literal is not None:
+            return _NO_PARAMETERS if segments == self._literal else None
         count = len(self._parts)
         if len(segments) <= count if self._rest else len(segments) != count:
             return None
@@ -102,6 +106,9 @@ class Pattern:
         if self._rest:
             found[self._rest] = "/".join(segments[count:])
         return found
+
+
+_NO_PARAMETERS: Mapping[str, str] = {}
 
 
 def _part(part: str, text: str) -> tuple[str, bool]:
@@ -123,21 +130,26 @@ def _name(part: str) -> str:
 # What a handler is given.
 
 CHUNK = 65_536
-"""Octets of a body handed on at a time: what Twisted's transports hold before they ask to pause."""
+"""Octets of a body handed on at a time: as many as Twisted's transports hold before they ask to pause."""
 
 
 class Request:
     """One request, complete: a client that stops halfway never reaches a handler.
 
     :ivar http: Twisted's request, for what is not here.
-    :ivar path: decoded, with its first slash.
+    :ivar segments: of the path, each decoded by itself.
     :ivar parameters: of the route's pattern, decoded.
     """
 
-    def __init__(self, http: HttpRequest, path: str, parameters: Mapping[str, str]) -> None:
+    def __init__(self, http: HttpRequest, segments: Sequence[str], parameters: Mapping[str, str]) -> None:
         self.http = http
-        self.path = path
+        self.segments = segments
         self.parameters = parameters
+
+    @property
+    def path(self) -> str:
+        """Decoded, with its first slash."""
+        return "/" + "/".join(self.segments)
 
     @property
     def method(self) -> str:
@@ -153,6 +165,11 @@ class Request:
     def address(self) -> str:
         """The client's IP address."""
         return self.http.address
+
+    @property
+    def port(self) -> int:
+        """The client's port."""
+        return self.http.channel.port
 
     def header(self, name: str) -> str | None:
         """A header's value; when it stands more than once, all joined with commas. None when it is not there."""
@@ -170,11 +187,17 @@ class Request:
 
         :raises HttpError: it stands more than once, or is not UTF-8.
         """
-        return parameter(self.http, name)
+        values = self.queries(name)
+        if len(values) > 1:
+            raise HttpError(400, f"The parameter {name} may stand once.")
+        return values[0] or None if values else None
 
     def queries(self, name: str) -> list[str]:
         """All values of a parameter of the query. :raises HttpError: one is not UTF-8."""
-        return parameters(self.http, name)
+        try:
+            return [value.decode() for value in (self.http.args or {}).get(name.encode(), [])]
+        except UnicodeDecodeError:
+            raise HttpError(400, f"The parameter {name} should be UTF-8.") from None
 
     @property
     def body(self) -> IO[bytes]:
@@ -189,73 +212,101 @@ class Request:
         while chunk := self.body.read(octets):
             yield chunk
 
+    def run_to_end(self) -> None:
+        """Do not cancel the handler when the client goes: what it does is to be done all the same.
+
+        To be called before the handler first waits for something.
+        """
+        self.http.lost = _go_on
+
 
 def _text(value: bytes) -> str:
     return value.decode("utf-8", "replace")
 
 
+def _go_on() -> None:
+    """The client has gone."""
+
+
 Handler: TypeAlias = Callable[[Request], Answer | Awaitable[Answer]]
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")
-"""What the server knows; 501 for anything else, unless a row of the table has it (RFC 9110, 9.1)."""
+"""The methods the server knows; 501 for any other, unless a route has it (RFC 9110, 9.1)."""
+
+CORS = {"access-control-allow-origin": "*", "access-control-expose-headers": "*"}
+"""Headers that let scripts of any site read an answer."""
 
 
 class Route:
-    """One row: a pattern, and a handler for each method.
+    """One row of the table: a pattern, and a handler for each method.
 
     ``Route("/channels/{name:path}", GET=show, PUT=publish, DELETE=forget)``
 
     :ivar pattern: of the path.
     :ivar handlers: by method.
-    :ivar public: whether pages of any other site may read the answers (CORS). Never for what needs a password.
+    :ivar public: whether scripts of any other site may read the answers (CORS). Never for what needs a password.
+    :ivar without_auth: whether the route is open to everybody on a site that asks for a token.
     """
 
-    def __init__(self, pattern: str, *, public: bool = False, **handlers: Handler) -> None:
+    def __init__(self, pattern: str, *, public: bool = False, without_auth: bool = False, **handlers: Handler) -> None:
         """:raises ValueError: the pattern is wrong, or a method is not in capitals, or there is none."""
         if not handlers or not all(method.isupper() for method in handlers):
             raise ValueError(f"The route {pattern!r} needs handlers by method, in capitals: GET=…, PUT=….")
         self.pattern = Pattern(pattern)
         self.handlers = handlers
         self.public = public
+        self.without_auth = without_auth
 
     def handler(self, method: str) -> Handler | None:
-        """Who answers, HEAD as GET."""
+        """The handler of a method; of GET for HEAD."""
         found = self.handlers.get(method)
         return self.handlers.get("GET") if found is None and method == "HEAD" else found
 
 
-def every_method(pattern: str, handler: Handler, *, public: bool = False) -> Route:
-    """A row whose handler sees to all methods itself: a WSGI application does."""
-    return Route(pattern, public=public, **dict.fromkeys(METHODS, handler))
+def subtree(path: str, *, public: bool = False, without_auth: bool = False, **handlers: Handler) -> list[Route]:
+    """The routes of a path and of everything below it. What lies below is the parameter ``rest``, which the path itself
+    does not have.
+    """
+    patterns = (path, f"{path}/{{rest:path}}")
+    return [Route(each, public=public, without_auth=without_auth, **handlers) for each in patterns]
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """Who answers a request.
+def every_method(pattern: str, handler: Handler, *, without_auth: bool = False) -> Route:
+    """A route whose handler answers every method itself, as a WSGI application does."""
+    return Route(pattern, public=False, without_auth=without_auth, **dict.fromkeys(METHODS, handler))
+
+
+class Found(NamedTuple):
+    """What answers a request.
 
     :ivar handler: None for an OPTIONS that the table answers.
-    :ivar methods: what this path knows; for ``Allow``.
+    :ivar segments: of the path, decoded.
+    :ivar methods: that this path knows, for the answer to OPTIONS.
     """
 
     handler: Handler | None
-    path: str
+    segments: Sequence[str]
     parameters: Mapping[str, str]
     methods: Sequence[str]
     public: bool
+    without_auth: bool = False
 
 
 class Routes:
-    """The rows, in order."""
+    """The rows of the table, in order."""
 
     def __init__(self, rows: Iterable[Route]) -> None:
         self.rows = list(rows)
         self._methods = {*METHODS, *(method for row in self.rows for method in row.handlers)}
+        firsts = {row.pattern.first for row in self.rows}
+        self._by_first = {first: [row for row in self.rows if row.pattern.first in (first, None)] for first in firsts}
+        self._others = self._by_first.get(None, [])
 
     def find(self, method: str, path: bytes) -> Found:
-        """Who answers.
+        """What answers a request.
 
         :param path: as the client sent it, without the query.
-        :raises HttpError: 501 for a method nobody knows, 400 for what is no path, 404, and 405 with ``Allow``.
+        :raises HttpError: 501 for an unknown method, 400 for what is no path, 404, and 405 with ``Allow``.
         """
         if method not in self._methods:
             raise HttpError(501, f"This server knows {', '.join(METHODS)}.")
@@ -263,24 +314,33 @@ class Routes:
             segments = split(path)
         except BadPath as error:
             raise HttpError(400, str(error)) from None
-        decoded = "/" + "/".join(segments)
-        fitting = [(row, found) for row in self.rows if (found := row.pattern.match(segments)) is not None]
+        fitting: list[Route] = []
+        for row in self._by_first.get(segments[0], self._others):
+            values = row.pattern.match(segments)
+            if values is not None:
+                handler = row.handler(method)
+                if handler is not None:
+                    return Found(handler, segments, values, (), row.public, row.without_auth)
+                fitting.append(row)
         if not fitting:
             raise HttpError(404, "There is nothing here.")
-        methods = _methods(row for row, _ in fitting)
-        for row, values in fitting:
-            handler = row.handler(method)
-            if handler is not None:
-                return Found(handler, decoded, values, methods, row.public)
+        methods, public = _methods(fitting), fitting[0].public
         if method == "OPTIONS":
-            return Found(None, decoded, fitting[0][1], methods, fitting[0][0].public)
-        raise HttpError(405, f"This answers {', '.join(methods)}.", Allow=", ".join(methods))
+            return Found(None, segments, {}, methods, public)
+        raise _not_allowed(methods, public=public)
 
 
 def _methods(rows: Iterable[Route]) -> list[str]:
-    """What these rows answer together, in order, with what is derived."""
+    """The methods that these rows answer together, in order, and those that are derived."""
     known = dict.fromkeys(method for row in rows for method in row.handlers)
     if "GET" in known:
         known["HEAD"] = None
     known["OPTIONS"] = None
     return sorted(known, key=lambda method: (METHODS.index(method) if method in METHODS else len(METHODS), method))
+
+
+def _not_allowed(methods: Sequence[str], *, public: bool) -> HttpError:
+    named = ", ".join(method for method in methods if method != "OPTIONS")
+    error = HttpError(405, f"This answers {named} only.", Allow=", ".join(methods))
+    error.headers = {**CORS, **error.headers} if public else error.headers
+    return error

@@ -1,64 +1,80 @@
-"""HTTP as every page and interface of ours speaks it: a listener, and what one client may cost it.
+"""The HTTP server: its connections, its requests, its listener, and what one client may cost.
 
-Twisted's server parses; what it leaves open is in ``http_channel.py`` and ``http_request.py``.
+Twisted parses requests and frames answers. This file adds what Twisted leaves open:
+
+* Bounds: lengths of lines, headers and bodies, and the time in which a request has to be complete. A request beyond
+  them is refused before it reaches a handler, and the connection is closed.
+* Memory: a request that waits for long frees what was read of it (:meth:`HttpRequest.park`).
+* One way for every request: :class:`HttpSite` hands it to the dispatcher; no tree of resources is searched.
+
+Names with an underscore are Twisted's own. They are used where it offers no other way; its version is pinned.
 """
 
 from __future__ import annotations
 
-import json
 import socket
-from collections.abc import Callable
-from dataclasses import dataclass
-from http import HTTPStatus
+from collections.abc import Callable, Sequence
 from io import BytesIO
-from typing import IO, Any, AnyStr
+from tempfile import SpooledTemporaryFile
+from typing import IO, Any, AnyStr, Protocol, cast
 
 from twisted.internet.interfaces import IAddress, IProtocol
 from twisted.internet.protocol import connectionDone
 from twisted.internet.tcp import Server
 from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
-from twisted.web.http import HTTPChannel
+from twisted.web.http import HTTPChannel, datetimeToString
 from twisted.web.http_headers import Headers
-from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 
+from fanout.http.response import REASONS, ErrorPages, HttpError, json_page
 from fanout.listeners.address import plain
 from fanout.listeners.limits import ConnectionLimit
 from fanout.listeners.tls import TlsTransport, beneath
 
-# What every answer over HTTP has: security headers, the status in words, and the JSON of an error.
-
-# What a browser may do with anything of ours. Slides come from wherever a station keeps them, so pictures may too.
+# What a browser may do with pages. Pictures may come from anywhere.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' http: https:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+NO_SNIFFING = (b"x-content-type-options", b"nosniff")
 SECURITY_HEADERS = (
     (b"content-security-policy", _POLICY.encode()),
-    (b"x-content-type-options", b"nosniff"),
+    NO_SNIFFING,
     (b"referrer-policy", b"no-referrer"),
     (b"x-frame-options", b"DENY"),
 )
-REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}  # Twisted's own are not complete
+LOGGED_HEADERS = (b"referer", b"user-agent")
+"""Headers of a request that an access log shows."""
 
 
-def error_body(status: int, detail: str) -> bytes:
-    """The JSON of an error: the status in words, and one or two sentences: why, and what to do."""
-    reason = REASONS[status].decode()
-    return json.dumps({"error": reason, "detail": detail}).encode() + b"\n"
+class RequestSettings(Protocol):
+    """The settings the server reads. An application's settings have them, or translate its own to them."""
 
+    @property
+    def HTTP_BODY_BYTES(self) -> int:
+        """Octets of a request's body."""
+        ...
 
-# One connection of HTTP, and what Twisted's parser leaves open: how much a request holds, how long it takes.
-#
-# Names with an underscore are Twisted's own, which is pinned.
+    @property
+    def HTTP_REQUEST_TIMEOUT(self) -> float:
+        """Seconds for a request to be complete, from the opening of the connection or the answer before it."""
+        ...
+
+    @property
+    def WRITE_TIMEOUT(self) -> float:
+        """Seconds after which a client that has not acknowledged octets is gone."""
+        ...
+
 
 _LINGER = 2.0  # seconds to read on after a refusal, so that a reset does not erase it on its way
 _HEADERS = 100  # of a request; a browser sends about 20
+_IN_MEMORY = 65_536  # octets of a body; a larger one goes to a temporary file
+_STEP = 65_536  # octets of a body for which a client gets as much time again as for the whole request
 
 
 class HttpChannel(HTTPChannel):
-    """One connection.
+    """One connection. It keeps the settings under which it was opened.
 
     :ivar address: the client's IP address.
     :ivar port: and its port there.
@@ -71,20 +87,22 @@ class HttpChannel(HTTPChannel):
     totalHeadersSize = 65_536  # four of the longest lines
     abortTimeout = 2
 
-    def __init__(self, limits: HttpLimits, connection_limit: ConnectionLimit, address: str, port: int = 0) -> None:
+    def __init__(
+        self, settings: RequestSettings, connection_limit: ConnectionLimit, address: str, port: int = 0
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.limits = limits
+        self.settings = settings
         self.address = address
         self.port = port
         self._connection_limit: ConnectionLimit | None = connection_limit
         self._refused = False
 
     def connectionMade(self) -> None:
-        """A client that vanished without a word is noticed by the kernel: it acknowledges nothing."""
+        """The kernel notices a client that has vanished: it acknowledges nothing."""
         carrier = beneath(self.transport)
         if carrier is not None:
             carrier.setTcpKeepAlive(True)
-            milliseconds = int(self.limits.unread_seconds * 1000)
+            milliseconds = int(self.settings.WRITE_TIMEOUT * 1000)
             carrier.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
         super().connectionMade()  # type: ignore[no-untyped-call]
 
@@ -94,8 +112,8 @@ class HttpChannel(HTTPChannel):
 
     def allHeadersReceived(self) -> None:
         """A body that is too long is refused before it is sent, and before "100 Continue" asks for it."""
-        if self.length is not None and self.length > self.limits.body:
-            self.refuse(413, f"A body may have {self.limits.body} octets.")
+        if self.length is not None and self.length > self.settings.HTTP_BODY_BYTES:
+            self.refuse(413, f"A body may have {self.settings.HTTP_BODY_BYTES} octets.")
         elif not self._refused:
             super().allHeadersReceived()  # type: ignore[no-untyped-call]
 
@@ -139,8 +157,9 @@ class HttpChannel(HTTPChannel):
         self._refused = True
         self.persistent = 0
         self._log_refusal(status)
-        content_type, body = self.site.error(status, detail)
-        head = [b"HTTP/1.1 %d %s" % (status, REASONS[status]), b"content-type: " + content_type.encode()]
+        page = self.site.pages.page(HttpError(status, detail))
+        body = cast("bytes", page.body)
+        head = [b"HTTP/1.1 %d %s" % (status, REASONS[status]), b"content-type: " + page.content_type.encode()]
         head += [b"content-length: %d" % len(body), b"connection: close"]
         head += [b"%s: %s" % header for header in SECURITY_HEADERS]
         self.transport.write(b"\r\n".join(head) + b"\r\n\r\n" + body)
@@ -148,11 +167,11 @@ class HttpChannel(HTTPChannel):
         if isinstance(self.transport, Server):
             self.transport.loseWriteConnection()  # reading goes on: closing with unread input would send a reset
         elif isinstance(self.transport, TlsTransport):
-            self.transport.loseConnection()  # likewise
+            self.transport.loseConnection()  # TLS reads on until the client closes, too
         self.setTimeout(_LINGER)  # type: ignore[no-untyped-call]
 
     def _log_refusal(self, status: int) -> None:
-        """As the answer to a request that was heard to the end; what was not understood of this one is empty."""
+        """Log it as the answer to a complete request; what was not understood of this one is empty."""
         request = self.requests[-1] if self.requests else self.requestFactory(self)
         known = (getattr(self, name, b"") for name in ("_command", "_path", "_version"))
         request.method, request.uri, request.clientproto = known
@@ -163,7 +182,7 @@ class HttpChannel(HTTPChannel):
         self.refuse(400, "This is no HTTP/1.1 request.")
 
     def timeoutConnection(self) -> None:
-        """The client took too long: for a request, or to go after a refusal."""
+        """The client took too long for a request, or to close after a refusal."""
         self.transport.abortConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -171,8 +190,20 @@ class HttpChannel(HTTPChannel):
         super().connectionLost(reason)  # type: ignore[no-untyped-call]
         self._leave()
 
+    def hand_over(self, protocol: IProtocol, head: bytes) -> None:
+        """Give the connection to another protocol. The request is freed: it holds as much memory again.
+
+        :param head: the octets that tell the client so.
+        """
+        self.transport.write(head)
+        self.transport.unregisterProducer()
+        self.requests.clear()
+        # If the client did not wait for the answer, what it sent behind its request belongs to the protocol.
+        self.rawDataReceived = protocol.dataReceived  # type: ignore[method-assign]
+        self._protocolUpgradeForWebsockets(protocol)
+
     def _protocolUpgradeForWebsockets(self, protocol: IProtocol) -> None:
-        """Twisted puts the protocol's ``connectionLost`` in the place of ours; the gate still has to know."""
+        """Twisted replaces our ``connectionLost`` by the protocol's; the connection limit still has to know."""
         super()._protocolUpgradeForWebsockets(protocol)
         lost = self.connectionLost
 
@@ -189,26 +220,18 @@ class HttpChannel(HTTPChannel):
             connection_limit.closed(self.address)
 
 
-# One request over HTTP: what is read of it, and the ways to answer it.
-#
-# Names with an underscore are Twisted's own, which is pinned.
-
-
 class HttpRequest(Request):
-    """One request.
+    """One request, and the ways to answer it.
 
-    :cvar every_answer: headers that are sent with each answer, if no other of their name is set.
     :ivar lost: called when the client goes away before its answer is complete.
     """
-
-    every_answer: tuple[tuple[bytes, bytes], ...] = SECURITY_HEADERS
 
     channel: HttpChannel
     lost: Callable[[], None] | None = None
 
     def __init__(self, channel: HttpChannel, queued: object = False) -> None:
         super().__init__(channel, queued, parsePOSTFormSubmission=False)  # type: ignore[no-untyped-call]
-        for name, value in self.every_answer:
+        for name, value in channel.site.headers:
             self.setHeader(name, value)  # type: ignore[no-untyped-call]
 
     def put_header(self, name: str, value: str) -> None:
@@ -222,13 +245,8 @@ class HttpRequest(Request):
         values = self.requestHeaders.getRawHeaders(key.encode())
         return values[-1].decode(errors="replace") if values else None
 
-    def body(self) -> bytes:
-        """What the client sent."""
-        self.content.seek(0)
-        return self.content.read()
-
     def park(self, lost: Callable[[], None]) -> None:
-        """This request will wait for long, among thousands: what was read of it is no longer needed.
+        """Free what was read of this request: it will wait for long, and thousands may wait at a time.
 
         :param lost: called when the client goes away meanwhile.
         """
@@ -255,23 +273,37 @@ class HttpRequest(Request):
         return bool(self._disconnected or self.finished)
 
     def gotLength(self, length: int | None) -> None:
-        """The body stays in memory: it is small, and a temporary file would block the reactor."""
-        self.content: IO[bytes] = BytesIO()
+        """The headers are complete. A body that is small stays in memory, as does one whose length is not announced
+        until it is larger.
+        """
+        if length is not None and length <= _IN_MEMORY:
+            self.content: IO[bytes] = BytesIO()
+        else:
+            self.content = cast("IO[bytes]", SpooledTemporaryFile(max_size=_IN_MEMORY))  # noqa: SIM115 (closed by Twisted)
 
     def handleContentChunk(self, data: bytes) -> None:
-        """A body without a length announced is counted as it comes."""
-        if self.content.tell() + len(data) > self.channel.limits.body:
-            self.channel.refuse(413, f"A body may have {self.channel.limits.body} octets.")
-        else:
-            self.content.write(data)
+        """A piece of the body. A large body gets more time as long as it comes; one that drips in does not."""
+        before = self.content.tell()
+        most = self.channel.settings.HTTP_BODY_BYTES
+        if before + len(data) > most:  # of a body without an announced length
+            self.channel.refuse(413, f"A body may have {most} octets.")
+            return
+        self.content.write(data)
+        if self.content.tell() // _STEP > before // _STEP:
+            self.channel.resetTimeout()  # type: ignore[no-untyped-call]
 
-    def render(self, resrc: Any) -> None:
-        """As Twisted, but without naming its version to everybody."""
-        self.put_header("server", self.channel.site.name)
-        super().render(resrc)  # type: ignore[no-untyped-call]
+    def process(self) -> None:
+        """The request is complete. Twisted answers ``OPTIONS *``, which concerns no path; the site all others."""
+        if self.path == b"*":
+            super().process()  # type: ignore[no-untyped-call]
+            return
+        site = self.site = self.channel.site
+        self.setHeader(b"server", site.name)  # type: ignore[no-untyped-call]
+        self.setHeader(b"date", datetimeToString())  # type: ignore[no-untyped-call]
+        site.handle(self)
 
     def answer(self, status: int, body: bytes, content_type: str) -> None:
-        """Answer, unless nobody waits for it any more."""
+        """Answer, unless the client has gone."""
         if self.gone:
             return
         self.setResponseCode(status, REASONS.get(status, b""))
@@ -283,28 +315,17 @@ class HttpRequest(Request):
         self.finish()  # type: ignore[no-untyped-call]
 
     def announce(self, content_type: str) -> None:
-        """Answer HEAD for what GET would wait for, or stream: only headers, as nobody knows the length."""
+        """Answer HEAD where GET would wait or stream: only headers, as the length is not known."""
         if self.gone:
             return
         self.put_header("content-type", content_type)
         self.put_header("cache-control", "no-store")
         self.finish()  # type: ignore[no-untyped-call]
 
-    def answer_nothing(self) -> None:
-        """204: all there is to say stands in the headers."""
-        if self.gone:
-            return
-        self.setResponseCode(204, REASONS[204])
-        self.defaultContentType = None
-        self.finish()  # type: ignore[no-untyped-call]
-
-    def answer_json(self, status: int, value: object) -> None:
-        """Answer with JSON."""
-        self.answer(status, json.dumps(value).encode() + b"\n", "application/json")
-
     def refuse(self, status: int, detail: str) -> None:
-        """Answer with an error. Nothing of ours must stand in the detail that is not the client's to know."""
-        self.answer(status, error_body(status, detail), "application/json")
+        """Answer with an error in JSON, whatever the site's error pages are."""
+        page = json_page(HttpError(status, detail))
+        self.answer(status, cast("bytes", page.body), page.content_type)
 
     def connectionLost(self, reason: Failure) -> None:
         """The client is gone."""
@@ -312,62 +333,47 @@ class HttpRequest(Request):
         if self.lost is not None:
             self.lost()
 
-    def processingFailed(self, reason: Failure) -> Failure:
-        """A bug of ours. It is logged, and the client learns no more than that."""
-        self._log.failure("", failure=reason)
-        self.refuse(500, "The server made an error; its operator finds it in the log.")
-        return reason
-
 
 _NO_HEADERS = Headers()
 
 
-@dataclass(frozen=True, slots=True)
-class HttpLimits:
-    """What one HTTP client may cost.
-
-    :ivar body: octets of a request's body.
-    :ivar request_seconds: for a request to be complete, from the opening of the connection or the answer before it.
-    :ivar unread_seconds: a client that has not acknowledged octets for so long is gone.
-    """
-
-    body: int = 16_384
-    request_seconds: float = 30.0
-    unread_seconds: float = 60.0
-
-
 class HttpSite(Site):
-    """A listener: a tree of resources behind the gate.
-
-    :cvar name: what it tells clients that it is.
-    """
-
-    name = "radiovis"
+    """A listener. Hand it to :func:`fanout.listeners.port.listen`."""
 
     def __init__(
         self,
         reactor: Any,
-        root: IResource,
+        handle: Callable[[HttpRequest], None],
         connection_limit: ConnectionLimit,
-        limits: HttpLimits,
+        settings: RequestSettings,
         warn: Callable[..., None],
+        *,
+        name: str = "fanout",
+        pages: ErrorPages | None = None,
+        headers: Sequence[tuple[bytes, bytes]] = SECURITY_HEADERS,
+        access: Callable[[HttpRequest], None] | None = None,
     ) -> None:
         """
-        :param limits: may be replaced by :meth:`take_limits`.
+        :param handle: answers a request, now or later: a :class:`fanout.http.dispatch.Dispatcher`.
+        :param settings: may be replaced at any time, for connections from then on.
         :param warn: logs a client's fault: event name, address, fields.
+        :param name: of the server, for clients.
+        :param pages: what clients see of errors; JSON if not given.
+        :param headers: sent with each answer that has no other of their name.
+        :param access: told of each request when it is answered; for an access log.
         """
-        super().__init__(root, HttpRequest, timeout=limits.request_seconds, reactor=reactor)  # type: ignore[no-untyped-call]
+        super().__init__(None, HttpRequest, timeout=settings.HTTP_REQUEST_TIMEOUT, reactor=reactor)  # type: ignore[no-untyped-call]
+        self.handle = handle
+        self.settings = settings
+        self.name = name.encode()
+        self.pages = pages or ErrorPages(default=json_page)
+        self.headers = tuple(headers)
         self._connection_limit = connection_limit
-        self.limits = limits
         self._warn = warn
-
-    def take_limits(self, limits: HttpLimits) -> None:
-        """Others, for connections from now on."""
-        self.limits = limits
-        self.timeOut = limits.request_seconds
+        self._access = access
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
-        """A connection, if there is room for one. HTTP/1.1 only: receivers speak no other."""
+        """A connection, unless there are too many. It speaks HTTP/1.1 and 1.0 only."""
         address = plain(getattr(addr, "host", ""))
         if not self._connection_limit.admit(address):
             self._warn(
@@ -377,26 +383,35 @@ class HttpSite(Site):
                 of_address=self._connection_limit.of(address),
             )
             return None
-        channel: Any = HttpChannel(self.limits, self._connection_limit, address, getattr(addr, "port", 0))
+        settings = self.settings
+        channel: Any = HttpChannel(settings, self._connection_limit, address, getattr(addr, "port", 0))
         channel.factory = channel.site = self
         channel.requestFactory = self.requestFactory
         channel.callLater = self.reactor.callLater
-        channel.timeOut = self.timeOut
+        channel.timeOut = settings.HTTP_REQUEST_TIMEOUT
         return channel
 
-    def error(self, status: int, detail: str) -> tuple[str, bytes]:
-        """Type and body of the answer to what is no request at all, or too much of one."""
-        return "application/json", error_body(status, detail)
-
     def kept(self, headers: Headers) -> Headers:
-        """What is still needed of a request's headers while it is held, among thousands."""
-        return _NO_HEADERS
+        """The headers of a request that are still needed while it waits for long: those an access log shows."""
+        return _NO_HEADERS if self._access is None else logged_headers(headers)
 
     def startFactory(self) -> None:
-        """No access log: a poll per radio and ten seconds would drown all else."""
+        """Twisted's access log is not opened: :attr:`access` writes one, where it is wanted."""
 
     def stopFactory(self) -> None:
         """Nothing was opened."""
 
     def log(self, request: Any) -> None:
-        """No access log."""
+        """A request was answered."""
+        if self._access is not None:
+            self._access(request)
+
+
+def logged_headers(headers: Headers) -> Headers:
+    """A request's headers without those that an access log does not show."""
+    kept = Headers()
+    for name in LOGGED_HEADERS:
+        values = headers.getRawHeaders(name)
+        if values:
+            kept.setRawHeaders(name, values[:1])
+    return kept

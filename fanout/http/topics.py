@@ -1,10 +1,10 @@
-"""Topics as resources: what is said on them can be read, awaited, streamed, said and forgotten with any client of HTTP.
+"""Topics as resources: values can be read, awaited, streamed, published and forgotten with any HTTP client.
 
 =============== ============================= ==========================================================
 ``GET``         ``/channels``                 the topics that have a value
 ``GET``         ``/channels/NAME``            its last value; 404 without one
 ``GET``         ``/channels/NAME?wait=30``    the next value, or 204 after so many seconds; with ``last_id``
-                                              what followed that one
+                                              the one that followed that one
 ``GET``         ``/channels/NAME``            with ``Accept: text/event-stream``: every value
 ``PUT, POST``   ``/channels/NAME``            publishes the body; 201 for a first value, else 204
 ``DELETE``      ``/channels/NAME``            forgets its values; 204, or 404; not where others remember them
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from html import escape
@@ -25,7 +25,7 @@ from urllib.parse import quote
 from fanout.application.interface import Principal, Refused
 from fanout.bus.interface import BusError
 from fanout.http.accept import choose, is_type, parse
-from fanout.http.auth import check_same_site, log_in
+from fanout.http.auth import check_same_site, log_in, unauthorized
 from fanout.http.pending import PendingRequests
 from fanout.http.response import (
     HARMLESS,
@@ -37,7 +37,6 @@ from fanout.http.response import (
     HttpError,
     NextValue,
     Response,
-    unauthorized,
 )
 from fanout.http.routing import Handler, Request, Route
 from fanout.http.sse import EVENT_STREAM, encode_id, event, last_event_id
@@ -51,7 +50,7 @@ OCTETS = "application/octet-stream"
 
 @dataclass(frozen=True, slots=True)
 class ValueEvent:
-    """A value as an event named ``message``, so that a page hears it without asking for its name."""
+    """A value as an event named ``message``, the name that browsers listen to by default."""
 
     destination: str
 
@@ -62,7 +61,7 @@ class ValueEvent:
 
 @dataclass(frozen=True, slots=True)
 class PlainValue:
-    """A value with what belongs in the headers of its answer in front of it; :func:`answer_value` makes that.
+    """A value behind one line that holds the headers of its answer; :func:`answer_value` makes the answer of it.
 
     :ivar untyped: see :func:`content_type`.
     """
@@ -76,17 +75,17 @@ class PlainValue:
 
 
 def content_type(message: Message, untyped: str) -> str:
-    """What the publisher said it is.
+    """The type of a value, as its publisher named it.
 
-    :param untyped: what it is without a word of that, or with none that is a type.
+    :param untyped: the type if the publisher named none, or none that is valid.
     """
     named = dict(message.headers).get("content-type", "")
     return named if is_type(named) else untyped
 
 
-def answer_value(written: bytes) -> Response:
-    """The answer with a value. :param written: by :class:`PlainValue`."""
-    head, _, body = written.partition(b"\n")
+def answer_value(written: Sequence[bytes]) -> Response:
+    """The answer with a value. :param written: one, by :class:`PlainValue`."""
+    head, _, body = written[0].partition(b"\n")
     message_id, kind = json.loads(head)
     return Response(body, 200, kind, (("message-id", message_id), ("content-security-policy", HARMLESS)))
 
@@ -102,11 +101,11 @@ def check_length(destination: str) -> None:
 
 
 class Topics:
-    """Handlers for the topics of one door. Who may publish is for the door's application to say."""
+    """Handlers for topics. The application decides who may publish."""
 
     def __init__(
         self,
-        door: PendingRequests,
+        pending: PendingRequests,
         at: str = "/channels",
         *,
         prefix: str = "",
@@ -119,17 +118,18 @@ class Topics:
     ) -> None:
         """
         :param at: where they are.
-        :param prefix: what stands before a name to make it a destination of the application, such as ``/topic/``.
-        :param check: raises :class:`HttpError` for what can be no destination.
+        :param pending: the requests that wait for messages, and the hub and application behind them.
+        :param prefix: stands before a name to make it a destination of the application, such as ``/topic/``.
+        :param check: raises :class:`HttpError` for an invalid destination.
         :param realm: what a browser names when it asks for a password.
-        :param longest_wait: seconds a client may wait for a value; one that wants to wait longer waits so long. None:
-            as long as the door holds a poll.
+        :param longest_wait: seconds a client may wait for a value; one that wants to wait longer waits so long. None
+            for the server's time of a poll.
         :param read_only: there is no PUT, POST and DELETE.
         :param forgets: there is a DELETE.
-        :param untyped: of which type values are whose publisher did not say it.
+        :param untyped: the type of values whose publisher did not name one.
         """
-        self._door = door
-        self._application = door.application
+        self._pending = pending
+        self._application = pending.application
         self._at = at
         self._prefix = prefix
         self._check = check
@@ -146,14 +146,15 @@ class Topics:
         if not self._read_only:
             handlers |= {"PUT": self.publish, "POST": self.publish}
             handlers |= {"DELETE": self.forget} if self._forgets else {}
-        return [Route(self._at, GET=self.index), Route(f"{self._at}/{{name:path}}", public=False, **handlers)]
+        pattern = f"{self._at}/{{name:path}}"
+        return [Route(self._at, GET=self.index), Route(pattern, public=False, without_auth=False, **handlers)]
 
     # Reading
 
     async def index(self, request: Request) -> Response:
-        """The topics, as JSON or a page, the one said something on last at the end."""
+        """The topics, as JSON or a page, the one published on last at the end."""
         kind = choose(request.header("accept"), (JSON, HTML))
-        remembered = list(self._door.hub.remembered.items())  # they change while the list is sent
+        remembered = list(self._pending.hub.remembered.items())  # they change while the list is sent
         known = ((name.removeprefix(self._prefix), last) for name, last in remembered if name.startswith(self._prefix))
         body = _json_list(known, self._untyped) if kind == JSON else _page(known, self._at)
         return Response(body, content_type=kind, headers=(("vary", "Accept"),))
@@ -166,19 +167,19 @@ class Topics:
             return Response(EventStream((destination,), ValueEvent, last_id), content_type=EVENT_STREAM)
         wait = _seconds(request.query("wait"))
         if wait is not None:
-            most = self._door.settings.HTTP_POLL_TIMEOUT if self._longest_wait is None else self._longest_wait
+            most = self._pending.settings.HTTP_POLL_TIMEOUT if self._longest_wait is None else self._longest_wait
             last_id, seconds = request.query("last_id"), min(wait, most)
-            return NextValue(destination, self._form, answer_value, seconds, NO_CONTENT, last_id)
-        message = self._door.hub.last((await self._door.keys([destination]))[0])
+            return NextValue((destination,), self._form, answer_value, last_id, seconds=seconds, nothing=NO_CONTENT)
+        message = self._pending.hub.last((await self._pending.keys([destination]))[0])
         if message is None:
             raise HttpError(404, "Nothing was said on this topic.")
         choose(accept, [content_type(message, self._untyped)])
-        return answer_value(self._form(destination).encode(message, {}))
+        return answer_value([self._form(destination).encode(message, {})])
 
     # Writing
 
     async def publish(self, request: Request) -> Response:
-        """Say something, of the type the client names."""
+        """Publish the body, of the type the client names."""
         destination = self._destination(request)
         kind = request.header("content-type") or ""
         if len(kind) > _LONGEST_TYPE:
@@ -187,7 +188,7 @@ class Topics:
         check_same_site(request)
         messages = await self._admit(request, publication)
         topic = messages[0].topic  # of all that this goes to, the first
-        new = self._door.hub.last((await self._door.keys([topic]))[0]) is None
+        new = self._pending.hub.last((await self._pending.keys([topic]))[0]) is None
         try:
             await self._application.publish(messages)
         except BusError as error:
@@ -200,11 +201,11 @@ class Topics:
         return Response(status=204, headers=headers)
 
     async def forget(self, request: Request) -> Response:
-        """Forget what was said, for whoever may say something there. What other nodes remember is theirs."""
+        """Forget a topic's values, for clients that may publish there. Other nodes keep what they remember."""
         destination = self._destination(request)
         check_same_site(request)
         await self._admit(request, Publication(destination, (), b""))
-        if not self._door.hub.forget((await self._door.keys([destination]))[0]):
+        if not self._pending.hub.forget((await self._pending.keys([destination]))[0]):
             raise HttpError(404, "Nothing was said on this topic.")
         return NO_CONTENT
 
@@ -228,7 +229,7 @@ class Topics:
     async def _login(self, request: Request) -> Principal | None:
         if request.header("authorization") is None:
             return None
-        return await log_in(self._application, self._door.warn, request.http, self._realm)
+        return await log_in(self._application, self._pending.warn, request.http, self._realm)
 
     def _destination(self, request: Request) -> str:
         name = request.parameters["name"]

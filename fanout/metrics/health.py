@@ -1,7 +1,7 @@
-"""Whether a process lives, and whether it is of use: what a load balancer asks before it sends clients.
+"""Health: whether a process lives, and whether a load balancer should send it clients. And the routes that tell so.
 
-Live is whoever answers at all. Ready is who has all that clients need; something it can do without for a while makes
-it *degraded*, which is for people to see, and no reason to send the clients away.
+A process that answers at all is live. It is ready when it has everything that clients need. Something that it can do
+without for a while makes it *degraded*: people should see that, but it is no reason to send the clients away.
 """
 
 from __future__ import annotations
@@ -10,12 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET
-
 from fanout.http.auth import OperatorAuth
-from fanout.http.dispatch import Endpoint
-from fanout.http.server import HttpRequest
+from fanout.http.response import Response
+from fanout.http.routing import Request, Route, every_method, subtree
 from fanout.metrics.prometheus import CONTENT_TYPE, Metrics
 
 DRAINING = "draining"
@@ -23,11 +20,11 @@ DRAINING = "draining"
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One thing that is well or not.
+    """How one thing is that a process needs.
 
-    :ivar name: what: ``bus``, ``directory``; a few different ones.
+    :ivar name: such as ``bus`` or ``directory``; there are few.
     :ivar reason: one line for people: how it is, or why it is not well.
-    :ivar needed: whether the process is of no use without.
+    :ivar needed: whether the process is of no use without it.
     """
 
     name: str
@@ -37,13 +34,13 @@ class Condition:
 
 
 class Health:
-    """Asks everything that can fail, each time it is asked itself: nothing here is remembered and could be old.
+    """Asks everything that can fail, each time it is asked itself: nothing is remembered here that could be old.
 
     :ivar draining: the process is about to end, and takes no new clients.
     """
 
     def __init__(self, checks: Sequence[Callable[[], Condition]]) -> None:
-        """:param checks: each quick, and without waiting: it tells what is known already."""
+        """:param checks: each returns at once what is known already."""
         self._checks = tuple(checks)
         self.draining = False
 
@@ -77,59 +74,43 @@ class Health:
         }
 
 
-# What machines ask of a process: does it live, is it ready, how is it doing.
+# What machines ask a process: does it live, is it ready, how is it doing.
 
 
-class MetricsText(Endpoint):
-    """``/metrics``, for Prometheus. prometheus-client's own resource reads them in a thread, beside the reactor's."""
-
-    public = False
-
-    def __init__(self, metrics: Metrics) -> None:
-        super().__init__()
-        self._metrics = metrics
-
-    async def respond(self, request: HttpRequest) -> None:
-        """Read everything now."""
-        request.answer(200, self._metrics.text(), CONTENT_TYPE)
+_LIVE = Response.json({"live": True})
 
 
-class Probe(Resource):
-    """A question that load balancers ask in any way they like: HAProxy by OPTIONS, others by HEAD."""
+class HealthRoutes:
+    """Handlers for load balancers and Prometheus."""
 
-    isLeaf = True
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-
-    def verdict(self, request: HttpRequest) -> tuple[int, dict[str, Any]]:
-        """Status and JSON of the answer."""
-        raise NotImplementedError
-
-    def render(self, request: HttpRequest) -> int:
-        """For Twisted, which logs what is raised here and answers 500."""
-        request.answer_json(*self.verdict(request))
-        return NOT_DONE_YET
-
-
-class Live(Probe):
-    """``/healthz``: whoever gets an answer knows that the reactor turns. A process that does not answer is replaced."""
-
-    def verdict(self, request: HttpRequest) -> tuple[int, dict[str, Any]]:
-        """200."""
-        return 200, {"live": True}
-
-
-class Ready(Probe):
-    """``/readyz``: 200, or 503 to send no clients here; why, for those who may know."""
-
-    def __init__(self, health: Health, guard: OperatorAuth) -> None:
-        super().__init__()
+    def __init__(self, health: Health, metrics: Metrics, auth: OperatorAuth) -> None:
+        """:param auth: decides who is told why the process is not ready."""
         self._health = health
-        self._guard = guard
+        self._metrics = metrics
+        self._auth = auth
 
-    def verdict(self, request: HttpRequest) -> tuple[int, dict[str, Any]]:
-        """See :meth:`fanout.metrics.health.Health.report`."""
+    def routes(self) -> list[Route]:
+        """The rows of the table. Load balancers ask by any method: HAProxy by OPTIONS, others by HEAD."""
+        probes = {"/healthz": self.live, "/readyz": self.ready}
+        return [
+            *subtree("/metrics", GET=self.metrics),
+            *(
+                every_method(path + end, probes[path], without_auth=True)
+                for path in probes
+                for end in ("", "/{rest:path}")
+            ),
+        ]
+
+    def metrics(self, request: Request) -> Response:
+        """``/metrics``, read now. prometheus-client's own resource reads them in a thread, beside the reactor's."""
+        return Response(self._metrics.text(), content_type=CONTENT_TYPE)
+
+    def live(self, request: Request) -> Response:
+        """``/healthz``: the reactor turns. A process that does not answer is to be replaced."""
+        return _LIVE
+
+    def ready(self, request: Request) -> Response:
+        """``/readyz``: 200, or 503 to send no clients here; why, for operators. See :meth:`Health.report`."""
         report = self._health.report()
-        told = report if self._guard.allows(request) else {"ready": report["ready"]}
-        return 200 if report["ready"] else 503, told
+        told = report if self._auth.allows(request.http) else {"ready": report["ready"]}
+        return Response.json(told, 200 if report["ready"] else 503)

@@ -296,13 +296,6 @@ class HttpSettings(SettingsGroup):
     HTTP_PORT: int = setting(
         8080, "The port to listen on for HTTP: polls, streams, publishing, pages; 0 = none.", ge=0, le=MAX_PORT
     )
-    SLIDES_DIR: str = setting(
-        "", "Folder of pictures served at /slides/, or a link to one, which may be switched; empty = none."
-    )
-    SLIDES_LINKS: bool = setting(
-        False,
-        "Whether symbolic links below it are followed, which may lead out of the folder, to any file we can read.",
-    )
     HTTP_POLL_TIMEOUT: float = setting(
         12, "How long a poll is held; below 15, as Samsung's receivers wait no longer.", "s", ge=1, le=300
     )

@@ -1,4 +1,4 @@
-"""What the operator's pages and scripts ask a node, as JSON. For the journal see ``journal_api.py``.
+"""What the operator's pages and scripts ask a node, as JSON. For the journal see ``journal.py``.
 
 ``GET /api/overview[?since=<Unix time>]``: how everything is at this moment::
 
@@ -14,7 +14,7 @@
 
 ``since`` leaves out of ``rates`` what the page has already. ``tasks`` are the watchdog's, and empty in a cluster, where
 fallback.py has its own listener. ``preflight`` is null when it is off, ``schedule`` where this node holds nothing: in a
-cluster ``fallback.py status`` tells.
+cluster ``fallback.py status`` shows it.
 
 ``GET /api/topics[?prefix=…][&after=<topic>][&limit=100]``: topics in alphabetical order, page by page::
 
@@ -29,14 +29,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from heapq import nsmallest
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from fanout import __version__
 from fanout.bus.interface import Bus
-from fanout.bus.rabbitmq import RabbitMQ
-from fanout.http.dispatch import Endpoint
-from fanout.http.response import HttpError, parameter
-from fanout.http.server import HttpRequest
+from fanout.http.response import HttpError, Response
+from fanout.http.routing import Request, Route, subtree
 from fanout.hub.hub import Hub
 from fanout.hub.message import Message
 from fanout.metrics.client_counts import ClientCounts
@@ -52,9 +50,19 @@ _PAGE, _LARGEST_PAGE = 100, 1_000
 _BODY = 2_048  # characters of a last message that are shown
 
 
+@runtime_checkable
+class CountingBus(Protocol):
+    """A bus that counts what it does."""
+
+    @property
+    def counters(self) -> Any:
+        """A dataclass of numbers."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class NodeView:
-    """What there is to see of a node.
+    """What a node shows to operators. The node makes it.
 
     :ivar tasks: how the watchdog's tasks are doing; none in a cluster.
     :ivar journal: whether there is a journal to look into.
@@ -77,50 +85,45 @@ class NodeView:
     started: float
 
 
-class Overview(Endpoint):
-    """``/api/overview``."""
+class NodeApi:
+    """The handlers."""
 
-    public = False
+    def __init__(self, view: NodeView) -> None:
+        self._view = view
 
-    def __init__(self, outlook: NodeView) -> None:
-        super().__init__()
-        self._outlook = outlook
+    def routes(self) -> list[Route]:
+        """The rows of the table."""
+        return [
+            *subtree("/status", GET=self.status),
+            *subtree("/api/overview", GET=self.overview),
+            *subtree("/api/topics", GET=self.topics),
+        ]
 
-    async def respond(self, request: HttpRequest) -> None:
-        """See the top of this file."""
-        outlook = self._outlook
+    async def overview(self, request: Request) -> Response:
+        """``/api/overview``: see the top of this file."""
+        view = self._view
         overview = {
             "version": __version__,
-            "started": outlook.started,
-            "now": outlook.clock(),
-            "health": outlook.health.report(),
-            "clients": _clients(outlook.client_counts),
-            "topics": _topics(outlook),
-            "rates": outlook.rates.report(number(request, "since", 0.0)),
-            "slowest": [asdict(each) for each in outlook.client_counts.slowest(_SHOWN)],
-            "bus": _bus(outlook.bus),
-            "tasks": [asdict(each) for each in outlook.tasks()],
-            "journal": outlook.journal,
-            "preflight": None if outlook.preflight is None else _preflight(outlook.preflight),
-            "schedule": None if outlook.schedule is None else outlook.schedule.report(),
+            "started": view.started,
+            "now": view.clock(),
+            "health": view.health.report(),
+            "clients": _clients(view.client_counts),
+            "topics": _topics(view),
+            "rates": view.rates.report(number(request, "since", 0.0)),
+            "slowest": [asdict(each) for each in view.client_counts.slowest(_SHOWN)],
+            "bus": _bus(view.bus),
+            "tasks": [asdict(each) for each in view.tasks()],
+            "journal": view.journal,
+            "preflight": None if view.preflight is None else _preflight(view.preflight),
+            "schedule": None if view.schedule is None else view.schedule.report(),
         }
-        request.answer_json(200, overview)
+        return Response.json(overview)
 
-
-class Topics(Endpoint):
-    """``/api/topics``."""
-
-    public = False
-
-    def __init__(self, outlook: NodeView) -> None:
-        super().__init__()
-        self._outlook = outlook
-
-    async def respond(self, request: HttpRequest) -> None:
-        """See the top of this file."""
-        prefix, after = parameter(request, "prefix") or "", parameter(request, "after") or ""
+    async def topics(self, request: Request) -> Response:
+        """``/api/topics``: see the top of this file."""
+        prefix, after = request.query("prefix") or "", request.query("after") or ""
         limit = int(number(request, "limit", _PAGE, 1, _LARGEST_PAGE))
-        hub = self._outlook.hub
+        hub = self._view.hub
         known = {topic for topic in (*hub.topics(), *hub.remembered) if topic.startswith(prefix)}
         page = nsmallest(limit + 1, (topic for topic in known if topic > after))
         shown = page[:limit]
@@ -129,42 +132,29 @@ class Topics(Endpoint):
             "next": shown[-1] if len(page) > limit else None,
             "total": len(known),
         }
-        request.answer_json(200, answer)
+        return Response.json(answer)
 
     def _topic(self, topic: str) -> dict[str, Any]:
-        last = self._outlook.hub.last(topic)
-        clients = self._outlook.client_counts.of_topic(topic)
+        last = self._view.hub.last(topic)
+        clients = self._view.client_counts.of_topic(topic)
         return {"topic": topic, "clients": clients, "last": None if last is None else _message(last)}
 
+    async def status(self, request: Request) -> Response:
+        """``/status`` for monitoring software, as BBC's server has it (contract §5, lesson 8): text that begins with OK
+        as long as the node lives. Whether it is ready is another question.
 
-class Status(Endpoint):
-    """``/status`` for monitoring software, as BBC's server has it (contract §5, lesson 8): text that begins with OK.
-
-    The lines behind count clients: of the node, and of each service, which is what a topic's ``image`` and ``text``
-    have in common, the most listened to first: ``12 /topic/fm/4e1/4000/09580/``.
-    """
-
-    public = False
-
-    def __init__(self, outlook: NodeView) -> None:
-        super().__init__()
-        self._outlook = outlook
-
-    async def respond(self, request: HttpRequest) -> None:
-        """200 as long as the node lives; whether it is ready is another question."""
-        services = self._outlook.client_counts.services(topics.channel_of)
+        The lines behind count clients: of the node, and of each service, which is what a topic's ``image`` and ``text``
+        have in common, those with most clients first: ``12 /topic/fm/4e1/4000/09580/``.
+        """
+        services = self._view.client_counts.services(topics.channel_of)
         counted = sorted(services.items(), key=lambda each: (-each[1], each[0]))
-        lines = [
-            "OK",
-            f"{self._outlook.client_counts.total()} clients",
-            *(f"{count} {name}" for name, count in counted),
-        ]
-        request.answer(200, "\n".join([*lines, ""]).encode(), "text/plain; charset=utf-8")
+        total = f"{self._view.client_counts.total()} clients"
+        return Response.text("\n".join(["OK", total, *(f"{count} {name}" for name, count in counted), ""]))
 
 
-def number(request: HttpRequest, name: str, default: float, least: float = 0, most: float = float("inf")) -> float:
+def number(request: Request, name: str, default: float, least: float = 0, most: float = float("inf")) -> float:
     """A parameter that is a number. :raises HttpError: it is none, or not within these bounds."""
-    text = parameter(request, name)
+    text = request.query(name)
     if text is None:
         return default
     try:
@@ -185,17 +175,17 @@ def _clients(client_counts: ClientCounts) -> dict[str, Any]:
     return {"total": sum(count for _, count in counts), "by_protocol": by_protocol}
 
 
-def _topics(outlook: NodeView) -> dict[str, Any]:
-    busiest = [{"topic": topic, "subscriptions": count} for topic, count in outlook.client_counts.busiest(_SHOWN)]
+def _topics(view: NodeView) -> dict[str, Any]:
+    busiest = [{"topic": topic, "subscriptions": count} for topic, count in view.client_counts.busiest(_SHOWN)]
     return {
-        "listened": len(outlook.hub.topics()),
-        "remembered": len(outlook.hub.remembered),
+        "listened": len(view.hub.topics()),
+        "remembered": len(view.hub.remembered),
         "busiest": busiest,
     }
 
 
 def _bus(bus: Bus) -> dict[str, Any]:
-    return {**asdict(bus.state()), "counters": asdict(bus.counters) if isinstance(bus, RabbitMQ) else {}}
+    return {**asdict(bus.state()), "counters": asdict(bus.counters) if isinstance(bus, CountingBus) else {}}
 
 
 def _preflight(preflight: Preflight) -> dict[str, Any]:

@@ -22,8 +22,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
-from fanout.http.dispatch import Endpoint
-from fanout.http.response import HttpError, parameter
+from fanout.http.response import CustomBody, HttpError, Response
+from fanout.http.routing import Request, Route, subtree
 from fanout.http.server import HttpRequest
 from fanout.journal.journal import Journal, JournalError, Record, Selection
 from radiovis.admin.api import number
@@ -38,19 +38,21 @@ _EXPORTS = 2
 log = structlog.get_logger(__name__)
 
 
-class JournalSearch(Endpoint):
-    """``/api/journal``."""
-
-    public = False
+class JournalApi:
+    """The handlers."""
 
     def __init__(self, journal: Journal, clock: Callable[[], float]) -> None:
         """:param clock: Unix time in seconds."""
-        super().__init__()
         self._journal = journal
         self._clock = clock
+        self._exports = 0
 
-    async def respond(self, request: HttpRequest) -> None:
-        """See the top of this file."""
+    def routes(self) -> list[Route]:
+        """The rows of the table."""
+        return [*subtree("/api/journal", GET=self.search), *subtree("/journal.csv", GET=self.csv)]
+
+    async def search(self, request: Request) -> Response:
+        """``/api/journal``: see the top of this file."""
         selection = _selection(request, self._clock())
         limit = int(number(request, "limit", _PAGE, 1, _LARGEST_PAGE))
         try:
@@ -58,24 +60,14 @@ class JournalSearch(Endpoint):
         except JournalError as error:
             raise HttpError(503, str(error)) from None
         following = ".".join(map(str, records[-1].place)) if records else None
-        request.answer_json(200, {"records": [_record(each) for each in records], "next": following})
+        return Response.json({"records": [_record(each) for each in records], "next": following})
 
-
-class JournalCsv(Endpoint):
-    """``/journal.csv``: a file of any length, written as fast as the client reads it."""
-
-    public = False
-
-    def __init__(self, journal: Journal, clock: Callable[[], float]) -> None:
-        """:param clock: Unix time in seconds."""
-        super().__init__()
-        self._journal = journal
-        self._clock = clock
-        self._exports = 0
-
-    async def respond(self, request: HttpRequest) -> None:
-        """See the top of this file."""
+    async def csv(self, request: Request) -> Response:
+        """``/journal.csv``: a file of any length, written as fast as the client reads it. For HEAD nothing is read."""
         selection = _selection(request, self._clock())
+        return Response(CustomBody(lambda: self._export(request.http, selection)), content_type=_CSV)
+
+    async def _export(self, request: HttpRequest, selection: Selection) -> None:
         if self._exports >= _EXPORTS:
             raise HttpError(503, f"{_EXPORTS} exports are being written already.", Retry_After="60")
         self._exports += 1
@@ -92,11 +84,6 @@ class JournalCsv(Endpoint):
             return
         finally:
             self._exports -= 1
-
-    async def announce(self, request: HttpRequest) -> None:
-        """That there would be a file; nothing is read for it."""
-        _selection(request, self._clock())
-        request.announce(_CSV)
 
 
 class DownloadGone(Exception):
@@ -153,14 +140,14 @@ class Download:
         self.resumeProducing()
 
 
-def _selection(request: HttpRequest, now: float) -> Selection:
-    topic = parameter(request, "topic") or "*"
+def _selection(request: Request, now: float) -> Selection:
+    topic = request.query("topic") or "*"
     start, end = _time(request, "from", now - _DAY), _time(request, "to", now + 1)
     return Selection(topic.removesuffix("*"), start, end, prefix=topic.endswith("*"))
 
 
-def _time(request: HttpRequest, name: str, default: float) -> int:
-    text = parameter(request, name)
+def _time(request: Request, name: str, default: float) -> int:
+    text = request.query(name)
     if text is None:
         return int(default)
     try:
@@ -183,8 +170,8 @@ def _parsed(text: str) -> datetime:
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
-def _place(request: HttpRequest) -> tuple[int, int] | None:
-    text = parameter(request, "after")
+def _place(request: Request) -> tuple[int, int] | None:
+    text = request.query("after")
     if text is None:
         return None
     timestamp, _, number = text.partition(".")

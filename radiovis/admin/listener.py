@@ -1,4 +1,7 @@
-"""The operators' listener: metrics, health, and what the dashboard asks. Every route of it stands here."""
+"""The operators' listener: its ports, its authentication, and the site behind them.
+
+The program that has one adds its own routes, metrics and checks.
+"""
 
 from __future__ import annotations
 
@@ -12,27 +15,21 @@ import twisted
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.task import LoopingCall
-from twisted.web.resource import IResource
 
 from fanout import __version__
-from fanout.http.auth import Guarded, OperatorAuth, is_loopback
-from fanout.http.dispatch import Branch
-from fanout.http.server import HttpLimits, HttpSite
-from fanout.journal.journal import Journal
+from fanout.http.auth import OperatorAuth, is_loopback
+from fanout.http.dispatch import Dispatcher
+from fanout.http.routing import Route, Routes
+from fanout.http.server import HttpSite
 from fanout.listeners import port
 from fanout.listeners.limits import ConnectionLimit
 from fanout.listeners.tls import ListenerWrapper
-from fanout.metrics.health import Condition, Health, Live, MetricsText, Ready
+from fanout.metrics.health import Condition, Health, HealthRoutes
 from fanout.metrics.prometheus import Metrics
 from fanout.metrics.rates import ReactorLag
 from fanout.metrics.tables import BUILD, CERTIFICATES, HEALTH, LAG, Build
 from fanout.settings import LimitSettings, SettingsError
-from radiovis.admin.api import NodeView, Overview, Status, Topics
-from radiovis.admin.journal import JournalCsv, JournalSearch
-from radiovis.node import door_parts
 from radiovis.settings import Settings
-
-# Where operators ask a program, and what has to be set for it.
 
 _REALM = "RadioVIS operators"
 
@@ -43,7 +40,7 @@ class AdminPorts:
 
     :ivar ip: the address of both.
     :ivar plain: the one in the clear; 0 for none.
-    :ivar secure: the one with TLS; likewise.
+    :ivar secure: the one with TLS; 0 for none.
     :ivar setting: the name of the setting of the plain one.
     :ivar chosen: whether somebody has asked for just this plain one.
     """
@@ -82,8 +79,8 @@ class AdminPorts:
         """The name of the setting of the one with TLS."""
         return self.setting.replace("ADMIN_PORT", "ADMIN_TLS_PORT")
 
-    def guard(self, settings: Settings) -> OperatorAuth:
-        """Who may ask there. :raises SettingsError: everybody might."""
+    def auth(self, settings: Settings) -> OperatorAuth:
+        """The authentication of operators there. :raises SettingsError: anybody could ask."""
         token = settings.ADMIN_TOKEN.get_secret_value()
         if not token and not is_loopback(self.ip):
             raise SettingsError(
@@ -95,12 +92,12 @@ class AdminPorts:
         return OperatorAuth(token, _REALM)
 
 
-Routes = dict[str, IResource]
 Check = Callable[[], Condition]
 
 _CONNECTIONS = 200
-"""Open at a time: some dashboards, one Prometheus; apart from the radios', so that it answers when they fill theirs."""
-_FOR_ALL = frozenset({"healthz", "readyz"})
+"""Open at a time: some dashboards, one Prometheus. They do not count as the radios' connections, so that operators get
+an answer when the node takes no more radios.
+"""
 
 log = structlog.get_logger(__name__)
 
@@ -108,10 +105,12 @@ log = structlog.get_logger(__name__)
 class Admin:
     """The listener of one process, and what runs for it.
 
-    :ivar health: tells that the process ends, once :meth:`drain` was called.
+    :ivar health: says that the process ends, once :meth:`drain` was called.
     :ivar metrics: the process adds its own.
-    :ivar routes: path → what is there; the process adds its own before :meth:`start`.
-    :ivar loops: functions to be called, each with the seconds in between; likewise.
+    :ivar routes: the rows of the table. The process adds its own before :meth:`start`; a row in front replaces those
+        behind.
+    :ivar loops: functions to be called, each with the seconds in between. The process adds its own before
+        :meth:`start`.
     """
 
     def __init__(
@@ -125,13 +124,13 @@ class Admin:
     ) -> None:
         """
         :param program: as people start it: ``server.py``.
-        :param entrance: what stands before the port with TLS, started by whoever made it; may be None without one.
-        :raises SettingsError: others could read it without a token.
+        :param entrance: adds TLS to the port that has it. Its maker starts it. None without such a port.
+        :raises SettingsError: others could read the pages without a token.
         """
         self._reactor = reactor
         self._settings = settings
         self._ports = ports
-        self._guard = ports.guard(settings)
+        self._auth = ports.auth(settings)
         self._entrance = entrance
         self._listening: dict[str, Any] = {}
         self._running: list[LoopingCall] = []
@@ -144,25 +143,22 @@ class Admin:
         self.metrics.add(BUILD, _build(program))
         if entrance is not None and entrance.certificates is not None:
             self.metrics.add(CERTIFICATES, entrance.certificates)
-        self.routes: Routes = {
-            "metrics": MetricsText(self.metrics),
-            "healthz": Live(),
-            "readyz": Ready(self.health, self._guard),
-        }
+        self.routes: list[Route] = HealthRoutes(self.health, self.metrics, self._auth).routes()
 
     def start(self, inherited: int | None = None) -> dict[str, str]:
-        """Listen; where, by the name of the listener. Without the plain one, if its port is taken and nobody has asked
-        for just this one: several processes on one machine are to start without any setting, and work as well.
+        """Listen. If the plain port is taken, and nobody has asked for just this one, go on without it: several
+        processes on one machine start without any setting.
 
         :param inherited: the descriptor of a socket that is listening already, for the plain one.
+        :return: the addresses, by the name of the listener.
         :raises CannotListenError: a port somebody has asked for is taken.
         """
         site = self._site()
         if self._ports.plain:
             self._listen(site, inherited)
         if self._ports.secure and self._entrance is not None:
-            door = self._entrance.secure(site)
-            self._listening["admin_tls"] = port.listen(self._reactor, self._ports.ip, self._ports.secure, door)
+            factory = self._entrance.secure(site)
+            self._listening["admin_tls"] = port.listen(self._reactor, self._ports.ip, self._ports.secure, factory)
         for function, interval in self.loops if self._listening else ():
             loop = LoopingCall(function)
             loop.clock = self._reactor
@@ -171,14 +167,14 @@ class Admin:
         return {name: _address(each.getHost()) for name, each in self._listening.items()}
 
     def _site(self) -> HttpSite:
-        root = Branch()
-        for path, resource in self.routes.items():
-            root.at(path, resource)
-        connection_limit, limits = (
+        return HttpSite(
+            self._reactor,
+            Dispatcher(Routes(self.routes), auth=self._auth),
             ConnectionLimit(LimitSettings(MAX_CONNECTIONS=_CONNECTIONS, CONNECT_RATE=0)),
-            HttpLimits(unread_seconds=self._settings.WRITE_TIMEOUT),
+            self._settings,
+            _warn,
+            name="radiovis",
         )
-        return HttpSite(self._reactor, Guarded(root, self._guard, _FOR_ALL), connection_limit, limits, _warn)
 
     def _listen(self, site: HttpSite, inherited: int | None) -> None:
         ports = self._ports
@@ -199,30 +195,10 @@ class Admin:
         self.health.draining = True
 
     def stop(self) -> Deferred[Any]:
-        """Listen no longer. The last to stop, so that one can see how the others do."""
+        """Listen no longer. The last part to stop, so that one can see how the others do."""
         for loop in self._running:
             loop.stop()
         return DeferredList([maybeDeferred(each.stopListening) for each in self._listening.values()])
-
-
-def operators_entrance(reactor: Any, settings: Settings, ports: AdminPorts) -> ListenerWrapper | None:
-    """What stands before the port with TLS, in a program that lets in operators only; None without such a port.
-
-    :raises SettingsError: the certificate cannot be used, or is missing.
-    """
-    return door_parts.entrance(reactor, settings, _warn) if ports.secure else None
-
-
-def overview_routes(outlook: NodeView) -> Routes:
-    """What a dashboard asks a node."""
-    return {"status": Status(outlook), "api/overview": Overview(outlook), "api/topics": Topics(outlook)}
-
-
-def journal_routes(journal: Journal | None, clock: Callable[[], float]) -> Routes:
-    """What there is to see of a journal; nothing without one."""
-    if journal is None:
-        return {}
-    return {"api/journal": JournalSearch(journal, clock), "journal.csv": JournalCsv(journal, clock)}
 
 
 def _build(program: str) -> Build:
@@ -235,7 +211,7 @@ def _build(program: str) -> Build:
 
 
 def _warn(event: str, address: str, **fields: Any) -> None:
-    """Operators are few; each of their faults may be logged."""
+    """Operators are few, so each of their faults is logged."""
     log.warning(event, address=address, **fields)
 
 

@@ -105,7 +105,7 @@ def problems(settings: Settings, *, fake: bool = False) -> Iterator[str]:
         if settings.WORKERS > 1:
             check_workers(settings, ports)
         if ports.wanted:
-            ports.guard(settings)
+            ports.auth(settings)
     except SettingsError as error:
         yield str(error)
     yield from _file_problems(settings)

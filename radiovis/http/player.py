@@ -7,17 +7,17 @@ up the station's server in DNS first; here the server itself answers, so the pla
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import unquote_to_bytes
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
-from twisted.web.server import Request
 
 from fanout.application.interface import Application, Refused
-from fanout.http.websocket import NotUpgraded, WebSocket, WebSocketResource, WebSocketServer, text
+from fanout.http.handshake import accept
+from fanout.http.response import HttpError, Upgrade
+from fanout.http.routing import Request
+from fanout.http.websocket import WebSocket, WebSocketServer, text
 from fanout.hub.hub import Hub
 from fanout.hub.message import Message
 from fanout.hub.outbox import Flusher
@@ -37,8 +37,8 @@ _KINDS = ("image", "text")
 _STOMP_10 = DIALECTS["1.0"]
 
 
-class Player(WebSocketResource):
-    """Where players connect: ``/topic``, and every path below it."""
+class Player:
+    """The handler of the paths where players connect: ``/topic``, and every path below it."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class Player(WebSocketResource):
         settings: LimitSettings,
     ) -> None:
         """:param settings: MAX_DESTINATION_BYTES, as for STOMP clients."""
-        super().__init__(server)
+        self.server = server
         self.application = application
         self.hub = hub
         self.flusher = flusher
@@ -59,23 +59,24 @@ class Player(WebSocketResource):
         self.subscription_limit = subscription_limit
         self.settings = settings
 
-    def listener(self, request: Request) -> Callable[[WebSocket], PlayerClient]:
-        """A viewer of the channel in the path."""
+    def open(self, request: Request) -> Upgrade:
+        """A viewer of the channel in the path. :raises HttpError: the request is no handshake, or names no channel."""
+        head = accept(request, self.server)
         channel = self._channel(request.path)
-        return lambda socket: PlayerClient(self, socket, channel)
 
-    def _channel(self, path: bytes) -> str:
+        def connect(socket: WebSocket) -> PlayerClient:
+            return PlayerClient(self, socket, channel)
+
+        return Upgrade(WebSocket(self.server, connect, request.address, request.port), head)
+
+    def _channel(self, path: str) -> str:
         """The path as the player's page spells it: it compares the destinations of messages with that."""
-        octets = unquote_to_bytes(path).rstrip(b"/")
+        channel = path.rstrip("/")
         most = self.settings.MAX_DESTINATION_BYTES
-        if len(octets) + len("/image") > most:
-            raise NotUpgraded(414, f"A topic may have {most} octets.")
-        try:
-            channel = octets.decode()
-        except UnicodeDecodeError:
-            raise NotUpgraded(400, "A topic is UTF-8.") from None
+        if len(channel.encode()) + len("/image") > most:
+            raise HttpError(414, f"A topic may have {most} octets.")
         if not channel.isprintable() or channel.count("/") <= 1:
-            raise NotUpgraded(400, "A player's address is /topic/ and a channel, such as /topic/fm/4e1/4000/09580.")
+            raise HttpError(400, "A player's address is /topic/ and a channel, such as /topic/fm/4e1/4000/09580.")
         return channel
 
 
@@ -108,7 +109,7 @@ class PlayerClient(OutboxSubscriber):
         if self._gone:
             return
         if not self._player.subscription_limit.take(self.address, len(topics)):
-            self._player.door.warn("client.fault", self.address, fault="Too many subscriptions")
+            self._player.server.warn("client.fault", self.address, fault="Too many subscriptions")
             self._end(_FULL)
             return
         self._outbox.send(_HELLO)
@@ -152,7 +153,7 @@ class PlayerClient(OutboxSubscriber):
 
     def cut_off(self) -> None:
         """The client does not read even what is left of its messages."""
-        self._player.door.warn("client.slow", self.address, reason="does not read what it is sent")
+        self._player.server.warn("client.slow", self.address, reason="does not read what it is sent")
         self._socket.abort()
 
     # The WebSocket's listener

@@ -9,12 +9,11 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from fanout.http.dispatch import Endpoint
-from fanout.http.pending import PendingRequests
-from fanout.http.response import HttpError
-from fanout.http.server import HttpRequest
-from fanout.http.sse import EVENT_STREAM, encode_id, event, last_event_id, stream
+from fanout.http.response import EventStream, Response
+from fanout.http.routing import Request
+from fanout.http.sse import EVENT_STREAM, encode_id, event, last_event_id
 from fanout.hub.message import Message
+from fanout.settings import LimitSettings
 from radiovis.http.visjson import check_topic
 
 _TYPES = ("image", "text")
@@ -36,33 +35,16 @@ class PushForm:
         return event(name, json.dumps(data), encode_id(message.message_id))
 
 
-class Push(Endpoint):
-    """The service identifier is a channel without ``/topic/``, such as ``fm/4e1/4000/09580``."""
+class Push:
+    """The handler. The service identifier is a channel without ``/topic/``, such as ``fm/4e1/4000/09580``."""
 
-    def __init__(self, door: PendingRequests, topic_octets: int = 1_024) -> None:
-        super().__init__()
-        self._door = door
-        self._topic_octets = topic_octets
+    def __init__(self, settings: LimitSettings) -> None:
+        self.settings = settings
 
-    async def respond(self, request: HttpRequest) -> None:
-        """Stream until the client goes."""
-        channel = self._channel(request)
-        last_id = last_event_id(request.getHeader("last-event-id"))
-        await stream(self._door, request, [f"{channel}/{each}" for each in _TYPES], PushForm, last_id)
-
-    async def announce(self, request: HttpRequest) -> None:
-        """That there would be a stream."""
-        self._channel(request)
-        request.announce(EVENT_STREAM)
-
-    def _channel(self, request: HttpRequest) -> str:
-        channel = "/topic/" + _service(request)
-        check_topic(channel + "/image", self._topic_octets)
-        return channel
-
-
-def _service(request: HttpRequest) -> str:
-    try:
-        return b"/".join(request.postpath or []).decode().rstrip("/")
-    except UnicodeDecodeError:
-        raise HttpError(400, "A service identifier is written like fm/4e1/4000/09580.") from None
+    async def push(self, request: Request) -> Response:
+        """A stream that lasts until the client goes."""
+        channel = "/topic/" + request.parameters.get("rest", "").rstrip("/")
+        check_topic(channel + "/image", self.settings)
+        last_id = last_event_id(request.header("last-event-id"))
+        topics = tuple(f"{channel}/{each}" for each in _TYPES)
+        return Response(EventStream(topics, PushForm, last_id), content_type=EVENT_STREAM)

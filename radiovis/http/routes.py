@@ -1,60 +1,79 @@
-"""The public site: every route of it stands here."""
+"""The public site: all its routes, and the objects that hold what their handlers need."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 
-from twisted.web.resource import IResource
-
-from fanout.http.dispatch import mount
 from fanout.http.files import Files
-from fanout.http.longpoll import LongPolls
 from fanout.http.pending import PendingRequests
 from fanout.http.response import TEXT
-from fanout.http.routing import Route, Routes
+from fanout.http.routing import Handler, Route, Routes, subtree
 from fanout.http.topics import Topics
 from fanout.settings import SettingsError
-from radiovis.http.pages import ServicePage, WallPage, assets
-from radiovis.http.publish_http import REALM, PublishHttp
+from radiovis.http.pages import WallPages, assets
+from radiovis.http.publish import REALM, Publishing
 from radiovis.http.push import Push
-from radiovis.http.visjson import Comet, VisJson, check_topic
-from radiovis.http.wall import Wall
-from radiovis.http.wall_events import WallEvents
+from radiovis.http.visjson import Polls, check_topic
+from radiovis.http.wall import Wall, WallEvents
 from radiovis.settings import Settings
 
 
-def public_routes(door: PendingRequests, settings: Settings, wall: Wall, websockets: Mapping[str, IResource]) -> Routes:
-    """The table behind HTTP_PORT.
+class PublicSite:
+    """What is served at HTTP_PORT."""
 
-    :param websockets: by their path.
-    :raises SettingsError: SLIDES_DIR is no folder.
-    """
-    octets, polls = settings.MAX_DESTINATION_BYTES, LongPolls(door)
-    publishing = PublishHttp(door.application, door.warn, octets, cancels=settings.SCHEDULE == "server")
-    return Routes(
-        [
-            *mount("/radiodns/vis/vis.json", VisJson(polls, octets)),
-            *mount("/comet", Comet(polls, octets)),
-            *mount("/radiodns/push/1.0", Push(door, octets)),
-            *mount("/services", publishing),
-            *(row for path, resource in websockets.items() for row in mount(path, resource)),
-            *_topics(door, octets).routes(),
-            *mount("/", WallPage(wall)),
-            *mount("/service", ServicePage(wall)),
-            *mount("/events", WallEvents(wall)),
-            *assets("/static").routes(),
-            *_slides(settings),
-        ]
-    )
+    def __init__(
+        self, pending: PendingRequests, settings: Settings, wall: Wall, websockets: Mapping[str, Handler]
+    ) -> None:
+        """
+        :param websockets: the handlers of WebSockets, by their path.
+        :raises SettingsError: SLIDES_DIR is no folder.
+        """
+        self._settings = settings
+        self._wall = wall
+        self._polls = Polls(settings)
+        self._push = Push(settings)
+        self._publishing = Publishing(pending.application, pending.warn, settings)
+        pages, topics = WallPages(wall), self._topics(pending)
+        self.routes = Routes(
+            [
+                *subtree("/radiodns/vis/vis.json", public=True, GET=self._polls.visjson),
+                *subtree("/comet", public=True, GET=self._polls.comet),
+                *subtree("/radiodns/push/1.0", public=True, GET=self._push.push),
+                *subtree("/services", POST=self._publishing.publish),
+                *(row for path, handler in websockets.items() for row in subtree(path, GET=handler)),
+                *topics.routes(),
+                Route("/", GET=pages.wall),
+                *subtree("/service", GET=pages.service),
+                *subtree("/events", public=True, GET=WallEvents(wall).events),
+                *assets("/static").routes(),
+                *_slides(settings),
+            ]
+        )
 
+    @property
+    def settings(self) -> Settings:
+        """Those of all handlers; may be replaced at any time. SLIDES_DIR and SLIDES_LINKS are those of the start."""
+        return self._settings
 
-def _topics(door: PendingRequests, octets: int) -> Topics:
-    """Nothing is forgotten on demand: other nodes, and memcached, would still know it. What is said is text: ``SHOW …``
-    and ``TEXT …``.
-    """
-    check = partial(check_topic, octets=octets)
-    return Topics(door, prefix="/", check=check, realm=REALM, longest_wait=None, forgets=False, untyped=TEXT)
+    @settings.setter
+    def settings(self, settings: Settings) -> None:
+        for part in (self._polls, self._push, self._publishing, self._wall):
+            part.settings = settings
+        self._settings = settings
+
+    def _topics(self, pending: PendingRequests) -> Topics:
+        """Topics as resources. Nothing is forgotten on demand: other nodes, and memcached, would still know it. Values
+        are text: ``SHOW …`` and ``TEXT …``.
+        """
+        return Topics(
+            pending,
+            prefix="/",
+            check=lambda topic: check_topic(topic, self._settings),
+            realm=REALM,
+            longest_wait=None,
+            forgets=False,
+            untyped=TEXT,
+        )
 
 
 def _slides(settings: Settings) -> list[Route]:

@@ -1,7 +1,7 @@
-"""What of a message may be shown to people.
+"""A station, its slide and its text, as a page may show them.
 
-Anybody with a station's password decides what stands in a message; a page shows no more of it than an address of the
-web and plain text. Escaping is the template's part.
+Anybody with a station's password decides what stands in a message, so a page shows no more of it than an address of the
+web and plain text. The template escapes them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,44 @@ from fanout.hub.message import Message
 
 _MAX_URL = 2_048  # characters; receivers take 512 (contract §4)
 _MAX_TEXT = 1_024  # characters; receivers take 128 octets
+_FREQUENCY = re.compile(r"[0-9]{5}")
+_SYSTEMS = {"fm": "FM", "dab": "DAB", "drm": "DRM", "amss": "AMSS", "hd": "HD Radio", "id": "Internet"}
 _UNWRITTEN = re.compile(r"[\s\x00-\x1f\x7f]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Station:
+    """One channel on the wall.
+
+    :ivar topic: its topics without the last part, with the slash; the hub's spelling.
+    :ivar given_name: the directory's; empty where it has none.
+    """
+
+    topic: str
+    given_name: str = ""
+
+    @property
+    def service(self) -> str:
+        """The service identifier: the topic without ``/topic/``, as it stands in the address of the page."""
+        return self.topic.removeprefix("/topic/").rstrip("/")
+
+    @property
+    def name(self) -> str:
+        """What to call it."""
+        return self.given_name or self.resolved
+
+    @property
+    def resolved(self) -> str:
+        """Where to find it on a dial: ``FM 95.80 MHz``, or as much as the topic says."""
+        parts = self.service.split("/")
+        system = _SYSTEMS.get(parts[0])
+        if system is None:
+            return self.service
+        if parts[0] != "fm" or len(parts) < 4:
+            return " ".join([system, *parts[1:]])
+        if _FREQUENCY.fullmatch(parts[3]):  # in units of 10 kHz (TS 103 270, 5.1.1.2)
+            return f"FM {int(parts[3]) / 100:.2f} MHz"
+        return f"FM, any frequency ({parts[1]} {parts[2]})"
 
 
 @dataclass(frozen=True, slots=True)

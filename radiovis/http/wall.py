@@ -1,7 +1,7 @@
 """All stations at once: which there are, and one event stream of everything they say.
 
-While anybody watches, the wall is one subscriber of each station's topics, however many watch: a publish costs one
-encode and one ``offer`` per viewer, and a viewer no more than an outbox. While nobody watches it listens to nothing.
+While browsers watch, the wall is one subscriber of each station's topics, however many they are: a publish costs one
+encode and one ``offer`` per viewer, and a viewer no more than an outbox. While nobody watches it subscribes to nothing.
 """
 
 from __future__ import annotations
@@ -9,20 +9,22 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import quote
 
 from fanout.http.pending import PendingRequests
-from fanout.http.response import HttpError
+from fanout.http.response import CustomBody, Response
+from fanout.http.routing import Request
 from fanout.http.server import HttpRequest
-from fanout.http.sse import event
+from fanout.http.sse import EVENT_STREAM, Stream, event
 from fanout.hub.message import Message
 from fanout.hub.subscriber import Cohort, Subscriber
 from radiovis import topics
 from radiovis.directory.interface import Directory
 from radiovis.http import shown
-from radiovis.http.station import Station
+from radiovis.http.shown import Station
 from radiovis.http.visjson import check_topic
+from radiovis.settings import Settings
 from radiovis.topic_resolution import TopicResolver
 
 TYPES = ("image", "text")
@@ -49,21 +51,12 @@ class WallForm:
         return event(name, json.dumps(data), quote(message.message_id))
 
 
-class Viewer(Protocol):
-    """Somebody who watches."""
-
-    def take(self, slot: object, data: bytes) -> None:
-        """Take an event; those with equal slots, but None, may replace each other."""
-        ...
-
-
 class Wall(Subscriber):
-    """The stations, and the viewers of their slides: one subscriber of all topics, whatever the number of viewers.
+    """The stations, and the browsers that watch them. A member of the hub.
 
-    :ivar requests: what the streams of a node share.
+    :ivar pending: what the requests that wait, and streams, share.
     :ivar stations: all that are registered, in the directory's order.
     :ivar version: changes with the stations on the wall: a page that shows others has to be loaded anew.
-    :ivar places: how many of them the wall has room for.
     """
 
     protocol = "wall"
@@ -71,50 +64,44 @@ class Wall(Subscriber):
 
     def __init__(
         self,
-        requests: PendingRequests,
+        pending: PendingRequests,
         directory: Directory,
         resolver: TopicResolver,
-        *,
-        places: int = 200,
-        topic_octets: int = 1_024,
+        settings: Settings,
     ) -> None:
-        """:param topic_octets: how long a topic may be."""
-        self.requests = requests
-        self._topic_octets = topic_octets
+        self.pending = pending
+        self.settings = settings
         self.stations: tuple[Station, ...] = ()
         self.version = ""
-        self.places = places
         self._by_topic: dict[str, Station] = {}
         self._directory = directory
         self._resolver = resolver
-        self._viewers: set[Viewer] = set()
-        self._said: dict[Cohort, bytes] = {}  # the topics listened to, and what was said last
+        self._viewers: set[WallViewer] = set()
+        self._said: dict[Cohort, bytes] = {}  # the topics subscribed to, and the last event of each
 
     # Which stations there are
 
     @property
     def hung(self) -> tuple[Station, ...]:
         """The stations that stand on the wall."""
-        return self.stations[: self.places]
+        return self.stations[: self.settings.WALL_STATIONS]
 
     def station(self, topic: str) -> Station | None:
         """The registered station with this topic prefix."""
         return self._by_topic.get(topic)
 
-    async def find(self, request: HttpRequest) -> str:
-        """The topic prefix that the rest of a request's path means, as the hub spells it.
+    async def find(self, service: str) -> str:
+        """The topic prefix of a service identifier, as the hub spells it.
 
-        :raises HttpError: it means none.
+        :param service: such as ``fm/4e1/4000/09580``, with or without a slash at its end.
+        :raises HttpError: it has none.
         """
-        try:
-            service = b"/".join(request.postpath or []).decode().rstrip("/")
-        except UnicodeDecodeError:
-            raise HttpError(400, "A service identifier is written like fm/4e1/4000/09580.") from None
+        service = service.rstrip("/")
         channel = f"/topic/{service}/"
         if channel in self._by_topic:  # one for any frequency, too, which no radio may ask for
             return channel
-        check_topic(f"{channel}image", self._topic_octets)
-        keys = await self.requests.resolve([f"{channel}{each}" for each in TYPES])
+        check_topic(f"{channel}image", self.settings)
+        keys = await self.pending.resolve([f"{channel}{each}" for each in TYPES])
         return topics.channel_of(keys[0])
 
     async def refresh(self) -> None:
@@ -129,33 +116,33 @@ class Wall(Subscriber):
             self._hang()
 
     def _hang(self) -> None:
-        """Those who watch get the new wall."""
+        """Send the new wall to those that watch."""
         if self._viewers:
             self._unlisten()
             self._listen()
             self._tell(self._greeting())
 
     async def _recall(self) -> None:
-        """What the other nodes know of stations nothing was heard of here; one after the other, there is no hurry."""
+        """Where this node has no last message, ask the other nodes; one after the other, as there is no hurry."""
         for key in [f"{station.topic}{each}" for station in self.hung for each in TYPES]:
-            await self.requests.hub.recall(key, self.requests.application.recall)
+            await self.pending.hub.recall(key, self.pending.application.recall)
 
     # What is on air
 
     def slide(self, topic: str) -> shown.ShownSlide | None:
         """The last slide of a topic prefix."""
-        message = self.requests.hub.last(f"{topic}image")
+        message = self.pending.hub.last(f"{topic}image")
         return shown.slide(message) if message else None
 
     def text(self, topic: str) -> shown.ShownText | None:
         """The last text of a topic prefix."""
-        message = self.requests.hub.last(f"{topic}text")
+        message = self.pending.hub.last(f"{topic}text")
         return shown.text(message) if message else None
 
     # Who watches
 
-    def enter(self, viewer: Viewer) -> None:
-        """Show a viewer what is on air, and what will be."""
+    def enter(self, viewer: WallViewer) -> None:
+        """Show a viewer what is on air, and everything from now on."""
         if not self._viewers:
             self._listen()
         self._viewers.add(viewer)
@@ -164,14 +151,14 @@ class Wall(Subscriber):
             if data:
                 viewer.take(cohort, data)
 
-    def leave(self, viewer: Viewer) -> None:
+    def leave(self, viewer: WallViewer) -> None:
         """A viewer has gone."""
         self._viewers.discard(viewer)
         if not self._viewers:
             self._unlisten()
 
     def offer(self, cohort: Cohort, message: Message, data: bytes) -> None:
-        """The hub's: something was said on one of the topics."""
+        """The hub has a message on one of the topics."""
         self._said[cohort] = data
         self._tell(data, cohort)
 
@@ -180,7 +167,7 @@ class Wall(Subscriber):
             try:
                 viewer.take(slot, data)
             except Exception as error:  # noqa: BLE001  (one broken viewer is reported and stops nobody else)
-                self.requests.failed(viewer, error)
+                self.pending.failed(viewer, error)
 
     def _greeting(self) -> bytes:
         return event("stations", json.dumps({"version": self.version}), "")
@@ -189,10 +176,67 @@ class Wall(Subscriber):
         for station in self.hung:
             for each in TYPES:
                 key = f"{station.topic}{each}"
-                cohort, last = self.requests.hub.join(key, WallForm(key, station.service), self)
+                cohort, last = self.pending.hub.join(key, WallForm(key, station.service), self)
                 self._said[cohort] = cohort.encode(last) if last else b""
 
     def _unlisten(self) -> None:
         said, self._said = self._said, {}
         for cohort in said:
-            self.requests.hub.leave(cohort, self)
+            self.pending.hub.leave(cohort, self)
+
+
+class WallViewer(Stream):
+    """One browser that watches all stations."""
+
+    __slots__ = ("_wall",)
+
+    def __init__(self, wall: Wall, request: HttpRequest) -> None:
+        super().__init__(wall.pending, request, (), ())
+        self._wall = wall
+
+    def begin(self, last_id: str | None = None) -> None:
+        """Show everything that is on air: a wall has no past, so what the browser saw before does not matter."""
+        super().begin(None)
+        self._wall.enter(self)
+
+    def take(self, slot: object, data: bytes) -> None:
+        """Queue an event."""
+        self._outbox.offer(slot, data)
+
+    def leave(self) -> None:
+        """The browser is gone."""
+        self._wall.leave(self)
+        super().leave()
+
+
+class WallEvents:
+    """The handler of streams for pages. Besides what ``/radiodns/push`` has, their events say when, hold no address
+    that a page must not use, and know stations of any frequency (``*``).
+    """
+
+    def __init__(self, wall: Wall) -> None:
+        self._wall = wall
+
+    async def events(self, request: Request) -> Response:
+        """``GET /events``: all stations of the wall; ``GET /events/<service identifier>``: one station.
+
+        :raises HttpError: there is no such station.
+        """
+        service = request.parameters.get("rest")
+        topic = "" if service is None else await self._wall.find(service)
+
+        async def begin() -> None:
+            await self._wall.pending.resolve(())  # is there room?
+            if not request.http.gone:
+                self._begin(request.http, topic)
+
+        return Response(CustomBody(begin), content_type=EVENT_STREAM)
+
+    def _begin(self, http: HttpRequest, topic: str) -> None:
+        """:param topic: the station's topic prefix; empty for all of them."""
+        if not topic:
+            WallViewer(self._wall, http).begin()
+            return
+        keys = [f"{topic}{each}" for each in TYPES]
+        forms = [WallForm(key, Station(topic).service) for key in keys]
+        Stream(self._wall.pending, http, keys, forms).begin(None)

@@ -6,15 +6,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from twisted.web.resource import IResource
-
 from fanout import __version__
 from fanout.application.interface import Application
 from fanout.application.observer import ClientWarnings
-from fanout.http.dispatch import Face
+from fanout.http.dispatch import Dispatcher
 from fanout.http.pending import PendingRequests
-from fanout.http.response import ErrorPages, json_page
-from fanout.http.server import HttpLimits, HttpSite
+from fanout.http.routing import Handler
+from fanout.http.server import HttpSite
 from fanout.http.websocket import WebSocketServer
 from fanout.hub.history import History
 from fanout.hub.outbox import Flusher
@@ -24,13 +22,11 @@ from fanout.listeners.tls import ListenerWrapper
 from fanout.settings import SettingsError
 from fanout.stomp_server.server import StompServer
 from fanout.stomp_server.websocket import StompWebSocket
-from radiovis.directory.interface import Directory
 from radiovis.http.player import Player
-from radiovis.http.routes import public_routes
+from radiovis.http.routes import PublicSite
 from radiovis.http.wall import Wall
 from radiovis.node.sides import Core, Observability
 from radiovis.settings import Settings
-from radiovis.topic_resolution import TopicResolver
 
 
 def entrance(reactor: Any, settings: Settings, warn: Callable[..., None]) -> ListenerWrapper:
@@ -77,28 +73,34 @@ def stomp(
     )
 
 
+def public_site(
+    settings: Settings, stomp: StompServer, websockets: WebSocketServer, listening: PendingRequests, wall: Wall
+) -> PublicSite:
+    """The handlers of the public site. :raises SettingsError: SLIDES_DIR is no folder."""
+    player = Player(
+        stomp.application,
+        stomp.hub,
+        stomp.flusher,
+        websockets,
+        stomp.log,
+        stomp.subscription_limit,
+        stomp.settings,
+    )
+    handlers: dict[str, Handler] = {"/stomp": StompWebSocket(stomp, websockets).open, "/topic": player.open}
+    return PublicSite(listening, settings, wall, handlers)
+
+
 def http(
     reactor: Any,
     settings: Settings,
     connection_limit: ConnectionLimit,
     stomp: StompServer,
-    websockets: WebSocketServer,
     listening: PendingRequests,
-    wall: Wall,
+    public: PublicSite,
 ) -> HttpSite:
-    """The public site, WebSockets among it. :raises SettingsError: SLIDES_DIR is no folder."""
-    routes = public_routes(listening, settings, wall, websocket_routes(stomp, websockets))
-    face = Face(routes, ErrorPages(default=json_page), listening)
-    return HttpSite(reactor, face, connection_limit, http_limits(settings), stomp.warn)
-
-
-def http_limits(settings: Settings) -> HttpLimits:
-    """What one HTTP client may cost."""
-    return HttpLimits(
-        body=settings.HTTP_BODY_BYTES,
-        request_seconds=settings.HTTP_REQUEST_TIMEOUT,
-        unread_seconds=settings.WRITE_TIMEOUT,
-    )
+    """The listener of the public site, WebSockets among it."""
+    dispatcher = Dispatcher(public.routes, listening)
+    return HttpSite(reactor, dispatcher, connection_limit, settings, stomp.warn, name="radiovis")
 
 
 def listening(
@@ -119,27 +121,8 @@ def listening(
     )
 
 
-def wall(settings: Settings, door: PendingRequests, directory: Directory, resolver: TopicResolver) -> Wall:
-    """The stations people see, and those who watch."""
-    return Wall(door, directory, resolver, places=settings.WALL_STATIONS, topic_octets=settings.MAX_DESTINATION_BYTES)
-
-
 def websockets(
     reactor: Any, settings: Settings, warn: Callable[..., None], failed: Callable[[object, Exception], None]
 ) -> WebSocketServer:
     """What all WebSockets share, whatever is spoken over them."""
     return WebSocketServer(reactor, settings, time.monotonic, warn, failed)
-
-
-def websocket_routes(stomp: StompServer, door: WebSocketServer) -> dict[str, IResource]:
-    """Path → what is spoken there. It shares all it can with STOMP over TCP."""
-    player = Player(
-        stomp.application,
-        stomp.hub,
-        stomp.flusher,
-        door,
-        stomp.log,
-        stomp.subscription_limit,
-        stomp.settings,
-    )
-    return {"/stomp": StompWebSocket(stomp, door), "/topic": player}

@@ -16,11 +16,11 @@ from fanout.bus.durable_queue import Delivered, DurableQueue, QueueNames
 from fanout.bus.leader import BrokerLeader
 from fanout.bus.rabbitmq import RabbitMQ
 from fanout.journal.journal import Journal
-from radiovis.admin.build import watchdog_admin
-from radiovis.admin.listener import AdminPorts, operators_entrance
+from radiovis.admin.listener import AdminPorts
 from radiovis.directory.interface import Directory
 from radiovis.directory.plugit import PlugIt
 from radiovis.node import parts, slide_parts
+from radiovis.node.admin_parts import operators_entrance, watchdog_admin
 from radiovis.node.reload import Reloading, Take
 from radiovis.schedule.broker_store import BrokerSlideStore
 from radiovis.schedule.held_slides import Schedule

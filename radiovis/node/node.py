@@ -17,10 +17,11 @@ from fanout.listeners.limits import ConnectionLimit
 from fanout.listeners.tls import ListenerWrapper
 from fanout.process.throttle import Throttle
 from fanout.stomp_server.tcp import StompFactory
-from radiovis.admin.build import node_admin
 from radiovis.admin.listener import AdminPorts
 from radiovis.application import RadioVIS
+from radiovis.http.wall import Wall
 from radiovis.node import door_parts, parts, slide_parts
+from radiovis.node.admin_parts import node_admin
 from radiovis.node.consumer import BusConsumer, StationsRefresh, TopicReceiver, move_subscriptions
 from radiovis.node.drain import Drain
 from radiovis.node.life import Life
@@ -176,7 +177,8 @@ def _doors(
     stomp = door_parts.stomp(settings, counted, core, observability, log)
     websockets = door_parts.websockets(reactor, settings, complaints.warn, complaints.failed)
     listening = door_parts.listening(reactor, settings, stomp, core.history, complaints.failed)
-    wall = door_parts.wall(settings, listening, stations.directory, stations.resolver)
+    wall = Wall(listening, stations.directory, stations.resolver, settings)
+    public = door_parts.public_site(settings, stomp, websockets, listening, wall)
     return Servers(
         entrance=entrance,
         connection_limit=connection_limit,
@@ -184,7 +186,8 @@ def _doors(
         websockets=websockets,
         listening=listening,
         wall=wall,
-        site=door_parts.http(reactor, settings, connection_limit, stomp, websockets, listening, wall),
+        public=public,
+        site=door_parts.http(reactor, settings, connection_limit, stomp, listening, public),
         drain=Drain(reactor, stomp, listening, websockets),
     )
 

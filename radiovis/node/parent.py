@@ -12,13 +12,14 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
 from twisted.web.http_headers import Headers
 
-from fanout.http.dispatch import Endpoint
-from fanout.http.server import HttpRequest
+from fanout.http.response import Response
+from fanout.http.routing import Request, subtree
 from fanout.listeners import port
 from fanout.metrics.prometheus import CONTENT_TYPE, summed
 from fanout.settings import SettingsError
 from fanout.settings.engine import MAX_PORT
-from radiovis.admin.listener import Admin, AdminPorts, operators_entrance
+from radiovis.admin.listener import Admin, AdminPorts
+from radiovis.node.admin_parts import operators_entrance
 from radiovis.node.places import ListenAddress, places
 from radiovis.node.workers import Worker, Workers
 from radiovis.settings import Settings
@@ -106,9 +107,29 @@ class Parent:
 
     def _make_admin(self) -> Admin:
         admin = Admin(self._reactor, self._settings, self._ports, "server.py", [], self._entrance)
-        admin.routes["metrics"] = WorkersMetrics(self)
-        admin.routes["readyz"] = WorkersReady(self)
+        admin.routes[:0] = [
+            *subtree("/metrics", GET=self.metrics),
+            *subtree("/readyz", without_auth=True, GET=self.ready),
+        ]
         return admin
+
+    async def metrics(self, request: Request) -> Response:
+        """``/metrics``: every worker's, and their sum. A worker that does not answer is missing: see ``/readyz``."""
+        pages = {}
+        for worker in self.workers.members:
+            status, page = await self.ask(worker, "metrics")
+            if status == 200:
+                pages[str(worker.number)] = page
+        return Response(summed(pages), content_type=CONTENT_TYPE)
+
+    async def ready(self, request: Request) -> Response:
+        """``/readyz``: 200 when every worker is ready; and which is."""
+        ready = {}
+        for worker in self.workers.members:
+            status, _ = await self.ask(worker, "readyz")
+            ready[str(worker.number)] = status == 200
+        all_are = all(ready.values())
+        return Response.json({"ready": all_are, "workers": ready}, 200 if all_are else 503)
 
     async def ask(self, worker: Worker, path: str) -> tuple[int, str]:
         """Ask a worker's own listener.
@@ -129,44 +150,6 @@ class Parent:
             return response.code, await response.text()
         except Exception as error:  # noqa: BLE001  (whatever it is, the worker has not told, and the page says so)
             return 503, f"{type(error).__name__}: {error}"
-
-
-class WorkersMetrics(Endpoint):
-    """``/metrics``: every worker's, and their sum."""
-
-    public = False
-
-    def __init__(self, parent: Parent) -> None:
-        super().__init__()
-        self._parent = parent
-
-    async def respond(self, request: HttpRequest) -> None:
-        """A worker that does not answer is missing, and ``up`` is not ours to say: see ``/readyz``."""
-        pages = {}
-        for worker in self._parent.workers.members:
-            status, page = await self._parent.ask(worker, "metrics")
-            if status == 200:
-                pages[str(worker.number)] = page
-        request.answer(200, summed(pages), CONTENT_TYPE)
-
-
-class WorkersReady(Endpoint):
-    """``/readyz``: 200 when every worker is ready."""
-
-    public = False
-
-    def __init__(self, parent: Parent) -> None:
-        super().__init__()
-        self._parent = parent
-
-    async def respond(self, request: HttpRequest) -> None:
-        """Which worker is ready and which is not."""
-        ready = {}
-        for worker in self._parent.workers.members:
-            status, _ = await self._parent.ask(worker, "readyz")
-            ready[str(worker.number)] = status == 200
-        all_are = all(ready.values())
-        request.answer_json(200 if all_are else 503, {"ready": all_are, "workers": ready})
 
 
 def check_workers(settings: Settings, ports: AdminPorts) -> None:

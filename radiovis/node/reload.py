@@ -13,7 +13,6 @@ from fanout.application.login_throttle import LoginThrottle
 from fanout.hub.history import History
 from fanout.process.daemon import raise_limit
 from fanout.settings import SettingsError
-from radiovis.node import door_parts
 from radiovis.node.sides import Servers
 from radiovis.settings import Settings
 
@@ -133,6 +132,8 @@ def node_takes(doors: Servers, throttle: LoginThrottle, history: History) -> dic
         doors.listening,
         doors.websockets,
         doors.connection_limit,
+        doors.site,
+        doors.public,
         throttle,
         history,
     )
@@ -140,7 +141,6 @@ def node_takes(doors: Servers, throttle: LoginThrottle, history: History) -> dic
     def take(settings: Settings) -> None:
         for part in parts:
             part.settings = settings
-        doors.site.take_limits(door_parts.http_limits(settings))
         raise_limit(settings.MAX_CONNECTIONS)
 
     return {name: [take] for name in _RELOADED}

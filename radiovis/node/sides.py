@@ -23,6 +23,7 @@ from fanout.stomp_server.server import StompServer
 from radiovis.directory.interface import Directory
 from radiovis.directory.stations_file import StationsFile
 from radiovis.events import Monitoring
+from radiovis.http.routes import PublicSite
 from radiovis.http.wall import Wall
 from radiovis.last_slides import LastSlides
 from radiovis.node.drain import Drain
@@ -88,6 +89,7 @@ class Servers:
 
     :ivar entrance: what stands before all doors.
     :ivar connection_limit: how many come in, by whichever door.
+    :ivar public: the handlers of the public site.
     """
 
     entrance: ListenerWrapper
@@ -96,5 +98,6 @@ class Servers:
     websockets: WebSocketServer
     listening: PendingRequests
     wall: Wall
+    public: PublicSite
     site: HttpSite
     drain: Drain

@@ -7,16 +7,18 @@ import shlex
 import shutil
 import subprocess
 import unittest
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from twisted.internet.task import Clock
 
-from fanout.http.dispatch import Branch
-from fanout.http.routing import Routes
-from radiovis.admin.listener import Admin, AdminPorts, journal_routes, overview_routes
+from fanout.http.routing import Route
+from radiovis.admin.api import NodeApi
+from radiovis.admin.journal import JournalApi
+from radiovis.admin.listener import Admin, AdminPorts
 from radiovis.http.pages import admin_pages
-from radiovis.http.routes import public_routes
+from radiovis.http.routes import PublicSite
 from radiovis.settings import Settings
 from tests import services
 from tests.processes import ROOT, Server
@@ -110,9 +112,10 @@ class TestRoutes(site.SiteCase):
         self.assertRegex(page, rf"`(GET |POST )?/{re.escape(path)}(`|/?<)|`/{re.escape(path)}/`", path)
 
     def test_of_the_public_site(self) -> None:
-        websockets = {"/stomp": Branch(), "/topic": Branch()}
+        nothing: Any = object()  # a handler that nobody asks
+        websockets = {"/stomp": nothing, "/topic": nothing}
         settings = Settings(SLIDES_DIR=str(ROOT / "demo" / "slides"))
-        paths = _paths(public_routes(self.house.door, settings, self.wall, websockets))
+        paths = _paths(PublicSite(self.house.door, settings, self.wall, websockets).routes.rows)
         self.assertIn("radiodns/vis/vis.json", paths)
         for path in paths:
             self.assert_described(self.public, path)
@@ -120,13 +123,16 @@ class TestRoutes(site.SiteCase):
     def test_of_the_operators_listener(self) -> None:
         nothing: Any = object()  # routes are made of it, and nobody asks them
         routes = Admin(Clock(), Settings(), AdminPorts.of(Settings()), "server.py", []).routes
-        for path in routes | admin_pages() | overview_routes(nothing) | journal_routes(nothing, nothing):
+        more = [*admin_pages(), *NodeApi(nothing).routes(), *JournalApi(nothing, nothing).routes()]
+        paths = _paths([*routes, *more])
+        self.assertIn("api/journal", paths)
+        for path in paths:
             self.assert_described(self.admin, path)
 
 
-def _paths(routes: Routes) -> set[str]:
+def _paths(rows: Sequence[Route]) -> set[str]:
     """Of all rows, without what lies below them."""
-    return {row.pattern.text.partition("/{")[0].removeprefix("/") for row in routes.rows}
+    return {row.pattern.text.partition("/{")[0].removeprefix("/") for row in rows}
 
 
 def _name_and_value(line: str) -> tuple[str, str]:

@@ -14,9 +14,9 @@ import flask
 from twisted.internet import reactor
 
 from fanout.http.routing import Route
-from fanout.http.server import HttpLimits
 from tests.fanout.http import served
 from tests.web import Raw
+from webserver.config import SiteLimits
 from webserver.wsgi import TableError, Wsgi, WsgiTable, one
 
 HOST = b"host: x\r\n"
@@ -66,7 +66,7 @@ def shop() -> flask.Flask:
 
 class Mounted(served.ServedCase):
     seconds = 30.0
-    limits = HttpLimits(body=1_000_000)
+    limits = SiteLimits(body_bytes=1_000_000)
 
     def application(self) -> Callable[..., Any]:
         return tell

@@ -1,4 +1,4 @@
-"""A face behind a real socket, and blocking clients in threads."""
+"""Routes behind a real socket, and blocking clients in threads."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 from twisted.trial import unittest
 
-from fanout.http.dispatch import Face
+from fanout.http.auth import OperatorAuth
+from fanout.http.dispatch import Dispatcher
 from fanout.http.response import ErrorPages
 from fanout.http.routing import Route, Routes
-from fanout.http.server import HttpLimits
-from fanout.http.site import FaceSite
+from fanout.http.server import NO_SNIFFING, HttpSite
 from fanout.listeners import port
 from fanout.listeners.limits import ConnectionLimit
 from tests.web import Address, Answer, Raw, ask
+from webserver.config import SiteLimits
 from webserver.local_topics import LocalTopics
 
 T = TypeVar("T")
@@ -29,8 +30,9 @@ class ServedCase(unittest.TestCase):
     :ivar address: where.
     """
 
-    limits = HttpLimits(body=1_000_000)
+    limits = SiteLimits(body_bytes=1_000_000)
     pages = ErrorPages()
+    auth: OperatorAuth | None = None
     timeout = 30
 
     def rows(self) -> list[Route]:
@@ -43,8 +45,9 @@ class ServedCase(unittest.TestCase):
         self.topics = self.local_topics()
         self.topics.start()
         self.addCleanup(self.topics.stop)
-        face = Face(Routes(self.rows()), self.pages, self.topics.door)
-        site = FaceSite(reactor, face, ConnectionLimit(), self.limits, self.topics.warn)
+        dispatcher = Dispatcher(Routes(self.rows()), self.topics.pending, self.auth)
+        look: dict[str, Any] = {"pages": self.pages, "headers": (NO_SNIFFING,)}
+        site = HttpSite(reactor, dispatcher, ConnectionLimit(), self.limits, self.topics.warn, **look)
         self.listening = port.listen(reactor, "127.0.0.1", 0, site)
         self.addCleanup(self.listening.stopListening)
         self.address: Address = ("127.0.0.1", self.listening.getHost().port)

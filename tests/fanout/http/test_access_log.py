@@ -9,7 +9,8 @@ from typing import Any
 from twisted.trial import unittest
 from twisted.web.http_headers import Headers
 
-from fanout.http.access_log import AccessLog, log_file, seen
+from fanout.http.access_log import AccessLog, log_file
+from fanout.http.server import logged_headers
 
 WHEN = 1_795_294_143.9  # 21/Nov/2026:20:49:03 UTC
 
@@ -55,7 +56,7 @@ class Lines(unittest.TestCase):
         self.assertLess(len(self.line(request(b"/" + b"a" * 9000))), 1200)
 
     def test_of_a_request_that_waits_only_what_is_shown_is_kept(self) -> None:
-        kept = seen(request(referer="http://a/", accept="text/plain").requestHeaders)
+        kept = logged_headers(request(referer="http://a/", accept="text/plain").requestHeaders)
         self.assertEqual(list(kept.getAllRawHeaders()), [(b"Referer", [b"http://a/"])])
 
 

@@ -19,11 +19,11 @@ HOST = b"host: x\r\n"
 
 class TopicsCase(served.ServedCase):
     def rows(self) -> list[Route]:
-        return Topics(self.topics.door, longest_wait=5).routes()
+        return Topics(self.topics.pending, longest_wait=5).routes()
 
     async def pending(self, count: int = 1) -> None:
         """So many clients are held."""
-        while len(self.topics.door.pending) < count:
+        while len(self.topics.pending.pending) < count:
             turn: Deferred[None] = Deferred()
             reactor.callLater(0.01, turn.callback, None)
             await turn
@@ -84,7 +84,7 @@ class Values(TopicsCase):
 
 class Untyped(TopicsCase):
     def rows(self) -> list[Route]:
-        return Topics(self.topics.door, untyped="text/csv").routes()
+        return Topics(self.topics.pending, untyped="text/csv").routes()
 
     async def test_the_type_of_values_whose_publisher_names_none(self) -> None:
         first = await self.ask("/channels/a", "PUT", b"1,2")
@@ -122,7 +122,7 @@ class Waiting(TopicsCase):
         self.assertEqual((answer.status, answer.body), (204, b""))
         self.assertGreaterEqual(time.monotonic() - begun, 0.5)
         self.assertEqual((await self.ask("/channels/a?wait=0")).status, 204)
-        self.assertEqual(len(self.topics.door.pending), 0)
+        self.assertEqual(len(self.topics.pending.pending), 0)
 
     async def test_the_server_ends(self) -> None:
         waiting = self.ask("/channels/a?wait=5")
@@ -146,7 +146,7 @@ class Waiting(TopicsCase):
         gone.close()
         self.topics.say("a", b"new")
         self.assertEqual((await staying).body, b"new")
-        self.assertEqual(len(self.topics.door.pending), 0)
+        self.assertEqual(len(self.topics.pending.pending), 0)
 
     async def test_all_who_wait_get_it(self) -> None:
         waiting = [self.ask("/channels/a?wait=5") for _ in range(8)]
@@ -204,7 +204,7 @@ class Guarded(TopicsCase):
 
 class ForReading(TopicsCase):
     def rows(self) -> list[Route]:
-        return Topics(self.topics.door, "/t", read_only=True).routes()
+        return Topics(self.topics.pending, "/t", read_only=True).routes()
 
     async def test_nobody_writes(self) -> None:
         self.topics.say("a", b"1")

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 from structlog.testing import capture_logs
 from twisted.internet.defer import succeed
 from twisted.trial import unittest
+from twisted.web.http_headers import Headers
 
+from fanout.http.dispatch import Dispatcher
 from fanout.journal.journal import JournalError
 from fanout.journal.sqlite import HEADER
-from radiovis.admin.journal import JournalCsv
+from radiovis.admin.journal import JournalApi
+from tests.radiovis.http.site import OneRoute, Site
 
 
 class Journal:
@@ -37,7 +41,10 @@ class Request:
     """A request as far as a download uses it."""
 
     method = b"GET"
+    path = b"/"
+    clientproto = b"HTTP/1.0"
     args: Any = None
+    channel: Any = SimpleNamespace(site=Site())
 
     def __init__(self, *, full: bool = False) -> None:
         self.full = full
@@ -47,6 +54,8 @@ class Request:
         self.got = b""
         self.status = 200
         self.headers: dict[str, str] = {}
+        self.requestHeaders = Headers()
+        self.responseHeaders = Headers()
 
     def put_header(self, name: str, value: str) -> None:
         self.headers[name] = value
@@ -69,7 +78,10 @@ class Request:
     def loseConnection(self) -> None:
         self.closed = True
 
-    def refuse(self, status: int, detail: str) -> None:
+    def setResponseCode(self, status: int, reason: bytes) -> None:
+        self.status = status
+
+    def answer(self, status: int, body: bytes, content_type: str) -> None:
         self.status = status
 
     def leave(self) -> None:
@@ -80,10 +92,10 @@ class Request:
 class TestCsv(unittest.TestCase):
     def setUp(self) -> None:
         self.journal = Journal()
-        self.endpoint = JournalCsv(self.journal, lambda: 1_000_000.0)
+        self.dispatch = Dispatcher(OneRoute(JournalApi(self.journal, lambda: 1_000_000.0).csv))
 
     def begin(self, request: Request) -> Request:
-        self.endpoint.render(request)
+        self.dispatch(request)
         return request
 
     def test_one_that_reads(self) -> None:

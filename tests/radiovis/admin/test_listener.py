@@ -38,20 +38,20 @@ class TestTakenPort(unittest.TestCase):
 TOKEN = SecretStr("0123456789abcdef")
 
 
-def guard(settings: Settings) -> None:
-    AdminPorts.of(settings).guard(settings)
+def auth(settings: Settings) -> None:
+    AdminPorts.of(settings).auth(settings)
 
 
 class TestWhoMayAsk(unittest.TestCase):
     def test_others_need_a_token(self) -> None:
         for ip in ("0.0.0.0", "::", "192.0.2.1", "example.org"):
             with self.subTest(ip=ip), self.assertRaisesRegex(SettingsError, "ADMIN_TOKEN"):
-                guard(Settings(ADMIN_IP=ip))
-            guard(Settings(ADMIN_IP=ip, ADMIN_TOKEN=TOKEN))
+                auth(Settings(ADMIN_IP=ip))
+            auth(Settings(ADMIN_IP=ip, ADMIN_TOKEN=TOKEN))
 
     def test_this_machine_needs_none(self) -> None:
         for ip in ("127.0.0.1", "::1", "localhost"):
-            guard(Settings(ADMIN_IP=ip))
+            auth(Settings(ADMIN_IP=ip))
 
     def test_with_tls_a_token_and_a_certificate(self) -> None:
         for given in ({}, {"ADMIN_TOKEN": TOKEN}, {"TLS_CERTIFICATE": "node.pem"}):
@@ -59,16 +59,16 @@ class TestWhoMayAsk(unittest.TestCase):
                 self.subTest(given=given),
                 self.assertRaisesRegex(SettingsError, "^ADMIN_TLS_PORT: .*TLS_CERT"),
             ):
-                guard(Settings(ADMIN_TLS_PORT=1, **given))
-        guard(Settings(ADMIN_TLS_PORT=1, ADMIN_TOKEN=TOKEN, TLS_CERTIFICATE="node.pem"))
+                auth(Settings(ADMIN_TLS_PORT=1, **given))
+        auth(Settings(ADMIN_TLS_PORT=1, ADMIN_TOKEN=TOKEN, TLS_CERTIFICATE="node.pem"))
 
     def test_each_program_by_its_own_settings(self) -> None:
         settings = Settings(ADMIN_TLS_PORT=1)
-        AdminPorts.of(settings, "FB_").guard(settings)
+        AdminPorts.of(settings, "FB_").auth(settings)
         settings = Settings(FB_ADMIN_TLS_PORT=1)
-        guard(settings)
+        auth(settings)
         with self.assertRaisesRegex(SettingsError, "^FB_ADMIN_TLS_PORT: "):
-            AdminPorts.of(settings, "FB_").guard(settings)
+            AdminPorts.of(settings, "FB_").auth(settings)
 
 
 class TestWanted(unittest.TestCase):

@@ -7,11 +7,15 @@ from typing import Any, ClassVar
 
 from twisted.internet.defer import Deferred
 from twisted.trial import unittest
+from twisted.web.http_headers import Headers
 
-from fanout.http.dispatch import Endpoint
+from fanout.http.dispatch import Dispatcher
+from fanout.http.response import ErrorPages, json_page
+from fanout.http.routing import Found, Handler, Routes
 from fanout.hub.message import Message
 from radiovis.directory.interface import Channel
 from radiovis.http.wall import Wall
+from radiovis.settings import Settings
 from radiovis.topic_resolution import TopicResolver
 from tests.fanout.stomp_server.listeners import Asked, House
 from tests.radiovis.scripted_directory import ScriptedDirectory
@@ -20,15 +24,42 @@ ROCK = "/topic/fm/4e1/4000/09580/"
 TALK = "/topic/fm/4e1/4001/10410/"
 
 
+class OneRoute(Routes):
+    """A table in which every path leads to one handler.
+
+    :ivar path: the rest of the path; empty for a path without a rest.
+    """
+
+    def __init__(self, handler: Handler, path: str = "") -> None:
+        super().__init__([])
+        self.handler = handler
+        self.path = path
+
+    def find(self, method: str, path: bytes) -> Found:
+        return Found(self.handler, self.path.split("/"), {"rest": self.path} if self.path else {}, (), False)
+
+
+class Site:
+    pages = ErrorPages(default=json_page)
+
+
 class PageRequest(Asked):
-    """A GET for what stands behind a resource's own path."""
+    """A GET."""
 
     method = b"GET"
+    path = b"/"
+    clientproto = b"HTTP/1.0"
+    args: Any = None
     startedWriting = False
 
-    def __init__(self, path: str = "") -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.postpath = [part.encode() for part in path.split("/")] if path else []
+        self.requestHeaders = Headers()
+        self.responseHeaders = Headers()
+        self.channel.site = Site()  # type: ignore[attr-defined]
+
+    def setResponseCode(self, status: int, reason: bytes) -> None:
+        """It is an argument of :meth:`answer`, too."""
 
     def answer(self, status: int, body: bytes, content_type: str) -> None:
         super().answer(status, body, content_type)
@@ -56,7 +87,7 @@ class SiteCase(unittest.TestCase):
         self.directory = ScriptedDirectory()
         self.directory.registered = [Channel(ROCK, 1, name="Rock FM"), Channel(TALK, 2)]
         resolver = TopicResolver(self.directory, lambda: None)
-        self.wall = Wall(self.house.door, self.directory, resolver, places=self.places)
+        self.wall = Wall(self.house.door, self.directory, resolver, Settings(WALL_STATIONS=self.places))
         self.refresh()
 
     def tearDown(self) -> None:
@@ -70,8 +101,9 @@ class SiteCase(unittest.TestCase):
         self.house.hub.publish(topic, Message(topic, body.encode(), "m1", when, tuple(headers.items())))
         self.house.turn()
 
-    def ask(self, endpoint: Endpoint, path: str = "") -> PageRequest:
-        request = PageRequest(path)
-        endpoint.render(request)  # type: ignore[arg-type]
+    def ask(self, handler: Handler, path: str = "") -> PageRequest:
+        """:param path: what lies below the handler's own path."""
+        request = PageRequest()
+        Dispatcher(OneRoute(handler, path), self.house.door)(request)  # type: ignore[arg-type]
         self.house.turn()
         return request

@@ -4,7 +4,8 @@ import re
 from html.parser import HTMLParser
 
 from radiovis.directory.interface import Channel
-from radiovis.http.pages import Dashboard, ServicePage, WallPage
+from radiovis.http.pages import WallPages, dashboard
+from radiovis.settings import Settings
 from tests.radiovis.http.site import ROCK, TALK, SiteCase
 
 EVIL = "\"><script>alert(1)</script><img src=x onerror='alert(2)'>&amp;"
@@ -43,7 +44,7 @@ class PageCase(SiteCase):
 
 class TheWall(PageCase):
     def wall_page(self) -> str:
-        request = self.ask(WallPage(self.wall))
+        request = self.ask(WallPages(self.wall).wall)
         self.assertEqual((request.status, request.headers["content-type"]), (200, "text/html; charset=utf-8"))
         return request.html
 
@@ -82,7 +83,7 @@ class TheWall(PageCase):
             self.assertIn("hidden", Elements(html).all("img")[0])
 
     def test_a_crowd_gets_the_same_page_for_half_a_second(self) -> None:
-        page = WallPage(self.wall)
+        page = WallPages(self.wall).wall
         self.say(f"{ROCK}text", "TEXT before")
         self.assertIn("before", self.ask(page).html)
         self.say(f"{ROCK}text", "TEXT after")
@@ -96,7 +97,7 @@ class TheWall(PageCase):
         self.assertIn("No stations are registered yet.", self.wall_page())
 
     def test_more_stations_than_there_is_room(self) -> None:
-        self.wall.places = 1
+        self.wall.settings = Settings(WALL_STATIONS=1)
         self.assertIn("And 1 more stations", self.wall_page())
 
     def test_every_picture_has_a_text_and_every_page_a_language(self) -> None:
@@ -109,7 +110,7 @@ class OneStation(PageCase):
     def test_as_a_radio_shows_it(self) -> None:
         self.say(f"{ROCK}image", "SHOW http://a/1.png", link="http://a/more?x=1&y=2")
         self.say(f"{ROCK}text", "TEXT Now playing")
-        request = self.ask(ServicePage(self.wall), "fm/4e1/4000/09580")
+        request = self.ask(WallPages(self.wall).service, "fm/4e1/4000/09580")
         page = Elements(request.html)
         self.assertEqual(page.all("img")[0]["src"], "http://a/1.png")
         self.assertIn("http://a/more?x=1&y=2", [each.get("href") for each in page.all("a")])
@@ -118,7 +119,7 @@ class OneStation(PageCase):
 
     def test_a_link_that_is_a_script_leads_nowhere(self) -> None:
         self.say(f"{ROCK}image", "SHOW http://a/1.png", link="javascript:alert(1)")
-        html = self.ask(ServicePage(self.wall), "fm/4e1/4000/09580").html
+        html = self.ask(WallPages(self.wall).service, "fm/4e1/4000/09580").html
         self.assert_harmless(html)
         self.assertNotIn("javascript", html.lower().replace("without javascript", ""))
 
@@ -126,38 +127,38 @@ class OneStation(PageCase):
         self.directory.registered = [Channel(ROCK, 1, name=EVIL)]
         self.refresh()
         self.say(f"{ROCK}text", f"TEXT {EVIL}")
-        html = self.ask(ServicePage(self.wall), "fm/4e1/4000/09580").html
+        html = self.ask(WallPages(self.wall).service, "fm/4e1/4000/09580").html
         self.assert_harmless(html)
         self.assertEqual(Elements(html).texts.count(EVIL), 2)
 
     def test_one_that_is_not_registered_but_heard_of(self) -> None:
         self.say("/topic/test/9/text", "TEXT x")
-        self.assertEqual(self.ask(ServicePage(self.wall), "test/9").status, 200)
-        self.assertEqual(self.ask(ServicePage(self.wall), "test/9/").status, 200)
+        self.assertEqual(self.ask(WallPages(self.wall).service, "test/9").status, 200)
+        self.assertEqual(self.ask(WallPages(self.wall).service, "test/9/").status, 200)
 
     def test_one_nobody_has_heard_of(self) -> None:
         for path in ("test/8", "fm", "a/<script>alert(1)</script>", "%00", "x" * 3_000 + "/y", "../../etc/passwd"):
             with self.subTest(path):
-                request = self.ask(ServicePage(self.wall), path)
+                request = self.ask(WallPages(self.wall).service, path)
                 self.assertEqual(request.status, 404)
                 self.assertIn("No such station", request.html)
                 self.assert_harmless(request.html)
 
     def test_an_evil_address_is_quoted(self) -> None:
         self.say('/topic/x/"><script>alert(1)/text', "TEXT x")
-        html = self.ask(ServicePage(self.wall), 'x/"><script>alert(1)').html
+        html = self.ask(WallPages(self.wall).service, 'x/"><script>alert(1)').html
         self.assert_harmless(html)
         self.assertIn("/radiodns/push/1.0/x/%22%3E%3Cscript%3Ealert%281%29", html)
 
 
 class TheDashboard(PageCase):
     def test_a_page_without_anything_foreign(self) -> None:
-        html = self.ask(Dashboard()).html
+        html = self.ask(dashboard).html
         self.assert_harmless(html)
         addresses = re.findall(r'(?:src|href)="([^"]*)"', html)
         self.assertTrue(all(each.startswith(("/", "#")) for each in addresses), addresses)
 
     def test_every_field_has_a_label_and_every_column_a_name(self) -> None:
-        html = self.ask(Dashboard()).html
+        html = self.ask(dashboard).html
         self.assertEqual(html.count("<input"), len(re.findall(r"<label>[^<]+<input", html)))
         self.assertEqual(html.count("<th "), html.count('<th scope="col"'))

@@ -10,12 +10,11 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.threads import deferToThread
 
-from fanout.http.dispatch import Face
-from fanout.http.response import ErrorPages, json_page
-from fanout.http.server import HttpLimits, HttpSite
+from fanout.http.dispatch import Dispatcher
+from fanout.http.server import HttpSite
 from fanout.listeners.limits import ConnectionLimit
 from fanout.settings import SettingsError
-from radiovis.http.routes import public_routes
+from radiovis.http.routes import PublicSite
 from radiovis.settings import Settings
 from tests.radiovis.http.site import SiteCase
 
@@ -40,8 +39,8 @@ class SlidesCase(SiteCase):
         (self.folder / ".git" / "config").write_text("secret")
         (self.folder.parent / "outside.png").write_text("secret")
         settings = Settings(SLIDES_DIR=str(self.folder), SLIDES_LINKS=self.links)
-        face = Face(public_routes(self.house.door, settings, self.wall, {}), ErrorPages(default=json_page))
-        site = HttpSite(reactor, face, ConnectionLimit(), HttpLimits(), lambda *_, **__: None)
+        dispatcher = Dispatcher(PublicSite(self.house.door, settings, self.wall, {}).routes)
+        site = HttpSite(reactor, dispatcher, ConnectionLimit(), settings, lambda *_, **__: None)
         self.port = reactor.listenTCP(0, site, interface="127.0.0.1")
         self.addCleanup(self.port.stopListening)
 
@@ -87,7 +86,7 @@ class TestSlides(SlidesCase):
     async def test_a_folder_that_is_not_there(self) -> None:
         settings = Settings(SLIDES_DIR=str(self.folder / "nowhere"))
         with self.assertRaisesRegex(SettingsError, "SLIDES_DIR: .*nowhere is no folder"):
-            public_routes(self.house.door, settings, self.wall, {})
+            PublicSite(self.house.door, settings, self.wall, {})
 
     async def test_the_pages_own_files_are_looked_at_again_each_time(self) -> None:
         response, _ = await self.ask("/static/wall.js")

@@ -4,13 +4,13 @@ from typing import Any, ClassVar
 
 from fanout.hub.message import Message
 from radiovis.directory.interface import Channel
-from radiovis.http.wall_events import WallEvents
+from radiovis.http.wall import WallEvents
 from tests.radiovis.http.site import ROCK, TALK, PageRequest, SiteCase
 
 
 class WallCase(SiteCase):
     def watch(self, path: str = "") -> PageRequest:
-        return self.ask(WallEvents(self.wall), path)
+        return self.ask(WallEvents(self.wall).events, path)
 
 
 class Watching(WallCase):

@@ -12,13 +12,13 @@ from unittest import mock
 from twisted.internet import reactor
 from twisted.internet.threads import deferToThread
 
-from fanout.http import uploads as uploads_module
 from fanout.http.files import Files
 from fanout.http.routing import Route
-from fanout.http.server import HttpLimits
-from fanout.http.uploads import Uploads
 from tests.fanout.http import served
 from tests.web import Raw, basic
+from webserver import uploads as uploads_module
+from webserver.config import SiteLimits
+from webserver.uploads import Uploads
 
 HOST = b"host: x\r\n"
 
@@ -39,7 +39,7 @@ def form(*files: tuple[str, bytes], **fields: str) -> tuple[bytes, str]:
 
 
 class UploadsCase(served.ServedCase):
-    limits = HttpLimits(body=1_000_000, request_seconds=1)
+    limits = SiteLimits(body_bytes=1_000_000, request_seconds=1)
     token = ""
     total = 1_000_000
     most = 100

@@ -1,4 +1,4 @@
-"""What the operators' listener shows of a node, and of the watchdog: which checks, which metrics, which routes."""
+"""The operators' listeners of a node and of the watchdog: their checks, metrics and routes."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import structlog
+
 from fanout.application.observer import ClientCounters
 from fanout.bus.interface import Bus
 from fanout.bus.rabbitmq import RabbitMQ
 from fanout.cache.memcached import Memcached
 from fanout.hub.hub import Hub
+from fanout.journal.journal import Journal
 from fanout.listeners.tls import ListenerWrapper
 from fanout.metrics.client_counts import ClientCounts
 from fanout.metrics.health import Condition
@@ -29,18 +32,22 @@ from fanout.metrics.tables import (
     TASKS,
 )
 from fanout.process.supervisor import TaskState
-from radiovis.admin.api import NodeView
-from radiovis.admin.listener import Admin, AdminPorts, Check, journal_routes, overview_routes
+from radiovis.admin.api import NodeApi, NodeView
+from radiovis.admin.journal import JournalApi
+from radiovis.admin.listener import Admin, AdminPorts, Check
 from radiovis.admin.metrics import DIRECTORY, PREFLIGHT, SCHEDULE, TUNING, WATCHDOG
 from radiovis.directory.cached import CachedDirectory
 from radiovis.directory.interface import Directory
 from radiovis.http.pages import admin_pages
+from radiovis.node import door_parts
 from radiovis.node.sides import Core, Servers, Stations
 from radiovis.settings import Settings
 from radiovis.topic_resolution import TopicResolver
 from radiovis.watchdog.watchdog import Watchdog
 
-_RATES_INTERVAL = 5.0
+_RATES_INTERVAL = 5.0  # seconds
+
+log = structlog.get_logger(__name__)
 
 
 def node_admin(
@@ -65,13 +72,26 @@ def node_admin(
     _add_shared(admin.metrics, core.bus, core.memcached, stations.directory)
     _add_doors(admin.metrics, doors, client_counts, tally)
     _add_stations(admin.metrics, stations)
-    outlook = _outlook(admin, core, stations, client_counts, rates)
-    admin.routes |= admin_pages() | overview_routes(outlook)
-    admin.routes |= journal_routes(None if stations.watchdog is None else stations.watchdog.journal, time.time)
+    view = _view(admin, core, stations, client_counts, rates)
+    admin.routes += [*admin_pages(), *NodeApi(view).routes()]
+    _add_journal(admin, None if stations.watchdog is None else stations.watchdog.journal)
     return admin
 
 
-def _outlook(admin: Admin, core: Core, stations: Stations, client_counts: ClientCounts, rates: Rates) -> NodeView:
+def operators_entrance(reactor: Any, settings: Settings, ports: AdminPorts) -> ListenerWrapper | None:
+    """What adds TLS in a program that lets in operators only; None without such a port.
+
+    :raises SettingsError: the certificate cannot be used, or is missing.
+    """
+    return door_parts.entrance(reactor, settings, _warn) if ports.secure else None
+
+
+def _add_journal(admin: Admin, journal: Journal | None) -> None:
+    if journal is not None:
+        admin.routes += JournalApi(journal, time.time).routes()
+
+
+def _view(admin: Admin, core: Core, stations: Stations, client_counts: ClientCounts, rates: Rates) -> NodeView:
     watchdog = stations.watchdog
     return NodeView(
         hub=core.hub,
@@ -110,7 +130,7 @@ def watchdog_admin(
     admin = Admin(reactor, settings, ports, "fallback.py", checks, entrance)
     _add_shared(admin.metrics, bus, memcached, directory)
     _add_watchdog(admin.metrics, watchdog)
-    admin.routes |= journal_routes(watchdog.journal, time.time)
+    _add_journal(admin, watchdog.journal)
     return admin
 
 
@@ -215,3 +235,7 @@ def _rates(settings: Settings, hub: Hub, client_counts: ClientCounts) -> Rates:
 
 def _no_tasks() -> Sequence[TaskState]:
     return ()
+
+
+def _warn(event: str, address: str, **fields: Any) -> None:
+    log.warning(event, address=address, **fields)

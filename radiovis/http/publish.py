@@ -18,11 +18,11 @@ from urllib.parse import parse_qs, urlsplit
 from fanout.application.interface import Application, Principal, Refused
 from fanout.bus.interface import BusError
 from fanout.http.auth import log_in
-from fanout.http.dispatch import Endpoint
-from fanout.http.response import HttpError
-from fanout.http.server import HttpRequest
+from fanout.http.response import HttpError, Response
+from fanout.http.routing import Request
 from fanout.hub.message import Message, Publication
 from radiovis.http.visjson import check_topic
+from radiovis.settings import Settings
 from radiovis.topics import BROADCAST
 
 REALM = "RadioVIS stations"
@@ -37,34 +37,20 @@ _TIME = re.compile(r"NOW|\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\
 Fields = dict[str, list[str]]
 
 
-class PublishHttp(Endpoint):
-    """Publishes with the station's own login, by HTTP Basic."""
+class Publishing:
+    """The handler. A publisher has the station's own login, by HTTP Basic."""
 
-    method = "POST"
-    public = False
-
-    def __init__(
-        self,
-        application: Application,
-        warn: Callable[..., None],
-        topic_octets: int = 1_024,
-        *,
-        cancels: bool = False,
-    ) -> None:
-        """
-        :param warn: logs a client's fault: event name, address, fields.
-        :param cancels: whether something may be held, so that a message-id alone cancels it.
-        """
-        super().__init__()
+    def __init__(self, application: Application, warn: Callable[..., None], settings: Settings) -> None:
+        """:param warn: logs a client's fault: event name, address, fields."""
         self._application = application
         self._warn = warn
-        self._topic_octets = topic_octets
-        self._cancels = cancels
+        self.settings = settings
 
-    async def respond(self, request: HttpRequest) -> None:
-        """202 with the messages, once the bus has them."""
-        principal = await log_in(self._application, self._warn, request, REALM)
-        if [_station(principal)] != request.postpath and [principal.login.encode()] != request.postpath:
+    async def publish(self, request: Request) -> Response:
+        """202 with the messages, once the bus has them. A client that does not wait for that has published as well."""
+        request.run_to_end()
+        principal = await log_in(self._application, self._warn, request.http, REALM)
+        if list(request.segments[1:]) not in ([principal.name], [principal.login]):
             raise HttpError(403, "This login belongs to another station.")
         messages = await self._admit(principal, self._sends(_fields(request)))
         try:
@@ -74,7 +60,7 @@ class PublishHttp(Endpoint):
         published = [{"message-id": each.message_id, "topic": each.topic} for each in messages]
         receipt_headers = self._application.receipt_headers(messages)
         remarked = {} if receipt_headers is None else dict(await receipt_headers)
-        request.answer_json(202, {"messages": published, **remarked})
+        return Response.json({"messages": published, **remarked}, 202)
 
     async def _admit(self, principal: Principal, sends: Sequence[Publication]) -> tuple[Message, ...]:
         try:
@@ -92,7 +78,7 @@ class PublishHttp(Endpoint):
             headers = (("trigger-time", "NOW"), *headers)
         bodies = [("text", f"TEXT {text}") for text in [_one(fields, "text")] if text]
         bodies += [("image", f"SHOW {image}") for image in [_one(fields, "image")] if image]
-        if not bodies and self._cancels and _one(fields, "message-id"):
+        if not bodies and self.settings.SCHEDULE == "server" and _one(fields, "message-id"):
             bodies = [("text", ""), ("image", "")]
         if not bodies:
             raise HttpError(400, "There is neither a text nor an image.")
@@ -101,7 +87,7 @@ class PublishHttp(Endpoint):
 
     def _channel(self, channel: str) -> str:
         channel = channel if channel.endswith("/") else channel + "/"
-        check_topic(channel + "image", self._topic_octets)
+        check_topic(channel + "image", self.settings)
         return channel
 
 
@@ -109,18 +95,14 @@ def _status(refused: Refused) -> int:
     return 503 if refused.temporary else 422 if refused.unfit else 403
 
 
-def _station(principal: Principal) -> bytes:
-    return principal.name.encode()
-
-
-def _fields(request: HttpRequest) -> Fields:
+def _fields(request: Request) -> Fields:
     """The checked fields of a form or of JSON. :raises HttpError: they are not what they should be."""
-    kind = (request.getHeader("content-type") or "").partition(";")[0].strip().lower()
+    kind = (request.header("content-type") or "").partition(";")[0].strip().lower()
     readers = {"application/json": _read_json, "application/x-www-form-urlencoded": _read_form}
     if kind not in readers:
         raise HttpError(415, "Send application/json or application/x-www-form-urlencoded.")
     try:
-        fields = readers[kind](request.body())
+        fields = readers[kind](request.body.read())
     except (ValueError, RecursionError):
         raise HttpError(400, f"The body is no {kind} with texts in UTF-8.") from None
     unknown = sorted(fields.keys() - _FIELDS)

@@ -7,12 +7,12 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.trial import unittest
 
-from fanout.http.dispatch import Face
+from fanout.http.dispatch import Dispatcher
 from fanout.http.response import Response
 from fanout.http.routing import Request, Route, Routes
-from fanout.http.server import HttpLimits
-from fanout.http.site import FaceSite
+from fanout.http.server import HttpSite
 from fanout.listeners.limits import ConnectionLimit
+from webserver.config import SiteLimits
 
 CLIENT = IPv4Address("TCP", "192.0.2.1", 4711)
 
@@ -24,11 +24,17 @@ def count(request: Request) -> Response:
 class Time(unittest.TestCase):
     def setUp(self) -> None:
         self.clock = Clock()
-        limits = HttpLimits(body=1_000_000, request_seconds=10)
-        site = FaceSite(
-            self.clock, Face(Routes([Route("/", PUT=count)])), ConnectionLimit(), limits, lambda *_, **__: None
+        self.site = HttpSite(
+            self.clock,
+            Dispatcher(Routes([Route("/", PUT=count)])),
+            ConnectionLimit(),
+            SiteLimits(body_bytes=1_000_000, request_seconds=10),
+            lambda *_, **__: None,
         )
-        self.channel = site.buildProtocol(CLIENT)
+        self.connect()
+
+    def connect(self) -> None:
+        self.channel = self.site.buildProtocol(CLIENT)
         self.wire = StringTransport(peerAddress=CLIENT)
         self.channel.makeConnection(self.wire)
 
@@ -50,3 +56,16 @@ class Time(unittest.TestCase):
             self.clock.advance(1)
         self.assertTrue(self.wire.disconnecting)
         self.assertEqual(self.wire.value(), b"")
+
+    def test_new_settings_hold_for_connections_from_then_on(self) -> None:
+        first, wire = self.channel, self.wire
+        self.site.settings = SiteLimits(body_bytes=3, request_seconds=2)
+        self.connect()
+        self.begin(4)
+        self.assertIn(b" 413 ", self.wire.value())
+        first.dataReceived(b"PUT / HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\n\r\nabcd")
+        self.assertIn(b"4 octets", wire.value())
+        self.connect()
+        self.clock.advance(3)
+        self.assertTrue(self.wire.disconnecting)
+        self.assertFalse(wire.disconnecting)

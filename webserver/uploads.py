@@ -41,7 +41,9 @@ _PARTS = 64  # of one form, files and other fields
 
 
 class Uploads:
-    """Handlers for a folder of uploads. It is read with :class:`~fanout.http.files.Files` in the rows behind."""
+    """Handlers for a folder of uploads. The rows behind may let clients read it, with
+    :class:`~fanout.http.files.Files`.
+    """
 
     def __init__(
         self,
@@ -69,7 +71,7 @@ class Uploads:
         self._total = total
         self._most = most
         self._counting = threading.Lock()  # nothing gets another name meanwhile
-        self._guard = OperatorAuth(token, "uploads") if token else None
+        self._auth = OperatorAuth(token, "uploads") if token else None
         for left in self._folder.root.glob(_UNFINISHED + "*"):
             if time.time() - left.stat().st_mtime > _ABANDONED:
                 left.unlink()
@@ -114,8 +116,8 @@ class Uploads:
 
     def _check(self, request: Request) -> None:
         check_same_site(request)
-        if self._guard is not None and not self._guard.allows(request.http):
-            raise self._guard.refusal()
+        if self._auth is not None and not self._auth.allows(request.http):
+            raise self._auth.refusal()
 
     def _place(self, path: str) -> Path:
         place = self._folder.find(path)
