@@ -18,7 +18,7 @@ from fanout.settings.words import MASK
 from radiovis.admin.listener import AdminPorts
 from radiovis.client.arguments import DONE, WRONG, CommandError, SettingsParser, given_settings, paint, printable
 from radiovis.directory.stations_file import StationsFileError, read_stations
-from radiovis.node.parent import check_workers
+from radiovis.node.workers import check_workers
 from radiovis.settings import Settings
 
 # Whether a certificate or key file can be used: said before a node is started with it.

@@ -12,7 +12,6 @@ from typing import Any
 from fanout.settings import SettingsError
 from radiovis.client.arguments import PROGRAM, CommandError
 from radiovis.directory.stations import StationsFileError
-from radiovis.node.workers import COMMAND as WORKER
 
 _WRONG = 2
 EXITS = {
@@ -79,7 +78,8 @@ _COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "bench": _command("bench"),
     "version": _command("version"),
 }
-_HIDDEN: dict[str, Callable[[Sequence[str]], int]] = {WORKER: _worker}
+# radiovis.node.workers starts it. Its module is not imported here, as every command would load a node.
+_HIDDEN: dict[str, Callable[[Sequence[str]], int]] = {"worker": _worker}
 
 
 def _commands() -> str:
