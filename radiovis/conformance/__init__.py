@@ -1,5 +1,5 @@
-"""A black-box suite for any RadioVIS server: the rules of STOMP, and what receivers taught (contract §5).
+"""A black-box suite for any RadioVIS server: the rules of STOMP, and what receivers need (contract §5).
 
-``check.py`` says what a check is, ``subject.py`` what is tested, ``wire.py`` how it is talked to; every other file
-holds checks, a function each.
+``check.py`` defines a check, ``subject.py`` the server under test, ``raw_client.py`` the client that talks to it, and
+``suite.py`` the order. Every other file holds checks, a function each.
 """
