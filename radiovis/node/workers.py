@@ -117,6 +117,7 @@ class WorkerProcess(ProcessProtocol):
         self._ended = Deferred()
         if self._call is not None:
             self._call.cancel()
+            self._call = None
         if self._process is None:
             self._ended.callback(None)
             return self._ended
