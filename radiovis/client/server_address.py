@@ -1,4 +1,4 @@
-"""The server a command talks to: ``stomp://[login:passcode@]host[:port]``; ``stomps://`` for TLS, ``ws://``, ``wss://``."""
+"""The address of a server: ``stomp://[login:passcode@]host[:port]``; ``stomps://`` for TLS, ``ws://``, ``wss://``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fanout.listeners.certificates import CertificateError, trust
 from radiovis.client.arguments import WRONG, CommandError
 
 VARIABLE = "RADIOVIS_SERVER"
-"""In the environment, instead of the flag: other users of a machine can read command lines, and so passcodes."""
+"""The environment variable for the flag: other users of the machine can read a passcode on a command line."""
 FORM = "stomp://[login:passcode@]host[:port]"
 _PORTS = {"stomp": 61613, "stomps": 61614, "ws": 80, "wss": 443}
 _PATH = "/stomp"  # Where a node takes WebSockets.

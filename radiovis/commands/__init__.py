@@ -1,3 +1,3 @@
-"""One file for each command of ``python server.py``: ``command() -> CommandParser`` says what it takes and how it ends,
+"""One file for each command of ``python server.py``: ``command() -> CommandParser`` is its command line,
 ``run(words) -> int`` does it. See ``docs/commands.md``.
 """

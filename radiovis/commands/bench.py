@@ -29,7 +29,7 @@ _COLUMNS = (
 
 
 def command() -> CommandParser:
-    """What it takes."""
+    """The arguments of the command."""
     parser = CommandParser(
         "bench",
         "Measure fan-out: many subscribers of one topic, one publisher, on this machine.",
@@ -84,7 +84,7 @@ def _plain(text: str) -> ServerAddress:
 
 
 def _check_files(subscribers: int) -> None:
-    """Every subscriber is a file descriptor of ours."""
+    """Raise the limit of open files: every subscriber is one. :raises CommandError: it cannot be raised enough."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     if hard != resource.RLIM_INFINITY and subscribers + _RESERVED_FILES > hard:

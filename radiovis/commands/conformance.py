@@ -20,7 +20,7 @@ _COLOURS = {"PASS": "green", "FAIL": "red", "SKIP": "yellow"}
 
 
 def command() -> CommandParser:
-    """What it takes."""
+    """The arguments of the command."""
     parser = CommandParser(
         "conformance",
         "Check a RadioVIS server, anybody's, from outside: the rules of STOMP and what receivers need.",

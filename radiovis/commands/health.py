@@ -21,7 +21,7 @@ _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where to ask
 
 
 def command() -> SettingsParser:
-    """What it takes, besides the flags of serve."""
+    """The arguments of the command, without the flags of ``serve``."""
     parser = SettingsParser(
         "health",
         "Ask the node at ADMIN_PORT or ADMIN_TLS_PORT, or where none listens the watchdog at FB_ADMIN_PORT or"

@@ -1,4 +1,4 @@
-"""``logs``: what was on air, from the journal of a node, also while that is writing to it."""
+"""``logs``: print the journal of a node, which may be writing to it, as lines, JSON or CSV."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _INTERVAL = 0.5
 
 
 def command() -> CommandParser:
-    """What it takes."""
+    """The arguments of the command."""
     parser = CommandParser(
         "logs",
         "Show what was on air: the journal of a node or a watchdog, which may be running.",
@@ -115,7 +115,7 @@ def _put(octets: bytes) -> None:
 
 
 def _when(text: str) -> int:
-    """Unix time in seconds of a moment as people write it."""
+    """Unix time in seconds of a time on the command line."""
     if re.fullmatch(r"\d{9,12}", text):
         return int(text)
     if re.fullmatch(r"[\d.]+[smhd]", text):

@@ -189,7 +189,7 @@ class ProbeStep:
 
 
 def command() -> CommandParser:
-    """What it takes."""
+    """The arguments of the command."""
     parser = CommandParser(
         "probe",
         "Go the way of a receiver, to anybody's server: RadioDNS, connect, subscribe, first slide.",

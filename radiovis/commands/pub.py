@@ -20,7 +20,7 @@ _CLOSE = "close"
 
 
 def command() -> CommandParser:
-    """What it takes."""
+    """The arguments of the command."""
     parser = CommandParser(
         "pub",
         "Publish a text, a slide or both, and wait until the server has them.",

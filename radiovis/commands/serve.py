@@ -28,10 +28,11 @@ def serve(words: Sequence[str], epilog: str, worker: int | None = None) -> int:
     """Run until a signal ends it.
 
     :param words: the flags.
-    :param epilog: what stands at the end of the help page.
+    :param epilog: the end of the help page.
     :param worker: the number of the worker this process is; None for any other.
     :return: the exit code.
-    :raises SettingsError: something has to be put right first; so does :class:`CommandError`.
+    :raises SettingsError: a setting is wrong.
+    :raises CommandError: something else has to be corrected first.
     """
     parser = argparse.ArgumentParser(
         prog="server.py",
@@ -53,16 +54,18 @@ def serve(words: Sequence[str], epilog: str, worker: int | None = None) -> int:
             return _run_workers(settings, words, given)
         return _run(settings, given, worker)
     except CannotListenError as error:
-        reason = error.socketError.strerror or error.socketError
-        where, setting = f"{error.interface}:{error.port}", port_setting(settings, error.port)
-        advice = f" {setting} sets the port." if setting else ""
-        raise CommandError(
-            f"cannot listen on {where}: {reason}. Is another server.py running?{advice}", WRONG
-        ) from None
+        raise CommandError(_cannot_listen(settings, error), WRONG) from None
+
+
+def _cannot_listen(settings: Settings, error: CannotListenError) -> str:
+    reason = error.socketError.strerror or error.socketError
+    where, setting = f"{error.interface}:{error.port}", port_setting(settings, error.port)
+    advice = f" {setting} sets the port." if setting else ""
+    return f"cannot listen on {where}: {reason}. Is another server.py running?{advice}"
 
 
 def _read(given: argparse.Namespace) -> Settings:
-    """At the start, and with each SIGHUP."""
+    """Read the settings, at the start and with each SIGHUP. :raises SettingsError: something is wrong."""
     settings = read_settings(Settings, given_flags(given), os.environ, given.config)
     if settings.STANDALONE and not settings.STATIONS_FILE and not given.test:
         raise SettingsError("STANDALONE needs STATIONS_FILE: a node by itself asks no PlugIt.")
@@ -116,7 +119,7 @@ def worker(words: Sequence[str], epilog: str) -> int:
 
 
 def _secrets(settings: Settings) -> list[str]:
-    """The words that must not stand in any log."""
+    """Secrets, which are masked in the log."""
     url = settings.RADIODNS_API_URL.get_secret_value()
     passwords = (settings.RABBITMQ_PASSWORD, settings.MONITORING_PASSWORD, settings.ADMIN_TOKEN)
     return [*(password.get_secret_value() for password in passwords), url.rstrip("/").rpartition("/")[2]]

@@ -208,7 +208,7 @@ class ReconnectingSubscriber:
 
 
 def command() -> CommandParser:
-    """What it takes."""
+    """The arguments of the command."""
     parser = CommandParser(
         "sub",
         "Listen to topics and show what comes: texts, and slides, which are fetched and checked.",

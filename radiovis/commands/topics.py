@@ -1,4 +1,4 @@
-"""``topics``: the registered channels, and what is on air on them."""
+"""``topics``: list the channels of the directory, and what a node has on each."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TopicStates = dict[str, dict[str, Any]]
 
 
 def command() -> SettingsParser:
-    """What it takes, besides the flags of serve."""
+    """The arguments of the command, without the flags of ``serve``."""
     parser = SettingsParser(
         "topics",
         "List the channels of the configured directory (STATIONS_FILE or RADIODNS_API_URL), and what is on air.",
@@ -68,7 +68,7 @@ def _directory(reactor: Any, settings: Settings, *, fake: bool) -> Directory:
 
 
 async def _topic_states(reactor: Any, base: str, settings: Settings) -> TopicStates:
-    """Every topic the node knows."""
+    """All topics of a node, page by page."""
     found: TopicStates = {}
     after = ""
     while True:

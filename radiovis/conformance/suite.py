@@ -1,4 +1,13 @@
-"""All checks in their order, and how they are run against a server."""
+"""All checks in their order, the choice of some, and the first contact with the server.
+
+==================  ===============================================================
+``negotiation.py``  N: CONNECT and versions · H: heart-beats
+``frames.py``       F: line ends, bodies, escapes
+``behaviour.py``    C: commands · R: receipts and errors · T: half-closed connections
+``receivers.py``    L: lessons of real receivers · M: STOMP 1.0 · V: RadioVIS
+``bad_input.py``    B: input that must not harm a server
+==================  ===============================================================
+"""
 
 from __future__ import annotations
 
