@@ -1,8 +1,11 @@
-"""A listening port that admits new connections in slices.
+"""A listening port that accepts new connections in slices, and may share its port number with other processes.
 
-When ten thousand radios come back at once, each turn of the reactor takes in one slice of them; between two turns the
-outboxes are flushed, so those who are connected get their slides in time. Twisted's own port starts at a hundred a turn
-and takes 20 more each time that was not enough, until it does nothing else.
+When thousands of clients reconnect at once, each turn of the reactor accepts one slice of them. The outboxes are flushed
+between two turns, so clients that are connected get their messages in time. Twisted's own port starts at a hundred
+connections a turn and adds 20 each time that was not enough, until it does nothing else.
+
+With ``reuse_port`` several processes listen on the same address (``SO_REUSEPORT``): the kernel gives each listening
+socket a queue of its own and spreads new connections over them by a hash of both addresses.
 """
 
 from __future__ import annotations
