@@ -1,8 +1,8 @@
 """A listening port that accepts new connections in slices, and may share its port number with other processes.
 
-When thousands of clients reconnect at once, each turn of the reactor accepts one slice of them. The outboxes are flushed
-between two turns, so clients that are connected get their messages in time. Twisted's own port starts at a hundred
-connections a turn and adds 20 each time that was not enough, until it does nothing else.
+When thousands of clients reconnect at once, each turn of the reactor accepts one slice of them. The outboxes are
+flushed between two turns, so clients that are connected get their messages in time. Twisted's own port starts at a
+hundred connections a turn and adds 20 each time that was not enough, until it does nothing else.
 
 With ``reuse_port`` several processes listen on the same address (``SO_REUSEPORT``): the kernel gives each listening
 socket a queue of its own and spreads new connections over them by a hash of both addresses.
