@@ -8,35 +8,35 @@ from collections.abc import Sequence
 from typing import Any
 
 from demo.programme import STATIONS
-from demo.publisher import Publisher
+from demo.publisher import StationPublisher
 
 _TURN = 1.2  # seconds between one station's items and the next one's
 _PORT = "61613"
 
 
-class Core:
-    """All stations, until the first of them cannot go on."""
+class DemoStations:
+    """All stations. It ends when the first of them cannot go on."""
 
     def __init__(self, reactor: Any, host: str, port: int, slides: str) -> None:
         """:param slides: URL in front of a slide's file name."""
         self._reactor = reactor
         self._where = (host, port)
-        self._publishers = [Publisher(reactor, station, slides, self._failed) for station in STATIONS]
+        self._publishers = [StationPublisher(reactor, station, slides, self._failed) for station in STATIONS]
         self.fault = ""
 
     def start(self) -> None:
-        """Log in, one after the other."""
+        """Log in, one station after the other."""
         host, port = self._where
         for turn, publisher in enumerate(self._publishers):
             publisher.start(port, turn * _TURN, host)
 
     def stop(self) -> None:
-        """Off the air."""
+        """Close all connections."""
         for publisher in self._publishers:
             publisher.stop()
 
     def _failed(self, reason: str) -> None:
-        """Whoever runs us, such as Docker, starts us again."""
+        """End the process. What runs it, such as Docker, starts it again."""
         if self._reactor.running and not self.fault:
             self.fault = f"{self._where[0]}:{self._where[1]}: {reason}"
             self._reactor.stop()
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     from twisted.internet import reactor  # noqa: PLC0415  (importing it installs it)
 
-    on_air = Core(reactor, host, int(port or _PORT), given.slides)
+    on_air = DemoStations(reactor, host, int(port or _PORT), given.slides)
     reactor.callWhenRunning(on_air.start)
     reactor.addSystemEventTrigger("before", "shutdown", on_air.stop)
     reactor.run()

@@ -6,49 +6,55 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.endpoints import HostnameEndpoint, connectProtocol
+from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 
 from demo.programme import Station
-from fanout.listeners.client import StompClient
-from fanout.stomp.client import ClientEvent, Connected, ConnectRefused
+from fanout.stomp.client import ConnectRefused
+from radiovis.client.arguments import CommandError
+from radiovis.client.conversation import Conversation, ConversationEnded, converse, error_text
+from radiovis.client.server_address import ServerAddress
 
 PASSWORD = "demo"
 INTERVAL = 5.0
 SILENCE = 8  # items a station that falls silent leaves out
 
 
-class Publisher:
+class StationPublisher:
     """Sends one station's programme until :meth:`stop`."""
 
     def __init__(self, reactor: Any, station: Station, slides: str, failed: Callable[[str], None]) -> None:
         """
         :param slides: URL in front of a slide's file name.
-        :param failed: told, in words, why the station is off the air.
+        :param failed: called with the reason when the station cannot go on.
         """
         self._reactor = reactor
         self._station = station
         self._slides = slides
         self._failed = failed
-        self._client = StompClient(reactor, self._heard, failed)
+        self._conversation: Conversation | None = None
         self._items = itertools.cycle(enumerate(station.items))
         self._sent = 0
         self._loop = LoopingCall(self._send_next)
 
     def start(self, port: int, delay: float, host: str = "127.0.0.1") -> None:
-        """Log in, after a while so that the stations take turns."""
-        self._client.session.connect(self._station.login, PASSWORD, heartbeat=(10_000, 10_000))
-        endpoint = HostnameEndpoint(self._reactor, host, port)
-        self._reactor.callLater(delay, lambda: connectProtocol(endpoint, self._client).addErrback(self._unreachable))
+        """Log in.
 
-    def _unreachable(self, failure: Any) -> None:
-        self._failed(failure.getErrorMessage())
+        :param delay: seconds to wait before, so that the stations take turns.
+        """
+        server = ServerAddress(host, port, self._station.login, PASSWORD)
+        self._reactor.callLater(delay, lambda: Deferred.fromCoroutine(self._publish(server)))
 
-    def _heard(self, event: ClientEvent) -> None:
-        if isinstance(event, Connected):
+    async def _publish(self, server: ServerAddress) -> None:
+        try:
+            self._conversation, _ = await converse(self._reactor, server)
             self._loop.start(INTERVAL)
-        elif isinstance(event, ConnectRefused):
-            self._failed(event.summary)
+            while True:
+                event = await self._conversation.next_event()
+                if isinstance(event, ConnectRefused):
+                    self._failed(error_text(event))
+        except (CommandError, ConversationEnded) as error:
+            self._failed(str(error))
 
     def _send_next(self) -> None:
         turn, self._sent = self._sent, self._sent + 1
@@ -58,12 +64,15 @@ class Publisher:
         _, (slide, text) = next(self._items)
         channel = self._station.channel
         link = (("link", f"http://{self._station.login.partition('.')[2]}.example/"), ("trigger-time", "NOW"))
-        self._client.session.send(channel + "text", f"TEXT {text}".encode())
-        self._client.session.send(channel + "image", f"SHOW {self._slides}{slide}".encode(), headers=link)
-        self._client.flush()
+        assert self._conversation is not None
+        session = self._conversation.session
+        session.send(channel + "text", f"TEXT {text}".encode())
+        session.send(channel + "image", f"SHOW {self._slides}{slide}".encode(), headers=link)
+        self._conversation.flush()
 
     def stop(self) -> None:
-        """Off the air."""
+        """Send no more, and close the connection."""
         if self._loop.running:
             self._loop.stop()
-        self._client.close()
+        if self._conversation is not None:
+            self._conversation.close()

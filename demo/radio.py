@@ -1,4 +1,4 @@
-"""A demo radio: listens to every station and prints what its screen would show, slides fetched and checked."""
+"""A demo radio: subscribes to every station and prints its texts and slides. Slides are fetched and checked."""
 
 from __future__ import annotations
 
@@ -9,42 +9,47 @@ from typing import Any
 
 import treq
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 
 from demo.programme import STATIONS, Station
-from fanout.listeners.client import StompClient
-from fanout.stomp.client import ClientEvent, Connected, ConnectRefused, MessageReceived
+from fanout.stomp.client import ConnectRefused, MessageReceived
+from radiovis.client.arguments import CommandError
+from radiovis.client.conversation import Conversation, ConversationEnded, converse, error_text
+from radiovis.client.server_address import ServerAddress
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _FETCH_TIMEOUT = 5.0  # what the HRadio receiver waits for a picture (contract §5, lesson 6)
 _NAME_WIDTH = max(len(station.name) for station in STATIONS)
 
 
-class Radio:
-    """Prints until :meth:`stop`."""
+class DemoRadio:
+    """Prints messages until :meth:`stop`."""
 
     def __init__(self, reactor: Any, write: Callable[[str], None], failed: Callable[[str], None]) -> None:
         self._reactor = reactor
         self._write = write
         self._failed = failed
         self._stations = {station.channel: station for station in STATIONS}
-        self._client = StompClient(reactor, self._heard, failed)
+        self._conversation: Conversation | None = None
 
     def start(self, port: int) -> None:
-        """Switch it on."""
-        self._client.session.connect(heartbeat=(10_000, 10_000))
-        endpoint = TCP4ClientEndpoint(self._reactor, "127.0.0.1", port)
-        connectProtocol(endpoint, self._client).addErrback(lambda failure: self._failed(failure.getErrorMessage()))
+        """Connect and subscribe."""
+        Deferred.fromCoroutine(self._listen(ServerAddress("127.0.0.1", port)))
 
-    def _heard(self, event: ClientEvent) -> None:
-        if isinstance(event, Connected):
+    async def _listen(self, server: ServerAddress) -> None:
+        try:
+            self._conversation, _ = await converse(self._reactor, server)
             for number, channel in enumerate(self._stations):
-                self._client.session.subscribe(channel + "text", f"{number}t")
-                self._client.session.subscribe(channel + "image", f"{number}i")
-        elif isinstance(event, MessageReceived):
-            self._show(event)
-        elif isinstance(event, ConnectRefused):
-            self._failed(event.summary)
+                self._conversation.session.subscribe(channel + "text", f"{number}t")
+                self._conversation.session.subscribe(channel + "image", f"{number}i")
+            self._conversation.flush()
+            while True:
+                event = await self._conversation.next_event()
+                if isinstance(event, MessageReceived):
+                    self._show(event)
+                elif isinstance(event, ConnectRefused):
+                    self._failed(error_text(event))
+        except (CommandError, ConversationEnded) as error:
+            self._failed(str(error))
 
     def _show(self, message: MessageReceived) -> None:
         station = self._stations[message.destination.rpartition("/")[0] + "/"]
@@ -65,8 +70,9 @@ class Radio:
         self._write(f"{time.strftime('%H:%M:%S')}  {station.name:<{_NAME_WIDTH}}  {kind:<5}  {what}")
 
     def stop(self) -> None:
-        """Switch it off."""
-        self._client.close()
+        """Close the connection."""
+        if self._conversation is not None:
+            self._conversation.close()
 
 
 def describe(picture: bytes) -> str:

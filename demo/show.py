@@ -10,8 +10,8 @@ from twisted.internet import reactor
 from twisted.internet.error import CannotListenError
 
 from demo.programme import STATIONS
-from demo.publisher import Publisher
-from demo.radio import Radio
+from demo.publisher import StationPublisher
+from demo.radio import DemoRadio
 from fanout.process.logs import set_up_logs
 from radiovis.node.node import Node
 from radiovis.settings import Settings
@@ -47,8 +47,8 @@ def main() -> int:
 def _join(node: Node, settings: Settings, seconds: float | None) -> None:
     wall = f"http://127.0.0.1:{settings.HTTP_PORT}/"
     print(f"STOMP on port {settings.STOMP_PORT}, all stations at {wall}; Ctrl-C ends it. A radio hears:\n", flush=True)
-    radio = Radio(reactor, lambda line: print(line, flush=True), _warn)
-    publishers = [Publisher(reactor, station, f"{wall}slides/", _warn) for station in STATIONS]
+    radio = DemoRadio(reactor, lambda line: print(line, flush=True), _warn)
+    publishers = [StationPublisher(reactor, station, f"{wall}slides/", _warn) for station in STATIONS]
     radio.start(settings.STOMP_PORT)
     for turn, publisher in enumerate(publishers):
         publisher.start(settings.STOMP_PORT, turn * _TURN)

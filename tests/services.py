@@ -62,6 +62,16 @@ def free_port() -> int:
     raise ServiceError(f"no free port between 10240 and {lowest_outgoing}")
 
 
+def free_ports_in_a_row(number: int) -> int:
+    """The first of so many free ports that follow each other, for what counts up from one port."""
+    while True:
+        first = free_port()
+        others = range(first + 1, first + number)
+        if all(port not in _given_ports and _bindable(port) for port in others):
+            _given_ports.update(others)
+            return first
+
+
 def _bindable(port: int) -> bool:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -29,9 +29,9 @@ _ADDRESS = re.compile(
 )
 NO_SETTINGS = {
     "RADIOVIS_SERVER", "NO_COLOR", "MAKE_", "FUZZ_SECONDS", "COMPOSE_PROFILES", "STATIONS_DIR", "API_SECRET",
-    "PUBLISH_STOMP", "PUBLISH_STOMPS", "PUBLISH_HTTP", "PUBLISH_HTTPS", "CACHE_OPTS",
+    "PUBLISH_STOMP", "PUBLISH_STOMPS", "PUBLISH_HTTP", "PUBLISH_HTTPS", "CACHE_OPTS", "SO_REUSEPORT",
 }  # fmt: skip
-"""Variables of other programs."""
+"""Variables of other programs, and names of the operating system."""
 
 
 def prose(page: Path) -> str:

@@ -1,14 +1,17 @@
-"""A listening port that admits new connections in slices.
+"""A listening port that accepts new connections in slices, and may share its port number with other processes.
 
-When ten thousand clients come back at once, each turn of the reactor takes in one slice of them; between two turns the
-outboxes are flushed, so clients that are connected get their messages in time. Twisted's own port starts at a hundred a
-turn and takes 20 more each time that was not enough, until it does nothing else.
+When thousands of clients reconnect at once, each turn of the reactor accepts one slice of them. The outboxes are
+flushed between two turns, so clients that are connected get their messages in time. Twisted's own port starts at a
+hundred connections a turn and adds 20 each time that was not enough, until it does nothing else.
+
+With ``reuse_port`` several processes listen on the same address (``SO_REUSEPORT``): the kernel gives each listening
+socket a queue of its own and spreads new connections over them by a hash of both addresses.
 """
 
 from __future__ import annotations
 
+import select
 import socket
-from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.error import CannotListenError
@@ -25,9 +28,18 @@ class SlicedPort(Port):
     """A TCP port that accepts at most a slice of connections in one turn of the reactor.
 
     :ivar slice: how many that is.
+    :ivar reuse_port: whether other sockets with the same option and user may listen on the same port.
     """
 
     slice = SLICE
+    reuse_port = False
+
+    def createInternetSocket(self) -> socket.socket:
+        """Twisted's: the socket before it is bound."""
+        made: socket.socket = super().createInternetSocket()  # type: ignore[no-untyped-call]
+        if self.reuse_port:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        return made
 
     @property
     def numberAccepts(self) -> int:
@@ -38,38 +50,61 @@ class SlicedPort(Port):
     def numberAccepts(self, number: int) -> None:
         self._number_accepts = min(number, self.slice)
 
+    def accept_queue(self) -> None:
+        """Accept the connections the kernel holds for this socket, for the moment before it is closed.
 
-def bind(ip: str, port: int) -> socket.socket:
-    """A listening socket, for several processes to share. :raises CannotListenError: the port is taken."""
-    family = socket.AF_INET6 if ":" in ip else socket.AF_INET
-    listening = socket.socket(family)
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.setblocking(False)
-        listening.bind((ip, port))
-    except OSError as error:
-        listening.close()
-        raise CannotListenError(ip, port, error) from None
-    listening.listen(BACKLOG)
-    return listening
+        With ``SO_REUSEPORT`` every listening socket has a queue of its own, and closing it resets what waits there.
+        """
+        waiting = select.poll()
+        waiting.register(self.socket, select.POLLIN)
+        for _ in range(BACKLOG // self.slice + 1):  # Not for ever: more may come, or there are no descriptors left.
+            if not waiting.poll(0):
+                return
+            self.doRead()  # type: ignore[no-untyped-call]
 
 
-def listen(reactor: Any, ip: str, port: int, factory: IProtocolFactory, slice_: int = SLICE) -> SlicedPort:
-    """Listen. :raises CannotListenError: the port is taken."""
+def listen(
+    reactor: Any, ip: str, port: int, factory: IProtocolFactory, slice_: int = SLICE, *, reuse_port: bool = False
+) -> SlicedPort:
+    """Accept connections on an address.
+
+    :param factory: makes their protocols.
+    :param slice_: connections to admit in one turn of the reactor.
+    :param reuse_port: share the port with other processes that do the same (``SO_REUSEPORT``).
+    :raises CannotListenError: the port is taken.
+    """
     listening = SlicedPort(port, factory, BACKLOG, ip, reactor)
-    listening.slice = slice_
+    listening.slice, listening.reuse_port = slice_, reuse_port
     listening.startListening()
     return listening
 
 
-def adopt(reactor: Any, descriptor: int, factory: IProtocolFactory, slice_: int = SLICE) -> SlicedPort:
-    """Listen on a socket another process has bound; closing it closes it for nobody else."""
-    with socket.socket(fileno=descriptor) as inherited:  # Twisted takes a copy
-        make: Callable[..., SlicedPort] = SlicedPort._fromListeningDescriptor  # noqa: SLF001 (the reactor makes a Port)
-        listening = make(reactor, descriptor, inherited.family, factory)
-    listening.slice = slice_
-    listening.startListening()
-    return listening
+def check_free(ip: str, port: int) -> None:
+    """:raises CannotListenError: the port is taken."""
+    _bind(ip, port).close()
+
+
+def reserve(ip: str, port: int) -> socket.socket:
+    """Keep a port for processes that will listen with ``reuse_port``.
+
+    :param port: 0 for a free one.
+    :return: a bound socket. It does not listen, so the kernel gives it no connections.
+    :raises CannotListenError: the port is taken, also when it is shared by processes that are not ours.
+    """
+    check_free(ip, port)  # A bind with SO_REUSEPORT succeeds beside another program of the same user that has it, too.
+    return _bind(ip, port, reuse_port=True)
+
+
+def _bind(ip: str, port: int, *, reuse_port: bool = False) -> socket.socket:
+    bound = socket.socket(socket.AF_INET6 if ":" in ip else socket.AF_INET)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(reuse_port))
+        bound.bind((ip, port))
+    except OSError as error:
+        bound.close()
+        raise CannotListenError(ip, port, error) from None
+    return bound
 
 
 # Clients that vanished without a word, such as phones out of reach, are found by TCP itself.

@@ -52,19 +52,21 @@ class AdminPorts:
     chosen: bool
 
     @classmethod
-    def of(cls, settings: Settings, prefix: str = "", *, fake: bool = False, worker: bool = False) -> Self:
+    def of(cls, settings: Settings, prefix: str = "", *, fake: bool = False, worker: int | None = None) -> Self:
         """As the settings say.
 
         :param prefix: of their names: ``FB_`` for ``fallback.py``.
         :param fake: ``--test`` mode. Test suites start many nodes, which have a plain port where it is asked for.
-        :param worker: for one of several workers, whose parent has the port with TLS.
+        :param worker: the number of one of several workers, which is added to the ports; None for any other process.
         """
         setting = f"{prefix}ADMIN_PORT"
         chosen = settings.source_of(setting) != "default"
+        plain = 0 if fake and not chosen else getattr(settings, setting)
+        secure = getattr(settings, f"{prefix}ADMIN_TLS_PORT")
         return cls(
             ip=settings.ADMIN_IP,
-            plain=0 if fake and not chosen else getattr(settings, setting),
-            secure=0 if worker else getattr(settings, f"{prefix}ADMIN_TLS_PORT"),
+            plain=plain and plain + (worker or 0),
+            secure=secure and secure + (worker or 0),
             setting=setting,
             chosen=chosen,
         )
@@ -145,17 +147,16 @@ class Admin:
             self.metrics.add(CERTIFICATES, entrance.certificates)
         self.routes: list[Route] = HealthRoutes(self.health, self.metrics, self._auth).routes()
 
-    def start(self, inherited: int | None = None) -> dict[str, str]:
-        """Listen. If the plain port is taken, and nobody has asked for just this one, go on without it: several
-        processes on one machine start without any setting.
+    def start(self) -> dict[str, str]:
+        """Listen. If the plain port is taken, and the settings do not name it, go on without it: so several processes on
+        one machine start without any setting.
 
-        :param inherited: the descriptor of a socket that is listening already, for the plain one.
         :return: the addresses, by the name of the listener.
         :raises CannotListenError: a port somebody has asked for is taken.
         """
         site = self._site()
         if self._ports.plain:
-            self._listen(site, inherited)
+            self._listen(site)
         if self._ports.secure and self._entrance is not None:
             factory = self._entrance.secure(site)
             self._listening["admin_tls"] = port.listen(self._reactor, self._ports.ip, self._ports.secure, factory)
@@ -176,14 +177,10 @@ class Admin:
             name="radiovis",
         )
 
-    def _listen(self, site: HttpSite, inherited: int | None) -> None:
+    def _listen(self, site: HttpSite) -> None:
         ports = self._ports
         try:
-            self._listening["admin"] = (
-                port.listen(self._reactor, ports.ip, ports.plain, site)
-                if inherited is None
-                else port.adopt(self._reactor, inherited, site)
-            )
+            self._listening["admin"] = port.listen(self._reactor, ports.ip, ports.plain, site)
         except CannotListenError as error:
             if ports.chosen:
                 raise

@@ -1,4 +1,6 @@
-"""The load: many subscribers and one publisher on raw sockets, so that what is measured is the server.
+"""The load: many subscribers and one publisher on raw sockets, so that the server is measured and not a client.
+
+The sans-IO session of ``fanout/stomp/client.py`` logs in and subscribes. After that no frame is parsed.
 
 Frames are counted by the NUL that ends each; latency is read on some subscribers from a time stamp in the body.
 """
@@ -17,6 +19,7 @@ from pathlib import Path
 
 from fanout.stomp.client import ClientSession, Connected, ConnectRefused, Receipted
 from radiovis.bench.target import BenchError, Target
+from radiovis.client.sockets import open_tcp
 
 _SAMPLED = 50  # subscribers whose latency is read
 _STAMP = re.compile(rb"~~(\d{19})~")
@@ -25,8 +28,8 @@ _READ = 262_144
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
-    """What is to be done.
+class Workload:
+    """What to measure.
 
     :ivar window: messages in flight: 1 measures single messages, 8 bursts.
     :ivar body: octets of a message.
@@ -40,10 +43,11 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What came out. CPU and memory are None when the server's processes are not known.
+    """The result. CPU and memory are None when the server's processes are not known.
 
     :ivar connects: connected and subscribed per second, one after another.
-    :ivar p50: milliseconds from publish to reception, median; ``p99`` likewise.
+    :ivar p50: milliseconds from publish to reception, median.
+    :ivar p99: the same, 99th percentile.
     :ivar cpu: microseconds of the server's CPU time per delivery.
     :ivar memory: KiB per subscribed connection.
     """
@@ -61,8 +65,8 @@ class Figures:
 class Load:
     """One measurement against one server."""
 
-    def __init__(self, target: Target, work: Work, progress: Callable[[float], None]) -> None:
-        """:param progress: told the part that is done, from 0 to 1."""
+    def __init__(self, target: Target, work: Workload, progress: Callable[[float], None]) -> None:
+        """:param progress: called with the part that is done, from 0 to 1."""
         self._target = target
         self._work = work
         self._progress = progress
@@ -114,8 +118,7 @@ class Load:
     # Connecting
 
     def _connected(self, *, login: bool) -> socket.socket:
-        sock = socket.create_connection((self._target.host, self._target.port), timeout=_PATIENCE)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock = open_tcp(self._target.host, self._target.port, _PATIENCE)
         self._sockets.append(sock)
         session = ClientSession(0.0)
         credentials = (self._target.login, self._target.passcode) if login else ("", "")

@@ -46,7 +46,7 @@ class Target:
 
     @classmethod
     def of(cls, server: ServerAddress, topic: str, pids: Sequence[int]) -> Target:
-        """A server somebody named."""
+        """A server given by its address. With a login, subscribers log in as well."""
         login = bool(server.login)
         return cls(server.host, server.host, server.port, server.login, server.passcode, topic, login, tuple(pids))
 
@@ -78,7 +78,7 @@ def own_node() -> Iterator[Target]:
 
 
 def _environment() -> dict[str, str]:
-    """Ours, without the settings of another node: its ports are taken, and its limits are not what is measured."""
+    """Our environment without settings of a node: its ports are taken, and its limits are not to be measured."""
     settings = {*Settings.model_fields, *(f"{name}_FILE" for name in Settings.model_fields)}
     kept = {name: value for name, value in os.environ.items() if name not in settings}
     return {**kept, "PYTHONPATH": os.pathsep.join(filter(None, (str(_SOURCE), kept.get("PYTHONPATH", ""))))}

@@ -1,4 +1,4 @@
-"""What a command may be told on its command line, how it ends, and what is said when it was told something else."""
+"""The command line of a command: its arguments, its exit codes, and one line for what is wrong."""
 
 from __future__ import annotations
 
@@ -7,26 +7,25 @@ import difflib
 import os
 import re
 import sys
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, TextIO
-
-from twisted.internet.defer import Deferred
-from twisted.python import log as twisted_log
-from twisted.python.failure import Failure
+from typing import NoReturn
 
 from fanout.settings import add_flags, given_flags, parse_flags, read_settings
 from radiovis.settings import Settings
 
 DONE, FAILED, WRONG = 0, 1, 2
-"""The exit codes: done; it was tried and did not work, or the answer is no; to be put right before it can be tried."""
+"""The exit codes: done; tried without success, or the answer is no; something has to be corrected first."""
 
 PROGRAM = "radiovis" if Path(sys.argv[0]).stem == "radiovis" else "server.py"
-"""What we are called: as installed by pip, or in a clone."""
+"""How this program is started: as installed by pip, or in a clone."""
 
 
 class CommandError(Exception):
-    """A command could not do its work. The text, one line, is for stderr; ``code`` is the exit code."""
+    """A command could not do its work. The text is a line for stderr.
+
+    :ivar code: the exit code.
+    """
 
     def __init__(self, text: str, code: int = FAILED) -> None:
         super().__init__(text)
@@ -37,7 +36,7 @@ class CommandParser(argparse.ArgumentParser):
     """The arguments of one command.
 
     :ivar exits: what each exit code means for this command.
-    :ivar note: what stands in the help page before them.
+    :ivar note: a text in front of them in the help page.
     """
 
     def __init__(self, name: str, description: str, exits: Mapping[int, str], note: str = "") -> None:
@@ -55,7 +54,7 @@ class CommandParser(argparse.ArgumentParser):
         return given
 
     def error(self, message: str) -> NoReturn:
-        # argparse would print the whole usage in front of it, and exit.
+        # argparse would print the whole usage before the message, and exit.
         choice = re.fullmatch(r"argument \S+: invalid choice: '(.*)' \(choose from (.*)\)", message)
         if choice:
             known = [word.strip("' ") for word in choice[2].split(",")]
@@ -86,91 +85,23 @@ def seconds(text: str) -> float:
     return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400}[match[2]]
 
 
-# Runs one coroutine on the reactor, for commands that end.
-
-Main = Callable[[Any], Coroutine[Any, Any, int]]
-
-
-def run_reactor(main: Main) -> int:
-    """Start the reactor, run ``main(reactor)``, stop the reactor; once in a process.
-
-    :return: what ``main`` returned.
-    :raises Exception: what ``main`` raised; ``KeyboardInterrupt`` after Ctrl-C.
-    """
-    from twisted.internet import reactor  # noqa: PLC0415  (importing it installs it)
-
-    results: list[int | Failure] = []
-    twisted_log.startLoggingWithObserver(lambda _: None, setStdout=False)  # Nothing of the engine's on our stderr.
-
-    def begin() -> None:
-        done = Deferred.fromCoroutine(main(reactor))
-        done.addBoth(results.append)
-        done.addBoth(lambda _: reactor.stop() if reactor.running else None)
-
-    reactor.callWhenRunning(begin)
-    reactor.run()
-    if not results:
-        raise KeyboardInterrupt
-    if isinstance(results[0], Failure):
-        results[0].raiseException()
-    assert isinstance(results[0], int)
-    return results[0]
-
-
-# The arguments of a command that goes by a node's settings: every flag of serve, beside its own.
-
-
 class SettingsParser(CommandParser):
-    """As :class:`CommandParser`, whose arguments those of ``serve`` join when it reads: the help of each command, and
-    :mod:`radiovis.commands.reference`, name them in a word.
+    """The arguments of one command that uses a node's settings: it takes every flag of ``serve`` beside its own.
+
+    The flags of ``serve`` are added when it reads. The command's help page, and :mod:`radiovis.commands.reference`,
+    only say that they exist.
     """
 
     def __init__(self, name: str, description: str, exits: Mapping[int, str], note: str = "") -> None:
         super().__init__(name, description, exits, f"Takes every flag of serve. {note}".strip())
 
     def read(self, words: Sequence[str]) -> argparse.Namespace:
-        """Parse the words behind the command's name; once. :raises SettingsError: for what no setting is called."""
+        """Parse the words behind the command's name. To be called once. :raises SettingsError: an unknown flag."""
         self.usage = " ".join(self.format_usage().split()[1:]) + " [--setting VALUE ...]"
         add_flags(self, Settings)
         return parse_flags(self, Settings, words)
 
 
 def given_settings(given: argparse.Namespace) -> Settings:
-    """What flags, environment and ``config.py`` say together. :raises SettingsError: something is wrong."""
+    """The settings of flags, environment and ``config.py``. :raises SettingsError: something is wrong."""
     return read_settings(Settings, given_flags(given), os.environ, given.config)
-
-
-# What may be written to a terminal: colour only where somebody looks, and nobody else's control characters.
-
-_COLOURS = {"red": 31, "green": 32, "yellow": 33, "grey": 90}
-
-
-def paint(text: str, colour: str, stream: TextIO | None = None) -> str:
-    """The text in this colour, if the stream is a terminal and nobody objects (https://no-color.org).
-
-    :param colour: red, green, yellow or grey.
-    :param stream: where it will be written; None is stdout.
-    """
-    stream = stream or sys.stdout
-    if not stream.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
-        return text
-    return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m"
-
-
-def progress(text: str) -> None:
-    """How far we are, on a line of stderr that the next one takes the place of, if that is a terminal.
-
-    :param text: empty for none any more.
-    """
-    if sys.stderr.isatty():
-        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
-
-
-def printable(text: str) -> str:
-    """A text from somewhere else, on one line and without what a terminal would obey."""
-    # C0, C1, and the marks that turn the direction of writing: all can make a line look like another one.
-    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]", _escaped, text)
-
-
-def _escaped(match: re.Match[str]) -> str:
-    return ascii(match[0])[1:-1]

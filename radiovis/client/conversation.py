@@ -1,73 +1,168 @@
-"""A STOMP connection as a coroutine sees it: say something, wait for what the server says next."""
+"""The STOMP client of the commands: over TCP, TLS or a WebSocket, on Twisted.
+
+:class:`StompClient` is the protocol; it calls back. A coroutine uses :class:`Conversation`: it says something on the
+session, flushes, and waits for the next event. :func:`converse` opens one and logs in. Every failure is a
+:class:`CommandError` with one line for people, so a command needs no error handling of its own.
+
+The rules of STOMP are in the sans-IO session of ``fanout/stomp/client.py``. Only the transports are here.
+"""
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
+from twisted.internet import protocol
 from twisted.internet.defer import CancelledError, DeferredQueue
 from twisted.internet.defer import TimeoutError as TookTooLong
 from twisted.internet.endpoints import HostnameEndpoint, connectProtocol, wrapClientTLS
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.ssl import optionsForClientTLS
-from twisted.internet.task import deferLater
+from twisted.internet.tcp import Client
 from twisted.internet.threads import deferToThread
+from twisted.python.failure import Failure
 
-from fanout.listeners.certificates import connect_failure, trust
-from fanout.listeners.client import StompClient
-from fanout.stomp.client import ClientEvent, Connected, ConnectRefused, MessageReceived, Receipted
+from fanout.listeners.certificates import connect_failure, openssl_reason, trust
+from fanout.stomp.client import ClientEvent, ClientSession, Connected, ConnectRefused, Receipted
 from fanout.stomp.dialect import VERSIONS
-from radiovis.client.arguments import CommandError, printable
-from radiovis.client.server_address import ServerAddress, certificate_complaint
+from fanout.stomp.errors import RemoteProtocolError
+from radiovis.client.arguments import CommandError
+from radiovis.client.server_address import ServerAddress
+from radiovis.client.sockets import certificate_complaint
+from radiovis.client.terminal import printable
 from radiovis.client.websocket import WebSocketEndpoint
 
 CONNECT_SECONDS = 10.0
 HEARTBEAT = (10_000, 10_000)
 _FULL = 256
-"""Events nobody has taken yet, above which we read no further; and
-:data:`_EMPTY`, at which we go on."""
+"""Events that wait to be taken, above which the client stops reading. It goes on at :data:`_EMPTY`."""
 _EMPTY = 64
 
 
-class Gone(Exception):
+class StompClient(protocol.Protocol):
+    """One connection. After a command of :attr:`session`, call :meth:`flush`.
+
+    :ivar session: the sans-IO session: ``session.connect(…)`` and so on.
+    """
+
+    transport: Client
+
+    def __init__(
+        self, reactor: IReactorTime, heard: Callable[[ClientEvent], None], lost: Callable[[str], None]
+    ) -> None:
+        """
+        :param heard: called with each event of the server.
+        :param lost: called once when the connection is over, with the reason in words.
+        """
+        self.session = ClientSession(reactor.seconds())
+        self._reactor = reactor
+        self._heard = heard
+        self._lost = lost
+        self._look: Any = None
+
+    def connectionMade(self) -> None:
+        self.transport.setTcpNoDelay(True)
+        self.flush()
+
+    def dataReceived(self, data: bytes) -> None:
+        self.session.receive_data(data, self._reactor.seconds())
+        try:
+            while (event := self.session.next_event()) is not None:
+                self._heard(event)
+        except RemoteProtocolError as error:
+            self._end(f"the server broke the protocol: {error.detail}")
+            return
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what the session has to send, and schedule its heart-beats."""
+        if self.transport is None or not self.connected:
+            return
+        now = self._reactor.seconds()
+        data = self.session.data_to_send(now)
+        if data:
+            self.transport.write(data)
+        self._look_later(now)
+
+    def _look_later(self, now: float) -> None:
+        if self._look is not None:
+            self._look.cancel()
+            self._look = None
+        when = self.session.next_look()
+        if when is not None and not self.session.closed:
+            self._look = self._reactor.callLater(max(0.01, when - now), self._looked)
+
+    def _looked(self) -> None:
+        self._look = None
+        if self.session.overdue(self._reactor.seconds()):
+            self._end("the server has fallen silent")
+        else:
+            self.flush()
+
+    def _end(self, reason: str) -> None:
+        lost, self._lost = self._lost, lambda _: None
+        self.transport.abortConnection()
+        lost(reason)
+
+    def close(self) -> None:
+        """Close at once. ``lost`` is not called."""
+        self._lost = lambda _: None
+        if self.connected:
+            self.transport.abortConnection()
+
+    def connectionLost(self, reason: Failure = protocol.connectionDone) -> None:
+        self.connected = 0
+        if self._look is not None:
+            self._look.cancel()
+            self._look = None
+        self._lost(openssl_reason(reason.value) if reason.value else "")
+
+
+class ConversationEnded(Exception):
     """The connection is over. The text says why."""
+
+
+class ConnectRejected(CommandError):
+    """The server answers CONNECT with an ERROR. Another attempt would end in the same way."""
 
 
 class Conversation:
     """One connection, which :func:`converse` opens.
 
-    :ivar session: say ``session.send(…)`` and so on, then :meth:`flush`.
+    :ivar session: ``session.send(…)`` and so on; then call :meth:`flush`.
     """
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
-        self._events: DeferredQueue[ClientEvent | Gone] = DeferredQueue()
+        self._events: DeferredQueue[ClientEvent | ConversationEnded] = DeferredQueue()
         self._paused = False
-        self._gone: Gone | None = None
-        self.client = StompClient(reactor, self._put, lambda reason: self._put(Gone(reason)))
+        self._ended: ConversationEnded | None = None
+        self.client = StompClient(reactor, self._put, lambda reason: self._put(ConversationEnded(reason)))
         self.session = self.client.session
 
-    def _put(self, event: ClientEvent | Gone) -> None:
+    def _put(self, event: ClientEvent | ConversationEnded) -> None:
         self._events.put(event)
         if not self._paused and len(self._events.pending) > _FULL:
             self._paused = True
             self.client.transport.pauseProducing()
 
     def flush(self) -> None:
-        """Send what was said."""
+        """Send what the session has to send."""
         self.client.flush()
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self.client.close()
 
-    async def heard(self, seconds: float | None = None) -> ClientEvent | None:
-        """What the server says next; None when it says nothing for so many seconds.
+    async def next_event(self, seconds: float | None = None) -> ClientEvent | None:
+        """Wait for the next event of the server.
 
-        :raises Gone: the connection is over.
+        :param seconds: to wait; None for as long as it takes.
+        :return: None if nothing came in that time.
+        :raises ConversationEnded: the connection is over.
         """
-        if self._gone is not None:
-            raise self._gone
+        if self._ended is not None:
+            raise self._ended
         waiting = self._events.get()
         if seconds is not None:
             waiting.addTimeout(max(0.001, seconds), self._reactor)
@@ -78,30 +173,28 @@ class Conversation:
         if self._paused and len(self._events.pending) < _EMPTY:
             self._paused = False
             self.client.transport.resumeProducing()
-        if isinstance(event, Gone):
-            self._gone = event
+        if isinstance(event, ConversationEnded):
+            self._ended = event
             raise event
         return event
 
-    async def receipt(self, name: str, seconds: float, other: Callable[[MessageReceived], None]) -> Receipted:
-        """Wait for a receipt, and give it.
+    async def receipt(self, name: str, seconds: float) -> Receipted:
+        """Wait for a receipt. Messages that come before it are dropped.
 
-        :param other: gets the messages that come before it.
-        :raises CommandError: the server refused, hung up or said nothing.
+        :param seconds: to wait for each event.
+        :raises CommandError: the server refuses, closes the connection or sends nothing.
         """
         try:
             while True:
-                event = await self.heard(seconds)
+                event = await self.next_event(seconds)
                 if event is None:
                     raise CommandError(f"the server has not confirmed it within {seconds:g} s")
                 if isinstance(event, ConnectRefused):
-                    raise CommandError(f"the server refuses: {words(event)}")
-                if isinstance(event, MessageReceived):
-                    other(event)
+                    raise CommandError(f"the server refuses: {error_text(event)}")
                 if isinstance(event, Receipted) and event.receipt == name:
                     return event
-        except Gone as gone:
-            raise CommandError(f"the server closed the connection: {gone}") from None
+        except ConversationEnded as ended:
+            raise CommandError(f"the server closed the connection: {ended}") from None
 
 
 async def converse(
@@ -114,7 +207,9 @@ async def converse(
     """Connect and log in.
 
     :param seconds: for each of the two.
-    :raises CommandError: it does not work; the text says what does not.
+    :param versions: of STOMP, to offer.
+    :raises ConnectRejected: the server refuses the login.
+    :raises CommandError: anything else that fails; the text says what.
     """
     conversation = Conversation(reactor)
     endpoint = _endpoint(reactor, server, seconds)
@@ -123,135 +218,45 @@ async def converse(
     )
     try:
         await connectProtocol(endpoint, conversation.client)
-    except Exception as error:  # noqa: BLE001 - everything from a name that no name may be to a refusal.
+    except Exception as error:  # noqa: BLE001 - from a name that cannot be a host's to a refusal.
         raise CommandError(f"cannot connect to {server}: {printable(connect_failure(error, seconds))}") from None
     try:
-        return conversation, await _let_in(conversation, server, seconds)
+        return conversation, await _connected(conversation, server, seconds)
     except BaseException:
         conversation.close()
         raise
 
 
 def _endpoint(reactor: Any, server: ServerAddress, seconds: float) -> Any:
-    """What reaches the server."""
     endpoint: Any = HostnameEndpoint(reactor, server.host, server.port, timeout=seconds)
     if server.tls:
         endpoint = wrapClientTLS(optionsForClientTLS(server.host, trustRoot=trust(server.ca)), endpoint)
     return WebSocketEndpoint(endpoint, server.authority, server.path) if server.path else endpoint
 
 
-async def _let_in(conversation: Conversation, server: ServerAddress, seconds: float) -> Connected:
+async def _connected(conversation: Conversation, server: ServerAddress, seconds: float) -> Connected:
     try:
-        event = await conversation.heard(seconds)
-    except Gone as gone:
+        event = await conversation.next_event(seconds)
+    except ConversationEnded as ended:
         await _check_certificate(server, seconds)
         port = "; is that a TLS port?" if server.tls else ""
-        raise CommandError(f"{server} closed the connection before it let us in: {gone}{port}") from None
+        raise CommandError(f"{server} closed the connection before it let us in: {ended}{port}") from None
     if isinstance(event, Connected):
         return event
     if isinstance(event, ConnectRefused):
-        raise CommandError(f"{server} does not let us in: {words(event)}")
-    await _check_certificate(server, seconds)  # Twisted says nothing when it is for another host.
+        raise ConnectRejected(f"{server} does not let us in: {error_text(event)}")
+    await _check_certificate(server, seconds)  # Twisted reports nothing if the certificate is for another host.
     raise CommandError(f"{server} took the connection and said nothing for {seconds:g} s: is that a STOMP port?")
 
 
 async def _check_certificate(server: ServerAddress, seconds: float) -> None:
-    """:raises CommandError: it is the certificate that keeps us out."""
+    """:raises CommandError: the reason is the certificate."""
     complaint = await deferToThread(certificate_complaint, server, seconds) if server.tls else None
     if complaint:
         raise CommandError(f"{server}: its certificate cannot be trusted: {complaint}")
 
 
-def words(refused: ConnectRefused) -> str:
+def error_text(refused: ConnectRefused) -> str:
     """An ERROR in one line."""
     summary, detail = printable(refused.summary.strip()), printable(" ".join(refused.detail.split()))
     return summary if not detail or detail == summary else f"{summary} ({detail})" if summary else detail
-
-
-# Listens to topics for as long as it takes: a connection that is lost is made again.
-
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
-
-
-class Listener:
-    """Subscribes to topics, and again after every loss."""
-
-    def __init__(
-        self,
-        reactor: Any,
-        server: ServerAddress,
-        topics: Sequence[str],
-        heard: Callable[[MessageReceived], None],
-        warn: Callable[[str], None],
-        *,
-        first_pause: float = _FIRST_PAUSE,
-    ) -> None:
-        """
-        :param heard: gets every message.
-        :param warn: gets a line when the connection is lost, and when it is there again.
-        :param first_pause: seconds before the first attempt to come back; it doubles up to 30 s.
-        """
-        self._reactor = reactor
-        self._server = server
-        self._topics = topics
-        self._heard = heard
-        self._warn = warn
-        self._first_pause = first_pause
-        self._came = 0
-
-    async def run(self, count: int | None = None, seconds: float | None = None) -> int:
-        """Listen until so many messages have come, or so many seconds are over; gives how many came.
-
-        :raises CommandError: the first connection fails, or the server does not want us.
-        """
-        end = None if seconds is None else self._reactor.seconds() + seconds
-        conversation = await self._open()
-        while True:
-            try:
-                await self._hear(conversation, count, end)
-            except Gone as gone:
-                self._warn(f"{self._server}: connection lost: {gone}; trying again")
-            else:
-                return self._came
-            finally:
-                conversation.close()
-            again = await self._open_again(end)
-            if again is None:
-                return self._came
-            conversation = again
-            self._warn(f"{self._server}: connected again")
-
-    async def _hear(self, conversation: Conversation, count: int | None, end: float | None) -> None:
-        """Take what comes, until it is enough or the time is over."""
-        while count is None or self._came < count:
-            event = await conversation.heard(None if end is None else end - self._reactor.seconds())
-            if event is None:
-                return
-            if isinstance(event, ConnectRefused):
-                raise CommandError(f"{self._server} refuses: {words(event)}")
-            if isinstance(event, MessageReceived):
-                self._came += 1
-                self._heard(event)
-
-    async def _open(self) -> Conversation:
-        conversation, _ = await converse(self._reactor, self._server)
-        for number, topic in enumerate(self._topics):
-            conversation.session.subscribe(topic, str(number))
-        conversation.flush()
-        return conversation
-
-    async def _open_again(self, end: float | None) -> Conversation | None:
-        """None when the time is over."""
-        pause = self._first_pause
-        while True:
-            wait = pause * random.uniform(0.5, 1)
-            if end is not None and self._reactor.seconds() + wait >= end:
-                await deferLater(self._reactor, max(0, end - self._reactor.seconds()))
-                return None
-            await deferLater(self._reactor, wait)
-            try:
-                return await self._open()
-            except CommandError as error:
-                if "does not let us in" in str(error):
-                    raise
-            pause = min(_LONGEST_PAUSE, pause * 2)

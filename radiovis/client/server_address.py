@@ -1,12 +1,10 @@
-"""The server a command talks to: ``stomp://[login:passcode@]host[:port]``; ``stomps://`` for TLS, ``ws://``, ``wss://``."""
+"""The address of a server: ``stomp://[login:passcode@]host[:port]``; ``stomps://`` for TLS, ``ws://``, ``wss://``."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
 import os
-import socket
-import ssl
 from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 
@@ -14,7 +12,7 @@ from fanout.listeners.certificates import CertificateError, trust
 from radiovis.client.arguments import WRONG, CommandError
 
 VARIABLE = "RADIOVIS_SERVER"
-"""In the environment, instead of the flag: other users of a machine can read command lines, and so passcodes."""
+"""The environment variable for the flag: other users of the machine can read a passcode on a command line."""
 FORM = "stomp://[login:passcode@]host[:port]"
 _PORTS = {"stomp": 61613, "stomps": 61614, "ws": 80, "wss": 443}
 _PATH = "/stomp"  # Where a node takes WebSockets.
@@ -23,10 +21,10 @@ _LOCAL = "stomp://127.0.0.1"
 
 @dataclass(frozen=True, slots=True)
 class ServerAddress:
-    """Where to connect, how, and as whom; no login is a listener without a name.
+    """Where to connect, how, and with which login; an empty login connects without one.
 
     :ivar path: of the WebSocket that carries the STOMP; empty for plain TCP or TLS.
-    :ivar ca: a PEM file with who vouches for its certificate; empty for those this system trusts.
+    :ivar ca: a PEM file with the authority of its certificate; empty for those this system trusts.
     """
 
     host: str
@@ -50,7 +48,7 @@ class ServerAddress:
     def parse(cls, text: str) -> ServerAddress:
         """Read ``scheme://[login:passcode@]host[:port][/path]`` or ``host[:port]``; only WebSockets have a path.
 
-        :raises ValueError: it is neither; the text does not repeat it, as there may be a passcode in it.
+        :raises ValueError: it is neither. The text does not repeat it, as it may hold a passcode.
         """
         parts = urlsplit(text if "://" in text else f"stomp://{text}")
         webbed = parts.scheme in ("ws", "wss")
@@ -92,29 +90,10 @@ def add_ca_flag(parser: argparse.ArgumentParser) -> None:
 
 
 def given_server(given: argparse.Namespace) -> ServerAddress:
-    """What ``--server`` and ``--ca`` say together. :raises CommandError: that file cannot be used."""
+    """The server of ``--server`` and ``--ca``. :raises CommandError: the file cannot be used."""
     server: ServerAddress = dataclasses.replace(given.server, ca=given.ca)
     try:
         trust(server.ca)
     except CertificateError as error:
         raise CommandError(f"--ca: {error}", WRONG) from None
     return server
-
-
-# What is wrong with a server's certificate, in words: Twisted only says that its verification failed.
-
-
-def certificate_complaint(server: ServerAddress, seconds: float) -> str | None:
-    """Connect once more, only to see why the certificate was refused; None if it was not. Blocks.
-
-    :param seconds: for the connection, and for the handshake.
-    """
-    try:
-        context = ssl.create_default_context(cafile=server.ca or None)
-        with socket.create_connection((server.host, server.port), seconds) as connection:
-            context.wrap_socket(connection, server_hostname=server.host).close()
-    except ssl.SSLCertVerificationError as error:
-        return error.verify_message
-    except OSError:
-        return None
-    return None

@@ -1,4 +1,8 @@
-"""STOMP in the messages of a WebSocket, from the client's side; without any networking, over wsproto."""
+"""STOMP in the messages of a WebSocket, from the client's side.
+
+:class:`ClientWebSocket` is sans-IO, over wsproto. :class:`WebSocketEndpoint` carries a Twisted protocol in it, and
+``sockets.py`` a blocking connection.
+"""
 
 from __future__ import annotations
 
@@ -26,14 +30,14 @@ SUBPROTOCOLS = ["v12.stomp", "v11.stomp", "v10.stomp"]
 
 
 class NoWebSocket(ConnectionError):
-    """The server does not make a WebSocket of the connection, or broke its rules. The text says how."""
+    """The server does not open a WebSocket, or breaks the protocol. The text says how."""
 
 
 class ClientWebSocket:
     """One connection.
 
     :ivar open: whether the server has agreed.
-    :ivar ended: whether it has said goodbye.
+    :ivar ended: whether it has closed the WebSocket.
     """
 
     def __init__(self, host: str, path: str) -> None:
@@ -49,16 +53,17 @@ class ClientWebSocket:
         return self._connection.send(self._request)
 
     def wrapped(self, octets: bytes) -> bytes:
-        """Octets of STOMP as they travel: in a text message, as browsers send them, unless they are no UTF-8."""
+        """Octets of STOMP in a text message, as browsers send them; in a binary message if they are no UTF-8."""
         try:
             return self._connection.send(TextMessage(octets.decode()))
         except UnicodeDecodeError:
             return self._connection.send(BytesMessage(octets))
 
     def receive(self, data: bytes) -> list[bytes]:
-        """The octets of STOMP in what came, piece by piece; :meth:`answer` may have to be sent then.
+        """Read octets of the transport. Send what :meth:`answer` returns afterwards.
 
-        :raises NoWebSocket: the server does not want to, or is none.
+        :return: the octets of STOMP in them, a piece for each message.
+        :raises NoWebSocket: the server refuses, or does not speak WebSocket.
         """
         found: list[bytes] = []
         try:
@@ -85,35 +90,32 @@ class ClientWebSocket:
         return []
 
     def answer(self) -> bytes:
-        """What has to be sent because of what came."""
+        """What has to be sent because of what was received."""
         answer, self._answer = self._answer, b""
         return answer
 
 
-# An endpoint that connects a protocol through a WebSocket: the protocol sees octets, as over TCP.
-
-
 @implementer(IStreamClientEndpoint)
 class WebSocketEndpoint:
-    """Connects by way of another endpoint."""
+    """Connects a protocol through a WebSocket. The protocol sees octets, as over TCP."""
 
     def __init__(self, under: Any, host: str, path: str) -> None:
         """
-        :param under: the endpoint that reaches the server.
+        :param under: the endpoint that connects to the server.
         :param host: as for :class:`ClientWebSocket`.
         """
         self._under = under
         self._socket = ClientWebSocket(host, path)
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
-        """The protocol is told that it is connected once the server has agreed, which may be after this has fired."""
+        """Connect. The protocol's ``connectionMade`` follows when the server has agreed, maybe after this has fired."""
         inner: Any = protocolFactory.buildProtocol(None)  # type: ignore[arg-type]
         connected: Deferred[Any] = connectProtocol(self._under, _Carrier(self._socket, inner))
         return connected.addCallback(lambda _: inner)
 
 
 class _Carrier(Protocol):
-    """What the transport sees; and the transport the carried protocol sees."""
+    """The protocol of the real transport, and the transport of the carried protocol."""
 
     def __init__(self, socket: ClientWebSocket, inner: Any) -> None:
         self._socket = socket
@@ -163,5 +165,5 @@ class _Carrier(Protocol):
             self._out(self._socket.wrapped(octets))
 
     def __getattr__(self, name: str) -> Any:
-        # setTcpNoDelay, pauseProducing and their like are the wire's own.
+        # setTcpNoDelay, pauseProducing and such are those of the real transport.
         return getattr(self.transport, name)

@@ -1,4 +1,4 @@
 """One file for each command of server.py and fallback.py.
 
-``run(words) -> int`` does it. See ``docs/commands.md``.
+``command() -> CommandParser`` gives its command line, ``run(words) -> int`` does it. See ``docs/commands.md``.
 """

@@ -1,4 +1,4 @@
-"""``bench``: what this machine can carry, and how another server does beside us."""
+"""``bench``: measure fan-out on this machine, also of another server for comparison."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import resource
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 
-from radiovis.bench.load import Figures, Load, Work
+from radiovis.bench.load import Figures, Load, Workload
 from radiovis.bench.target import TOPIC, Target, own_node
-from radiovis.client.arguments import DONE, FAILED, WRONG, CommandError, CommandParser, positive, progress
+from radiovis.client.arguments import DONE, FAILED, WRONG, CommandError, CommandParser, positive
 from radiovis.client.server_address import FORM, ServerAddress, address
+from radiovis.client.terminal import progress
 
 _BAR = 30
 _RESERVED_FILES = 100
@@ -28,7 +29,7 @@ _COLUMNS = (
 
 
 def command() -> CommandParser:
-    """What it takes."""
+    """The arguments of the command."""
     parser = CommandParser(
         "bench",
         "Measure fan-out: many subscribers of one topic, one publisher, on this machine.",
@@ -55,7 +56,7 @@ def command() -> CommandParser:
 def run(words: Sequence[str]) -> int:
     """Run the command. :raises CommandError: it could not be measured."""
     given = command().read(words)
-    burst = Work(given.subscribers, given.messages, given.window, given.body)
+    burst = Workload(given.subscribers, given.messages, given.window, given.body)
     works = {f"bursts of {given.window}": burst}
     works["one by one"] = dataclasses.replace(burst, messages=max(20, given.messages // 4), window=1)
     _check_files(given.subscribers)
@@ -83,7 +84,7 @@ def _plain(text: str) -> ServerAddress:
 
 
 def _check_files(subscribers: int) -> None:
-    """Every subscriber is a file descriptor of ours."""
+    """Raise the limit of open files: every subscriber is one. :raises CommandError: it cannot be raised enough."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     if hard != resource.RLIM_INFINITY and subscribers + _RESERVED_FILES > hard:
@@ -91,7 +92,7 @@ def _check_files(subscribers: int) -> None:
         raise CommandError(text, WRONG)
 
 
-def _measure(target: Target, name: str, work: Work) -> Figures:
+def _measure(target: Target, name: str, work: Workload) -> Figures:
     try:
         return Load(target, work, lambda part: progress(f"{target.name}, {name}: {_bar(part)}")).run()
     finally:
@@ -103,7 +104,7 @@ def _bar(part: float) -> str:
     return f"[{'#' * done}{'.' * (_BAR - done)}] {part:4.0%}"
 
 
-def _print(rows: list[tuple[Target, str, Figures]], work: Work, *, as_json: bool) -> None:
+def _print(rows: list[tuple[Target, str, Figures]], work: Workload, *, as_json: bool) -> None:
     if as_json:
         runs = [{"server": target.name, "work": name, **dataclasses.asdict(each)} for target, name, each in rows]
         print(json.dumps({"work": dataclasses.asdict(work), "runs": runs}))

@@ -1,4 +1,4 @@
-"""``check-config``: every setting, its value and where it came from, and what is wrong, before a node is started."""
+"""``check-config``: print every setting with its value and source, and what would keep a node from starting."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ from fanout.settings import SettingsError
 from fanout.settings.field import DEFAULT
 from fanout.settings.words import MASK
 from radiovis.admin.listener import AdminPorts
-from radiovis.client.arguments import DONE, WRONG, CommandError, SettingsParser, given_settings, paint, printable
+from radiovis.client.arguments import DONE, WRONG, CommandError, SettingsParser, given_settings
+from radiovis.client.terminal import paint, printable
 from radiovis.directory.stations_file import StationsFileError, read_stations
-from radiovis.node.parent import check_workers
+from radiovis.node.workers import check_workers
 from radiovis.settings import Settings
-
-# Whether a certificate or key file can be used: said before a node is started with it.
 
 
 def certificate_problem(path: Path, *, key: bool = False, now: datetime | None = None) -> str | None:
@@ -57,7 +56,7 @@ _KEY = "_KEY"
 
 
 def command() -> SettingsParser:
-    """What it takes: the flags of serve."""
+    """The arguments of the command, without the flags of ``serve``."""
     parser = SettingsParser(
         "check-config",
         "Show every setting, its value and where it came from, and check the files they name. Secrets are masked.",
@@ -89,7 +88,7 @@ def run(words: Sequence[str]) -> int:
 
 
 def problems(settings: Settings, *, fake: bool = False) -> Iterator[str]:
-    """What keeps a node from starting with settings that are each right by themselves, one line each.
+    """What keeps a node from starting although each setting is valid by itself, one line each.
 
     :param fake: whether the stations are those of ``--test``.
     """

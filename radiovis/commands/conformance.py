@@ -1,27 +1,26 @@
-"""``conformance``: try a RadioVIS server with everything receivers taught us and STOMP asks."""
+"""``conformance``: check any RadioVIS server from outside; the checks are in ``radiovis/conformance``."""
 
 from __future__ import annotations
 
 import argparse
-import fnmatch
 import json
 import re
-import ssl
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from radiovis.client.arguments import DONE, FAILED, WRONG, CommandError, CommandParser, paint, progress, seconds
-from radiovis.client.server_address import FORM, ServerAddress, add_ca_flag, address, given_server
-from radiovis.conformance.check import Check, Outcome
+from radiovis.client.arguments import DONE, FAILED, WRONG, CommandError, CommandParser, seconds
+from radiovis.client.server_address import FORM, add_ca_flag, address, given_server
+from radiovis.client.terminal import paint, progress
+from radiovis.conformance.check import ConformanceCheck, Outcome
 from radiovis.conformance.subject import SECONDS, Subject
-from radiovis.conformance.suite import CHECKS
+from radiovis.conformance.suite import chosen, reach
 
 _COLOURS = {"PASS": "green", "FAIL": "red", "SKIP": "yellow"}
 
 
 def command() -> CommandParser:
-    """What it takes."""
+    """The arguments of the command."""
     parser = CommandParser(
         "conformance",
         "Check a RadioVIS server, anybody's, from outside: the rules of STOMP and what receivers need.",
@@ -56,7 +55,7 @@ def run(words: Sequence[str]) -> int:
         _list(checks, as_json=given.json)
         return DONE
     subject = Subject(given_server(given), given.topic, given.seconds, given.host, given.any_frequency)
-    _reach(subject)
+    reach(subject)
     results = [(check, _tried(check, subject, f"{n}/{len(checks)}", given)) for n, check in enumerate(checks, 1)]
     counts = Counter(outcome.verdict for _, outcome in results)
     if given.json:
@@ -74,7 +73,7 @@ def _check_topics(given: argparse.Namespace) -> None:
         raise CommandError("conformance: --any-frequency should be like /topic/fm/4e1/4000/*/", WRONG)
 
 
-def _list(checks: Sequence[Check], *, as_json: bool) -> None:
+def _list(checks: Sequence[ConformanceCheck], *, as_json: bool) -> None:
     if as_json:
         print(json.dumps([{"id": check.id, "rule": check.rule} for check in checks]))
         return
@@ -82,8 +81,8 @@ def _list(checks: Sequence[Check], *, as_json: bool) -> None:
         print(f"{check.id:<4} {check.rule}")
 
 
-def _tried(check: Check, subject: Subject, place: str, given: argparse.Namespace) -> Outcome:
-    """:param place: how far we are, for who waits at a terminal."""
+def _tried(check: ConformanceCheck, subject: Subject, place: str, given: argparse.Namespace) -> Outcome:
+    """:param place: which check of how many, for the line of progress."""
     progress(f"{place} {check.id}")
     outcome = check.run(subject)
     progress("")
@@ -93,26 +92,8 @@ def _tried(check: Check, subject: Subject, place: str, given: argparse.Namespace
     return outcome
 
 
-def _chosen(only: str | None) -> list[Check]:
-    patterns = only.split(",") if only else ["*"]
-    for pattern in patterns:
-        if not any(fnmatch.fnmatchcase(check.id, pattern) for check in CHECKS):
-            raise CommandError(f"conformance: --only: no such check: {pattern}; see --list", WRONG)
-    return [check for check in CHECKS if any(fnmatch.fnmatchcase(check.id, pattern) for pattern in patterns)]
-
-
-def _reach(subject: Subject) -> None:
+def _chosen(only: str | None) -> list[ConformanceCheck]:
     try:
-        subject.wire()
-    except OSError as error:
-        raise CommandError(_no_connection(subject.server, error)) from None
-    finally:
-        subject.hang_up()
-
-
-def _no_connection(server: ServerAddress, error: OSError) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"{server}: its certificate cannot be trusted: {error.verify_message}"
-    # getaddrinfo's errors have a text for people, but for the number in front.
-    reason = error.strerror or ("no answer" if isinstance(error, TimeoutError) else str(error))
-    return f"cannot connect to {server}: {reason}"
+        return chosen(only.split(",") if only else ["*"])
+    except LookupError as error:
+        raise CommandError(f"conformance: --only: no such check: {error}; see --list", WRONG) from None

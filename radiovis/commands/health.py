@@ -1,15 +1,17 @@
-"""``health``: ask a process of this machine whether it lives, or is ready; for containers, which have no curl."""
+"""``health``: ask the processes of this machine whether they live, or are ready; for containers, which have no curl."""
 
 from __future__ import annotations
 
 import http.client
 import json
 import ssl
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from radiovis.client.arguments import DONE, FAILED, WRONG, CommandError, SettingsParser, given_settings, printable
+from radiovis.client.arguments import DONE, FAILED, WRONG, CommandError, SettingsParser, given_settings
 from radiovis.client.arguments import seconds as span
+from radiovis.client.terminal import printable
 from radiovis.settings import Settings
 
 _SECONDS = 3.0
@@ -19,11 +21,11 @@ _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where to ask
 
 
 def command() -> SettingsParser:
-    """What it takes, besides the flags of serve."""
+    """The arguments of the command, without the flags of ``serve``."""
     parser = SettingsParser(
         "health",
         "Ask the node at ADMIN_PORT or ADMIN_TLS_PORT, or where none listens the watchdog at FB_ADMIN_PORT or"
-        " FB_ADMIN_TLS_PORT, whether it lives.",
+        " FB_ADMIN_TLS_PORT, whether it lives. With WORKERS above 1 every worker has to.",
         {DONE: "yes", FAILED: "no, and why", WRONG: "wrong usage or settings"},
         "ADMIN_TOKEN, if it is set, is sent to be told why.",
     )
@@ -35,31 +37,69 @@ def command() -> SettingsParser:
 
 
 def run(words: Sequence[str]) -> int:
-    """Run the command. :raises CommandError: it does not live, or is not ready."""
+    """Run the command. :raises CommandError: a process does not live, or is not ready."""
     given = command().read(words)
+    settings = given_settings(given)
     path = "/readyz" if given.ready else "/healthz"
-    status, report = _ask_first(given_settings(given), path, given.seconds)
-    if status != http.client.OK:
-        raise CommandError(f"health: {path} answers {status}{_reasons(report)}")
+    for port, status, report in _ask_program(settings, path, given.seconds):
+        if status != http.client.OK:
+            which = f"worker {port.worker}: " if settings.WORKERS > 1 and not port.watchdog else ""
+            raise CommandError(f"health: {which}{path} answers {status}{_reasons(report)}")
     print("ready" if given.ready else "alive")
     return DONE
 
 
-def _ask_first(settings: Settings, path: str, seconds: float) -> tuple[int, Any]:
-    """What the first process says that listens."""
+@dataclass(frozen=True, slots=True)
+class _Port:
+    """Where one process listens for operators.
+
+    :ivar worker: its number, from 0; 0 for a process that is no worker.
+    :ivar watchdog: whether it is ``fallback.py``.
+    """
+
+    host: str
+    number: int
+    worker: int
+    secure: bool
+    watchdog: bool
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.number}"
+
+
+def _programs(settings: Settings) -> Iterator[list[_Port]]:
+    """For each way to ask a program, the ports of all its processes."""
     host = _EVERYWHERE.get(settings.ADMIN_IP, settings.ADMIN_IP)
-    ports = [getattr(settings, name) for name in _PORTS if getattr(settings, name)]
-    secure = {settings.ADMIN_TLS_PORT, settings.FB_ADMIN_TLS_PORT}
-    for port in ports:
-        try:
-            connection = _connection(host, port, seconds, secure=port in secure)
-            return _ask(connection, path, settings.ADMIN_TOKEN.get_secret_value())
-        except ConnectionRefusedError:
-            continue
-        except (OSError, ValueError, http.client.HTTPException) as error:
-            raise CommandError(f"health: no answer from {host}:{port}: {printable(str(error))}") from None
-    tried = " or ".join(f"{host}:{port}" for port in ports)
+    for name in _PORTS:
+        first, watchdog = getattr(settings, name), name.startswith("FB_")
+        if first:
+            workers = range(1 if watchdog else settings.WORKERS)
+            yield [_Port(host, first + worker, worker, "TLS" in name, watchdog) for worker in workers]
+
+
+def _ask_program(settings: Settings, path: str, seconds: float) -> list[tuple[_Port, int, Any]]:
+    """What each process of the first program says of which one listens."""
+    programs = list(_programs(settings))
+    token = settings.ADMIN_TOKEN.get_secret_value()
+    for ports in programs:
+        answers = [(port, *answer) for port in ports if (answer := _ask(port, path, seconds, token))]
+        if len(answers) == len(ports):
+            return answers
+        if answers:
+            programs = [[port for port in ports if port not in [answered for answered, *_ in answers]]]
+            break
+    tried = " or ".join(str(port) for ports in programs for port in ports)
     raise CommandError(f"health: nobody listens at {tried or 'any ADMIN_PORT: it is 0'}")
+
+
+def _ask(port: _Port, path: str, seconds: float, token: str) -> tuple[int, Any] | None:
+    """Status and report; None when nobody listens."""
+    try:
+        return _answer(_connection(port.host, port.number, seconds, secure=port.secure), path, token)
+    except ConnectionRefusedError:
+        return None
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise CommandError(f"health: no answer from {port}: {printable(str(error))}") from None
 
 
 def _connection(host: str, port: int, seconds: float, *, secure: bool) -> http.client.HTTPConnection:
@@ -71,7 +111,7 @@ def _connection(host: str, port: int, seconds: float, *, secure: bool) -> http.c
     return http.client.HTTPSConnection(host, port, timeout=seconds, context=context)
 
 
-def _ask(connection: http.client.HTTPConnection, path: str, token: str) -> tuple[int, Any]:
+def _answer(connection: http.client.HTTPConnection, path: str, token: str) -> tuple[int, Any]:
     try:
         connection.request("GET", path, headers={"Authorization": f"Bearer {token}"} if token else {})
         answer = connection.getresponse()

@@ -1,4 +1,4 @@
-"""``logs``: what was on air, from the journal of a node, also while that is writing to it."""
+"""``logs``: print the journal of a node, which may be writing to it, as lines, JSON or CSV."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from pathlib import Path
 
 from fanout.journal.sqlite import HEADER, JournalError, Ledger, ListenAddress, Record, Selection, csv_rows
 from fanout.settings import read_settings
-from radiovis.client.arguments import DONE, FAILED, WRONG, CommandError, CommandParser, paint, positive, printable
+from radiovis.client.arguments import DONE, FAILED, WRONG, CommandError, CommandParser, positive
 from radiovis.client.arguments import seconds as span
+from radiovis.client.terminal import paint, printable
 from radiovis.settings import Settings
 
 _DAY = 86_400
@@ -26,7 +27,7 @@ _INTERVAL = 0.5
 
 
 def command() -> CommandParser:
-    """What it takes."""
+    """The arguments of the command."""
     parser = CommandParser(
         "logs",
         "Show what was on air: the journal of a node or a watchdog, which may be running.",
@@ -114,7 +115,7 @@ def _put(octets: bytes) -> None:
 
 
 def _when(text: str) -> int:
-    """Unix time in seconds of a moment as people write it."""
+    """Unix time in seconds of a time on the command line."""
     if re.fullmatch(r"\d{9,12}", text):
         return int(text)
     if re.fullmatch(r"[\d.]+[smhd]", text):

@@ -1,4 +1,7 @@
-"""The commands of ``python server.py``."""
+"""The command line of ``python server.py``: finds the command, runs it, and turns errors into lines on stderr.
+
+This is the only module that knows all commands. It imports a command when it is called.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,6 @@ from typing import Any
 from fanout.settings import SettingsError
 from radiovis.client.arguments import PROGRAM, CommandError
 from radiovis.directory.stations import StationsFileError
-from radiovis.node.workers import COMMAND as WORKER
 
 _WRONG = 2
 EXITS = {
@@ -24,9 +26,9 @@ EXITS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command. ``serve`` needs not be named.
+    """Run one command; ``serve`` if none is named.
 
-    :return: the exit code: 0, or 2 when something has to be put right first, with a line on stderr that says what.
+    :return: the exit code. Unless it is 0, a line on stderr says why.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     name = words.pop(0) if words and not words[0].startswith("-") else "serve"
@@ -41,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _warn(str(error), error.code)
     except (SettingsError, StationsFileError) as error:
         return _warn(str(error))
-    except BrokenPipeError:  # Whoever read our output, such as head, has seen enough.
+    except BrokenPipeError:  # The reader of our output, such as head, has closed the pipe.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return code
@@ -56,12 +58,12 @@ def _worker(words: Sequence[str]) -> int:
 
 
 def _node() -> Any:
-    """Imported when a node is started: it has many parts, and no other command needs them."""
+    """The module of ``serve``, imported when a node is started: it has many parts, and most commands need none."""
     return importlib.import_module("radiovis.commands.serve")
 
 
 def _command(module: str) -> Callable[[Sequence[str]], int]:
-    """A command of ``radiovis/commands/``, imported when it is called: neither a node nor another command needs it."""
+    """A command of ``radiovis/commands/``, whose module is imported when it is called."""
     return lambda words: int(importlib.import_module(f"radiovis.commands.{module}").run(words))
 
 
@@ -79,7 +81,8 @@ _COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "bench": _command("bench"),
     "version": _command("version"),
 }
-_HIDDEN: dict[str, Callable[[Sequence[str]], int]] = {WORKER: _worker}
+# radiovis.node.workers starts it. Its module is not imported here, as every command would load a node.
+_HIDDEN: dict[str, Callable[[Sequence[str]], int]] = {"worker": _worker}
 
 
 def _commands() -> str:

@@ -1,4 +1,8 @@
-"""``probe``: the whole way of a receiver to its first slide, each step timed and explained."""
+"""``probe``: what a receiver does until its first slide, each step timed and explained.
+
+The servers of a station are found by RadioDNS (ETSI TS 103 270): bearer → name → CNAME → SRV. Then: connect, subscribe,
+wait for a slide, fetch it.
+"""
 
 from __future__ import annotations
 
@@ -16,28 +20,17 @@ from twisted.names.client import Resolver
 from twisted.names.error import DNSNameError, DNSQueryTimeoutError
 
 from fanout.stomp.client import Connected, ConnectRefused, MessageReceived
-from radiovis.client.arguments import (
-    DONE,
-    FAILED,
-    WRONG,
-    CommandError,
-    CommandParser,
-    paint,
-    printable,
-    run_reactor,
-    seconds,
-)
-from radiovis.client.conversation import Conversation, Gone, converse
-from radiovis.client.conversation import words as in_words
+from radiovis.client.arguments import DONE, FAILED, WRONG, CommandError, CommandParser, seconds
+from radiovis.client.conversation import Conversation, ConversationEnded, converse, error_text
+from radiovis.client.reactor import run_reactor
 from radiovis.client.server_address import ServerAddress, add_ca_flag, address, given_server
+from radiovis.client.terminal import paint, printable
 from radiovis.slides.fetch import SlideFetch
-
-# Finds a station's RadioVIS servers by RadioDNS (ETSI TS 103 270): bearer → name → CNAME → SRV.
 
 SECONDS = (1, 2, 4)
 """How long to wait for an answer, attempt by attempt."""
 LONGEST_CHAIN = 8
-"""CNAMEs followed: real chains have one or two; a liar's have no end."""
+"""CNAMEs followed: real chains have one or two, a malicious one has no end."""
 _STOMP, _HTTP = "_radiovis._tcp", "_radiovis-http._tcp"
 
 _HEX3, _HEX4 = r"[0-9a-f]{3}", r"[0-9a-f]{4}"
@@ -54,12 +47,12 @@ _FORMS = {
 
 
 class LookupFailed(Exception):
-    """A step of the lookup led nowhere. The text says why, in one line."""
+    """A step of the lookup failed. The text says why, in one line."""
 
 
 @dataclass(frozen=True, slots=True)
-class Service:
-    """What a receiver knows of a station.
+class StationName:
+    """What a receiver knows of a station: its topic, and the name to look up.
 
     :ivar topic: its channel, with a trailing slash.
     :ivar name: what to ask the DNS for; its CNAME is the broadcaster's own name.
@@ -81,8 +74,8 @@ class ServiceAddress:
     weight: int
 
 
-def service(text: str, domain: str = "radiodns.org") -> Service:
-    """The station a bearer (``fm:4e1.4000.09580``) or a topic (``/topic/fm/4e1/4000/09580/``) means.
+def station_name(text: str, domain: str = "radiodns.org") -> StationName:
+    """The station of a bearer (``fm:4e1.4000.09580``) or a topic (``/topic/fm/4e1/4000/09580/``).
 
     :param domain: the root of RadioDNS.
     :raises ValueError: it is neither.
@@ -91,7 +84,7 @@ def service(text: str, domain: str = "radiodns.org") -> Service:
     kind, _, rest = text[7:].partition("/") if is_topic else text.partition(":")
     parts = re.sub(r"/(image|text)?$", "", rest) if is_topic else rest.replace(".", "/")
     if kind == "id" and is_topic and re.fullmatch(r"[\w.-]+/[^/\s]+", parts, re.ASCII):
-        return Service(f"/topic/id/{parts}/", parts.partition("/")[0].rstrip("."), is_final=True)
+        return StationName(f"/topic/id/{parts}/", parts.partition("/")[0].rstrip("."), is_final=True)
     if kind not in _FORMS:
         raise ValueError(f"{text!r} is no bearer or topic of {', '.join(_FORMS)} or id")
     pattern, form = _FORMS[kind]
@@ -102,7 +95,7 @@ def service(text: str, domain: str = "radiodns.org") -> Service:
         raise ValueError(f"{text!r}: * is for broadcasters; a receiver knows its frequency")
     # The widest part is asked for last: <frequency>.<pi>.<gcc>.fm.radiodns.org (TS 103 270, contract §4).
     labels = [group for group in reversed(match.groups()) if group]
-    return Service(f"/topic/{kind}/{parts.lower()}/", ".".join((*labels, kind, domain)))
+    return StationName(f"/topic/{kind}/{parts.lower()}/", ".".join((*labels, kind, domain)))
 
 
 def resolver(reactor: Any, servers: Sequence[tuple[str, int]]) -> Resolver:
@@ -148,8 +141,8 @@ async def _cname(dns_client: Resolver, chain: Sequence[str]) -> str | None:
     return next(names, None)
 
 
-async def places(dns_client: Resolver, name: str, *, http: bool = False) -> list[ServiceAddress]:
-    """The servers of a broadcaster, in the order they should be tried (RFC 2782, but for the dice).
+async def find_servers(dns_client: Resolver, name: str, *, http: bool = False) -> list[ServiceAddress]:
+    """The servers of a broadcaster, in the order they should be tried (RFC 2782, without its random choice).
 
     :raises LookupFailed: there are none.
     """
@@ -177,7 +170,7 @@ async def _ask(dns_client: Resolver, name: str, kind: int) -> list[Any]:
         raise LookupFailed(f"{name} does not exist (NXDOMAIN)") from None
     except (DNSQueryTimeoutError, TookTooLong):
         raise LookupFailed(f"no DNS server answers when asked for {name}") from None
-    except Exception as error:  # noqa: BLE001 - somebody else's server: anything may be wrong with its answers.
+    except Exception as error:  # noqa: BLE001 - any server may be asked, and anything may be wrong with its answers.
         raise LookupFailed(f"the DNS server cannot answer for {name}: {type(error).__name__}") from None
     return list(answers)
 
@@ -186,7 +179,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class ProbeStep:
     """One step. :ivar milliseconds: how long it took. :ivar found: what it led to, or why it did not, in one line."""
 
     step: str
@@ -196,7 +189,7 @@ class Step:
 
 
 def command() -> CommandParser:
-    """What it takes."""
+    """The arguments of the command."""
     parser = CommandParser(
         "probe",
         "Go the way of a receiver, to anybody's server: RadioDNS, connect, subscribe, first slide.",
@@ -216,23 +209,23 @@ def run(words: Sequence[str]) -> int:
     """Run the command. :raises CommandError: wrong usage, or a step failed."""
     given = command().read(words)
     try:
-        station = service(given.station, given.domain)
+        station = station_name(given.station, given.domain)
     except ValueError as error:
         raise CommandError(f"probe: {error}", WRONG) from None
     return run_reactor(lambda reactor: ServiceProbe(reactor, station, given).run())
 
 
 class ServiceProbe:
-    """One walk from a station to its slide."""
+    """Runs the steps for one station, and prints each."""
 
-    def __init__(self, reactor: Any, station: Service, given: argparse.Namespace) -> None:
+    def __init__(self, reactor: Any, station: StationName, given: argparse.Namespace) -> None:
         self._reactor = reactor
         self._station = station
         self._given = given
-        self._steps: list[Step] = []
+        self._steps: list[ProbeStep] = []
 
     async def run(self) -> int:
-        """Go. :raises CommandError: with the step that failed."""
+        """Run the steps. :raises CommandError: with the step that failed."""
         failed = None
         try:
             await self._walk()
@@ -262,7 +255,7 @@ class ServiceProbe:
         name = station.name
         if not station.is_final:
             name = await self._step("CNAME", authoritative_name(client, name), lambda found: f"{name} → {found}")
-        found = await self._step("SRV", places(client, name), _list)
+        found = await self._step("SRV", find_servers(client, name), _list)
         return [ServerAddress(place.host, place.port) for place in found]
 
     async def _connect_to_any(self, servers: Sequence[ServerAddress]) -> Conversation:
@@ -281,9 +274,9 @@ class ServiceProbe:
         conversation.session.subscribe(topic, "1")
         conversation.flush()
         end = self._reactor.seconds() + self._given.seconds
-        while (event := await conversation.heard(end - self._reactor.seconds())) is not None:
+        while (event := await conversation.next_event(end - self._reactor.seconds())) is not None:
             if isinstance(event, ConnectRefused):
-                raise CommandError(f"the server refuses {topic}: {in_words(event)}")
+                raise CommandError(f"the server refuses {topic}: {error_text(event)}")
             if isinstance(event, MessageReceived) and event.body.startswith(b"SHOW "):
                 return event
         raise CommandError(f"no slide on {topic} within {self._given.seconds:g} s: is the station registered there?")
@@ -292,14 +285,14 @@ class ServiceProbe:
         began = time.monotonic()
         try:
             result = await doing
-        except (CommandError, LookupFailed, Gone) as error:
+        except (CommandError, LookupFailed, ConversationEnded) as error:
             self._note(name, False, began, str(error))
             raise CommandError(f"{name}: {printable(str(error))}") from None
         self._note(name, not getattr(result, "complaints", ()), began, found(result))
         return result
 
     def _note(self, name: str, ok: bool, began: float, found: str) -> None:
-        step = Step(name, ok, round((time.monotonic() - began) * 1000, 1), printable(found))
+        step = ProbeStep(name, ok, round((time.monotonic() - began) * 1000, 1), printable(found))
         self._steps.append(step)
         if not self._given.json:
             verdict = paint("ok  ", "green") if ok else paint("FAIL", "red")

@@ -1,4 +1,4 @@
-"""``pub``: put a text or a slide on air."""
+"""``pub``: publish a text or a slide."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from fanout.stomp.client import ConnectRefused, MessageReceived, Receipted
-from radiovis.client.arguments import DONE, FAILED, WRONG, CommandError, CommandParser, printable, run_reactor, seconds
-from radiovis.client.conversation import Conversation, Gone, converse
-from radiovis.client.conversation import words as in_words
+from fanout.stomp.client import ConnectRefused, Receipted
+from radiovis.client.arguments import DONE, FAILED, WRONG, CommandError, CommandParser, seconds
+from radiovis.client.conversation import Conversation, ConversationEnded, converse, error_text
+from radiovis.client.reactor import run_reactor
 from radiovis.client.server_address import ServerAddress, add_server_flag, given_server
+from radiovis.client.terminal import printable
 from radiovis.directory.stations import MAX_TEXT, MAX_URL
 
 _CLOSE = "close"
 
 
 def command() -> CommandParser:
-    """What it takes."""
+    """The arguments of the command."""
     parser = CommandParser(
         "pub",
         "Publish a text, a slide or both, and wait until the server has them.",
@@ -50,7 +51,7 @@ def run(words: Sequence[str]) -> int:
             name = f"pub-{number}"
             conversation.session.send(topic, body, headers=_headers(given), receipt=name)
             conversation.flush()
-            receipt = await conversation.receipt(name, given.seconds, _ignore)
+            receipt = await conversation.receipt(name, given.seconds)
             _tell(given, topic, body, receipt, time.monotonic() - began)
         await _leave(conversation, server, given.seconds)
         return DONE
@@ -59,25 +60,21 @@ def run(words: Sequence[str]) -> int:
 
 
 async def _leave(conversation: Conversation, server: ServerAddress, limit: float) -> None:
-    """A server of STOMP 1.0 answers first and refuses afterwards: what it has to say comes before this receipt."""
+    """Disconnect. STOMP 1.0 servers may confirm a SEND and refuse it afterwards: the ERROR precedes this receipt."""
     conversation.session.disconnect(receipt=_CLOSE)
     conversation.flush()
     try:
-        event = await conversation.heard(limit)
+        event = await conversation.next_event(limit)
         if isinstance(event, ConnectRefused):
-            raise CommandError(f"{server} refuses: {in_words(event)}")
-    except Gone:
+            raise CommandError(f"{server} refuses: {error_text(event)}")
+    except ConversationEnded:
         return  # Everything was confirmed before.
     finally:
         conversation.close()
 
 
-def _ignore(message: MessageReceived) -> None:
-    """We listen to nothing."""
-
-
 def _tell(given: argparse.Namespace, topic: str, body: bytes, receipt: Receipted, took: float) -> None:
-    """What a server adds to a receipt, such as what it found out about a slide, is for the publisher to read."""
+    """Print a receipt with the headers a server adds, such as the findings on a slide."""
     added = {name: value for name, value in receipt.headers if name != "receipt-id"}
     if given.json:
         entry = {"topic": topic, "body": body.decode(), "milliseconds": round(took * 1000, 2), "headers": added}
@@ -89,7 +86,7 @@ def _tell(given: argparse.Namespace, topic: str, body: bytes, receipt: Receipted
 
 
 def _sends(given: argparse.Namespace) -> list[tuple[str, bytes]]:
-    """Topics and bodies: the text first, as the original's watchdog does."""
+    """Topics and bodies: the text first, as the original's watchdog sends them."""
     wanted = [("text", "TEXT", given.text), ("image", "SHOW", given.image)]
     named = given.topic.rpartition("/")[2]
     if not given.topic.startswith("/topic/"):

@@ -1,4 +1,4 @@
-"""``docs/commands.md`` and ``docs/exit-codes.md``, made from what the commands say of themselves.
+"""Generates ``docs/commands.md`` and ``docs/exit-codes.md`` from the commands' own command lines.
 
 ``python -m radiovis.commands.reference [exit-codes]`` prints them.
 """
@@ -59,7 +59,7 @@ Generated (`make settings`) from what the programs say of themselves; a test kee
 
 
 def page() -> str:
-    """The page, in Markdown."""
+    """``docs/commands.md``, in Markdown."""
     return _HEAD + "".join("\n" + line for command in _commands() for line in _section(command))
 
 

@@ -1,4 +1,4 @@
-"""``serve``: one front-end as a process, or several behind one parent."""
+"""``serve``: one node as a process, or several under a supervisor."""
 
 from __future__ import annotations
 
@@ -16,23 +16,22 @@ from fanout.process.service import Notify, Service, use_monotonic_timers
 from fanout.settings import SettingsError, add_flags, given_flags, parse_flags, read_settings
 from radiovis.client.arguments import WRONG, CommandError
 from radiovis.node.node import Node
-from radiovis.node.parent import Parent
 from radiovis.node.places import port_setting
-from radiovis.node.worker import ParentWatch, WorkerInfo
+from radiovis.node.workers import ParentWatch, WorkerSupervisor
 from radiovis.settings import Settings
-
-_ALONE = WorkerInfo()
 
 log = structlog.get_logger(__name__)
 
 
-def serve(words: Sequence[str], epilog: str, birth: WorkerInfo = _ALONE) -> int:
+def serve(words: Sequence[str], epilog: str, worker: int | None = None) -> int:
     """Run until a signal ends it.
 
     :param words: the flags.
-    :param epilog: what stands at the end of the help page.
+    :param epilog: the end of the help page.
+    :param worker: the number of the worker this process is; None for any other.
     :return: the exit code.
-    :raises SettingsError: something has to be put right first; so does :class:`CommandError`.
+    :raises SettingsError: a setting is wrong.
+    :raises CommandError: something else has to be corrected first.
     """
     parser = argparse.ArgumentParser(
         prog="server.py",
@@ -45,75 +44,81 @@ def serve(words: Sequence[str], epilog: str, birth: WorkerInfo = _ALONE) -> int:
     add_flags(parser, Settings)
     given = parse_flags(parser, Settings, words)
     settings = _read(given)
-    _set_up_logs(settings, birth)
+    _set_up_logs(settings, worker)
     for warning in settings.warnings():
         log.warning("settings.warning", warning=warning)
     raise_limit(settings.MAX_CONNECTIONS)
     try:
-        if settings.WORKERS > 1 and not birth.number:
-            return _run_workers(settings, words, birth, given)
-        return _run(settings, birth, given)
+        if settings.WORKERS > 1 and worker is None:
+            return _run_workers(settings, words, given)
+        return _run(settings, given, worker)
     except CannotListenError as error:
-        reason = error.socketError.strerror or error.socketError
-        where, setting = f"{error.interface}:{error.port}", port_setting(settings, error.port)
-        advice = f" {setting} sets the port." if setting else ""
-        raise CommandError(
-            f"cannot listen on {where}: {reason}. Is another server.py running?{advice}", WRONG
-        ) from None
+        raise CommandError(_cannot_listen(settings, error), WRONG) from None
+
+
+def _cannot_listen(settings: Settings, error: CannotListenError) -> str:
+    reason = error.socketError.strerror or error.socketError
+    where, setting = f"{error.interface}:{error.port}", port_setting(settings, error.port)
+    advice = f" {setting} sets the port." if setting else ""
+    return f"cannot listen on {where}: {reason}. Is another server.py running?{advice}"
 
 
 def _read(given: argparse.Namespace) -> Settings:
-    """At the start, and with each SIGHUP."""
+    """Read the settings, at the start and with each SIGHUP. :raises SettingsError: something is wrong."""
     settings = read_settings(Settings, given_flags(given), os.environ, given.config)
     if settings.STANDALONE and not settings.STATIONS_FILE and not given.test:
         raise SettingsError("STANDALONE needs STATIONS_FILE: a node by itself asks no PlugIt.")
     return settings
 
 
-def _set_up_logs(settings: Settings, birth: WorkerInfo) -> None:
-    set_up_logs(settings.LOG_LEVEL, settings.LOG_FORMAT, secrets=_secrets(settings), fields=birth.fields)
+def _set_up_logs(settings: Settings, worker: int | None) -> None:
+    """Each log line of a worker has its number, as all write to the same stream."""
+    fields = {} if worker is None else {"worker": worker}
+    set_up_logs(settings.LOG_LEVEL, settings.LOG_FORMAT, secrets=_secrets(settings), fields=fields)
 
 
-def _run(settings: Settings, birth: WorkerInfo, given: argparse.Namespace) -> int:
+def _run(settings: Settings, given: argparse.Namespace, worker: int | None) -> int:
     from twisted.internet import reactor  # noqa: PLC0415  (importing it installs it: only a server wants that)
 
     use_monotonic_timers(reactor)
-    node = Node(reactor, settings, fake=given.test, birth=birth)
-    reload = node.reloading(lambda: _read(given), lambda settings: _set_up_logs(settings, birth))
-    notify = Notify({} if birth.number else os.environ)  # the parent speaks for its workers
+    node = Node(reactor, settings, fake=given.test, worker=worker)
+    reload = node.reloading(lambda: _read(given), lambda settings: _set_up_logs(settings, worker))
+    notify = Notify(os.environ if worker is None else {})  # The supervisor speaks to systemd for its workers.
     service = Service(reactor, notify, stop=node.stop, reload=reload, status=node.status)
     node.start()
-    if birth.number:
+    if worker is not None:
         ParentWatch(reactor)
     service.run()
     return 0
 
 
-def _run_workers(settings: Settings, words: Sequence[str], birth: WorkerInfo, given: argparse.Namespace) -> int:
-    from twisted.internet import reactor  # noqa: PLC0415  (likewise)
+def _run_workers(settings: Settings, words: Sequence[str], given: argparse.Namespace) -> int:
+    from twisted.internet import reactor  # noqa: PLC0415  (as above)
 
     use_monotonic_timers(reactor)
-    parent = Parent(reactor, settings, words, fake=given.test)
+    supervisor = WorkerSupervisor(reactor, settings, words, fake=given.test)
 
     def reload() -> None:
-        """The parent has its logs and a certificate; what is wrong, or waits for a restart, each worker says."""
+        """Take the settings of this process's own. Each worker logs what is wrong, or waits for a restart."""
+        new = None
         with suppress(SettingsError):
-            _set_up_logs(_read(given), birth)
-        parent.reload()
+            new = _read(given)
+            _set_up_logs(new, None)
+        supervisor.reload(new)
 
-    service = Service(reactor, Notify(os.environ), stop=parent.stop, reload=reload, status=parent.workers.status)
-    parent.start()
+    service = Service(reactor, Notify(os.environ), stop=supervisor.stop, reload=reload, status=supervisor.status)
+    supervisor.start()
     service.run()
-    return parent.workers.exit_code
+    return supervisor.exit_code
 
 
 def worker(words: Sequence[str], epilog: str) -> int:
-    """What a parent starts; not for people. :param words: how it was born, and the flags of :func:`serve`."""
-    return serve(words[1:], epilog, WorkerInfo.read(words[0]))
+    """Run one worker, for the supervisor. :param words: its number, and the flags of :func:`serve`."""
+    return serve(words[1:], epilog, int(words[0]))
 
 
 def _secrets(settings: Settings) -> list[str]:
-    """The words that must not stand in any log."""
+    """Secrets, which are masked in the log."""
     url = settings.RADIODNS_API_URL.get_secret_value()
     passwords = (settings.RABBITMQ_PASSWORD, settings.MONITORING_PASSWORD, settings.ADMIN_TOKEN)
     return [*(password.get_secret_value() for password in passwords), url.rstrip("/").rpartition("/")[2]]

@@ -20,7 +20,8 @@ import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
 from fanout.settings import read_settings
-from radiovis.client.arguments import DONE, WRONG, CommandError, CommandParser, printable
+from radiovis.client.arguments import DONE, WRONG, CommandError, CommandParser
+from radiovis.client.terminal import printable
 from radiovis.directory.password import hash_password
 from radiovis.directory.stations import Stations, parse_stations, station_id
 from radiovis.directory.stations_file import read_stations, read_text
@@ -32,7 +33,7 @@ _NEW_MODE = 0o640  # A new file: hashes are nobody else's business, but the node
 
 
 class StationsEditor:
-    """Holds the file against other editors of this kind, for as long as the context lasts.
+    """Reads and replaces a stations file. As a context it keeps a lock against other editors of this kind.
 
     :ivar text: what stands in it.
     :ivar stations: what that means.
@@ -75,10 +76,10 @@ class StationsEditor:
             self.stations = parse_stations(self.text, str(self._shown))
 
     def replace(self, text: str) -> None:
-        """Put this text in the file's place, in one step, with the same owner and mode.
+        """Replace the file by this text, in one step, with the same owner and mode.
 
         :raises StationsFileError: no node could use it; the file stays as it was.
-        :raises CommandError: it cannot be written; likewise.
+        :raises CommandError: it cannot be written; the file stays as it was.
         """
         parse_stations(text, str(self._shown))
         try:
@@ -147,7 +148,7 @@ _EXITS = {
 
 
 def command() -> CommandParser:
-    """What it takes: an action and its flags."""
+    """The arguments of the command: an action and its flags."""
     parser = CommandParser(
         "station",
         "Work with the stations file. Comments and order stay as they are, and a change is checked before it is written"
@@ -237,7 +238,7 @@ def _no_login(login: str, known: Sequence[str]) -> str:
 
 
 def _password() -> str:
-    """Asked for twice at a terminal: nobody sees what he types."""
+    """From stdin; at a terminal without echo, and therefore asked for twice."""
     if not sys.stdin.isatty():
         password = sys.stdin.readline().rstrip("\r\n")
     else:

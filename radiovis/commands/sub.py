@@ -1,49 +1,40 @@
-"""``sub``: listen as a radio does, and show what its screen would: texts, and slides fetched and checked."""
+"""``sub``: subscribe as a radio does, and print its texts and slides. Slides are fetched and checked."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
 import json
+import random
 import re
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.task import deferLater
 
-from fanout.stomp.client import MessageReceived
-from radiovis.client.arguments import (
-    DONE,
-    FAILED,
-    WRONG,
-    CommandError,
-    CommandParser,
-    paint,
-    positive,
-    printable,
-    run_reactor,
-    seconds,
-)
-from radiovis.client.conversation import Listener
-from radiovis.client.server_address import add_server_flag, given_server
+from fanout.stomp.client import ConnectRefused, MessageReceived
+from radiovis.client.arguments import DONE, FAILED, WRONG, CommandError, CommandParser, positive, seconds
+from radiovis.client.conversation import ConnectRejected, Conversation, ConversationEnded, converse, error_text
+from radiovis.client.reactor import run_reactor
+from radiovis.client.server_address import ServerAddress, add_server_flag, given_server
+from radiovis.client.terminal import paint, printable
 from radiovis.slides.fetch import Slide, SlideFetch
-
-# Shows messages: a line each, or JSON, with what was found out about their slides.
 
 _ENDINGS = {"image/png": ".png", "image/jpeg": ".jpg"}
 _MOST_WAITING = 64
-"""Slides that are being fetched or wait for it; those of a flood beyond that are shown unfetched."""
+"""Slides that are being fetched or wait for it. Further ones of a flood are printed without being fetched."""
 
 
 class Printer:
-    """Prints messages in the order they came; a slide's line follows when it has been fetched."""
+    """Prints a line or a JSON object for each message, a slide's when it has been fetched."""
 
     def __init__(self, fetch: SlideFetch | None, *, as_json: bool, save: Path | None) -> None:
         """
-        :param fetch: None shows slides without looking at them.
+        :param fetch: None prints slides without fetching them.
         :param save: a folder to keep the slides in.
         """
         self._fetch = fetch
@@ -52,7 +43,7 @@ class Printer:
         self._waiting: set[Deferred[None]] = set()
 
     def message(self, message: MessageReceived) -> None:
-        """Show one."""
+        """Print a message."""
         came = time.time()
         word, _, rest = message.body.decode("utf-8", "replace").partition(" ")
         if word != "SHOW" or self._fetch is None or len(self._waiting) >= _MOST_WAITING:
@@ -63,7 +54,7 @@ class Printer:
         looking.addBoth(lambda _: self._waiting.discard(looking))
 
     async def finish(self) -> None:
-        """Wait for the slides under way."""
+        """Wait for the slides that are being fetched."""
         await DeferredList(list(self._waiting))
 
     async def _look(self, came: float, message: MessageReceived, url: str, fetch: SlideFetch) -> None:
@@ -125,8 +116,99 @@ def _entry(came: float, message: MessageReceived, slide: Slide | None, saved: st
     return entry
 
 
+FIRST_PAUSE, LAST_PAUSE = 0.5, 30.0
+"""Seconds before a new attempt to connect: at first, and at most."""
+
+
+class ReconnectingSubscriber:
+    """Subscribes to topics, and connects and subscribes again when the connection is lost."""
+
+    def __init__(
+        self,
+        reactor: Any,
+        server: ServerAddress,
+        topics: Sequence[str],
+        heard: Callable[[MessageReceived], None],
+        warn: Callable[[str], None],
+        *,
+        first_pause: float = FIRST_PAUSE,
+    ) -> None:
+        """
+        :param heard: called with every message.
+        :param warn: called with a line when the connection is lost, and when it is open again.
+        :param first_pause: seconds before the first new attempt; doubled up to :data:`LAST_PAUSE`.
+        """
+        self._reactor = reactor
+        self._server = server
+        self._topics = topics
+        self._heard = heard
+        self._warn = warn
+        self._first_pause = first_pause
+        self._came = 0
+
+    async def run(self, count: int | None = None, seconds: float | None = None) -> int:
+        """Listen until enough messages have come, or the time is over.
+
+        :param count: messages that are enough; None for no such number.
+        :param seconds: None for no limit.
+        :return: how many messages came.
+        :raises CommandError: the first connection fails, or the server refuses.
+        """
+        end = None if seconds is None else self._reactor.seconds() + seconds
+        conversation = await self._open()
+        while True:
+            try:
+                await self._hear(conversation, count, end)
+            except ConversationEnded as ended:
+                self._warn(f"{self._server}: connection lost: {ended}; trying again")
+            else:
+                return self._came
+            finally:
+                conversation.close()
+            again = await self._open_again(end)
+            if again is None:
+                return self._came
+            conversation = again
+            self._warn(f"{self._server}: connected again")
+
+    async def _hear(self, conversation: Conversation, count: int | None, end: float | None) -> None:
+        """Take messages until there are enough or the time is over."""
+        while count is None or self._came < count:
+            event = await conversation.next_event(None if end is None else end - self._reactor.seconds())
+            if event is None:
+                return
+            if isinstance(event, ConnectRefused):
+                raise CommandError(f"{self._server} refuses: {error_text(event)}")
+            if isinstance(event, MessageReceived):
+                self._came += 1
+                self._heard(event)
+
+    async def _open(self) -> Conversation:
+        conversation, _ = await converse(self._reactor, self._server)
+        for number, topic in enumerate(self._topics):
+            conversation.session.subscribe(topic, str(number))
+        conversation.flush()
+        return conversation
+
+    async def _open_again(self, end: float | None) -> Conversation | None:
+        """None when the time is over."""
+        pause = self._first_pause
+        while True:
+            wait = pause * random.uniform(0.5, 1)
+            if end is not None and self._reactor.seconds() + wait >= end:
+                await deferLater(self._reactor, max(0, end - self._reactor.seconds()))
+                return None
+            await deferLater(self._reactor, wait)
+            try:
+                return await self._open()
+            except ConnectRejected:
+                raise
+            except CommandError:
+                pause = min(LAST_PAUSE, pause * 2)
+
+
 def command() -> CommandParser:
-    """What it takes."""
+    """The arguments of the command."""
     parser = CommandParser(
         "sub",
         "Listen to topics and show what comes: texts, and slides, which are fetched and checked.",
@@ -164,8 +246,8 @@ def run(words: Sequence[str]) -> int:
 async def _listen(reactor: Any, given: argparse.Namespace, topics: Sequence[str]) -> int:
     fetch = None if given.no_fetch else SlideFetch(reactor)
     printer = Printer(fetch, as_json=given.json, save=given.save)
-    listener = Listener(reactor, given_server(given), topics, printer.message, _warn)
-    came = await listener.run(count=given.count, seconds=given.seconds)
+    subscriber = ReconnectingSubscriber(reactor, given_server(given), topics, printer.message, _warn)
+    came = await subscriber.run(count=given.count, seconds=given.seconds)
     await printer.finish()
     if given.count is not None and came < given.count:
         raise CommandError(f"{came} of {given.count} messages came within {given.seconds:g} s")

@@ -1,4 +1,4 @@
-"""``topics``: the registered channels, and what is on air on them."""
+"""``topics``: list the channels of the directory, and what a node has on each."""
 
 from __future__ import annotations
 
@@ -13,17 +13,9 @@ from twisted.web.client import Agent
 from twisted.web.http_headers import Headers
 
 from fanout.listeners.certificates import connect_failure
-from radiovis.client.arguments import (
-    DONE,
-    FAILED,
-    WRONG,
-    CommandError,
-    SettingsParser,
-    given_settings,
-    paint,
-    printable,
-    run_reactor,
-)
+from radiovis.client.arguments import DONE, FAILED, WRONG, CommandError, SettingsParser, given_settings
+from radiovis.client.reactor import run_reactor
+from radiovis.client.terminal import paint, printable
 from radiovis.directory.interface import Channel, Directory, DirectoryError
 from radiovis.node import parts
 from radiovis.settings import Settings
@@ -32,12 +24,12 @@ from radiovis.topics import channel_of
 _SECONDS = 10.0
 _PAGE = 1_000
 
-Core = dict[str, dict[str, Any]]
-"""What a node says of each topic: its clients, and its last message."""
+TopicStates = dict[str, dict[str, Any]]
+"""A node's report on each topic: its clients, and its last message."""
 
 
 def command() -> SettingsParser:
-    """What it takes, besides the flags of serve."""
+    """The arguments of the command, without the flags of ``serve``."""
     parser = SettingsParser(
         "topics",
         "List the channels of the configured directory (STATIONS_FILE or RADIODNS_API_URL), and what is on air.",
@@ -62,7 +54,7 @@ def run(words: Sequence[str]) -> int:
             channels = await _directory(reactor, settings, fake=given.test).topics()
         except DirectoryError as error:
             raise CommandError(f"the directory does not answer: {error}") from None
-        on_air = await _make_core(reactor, given.admin, settings) if given.admin else None
+        on_air = await _topic_states(reactor, given.admin, settings) if given.admin else None
         (_print_json if given.json else _print)(channels, on_air)
         return DONE
 
@@ -75,9 +67,9 @@ def _directory(reactor: Any, settings: Settings, *, fake: bool) -> Directory:
     return parts.stations_file(reactor, settings, lambda: None) or parts.plugit_api(reactor, settings)
 
 
-async def _make_core(reactor: Any, base: str, settings: Settings) -> Core:
-    """Every topic the node knows."""
-    found: Core = {}
+async def _topic_states(reactor: Any, base: str, settings: Settings) -> TopicStates:
+    """All topics of a node, page by page."""
+    found: TopicStates = {}
     after = ""
     while True:
         page = await _page(reactor, base, after, settings)
@@ -110,7 +102,7 @@ async def _page(reactor: Any, base: str, after: str, settings: Settings) -> dict
         raise CommandError(f"{base} is no operators' port of a node: its /api/topics answers {code}") from None
 
 
-def _print(channels: Sequence[Channel], on_air: Core | None) -> None:
+def _print(channels: Sequence[Channel], on_air: TopicStates | None) -> None:
     for channel in channels:
         print(printable(channel.topic) + (paint(f"  {printable(channel.name)}", "grey") if channel.name else ""))
         for topic in _topics_of(channel.topic, on_air or {}):
@@ -129,7 +121,7 @@ def _print_topic(entry: dict[str, Any]) -> None:
     print(f"    {printable(entry['topic'])}  {printable(str(body))}" + paint(counted, "grey"))
 
 
-def _print_json(channels: Sequence[Channel], on_air: Core | None) -> None:
+def _print_json(channels: Sequence[Channel], on_air: TopicStates | None) -> None:
     listed = []
     for channel in channels:
         entry: dict[str, Any] = {
@@ -144,10 +136,10 @@ def _print_json(channels: Sequence[Channel], on_air: Core | None) -> None:
     print(json.dumps(report))
 
 
-def _topics_of(channel: str, on_air: Core) -> list[str]:
+def _topics_of(channel: str, on_air: TopicStates) -> list[str]:
     return sorted(topic for topic in on_air if channel_of(topic) == channel.lower() or channel_of(topic) == channel)
 
 
-def _others(channels: Sequence[Channel], on_air: Core) -> list[str]:
+def _others(channels: Sequence[Channel], on_air: TopicStates) -> list[str]:
     known = {spelling for channel in channels for spelling in (channel.topic, channel.topic.lower())}
     return sorted(topic for topic in on_air if channel_of(topic) not in known)

@@ -1,4 +1,4 @@
-"""``version``: which program this is."""
+"""``version``: print the version of this program."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from radiovis.client.arguments import DONE, WRONG, CommandParser
 
 
 def command() -> CommandParser:
-    """What it takes."""
+    """The arguments of the command."""
     parser = CommandParser("version", "Print the version.", {DONE: "done", WRONG: "wrong usage"})
     parser.add_argument("--json", action="store_true", help="one JSON object, with the version of Python")
     return parser

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from radiovis.conformance.check import Checks
-from radiovis.conformance.subject import Skipped, Subject
-from radiovis.conformance.wire import Failed, shown
+from radiovis.conformance.check import CheckList
+from radiovis.conformance.raw_client import CheckFailed, shown
+from radiovis.conformance.subject import CheckSkipped, Subject
 
-CHECKS = Checks()
+CHECKS = CheckList()
 
 
 @CHECKS.add("C1", "SUBSCRIBE without id, without destination, or with an id in use gets an ERROR, and the end")
 def _bad_subscribe(subject: Subject) -> None:
     for lines in (f"destination:{subject.topic()}", "id:1"):
-        wire = subject.radio("1.2")
-        wire.say(f"SUBSCRIBE {lines}")
-        wire.refused()
-    wire = subject.radio("1.2")
-    wire.subscribe(subject.topic(), "1")
-    wire.say(f"SUBSCRIBE id:1 destination:{subject.topic()}")
-    wire.refused()
+        client = subject.radio("1.2")
+        client.say(f"SUBSCRIBE {lines}")
+        client.refused()
+    client = subject.radio("1.2")
+    client.subscribe(subject.topic(), "1")
+    client.say(f"SUBSCRIBE id:1 destination:{subject.topic()}")
+    client.refused()
 
 
 @CHECKS.add("C2", "two subscriptions to one topic bring two messages, each with its id")
@@ -29,7 +29,7 @@ def _two_subscriptions(subject: Subject) -> None:
     station.publish(topic, b"TEXT x")
     ids = sorted(radio.expect("MESSAGE").get("subscription") or "" for _ in "ab")
     if ids != ["a", "b"]:
-        raise Failed(f"subscriptions of the two: {ids}")
+        raise CheckFailed(f"subscriptions of the two: {ids}")
 
 
 @CHECKS.add("C3", "after the RECEIPT of an UNSUBSCRIBE nothing comes")
@@ -41,14 +41,14 @@ def _unsubscribe(subject: Subject) -> None:
     station.publish(topic, b"TEXT x")
     came = radio.quiet(subject.topic())
     if came:
-        raise Failed(f"it sent {shown(came[0])}")
+        raise CheckFailed(f"it sent {shown(came[0])}")
 
 
 @CHECKS.add("C3a", "UNSUBSCRIBE of something unknown gets an ERROR")
 def _unknown_unsubscribe(subject: Subject) -> None:
-    wire = subject.radio("1.2")
-    wire.say("UNSUBSCRIBE id:nothing")
-    wire.expect("ERROR", "message")
+    client = subject.radio("1.2")
+    client.say("UNSUBSCRIBE id:nothing")
+    client.expect("ERROR", "message")
 
 
 @CHECKS.add("C4", "a publisher cannot set subscription or ack of other people's messages")
@@ -58,7 +58,7 @@ def _forged_headers(subject: Subject) -> None:
     station.publish(topic, b"TEXT x", "subscription:EVIL", "ack:EVIL")
     message = radio.expect("MESSAGE")
     if "EVIL" in dict(message.headers).values() or message.get("subscription") != "mine":
-        raise Failed(f"it sent {shown(message)}")
+        raise CheckFailed(f"it sent {shown(message)}")
 
 
 @CHECKS.add("C5", "a MESSAGE has the destination as subscribed, a message-id and the subscription")
@@ -68,14 +68,14 @@ def _message_headers(subject: Subject) -> None:
     station.publish(topic, b"TEXT x")
     message = radio.expect("MESSAGE", "message-id")
     if (message.get("destination"), message.get("subscription")) != (topic, "1"):
-        raise Failed(f"it sent {shown(message)}")
+        raise CheckFailed(f"it sent {shown(message)}")
 
 
 @CHECKS.add("C6", "ACK of a message nobody was sent gets an ERROR")
 def _unknown_ack(subject: Subject) -> None:
-    wire = subject.radio("1.2")
-    wire.say("ACK id:nothing")
-    wire.expect("ERROR", "message")
+    client = subject.radio("1.2")
+    client.say("ACK id:nothing")
+    client.expect("ERROR", "message")
 
 
 @CHECKS.add("C6a", "a 1.2 client that subscribes client-individual gets an ack header, and may use it")
@@ -96,37 +96,37 @@ def _transactions(subject: Subject) -> None:
         station.say(f"BEGIN transaction:{name}")
         station.say(f"SEND destination:{topic} transaction:{name}", name.encode())
         if radio.quiet(subject.topic()):
-            raise Failed("it came before the COMMIT")
+            raise CheckFailed("it came before the COMMIT")
         station.say(f"{end} transaction:{name} receipt:{name}")
         station.expect("RECEIPT", "receipt-id", name)
     body = radio.expect("MESSAGE").body
     if body != b"b":
-        raise Failed(f"{body!r} came, of a transaction that was aborted")
+        raise CheckFailed(f"{body!r} came, of a transaction that was aborted")
 
 
 @CHECKS.add("C7a", "COMMIT of an unknown transaction, and BEGIN of an open one, get an ERROR")
 def _bad_transactions(subject: Subject) -> None:
     for frames in (("COMMIT transaction:x",), ("BEGIN transaction:x", "BEGIN transaction:x")):
-        wire = subject.radio("1.2")
+        client = subject.radio("1.2")
         for frame in frames:
-            wire.say(frame)
-        wire.expect("ERROR", "message")
+            client.say(frame)
+        client.expect("ERROR", "message")
 
 
 @CHECKS.add("C8", "DISCONNECT gets its RECEIPT, and then the end")
 def _disconnect(subject: Subject) -> None:
     for version in ("1.0", "1.2"):
-        wire = subject.radio(version)
-        wire.say("DISCONNECT receipt:bye")
-        wire.expect("RECEIPT", "receipt-id", "bye")
-        wire.ends()
+        client = subject.radio(version)
+        client.say("DISCONNECT receipt:bye")
+        client.expect("RECEIPT", "receipt-id", "bye")
+        client.ends()
 
 
 @CHECKS.add("C9", "an unknown command gets an ERROR, and the end")
 def _unknown_command(subject: Subject) -> None:
-    wire = subject.radio("1.2")
-    wire.say("DANCE")
-    wire.refused()
+    client = subject.radio("1.2")
+    client.say("DANCE")
+    client.refused()
 
 
 @CHECKS.add("R1", "receipts come for every frame, in the order of the frames")
@@ -139,24 +139,24 @@ def _receipts(subject: Subject) -> None:
 
 @CHECKS.add("R2", "an ERROR names the receipt of the frame at fault")
 def _error_receipt(subject: Subject) -> None:
-    wire = subject.radio("1.2")
-    wire.say("UNSUBSCRIBE id:nothing receipt:7")
-    wire.expect("ERROR", "receipt-id", "7")
+    client = subject.radio("1.2")
+    client.say("UNSUBSCRIBE id:nothing receipt:7")
+    client.expect("ERROR", "receipt-id", "7")
 
 
 @CHECKS.add("R3", "nobody may publish without a login")
 def _anonymous_send(subject: Subject) -> None:
-    wire = subject.wire()
-    wire.say(f"CONNECT accept-version:1.2 host:{subject.host}")
-    wire.expect("CONNECTED")
-    wire.say(f"SEND destination:{subject.topic()}", b"TEXT x")
-    wire.expect("ERROR", "message")
+    client = subject.connect()
+    client.say(f"CONNECT accept-version:1.2 host:{subject.host}")
+    client.expect("CONNECTED")
+    client.say(f"SEND destination:{subject.topic()}", b"TEXT x")
+    client.expect("ERROR", "message")
 
 
 @CHECKS.add("T1", "what was sent before the client closed its side is published, and its receipt is sent")
 def _half_close(subject: Subject) -> None:
     if subject.server.tls or subject.server.path:
-        raise Skipped("only plain TCP has half-closed connections")
+        raise CheckSkipped("only plain TCP has half-closed connections")
     station, radio, topic = subject.station(), subject.radio("1.2"), subject.topic()
     radio.subscribe(topic)
     station.say(f"SEND destination:{topic} receipt:7", b"TEXT last words")

@@ -1,4 +1,4 @@
-"""What a check is, and how one comes out."""
+"""A check: a numbered rule and a function that tries it; its outcome; and the list that collects a file's checks."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 from fanout.stomp.errors import RemoteProtocolError
-from radiovis.conformance.subject import Skipped, Subject
-from radiovis.conformance.wire import Failed
+from radiovis.conformance.raw_client import CheckFailed
+from radiovis.conformance.subject import CheckSkipped, Subject
 
 Body = Callable[[Subject], None]
 B = TypeVar("B", bound=Body)
@@ -17,7 +17,7 @@ B = TypeVar("B", bound=Body)
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a check came out.
+    """The result of a check.
 
     :ivar why: one line, for FAIL and SKIP.
     :ivar seconds: how long it took.
@@ -29,26 +29,31 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
-    """One check. :ivar id: its number. :ivar rule: what a server must do, in one line."""
+class ConformanceCheck:
+    """One check.
+
+    :ivar id: its number.
+    :ivar rule: what a server must do, in one line.
+    :ivar body: raises :class:`CheckFailed` or :class:`CheckSkipped`.
+    """
 
     id: str
     rule: str
     body: Body
 
     def run(self, subject: Subject) -> Outcome:
-        """Try it on a server."""
+        """Run it against a server."""
         began = time.monotonic()
         verdict, why = self._verdict(subject)
-        subject.hang_up()
+        subject.close_all()
         return Outcome(verdict, why, round(time.monotonic() - began, 3))
 
     def _verdict(self, subject: Subject) -> tuple[Literal["PASS", "FAIL", "SKIP"], str]:
         try:
             self.body(subject)
-        except Skipped as skipped:
+        except CheckSkipped as skipped:
             return "SKIP", str(skipped)
-        except Failed as failed:
+        except CheckFailed as failed:
             return "FAIL", str(failed)
         except RemoteProtocolError as error:
             return "FAIL", f"what it sent is no STOMP: {error.detail}"
@@ -57,14 +62,14 @@ class Check:
         return "PASS", ""
 
 
-class Checks(list[Check]):
+class CheckList(list[ConformanceCheck]):
     """The checks of one file."""
 
     def add(self, id: str, rule: str) -> Callable[[B], B]:
-        """Decorates a function that is a check: it returns when the server does right."""
+        """Decorator that adds a check: a function that returns if the server follows the rule."""
 
         def added(body: B) -> B:
-            self.append(Check(id, rule, body))
+            self.append(ConformanceCheck(id, rule, body))
             return body
 
         return added

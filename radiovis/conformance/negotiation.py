@@ -1,147 +1,147 @@
-"""How a session begins, and how it shows that it is alive."""
+"""CONNECT, versions, login and heart-beats."""
 
 from __future__ import annotations
 
 import contextlib
 
-from radiovis.conformance.check import Checks
+from radiovis.conformance.check import CheckList
+from radiovis.conformance.raw_client import CheckFailed
 from radiovis.conformance.subject import Subject
-from radiovis.conformance.wire import Failed
 
-CHECKS = Checks()
+CHECKS = CheckList()
 PATIENCE = 60
-"""Seconds; EBU's server never ends them, and they add up. Ours takes 10, RabbitMQ's plugin too."""
+"""Seconds until a server must close a silent connection. EBU's never does; ours and RabbitMQ's take 10."""
 
 
 @CHECKS.add("N1", "a first frame that is no CONNECT gets an ERROR, and the connection ends")
 def _first_frame(subject: Subject) -> None:
-    wire = subject.wire()
-    wire.say(f"SUBSCRIBE id:1 destination:{subject.topic()}")
-    wire.refused()
+    client = subject.connect()
+    client.say(f"SUBSCRIBE id:1 destination:{subject.topic()}")
+    client.refused()
 
 
 @CHECKS.add("N2", "a plain CONNECT is let in without a login, as STOMP 1.0, and told no version")
 def _plain_connect(subject: Subject) -> None:
-    wire = subject.wire()
-    wire.say("CONNECT")
-    version = wire.expect("CONNECTED", "session").get("version")
+    client = subject.connect()
+    client.say("CONNECT")
+    version = client.expect("CONNECTED", "session").get("version")
     if version not in (None, "1.0"):
-        raise Failed(f"it chose {version} for a client that asked for nothing")
+        raise CheckFailed(f"it chose {version} for a client that asked for nothing")
 
 
 @CHECKS.add("N2a", "empty login and passcode mean no login")
 def _empty_login(subject: Subject) -> None:
-    wire = subject.wire()
-    wire.say("CONNECT login: passcode:")
-    wire.expect("CONNECTED")
+    client = subject.connect()
+    client.say("CONNECT login: passcode:")
+    client.expect("CONNECTED")
 
 
 @CHECKS.add("N3", "the highest version both speak is chosen, in whatever order they are offered")
 def _highest_version(subject: Subject) -> None:
     for offered, chosen in (("1.0,1.2,1.1", "1.2"), ("1.1,1.0", "1.1"), ("1.1,9.9", "1.1")):
-        wire = subject.wire()
-        wire.say(f"CONNECT accept-version:{offered} host:{subject.host}" + _login(subject))
-        wire.speak(chosen)
-        wire.expect("CONNECTED", "version", chosen)
+        client = subject.connect()
+        client.say(f"CONNECT accept-version:{offered} host:{subject.host}" + _login(subject))
+        client.speak(chosen)
+        client.expect("CONNECTED", "version", chosen)
 
 
 @CHECKS.add("N4", "no common version gets an ERROR with the versions there are, and the end")
 def _no_common_version(subject: Subject) -> None:
-    wire = subject.wire()
-    wire.say(f"CONNECT accept-version:9.9 host:{subject.host}")
-    if wire.refused().get("version") is None:
-        raise Failed("its ERROR has no version header")
+    client = subject.connect()
+    client.say(f"CONNECT accept-version:9.9 host:{subject.host}")
+    if client.refused().get("version") is None:
+        raise CheckFailed("its ERROR has no version header")
 
 
 @CHECKS.add("N5", "CONNECTED of 1.1 and 1.2 has version, session and heart-beat")
 def _connected_headers(subject: Subject) -> None:
-    wire = subject.wire()
-    wire.say(f"CONNECT accept-version:1.2 host:{subject.host} heart-beat:0,0" + _login(subject))
-    connected = wire.expect("CONNECTED", "version", "1.2")
+    client = subject.connect()
+    client.say(f"CONNECT accept-version:1.2 host:{subject.host} heart-beat:0,0" + _login(subject))
+    connected = client.expect("CONNECTED", "version", "1.2")
     missing = [name for name in ("session", "heart-beat") if connected.get(name) is None]
     if missing:
-        raise Failed(f"without {' and '.join(missing)}")
+        raise CheckFailed(f"without {' and '.join(missing)}")
 
 
 @CHECKS.add("N5a", "the command STOMP is as good as CONNECT from 1.1 on")
 def _stomp_command(subject: Subject) -> None:
-    wire = subject.wire()
-    wire.say(f"STOMP accept-version:1.2 host:{subject.host}" + _login(subject))
-    wire.expect("CONNECTED", "version", "1.2")
+    client = subject.connect()
+    client.say(f"STOMP accept-version:1.2 host:{subject.host}" + _login(subject))
+    client.expect("CONNECTED", "version", "1.2")
 
 
 @CHECKS.add("N6", "a CONNECT without host is let in: receivers forget it")
 def _no_host(subject: Subject) -> None:
-    wire = subject.wire()
-    wire.say("CONNECT accept-version:1.2" + _login(subject))
-    wire.expect("CONNECTED", "version", "1.2")
+    client = subject.connect()
+    client.say("CONNECT accept-version:1.2" + _login(subject))
+    client.expect("CONNECTED", "version", "1.2")
 
 
 @CHECKS.add("N7", "a wrong passcode gets an ERROR, and the end; what follows it is not processed")
 def _wrong_passcode(subject: Subject) -> None:
     login, _ = subject.credentials()
-    wire = subject.wire()
-    wire.send(
+    client = subject.connect()
+    client.send(
         f"CONNECT\n{login}\npasscode:wrong-one\n\n\0SEND\ndestination:{subject.topic()}\nreceipt:1\n\n\0".encode()
     )
-    wire.refused()
+    client.refused()
 
 
 @CHECKS.add("N7a", "blanks round login and passcode do not matter (Pure)")
 def _blanks_round_login(subject: Subject) -> None:
     login, passcode = (header.replace(":", ": ") + " " for header in subject.credentials())
-    wire = subject.wire()
-    wire.send(f"CONNECT\n{login}\n{passcode}\n\n\0".encode())
-    wire.expect("CONNECTED")
+    client = subject.connect()
+    client.send(f"CONNECT\n{login}\n{passcode}\n\n\0".encode())
+    client.expect("CONNECTED")
 
 
 @CHECKS.add("N8", "a second CONNECT gets an ERROR and the end under 1.2")
 def _second_connect(subject: Subject) -> None:
-    wire = subject.radio("1.2")
-    wire.say(f"CONNECT accept-version:1.2 host:{subject.host}")
-    wire.refused()
+    client = subject.radio("1.2")
+    client.say(f"CONNECT accept-version:1.2 host:{subject.host}")
+    client.refused()
 
 
 @CHECKS.add("N9", "a client may send SUBSCRIBE behind CONNECT without waiting")
 def _pipelined(subject: Subject) -> None:
-    wire = subject.wire()
+    client = subject.connect()
     connect = f"CONNECT accept-version:1.2 host:{subject.host}".replace(" ", "\n") + _login(subject).replace(" ", "\n")
-    wire.send(f"{connect}\n\n\0SUBSCRIBE\nid:1\ndestination:{subject.topic()}\nreceipt:7\n\n\0".encode())
-    wire.speak("1.2")
-    wire.expect("CONNECTED")
-    wire.expect("RECEIPT", "receipt-id", "7")
+    client.send(f"{connect}\n\n\0SUBSCRIBE\nid:1\ndestination:{subject.topic()}\nreceipt:7\n\n\0".encode())
+    client.speak("1.2")
+    client.expect("CONNECTED")
+    client.expect("RECEIPT", "receipt-id", "7")
 
 
 @CHECKS.add("H1", "a client that wants heart-beats gets them (FM-DX: 30 s of silence are the end)")
 def _heart_beats(subject: Subject) -> None:
-    wire = subject.wire()
-    wire.say(f"CONNECT accept-version:1.1 host:{subject.host} heart-beat:0,1000" + _login(subject))
-    wire.speak("1.1")
-    beat = wire.expect("CONNECTED", "heart-beat").get("heart-beat") or ""
+    client = subject.connect()
+    client.say(f"CONNECT accept-version:1.1 host:{subject.host} heart-beat:0,1000" + _login(subject))
+    client.speak("1.1")
+    beat = client.expect("CONNECTED", "heart-beat").get("heart-beat") or ""
     if not beat.partition(",")[0].strip("0"):
-        raise Failed(f"it offers none: heart-beat:{beat}")
+        raise CheckFailed(f"it offers none: heart-beat:{beat}")
     sent = max(1.0, int(beat.partition(",")[0]) / 1000)
-    if not wire.octets_for(2 * sent + 1):
-        raise Failed(f"no heart-beat within {2 * sent + 1:g} s, though it promised one each {sent:g} s")
+    if not client.octets_for(2 * sent + 1):
+        raise CheckFailed(f"no heart-beat within {2 * sent + 1:g} s, though it promised one each {sent:g} s")
 
 
 @CHECKS.add("H2", "a heart-beat header that is no pair of numbers gets an ERROR")
 def _bad_heart_beat(subject: Subject) -> None:
-    wire = subject.wire()
-    wire.say(f"CONNECT accept-version:1.2 host:{subject.host} heart-beat:abc" + _login(subject))
-    wire.refused()
+    client = subject.connect()
+    client.say(f"CONNECT accept-version:1.2 host:{subject.host} heart-beat:abc" + _login(subject))
+    client.refused()
 
 
 @CHECKS.add("N10", f"who connects and says nothing, or half a CONNECT, is let go within {PATIENCE} s (BBC)")
 def _silence(subject: Subject) -> None:
-    silent, slow = subject.wire(), subject.wire()
+    silent, slow = subject.connect(), subject.connect()
     slow.send(b"CONNECT\nlogin:")
-    for wire in (silent, slow):
-        with contextlib.suppress(Failed):  # An ERROR may come first.
-            wire.expect("ERROR")
-        wire.ends(PATIENCE)
+    for client in (silent, slow):
+        with contextlib.suppress(CheckFailed):  # An ERROR may come first.
+            client.expect("ERROR")
+        client.ends(PATIENCE)
 
 
 def _login(subject: Subject) -> str:
-    """For servers that let nobody in without one."""
+    """The headers of a login, for servers that want one."""
     return " " + " ".join(subject.credentials()) if subject.server.login else ""

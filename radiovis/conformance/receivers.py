@@ -1,15 +1,15 @@
-"""What receivers in the field need: the manners of 1.0, and the lessons of contract §5."""
+"""What receivers in the field need: STOMP 1.0 as they use it, and the lessons of contract §5."""
 
 from __future__ import annotations
 
-from radiovis.conformance.check import Checks
-from radiovis.conformance.subject import Skipped, Subject
-from radiovis.conformance.wire import Failed, Wire, shown
+from radiovis.conformance.check import CheckList
+from radiovis.conformance.raw_client import CheckFailed, RawClient, shown
+from radiovis.conformance.subject import CheckSkipped, Subject
 
-CHECKS = Checks()
+CHECKS = CheckList()
 
 
-def _make_core(subject: Subject, *headers: str) -> tuple[Wire, str]:
+def _published_slide(subject: Subject, *headers: str) -> tuple[RawClient, str]:
     """A 1.0 radio, and its topic, to which a slide has just been published."""
     station, radio, topic = subject.station(), subject.radio(), subject.topic()
     radio.subscribe(topic, "7")
@@ -19,67 +19,69 @@ def _make_core(subject: Subject, *headers: str) -> tuple[Wire, str]:
 
 @CHECKS.add("L1", "a frame comes in one piece (Pure shows nothing otherwise)")
 def _one_piece(subject: Subject) -> None:
-    radio, _ = _make_core(subject)
+    radio, _ = _published_slide(subject)
     radio.expect("MESSAGE")
     last = radio.reads[-1]
     if not last.lstrip(b"\n").startswith(b"MESSAGE\n"):
-        raise Failed(f"the last read brought only {last[:60]!r}")
+        raise CheckFailed(f"the last read brought only {last[:60]!r}")
 
 
 @CHECKS.add("L1a", "a 1.0 radio is sent no octet behind the NUL")
 def _nothing_behind(subject: Subject) -> None:
-    radio, _ = _make_core(subject)
+    radio, _ = _published_slide(subject)
     radio.expect("MESSAGE")
     if not radio.octets.endswith(b"\0"):
-        raise Failed(f"it ends with {radio.octets[-4:]!r}")
+        raise CheckFailed(f"it ends with {radio.octets[-4:]!r}")
 
 
 @CHECKS.add("L2", "blanks round the command, CR LF and a header without a colon at once (CasterPlay)")
 def _casterplay(subject: Subject) -> None:
-    wire = subject.radio()
-    wire.send(f"\r\n  SUBSCRIBE  \r\ndestination:{subject.topic()}\r\nack\r\nid:1\r\nreceipt:7\r\n\r\n\0\r\n".encode())
-    wire.expect("RECEIPT", "receipt-id", "7")
+    client = subject.radio()
+    client.send(
+        f"\r\n  SUBSCRIBE  \r\ndestination:{subject.topic()}\r\nack\r\nid:1\r\nreceipt:7\r\n\r\n\0\r\n".encode()
+    )
+    client.expect("RECEIPT", "receipt-id", "7")
 
 
 @CHECKS.add("L3", "where only * is registered, a radio on any frequency gets it, by the name it asked for (Revo)")
 def _any_frequency(subject: Subject) -> None:
     if not subject.any_frequency:
-        raise Skipped("needs a channel with * for its frequency: --any-frequency /topic/fm/4e1/4000/*/")
+        raise CheckSkipped("needs a channel with * for its frequency: --any-frequency /topic/fm/4e1/4000/*/")
     station, radio, body = subject.station(), subject.radio(), b"SHOW http://s/any.png"
     asked = subject.any_frequency.replace("*", "10790") + "image"
     radio.subscribe(asked, "7", "x-ebu-nofastreply:yes")
     station.publish(subject.any_frequency + "image", body)
     message = radio.expect("MESSAGE", "destination", asked)
     if (message.get("subscription"), message.body) != ("7", body):
-        raise Failed(f"it sent {shown(message)}")
+        raise CheckFailed(f"it sent {shown(message)}")
 
 
 @CHECKS.add("L4", "destination stands before link, and no CR is in a frame (Samsung, FM-DX)")
 def _order(subject: Subject) -> None:
-    radio, _ = _make_core(subject, "link:http://s/")
+    radio, _ = _published_slide(subject, "link:http://s/")
     message = radio.expect("MESSAGE", "link", "http://s/")
     names = [name for name, _ in message.headers]
     if names.index("destination") > names.index("link") or b"\r" in radio.octets:
-        raise Failed(f"it sent {shown(message)}")
+        raise CheckFailed(f"it sent {shown(message)}")
 
 
 @CHECKS.add("L5", "SUBSCRIBE with id and receipt, and UNSUBSCRIBE with id and destination (Qt client)")
 def _qt(subject: Subject) -> None:
-    radio, topic = _make_core(subject)
+    radio, topic = _published_slide(subject)
     message = radio.expect("MESSAGE", "subscription", "7")
     if message.get("destination") != topic:
-        raise Failed(f"the Qt client drops it, as it is not called {topic}: {shown(message)}")
+        raise CheckFailed(f"the Qt client drops it, as it is not called {topic}: {shown(message)}")
     radio.say(f"UNSUBSCRIBE id:7 destination:{topic} receipt:8")
     radio.expect("RECEIPT", "receipt-id", "8")
 
 
 @CHECKS.add("L7", "a client that offers 1.0 and 1.1 with heart-beats gets 1.1 (FM-DX)")
 def _fmdx(subject: Subject) -> None:
-    wire = subject.wire()
+    client = subject.connect()
     login = " ".join(subject.credentials()) if subject.server.login else "login: passcode:"
-    wire.say(f"CONNECT accept-version:1.0,1.1 host:{subject.host} heart-beat:10000,10000 {login}")
-    wire.speak("1.1")
-    wire.expect("CONNECTED", "version", "1.1")
+    client.say(f"CONNECT accept-version:1.0,1.1 host:{subject.host} heart-beat:10000,10000 {login}")
+    client.speak("1.1")
+    client.expect("CONNECTED", "version", "1.1")
 
 
 @CHECKS.add("L8", "a blank behind the colon of a destination does not matter under 1.0 (BBC)")
@@ -93,10 +95,10 @@ def _blank_destination(subject: Subject) -> None:
 
 @CHECKS.add("L8a", "ACK and unknown commands are ignored under 1.0 (BBC)")
 def _ignored(subject: Subject) -> None:
-    wire = subject.radio()
-    wire.say("ACK message-id:nothing")
-    wire.say("DANCE")
-    wire.subscribe(subject.topic())
+    client = subject.radio()
+    client.say("ACK message-id:nothing")
+    client.say("DANCE")
+    client.subscribe(subject.topic())
 
 
 @CHECKS.add("M1", "under 1.0 SUBSCRIBE needs no id, and UNSUBSCRIBE goes by destination")
@@ -112,10 +114,10 @@ def _by_destination(subject: Subject) -> None:
 
 @CHECKS.add("M2", "under 1.0 an ERROR leaves the connection open: clients rely on it")
 def _error_stays_open(subject: Subject) -> None:
-    wire = subject.radio()
-    wire.say("SUBSCRIBE")
-    wire.expect("ERROR", "message")
-    wire.subscribe(subject.topic())
+    client = subject.radio()
+    client.say("SUBSCRIBE")
+    client.expect("ERROR", "message")
+    client.subscribe(subject.topic())
 
 
 @CHECKS.add("V1", "who subscribes gets what is on air at once")
@@ -124,7 +126,7 @@ def _fast_reply(subject: Subject) -> None:
     station.publish(topic, b"SHOW http://s/on-air.png")
     radio.say(f"SUBSCRIBE destination:{topic} id:1")
     if radio.expect("MESSAGE").body != b"SHOW http://s/on-air.png":
-        raise Failed("something else came")
+        raise CheckFailed("something else came")
 
 
 @CHECKS.add("V2", "but not with x-ebu-nofastreply:yes")
@@ -134,25 +136,25 @@ def _no_fast_reply(subject: Subject) -> None:
     radio.subscribe(topic, "1", "x-ebu-nofastreply:yes")
     came = radio.quiet(subject.topic())
     if came:
-        raise Failed(f"it sent {shown(came[0])}")
+        raise CheckFailed(f"it sent {shown(came[0])}")
 
 
 @CHECKS.add("V3", "link, trigger-time and the headers of categories reach the radio")
 def _forwarded(subject: Subject) -> None:
     sent = ("link:http://s/", "trigger-time:NOW", "SlideId:7", "CategoryId:3", "CategoryTitle:News")
-    radio, _ = _make_core(subject, *sent)
+    radio, _ = _published_slide(subject, *sent)
     message = radio.expect("MESSAGE")
     lost = [header for header in sent if message.get(header.partition(":")[0]) != header.partition(":")[2]]
     if lost:
-        raise Failed(f"without {', '.join(lost)}")
+        raise CheckFailed(f"without {', '.join(lost)}")
 
 
 @CHECKS.add("V4", "a publisher's other headers do not: nobody knows what they do to a radio")
 def _not_forwarded(subject: Subject) -> None:
-    radio, _ = _make_core(subject, "x-anything:1", "priority:9")
+    radio, _ = _published_slide(subject, "x-anything:1", "priority:9")
     message = radio.expect("MESSAGE")
     if message.get("x-anything") is not None:
-        raise Failed(f"it sent {shown(message)}")
+        raise CheckFailed(f"it sent {shown(message)}")
 
 
 @CHECKS.add("V5", "nobody publishes to other people's topics")

@@ -20,7 +20,6 @@ from radiovis.node.sides import Core, Servers, Stations
 class Life:
     """What there is to start and to stop; None for what this node does without.
 
-    :ivar inherited: the descriptor of a socket the operators' listener takes; None to open one.
     :ivar loops: functions to be called, each with the seconds in between.
     """
 
@@ -33,7 +32,6 @@ class Life:
     consumer: BusConsumer
     listeners: Listeners
     admin: Admin | None
-    inherited: int | None
     loops: Sequence[tuple[Callable[[], None], float]]
     running: list[LoopingCall] = field(default_factory=list)
 
@@ -62,7 +60,7 @@ class Life:
         for guest in self.core.guests:
             addresses |= guest.start()
         if self.admin is not None:
-            addresses |= self.admin.start(self.inherited)
+            addresses |= self.admin.start()
         # Not before the reactor runs: a SIGTERM that came in between would find no handler.
         self.reactor.callWhenRunning(self.log.info, "server.ready", **addresses)
 

@@ -29,13 +29,10 @@ from radiovis.node.listeners import Listeners
 from radiovis.node.places import ListenAddress, places
 from radiovis.node.reload import Reloading, Take, node_takes
 from radiovis.node.sides import Core, Observability, Servers, Stations
-from radiovis.node.worker import WorkerInfo
 from radiovis.publish_rights import PublishRights
 from radiovis.settings import Settings
 from radiovis.topic_resolution import TopicResolver
 from radiovis.watchdog.watchdog import standing_alone
-
-_ALONE = WorkerInfo()
 
 log = structlog.get_logger(__name__)
 
@@ -43,16 +40,16 @@ log = structlog.get_logger(__name__)
 class Node:
     """One front-end: everything between the sockets of its clients and the bus."""
 
-    def __init__(self, reactor: Any, settings: Settings, *, fake: bool = False, birth: WorkerInfo = _ALONE) -> None:
+    def __init__(self, reactor: Any, settings: Settings, *, fake: bool = False, worker: int | None = None) -> None:
         """
         :param fake: ``--test`` mode: the fake directory, and the port of contract §1.12.
-        :param birth: for one of several workers: which it is, and the sockets it shares.
+        :param worker: the number, from 0, of one of several workers; None for a node by itself.
         :raises StationsFileError: the stations file cannot be used.
         :raises SettingsError: the operators' pages would be open to others, or SLIDES_DIR is no folder.
         :raises CertificateError: a certificate cannot be used.
         """
         where = places(settings, fake=fake)
-        ports = AdminPorts.of(settings, fake=fake, worker=birth.number > 0)
+        ports = AdminPorts.of(settings, fake=fake, worker=worker)
         observability = _observability(reactor, settings)
         report = observability.complaints.report
         entrance = door_parts.entrance(reactor, settings, observability.complaints.warn)
@@ -73,9 +70,8 @@ class Node:
             doors=doors,
             monitoring=observability.monitoring,
             consumer=BusConsumer(reactor, receiver, stations.watchdog, report, core.guests),
-            listeners=_listeners(reactor, settings, doors, where, birth),
+            listeners=_listeners(reactor, settings, doors, where, worker),
             admin=node_admin(reactor, settings, ports, core, stations, doors, observability.tally),
-            inherited=birth.sockets.get("admin"),
             loops=(
                 *((door.tick, door.wheel.tick) for door in (doors.stomp, doors.listening, doors.websockets)),
                 (refreshing.refresh, settings.FB_CHANNEL_CACHE),
@@ -193,10 +189,10 @@ def _doors(
 
 
 def _listeners(
-    reactor: Any, settings: Settings, doors: Servers, where: Mapping[str, ListenAddress], birth: WorkerInfo
+    reactor: Any, settings: Settings, doors: Servers, where: Mapping[str, ListenAddress], worker: int | None
 ) -> Listeners:
     behind = {
         "stomp": StompFactory(reactor, doors.stomp, doors.connection_limit),
         "http": doors.site,
     }
-    return Listeners(reactor, settings, doors.entrance, where, behind, birth.sockets)
+    return Listeners(reactor, settings, doors.entrance, where, behind, reuse_port=worker is not None)

@@ -1,70 +1,86 @@
-"""Several front-ends on one machine: ``server.py --workers N``.
+"""Several nodes on one machine: ``server.py --workers N``.
 
-The parent binds the listening sockets and serves nobody itself; each worker inherits them, and the kernel gives a new
-client to whoever accepts first. A worker is a full node on the one RabbitMQ. When one dies its clients are gone, and
-come back to the others; it is started again, after growing pauses.
+The process an operator starts is a supervisor. It serves no client. It starts N workers; each is a whole node, which
+listens on the public ports itself with ``SO_REUSEPORT``. The kernel spreads new connections over the listening sockets
+by a hash of their addresses, so no process hands connections to another one.
+
+* A worker that dies loses its clients; they reconnect to the others. The supervisor starts it again, after pauses that
+  grow. A worker whose first start fails with exit code 2 ends everything: an operator has to correct something first.
+* SIGTERM and SIGHUP go to every worker. On SIGTERM each worker drains by itself, and the supervisor waits for all.
+* A worker whose supervisor dies ends itself (:class:`ParentWatch`).
+* Worker n, from 0, has its operators' listener at ``ADMIN_PORT + n`` and ``ADMIN_TLS_PORT + n``. Prometheus reads each
+  and adds up; nobody here does.
+
+The supervisor keeps a socket bound to every public port, which does not listen. So one process finds out at the start
+whether a port is taken, and a ``STOMP_PORT`` of 0 is the same free port for all workers.
+
+The other design is one listening socket that all workers inherit. It needs descriptors to be passed on, and the worker
+that wakes up first takes most of a herd. It has one advantage: if a worker dies, another one accepts the connections
+that the kernel has queued. With ``SO_REUSEPORT`` they are reset. A worker that ends in order accepts its queue first.
 """
 
 from __future__ import annotations
 
 import os
+import signal
+import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import structlog
+from twisted.internet.abstract import FileDescriptor
 from twisted.internet.defer import Deferred, DeferredList
-from twisted.internet.error import ProcessDone, ProcessExitedAlready, ProcessTerminated
+from twisted.internet.error import ProcessDone, ProcessExitedAlready, ProcessTerminated, ReactorNotRunning
+from twisted.internet.main import CONNECTION_DONE
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
+from fanout.listeners import port
 from fanout.process.supervisor import DEFAULT_RETRY_POLICY, LAST_PAUSE
-from radiovis.node.worker import WorkerInfo
+from fanout.settings import SettingsError
+from fanout.settings.engine import MAX_PORT
+from radiovis.admin.listener import AdminPorts
+from radiovis.node.places import places
+from radiovis.settings import Settings
 
 COMMAND = "worker"
-PATIENCE = 30.0
-"""Seconds a worker may take to end once its clients were let go: the bus gets what is on its way."""
-_WRONG = 2  # a worker's exit code when the operator has to put something right
-_FIRST_SOCKET = 3  # behind standard input, output and error
+"""What makes ``server.py`` a worker: ``server.py worker NUMBER FLAGS…``. See also ``radiovis/commands/main.py``."""
+END_SECONDS = 30.0
+"""Seconds a worker may take to end after its drain: the bus has to get what is on its way."""
+_WRONG = 2  # a worker's exit code when an operator has to correct something
+_STDIN = 0
 
 log = structlog.get_logger(__name__)
 
 
-class Worker(ProcessProtocol):
-    """One worker, through all its lives.
+class WorkerProcess(ProcessProtocol):
+    """One worker: its process, and the one that replaces it.
 
-    :ivar number: from 1.
+    :ivar number: from 0.
     :ivar pid: of its process; None while it has none.
     """
 
-    def __init__(self, workers: Workers, number: int, sockets: Mapping[str, int]) -> None:
-        """:param sockets: name → descriptor in this process."""
+    def __init__(self, supervisor: WorkerSupervisor, number: int) -> None:
         self.number = number
         self.pid: int | None = None
-        self._workers = workers
-        self._sockets = dict(sockets)
+        self._supervisor = supervisor
         self._process: Any = None
         self._ended: Deferred[None] | None = None
         self._call: Any = None
         self._began = 0.0
         self._failures = 0
-        self._lives = 0
-
-    @property
-    def tells(self) -> bool:
-        """Whether it listens for operators."""
-        return "admin" in self._sockets
+        self._starts = 0
 
     def begin(self) -> None:
         """Start a process."""
         self._call = None
-        self._lives += 1
-        self._began = self._workers.reactor.seconds()
-        places = dict(zip(self._sockets, range(_FIRST_SOCKET, _FIRST_SOCKET + len(self._sockets)), strict=True))
-        descriptors = {place: self._sockets[name] for name, place in places.items()}
-        command = [sys.executable, sys.argv[0], COMMAND, str(WorkerInfo(self.number, places)), *self._workers.words]
-        self._process = self._workers.reactor.spawnProcess(
-            self, sys.executable, command, env=None, childFDs={0: "w", 1: 1, 2: 2, **descriptors}
+        self._starts += 1
+        self._began = self._supervisor.reactor.seconds()
+        command = [sys.executable, sys.argv[0], COMMAND, str(self.number), *self._supervisor.words]
+        # The worker's standard input is a pipe: see ParentWatch.
+        self._process = self._supervisor.reactor.spawnProcess(
+            self, sys.executable, command, env=None, childFDs={_STDIN: "w", 1: 1, 2: 2}
         )
         self.pid = self._process.pid
         log.info("worker.started", worker=self.number, pid=self.pid)
@@ -77,35 +93,40 @@ class Worker(ProcessProtocol):
         code: int | None = ended.exitCode
         if self._ended is not None:
             if code != 0:
-                self._workers.exit_code = self._workers.exit_code or 1
+                self._supervisor.exit_code = self._supervisor.exit_code or 1
                 log.warning("worker.ended", worker=self.number, pid=pid, reason=_in_words(reason))
             self._ended.callback(None)
-        elif code == _WRONG and self._lives == 1:
-            self._workers.give_up(_WRONG)  # it has said why, and would say so again
+        elif code == _WRONG and self._starts == 1:
+            self._supervisor.give_up(_WRONG)  # The worker has logged why, and would fail again.
         else:
             self._begin_again(pid, reason)
 
     def _begin_again(self, pid: int | None, reason: Failure) -> None:
-        lived = self._workers.reactor.seconds() - self._began
+        lived = self._supervisor.reactor.seconds() - self._began
         self._failures = 1 if lived > LAST_PAUSE else self._failures + 1
         pause = DEFAULT_RETRY_POLICY.pause(self._failures)
         log.error("worker.died", worker=self.number, pid=pid, reason=_in_words(reason), again_in=pause)
-        self._call = self._workers.reactor.callLater(pause, self.begin)
+        self._call = self._supervisor.reactor.callLater(pause, self.begin)
 
     def end(self) -> Deferred[None]:
-        """Let it end in order; fires when it has, at the latest when it was killed for taking too long."""
+        """Send SIGTERM.
+
+        :return: fires when the process has ended; it is killed if it takes longer than ``DRAIN_SECONDS`` and
+            :data:`END_SECONDS` together.
+        """
         self._ended = Deferred()
         if self._call is not None:
             self._call.cancel()
+            self._call = None
         if self._process is None:
             self._ended.callback(None)
             return self._ended
         self._signal("TERM")
-        killing = self._workers.reactor.callLater(self._workers.retry_policy, self._signal, "KILL")
+        killing = self._supervisor.reactor.callLater(self._supervisor.end_seconds, self._signal, "KILL")
         return self._ended.addCallback(lambda _: killing.cancel() if killing.active() else None)
 
     def reload(self) -> None:
-        """Have it read its settings again; one that is to be started will do so anyway."""
+        """Send SIGHUP. A worker between two processes reads its settings when it starts."""
         if self._process is not None:
             self._signal("HUP")
 
@@ -113,54 +134,110 @@ class Worker(ProcessProtocol):
         try:
             self._process.signalProcess(name)
         except ProcessExitedAlready:
-            return  # and processEnded comes
+            return  # processEnded follows.
 
 
-class Workers:
-    """All workers of a machine.
+class WorkerSupervisor:
+    """What ``server.py --workers N`` runs.
 
-    :ivar exit_code: for the parent: 0 when all ended in order.
-    :ivar words: the arguments of ``serve``; each worker gets them too.
+    :ivar exit_code: for this process: 0 when all workers ended in order.
+    :ivar words: the arguments of ``serve``, which each worker gets too.
     """
 
-    def __init__(
-        self, reactor: Any, words: Sequence[str], sockets: Sequence[Mapping[str, int]], *, drain: float = 0.0
-    ) -> None:
+    def __init__(self, reactor: Any, settings: Settings, words: Sequence[str], *, fake: bool) -> None:
         """
-        :param sockets: for each worker, name → descriptor of the listening sockets it gets.
-        :param drain: seconds over which a worker lets its clients go.
+        :param words: the arguments of ``serve``.
+        :param fake: ``--test`` mode.
+        :raises SettingsError: several workers cannot run with these settings.
+        :raises CannotListenError: a port is taken.
         """
-        self.retry_policy = drain + PATIENCE
+        ports = AdminPorts.of(settings, fake=fake)
+        check_workers(settings, ports)
+        if ports.wanted:
+            ports.auth(settings)
         self.reactor = reactor
         self.words = tuple(words)
         self.exit_code = 0
-        self.members = [Worker(self, number, each) for number, each in enumerate(sockets, 1)]
+        self._settings = settings
+        self._reserved: list[socket.socket] = []
+        self._reserve(fake=fake)
+        self._check_admin_ports(ports)
+        self.members = [WorkerProcess(self, number) for number in range(settings.WORKERS)]
+
+    def _reserve(self, *, fake: bool) -> None:
+        for place in places(self._settings, fake=fake).values():
+            reserved = port.reserve(place.ip, place.port)
+            self._reserved.append(reserved)
+            if not place.port:  # Only STOMP_PORT = 0 is a free port; the others are off with 0.
+                self.words += ("--stomp-port", str(reserved.getsockname()[1]))
+
+    def _check_admin_ports(self, ports: AdminPorts) -> None:
+        """:raises CannotListenError: a port that somebody has asked for is taken."""
+        chosen = [ports.plain if ports.chosen else 0, ports.secure]
+        for first in filter(None, chosen):
+            for number in range(self._settings.WORKERS):
+                port.check_free(ports.ip, first + number)
+
+    @property
+    def end_seconds(self) -> float:
+        """Seconds a worker may take to end."""
+        return self._settings.DRAIN_SECONDS + END_SECONDS
 
     def start(self) -> None:
-        """Start all; the reactor must run."""
+        """Start all workers, once the reactor runs."""
+        self.reactor.callWhenRunning(self._begin)
+
+    def _begin(self) -> None:
         log.info("workers.starting", workers=len(self.members), pid=os.getpid())
         for worker in self.members:
             worker.begin()
 
     def give_up(self, exit_code: int) -> None:
-        """End, as it would be no use to go on."""
+        """End all workers and this process with an exit code."""
         if not self.exit_code:
             self.exit_code = exit_code
             self.reactor.stop()
 
-    def reload(self) -> None:
-        """Have all read their settings again."""
+    def reload(self, settings: Settings | None = None) -> None:
+        """Have all workers read their settings again.
+
+        :param settings: what this process reads itself; None if they cannot be used.
+        """
+        self._settings = settings or self._settings
         for worker in self.members:
             worker.reload()
 
     def status(self) -> str:
-        """How they are doing, in one line for people."""
+        """The state of the workers, in one line for people."""
         running = sum(worker.pid is not None for worker in self.members)
         return f"{running} of {len(self.members)} workers run"
 
     def stop(self) -> Deferred[Any]:
-        """End all; fires when they have."""
+        """End all workers; fires when they have ended."""
+        for each in self._reserved:
+            each.close()
         return DeferredList([worker.end() for worker in self.members])
+
+
+def check_workers(settings: Settings, ports: AdminPorts) -> None:
+    """
+    :param ports: of the first worker.
+    :raises SettingsError: several workers cannot run with these settings.
+    """
+    count = settings.WORKERS
+    for name in ("STANDALONE", "RABBITMQ_LOOPBACK"):
+        if getattr(settings, name):
+            raise SettingsError(f"WORKERS = {count}: workers hear each other by RabbitMQ; without {name}.")
+    if settings.WITH:
+        raise SettingsError(f"WITH = {settings.WITH}: it would run in each of {count} workers; run it alone.")
+    for name, first in ((ports.setting, ports.plain), (ports.secure_setting, ports.secure)):
+        if first and first + count - 1 > MAX_PORT:
+            raise SettingsError(f"{name} = {first}: the ports of {count} workers behind it are beyond {MAX_PORT}.")
+    if ports.plain and ports.secure and abs(ports.plain - ports.secure) < count:
+        raise SettingsError(
+            f"{ports.secure_setting} = {ports.secure}: too near {ports.setting} = {ports.plain}:"
+            f" {count} workers need {count} ports from each."
+        )
 
 
 def _in_words(reason: Failure) -> str:
@@ -169,3 +246,32 @@ def _in_words(reason: Failure) -> str:
     ended = reason.value
     assert isinstance(ended, ProcessTerminated)
     return f"signal {ended.signal}" if ended.signal else f"exit code {ended.exitCode}"
+
+
+class ParentWatch(FileDescriptor):
+    """Stops the reactor of a worker when its supervisor is gone: otherwise the worker would hold the ports, and no
+    operator could stop it by the process they started. The supervisor holds the other end of our standard input and
+    never writes, so the kernel tells us about every kind of end.
+    """
+
+    def __init__(self, reactor: Any) -> None:
+        super().__init__(reactor)
+        self._reactor = reactor
+        # Ctrl-C in a terminal is for the supervisor. It sends us SIGTERM once, so a second one is not for us.
+        os.setpgid(0, 0)
+        reactor.addSystemEventTrigger("before", "shutdown", signal.signal, signal.SIGTERM, signal.SIG_IGN)
+        self.startReading()  # type: ignore[no-untyped-call]
+
+    def fileno(self) -> int:
+        return _STDIN
+
+    def doRead(self) -> Exception | None:
+        return None if os.read(_STDIN, 1) else CONNECTION_DONE
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The supervisor is gone."""
+        super().connectionLost(reason)  # type: ignore[no-untyped-call]
+        try:
+            self._reactor.stop()
+        except ReactorNotRunning:
+            return  # We are stopping already.

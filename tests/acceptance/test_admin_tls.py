@@ -1,4 +1,4 @@
-"""The operators' listeners with TLS: of a node, of ``fallback.py``, and of the parent of several workers."""
+"""The operators' listeners with TLS: of a node, of ``fallback.py``, and of several workers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.processes import Server, node
 from tests.prometheus import parse
 from tests.radiovis.commands.calling import call
 from tests.radiovis.watchdog.daemon import Daemon
-from tests.services import free_port
+from tests.services import free_port, free_ports_in_a_row
 
 HOST = "127.0.0.1"
 TOKEN = "correct-horse-battery"
@@ -160,16 +160,19 @@ class TestFallback(AdminTlsCase):
         self.check_a_new_certificate()
 
 
-class TestParent(AdminTlsCase):
+class TestWorkers(AdminTlsCase):
+    """Two, each with a port of its own, and nothing in the clear."""
+
     @classmethod
     def process(cls, **settings: object) -> Server:
-        ports = {"ADMIN_PORT": free_port(), "ADMIN_TLS_PORT": cls.port}
+        cls.port = free_ports_in_a_row(2)
+        ports = {"ADMIN_PORT": 0, "ADMIN_TLS_PORT": cls.port}
         return cluster_node(services.rabbitmq(), f"radiovis.{uuid4()}", WORKERS=2, **ports, **settings)
 
     @classmethod
     def begin(cls) -> None:
         cls.server.launch()
-        for worker in (1, 2):
+        for worker in (0, 1):
             cls.server.wait_for("server.ready", worker=worker)
             cls.server.wait_for("bus.connected", worker=worker)
 
@@ -177,14 +180,16 @@ class TestParent(AdminTlsCase):
         self.check_who_may_ask()
         self.check_that_it_speaks_tls_only()
 
-    def test_it_tells_of_all_workers(self) -> None:
-        operator = self.operator()
-        until(lambda: operator.ask("/readyz")[0] == 200, "ready")
-        told = parse(operator.ask("/metrics")[1])
-        self.assertEqual({dict(labels)["worker"] for labels in told["fanout_ready"]}, {"1", "2"})
+    def test_each_answers_at_its_port(self) -> None:
+        for port in (self.port, self.port + 1):
+            operator = Operator(self.authority.client(), port)
+            self.addCleanup(operator.close)
+            until(lambda operator=operator: operator.ask("/readyz")[0] == 200, "ready")
+            self.assertEqual(parse(operator.ask("/metrics")[1])["fanout_ready"], {(): 1})
+        self.check_health("--ready", ADMIN_TLS_PORT=self.port, WORKERS=2)
 
     def test_a_new_certificate(self) -> None:
-        self.check_a_new_certificate(worker=None)
+        self.check_a_new_certificate(worker=0)
 
 
 class TestRefused(unittest.TestCase):
@@ -211,6 +216,3 @@ class TestRefused(unittest.TestCase):
             settings = {"ADMIN_TOKEN": TOKEN, "TLS_CERTIFICATE": Authority(folder).issue("node.pem", HOST)}
             daemon = Daemon(services.AmqpAddress(HOST, 1), "x", "--test", FB_ADMIN_TLS_PORT=port, **settings)
             self.refused(daemon, f"cannot listen on {HOST}:{port}")
-
-    def test_workers_without_plain_ports(self) -> None:
-        self.refused(Server("--test", WORKERS=2, ADMIN_TLS_PORT=free_port()), "ADMIN_TLS_PORT: .* ADMIN_PORT")

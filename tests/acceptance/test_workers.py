@@ -1,4 +1,4 @@
-"""``server.py --workers 2``: two processes behind one port, and the one that looks after them."""
+"""``server.py --workers 2``: two processes that share a port, and their supervisor."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import ClassVar
 from uuid import uuid4
 
-from prometheus_client.parser import text_string_to_metric_families
-
 from tests import services
 from tests.acceptance.cluster import node
 from tests.processes import Server
+from tests.prometheus import parse
 from tests.radio import Radio
+from tests.radiovis.commands.calling import Done, call
 
 TOPIC = "/topic/test/1/text"
-WORKERS = (1, 2)
+WORKERS = (0, 1)
 
 
 def alive(pid: int) -> bool:
@@ -38,7 +38,7 @@ class WorkersCase(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls) -> None:
-        cls.admin_port = services.free_port()
+        cls.admin_port = services.free_ports_in_a_row(len(WORKERS))
         settings = {"ADMIN_PORT": cls.admin_port, "MONITORING_ENABLED": False, "WORKERS": 2, **cls.logs}
         cls.server = node(services.rabbitmq(), f"radiovis.{uuid4()}", **settings)
         cls.addClassCleanup(cls.server.close)
@@ -75,12 +75,19 @@ class WorkersCase(unittest.TestCase):
         pid: int = self.server.events("worker.started", worker=worker)[-1]["pid"]
         return pid
 
-    def get(self, path: str) -> tuple[int, str]:
+    def get(self, path: str, worker: int = 0) -> tuple[int, str]:
+        """From a worker's own listener for operators. :return: 0 where nobody listens."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.admin_port}/{path}", timeout=20) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.admin_port + worker}/{path}", timeout=20) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
+        except urllib.error.URLError:
+            return 0, ""
+
+    def health(self) -> Done:
+        """As a container asks."""
+        return call("health", "--ready", ADMIN_PORT=str(self.admin_port), WORKERS=str(len(WORKERS)))
 
 
 class Reloaded(WorkersCase):
@@ -95,16 +102,17 @@ class Reloaded(WorkersCase):
         (self.server.folder / "config.py").write_text(f'LOG_LEVEL = "{level}"\n')
         self.server.hang_up()
 
-    def test_the_parent_takes_the_log_level_too(self) -> None:
+    def test_the_supervisor_takes_the_log_level_too(self) -> None:
         self.edit("WARNING")
-        os.kill(self.pid(1), signal.SIGKILL)
+        os.kill(self.pid(0), signal.SIGKILL)
         self.server.wait_for("worker.died")
         deadline = time.monotonic() + 20
-        while self.get("readyz")[0] != 200:
+        while self.health().returncode != 0:
             self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.02)
         self.edit("INFO")
-        self.server.wait_for("settings.reloaded", worker=2)
-        self.assertEqual(len(self.server.events("worker.started", worker=1)), 1)  # The second one was not worth a line.
+        self.server.wait_for("settings.reloaded", worker=0)
+        self.assertEqual(len(self.server.events("worker.started", worker=0)), 1)  # The second one was not worth a line.
 
 
 class Together(WorkersCase):
@@ -115,36 +123,32 @@ class Together(WorkersCase):
             for radio in radios.values():
                 self.assertEqual(radio.expect("MESSAGE").body, body)
 
-    def test_metrics_of_each_and_their_sum(self) -> None:
+    def test_metrics_and_readiness_of_each(self) -> None:
         self.radios()
-        self.publish(b"TEXT 1")
-        status, page = self.get("metrics")
-        self.assertEqual(status, 200)
-        values = {
-            (sample.name, sample.labels.get("worker", "")): sample.value
-            for family in text_string_to_metric_families(page)
-            for sample in family.samples
-        }
-        connections = [values["fanout_connections", worker] for worker in ("1", "2", "")]
-        self.assertEqual(connections[0] + connections[1], connections[2])
-        self.assertGreaterEqual(min(connections), 1)
-        self.assertNotIn(("fanout_ready", ""), values)
-        status, ready = self.get("readyz")
-        self.assertEqual((status, json.loads(ready)), (200, {"ready": True, "workers": {"1": True, "2": True}}))
+        for worker in WORKERS:
+            status, page = self.get("metrics", worker)
+            self.assertEqual(status, 200)
+            told = parse(page.encode())
+            self.assertGreaterEqual(told["fanout_connections"][()], 1)
+            self.assertEqual(told["fanout_ready"][()], 1)
+            status, ready = self.get("readyz", worker)
+            self.assertEqual((status, json.loads(ready)["ready"]), (200, True))
+        self.assertEqual((self.health().returncode, self.health().stdout), (0, "ready\n"))
 
     def test_one_is_killed_and_the_others_radios_notice_nothing(self) -> None:
         radios = self.radios()
-        os.kill(self.pid(1), signal.SIGKILL)
-        self.assertTrue(radios[1].ends())
-        self.server.wait_for("worker.died", worker=1, reason="signal 9")
-        self.assertEqual(self.get("readyz")[0], 503)
+        os.kill(self.pid(0), signal.SIGKILL)
+        self.assertTrue(radios[0].ends())
+        self.server.wait_for("worker.died", worker=0, reason="signal 9")
+        self.assertEqual(self.get("readyz", 1)[0], 200)
+        self.assertIn("nobody listens at", self.health().stderr)
         self.publish(b"TEXT while it is away")
-        self.assertEqual(radios[2].expect("MESSAGE").body, b"TEXT while it is away")
-        self.server.wait_for("server.ready", worker=1, count=2)
-        self.server.wait_for("bus.connected", worker=1, count=2)
+        self.assertEqual(radios[1].expect("MESSAGE").body, b"TEXT while it is away")
+        self.server.wait_for("server.ready", worker=0, count=2)
+        self.server.wait_for("bus.connected", worker=0, count=2)
         again = self.radios()
         self.publish(b"TEXT with it again")
-        for radio in (radios[2], again[1], again[2]):
+        for radio in (radios[1], again[0], again[1]):
             self.assertEqual(radio.expect("MESSAGE", destination=TOPIC).body, b"TEXT with it again")
 
 
@@ -162,7 +166,7 @@ class Ends(WorkersCase):
                 self.assertEqual(self.server.faults, [])
                 self.begin()
 
-    def test_no_worker_outlives_a_killed_parent(self) -> None:
+    def test_no_worker_outlives_a_killed_supervisor(self) -> None:
         pids = [self.pid(worker) for worker in WORKERS]
         self.server.kill()
         deadline = time.monotonic() + 20
@@ -198,5 +202,17 @@ class Refused(unittest.TestCase):
             self.refused(f"cannot listen on 127.0.0.1:{port}", ADMIN_PORT=port - 1)
             self.refused(f"cannot listen on 127.0.0.1:{port}", ADMIN_PORT=port)
 
+    def test_a_port_that_another_program_shares(self) -> None:
+        with socket.socket() as taken:
+            taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            port = taken.getsockname()[1]
+            self.refused(f"cannot listen on 127.0.0.1:{port}: Address already in use", STOMP_PORT=port)
+
     def test_ports_beyond_the_last(self) -> None:
         self.refused("ADMIN_PORT = 65535", ADMIN_PORT=65535)
+        self.refused("ADMIN_TLS_PORT = 65535", ADMIN_TLS_PORT=65535)
+
+    def test_ports_for_operators_that_overlap(self) -> None:
+        self.refused("ADMIN_TLS_PORT = 8082: too near ADMIN_PORT = 8081", ADMIN_PORT=8081, ADMIN_TLS_PORT=8082)

@@ -8,8 +8,8 @@ from typing import Any
 
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 
-from fanout.listeners.client import StompClient
 from fanout.stomp.client import ClientEvent, Connected, MessageReceived, Receipted
+from radiovis.client.conversation import StompClient
 from tests.chaos.account import Account, Life
 
 Address = tuple[str, int]

@@ -15,7 +15,7 @@ from tests.services import free_port
 SECONDS = 30.0
 
 
-class Core(unittest.TestCase):
+class OnAir(unittest.TestCase):
     def start(self, *words: str) -> subprocess.Popen[str]:
         process = subprocess.Popen(
             [sys.executable, "-m", "demo.on_air", *words],

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import resource
 import socket
+from functools import partial
 from typing import Any
 
 from twisted.internet import protocol, reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.error import CannotListenError
 from twisted.trial import unittest
 
@@ -134,20 +134,43 @@ class PortTests(unittest.TestCase):
         self.assertLessEqual(listening.numberAccepts, SLICE)
 
     def test_a_port_that_is_taken(self) -> None:
-        taken = port.bind(HOST, 0)
-        self.addCleanup(taken.close)
-        with self.assertRaises(CannotListenError):
-            port.bind(HOST, taken.getsockname()[1])
-        with self.assertRaises(CannotListenError):
-            port.listen(reactor, HOST, taken.getsockname()[1], Guests(1))
+        with socket.create_server((HOST, 0)) as taken:
+            number = taken.getsockname()[1]
+            for take in (port.check_free, port.reserve, partial(port.listen, reactor, factory=Guests(1))):
+                with self.assertRaises(CannotListenError):
+                    take(HOST, port=number)
 
-    async def test_two_share_a_socket_and_the_end_of_one_leaves_it_to_the_other(self) -> None:
-        bound = port.bind(HOST, 0)
-        self.addCleanup(bound.close)
-        first = port.adopt(reactor, os.dup(bound.fileno()), Guests(0))
+    async def test_a_reserved_port_is_shared_by_those_that_ask_for_it(self) -> None:
+        reserved = port.reserve(HOST, 0)
+        self.addCleanup(reserved.close)
+        address, guests = reserved.getsockname(), [Guests(1), Guests(1)]
+        for each in guests:
+            listening = port.listen(reactor, *address, each, reuse_port=True)
+            self.addCleanup(listening.stopListening)
+        with self.assertRaises(CannotListenError):
+            port.listen(reactor, *address, Guests(1))
+        self.herd(address, 100)
+        await DeferredList([each.all_came for each in guests])
+
+    def test_another_program_that_shares_the_port_is_noticed(self) -> None:
+        listening = port.listen(reactor, HOST, 0, Guests(1), reuse_port=True)
+        self.addCleanup(listening.stopListening)
+        with self.assertRaises(CannotListenError):
+            port.reserve(HOST, listening.getHost().port)
+
+    async def test_the_end_of_one_leaves_the_port_to_the_other(self) -> None:
         guests = Guests(1)
-        second = port.adopt(reactor, os.dup(bound.fileno()), guests)
+        first = port.listen(reactor, HOST, 0, Guests(0), reuse_port=True)
+        second = port.listen(reactor, HOST, first.getHost().port, guests, reuse_port=True)
         self.addCleanup(second.stopListening)
         await first.stopListening()
-        self.herd(bound.getsockname(), 1)
+        self.herd((HOST, second.getHost().port), 1)
         await guests.all_came
+
+    async def test_connections_that_wait_are_accepted_before_the_end(self) -> None:
+        guests = Guests(SLICE * 3)
+        listening = port.listen(reactor, HOST, 0, guests, SLICE, reuse_port=True)
+        self.herd((HOST, listening.getHost().port), SLICE * 3)
+        listening.accept_queue()
+        self.assertEqual(guests.came, SLICE * 3)
+        await listening.stopListening()

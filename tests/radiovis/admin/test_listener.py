@@ -85,4 +85,10 @@ class TestWanted(unittest.TestCase):
         settings = read_settings(Settings, {"ADMIN_PORT": "0", "ADMIN_TLS_PORT": "2"}, {})
         ports = AdminPorts.of(settings)
         self.assertEqual((ports.wanted, ports.plain, ports.secure), (True, 0, 2))
-        self.assertFalse(AdminPorts.of(settings, worker=True).wanted)
+
+    def test_each_worker_at_ports_of_its_own(self) -> None:
+        settings = read_settings(Settings, {"ADMIN_PORT": "10", "ADMIN_TLS_PORT": "20"}, {})
+        ports = [AdminPorts.of(settings, worker=worker) for worker in (None, 0, 1)]
+        self.assertEqual([(each.plain, each.secure) for each in ports], [(10, 20), (10, 20), (11, 21)])
+        off = read_settings(Settings, {"ADMIN_PORT": "0", "ADMIN_TLS_PORT": "0"}, {})
+        self.assertFalse(AdminPorts.of(off, worker=1).wanted)

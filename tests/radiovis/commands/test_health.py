@@ -9,7 +9,7 @@ import unittest
 from collections.abc import Callable
 
 from tests.radiovis.commands.calling import Done, call
-from tests.services import free_port
+from tests.services import free_port, free_ports_in_a_row
 
 Answer = Callable[[http.server.BaseHTTPRequestHandler], None]
 
@@ -24,9 +24,18 @@ def answering(status: int, body: object) -> Answer:
 
 
 class Health(unittest.TestCase):
-    def listen(self, answer: Answer) -> str:
-        """An operators' listener that answers so; its port. What it was asked is in :attr:`asked`."""
+    def setUp(self) -> None:
         self.asked: list[tuple[str, str | None]] = []
+
+    def listen_in_a_row(self, *answers: Answer) -> str:
+        """Listeners at ports that follow each other, the one behind them free; the first port."""
+        first = free_ports_in_a_row(len(answers) + 1)
+        for number, answer in enumerate(answers, first):
+            self.listen(answer, number)
+        return str(first)
+
+    def listen(self, answer: Answer, number: int = 0) -> str:
+        """An operators' listener that answers so; its port. What all were asked is in :attr:`asked`."""
         asked = self.asked
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -37,7 +46,7 @@ class Health(unittest.TestCase):
             def log_message(self, *_: object) -> None:
                 pass
 
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", number), Handler)
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
         for clean in (server.server_close, thread.join, server.shutdown):
@@ -90,6 +99,21 @@ class Health(unittest.TestCase):
         done = call("health", ADMIN_PORT=port)
         self.assertEqual(done.returncode, 1)
         self.assertIn(f"no answer from 127.0.0.1:{port}: ", done.stderr)
+
+    def test_every_worker_is_asked(self) -> None:
+        first = self.listen_in_a_row(answering(200, {"ready": True}), answering(200, {"ready": True}))
+        done = call("health", "--ready", ADMIN_PORT=first, WORKERS="2")
+        self.assertEqual((done.returncode, done.stdout, len(self.asked)), (0, "ready\n", 2))
+
+    def test_one_worker_that_is_not_ready(self) -> None:
+        first = self.listen_in_a_row(answering(200, {"ready": True}), answering(503, {"reasons": ["bus: refused"]}))
+        done = call("health", "--ready", ADMIN_PORT=first, WORKERS="2")
+        self.failed(done, "worker 1: /readyz answers 503; bus: refused")
+
+    def test_one_worker_that_does_not_listen(self) -> None:
+        first = self.listen_in_a_row(answering(200, {"live": True}))
+        done = call("health", ADMIN_PORT=first, WORKERS="2", FB_ADMIN_PORT=str(free_port()))
+        self.failed(done, f"nobody listens at 127.0.0.1:{int(first) + 1}")
 
     def test_wrong_usage(self) -> None:
         for words in (["--secnds", "1"], ["--admin-port", "x"], ["--seconds", "never"]):

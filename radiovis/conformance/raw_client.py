@@ -1,4 +1,8 @@
-"""One connection of a check: octets out as they are written here, frames in, everything with a time limit."""
+"""The client of a check: it sends any octets, also invalid ones, and reads frames, each step with a time limit.
+
+It shares the transports with the other commands, and the decoder with the server. It has no session: a session would
+send valid frames only.
+"""
 
 from __future__ import annotations
 
@@ -6,48 +10,34 @@ import itertools
 import socket
 import time
 from dataclasses import replace
-from typing import Protocol
 
 from fanout.stomp.codec import Decoder
 from fanout.stomp.dialect import DIALECTS
 from fanout.stomp.frame import Frame
 from fanout.stomp.limits import StompLimits
-from radiovis.client.arguments import printable
+from radiovis.client.sockets import BlockingSocket
+from radiovis.client.terminal import printable
 from radiovis.client.websocket import NoWebSocket
 
-_LIMITS = replace(StompLimits(), frame_bytes=2**22, header_bytes=2**16, headers=1_000)  # We judge other things.
+_LIMITS = replace(
+    StompLimits(), frame_bytes=2**22, header_bytes=2**16, headers=1_000
+)  # What the server sends is judged by the checks.
 _SHOWN = 160
 _names = itertools.count(1)
 
 
-class Failed(Exception):
+class CheckFailed(Exception):
     """The server did not do what the rule asks. The text says what it did."""
 
 
-class Connection(Protocol):
-    """What the checks use of a socket."""
+class RawClient:
+    """One connection.
 
-    def sendall(self, octets: bytes, /) -> None:
-        """Send octets."""
-
-    def recv(self, size: int, /) -> bytes:
-        """Wait for octets; empty at the end."""
-
-    def settimeout(self, seconds: float, /) -> None:
-        """How long to wait."""
-
-    def close(self) -> None:
-        """Hang up."""
-
-
-class Wire:
-    """A connected socket.
-
-    :ivar octets: everything that came, as it came.
-    :ivar first: how many octets the first read of the frame that came last brought.
+    :ivar octets: all octets received.
+    :ivar reads: the same, read by read.
     """
 
-    def __init__(self, connection: Connection, seconds: float) -> None:
+    def __init__(self, connection: BlockingSocket, seconds: float) -> None:
         """:param seconds: how long to wait for a frame or an end."""
         self.octets = b""
         self.reads: list[bytes] = []
@@ -57,13 +47,13 @@ class Wire:
         self._decoder.dialect = DIALECTS["1.0"]
 
     def speak(self, version: str) -> None:
-        """From now on the server's frames are read by the rules of this version."""
+        """Read the server's frames by the rules of a version from now on."""
         self._decoder.dialect = DIALECTS[version]
 
     # Out
 
     def send(self, octets: bytes) -> None:
-        """Send octets; that the server has hung up is seen when it is read from."""
+        """Send octets. If the server has closed the connection, the next read reports it."""
         try:
             self._socket.sendall(octets)
         except (BrokenPipeError, ConnectionResetError):
@@ -74,34 +64,34 @@ class Wire:
         self.send("\n".join(frame.split(" ")).encode() + b"\n\n" + body + b"\0")
 
     def publish(self, topic: str, body: bytes, *headers: str) -> None:
-        """SEND, and wait until the server has it."""
+        """SEND, and wait for the receipt."""
         name = f"r{next(_names)}"
         self.say(" ".join(("SEND", f"destination:{topic}", f"receipt:{name}", *headers)), body)
         self.expect("RECEIPT", "receipt-id", name)
 
     def subscribe(self, topic: str, id: str = "s", *headers: str) -> None:
-        """SUBSCRIBE, and wait until the server has done it. No message may come before."""
+        """SUBSCRIBE, and wait for the receipt. No message may come before."""
         name = f"r{next(_names)}"
         self.say(" ".join(("SUBSCRIBE", f"destination:{topic}", f"id:{id}", f"receipt:{name}", *headers)))
         self.expect("RECEIPT", "receipt-id", name)
 
     def half_close(self) -> None:
-        """Say that no more will come, which only plain TCP can."""
+        """Close our side of the connection, which only plain TCP can do."""
         assert isinstance(self._socket, socket.socket)
         self._socket.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._socket.close()
 
     # In
 
     def frame(self, seconds: float | None = None) -> Frame:
-        """The next frame. :raises Failed: none came in time, or the server hung up."""
+        """The next frame. :raises CheckFailed: none came in time, or the server closed the connection."""
         deadline = time.monotonic() + (self._seconds if seconds is None else seconds)
         while (found := self._decoder.next_frame()) is None:
             if not self._read(deadline):
-                raise Failed("it closed the connection" + (" without a word" if not self.octets else ""))
+                raise CheckFailed("it closed the connection" + (" without a word" if not self.octets else ""))
         return found
 
     def expect(self, command: str, name: str = "", value: str | None = None) -> Frame:
@@ -113,9 +103,9 @@ class Wire:
         found = self.frame()
         wanted = command + (f" with {name}" if name else "") + (f":{value}" if value is not None else "")
         if found.command != command:
-            raise Failed(f"instead of {wanted} it sent {shown(found)}")
+            raise CheckFailed(f"instead of {wanted} it sent {shown(found)}")
         if name and (found.get(name) is None or value not in (None, found.get(name))):
-            raise Failed(f"instead of {wanted} it sent {shown(found)}")
+            raise CheckFailed(f"instead of {wanted} it sent {shown(found)}")
         return found
 
     def refused(self) -> Frame:
@@ -125,23 +115,23 @@ class Wire:
         return error
 
     def ends(self, seconds: float | None = None) -> None:
-        """The server hangs up, and sends no frame before. :param seconds: to wait for it, if not as long as usual."""
+        """The server closes the connection without a frame. :param seconds: to wait; None for the usual time."""
         seconds = self._seconds if seconds is None else seconds
         deadline = time.monotonic() + seconds
         while True:
             found = self._decoder.next_frame()
             if found is not None:
-                raise Failed(f"instead of closing the connection it sent {shown(found)}")
+                raise CheckFailed(f"instead of closing the connection it sent {shown(found)}")
             try:
                 if not self._read(deadline):
                     return
-            except Failed:
-                raise Failed(f"it kept the connection open for {seconds:g} s") from None
+            except CheckFailed:
+                raise CheckFailed(f"it kept the connection open for {seconds:g} s") from None
 
     def quiet(self, topic: str) -> list[Frame]:
-        """What has come once everything we sent was worked off: shows that something did not come.
+        """The frames that come until the server has processed everything sent: shows that a frame did not come.
 
-        :param topic: nobody publishes to this one.
+        :param topic: one without messages.
         """
         name = f"r{next(_names)}"
         self.say(f"SUBSCRIBE destination:{topic} id:{name} receipt:{name}")
@@ -151,11 +141,11 @@ class Wire:
         return came
 
     def octets_for(self, seconds: float) -> bytes:
-        """What comes until something has come, within so many seconds."""
+        """The octets of the next read; none if nothing comes within so many seconds."""
         before = len(self.octets)
         try:
             self._read(time.monotonic() + seconds)
-        except Failed:
+        except CheckFailed:
             return b""
         return self.octets[before:]
 
@@ -165,11 +155,11 @@ class Wire:
         try:
             data = self._socket.recv(65536)
         except TimeoutError:
-            raise Failed(f"it said nothing for {self._seconds:g} s") from None
+            raise CheckFailed(f"it said nothing for {self._seconds:g} s") from None
         except ConnectionResetError:
             return False
         except NoWebSocket as error:
-            raise Failed(str(error)) from None
+            raise CheckFailed(str(error)) from None
         finally:
             self._socket.settimeout(self._seconds)
         self.octets += data
