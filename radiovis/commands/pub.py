@@ -13,7 +13,7 @@ from radiovis.client.arguments import DONE, FAILED, WRONG, CommandError, Command
 from radiovis.client.conversation import Conversation, Gone, converse
 from radiovis.client.conversation import words as in_words
 from radiovis.client.server_address import ServerAddress, add_server_flag, given_server
-from radiovis.directory.stations import MAX_TEXT, MAX_URL
+from radiovis.directory.interface import MAX_TEXT, MAX_URL
 
 _CLOSE = "close"
 

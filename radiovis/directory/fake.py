@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from radiovis.directory.interface import Channel, Default
-from radiovis.directory.stations import checked_prefix
+from radiovis.directory.interface import Channel, Default, checked_prefix
 
 
 class FakeDirectory:

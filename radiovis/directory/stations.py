@@ -14,34 +14,10 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from fanout.listeners.address import network
-from radiovis.directory.interface import Channel, Default
+from radiovis.directory.interface import MAX_TEXT, MAX_URL, Channel, Default, checked_prefix
 from radiovis.directory.password import StoredPassword
 from radiovis.directory.toml_lines import Section, read_sections
 
-# A channel's topic prefix, as directories write it.
-
-LONGEST = 512
-"""Characters. The longest real ones (``/topic/id/<fqdn>/<service>/``) stay below 300."""
-
-
-def checked_prefix(topic: str) -> str:
-    """The topic prefix with its trailing ``/``.
-
-    :raises ValueError: when it is no topic, naming what is wrong with it.
-    """
-    if not topic.startswith("/topic/") or not topic.strip("/").partition("/")[2]:
-        raise ValueError(f"{topic[:80]!r} is no topic: it must begin with /topic/ and go on")
-    if re.search(r"[\s\x00-\x1f\x7f-\x9f]", topic):
-        raise ValueError(f"{topic[:80]!r} has a space or control character in it")
-    if len(topic) > LONGEST:
-        raise ValueError(f"{topic[:80]!r}… is longer than {LONGEST} characters")
-    return topic if topic.endswith("/") else topic + "/"
-
-
-MAX_TEXT = 128
-"""Bytes of a radio text, and
-:data:`MAX_URL` of an address: what receivers reserve (contract §4, "Bodies")."""
-MAX_URL = 512
 EVERYWHERE = ("0.0.0.0/0", "::/0")
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network

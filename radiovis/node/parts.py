@@ -30,7 +30,8 @@ from fanout.stomp.limits import SessionOptions, StompLimits
 from radiovis.directory.cached import CachedDirectory
 from radiovis.directory.fake import FakeDirectory
 from radiovis.directory.interface import Default, Directory
-from radiovis.directory.plugit import PlugIt, PlugItCalls
+from radiovis.directory.plugit import PlugIt
+from radiovis.directory.plugit_http import PlugItCalls
 from radiovis.directory.stations_file import StationsFile
 from radiovis.events import Monitoring, masked
 from radiovis.last_slides import LastSlides
@@ -140,17 +141,9 @@ def fake_directory(settings: Settings) -> Directory:
     )
 
 
-def plugit(reactor: Any, settings: Settings, shared: Memcached | None) -> Directory:
+def plugit(reactor: Any, settings: Settings, memcached: Memcached | None) -> Directory:
     """PlugIt over HTTP, behind the caches."""
-    return cached(plugit_api(reactor, settings), reactor, settings, shared, freshness(settings))
-
-
-def freshness(settings: Settings) -> float:
-    """How long an answer of the directory is taken without asking again, in seconds.
-
-    Half of ``FB_CHANNEL_CACHE`` at most: one asked for again just before it is too old would live twice as long.
-    """
-    return min(settings.DIRECTORY_FRESH_SECONDS, settings.FB_CHANNEL_CACHE / 2)
+    return cached(plugit_api(reactor, settings), reactor, settings, memcached)
 
 
 def plugit_api(reactor: Any, settings: Settings) -> PlugIt:
@@ -159,31 +152,20 @@ def plugit_api(reactor: Any, settings: Settings) -> PlugIt:
     :raises CertificateError: DIRECTORY_CA cannot be used.
     """
     policy = BrowserLikePolicyForHTTPS(trust(settings.DIRECTORY_CA))
-    calls = PlugItCalls(
-        treq.client.HTTPClient(Agent(reactor, policy, pool=HTTPConnectionPool(reactor))),
-        settings.RADIODNS_API_URL.get_secret_value(),
-        reactor,
-        timeout=settings.DIRECTORY_TIMEOUT,
-        attempts=settings.DIRECTORY_ATTEMPTS,
-    )
-    return PlugIt(calls, image_locations=settings.FB_IMAGE_LOCATIONS)
+    client = treq.client.HTTPClient(Agent(reactor, policy, pool=HTTPConnectionPool(reactor)))
+    return PlugIt(PlugItCalls(client, settings, reactor), settings)
 
 
-def cached(api: Directory, reactor: Any, settings: Settings, shared: Memcached | None, fresh: float) -> Directory:
-    """A directory behind the caches.
-
-    :param fresh: seconds an answer is taken without asking again.
-    """
+def cached(api: Directory, reactor: Any, settings: Settings, memcached: Memcached | None) -> Directory:
+    """A directory behind the caches of this process and of all nodes."""
     beaker_backend.register()
     caches = CacheManager(**parse_cache_config_options(settings.CACHE_OPTS))
     return CachedDirectory(
         api,
-        caches.get_cache("radiovis.directory"),
-        shared,
+        settings,
         reactor,
-        fresh=fresh,
-        shared=settings.DIRECTORY_SHARED_SECONDS,
-        stale=settings.DIRECTORY_STALE_SECONDS,
+        cache=caches.get_cache("radiovis.directory"),
+        shared=None if memcached is None else beaker_backend.SharedCache(memcached, "radiovis"),
     )
 
 

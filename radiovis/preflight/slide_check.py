@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred, gatherResults, succeed
 from fanout.hub.message import Message
 from fanout.process.steady_time import unix_time
 from fanout.process.throttle import Throttle
-from radiovis.directory.stations import MAX_TEXT, MAX_URL
+from radiovis.directory.interface import MAX_TEXT, MAX_URL
 from radiovis.preflight.verdicts import Verdict, Verdicts
 
 # What can be said of a message without asking anybody: its words, its lengths, its address. Sans-IO.
