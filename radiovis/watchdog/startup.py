@@ -11,8 +11,7 @@ from typing import Any
 import structlog
 
 from fanout.cache.memcached import Memcached
-from fanout.journal.journal import Journal
-from fanout.journal.sqlite import JournalError
+from fanout.journal.journal import Journal, JournalError
 from radiovis.last_slides import LastSlides
 from radiovis.watchdog.defaults import is_default
 from radiovis.watchdog.staleness import Liveness

@@ -243,4 +243,4 @@ def _schedule(
 
 def journal(reactor: Any, settings: Settings) -> Journal:
     """The log where there is no PlugIt."""
-    return Journal(reactor, settings.JOURNAL_FILE, max_bytes=settings.JOURNAL_MAX_BYTES)
+    return Journal(reactor, settings)

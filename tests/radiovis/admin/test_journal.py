@@ -9,7 +9,7 @@ from twisted.internet.defer import succeed
 from twisted.trial import unittest
 
 from fanout.journal.journal import JournalError
-from fanout.journal.sqlite import HEADER
+from fanout.journal.records import HEADER
 from radiovis.admin.journal import JournalCsv
 
 
