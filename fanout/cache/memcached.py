@@ -45,8 +45,8 @@ class Memcached:
     """A shared dictionary that never blocks the reactor, and never fails because a server is down.
 
     While a server is down its values are missing, and values to be stored are dropped. An outage is logged once
-    (``memcached.down``, later ``memcached.up``). Values are bytes; structured values are JSON and never pickles, because
-    a program that can write to memcached must not be able to run code here. Make keys with :func:`cache_key`.
+    (``memcached.down``, later ``memcached.up``). Values are bytes; structured values are JSON and never pickles: a
+    program that can write to memcached must not be able to run code here. Make keys with :func:`cache_key`.
 
     :ivar servers: the blocking calls. Use them in a thread only, through :meth:`call`.
     """
@@ -86,7 +86,7 @@ class Memcached:
 
     @property
     def counts(self) -> Counter[str]:
-        """See :attr:`fanout.cache.servers.Servers.counts`; also ``overflow``, the calls refused because too many waited."""
+        """See :attr:`fanout.cache.servers.Servers.counts`; ``overflow`` are calls refused because too many waited."""
         return self.servers.counts + Counter(overflow=self._overflow)
 
     def get(self, key: str) -> Deferred[bytes | None]:

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 from twisted.python.failure import Failure
 
 DELAY = 0.005
-"""Seconds from the first item to the write: too short to be noticed, and long enough for a burst to share one fsync."""
+"""Seconds from the first item to the write: not noticed by anybody, and a burst shares one fsync."""
 BATCH_OCTETS = 4 * 2**20
 """Octets of one write; a larger item is written alone. More gains nothing: the fsync is then the smaller part."""
 MAX_WAITING = 10_000

@@ -88,6 +88,7 @@ class SqliteFile:
         """
         self.path = path or _MEMORY
         self._layout = layout
+        self._damaged = f"{layout.name}.damaged"
         self._error = error
         self._unix_time = None if read_only else unix_time
         self._read_only = read_only
@@ -212,7 +213,7 @@ class SqliteFile:
         for suffix in _SIDE_FILES:
             with suppress(FileNotFoundError):
                 Path(self.path + suffix).rename(aside + suffix)
-        log.error(f"{self._layout.name}.damaged", file=self.path, error=str(error), moved_to=aside)
+        log.error(self._damaged, file=self.path, error=str(error), moved_to=aside)
         self._remove_oldest()
 
     def _remove_oldest(self) -> None:

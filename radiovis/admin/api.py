@@ -45,7 +45,7 @@ from fanout.metrics.rates import Rates
 from fanout.process.supervisor import TaskState
 from radiovis import topics
 from radiovis.preflight.slide_check import Preflight
-from radiovis.schedule.held_slides import Schedule
+from radiovis.schedule.held_slides import HeldSlides
 
 _SHOWN = 20  # busiest topics, slowest clients
 _PAGE, _LARGEST_PAGE = 100, 1_000
@@ -72,7 +72,7 @@ class NodeView:
     tasks: Callable[[], Sequence[TaskState]]
     journal: bool
     preflight: Preflight | None
-    schedule: Schedule | None
+    schedule: HeldSlides | None
     clock: Callable[[], float]
     started: float
 

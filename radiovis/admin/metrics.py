@@ -9,7 +9,7 @@ from fanout.metrics.prometheus import Measure, Table, reference
 from fanout.metrics.tables import ENGINE
 from radiovis.directory.interface import OutageReport
 from radiovis.preflight.slide_check import Preflight
-from radiovis.schedule.held_slides import Schedule
+from radiovis.schedule.held_slides import HeldSlides
 from radiovis.topic_resolution import TopicResolver
 from radiovis.watchdog.watchdog import Watchdog
 
@@ -74,7 +74,7 @@ PREFLIGHT: Table[Preflight] = (
         lambda preflight: preflight.refused,
     ),
 )
-SCHEDULE: Table[Schedule] = (
+SCHEDULE: Table[HeldSlides] = (
     Measure("gauge", "radiovis_schedule_held", "Messages held until their trigger-time; 0 on a standby.", len),
     Measure(
         "counter",

@@ -24,7 +24,7 @@ from radiovis.directory.plugit import PlugIt
 from radiovis.node import parts, slide_parts
 from radiovis.node.reload import Reloading, Take
 from radiovis.schedule.broker_store import BrokerSlideStore
-from radiovis.schedule.held_slides import Schedule
+from radiovis.schedule.held_slides import HeldSlides
 from radiovis.settings import Settings
 from radiovis.topic_resolution import TopicResolver
 from radiovis.watchdog.journal_log import JournalLog
@@ -98,13 +98,13 @@ class Fallback:
             preflight=slide_parts.preflight(self._reactor, self._settings),
         )
 
-    def _schedule(self, leader: BrokerLeader) -> Schedule | None:
+    def _schedule(self, leader: BrokerLeader) -> HeldSlides | None:
         settings = self._settings
         if settings.SCHEDULE == "pass":
             return None
-        shelf = BrokerSlideStore(self._reactor, self._bus, slide_parts.held_queue(settings, fake=self._fake))
+        store = BrokerSlideStore(self._reactor, self._bus, slide_parts.held_queue(settings, fake=self._fake))
         clock = unix_time(self._reactor)
-        return Schedule(shelf, self._bus, leader, settings.SCHEDULE_MAX, clock=clock, wall=time.time)
+        return HeldSlides(store, self._bus, leader, settings, clock=clock, wall=time.time)
 
     @property
     def _queue_name(self) -> str:

@@ -19,8 +19,8 @@ from radiovis.preflight.slide_check import Preflight
 from radiovis.preflight.verdicts import Verdicts
 from radiovis.schedule.broker_store import BrokerIntake
 from radiovis.schedule.disk_store import DiskSlideStore
-from radiovis.schedule.held_slides import SlideIntake
-from radiovis.schedule.scheduled_publish import ScheduledApplication
+from radiovis.schedule.interface import SlideIntake
+from radiovis.schedule.trigger_time import ScheduledApplication
 from radiovis.settings import Settings
 from radiovis.slides.fetch import SlideFetch
 from radiovis.slides.public_addresses import PublicAddresses, system_lookup
@@ -65,7 +65,7 @@ def entrance(reactor: Any, settings: Settings, bus: Bus, *, fake: bool) -> Slide
     if settings.SCHEDULE == "pass":
         return None
     if settings.STANDALONE:
-        return DiskSlideStore(reactor, settings.SCHEDULE_FILE, settings.SCHEDULE_MAX)
+        return DiskSlideStore(reactor, settings)
     if not isinstance(bus, RabbitMQ):
         raise SettingsError("SCHEDULE = server: without a broker nothing holds messages, but with --standalone.")
     return BrokerIntake(reactor, bus, held_queue(settings, fake=fake))
@@ -81,7 +81,7 @@ def extended(
 ) -> Application:
     """The application with what the settings add to it; nothing is in the way of a publish that needs none of it."""
     if entrance is not None:
-        application = ScheduledApplication(application, entrance, time.time, settings.SCHEDULE_HORIZON)
+        application = ScheduledApplication(application, entrance, time.time, settings)
     if preflight is not None:
         application = CheckedApplication(application, preflight)
     return application

@@ -19,8 +19,8 @@ from fanout.process.steady_time import unix_time
 from fanout.process.supervisor import RetryPolicy, Supervisor, TaskState
 from radiovis.directory.interface import Directory, DirectoryError
 from radiovis.preflight.slide_check import Preflight
-from radiovis.schedule.disk_store import DiskSlideStore
-from radiovis.schedule.held_slides import Schedule, SlideIntake
+from radiovis.schedule.held_slides import HeldSlides
+from radiovis.schedule.interface import LocalSlideStore, SlideIntake
 from radiovis.settings import Settings
 from radiovis.topic_resolution import TopicResolver
 from radiovis.watchdog.broker_liveness import BrokerLiveness
@@ -78,7 +78,7 @@ class Watchdog:
         entries: Log,
         recall: Recall,
         source: Callable[[Callable[[Delivered], Deferred[None]]], Source],
-        schedule: Schedule | None = None,
+        schedule: HeldSlides | None = None,
         preflight: Preflight | None = None,
     ) -> None:
         """
@@ -235,10 +235,10 @@ def standing_alone(
 
 def _schedule(
     reactor: Any, settings: Settings, entrance: SlideIntake | None, bus: Bus, leader: Leader
-) -> Schedule | None:
-    if not isinstance(entrance, DiskSlideStore):
+) -> HeldSlides | None:
+    if not isinstance(entrance, LocalSlideStore):
         return None
-    return Schedule(entrance, bus, leader, settings.SCHEDULE_MAX, clock=unix_time(reactor), wall=time.time)
+    return HeldSlides(entrance, bus, leader, settings, clock=unix_time(reactor), wall=time.time)
 
 
 def journal(reactor: Any, settings: Settings) -> Journal:
