@@ -27,7 +27,7 @@ DEFAULT_PORT = 11211
 TIMEOUT = 0.2
 """Seconds. A healthy server on the same network answers within 0.01. pymemcache's default is to wait for ever."""
 RETRY = 1.0
-"""Seconds without a call after a failure. A hanging server takes a fifth of one thread at most, with :data:`TIMEOUT`."""
+"""Seconds without a call after a failure. With :data:`TIMEOUT` a hanging server takes at most a fifth of a thread."""
 MAX_VALUE = 1_000_000
 """Bytes of one value; memcached refuses 1 MiB and more unless started with ``-I``."""
 LONGEST_EXPIRE = 30 * 24 * 3600

@@ -26,8 +26,8 @@ class BatchesFull(Exception):
 class Batches(Generic[T]):
     """Writes items in the order they came, many at a time, one batch after the other.
 
-    A batch succeeds or fails as a whole. Items that wait behind a batch that fails, fail with it: a caller that adds all
-    of them again keeps their order, even if the disk has room again a moment later.
+    A batch succeeds or fails as a whole. Items that wait behind a batch that fails, fail too: a caller that adds all of
+    them again keeps their order, even if the disk has room again a moment later.
     """
 
     def __init__(

@@ -44,7 +44,7 @@ from fanout.metrics.health import Health
 from fanout.metrics.rates import Rates
 from fanout.process.supervisor import TaskState
 from radiovis import topics
-from radiovis.preflight.slide_check import Preflight
+from radiovis.preflight.message_check import Preflight
 from radiovis.schedule.held_slides import HeldSlides
 
 _SHOWN = 20  # busiest topics, slowest clients

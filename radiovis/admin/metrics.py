@@ -8,7 +8,7 @@ from typing import Any
 from fanout.metrics.prometheus import Measure, Table, reference
 from fanout.metrics.tables import ENGINE
 from radiovis.directory.interface import OutageReport
-from radiovis.preflight.slide_check import Preflight
+from radiovis.preflight.message_check import Preflight
 from radiovis.schedule.held_slides import HeldSlides
 from radiovis.topic_resolution import TopicResolver
 from radiovis.watchdog.watchdog import Watchdog

@@ -26,7 +26,7 @@ from radiovis.directory.stations_file import StationsFile
 from radiovis.events import Monitoring
 from radiovis.http.wall import Wall
 from radiovis.last_slides import LastSlides
-from radiovis.preflight.slide_check import Preflight
+from radiovis.preflight.message_check import Preflight
 from radiovis.topic_resolution import TopicResolver
 from radiovis.watchdog.watchdog import Watchdog
 

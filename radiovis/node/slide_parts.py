@@ -12,11 +12,10 @@ from twisted.python.threadpool import ThreadPool
 from fanout.application.interface import Application
 from fanout.bus.interface import Bus
 from fanout.bus.rabbitmq import RabbitMQ
-from fanout.listeners.address import Networks
 from fanout.settings import SettingsError
 from radiovis.preflight.checked_publish import CheckedApplication
-from radiovis.preflight.slide_check import Preflight
-from radiovis.preflight.verdicts import Verdicts
+from radiovis.preflight.message_check import Preflight
+from radiovis.preflight.slide_verdicts import SlideVerdicts
 from radiovis.schedule.broker_store import BrokerIntake
 from radiovis.schedule.disk_store import DiskSlideStore
 from radiovis.schedule.interface import SlideIntake
@@ -25,23 +24,14 @@ from radiovis.settings import Settings
 from radiovis.slides.fetch import SlideFetch
 from radiovis.slides.public_addresses import PublicAddresses, system_lookup
 
-_CONNECT_SHARE = 0.3  # of the time for one slide: then another address of its host has a chance
-
 
 def preflight(reactor: Any, settings: Settings) -> Preflight | None:
     """What looks at slides; None when nobody asked for it."""
     if settings.PREFLIGHT == "off":
         return None
-    seconds = settings.PREFLIGHT_SECONDS
-    addresses = PublicAddresses(
-        reactor,
-        system_lookup(reactor, _lookups(settings.PREFLIGHT_AT_ONCE)),
-        Networks.parse(settings.PREFLIGHT_PRIVATE),
-        seconds * _CONNECT_SHARE,
-    )
-    fetch = SlideFetch(reactor, seconds=seconds, at_once=settings.PREFLIGHT_AT_ONCE, dial=addresses.dial)
-    verdicts = Verdicts(reactor, fetch.get, seconds=seconds, kept=settings.PREFLIGHT_CACHE_SECONDS)
-    return Preflight(settings.PREFLIGHT, verdicts, reactor)
+    lookup = system_lookup(reactor, _lookups(settings.PREFLIGHT_AT_ONCE))
+    fetch = SlideFetch(reactor, settings, dial=PublicAddresses(reactor, settings, lookup).dial)
+    return Preflight(settings, SlideVerdicts(reactor, settings, fetch.get), reactor)
 
 
 class _Unawaited(ThreadPool):

@@ -1,1 +1,1 @@
-"""Preflight: what radios may not like about a slide or a text, found out when it is published."""
+"""Preflight: checks at publish time whether radios can show a slide or a text."""

@@ -1,1 +1,1 @@
-"""Slides as receivers get them: fetched over HTTP, and looked at."""
+"""Slides as receivers get them: fetched over HTTP, and checked for format and size."""

@@ -18,7 +18,7 @@ from fanout.journal.journal import Journal
 from fanout.process.steady_time import unix_time
 from fanout.process.supervisor import RetryPolicy, Supervisor, TaskState
 from radiovis.directory.interface import Directory, DirectoryError
-from radiovis.preflight.slide_check import Preflight
+from radiovis.preflight.message_check import Preflight
 from radiovis.schedule.held_slides import HeldSlides
 from radiovis.schedule.interface import LocalSlideStore, SlideIntake
 from radiovis.settings import Settings
