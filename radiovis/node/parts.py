@@ -33,11 +33,10 @@ from radiovis.directory.interface import Default, Directory
 from radiovis.directory.plugit import PlugIt
 from radiovis.directory.plugit_http import PlugItCalls
 from radiovis.directory.stations_file import StationsFile
-from radiovis.events import Monitoring, masked
+from radiovis.events import MonitoringEvents
 from radiovis.last_slides import LastSlides
 from radiovis.settings import Settings
 
-_LAST_SLIDE_DELAY = 0.05  # seconds a burst on one topic may last to be written to memcached once
 _MONITORING_STOP_SECONDS = 2.0  # nobody should wait longer for the last events
 
 
@@ -78,10 +77,10 @@ def guests(reactor: Any, settings: Settings, hub: Hub, bus: Bus) -> list[Guest]:
 
 def last_slides(reactor: Any, settings: Settings, memcached: Memcached | None) -> LastSlides:
     """What the nodes keep for each other."""
-    return LastSlides(memcached, lambda write: reactor.callLater(_LAST_SLIDE_DELAY, write), settings.LAST_SLIDE_SECONDS)
+    return LastSlides(reactor, settings, memcached)
 
 
-def monitoring(reactor: Any, settings: Settings, announce: str = "servers") -> Monitoring | None:
+def monitoring(reactor: Any, settings: Settings, announce: str = "servers") -> MonitoringEvents | None:
     """What tells the outside about this process; None when nobody asked for it.
 
     :param announce: as what the process says it has started.
@@ -104,14 +103,8 @@ def monitoring(reactor: Any, settings: Settings, announce: str = "servers") -> M
     )
     where = (reactor, settings.MONITORING_HOST, settings.MONITORING_PORT)
     endpoint = secure_endpoint(*where, settings.MONITORING_CA) if settings.MONITORING_TLS else HostnameEndpoint(*where)
-    return Monitoring(
-        reactor,
-        Publisher(reactor, endpoint, broker, settings.MONITORING_QUEUE, retry_policy),
-        settings.MONITORING_SERVER_ID.split(","),
-        announce=announce,
-        per_delivery=settings.MONITORING_PER_DELIVERY,
-        shown=masked if settings.MONITORING_ADDRESSES == "masked" else str,
-    )
+    publisher = Publisher(reactor, endpoint, broker, settings.MONITORING_QUEUE, retry_policy)
+    return MonitoringEvents(reactor, publisher, settings, announce=announce)
 
 
 def stations_file(reactor: Any, settings: Settings, changed: Callable[[], None]) -> StationsFile | None:

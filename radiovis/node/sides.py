@@ -23,7 +23,7 @@ from fanout.listeners.tls import ListenerWrapper
 from fanout.stomp_server.server import StompServer
 from radiovis.directory.interface import Directory
 from radiovis.directory.stations_file import StationsFile
-from radiovis.events import Monitoring
+from radiovis.events import MonitoringEvents
 from radiovis.http.wall import Wall
 from radiovis.last_slides import LastSlides
 from radiovis.preflight.message_check import Preflight
@@ -41,7 +41,7 @@ class Observability:
 
     tally: ClientCounters
     complaints: ClientWarnings
-    monitoring: Monitoring | None
+    monitoring: MonitoringEvents | None
     observer: Observer
 
 

@@ -25,7 +25,7 @@ class CheckedApplication(Extension):
     async def admit(self, principal: Principal | None, sends: Sequence[Send]) -> tuple[Message, ...]:
         """The messages these SENDs make.
 
-        In mode ``reject`` they are checked here, because the client's next frames wait meanwhile, which keeps the order.
+        In mode ``reject`` they are checked here: the client's next frames wait meanwhile, so that the order is kept.
 
         :raises Refused: a radio cannot show one of them, or this could not be found out; then none is published.
         """
