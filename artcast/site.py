@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from artcast.catalogue import Catalogue
-from artcast.forms import HTML, JSON, TEXT, JsonForm, text_of
-from artcast.license import link
 from artcast.pages.pages import Pages
+from artcast.representation import HTML, JSON, TEXT, JsonForm, license_link, text_of
 from fanout.http.accept import choose
 from fanout.http.response import Answer, Headers, NextValue, Response
 from fanout.http.routing import Request, Route, Routes
@@ -61,5 +60,5 @@ class Site:
         return NextValue(self._prefix + key, JsonForm, answer, None, _ENDS, content_type=kind)
 
     def _value_headers(self, key: str) -> Headers:
-        license_ = link(self._catalogue.facts(key))
+        license_ = license_link(self._catalogue.facts(key))
         return (*self._headers, ("link", license_)) if license_ else self._headers

@@ -51,7 +51,7 @@ class LastSlides:
         self._waiting[topic] = message
 
     def write(self) -> Deferred[Any]:
-        """Write the messages that wait, after the delay or at the end of the node; fires when memcached has answered."""
+        """Write the messages that wait, now; fires when memcached has answered. Also called at the end of the node."""
         waiting, self._waiting = self._waiting, {}
         if self._memcached is None:
             return succeed(None)

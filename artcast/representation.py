@@ -1,0 +1,59 @@
+"""How clients get a value: as text or as JSON, with a Link header that names its licence. Sans-IO."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from fanout.hub.message import Message
+
+TEXT = "text/plain"
+JSON = "application/json"
+HTML = "text/html"
+_URI = "!#$%&'()*+,/:;=?@[]~"  # characters of a URI besides letters and digits (RFC 3986)
+
+
+@dataclass(frozen=True, slots=True)
+class JsonForm:
+    """A value as JSON of ASCII characters, as it came over the bus. A :class:`fanout.hub.hub.Form`.
+
+    :ivar destination: the key.
+    """
+
+    destination: str
+
+    def encode(self, message: Message, encoded: dict[Any, Any]) -> bytes:
+        """The octets."""
+        return message.body
+
+
+def text_of(value: bytes) -> tuple[bytes, str]:
+    """A value as plain text, and its content type: a string without its quotes, anything else as JSON.
+
+    :param value: JSON of ASCII characters.
+    """
+    if value.startswith(b'"'):
+        return str(json.loads(value)).encode(), f"{TEXT}; charset=utf-8"
+    return value, TEXT
+
+
+def license_link(facts: Mapping[str, Any]) -> str | None:
+    """The Link header of a licence (RFC 8288, RFC 4946): ``<uri>; rel="license"; title="…"``; None without a uri.
+
+    :param facts: what is known about a key.
+    """
+    license_ = facts.get("license") or {}
+    uri, title = license_.get("uri"), license_.get("title")
+    if not uri:
+        return None
+    return f'<{quote(uri, _URI)}>; rel="license"' + (f"; {_title(title)}" if title else "")
+
+
+def _title(title: str) -> str:
+    if title.isascii() and title.isprintable():
+        quoted = title.replace("\\", r"\\").replace('"', r"\"")
+        return f'title="{quoted}"'
+    return f"title*=UTF-8''{quote(title, '')}"
