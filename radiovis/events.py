@@ -8,8 +8,9 @@ the whole body; ``MONITORING_PER_DELIVERY`` does the same (§2, change 11).
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Any
 
@@ -19,7 +20,6 @@ from twisted.internet.defer import Deferred
 from fanout.application.observer import Client, DeliveryObserver
 from fanout.bus.publisher import Publisher
 from fanout.hub.message import Message
-from fanout.process.steady_time import unix_time
 from radiovis.settings import MonitoringSettings
 
 _LABEL = "radiovis.global."
@@ -31,15 +31,22 @@ class MonitoringEvents:
     """An :class:`~fanout.application.observer.Observer` that sends an event for each thing it is told."""
 
     def __init__(
-        self, reactor: Any, publisher: Publisher, settings: MonitoringSettings, *, announce: str = "servers"
+        self,
+        reactor: Any,
+        publisher: Publisher,
+        settings: MonitoringSettings,
+        *,
+        announce: str = "servers",
+        unix_time: Callable[[], float] = time.time,
     ) -> None:
         """
         :param publisher: sends the events.
         :param settings: may be replaced while it runs.
         :param announce: the last part of the label of the first event.
+        :param unix_time: seconds since 1970.
         """
         self._reactor = reactor
-        self._unix_time = unix_time(reactor)
+        self._unix_time = unix_time
         self._publisher = publisher
         self.settings = settings
         self._announce = announce

@@ -7,6 +7,7 @@ so that new messages never wait for it.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection
 from typing import Any, TypeVar
 
@@ -16,7 +17,6 @@ from twisted.python.failure import Failure
 from fanout.journal.batches import DELAY, Batches, BatchesFull
 from fanout.journal.records import HEADER, PAGE, JournalError, Ledger, Place, Record, Selection, csv_rows
 from fanout.journal.sqlite import FileThread
-from fanout.process.steady_time import unix_time
 from fanout.settings import SettingsGroup, setting
 
 __all__ = ["Journal", "JournalError", "JournalSettings", "Record", "Selection"]
@@ -52,7 +52,7 @@ class Journal:
         :param delay: seconds the first record of a batch waits for others.
         :param max_calls: queries that may wait for the thread.
         """
-        self._ledger = Ledger(settings.JOURNAL_FILE, unix_time(reactor))
+        self._ledger = Ledger(settings.JOURNAL_FILE, time.time)
         self.settings = settings
         self._batches: Batches[Record] = Batches(reactor, self._write, _size, delay=delay)
         self._max_calls = max_calls

@@ -142,11 +142,17 @@ class CachedDirectory:
     """
 
     def __init__(
-        self, directory: Directory, settings: Settings, clock: Any, *, cache: Cache, shared: SharedCache | None
+        self,
+        directory: Directory,
+        settings: Settings,
+        now: Callable[[], float],
+        *,
+        cache: Cache,
+        shared: SharedCache | None,
     ) -> None:
         """
         :param settings: the ages of answers; also ``FB_CHANNEL_CACHE``, see :attr:`fresh`.
-        :param clock: tells Unix time, as the reactor does.
+        :param now: Unix time in seconds, which the nodes compare with each other.
         :param cache: the Beaker cache of this process, with a namespace of its own.
         :param shared: the cache of all nodes; None for a node that has no memcached.
         """
@@ -154,7 +160,7 @@ class CachedDirectory:
         self._directory = directory
         self._cache = cache
         self._shared = shared
-        self._now: Callable[[], float] = clock.seconds
+        self._now = now
         self._gcc_lookups = 0
         self._waiting: dict[tuple[int, str], list[Deferred[Any]]] = {}
         self._generation = 0

@@ -118,7 +118,7 @@ class Fallback:
             kept = journal(reactor, settings)
             return self._stations, JournalLog(kept, unix_time(reactor)), kept
         api = parts.plugit_api(reactor, settings)
-        directory = parts.cached(api, reactor, settings, self._memcached)
+        directory = parts.cached(api, settings, self._memcached)
         return directory, self._spooled_log(api), None
 
     def _spooled_log(self, api: PlugIt) -> SpooledLog:

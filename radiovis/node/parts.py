@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -136,7 +137,7 @@ def fake_directory(settings: Settings) -> Directory:
 
 def plugit(reactor: Any, settings: Settings, memcached: Memcached | None) -> Directory:
     """PlugIt over HTTP, behind the caches."""
-    return cached(plugit_api(reactor, settings), reactor, settings, memcached)
+    return cached(plugit_api(reactor, settings), settings, memcached)
 
 
 def plugit_api(reactor: Any, settings: Settings) -> PlugIt:
@@ -149,14 +150,14 @@ def plugit_api(reactor: Any, settings: Settings) -> PlugIt:
     return PlugIt(PlugItCalls(client, settings, reactor), settings)
 
 
-def cached(api: Directory, reactor: Any, settings: Settings, memcached: Memcached | None) -> Directory:
+def cached(api: Directory, settings: Settings, memcached: Memcached | None) -> Directory:
     """A directory behind the caches of this process and of all nodes."""
     beaker_backend.register()
     caches = CacheManager(**parse_cache_config_options(settings.CACHE_OPTS))
     return CachedDirectory(
         api,
         settings,
-        reactor,
+        time.time,
         cache=caches.get_cache("radiovis.directory"),
         shared=None if memcached is None else beaker_backend.SharedCache(memcached, "radiovis"),
     )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -13,7 +14,6 @@ from twisted.internet.defer import Deferred, gatherResults, succeed
 
 from fanout.cache.bounded_dict import BoundedDict
 from fanout.hub.message import Message
-from fanout.process.steady_time import unix_time
 from fanout.process.throttle import Throttle
 from radiovis.directory.interface import MAX_TEXT, MAX_URL
 from radiovis.preflight.slide_verdicts import SlideVerdicts, Verdict
@@ -111,12 +111,21 @@ class Preflight:
     :ivar refused: publishes that were refused for it.
     """
 
-    def __init__(self, settings: SlideSettings, verdicts: SlideVerdicts, clock: Any) -> None:
-        """:param clock: Twisted's reactor."""
+    def __init__(
+        self,
+        settings: SlideSettings,
+        verdicts: SlideVerdicts,
+        clock: Any,
+        unix_time: Callable[[], float] = time.time,
+    ) -> None:
+        """
+        :param clock: Twisted's reactor.
+        :param unix_time: seconds since 1970.
+        """
         self.settings = settings
         self.verdicts = verdicts
         self.unfit = self.refused = 0
-        self._unix_time = unix_time(clock)
+        self._unix_time = unix_time
         self._recent: BoundedDict[str, Finding] = BoundedDict(RECENT)
         self._throttle = Throttle(clock.seconds, LOG_SECONDS)
 

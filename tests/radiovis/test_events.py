@@ -56,7 +56,13 @@ class _Case(unittest.TestCase):
 
     def make(self, announce: str = "servers", **changes: Any) -> MonitoringEvents:
         settings = MonitoringSettings(MONITORING_ENABLED=True, MONITORING_SERVER_ID="a,b", **changes)
-        return MonitoringEvents(self.clock, self.kept, settings, announce=announce)  # type: ignore[arg-type]
+        return MonitoringEvents(
+            self.clock,
+            self.kept,  # type: ignore[arg-type]
+            settings,
+            announce=announce,
+            unix_time=self.clock.seconds,
+        )
 
 
 class TheForm(_Case):

@@ -94,7 +94,7 @@ class _CachedCase(unittest.TestCase):
     def node(self, memcached: Memcached | None = None, **changes: Any) -> CachedDirectory:
         cache = Cache(f"tests-{uuid.uuid4()}", type="memory")
         shared = None if memcached is None else SharedCache(memcached, "radiovis")
-        return CachedDirectory(self.script, settings(**changes), self.clock, cache=cache, shared=shared)
+        return CachedDirectory(self.script, settings(**changes), self.clock.seconds, cache=cache, shared=shared)
 
     def questions(self, cached: CachedDirectory) -> list[tuple[Callable[[], Awaitable[Any]], Any]]:
         return [
@@ -177,7 +177,7 @@ class TestFresh(_CachedCase):
         url = str(services.memcached())
         for _ in range(2):
             cache = Cache(namespace, type="fanout_memcached", url=url, timeout=2)
-            cached = CachedDirectory(self.script, settings(), self.clock, cache=cache, shared=None)
+            cached = CachedDirectory(self.script, settings(), self.clock.seconds, cache=cache, shared=None)
             for ask, answer in self.questions(cached):
                 self.assertEqual(await ask(), answer)
         self.assertEqual(len(self.script.calls), 4)

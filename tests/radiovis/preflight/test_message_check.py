@@ -88,7 +88,7 @@ class _Case(unittest.TestCase):
         self.slides.at_once = {"http://x/good": (), "http://x/bad": ("it is 1x1, radios expect 320x240",)}
         settings = SlideSettings(PREFLIGHT=self.mode)
         verdicts = SlideVerdicts(self.clock, settings, self.slides.fetch)
-        self.preflight = Preflight(settings, verdicts, self.clock)
+        self.preflight = Preflight(settings, verdicts, self.clock, self.clock.seconds)
 
 
 class TestPreflight(_Case):
