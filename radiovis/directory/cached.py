@@ -162,9 +162,7 @@ class CachedDirectory:
         self._shared = shared
         self._now = now
         self._gcc_lookups = 0
-        self._waiting: dict[tuple[int, str], list[Deferred[Any]]] = {}
-        self._generation = 0
-        self._forgotten_at = float("-inf")
+        self._waiting: dict[str, list[Deferred[Any]]] = {}
         self._down = False
 
     @property
@@ -203,11 +201,6 @@ class CachedDirectory:
         """What a silent channel shows."""
         return await self._answer(_DEFAULT, str(channel), partial(self._directory.default, channel))
 
-    def forget(self) -> None:
-        """Give none of the answers known so far any more, because the directory's content has changed."""
-        self._generation += 1
-        self._forgotten_at = self._now()
-
     async def _ask_gcc(self, country: str) -> str | None:
         if self._gcc_lookups >= GCC_LOOKUPS:
             raise _NotAsked(f"country {country}: {self._gcc_lookups} other countries are being looked up already")
@@ -220,7 +213,7 @@ class CachedDirectory:
     async def _answer(self, question: _Question[T], subject: str, ask: Callable[[], Awaitable[T]]) -> T:
         key = cache_key(question.name, subject)
         known = self._kept(question, key)
-        if known and self._now() < known.until:
+        if known and self._is_fresh(known):
             return known.answer
         answer: Deferred[T] = self._join(key, partial(self._renew, question, key, known, ask))
         if known and known.failing:
@@ -233,28 +226,27 @@ class CachedDirectory:
 
         Each caller has a Deferred of its own, so that one that cancels does not cancel the others.
         """
-        name = (self._generation, key)
         mine: Deferred[T] = Deferred()
-        if name in self._waiting:
-            self._waiting[name].append(mine)
+        if key in self._waiting:
+            self._waiting[key].append(mine)
         else:
-            self._waiting[name] = [mine]
-            Deferred.fromCoroutine(work()).addBoth(self._finish, name)
+            self._waiting[key] = [mine]
+            Deferred.fromCoroutine(work()).addBoth(self._finish, key)
         return mine
 
-    def _finish(self, outcome: Any, name: tuple[int, str]) -> None:
-        for caller in self._waiting.pop(name):
+    def _finish(self, outcome: Any, key: str) -> None:
+        for caller in self._waiting.pop(key):
             caller.callback(outcome)  # Has no effect on a caller that has cancelled.
 
     async def _renew(
         self, question: _Question[T], key: str, known: _CachedAnswer[T] | None, ask: Callable[[], Awaitable[T]]
     ) -> T:
-        now = self._now()  # Taken before asking: an answer that forget() overtakes must not count as newer than that.
         theirs = await self._of_other_nodes(question, key)
         if theirs and (known is None or theirs.at > known.at):
             known = theirs
-            if known.until > now:
+            if self._is_fresh(known):
                 return self._keep(question, key, known)
+        asked = self._now()
         try:
             answer = await ask()
         except DirectoryError as error:
@@ -262,8 +254,12 @@ class CachedDirectory:
         self._set_down(None)
         if question is _GCC and answer is None and known:
             answer = known.answer  # PlugIt answers the same for an unknown country and for an error of its own.
-        self._share(question, key, answer, now)
-        return self._keep(question, key, _CachedAnswer(answer, now, self._now() + self.fresh))
+        self._share(question, key, answer, asked)
+        return self._keep(question, key, _CachedAnswer(answer, asked, self._now() + self.fresh))
+
+    def _is_fresh(self, known: _CachedAnswer[T]) -> bool:
+        """Whether nobody needs to ask. An answer of the future is not fresh: the clock was set back."""
+        return known.at <= self._now() < known.until
 
     def _after_failure(self, known: _CachedAnswer[T] | None, error: DirectoryError) -> _CachedAnswer[T]:
         """The last answer, to be given until the next attempt. :raises DirectoryError: there is none."""
@@ -289,15 +285,15 @@ class CachedDirectory:
             entry = _CachedAnswer(question.from_json(answer), float(at), float(until), bool(failing))
         except (KeyError, ValueError, TypeError):
             return None
-        return entry if self._usable(entry.at) else None
+        return entry if self._is_usable(entry.at) else None
 
     def _keep(self, question: _Question[T], key: str, entry: _CachedAnswer[T]) -> T:
         value = [question.to_json(entry.answer), entry.at, entry.until, entry.failing]
         self._cache.put(key, value, expiretime=self.settings.DIRECTORY_STALE_SECONDS)
         return entry.answer
 
-    def _usable(self, at: float) -> bool:
-        return at > self._forgotten_at and self._now() - at < self.settings.DIRECTORY_STALE_SECONDS
+    def _is_usable(self, at: float) -> bool:
+        return self._now() - at < self.settings.DIRECTORY_STALE_SECONDS
 
     # The cache of all nodes
 
@@ -313,7 +309,7 @@ class CachedDirectory:
             log.warning("directory.garbage_in_memcached", key=key)
             return None
         until = min(now + self.fresh, at + (self.settings.DIRECTORY_SHARED_SECONDS if question.settled else self.fresh))
-        return _CachedAnswer(answer, at, until) if self._usable(at) else None
+        return _CachedAnswer(answer, at, until) if self._is_usable(at) else None
 
     def _share(self, question: _Question[T], key: str, answer: T, at: float) -> None:
         """Tell the other nodes, except of an unknown country: there are many, and it may become known at any time."""

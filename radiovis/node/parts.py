@@ -30,7 +30,7 @@ from fanout.stomp.dialect import DIALECTS
 from fanout.stomp.limits import SessionOptions, StompLimits
 from radiovis.directory.cached import CachedDirectory
 from radiovis.directory.fake import FakeDirectory
-from radiovis.directory.interface import Default, Directory
+from radiovis.directory.interface import Directory
 from radiovis.directory.plugit import PlugIt
 from radiovis.directory.plugit_http import PlugItCalls
 from radiovis.directory.stations_file import StationsFile
@@ -122,17 +122,7 @@ def stations_file(reactor: Any, settings: Settings, changed: Callable[[], None])
 
 def fake_directory(settings: Settings) -> Directory:
     """The directory of ``--test`` mode (contract §1.12)."""
-    info = settings.TEST_CHANNEL_DEFAULT
-    locations = settings.FB_IMAGE_LOCATIONS
-    image = locations + info["filename"] if locations else info.get("public_url")
-    return FakeDirectory(
-        settings.TEST_TOPICS,
-        settings.TEST_ECC,
-        settings.TEST_ECC_TOPIC_GCC,
-        settings.TEST_ECC_TOPIC_CC,
-        settings.TEST_WATCHDOG_TOPIC,
-        Default(image, info.get("radiotext"), info.get("radiolink")),
-    )
+    return FakeDirectory(settings)
 
 
 def plugit(reactor: Any, settings: Settings, memcached: Memcached | None) -> Directory:

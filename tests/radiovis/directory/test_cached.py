@@ -152,22 +152,10 @@ class TestFresh(_CachedCase):
         self.assertEqual(await self.cached.channels("2"), ())
         self.assertEqual(len(await self.cached.channels("1")), 1)
 
-    async def test_forget_asks_again(self) -> None:
-        for ask, _ in self.questions(self.cached):
-            await ask()
-        self.cached.forget()
-        for ask, _ in self.questions(self.cached):
-            await ask()
-        self.assertEqual(len(self.script.calls), 8)
-
-    async def test_an_answer_on_its_way_when_all_is_forgotten_is_not_kept(self) -> None:
-        self.script.held = []
-        old = started(self.cached.topics())
-        self.clock.advance(1)
-        self.cached.forget()
-        self.script.release()
-        await old
-        self.clock.advance(1)
+    async def test_a_clock_set_back_makes_no_answer_fresh_for_longer(self) -> None:
+        await self.cached.topics()
+        self.clock.rightNow -= 3600
+        await self.cached.topics()
         await self.cached.topics()
         self.assertEqual(len(self.script.calls), 2)
 
@@ -428,14 +416,6 @@ class TestShared(_CachedCase):
         self.assertEqual(await self.one.topics(), ())
         self.clock.advance(86400)
         await self.assertFailure(started(self.one.topics()), DirectoryError)
-
-    async def test_what_is_forgotten_is_not_brought_back_by_memcached(self) -> None:
-        await self.one.topics()
-        await self.settled()
-        self.clock.advance(1)
-        self.one.forget()
-        self.script.answers["topics"] = ()
-        self.assertEqual(await self.one.topics(), ())
 
     async def test_nothing_is_shared_for_no_time_at_all(self) -> None:
         await self.node(self.memcached, DIRECTORY_SHARED_SECONDS=0).topics()
