@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from artcast.catalogue import Catalogue
+from artcast.forms import HTML, JSON, TEXT, JsonForm, license_link, text_of
 from artcast.pages.pages import Pages
-from artcast.representation import HTML, JSON, TEXT, JsonForm, license_link, text_of
 from fanout.http.accept import choose
 from fanout.http.response import Answer, Headers, NextValue, Response
 from fanout.http.routing import Request, Route, Routes

@@ -13,7 +13,7 @@ from twisted.trial import unittest
 from artcast.catalogue import Catalogue
 from artcast.copies import Copies
 from artcast.feed import REGISTRATIONS, Feed
-from artcast.representation import JsonForm
+from artcast.forms import JsonForm
 from fanout.bus.interface import BusError
 from fanout.hub.hub import Cohort, Hub
 from fanout.hub.message import Message

@@ -21,7 +21,7 @@ from wsproto.connection import Connection, ConnectionType
 from wsproto.events import BytesMessage, TextMessage
 
 from artcast.datum import Datum, as_json, parse, read_datum, read_registration
-from artcast.representation import text_of
+from artcast.forms import text_of
 from fanout.bus.connection import UNREADABLE
 from fanout.bus.message import DEFAULT_LIMITS, MalformedMessage, from_amqp, to_amqp
 from fanout.http.accept import choose

@@ -1,4 +1,4 @@
-"""How clients get a value: as text or as JSON, with a Link header that names its licence. Sans-IO."""
+"""How a value is written for clients: as text or JSON, and its licence as a header. Sans-IO."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from fanout.hub.message import Message
 TEXT = "text/plain"
 JSON = "application/json"
 HTML = "text/html"
-_URI = "!#$%&'()*+,/:;=?@[]~"  # characters of a URI besides letters and digits (RFC 3986)
+_URI = "!#$%&'()*+,/:;=?@[]~"  # what may stand in a URI besides letters and digits (RFC 3986)
 
 
 @dataclass(frozen=True, slots=True)
 class JsonForm:
-    """A value as JSON of ASCII characters, as it came over the bus. A :class:`fanout.hub.hub.Form`.
+    """JSON of ASCII characters, as it came over the bus. A :class:`fanout.hub.hub.Form`.
 
     :ivar destination: the key.
     """
@@ -31,7 +31,7 @@ class JsonForm:
 
 
 def text_of(value: bytes) -> tuple[bytes, str]:
-    """A value as plain text, and its content type: a string without its quotes, anything else as JSON.
+    """A value as text, and the type of that: text without its quotes, as UTF-8; everything else as JSON.
 
     :param value: JSON of ASCII characters.
     """
@@ -41,7 +41,7 @@ def text_of(value: bytes) -> tuple[bytes, str]:
 
 
 def license_link(facts: Mapping[str, Any]) -> str | None:
-    """The Link header of a licence (RFC 8288, RFC 4946): ``<uri>; rel="license"; title="…"``; None without a uri.
+    """The Link header of a licence (RFC 8288, RFC 4946): ``<uri>; rel="license"; title="…"``. None without a URI.
 
     :param facts: what is known about a key.
     """
