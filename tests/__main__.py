@@ -13,8 +13,8 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
-from tests import jobs, services
-from tests.tally import Tally, nosetests
+from tests import runner, services
+from tests.runner import Tally, nosetests
 
 ROOT = Path(__file__).parent.parent
 SERVERS = {"RADIOVIS_TESTS_RABBITMQ": services.RabbitMQ, "RADIOVIS_TESTS_MEMCACHED": services.Memcached}
@@ -71,7 +71,7 @@ def run_side_by_side(count: int, files: list[str]) -> Tally:
             environments = [
                 {services.JOB_VARIABLE: f"{number}/{count}", **start_servers(started)} for number in range(count)
             ]
-            for report in jobs.run(files, environments):
+            for report in runner.run(files, environments):
                 tally += report.tally
                 line = f"{report.file}: {report.tally} in {report.seconds:.1f} s"
                 if report.tally.failed:

@@ -1,8 +1,8 @@
 """Attacks by name, each with the memory it costs the node.
 
-Most of what a single bad frame or request may do stands in ``fanout/stomp_server/test_bad_input.py``, ``test_floods.py`` and
-``acceptance/test_http_bad_input.py``. Here is what takes many of them, what nobody there tried, and how much resident
-memory the node holds during the attack: its bound is beside each.
+Most of what a single bad frame or request may do is tested in ``fanout/stomp_server/test_bad_input.py``,
+``test_floods.py`` and ``acceptance/test_http_bad_input.py``. This file has the attacks that take many frames or
+requests, and how much resident memory the node holds during the attack: its bound is beside each.
 """
 
 from __future__ import annotations

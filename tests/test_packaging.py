@@ -23,7 +23,7 @@ SECONDS = 120
 NOT_COPIED = shutil.ignore_patterns(
     ".*", "build", "dist", "node_modules", "__pycache__", "*.egg-info", "tests.*"
 )  # The last are folders of tests that run now.
-ONLY_IN_A_CLONE = {"bench", "demo", "examples", "tests"}
+ONLY_IN_A_CLONE = {"tools", "bench", "demo", "examples", "tests"}
 BUILD = "from setuptools.build_meta import build_wheel; build_wheel('dist')"
 
 
@@ -85,7 +85,7 @@ class Wheel(unittest.TestCase):
             wanted |= {str(file.relative_to(self.clone)) for file in package.rglob("*") if file.is_file()}
         with zipfile.ZipFile(self.wheel) as wheel:
             found = {name for name in wheel.namelist() if ".dist-info/" not in name}
-        self.assertIn("radiovis/pages/templates/wall.html", wanted)
+        self.assertIn("radiovis/http/templates/wall.html", wanted)
         self.assertEqual(found, wanted)
 
     def packages(self) -> list[Path]:

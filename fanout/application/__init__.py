@@ -1,1 +1,1 @@
-"""."""
+"""The interface between the servers and the application they serve."""

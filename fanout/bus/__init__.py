@@ -1,1 +1,1 @@
-"""How front-ends hear each other."""
+"""Carries messages between nodes: in one process, or through RabbitMQ."""

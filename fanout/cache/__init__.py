@@ -1,1 +1,1 @@
-"""What the nodes share through memcached. Nothing here is needed to work: without it a node only knows less."""
+"""Values shared through memcached, and bounded dictionaries."""

@@ -1,1 +1,1 @@
-"""."""
+"""The HTTP server: routes, long polls, event streams, WebSockets."""

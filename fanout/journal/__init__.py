@@ -1,1 +1,1 @@
-"""Data on the disk in SQLite: the journal of messages, and what any SQLite file of a part needs."""
+"""Messages kept in SQLite, written in batches by a thread."""

@@ -1,1 +1,1 @@
-"""."""
+"""Ports, TLS, the PROXY protocol, connection and subscription limits."""

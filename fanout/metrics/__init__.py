@@ -1,1 +1,1 @@
-"""."""
+"""Health checks, client counts, rates and the text for Prometheus."""

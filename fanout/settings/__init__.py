@@ -1,4 +1,4 @@
-"""Settings: typed fields, read from flags, the environment and ``config.py``, in this order of precedence.
+"""Reads settings from flags, the environment and config.py, and checks them.
 
 An application's settings are one class, made of the engine's groups and its own::
 

@@ -1,1 +1,1 @@
-"""STOMP 1.0, 1.1 and 1.2 without any networking: bytes in, events out; answers in, bytes out."""
+"""STOMP 1.0 to 1.2: octets in, events out. No sockets and no clock."""

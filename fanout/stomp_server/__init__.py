@@ -1,1 +1,1 @@
-"""."""
+"""STOMP connections over TCP and WebSocket."""

@@ -1,1 +1,1 @@
-"""."""
+"""The operators' listener: dashboard, JSON interface, metrics."""

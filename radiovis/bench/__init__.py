@@ -1,1 +1,1 @@
-"""``python server.py bench``: what a server can do on this machine, measured from outside."""
+"""The load generator behind server.py bench."""

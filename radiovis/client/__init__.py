@@ -1,1 +1,1 @@
-"""."""
+"""A STOMP client over TCP, TLS and WebSocket, and arguments of commands."""

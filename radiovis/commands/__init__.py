@@ -1,3 +1,4 @@
-"""One file for each command of ``python server.py``: ``command() -> CommandParser`` says what it takes and how it ends,
+"""One file for each command of server.py and fallback.py.
+
 ``run(words) -> int`` does it. See ``docs/commands.md``.
 """

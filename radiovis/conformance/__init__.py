@@ -1,4 +1,4 @@
-"""A black-box suite for any RadioVIS server: the rules of STOMP, and what receivers taught (contract §5).
+"""Checks that any RadioVIS server can be run against.
 
 ``check.py`` says what a check is, ``subject.py`` what is tested, ``wire.py`` how it is talked to; every other file
 holds checks, a function each.

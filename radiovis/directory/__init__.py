@@ -1,1 +1,1 @@
-"""Who may log in, which topics a station owns, and what a silent topic shows."""
+"""Stations: logins, topics, defaults; from PlugIt or from a TOML file."""

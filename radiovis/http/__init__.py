@@ -1,1 +1,1 @@
-"""."""
+"""The public site: polls, event streams, publishing, pages, players."""

@@ -11,7 +11,7 @@ from twisted.internet.task import LoopingCall
 
 from radiovis.admin.listener import Admin
 from radiovis.events import MonitoringEvents
-from radiovis.node.hearing import Hearing
+from radiovis.node.consumer import BusConsumer
 from radiovis.node.listeners import Listeners
 from radiovis.node.sides import Core, Servers, Stations
 
@@ -30,7 +30,7 @@ class Life:
     stations: Stations
     doors: Servers
     monitoring: MonitoringEvents | None
-    hearing: Hearing
+    consumer: BusConsumer
     listeners: Listeners
     admin: Admin | None
     inherited: int | None
@@ -45,7 +45,7 @@ class Life:
         self._listen()
         if self.monitoring is not None:
             self.monitoring.start()
-        self.hearing.start(self.core.bus)
+        self.consumer.start(self.core.bus)
         if self.stations.watchdog is not None:
             self.stations.watchdog.start()
         if self.stations.file is not None:

@@ -19,12 +19,10 @@ from radiovis.admin.build import node_admin
 from radiovis.admin.listener import AdminPorts
 from radiovis.application import RadioVIS
 from radiovis.node import door_parts, parts, slide_parts
-from radiovis.node.hearing import Hearing
+from radiovis.node.consumer import BusConsumer, StationsRefresh, TopicReceiver, move_subscriptions
 from radiovis.node.life import Life
 from radiovis.node.listeners import Listeners
 from radiovis.node.places import ListenAddress, places
-from radiovis.node.receiving import Receiving
-from radiovis.node.refreshing import Refreshing, resolve_again
 from radiovis.node.reload import Reloading, Take, node_takes
 from radiovis.node.sides import Core, Observability, Servers, Stations
 from radiovis.node.worker import WorkerInfo
@@ -60,8 +58,8 @@ class Node:
         stations = _stations(reactor, settings, core, lambda: refreshing.refresh(), fake=fake)  # noqa: PLW0108  (made below)
         doors = _doors(reactor, settings, entrance, core, stations, observability)
 
-        refreshing = Refreshing(stations.resolver, doors.wall, report)
-        receiving = Receiving(stations.resolver, core.hub, core.last_slides, log, observability.observer)
+        refreshing = StationsRefresh(stations.resolver, doors.wall, report)
+        receiver = TopicReceiver(stations.resolver, core.hub, core.last_slides, log, observability.observer)
         self._settings, self._core, self._stations, self._doors = settings, core, stations, doors
         self._life = Life(
             reactor=reactor,
@@ -70,7 +68,7 @@ class Node:
             stations=stations,
             doors=doors,
             monitoring=observability.monitoring,
-            hearing=Hearing(reactor, receiving, stations.watchdog, report, core.guests),
+            consumer=BusConsumer(reactor, receiver, stations.watchdog, report, core.guests),
             listeners=_listeners(reactor, settings, doors, where, birth),
             admin=node_admin(reactor, settings, ports, core, stations, doors, observability.tally),
             inherited=birth.sockets.get("admin"),
@@ -139,7 +137,7 @@ def _stations(reactor: Any, settings: Settings, core: Core, changed: Callable[[]
     file = None if fake else parts.stations_file(reactor, settings, changed)
     directory = parts.fake_directory(settings) if fake else file
     directory = directory or parts.plugit(reactor, settings, core.memcached)
-    resolver = TopicResolver(directory, lambda: resolve_again(core.hub, resolver, log))
+    resolver = TopicResolver(directory, lambda: move_subscriptions(core.hub, resolver, log))
     publishing = PublishRights(directory, resolver, unix_time(reactor), new_id)
     throttle = door_parts.login_throttle(reactor, settings)
     shelf = slide_parts.entrance(reactor, settings, core.bus, fake=fake)

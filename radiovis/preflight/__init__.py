@@ -1,1 +1,1 @@
-"""Preflight: checks at publish time whether radios can show a slide or a text."""
+"""Checks published slides and texts for what receivers cannot show."""

@@ -1,1 +1,1 @@
-"""Slides as receivers get them: fetched over HTTP, and checked for format and size."""
+"""Fetches a slide as a receiver does, and measures it."""

@@ -1,1 +1,1 @@
-"""The watchdog: looks after silent topics, and keeps the log of what was published."""
+"""The tasks of the fallback daemon: topic list, broker, silent topics, log."""

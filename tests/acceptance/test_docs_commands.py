@@ -43,7 +43,7 @@ NOT_RUN = {
     r"pip install ": "tests/test_packaging.py installs into an empty environment",
     r"rabbitmqctl ": "tests/deploy/test_rabbitmq.py gives them to a broker",
     r"python -m artcast|python server\.py --with artcast": "tests/artcast/test_process.py and others start it",
-    r"python -m fanout\.web\b": "tests/webserver/test_cli.py starts this site",
+    r"python -m webserver\b": "tests/webserver/test_cli.py starts this site",
     r"curl .*(127\.0\.0\.1:8000|x:TOKEN)": "tests/fanout/http/test_topics.py asks the same",
     r"cp -a radiovis-spool ": "tests/acceptance/test_backup.py does, where there is one",
 }
@@ -102,7 +102,17 @@ class Clone:
     def __init__(self, broker: services.RabbitMQ) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="radiovis-docs-")
         self.path = Path(self._folder.name)
-        for name in ("server.py", "fallback.py", "radiovis", "fanout", "artcast", "demo", "examples", ".env.example"):
+        for name in (
+            "server.py",
+            "fallback.py",
+            "radiovis",
+            "fanout",
+            "artcast",
+            "webserver",
+            "demo",
+            "examples",
+            ".env.example",
+        ):
             (self.path / name).symlink_to(ROOT / name)
         shutil.copy(ROOT / "demo" / "stations.toml", self.path / "stations.toml")
         self.ports = {name: services.free_port() for name in ("stomp", "http", "admin", "watchdog")}

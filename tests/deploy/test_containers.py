@@ -123,7 +123,7 @@ class Image(unittest.TestCase):
         lines = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if not line.startswith("#")]
         self.assertEqual(lines[0], "*")
         allowed = {line.removeprefix("!") for line in lines if line.startswith("!")}
-        clone_only = {"bench", "demo", "examples", "tests"}
+        clone_only = {"bench", "demo", "examples", "tests", "tools"}
         packages = {file.parent.name for file in ROOT.glob("*/__init__.py")} - clone_only
         self.assertEqual(allowed, packages | {"pyproject.toml", "requirements.txt", "README.md", "LICENSE"})
 

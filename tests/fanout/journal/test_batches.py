@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 from twisted.trial import unittest
 
 from fanout.journal.batches import Batches, BatchesFull
@@ -113,6 +114,20 @@ class TestBatches(_BatchesCase):
         self.clock.advance(0.01)
         self.writes[0][1].callback(None)
         self.assertNoResult(batches.add("b"))
+
+    def test_only_octets_that_still_wait_count(self) -> None:
+        for outcome in (None, Failure(OSError("full"))):
+            batches = self.batches(max_waiting_octets=10)
+            done = batches.add("a" * 6)
+            self.clock.advance(0.01)
+            self.writes.pop()[1].callback(outcome)
+            done.addErrback(lambda _: None)
+            self.assertNoResult(batches.add("b" * 6))
+            self.assertNoResult(batches.add("c" * 4))
+            refused = self.failureResultOf(batches.add("d"), BatchesFull)
+            self.assertEqual(str(refused.value), "2 items of 10 octets wait for the disk already")
+            self.clock.advance(0.01)
+            self.writes.pop()[1].callback(None)
 
     def test_stop_writes_at_once_what_waits_and_takes_no_more(self) -> None:
         batches = self.batches(batch_octets=1)

@@ -8,7 +8,7 @@ from twisted.trial import unittest
 
 from fanout.stomp.client import ConnectRefused, Receipted
 from fanout.stomp.commands import COMMANDS, COMMANDS_10
-from fanout.stomp.errors import RemoteProtocolError
+from fanout.stomp.errors import LocalProtocolError, RemoteProtocolError
 from fanout.stomp.frame import Frame
 from fanout.stomp.session import State
 from tests.fanout.stomp.pair import Pair, Server, opened, read_frames
@@ -136,6 +136,29 @@ class Sending(unittest.TestCase):
             [error] = read_frames(server.hear(b"SEND\ndestination:" + b"x" * 1025 + b"\n\nx\0"), version)
             self.assertEqual(error.get("message"), "Destination too long")
             self.assertEqual((server.published, server.closed), ([], version != "1.0"))
+
+
+class DisconnectedByTheServer(unittest.TestCase):
+    def test_while_the_login_is_checked(self) -> None:
+        for version in ALL:
+            server = Server()
+            server.holding = True
+            server.hear(b"CONNECT\naccept-version:%s\nreceipt:1\n\n\0" % version.encode())
+            self.assertEqual(server.session.state, State.AUTHENTICATING)
+            server.session.disconnect("Server shutting down", "Connect again.")
+            [error] = read_frames(server.work(), version)
+            self.assertEqual((error.command, error.get("message")), ("ERROR", "Server shutting down"))
+            self.assertEqual(error.get("version"), None)
+            self.assertTrue(server.closed)
+            with self.assertRaises(LocalProtocolError):
+                server.session.accept("s-2")
+            self.assertEqual(server.session.data_to_send(), b"")
+
+    def test_before_connect(self) -> None:
+        server = Server()
+        server.session.disconnect("Server shutting down")
+        self.assertTrue(server.work().startswith(b"ERROR\n"))
+        self.assertTrue(server.closed)
 
 
 class TheMannersOf10(unittest.TestCase):

@@ -123,14 +123,14 @@ class TestFiles(unittest.TestCase):
         files = files_within(["test.py", "tests"])
         self.assertEqual(len(files), len(set(files)))
         self.assertTrue(files[0].startswith(SLOW))
-        self.assertTrue({"test.py", "tests/test_jobs.py", "tests/artcast/sources/test_shipped.py"} <= set(files))
+        self.assertTrue({"test.py", "tests/test_runner.py", "tests/artcast/sources/test_shipped.py"} <= set(files))
 
     def test_slow_ones_are_there(self) -> None:
         self.assertEqual([name for name in SLOW if not (ROOT / name).exists()], [])
 
     def test_what_is_no_file_is_refused(self) -> None:
         done = subprocess.run(
-            [sys.executable, "-m", "tests", "--jobs", "2", "--with-doctest", "tests.test_jobs"],
+            [sys.executable, "-m", "tests", "--jobs", "2", "--with-doctest", "tests.test_runner"],
             cwd=ROOT,
             capture_output=True,
             text=True,
@@ -138,4 +138,4 @@ class TestFiles(unittest.TestCase):
             check=False,
         )
         self.assertEqual(done.returncode, 2)
-        self.assertIn("these are neither: --with-doctest tests.test_jobs", done.stderr)
+        self.assertIn("these are neither: --with-doctest tests.test_runner", done.stderr)

@@ -9,7 +9,7 @@ from twisted.trial import unittest
 from fanout.application.observer import NoObserver
 from fanout.hub.hub import Cohort, Hub
 from fanout.hub.message import Message
-from radiovis.node.receiving import Receiving
+from radiovis.node.consumer import TopicReceiver
 from radiovis.topic_resolution import TopicResolver
 from tests.radiovis.scripted_directory import ScriptedDirectory
 
@@ -64,7 +64,7 @@ class _Case(unittest.TestCase):
         self.hub = Hub(lambda member, error: self.fail(f"{member}: {error}"))
         self.slides = KeptSlides()
         self.log = CapturingLogger()
-        self.receiving = Receiving(TopicResolver(self.directory, lambda: None), self.hub, self.slides, self.log)  # type: ignore[arg-type]
+        self.receiver = TopicReceiver(TopicResolver(self.directory, lambda: None), self.hub, self.slides, self.log)  # type: ignore[arg-type]
 
     def listen(self, topic: str) -> list[bytes]:
         listener = Listener()
@@ -73,7 +73,7 @@ class _Case(unittest.TestCase):
 
     def receive(self, *messages: Message) -> None:
         for each in messages:
-            self.receiving.receive(each)
+            self.receiver.receive(each)
 
 
 class TestReceive(_Case):
@@ -144,21 +144,21 @@ class TestCatchUp(_Case):
         heard, other = self.listen(GCC), self.listen("/topic/id/a/b/text")
         self.receive(message(GCC, "TEXT old", id="1", when=100))
         self.slides.kept[GCC] = message(GCC, "TEXT new", id="2", when=101)
-        await self.receiving.catch_up(at_once)
+        await self.receiver.catch_up(at_once)
         self.assertEqual((heard, other), ([b"TEXT old", b"TEXT new"], []))
 
     async def test_shows_nothing_twice(self) -> None:
         heard = self.listen(GCC)
         self.receive(message(GCC, "TEXT a", id="1", when=100))
         self.slides.kept[GCC] = message(GCC, "TEXT a", id="1", when=100)
-        await self.receiving.catch_up(at_once)
+        await self.receiver.catch_up(at_once)
         self.assertEqual(heard, [b"TEXT a"])
 
     async def test_shows_nothing_older(self) -> None:
         heard = self.listen(GCC)
         self.receive(message(GCC, "TEXT new", id="2", when=101))
         self.slides.kept[GCC] = message(GCC, "TEXT old", id="1", when=100)
-        await self.receiving.catch_up(at_once)
+        await self.receiver.catch_up(at_once)
         self.assertEqual(heard, [b"TEXT new"])
 
     async def test_leaves_alone_what_the_bus_brings_meanwhile(self) -> None:
@@ -170,14 +170,14 @@ class TestCatchUp(_Case):
         async def moment() -> None:
             self.receive(message(GCC, "TEXT b", id="2", when=101))
 
-        await self.receiving.catch_up(moment)
+        await self.receiver.catch_up(moment)
         self.receive(message(GCC, "TEXT c", id="3", when=102))
         self.assertEqual(heard, [b"TEXT a", b"TEXT b", b"TEXT c"])
 
     async def test_shows_the_first_slide_of_a_topic(self) -> None:
         heard = self.listen(GCC)
         self.slides.kept[GCC] = message(GCC, "TEXT a")
-        await self.receiving.catch_up(at_once)
+        await self.receiver.catch_up(at_once)
         self.assertEqual(heard, [b"TEXT a"])
 
 
@@ -190,20 +190,20 @@ class Watched(_Case):
         observer = NoObserver()
         observer.delivered = lambda topic, clients: self.told.append((topic, clients))  # type: ignore[method-assign]
         resolver = TopicResolver(self.directory, lambda: None)
-        self.receiving = Receiving(resolver, self.hub, self.slides, self.log, observer)  # type: ignore[arg-type]
+        self.receiver = TopicReceiver(resolver, self.hub, self.slides, self.log, observer)  # type: ignore[arg-type]
 
     def test_each_message_with_the_number_of_those_who_heard_it(self) -> None:
         for _ in range(3):
             self.hub.join("/topic/id/a/1/text", Plain(), Listener())
-        self.receiving.receive(message("/topic/id/a/1/text"))
+        self.receiver.receive(message("/topic/id/a/1/text"))
         self.assertEqual(self.told, [("/topic/id/a/1/text", 3)])
 
     def test_no_message_nobody_heard(self) -> None:
-        self.receiving.receive(message("/topic/id/a/1/text"))
+        self.receiver.receive(message("/topic/id/a/1/text"))
         self.assertEqual(self.told, [])
 
     async def test_what_was_missed_in_an_outage_counts_when_it_is_shown(self) -> None:
         self.hub.join("/topic/id/a/1/text", Plain(), Listener())
         self.slides.kept["/topic/id/a/1/text"] = message("/topic/id/a/1/text", id="2")
-        await self.receiving.catch_up(at_once)
+        await self.receiver.catch_up(at_once)
         self.assertEqual(self.told, [("/topic/id/a/1/text", 1)])

@@ -1,0 +1,176 @@
+"""Which files one SEND enters, from the first octet read to the RECEIPT and the MESSAGE, and in which order.
+
+    python -m bench.trace_send                          over the loopback bus
+    python -m bench.trace_send --rabbitmq 127.0.0.1:5672
+    python -m bench.trace_send --json                   the same for programs
+
+A node runs in this process; a thread plays a publisher and one subscriber over real sockets. A first SEND warms the
+caches; the second one is traced: every call of a function of ours is an event, and two events in different files are
+one move. A node that is quiet otherwise has timers, which may add a file now and then; so several SENDs are traced and
+the one with the fewest moves counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from tests.services import HOST, free_port
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("fanout", "radiovis")
+TOPIC = "/topic/test/1/image"
+SENDS = 5
+SECONDS = 20.0
+"""How long each answer may take on a busy machine."""
+
+
+class Trace:
+    """The files that calls enter, in order, while it is on.
+
+    :ivar files: of one SEND; a file stands once for each move into it.
+    """
+
+    def __init__(self) -> None:
+        self.files: list[str] = []
+        prefixes = tuple(f"{ROOT}/{package}/" for package in PACKAGES)
+        self._ours = prefixes
+
+    def start(self) -> None:
+        """Begin to record; to be called in the reactor's thread."""
+        self.files = []
+        sys.setprofile(self._record)
+
+    def stop(self) -> None:
+        """Record no more."""
+        sys.setprofile(None)
+
+    def _record(self, frame: FrameType, event: str, _: Any) -> None:
+        file = frame.f_code.co_filename
+        if event == "call" and file.startswith(self._ours):
+            name = file[len(str(ROOT)) + 1 :]
+            if not self.files or self.files[-1] != name:
+                self.files.append(name)
+
+
+class Client:
+    """A STOMP client that blocks; one publisher and one subscriber need no more."""
+
+    def __init__(self, port: int) -> None:
+        self._socket = socket.create_connection((HOST, port), SECONDS)
+        self._read = b""
+
+    def send(self, frame: str) -> None:
+        """Send one frame, given without its NUL."""
+        self._socket.sendall(frame.encode() + b"\0")
+
+    def wait(self, command: bytes) -> None:
+        """Wait for a frame with this command. :raises OSError: it does not come."""
+        while True:
+            frame, end, rest = self._read.partition(b"\0")
+            if end:
+                self._read = rest
+                if frame.strip().startswith(command):
+                    return
+                continue
+            data = self._socket.recv(65_536)
+            if not data:
+                raise ConnectionError(f"closed while waiting for {command.decode()}: {self._read[:300]!r}")
+            self._read += data
+
+
+def trace(port: int) -> list[list[str]]:
+    """The moves of each traced SEND. Runs beside the reactor's thread."""
+    from twisted.internet import reactor as _reactor  # noqa: PLC0415  (the node has installed it)
+    from twisted.internet.threads import blockingCallFromThread  # noqa: PLC0415  (so does importing this)
+
+    reactor: Any = _reactor
+    recorded = Trace()
+    subscriber, publisher = Client(port), Client(port)
+    subscriber.send("CONNECT\naccept-version:1.2\nhost:x\n\n")
+    subscriber.wait(b"CONNECTED")
+    subscriber.send(f"SUBSCRIBE\nid:0\ndestination:{TOPIC}\nreceipt:r\n\n")
+    subscriber.wait(b"RECEIPT")
+    publisher.send("CONNECT\naccept-version:1.2\nhost:x\nlogin:1.test\npasscode:test\n\n")
+    publisher.wait(b"CONNECTED")
+    found = []
+    for number in range(SENDS + 1):
+        if number:
+            blockingCallFromThread(reactor, recorded.start)
+        publisher.send(f"SEND\ndestination:{TOPIC}\nreceipt:{number}\n\nSHOW http://www.example.org/{number}.png")
+        publisher.wait(b"RECEIPT")
+        subscriber.wait(b"MESSAGE")
+        if number:
+            blockingCallFromThread(reactor, recorded.stop)
+            found.append(recorded.files)
+    return found
+
+
+def run(rabbitmq: str) -> list[str]:
+    """The moves of one SEND through a node on this bus.
+
+    :param rabbitmq: host and port of a broker; empty for the loopback bus.
+    """
+    from radiovis.commands.main import main  # noqa: PLC0415  (arguments are read first)
+
+    port = free_port()
+    flags = ["--test", f"--stomp-port={port}", "--stomp-ip=127.0.0.1", "--log-level=ERROR", "--memcached-host="]
+    flags += ["--monitoring-enabled=no", "--admin-port=0"]
+    if rabbitmq:
+        host, _, broker = rabbitmq.rpartition(":")
+        flags += [f"--rabbitmq-host={host}", f"--rabbitmq-port={broker}", "--rabbitmq-loopback=no"]
+    else:
+        flags += ["--rabbitmq-loopback=yes"]
+    found: list[list[str]] = []
+    thread = threading.Thread(target=_trace_and_end, args=(port, found))
+    thread.daemon = True
+    sys.argv[1:] = flags
+    _when_listening(port, thread)
+    main()
+    if not found:
+        raise SystemExit("nothing was traced")
+    return min(found, key=len)
+
+
+def _when_listening(port: int, thread: threading.Thread) -> None:
+    """Start a thread once the node listens."""
+    from twisted.internet import reactor  # noqa: PLC0415  (as above)
+
+    thread_reactor: Any = reactor
+    thread_reactor.callWhenRunning(thread_reactor.callLater, 1.0 if port else 0.0, thread.start)
+
+
+def _trace_and_end(port: int, found: list[list[str]]) -> None:
+    try:
+        found += trace(port)
+    finally:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def main() -> None:
+    """Print the files and the moves."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rabbitmq", default="", metavar="HOST:PORT", help="a broker; without it the loopback bus")
+    parser.add_argument("--json", action="store_true", help="one line of JSON: files and moves")
+    given = parser.parse_args()
+    moves = run(given.rabbitmq)
+    files = list(dict.fromkeys(moves))
+    if given.json:
+        print(json.dumps({"files": files, "moves": moves}))
+        return
+    for number, file in enumerate(moves):
+        print("" if number else "the moves:", file)
+    print(f"\n{len(files)} files, {len(moves) - 1} moves between them:")
+    print("\n".join(sorted(files)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,176 @@
+"""What a node does with the messages of the bus, and with a change of the stations.
+
+A message goes to the guest application whose topic it is; if there is none, it gets its canonical key and goes to the
+hub, to memcached for the other nodes, and to the watchdog of a stand-alone node. Two rules hold:
+
+- Messages of one topic reach the hub in the order of the bus. A message of a country whose code is unknown waits until
+  the directory has answered, and so do all later messages of that country.
+- A node that was cut off from the bus catches up from memcached. What is still on its way over the bus is left alone;
+  otherwise subscribers would see it twice, or see an older value after a newer one.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+
+from fanout.application.guests import Guest
+from fanout.application.observer import NoObserver, Observer, Report
+from fanout.bus.interface import Bus
+from fanout.hub.hub import Hub
+from fanout.hub.message import Message
+from radiovis import topics
+from radiovis.directory.interface import DirectoryError
+from radiovis.http.wall import Wall
+from radiovis.last_slides import LastSlides
+from radiovis.topic_resolution import TopicResolver
+from radiovis.watchdog.watchdog import Watchdog
+
+_WAITING = 1_000
+"""Messages of one country that wait for its code. The directory answers within seconds, or fails."""
+_CATCH_UP_DELAY = 0.5
+"""Seconds. By then the other nodes have written to memcached what was published just before we could hear again."""
+_ON_THE_WAY_SECONDS = 1.0
+"""How long a message may take over the bus after another node has already kept it."""
+
+
+class TopicReceiver:
+    """Gives each message its canonical key and hands it to the hub, in the order of the bus for every topic."""
+
+    def __init__(
+        self, resolver: TopicResolver, hub: Hub, last_slides: LastSlides, log: Any, observer: Observer | None = None
+    ) -> None:
+        """:param observer: is told how many clients each message was given to."""
+        self._resolver = resolver
+        self._hub = hub
+        self._last_slides = last_slides
+        self._log = log
+        self._observer: Observer = observer or NoObserver()
+        self._waiting: dict[str, deque[Message]] = {}
+
+    def receive(self, message: Message) -> None:
+        """For :meth:`fanout.bus.Bus.start`."""
+        country = topics.country_of(message.topic)
+        if country is not None and country in self._waiting:
+            self._waiting[country].append(message)
+            return
+        key = self._resolver.canonical_if_known(message.topic)
+        if key is not None:
+            self._publish(key, message)
+        elif country is not None:
+            self._wait(country, message)
+
+    def _wait(self, country: str, message: Message) -> None:
+        """The country is unknown: its messages wait until the directory has answered."""
+        self._waiting[country] = deque([message], maxlen=_WAITING)
+        looked_up = Deferred.fromCoroutine(self._resolver.canonical(message.topic))
+        looked_up.addErrback(lambda failure: self._log.error("country.failed", reason=failure.getErrorMessage()))
+        looked_up.addCallback(lambda _: self._release(country))
+
+    def _release(self, country: str) -> None:
+        """The directory has answered. A country without a code is its own key, as for its subscribers."""
+        pending = self._waiting.pop(country)
+        for message in pending:
+            self._publish(self._resolver.canonical_as_known(message.topic), message)
+
+    async def catch_up(self, moment: Callable[[], Awaitable[object]]) -> None:
+        """Show subscribers what the other nodes have kept while this node was cut off from the bus.
+
+        Another node may have kept a message that is still on its way to this node. So a topic on which the bus brings
+        one in the meantime is left alone.
+
+        :param moment: waits for as long as a message may take over the bus.
+        """
+        before = {topic: self._hub.last(topic) for topic in self._hub.topics()}
+        kept = await self._last_slides.recall_many(before)
+        await moment()
+        for key, message in kept.items():
+            last = self._hub.last(key)
+            if last is before[key] and (last is None or _is_news(message, last)):
+                self._offer(key, message)
+
+    def _publish(self, key: str, message: Message) -> None:
+        self._offer(key, message)
+        self._last_slides.keep(key, message)
+
+    def _offer(self, key: str, message: Message) -> None:
+        clients = self._hub.publish(key, message)
+        if clients:
+            self._observer.delivered(key, clients)
+
+
+def _is_news(message: Message, last: Message) -> bool:
+    return message.message_id != last.message_id and message.when >= last.when
+
+
+class BusConsumer:
+    """Hands the messages of the bus to guests, receiver and watchdog."""
+
+    def __init__(
+        self,
+        reactor: Any,
+        receiver: TopicReceiver,
+        watchdog: Watchdog | None,
+        report: Report,
+        guests: Sequence[Guest] = (),
+    ) -> None:
+        """
+        :param watchdog: of a stand-alone node; the watchdog of a cluster has a queue of its own.
+        :param guests: a message that one of them takes goes nowhere else.
+        """
+        self._reactor = reactor
+        self._receiver = receiver
+        self._watchdog = watchdog
+        self._report = report
+        self._guests = guests
+
+    def start(self, bus: Bus) -> None:
+        """Receive from now on."""
+        bus.start(self._receive, self._reconnected)
+
+    def _receive(self, message: Message) -> None:
+        if any(guest.hear(message) for guest in self._guests):
+            return
+        self._receiver.receive(message)
+        if self._watchdog is not None:
+            self._watchdog.hear(message)
+
+    def _reconnected(self) -> None:
+        """The connection to the bus is back."""
+        self._reactor.callLater(_CATCH_UP_DELAY, self._catch_up)
+
+    def _catch_up(self) -> None:
+        caught_up = self._receiver.catch_up(lambda: deferLater(self._reactor, _ON_THE_WAY_SECONDS))
+        Deferred.fromCoroutine(caught_up).addErrback(self._report, "catch_up.failed")
+
+
+class StationsRefresh:
+    """Keeps a node's topics as the directory has them."""
+
+    def __init__(self, resolver: TopicResolver, wall: Wall, report: Report) -> None:
+        self._resolver = resolver
+        self._wall = wall
+        self._report = report
+
+    def refresh(self) -> None:
+        """Read the registered topics anew. The directory says itself when it is down."""
+        refreshed = Deferred.fromCoroutine(self._refresh())
+        refreshed.addErrback(lambda failure: failure.trap(DirectoryError))
+        refreshed.addErrback(self._report, "tuning.failed")
+
+    async def _refresh(self) -> None:
+        await self._resolver.refresh()
+        await self._wall.refresh()
+
+
+def move_subscriptions(hub: Hub, resolver: TopicResolver, log: Any) -> None:
+    """Move live subscriptions to their topics of today (contract §2, change 1); the resolver calls it on a change."""
+    for cohort in hub.cohorts():
+        topic = resolver.resolve_again(cohort.form.destination)
+        if topic != cohort.topic:
+            log.info("subscription.moved", destination=cohort.form.destination, clients=len(cohort.members))
+            hub.move(cohort, topic)
