@@ -27,7 +27,7 @@ from beaker.synchronization import null_synchronizer
 from twisted.internet.defer import Deferred
 
 from fanout.cache.memcached import Memcached, cache_key
-from fanout.cache.servers import Servers
+from fanout.cache.servers import MemcachedServers
 
 NAME = "fanout_memcached"
 TIMEOUT = 0.05
@@ -54,7 +54,7 @@ class MemcachedNamespace(NamespaceManager):  # type: ignore[misc]
         namespace: str,
         url: str | None = None,
         timeout: float | str = TIMEOUT,
-        servers: Servers | None = None,
+        servers: MemcachedServers | None = None,
         **_: object,
     ) -> None:
         """
@@ -68,7 +68,7 @@ class MemcachedNamespace(NamespaceManager):  # type: ignore[misc]
         super().__init__(namespace)
         if servers is None and not url:
             raise MissingCacheParameter(f"{NAME} needs cache.url, the memcached servers as host:port")
-        self._servers = servers or Servers(url or "", timeout=float(timeout))
+        self._servers = servers or MemcachedServers(url or "", timeout=float(timeout))
         self._generation_key = cache_key(namespace, "beaker", "generation")
 
     def get_creation_lock(self, key: bytes) -> null_synchronizer:

@@ -1,4 +1,4 @@
-"""memcached for the reactor: the calls of :class:`~fanout.cache.servers.Servers`, made in threads."""
+"""memcached for the reactor: the calls of :class:`~fanout.cache.servers.MemcachedServers`, made in threads."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
-from fanout.cache.servers import RETRY, TIMEOUT, Servers
+from fanout.cache.servers import RETRY, TIMEOUT, MemcachedServers
 
 __all__ = ["Memcached", "cache_key"]
 
@@ -70,7 +70,7 @@ class Memcached:
         :raises ValueError: ``servers`` is not a list of servers.
         """
         self._reactor = reactor
-        self.servers = Servers(servers, timeout=timeout, retry=retry, threads=threads)
+        self.servers = MemcachedServers(servers, timeout=timeout, retry=retry, threads=threads)
         self._max_waiting = max_waiting
         self._waiting = 0
         self._overflow = 0
@@ -86,7 +86,7 @@ class Memcached:
 
     @property
     def counts(self) -> Counter[str]:
-        """See :attr:`fanout.cache.servers.Servers.counts`; ``overflow`` are calls refused because too many waited."""
+        """See :attr:`fanout.cache.servers.MemcachedServers.counts`; ``overflow`` are calls refused because too many waited."""
         return self.servers.counts + Counter(overflow=self._overflow)
 
     def get(self, key: str) -> Deferred[bytes | None]:

@@ -71,7 +71,7 @@ def _parse_server(entry: str) -> tuple[str, int]:
     return host, int(port)
 
 
-class Server:
+class MemcachedServer:
     """One memcached server and its circuit breaker. May be called by several threads."""
 
     def __init__(
@@ -141,7 +141,7 @@ class Server:
             log.info("memcached.up", server=self.name)
 
     def count(self, what: str) -> None:
-        """Count an event, see :attr:`Servers.counts`."""
+        """Count an event, see :attr:`MemcachedServers.counts`."""
         with self._lock:
             self.counts[what] += 1
 
@@ -155,7 +155,7 @@ class Server:
         self._client.close()
 
 
-class Servers:
+class MemcachedServers:
     """A dictionary of byte strings that is spread over the servers.
 
     A key always lies on the same server. While that server is down the key is missing: a copy on another server would
@@ -183,7 +183,7 @@ class Servers:
         :raises ValueError: ``servers`` is not a list of servers.
         """
         made = [
-            Server(host, port, timeout=timeout, retry=retry, threads=threads, clock=clock)
+            MemcachedServer(host, port, timeout=timeout, retry=retry, threads=threads, clock=clock)
             for host, port in parse_servers(servers)
         ]
         self._servers = {server.name: server for server in made}
@@ -260,12 +260,12 @@ class Servers:
         # With noreply pymemcache does not notice a server that is down or refuses the value.
         return server.call(lambda client: bool(getattr(client, how)(key, value, seconds, noreply=False)), False)
 
-    def _of(self, key: str) -> Server:
+    def _of(self, key: str) -> MemcachedServer:
         if len(self._servers) == 1:
             return next(iter(self._servers.values()))
         return self._servers[self._ring.get_node(key)]
 
-    def _split(self, keys: Iterable[str]) -> Iterable[tuple[Server, list[str]]]:
+    def _split(self, keys: Iterable[str]) -> Iterable[tuple[MemcachedServer, list[str]]]:
         groups: defaultdict[str, list[str]] = defaultdict(list)
         for key in keys:
             groups[self._of(key).name].append(key)
