@@ -33,6 +33,7 @@ from fanout.listeners.datagrams import DatagramPort
 from fanout.listeners.limits import ConnectionLimit
 from fanout.listeners.port import keep_alive
 from fanout.process.throttle import Throttle
+from fanout.settings import HttpServerSettings, LimitSettings
 
 log = structlog.get_logger(__name__)
 
@@ -64,11 +65,20 @@ class Artcast:
             prefix=settings.TOPIC_PREFIX,
             origin=settings.ACCESS_CONTROL_ALLOW_ORIGIN,
         )
-        connection_limit = ConnectionLimit(settings.MAX_CONNECTIONS, settings.MAX_CONNECTIONS_PER_ADDRESS)
+        limits_of_connections = LimitSettings(
+            MAX_CONNECTIONS=settings.MAX_CONNECTIONS,
+            MAX_CONNECTIONS_PER_ADDRESS=settings.MAX_CONNECTIONS_PER_ADDRESS,
+            CONNECT_RATE=0,
+        )
         limits = HttpLimits(request_seconds=settings.REQUEST_TIMEOUT, unread_seconds=settings.GONE_SECONDS)
         face = Face(site.routes(), door=self._door)
         listener = FaceSite(
-            self._reactor, face, connection_limit, limits, complaints.warn, AccessLog(self._access, time.time)
+            self._reactor,
+            face,
+            ConnectionLimit(limits_of_connections),
+            limits,
+            complaints.warn,
+            AccessLog(self._access, time.time),
         )
         listener.name = "artcast"
         return listener
@@ -137,14 +147,15 @@ def _ports(reactor: Any, settings: ArtcastSettings, feed: Feed) -> tuple[Datagra
 
 
 def _door(reactor: Any, settings: ArtcastSettings, hub: Hub, bus: Bus, complaints: ClientWarnings) -> PendingRequests:
+    http = HttpServerSettings(HTTP_MAX_LISTENERS=settings.MAX_POLLS, HISTORY_MESSAGES=1)
     return PendingRequests(
         application=OpenTopics(bus, time.time, new_id),  # no route lets anybody publish
         hub=hub,
-        history=History(time.monotonic, messages=1),
+        history=History(time.monotonic, http),
         flusher=Flusher(time.monotonic, lambda flush: reactor.callLater(0, flush), complaints.failed),
         later=reactor.callLater,
         clock=time.monotonic,
         warn=complaints.warn,
         failed=complaints.failed,
-        places=settings.MAX_POLLS,
+        settings=http,
     )

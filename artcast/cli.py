@@ -24,8 +24,7 @@ from fanout.hub.message import Message
 from fanout.listeners.certificates import CertificateError
 from fanout.process.daemon import DaemonError, daemonize, drop_to, pid_file, raise_limit
 from fanout.process.logs import set_up_logs
-from fanout.process.service import Notify, Service
-from fanout.process.steady_time import keep_steady
+from fanout.process.service import Notify, Service, use_monotonic_timers
 from fanout.settings import SettingsError, add_flags, given_flags, parse_flags
 
 PROGRAM = "artcast"
@@ -74,7 +73,7 @@ def _options(settings: Settings) -> list[str]:
 def _serve(settings: Settings, ready: Callable[[], None] | None) -> None:
     from twisted.internet import reactor  # noqa: PLC0415  (importing it opens it: not before the process is the one)
 
-    keep_steady(reactor)
+    use_monotonic_timers(reactor)
     errors = _error_log(settings)
     raise_limit(settings.MAX_CONNECTIONS)
     bus = _bus(reactor, settings)

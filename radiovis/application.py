@@ -1,4 +1,4 @@
-"""RadioVIS as the doors see it."""
+"""RadioVIS, as the servers ask it."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 
-from fanout.application.interface import Principal, Refused, ResolvedTopic
+from fanout.application.interface import Principal, Publication, Refused, ResolvedTopic
 from fanout.application.login_throttle import LoginThrottle
 from fanout.bus.interface import Bus, together
-from fanout.hub.message import Message
-from fanout.stomp.events import Send
-from fanout.stomp.frame import Frame, Headers
+from fanout.hub.message import Headers, Message
 from radiovis.directory.interface import Directory, DirectoryError
 from radiovis.last_slides import LastSlides
 from radiovis.publish_rights import PublishRights
@@ -61,16 +59,16 @@ class RadioVIS:
 
     async def resolve(self, destination: str, headers: Headers) -> ResolvedTopic:
         """The hub's key; the last slide is wanted unless ``x-ebu-nofastreply`` is exactly ``yes`` (contract §1.7)."""
-        wanted = Frame("SUBSCRIBE", headers).get(_NO_FAST_REPLY) != "yes"
+        wanted = dict(reversed(headers)).get(_NO_FAST_REPLY) != "yes"  # the first of repeated headers counts
         return ResolvedTopic(await self._resolver.resolve(destination), replay=wanted)
 
     async def recall(self, topic: str) -> Message | None:
         """The last slide another node kept."""
         return await self._last_slides.recall(topic)
 
-    async def admit(self, principal: Principal | None, sends: Sequence[Send]) -> tuple[Message, ...]:
-        """The messages these SENDs make, if they are allowed."""
-        return await self._publishing.admit(principal, sends)
+    async def admit(self, principal: Principal | None, publications: Sequence[Publication]) -> tuple[Message, ...]:
+        """The messages these publications make, if they are allowed."""
+        return await self._publishing.admit(principal, publications)
 
     def publish(self, messages: Sequence[Message]) -> Deferred[None]:
         """Hand messages to the bus; fires when it has all of them."""

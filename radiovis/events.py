@@ -17,7 +17,7 @@ from typing import Any
 from pika.spec import BasicProperties
 from twisted.internet.defer import Deferred
 
-from fanout.application.observer import Client, DeliveryObserver
+from fanout.application.observer import Client, DeliveryObserver, Observer
 from fanout.bus.publisher import Publisher
 from fanout.hub.message import Message
 from radiovis.settings import MonitoringSettings
@@ -27,8 +27,11 @@ _COMPACT = json.JSONEncoder(separators=(",", ":"))
 _IPV4_KEPT, _IPV6_KEPT = 24, 48  # bits of a masked address: it tells a provider's region, and no household
 
 
-class MonitoringEvents:
-    """An :class:`~fanout.application.observer.Observer` that sends an event for each thing it is told."""
+class MonitoringEvents(Observer):
+    """Sends an event for each thing it is told.
+
+    The end of a subscription is no event: in the original, ``unsubscriptions`` are part of a close (contract §1.11).
+    """
 
     def __init__(
         self,
@@ -110,9 +113,6 @@ class MonitoringEvents:
     def subscribed(self, client: Client, topic: str) -> None:
         """See :meth:`Observer.subscribed <fanout.application.observer.Observer.subscribed>`."""
         self.emit("subscriptions", {"topic": topic, **self._client(client)})
-
-    def unsubscribed(self, client: Client, topic: str) -> None:
-        """Send nothing: in the original, ``unsubscriptions`` are part of a close (contract §1.11)."""
 
     def delivered(self, topic: str, clients: int) -> None:
         """Count. The event follows at the end of the second."""

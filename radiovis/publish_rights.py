@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from fanout.application.interface import Principal, Refused
-from fanout.hub.message import Message
-from fanout.stomp.events import Send
-from fanout.stomp.frame import Headers
+from fanout.application.interface import Principal, Publication, Refused
+from fanout.hub.message import Headers, Message
 from radiovis import topics
 from radiovis.directory.interface import Directory, DirectoryError
 from radiovis.topic_resolution import TopicResolver
@@ -34,19 +32,19 @@ class PublishRights:
         self._clock = clock
         self._new_id = new_id
 
-    async def admit(self, principal: Principal | None, sends: Sequence[Send]) -> tuple[Message, ...]:
+    async def admit(self, principal: Principal | None, publications: Sequence[Publication]) -> tuple[Message, ...]:
         """The messages of one SEND, or of a transaction: all of them, or none.
 
         :raises Refused: nobody is logged in, there is no destination, or it is not the station's.
         """
         if principal is None:
             raise Refused(_FORBIDDEN, "Publishing needs a login.")
-        if not all(send.destination for send in sends):
+        if not all(each.destination for each in publications):
             raise Refused("No destination ?", "SEND needs a destination header.")
         allowed = await self._channels(principal)
         messages: list[Message] = []
-        for send in sends:
-            messages += self._messages(send, await self._targets(send.destination, allowed))
+        for each in publications:
+            messages += self._messages(each, await self._targets(each.destination, allowed))
         return tuple(messages)
 
     async def _channels(self, principal: Principal) -> tuple[str, ...]:
@@ -67,13 +65,13 @@ class PublishRights:
                 return [destination]
         raise Refused(_FORBIDDEN, "The destination is none of the station's channels.")
 
-    def _messages(self, send: Send, targets: list[str]) -> list[Message]:
+    def _messages(self, publication: Publication, targets: list[str]) -> list[Message]:
         """One message per target, all with the same id."""
-        given = dict(reversed(send.headers))  # the first of repeated headers counts
+        given = dict(reversed(publication.headers))  # the first of repeated headers counts
         message_id = given.get("message-id") or self._new_id()
         headers = forwarded(given)
         when = int(self._clock())
-        return [Message(target, send.body, message_id, when, headers) for target in targets]
+        return [Message(target, publication.body, message_id, when, headers) for target in targets]
 
 
 def forwarded(given: dict[str, str]) -> Headers:

@@ -10,6 +10,7 @@ from pydantic import SecretStr, field_validator
 from fanout.journal.journal import JournalSettings
 from fanout.settings import (
     AdminSettings,
+    HttpServerSettings,
     HttpSettings,
     LimitSettings,
     LogSettings,
@@ -17,7 +18,9 @@ from fanout.settings import (
     RabbitMQSettings,
     SecuritySettings,
     SettingsGroup,
+    StompServerSettings,
     StompSettings,
+    WebSocketServerSettings,
     WebSocketSettings,
     setting,
 )
@@ -264,8 +267,11 @@ class Settings(
     RabbitMQSettings,
     DirectorySettings,
     AdminSettings,
+    WebSocketServerSettings,
     WebSocketSettings,
+    HttpServerSettings,
     HttpSettings,
+    StompServerSettings,
     LimitSettings,
     SecuritySettings,
     StompSettings,

@@ -18,8 +18,7 @@ import structlog
 from twisted.internet.error import CannotListenError
 
 from fanout.process.logs import set_up_logs
-from fanout.process.service import Notify, Service
-from fanout.process.steady_time import keep_steady
+from fanout.process.service import Notify, Service, use_monotonic_timers
 from webserver.config import SiteConfig, SiteError, read_site, reference
 from webserver.server import WebServer
 
@@ -54,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _serve(site: SiteConfig, home: Path, *, check: bool) -> int:
     from twisted.internet import reactor  # noqa: PLC0415  (importing it installs it: only a server wants that)
 
-    keep_steady(reactor)
+    use_monotonic_timers(reactor)
     server = WebServer(reactor, site, home)
     if check:
         return 0

@@ -21,6 +21,7 @@ from fanout.hub.hub import Hub
 from fanout.hub.message import Message
 from fanout.hub.outbox import Flusher
 from fanout.process.throttle import Throttle
+from fanout.settings import HttpServerSettings
 
 log = structlog.get_logger(__name__)
 
@@ -56,7 +57,7 @@ class LocalTopics:
             clock=time.monotonic,
             warn=self.warn,
             failed=complaints.failed,
-            places=listeners,
+            settings=HttpServerSettings(HTTP_MAX_LISTENERS=listeners),
         )
         self._looking = LoopingCall(self.door.tick)
         self._looking.clock = reactor

@@ -22,6 +22,7 @@ from fanout.http.topics import Topics
 from fanout.http.uploads import Uploads
 from fanout.listeners import port
 from fanout.listeners.limits import ConnectionLimit
+from fanout.settings import LimitSettings
 from webserver.config import SiteConfig, SiteError, UploadsPart, WsgiPart
 from webserver.local_topics import LocalTopics
 from webserver.wsgi import Mounted, TableError, Wsgi, WsgiTable, load, one
@@ -57,7 +58,13 @@ class WebServer:
         site = FaceSite(
             self._reactor,
             self._face,
-            ConnectionLimit(limits.connections, limits.connections_per_address),
+            ConnectionLimit(
+                LimitSettings(
+                    MAX_CONNECTIONS=limits.connections,
+                    MAX_CONNECTIONS_PER_ADDRESS=limits.connections_per_address,
+                    CONNECT_RATE=0,
+                )
+            ),
             HttpLimits(limits.body_bytes, limits.request_seconds, limits.unread_seconds),
             self._topics.warn,
             self._access_log(),

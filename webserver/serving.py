@@ -17,6 +17,7 @@ from fanout.listeners import port as ports
 from fanout.listeners.limits import ConnectionLimit
 from fanout.process.logs import set_up_logs
 from fanout.process.service import Notify, Service
+from fanout.settings import LimitSettings
 from webserver.local_topics import LocalTopics
 
 log = structlog.get_logger(__name__)
@@ -30,8 +31,9 @@ def serve(reactor: Any, rows: Iterable[Route], topics: LocalTopics, *, ip: str =
     :raises twisted.internet.error.CannotListenError: the port is taken.
     """
     set_up_logs()
+    limit = ConnectionLimit(LimitSettings(CONNECT_RATE=0))
     face = Face(Routes(rows), door=topics.door)
-    listening = ports.listen(reactor, ip, port, FaceSite(reactor, face, ConnectionLimit(), HttpLimits(), topics.warn))
+    listening = ports.listen(reactor, ip, port, FaceSite(reactor, face, limit, HttpLimits(), topics.warn))
     topics.start()
     host: Any = listening.getHost()  # type: ignore[no-untyped-call]
 

@@ -1,25 +1,27 @@
-"""The seam between the doors and the application they serve."""
+"""What the servers ask of the application they serve, whatever protocol their clients speak.
+
+The values here are the engine's own: a STOMP connection, an HTTP request or a WebSocket make a :class:`Publication` of
+what a client sent, and the application never sees a frame or a request.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from twisted.internet.defer import Deferred
 
-from fanout.hub.message import Message
-from fanout.stomp.events import Send
-from fanout.stomp.frame import Headers
+from fanout.hub.message import Headers, Message
 
 
 class Refused(Exception):
-    """The application will not do what a client asks.
+    """The application does not do what a client asks.
 
     :ivar summary: a few words for the client.
-    :ivar detail: one or two sentences: why, and what to do.
-    :ivar temporary: whether the same request may well succeed later.
-    :ivar unfit: whether what was sent is at fault, and not who sent it.
+    :ivar detail: one or two sentences: the reason, and what to do.
+    :ivar temporary: whether the same request may succeed later.
+    :ivar unfit: whether the content is at fault, rather than the rights of the sender.
     """
 
     def __init__(self, summary: str, detail: str = "", *, temporary: bool = False, unfit: bool = False) -> None:
@@ -32,14 +34,27 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Somebody who has logged in.
+    """A client that has logged in.
 
     :ivar login: as the client gave it; for logs.
-    :ivar name: whom it stands for, in the application's terms.
+    :ivar name: the account it belongs to, in the application's terms.
     """
 
     login: str
     name: str
+
+
+class Publication(NamedTuple):
+    """What a client wants to publish.
+
+    :ivar destination: as the client wrote it; empty if it gave none.
+    :ivar headers: all that came with it. A name may occur more than once; the first counts.
+    :ivar body: octets.
+    """
+
+    destination: str
+    headers: Headers
+    body: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +62,7 @@ class ResolvedTopic:
     """Where a subscription belongs.
 
     :ivar topic: the hub's key.
-    :ivar replay: whether the client wants the last message at once.
+    :ivar replay: whether the client wants the retained message at once.
     """
 
     topic: str
@@ -55,79 +70,77 @@ class ResolvedTopic:
 
 
 class Application(Protocol):
-    """What the doors ask. Nothing here blocks; an exception other than :class:`Refused` is a bug and is logged."""
+    """What the servers ask. No method blocks. Any exception but :class:`Refused` is a bug, and is logged."""
 
     async def login(self, login: str, passcode: str, address: str) -> Principal | None:
-        """Who this is; None for wrong credentials.
+        """Check credentials. :return: the principal; None for wrong credentials.
 
-        :param address: the client's, in text form.
-        :raises Refused: it cannot be found out now, or this address has failed too often.
+        :param address: the client's IP address.
+        :raises Refused: they cannot be checked now, or this address has failed too often.
         """
         ...
 
     async def resolve(self, destination: str, headers: Headers) -> ResolvedTopic:
-        """What a subscription means. :raises Refused: nothing."""
+        """The topic that a subscription means. :raises Refused: it means none."""
         ...
 
     async def recall(self, topic: str) -> Message | None:
-        """The last message of a topic this node has none of, from wherever the nodes share them.
+        """The last message of a topic this node has none of, from the memory that the nodes share.
 
-        Everybody who asks at the same time gets the same object.
+        Callers that ask at the same time get the same object.
         """
         ...
 
-    async def admit(self, principal: Principal | None, sends: Sequence[Send]) -> tuple[Message, ...]:
-        """The messages these SENDs make. :raises Refused: when any of them is not allowed; then none is published.
+    async def admit(self, principal: Principal | None, publications: Sequence[Publication]) -> tuple[Message, ...]:
+        """The messages that these publications make, all or none.
 
         :param principal: None for an anonymous client.
+        :raises Refused: one of them is not allowed.
         """
         ...
 
     def publish(self, messages: Sequence[Message]) -> Deferred[None]:
-        """Hand admitted messages to the bus; fires when it has all of them, fails with :class:`fanout.bus.BusError`."""
+        """Give admitted messages to the bus. Fires when it has all of them.
+
+        Fails with :class:`~fanout.bus.interface.BusError`.
+        """
         ...
 
     def receipt_headers(self, messages: Sequence[Message]) -> Awaitable[Headers] | None:
-        """What there is to tell whoever published these, and wants an answer; None when there is nothing.
+        """What the publisher of these messages is told with its receipt; None for nothing.
 
-        :raises Refused: nothing.
+        :raises Refused: never.
         """
         ...
 
 
-# An application around another one.
-
-
 class Extension:
-    """An :class:`~fanout.application.interface.Application` that hands everything on; its subclasses change some of it.
-
-    Each method is what :class:`~fanout.application.interface.Application` says of it.
-    """
+    """An :class:`Application` around another one. Subclasses change some of the answers; the rest is passed on."""
 
     def __init__(self, application: Application) -> None:
         """:param application: the inner one."""
         self._application = application
 
     async def login(self, login: str, passcode: str, address: str) -> Principal | None:
-        """Who this is."""
+        """See :meth:`Application.login`."""
         return await self._application.login(login, passcode, address)
 
     async def resolve(self, destination: str, headers: Headers) -> ResolvedTopic:
-        """What a subscription means."""
+        """See :meth:`Application.resolve`."""
         return await self._application.resolve(destination, headers)
 
     async def recall(self, topic: str) -> Message | None:
-        """The last message of a topic, from the other nodes."""
+        """See :meth:`Application.recall`."""
         return await self._application.recall(topic)
 
-    async def admit(self, principal: Principal | None, sends: Sequence[Send]) -> tuple[Message, ...]:
-        """The messages these SENDs make."""
-        return await self._application.admit(principal, sends)
+    async def admit(self, principal: Principal | None, publications: Sequence[Publication]) -> tuple[Message, ...]:
+        """See :meth:`Application.admit`."""
+        return await self._application.admit(principal, publications)
 
     def publish(self, messages: Sequence[Message]) -> Deferred[None]:
-        """Hand admitted messages to the bus."""
+        """See :meth:`Application.publish`."""
         return self._application.publish(messages)
 
     def receipt_headers(self, messages: Sequence[Message]) -> Awaitable[Headers] | None:
-        """What there is to tell whoever published these."""
+        """See :meth:`Application.receipt_headers`."""
         return self._application.receipt_headers(messages)

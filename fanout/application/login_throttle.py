@@ -1,31 +1,30 @@
-"""Who guesses passwords has to wait; everybody else does not.
+"""Clients that guess passwords have to wait; all others do not.
 
 Two guessers are to be stopped. One tries many passwords, or many names, from one address: beyond some failures its
 logins are spaced out, one a second, and refused when too many wait. The other has a thousand addresses and tries one
 name from all of them: beyond some failures of a name, each stranger to it waits some seconds, and has few tries at a
 time.
 
-Nobody can lock a station out with that. A name is never closed: whoever knows its password gets in after that wait,
+Nobody can lock the owner of an account out with that. A name is never closed: the right password gets in after a wait,
 however many failures there are, because strangers do not wait for each other. And an address that has logged in with
 this name before is no stranger, and does not wait at all. What it costs: a thousand addresses still have a few hundred
-guesses a second together, so a password has to be long (``server.py station hash``), and a station's networks named.
+guesses a second together, so passwords have to be long, and the application should bind accounts to networks.
 
 An address is one of IPv4, or a /64 of IPv6.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from twisted.internet.task import deferLater
 
 from fanout.application.interface import Refused
+from fanout.cache.bounded_dict import BoundedDict
 from fanout.listeners.address import neighbourhood
-
-V = TypeVar("V")
+from fanout.settings.engine import LimitSettings
 
 _REMEMBERED = 10_000  # of each kind; beyond it the one that failed, or succeeded, longest ago is forgotten
 
@@ -45,72 +44,50 @@ class _Failures:
 
 
 class _Failed:
-    """Who has failed, and how often of late; no more of them than are remembered."""
+    """How often each key has failed of late. Bounded."""
 
-    def __init__(self, forget: float) -> None:
-        self.forget = forget
-        self._known: OrderedDict[Hashable, _Failures] = OrderedDict()
+    def __init__(self) -> None:
+        self._known: BoundedDict[Hashable, _Failures] = BoundedDict(_REMEMBERED)
 
     def __len__(self) -> int:
         return len(self._known)
 
-    def beyond(self, key: Hashable, free: int, now: float) -> _Failures | None:
-        """The failures of this one, if there are more than are free."""
-        known = self._known.get(key)
-        return None if known is None or now - known.last > self.forget or known.count < free else known
+    def beyond(self, key: Hashable, free: int, since: float) -> _Failures | None:
+        """The failures of a key, if there are more than are free.
 
-    def add(self, key: Hashable, now: float) -> _Failures:
-        known = self._known.pop(key, None)
-        if known is None or now - known.last > self.forget:
+        :param since: older ones do not count.
+        """
+        known = self._known.get(key)
+        return None if known is None or known.last < since or known.count < free else known
+
+    def add(self, key: Hashable, now: float, since: float) -> _Failures:
+        known = self._known.get(key)
+        if known is None or known.last < since:
             known = _Failures(0, now)
         known.count += 1
         known.last = now
         self._known[key] = known
-        if len(self._known) > _REMEMBERED:
-            self._known.popitem(last=False)
         return known
 
 
 class LoginThrottle:
-    """Spaces out the logins of who has failed too often. Every door's logins go through one of these.
+    """Spaces out the logins of addresses that have failed too often. The logins of all servers go through one of these.
 
-    Success does not clear an address: whoever owns one account could guess those of others in between.
+    A success does not clear an address: the owner of one account could guess those of others in between.
 
-    :ivar failures: how many of an address are free: people mistype, and devices retry.
-    :ivar pause: seconds between two logins of an address from then on.
-    :ivar queue: seconds the logins of an address may have to wait; those beyond are refused at once.
-    :ivar name_failures: how many of a name are free, from wherever they come.
-    :ivar stranger_pause: seconds an address that never logged in with this name waits from then on.
+    :ivar settings: LOGIN_…; new values count at once.
     """
 
     def __init__(
-        self,
-        reactor: Any,
-        clock: Callable[[], float] | None = None,
-        *,
-        failures: int = 5,
-        pause: float = 1.0,
-        queue: float = 10.0,
-        forget: float = 300.0,
-        name_failures: int = 20,
-        stranger_pause: float = 3.0,
+        self, reactor: Any, settings: LimitSettings | None = None, clock: Callable[[], float] | None = None
     ) -> None:
         """:param clock: seconds, monotonic; the reactor's unless given."""
+        self.settings = settings or LimitSettings()
         self._reactor = reactor
         self._clock: Callable[[], float] = clock or reactor.seconds
-        self.failures = failures
-        self.pause = pause
-        self.queue = queue
-        self.name_failures = name_failures
-        self.stranger_pause = stranger_pause
-        self._addresses = _Failed(forget)
-        self._names = _Failed(forget)
-        self._friends: OrderedDict[tuple[str, str], None] = OrderedDict()
-        self._strangers: OrderedDict[tuple[str, str], float] = OrderedDict()  # when their next try may be
-
-    def forget_after(self, seconds: float) -> None:
-        """Change after how many seconds without a failure an address, or a name, starts anew."""
-        self._addresses.forget = self._names.forget = seconds
+        self._addresses, self._names = _Failed(), _Failed()
+        self._friends: BoundedDict[tuple[str, str], None] = BoundedDict(_REMEMBERED)
+        self._strangers: BoundedDict[tuple[str, str], float] = BoundedDict(_REMEMBERED)  # when their next try may be
 
     async def turn(self, address: str, login: str) -> None:
         """Wait until this address may try to log in with this name.
@@ -119,46 +96,46 @@ class LoginThrottle:
         """
         here = neighbourhood(address)
         wait = max(self._wait(here), self._wait_of_stranger(here, login))
-        if wait > self.queue:
+        if wait > self.settings.LOGIN_QUEUE_SECONDS:
             raise TooManyFailures
         if wait > 0:
             await deferLater(self._reactor, wait)
 
+    def _since(self, now: float) -> float:
+        """Failures before this time are forgotten."""
+        return now - self.settings.LOGIN_FORGET_SECONDS
+
     def _wait(self, here: str) -> float:
         now = self._clock()
-        known = self._addresses.beyond(here, self.failures, now)
+        known = self._addresses.beyond(here, self.settings.LOGIN_FAILURES, self._since(now))
         if known is None:
             return 0.0
         turn = max(now, known.next_turn)
-        if turn - now <= self.queue:
-            known.next_turn = turn + self.pause
+        if turn - now <= self.settings.LOGIN_QUEUE_SECONDS:
+            known.next_turn = turn + self.settings.LOGIN_PAUSE_SECONDS
         return turn - now
 
     def _wait_of_stranger(self, here: str, login: str) -> float:
-        """Each stranger waits by itself: a queue of them all would be a way to keep the station out."""
+        """Each stranger waits by itself: a queue of them all would be a way to keep the owner out."""
         now = self._clock()
         pair = (here, login)
-        if pair in self._friends or self._names.beyond(login, self.name_failures, now) is None:
+        if (
+            pair in self._friends
+            or self._names.beyond(login, self.settings.LOGIN_FAILURES_PER_NAME, self._since(now)) is None
+        ):
             return 0.0
-        turn = max(now, self._strangers.get(pair, 0.0)) + self.stranger_pause
-        if turn - now <= self.queue:
-            _keep(self._strangers, pair, turn)
+        turn = max(now, self._strangers.get(pair, 0.0)) + self.settings.LOGIN_STRANGER_SECONDS
+        if turn - now <= self.settings.LOGIN_QUEUE_SECONDS:
+            self._strangers[pair] = turn
         return turn - now
 
     def failed(self, address: str, login: str) -> None:
         """This login had the wrong password."""
         now = self._clock()
-        known = self._addresses.add(neighbourhood(address), now)
-        known.next_turn = max(known.next_turn, now + self.pause)
-        self._names.add(login, now)
+        known = self._addresses.add(neighbourhood(address), now, self._since(now))
+        known.next_turn = max(known.next_turn, now + self.settings.LOGIN_PAUSE_SECONDS)
+        self._names.add(login, now, self._since(now))
 
     def succeeded(self, address: str, login: str) -> None:
         """It had the right one: from here it is no stranger."""
-        _keep(self._friends, (neighbourhood(address), login), None)
-
-
-def _keep(kept: OrderedDict[tuple[str, str], V], key: tuple[str, str], value: V) -> None:
-    kept[key] = value
-    kept.move_to_end(key)
-    if len(kept) > _REMEMBERED:
-        kept.popitem(last=False)
+        self._friends[neighbourhood(address), login] = None

@@ -1,24 +1,33 @@
-"""Who is told what clients do: monitoring, metrics. The doors tell it; nothing they do depends on it."""
+"""What clients do, and what goes wrong with them: told to monitoring, counted for metrics, and logged.
+
+========================  =======================================================================================
+:class:`Observer`         is told of sessions and subscriptions, for monitoring and for the counters
+:class:`ClientCounters`   the counters: what metrics and pages show
+:class:`ClientWarnings`   writes clients' faults and our own to the log, a limited number of lines for each client
+:class:`CountedApplication`  counts the answers of the application, for all servers
+========================  =======================================================================================
+
+The servers report here and expect nothing back.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from fanout.application.interface import Application, Extension, Principal, Refused
+from fanout.application.interface import Application, Extension, Principal, Publication, Refused
 from fanout.hub.message import Message
 from fanout.process.throttle import Throttle
-from fanout.stomp.events import Send
 
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """Somebody who is connected.
+    """A client that is connected.
 
     :ivar session: the id the client was given; empty until it has logged in.
     :ivar address: host and port, such as ``192.0.2.1:59804`` or ``[2001:db8::1]:59804``.
@@ -28,8 +37,8 @@ class Client:
     address: str
 
 
-class Observer(Protocol):
-    """What happens at the doors. Called in the middle of it, so nothing here may wait or raise.
+class Observer:
+    """Is told what STOMP clients do; this one ignores it. The calls come from within, so none may wait or raise.
 
     Topics are the hub's keys, not the clients' spellings.
     """
@@ -38,7 +47,7 @@ class Observer(Protocol):
         """A client has connected and logged in."""
 
     def closed(self, client: Client, held: Sequence[str]) -> None:
-        """An opened one is gone.
+        """The connection of an opened client is closed.
 
         :param held: the topics of the subscriptions it had until now, the latest first.
         """
@@ -53,31 +62,12 @@ class Observer(Protocol):
         """A message was given to so many clients, at least one."""
 
 
-# One call per client and message: dear, so it is no part of the above. Asked for, or not made at all.
 DeliveryObserver = Callable[[Client, str, Message], None]
+"""Is called for each message and client. No part of :class:`Observer`, as most nodes cannot afford it."""
 
 
-class NoObserver:
-    """An :class:`Observer` that does not look."""
-
-    def opened(self, client: Client) -> None:
-        """Nothing."""
-
-    def closed(self, client: Client, held: Sequence[str]) -> None:
-        """Nothing."""
-
-    def subscribed(self, client: Client, topic: str) -> None:
-        """Nothing."""
-
-    def unsubscribed(self, client: Client, topic: str) -> None:
-        """Nothing."""
-
-    def delivered(self, topic: str, clients: int) -> None:
-        """Nothing."""
-
-
-class Observers:
-    """An :class:`Observer` that passes everything on to several."""
+class Observers(Observer):
+    """Passes everything on to any number of observers."""
 
     def __init__(self, *observers: Observer) -> None:
         self._observers = observers
@@ -108,25 +98,28 @@ class Observers:
             observer.delivered(topic, clients)
 
 
-# Counts what happens at the doors: plain numbers, for metrics and for pages. Bounded, whatever clients do.
+# Counters
 
 _KINDS = 64
-"""Different faults counted each by itself. There are some thirty; a new one that quotes its client stays harmless."""
-_SAID_ITSELF = "client.fault"
+"""Kinds of faults that are counted separately. There are about thirty; the rest bounds what clients can invent."""
+_FAULT = "client.fault"
+"""The event whose field ``fault`` names the kind; for all others the event itself is the kind."""
 _OTHERS = "other"
-_KNOWN = ("client.slow", "client.overdue", "client.turned_away", "login.refused")  # told though they did not happen yet
+_KNOWN = ("client.slow", "client.overdue", "client.turned_away", "login.refused")  # shown as 0 before the first one
 
 
-class ClientCounters:
-    """An :class:`~fanout.application.observer.Observer` that counts, since the start.
+class ClientCounters(Observer):
+    """Counts since the start of the process. Bounded, whatever clients do.
+
+    The hub counts deliveries itself.
 
     :ivar sessions: of STOMP: ``opened`` and ``closed``.
     :ivar subscriptions: of STOMP: ``made`` and ``ended``.
-    :ivar logins: ``accepted``, ``refused``, and ``unanswered`` by the directory or put off.
-    :ivar publishes: messages ``accepted``, and refused: ``forbidden``, ``unanswered`` by the directory, or not taken
-        by the ``bus``.
-    :ivar published_octets: the bodies of the accepted ones.
-    :ivar faults: what clients did wrong, in the words of their ERRORs, or the name of the event in the log.
+    :ivar logins: ``accepted``, ``refused``, and ``unanswered``: the application could not tell, or put them off.
+    :ivar publishes: messages ``accepted``, ``forbidden``, ``unanswered`` by the application, or not taken by the
+        ``bus``.
+    :ivar published_octets: the octets of the bodies of accepted messages.
+    :ivar faults: what clients did wrong, by the summary of their ERRORs or the name of the log event.
     """
 
     def __init__(self) -> None:
@@ -137,103 +130,99 @@ class ClientCounters:
         self.published_octets = 0
         self.faults: Counter[str] = Counter(dict.fromkeys(_KNOWN, 0))
 
-    def complained(self, event: str, fields: dict[str, Any]) -> None:
-        """A door has complained of a client.
+    def warned(self, event: str, fields: dict[str, Any]) -> None:
+        """A client's fault was reported.
 
-        :param fields: those of the log; ``fault`` names the kind, where the event leaves it open.
+        :param event: the name of the log event.
+        :param fields: the fields of the log event.
         """
-        kind = str(fields.get("fault", event)) if event == _SAID_ITSELF else event
+        kind = str(fields.get("fault", event)) if event == _FAULT else event
         self.faults[kind if kind in self.faults or len(self.faults) < _KINDS else _OTHERS] += 1
 
-    # Observer
-
     def opened(self, client: Client) -> None:
-        """See :meth:`Observer.opened <fanout.application.observer.Observer.opened>`."""
+        """See :meth:`Observer.opened`."""
         self.sessions["opened"] += 1
 
     def closed(self, client: Client, held: Sequence[str]) -> None:
-        """See :meth:`Observer.closed <fanout.application.observer.Observer.closed>`."""
+        """See :meth:`Observer.closed`."""
         self.sessions["closed"] += 1
         self.subscriptions["ended"] += len(held)
 
     def subscribed(self, client: Client, topic: str) -> None:
-        """See :meth:`Observer.subscribed <fanout.application.observer.Observer.subscribed>`."""
+        """See :meth:`Observer.subscribed`."""
         self.subscriptions["made"] += 1
 
     def unsubscribed(self, client: Client, topic: str) -> None:
-        """See :meth:`Observer.unsubscribed <fanout.application.observer.Observer.unsubscribed>`."""
+        """See :meth:`Observer.unsubscribed`."""
         self.subscriptions["ended"] += 1
 
-    def delivered(self, topic: str, clients: int) -> None:
-        """Nothing: the hub counts its deliveries itself, and their octets."""
 
-
-# What a node logs of faults: its clients', and our own that do not end it.
+# Log
 
 Report = Callable[[Failure, str], None]
 """See :meth:`ClientWarnings.report`."""
 
 
 class ClientWarnings:
-    """Counts everything, and logs one line per second of each kind and address: a flood of faults is no flood of lines,
-    and one client's hides no other fault of those who share its address.
+    """Counts all faults, and logs some of them: one line per second for each address and kind of fault.
+
+    So a flood of faults does not become a flood of lines, and one client does not hide the other faults of clients
+    that share its address.
     """
 
-    def __init__(self, tally: ClientCounters, throttle: Throttle, log: Any) -> None:
-        """:param throttle: how many lines an address gets of each kind."""
-        self._tally = tally
+    def __init__(self, counters: ClientCounters, throttle: Throttle, log: Any) -> None:
+        """:param throttle: how many lines each address and kind may have."""
+        self._counters = counters
         self._throttle = throttle
         self._log = log
 
     def warn(self, event: str, address: str, **fields: Any) -> None:
-        """A client's fault.
+        """Report a client's fault.
 
-        :param event: the name of the event to be logged.
+        :param event: the name of the log event.
         :param address: the client's IP address.
+        :param fields: further fields of the log event.
         """
-        self._tally.complained(event, fields)
+        self._counters.warned(event, fields)
         key = (address, event)
         if self._throttle.allow(key):
             self._log.warning(event, address=address, held_back=self._throttle.held_back(key), **fields)
 
     def failed(self, part: object, error: Exception) -> None:
-        """A fault of ours, of which the other clients notice nothing."""
+        """Report a fault of ours that concerns one client."""
         self._log.error("client.failed", part=type(part).__name__, exc_info=error)
 
     def report(self, failure: Failure, event: str) -> None:
-        """A fault of ours in something no client waits for.
+        """Report a fault of ours in work that no client waits for.
 
-        :param event: the name of the event to be logged.
+        :param event: the name of the log event.
         """
         self._log.error(event, exc_info=(failure.type, failure.value, failure.getTracebackObject()))
 
 
-# An application whose answers are counted: one piece for all doors, as none of them counts itself.
-
-
 class CountedApplication(Extension):
-    """Hands everything on to another application, and counts what comes back."""
+    """Counts the answers of another application. One of these stands before all servers, so none of them counts."""
 
-    def __init__(self, application: Application, tally: ClientCounters) -> None:
+    def __init__(self, application: Application, counters: ClientCounters) -> None:
         super().__init__(application)
-        self._tally = tally
+        self._counters = counters
 
     async def login(self, login: str, passcode: str, address: str) -> Principal | None:
         """See :meth:`Application.login <fanout.application.interface.Application.login>`."""
         try:
             principal = await self._application.login(login, passcode, address)
         except Refused:
-            self._tally.logins["unanswered"] += 1
+            self._counters.logins["unanswered"] += 1
             raise
-        self._tally.logins["refused" if principal is None else "accepted"] += 1
+        self._counters.logins["refused" if principal is None else "accepted"] += 1
         return principal
 
-    async def admit(self, principal: Principal | None, sends: Sequence[Send]) -> tuple[Message, ...]:
+    async def admit(self, principal: Principal | None, publications: Sequence[Publication]) -> tuple[Message, ...]:
         """See :meth:`Application.admit <fanout.application.interface.Application.admit>`."""
         try:
-            return await self._application.admit(principal, sends)
+            return await self._application.admit(principal, publications)
         except Refused as refused:
-            self._tally.publishes["unanswered" if refused.temporary else "forbidden"] += len(sends)
+            self._counters.publishes["unanswered" if refused.temporary else "forbidden"] += len(publications)
             raise
 
     def publish(self, messages: Sequence[Message]) -> Deferred[None]:
@@ -242,9 +231,9 @@ class CountedApplication(Extension):
         return published.addCallbacks(self._published, self._failed, callbackArgs=(messages,), errbackArgs=(messages,))
 
     def _published(self, result: None, messages: Sequence[Message]) -> None:
-        self._tally.publishes["accepted"] += len(messages)
-        self._tally.published_octets += sum(len(message.body) for message in messages)
+        self._counters.publishes["accepted"] += len(messages)
+        self._counters.published_octets += sum(len(message.body) for message in messages)
 
     def _failed(self, failure: Failure, messages: Sequence[Message]) -> Failure:
-        self._tally.publishes["bus"] += len(messages)
+        self._counters.publishes["bus"] += len(messages)
         return failure

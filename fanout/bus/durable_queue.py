@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +19,6 @@ from fanout.bus.handover import RetryBuffer
 from fanout.bus.interface import BusError
 from fanout.bus.message import DEFAULT_LIMITS, MalformedMessage, MessageLimits, from_amqp
 from fanout.hub.message import Message
-from fanout.process.steady_time import unix_time
 from fanout.process.throttle import Throttle
 
 log = structlog.get_logger()
@@ -86,7 +86,6 @@ class DurableQueue:
         """
         self.counters = QueueCounters()
         self._clock = clock
-        self._unix_time = unix_time(clock)
         self._names = names
         self._prefetch = prefetch
         self._limits = limits
@@ -178,7 +177,7 @@ class DurableQueue:
         self.counters.delivered += 1
         tag = self._last_delivery = method.delivery_tag
         try:
-            message = from_amqp(properties, body, int(self._unix_time()), self._limits)
+            message = from_amqp(properties, body, int(time.time()), self._limits)
         except MalformedMessage as error:
             self.counters.malformed += 1
             self._warn("queue.malformed", reason=str(error), total=self.counters.malformed)

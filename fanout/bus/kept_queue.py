@@ -7,6 +7,7 @@ written.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +20,6 @@ from fanout.bus.amqp_channel import AmqpChannel
 from fanout.bus.connection import AmqpConnection
 from fanout.bus.message import DEFAULT_LIMITS, MalformedMessage, from_amqp
 from fanout.hub.message import Message
-from fanout.process.steady_time import unix_time
 from fanout.process.throttle import Throttle
 
 ENTRANCE = "amq.direct"
@@ -52,7 +52,6 @@ class WorkQueue:
         :param forget: called when all that was given will be given again, with other tickets.
         """
         self._clock = clock
-        self._unix_time = unix_time(clock)
         self._name = name
         self._take = take
         self._forget = forget
@@ -113,7 +112,7 @@ class WorkQueue:
             return  # Of a channel that is being closed: it comes again.
         ticket = self._last_ticket = method.delivery_tag
         try:
-            message = from_amqp(properties, body, int(self._unix_time()), DEFAULT_LIMITS)
+            message = from_amqp(properties, body, int(time.time()), DEFAULT_LIMITS)
         except MalformedMessage as error:
             self._warn("kept_queue.malformed", reason=str(error))
             channel.basic_ack(ticket)

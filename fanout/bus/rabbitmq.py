@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import random
@@ -20,7 +21,6 @@ from fanout.bus.reconnect import ReconnectingClient
 from fanout.bus.serial import Seen, Serials
 from fanout.bus.unconfirmed import Confirmed, Publish, Unconfirmed
 from fanout.hub.message import Message
-from fanout.process.steady_time import unix_time
 from fanout.settings import BrokerSettings
 
 log = structlog.get_logger()
@@ -79,7 +79,6 @@ class RabbitMQ:
     ) -> None:
         self.counters = BusCounters()
         self._reactor = reactor
-        self._unix_time = unix_time(reactor)
         self._broker = broker
         self._patience = retry_policy
         self._limits = limits
@@ -286,11 +285,11 @@ class RabbitMQ:
             self.counters.duplicates += 1
             return
         try:
-            message = from_amqp(properties, body, int(self._unix_time()), self._limits)
+            message = from_amqp(properties, body, int(time.time()), self._limits)
         except MalformedMessage as error:
             self._malformed(error)
             return
-        if first_heard and self._unix_time() - message.when > self._reactor.seconds() - self._heard_since:
+        if first_heard and time.time() - message.when > self._reactor.seconds() - self._heard_since:
             self.counters.duplicates += 1  # We did not miss it: it was published before we began to listen.
             return
         self._guarded(self._receive, message)

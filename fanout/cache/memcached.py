@@ -86,7 +86,7 @@ class Memcached:
 
     @property
     def counts(self) -> Counter[str]:
-        """See :attr:`fanout.cache.servers.MemcachedServers.counts`; ``overflow`` are calls refused because too many waited."""
+        """As :attr:`fanout.cache.servers.MemcachedServers.counts`, with ``overflow``: refused, as too many waited."""
         return self.servers.counts + Counter(overflow=self._overflow)
 
     def get(self, key: str) -> Deferred[bytes | None]:

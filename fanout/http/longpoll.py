@@ -3,7 +3,7 @@
     without last_id     the newest message of each topic at once; held when there is none
     with last_id        what followed that message at once; held when nothing did
     unknown last_id     another node, from which the client comes, may hear faster: held until this node hears the
-                        message too, and after ``catch_up_seconds`` treated as no last_id at all
+                        message too, and after HTTP_CATCH_UP_SECONDS treated as no last_id at all
 
 A poll of one topic gets one message, the next in order. A poll of several gets all that followed, in order, so that
 the last one's id stands for all of them.
@@ -17,15 +17,15 @@ from dataclasses import dataclass
 
 from fanout.http.pending import PendingRequests, TopicSubscription, encode
 from fanout.http.server import HttpRequest
-from fanout.hub.hub import Cohort, Form
 from fanout.hub.message import Message
+from fanout.hub.subscriber import Cohort, Form, Subscriber
 
 _TURN = 200  # polls answered in one reactor turn: a publish that answers thousands must not stop everything else
 _GATHER = 0.05  # seconds in which messages on several topics count as published together
 
 
 def _ask_again(request: HttpRequest) -> None:
-    """408: receivers ask again (contract §4)."""
+    """408: clients ask again after it, unlike after a 503."""
     request.refuse(408, "Nothing new was said; ask again.")
 
 
@@ -39,7 +39,7 @@ class Question:
     :ivar form: how a message is written, for a destination.
     :ivar write: writes the answer to the request, given one to many messages.
     :ivar newest: whether a newcomer gets the newest message at once; otherwise he waits for the next.
-    :ivar seconds: how long it is held; None for as long as the door holds any, ``math.inf`` for as long as it takes.
+    :ivar seconds: how long it is held; None for as long as the server holds any, ``math.inf`` for as long as it takes.
     :ivar nothing: answers the request when nothing was said for so long.
     """
 
@@ -54,41 +54,43 @@ class Question:
 
 
 class LongPolls:
-    """Holds polls, and answers them."""
+    """Holds polls, and answers them.
 
-    def __init__(self, door: PendingRequests) -> None:
-        self.door = door
-        self.single = _Answering(door, 0)
-        self.several = _Answering(door, _GATHER)
+    :ivar requests: what all polls and streams share.
+    """
+
+    def __init__(self, requests: PendingRequests) -> None:
+        self.requests = requests
+        self.single = _Answering(requests, 0)
+        self.several = _Answering(requests, _GATHER)
 
     async def ask(self, request: HttpRequest, question: Question) -> None:
         """Answer now, or hold the request. :raises HttpError: it cannot be answered."""
-        keys = await self.door.resolve(question.destinations)
+        keys = await self.requests.resolve(question.destinations)
         if not request.gone:
             Poll(self, request, question, keys).begin(question.newest)
 
 
-class Poll:
-    """One request that is held, or about to be answered. A member of the hub."""
+class Poll(Subscriber):
+    """One request that is held, or about to be answered."""
 
     __slots__ = (
         "_awaited",
         "_deadline",
-        "_ear",
         "_got",
         "_nothing",
         "_patience",
         "_polls",
         "_request",
         "_single",
+        "_subscription",
         "_write",
         "slot",
     )
     protocol = "poll"
-    outbox = None
 
     def __init__(self, polls: LongPolls, request: HttpRequest, question: Question, keys: Sequence[str]) -> None:
-        now = polls.door.clock()
+        now = polls.requests.clock()
         self.slot: int | None = None
         self._polls = polls
         self._request: HttpRequest | None = request
@@ -97,15 +99,16 @@ class Poll:
         self._nothing = question.nothing
         self._awaited = question.last_id  # an id this node has not heard
         self._got: list[bytes] = []
-        self._deadline = now + (polls.door.poll_seconds if question.seconds is None else question.seconds)
-        self._patience = now + polls.door.catch_up_seconds
-        self._ear = TopicSubscription(
-            polls.door, keys, [question.form(each) for each in question.destinations], self, request.address
+        settings = polls.requests.settings
+        self._deadline = now + (settings.HTTP_POLL_TIMEOUT if question.seconds is None else question.seconds)
+        self._patience = now + settings.HTTP_CATCH_UP_SECONDS
+        self._subscription = TopicSubscription(
+            polls.requests, keys, [question.form(each) for each in question.destinations], self, request.address
         )
 
     def begin(self, newest: bool) -> None:
         """Answer with what was said before, if there is any, or be held. :param newest: as in :class:`Question`."""
-        door = self._polls.door
+        requests = self._polls.requests
         heard = self._said(newest)
         if heard and self._awaited is None:
             self._got = encode(heard[:1] if self._single else heard)
@@ -113,22 +116,22 @@ class Poll:
             return
         assert self._request is not None
         self._request.park(self.leave)
-        door.pending.add(self)
+        requests.pending.add(self)
         self._schedule()
 
     def _said(self, newest: bool) -> list[tuple[Cohort, Message]]:
         if self._awaited is not None:
             return self._followed(self._awaited)
-        return self._ear.newest() if newest else []
+        return self._subscription.newest() if newest else []
 
     def _followed(self, last_id: str) -> list[tuple[Cohort, Message]]:
         """What followed an id. An unknown one stays awaited, if there is anything to show when it does not come.
 
-        One receiver (contract §4, the Qt client) cuts ``ID:`` off what it was given.
+        One known client cuts ``ID:`` off the id it was given.
         """
-        limit = 1 if self._single else self._polls.door.replay
+        limit = 1 if self._single else self._polls.requests.replay
         for known_as in (last_id, f"ID:{last_id}"):
-            heard = self._ear.since(known_as, limit)
+            heard = self._subscription.since(known_as, limit)
             if heard is not None:
                 self._awaited = None
                 return heard
@@ -160,7 +163,7 @@ class Poll:
             return
         if self._awaited is not None and now >= self._patience:
             self._awaited = None
-            heard = self._ear.newest()
+            heard = self._subscription.newest()
             self._got = encode(heard[:1] if self._single else heard)
         if self._got:
             self.answer()
@@ -171,7 +174,7 @@ class Poll:
 
     def _schedule(self) -> None:
         patience = self._deadline if self._awaited is None else min(self._patience, self._deadline)
-        self._polls.door.wheel.schedule(self, None if math.isinf(patience) else patience)
+        self._polls.requests.wheel.schedule(self, None if math.isinf(patience) else patience)
 
     # The end
 
@@ -190,7 +193,7 @@ class Poll:
             self._nothing(request)
 
     def close(self) -> None:
-        """The node shuts down. To 503 receivers would switch to STOMP; after 408 they ask again, another node."""
+        """The node shuts down. After 503 some clients give polling up; after 408 they ask again, another node."""
         if self._request is not None:
             self._request.channel.persistent = 0
             self._request.put_header("connection", "close")
@@ -201,22 +204,22 @@ class Poll:
         if self._request is not None:
             self._request.lost = None
             self._request = None
-            self._ear.close(self)
-            self._polls.door.pending.discard(self)
-            self._polls.door.wheel.forget(self)
+            self._subscription.close(self)
+            self._polls.requests.pending.discard(self)
+            self._polls.requests.wheel.forget(self)
 
 
 class _Answering:
     """The polls that have something to be answered with: after the publish, and not too many in one turn."""
 
-    def __init__(self, door: PendingRequests, delay: float) -> None:
-        self._door = door
+    def __init__(self, requests: PendingRequests, delay: float) -> None:
+        self._requests = requests
         self._delay = delay
         self._ready: list[Poll] = []
 
     def add(self, poll: Poll) -> None:
         if not self._ready:
-            self._door.later(self._delay, self._answer)
+            self._requests.later(self._delay, self._answer)
         self._ready.append(poll)
 
     def _answer(self) -> None:
@@ -225,6 +228,6 @@ class _Answering:
             try:
                 poll.answer()
             except Exception as error:  # noqa: BLE001  (one broken client is reported and stops nobody else)
-                self._door.failed(poll, error)
+                self._requests.failed(poll, error)
         if self._ready:
-            self._door.later(0, self._answer)
+            self._requests.later(0, self._answer)

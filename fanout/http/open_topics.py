@@ -7,11 +7,9 @@ from hmac import compare_digest
 
 from twisted.internet.defer import Deferred
 
-from fanout.application.interface import Principal, Refused, ResolvedTopic
+from fanout.application.interface import Principal, Publication, Refused, ResolvedTopic
 from fanout.bus.interface import Bus, together
-from fanout.hub.message import Message
-from fanout.stomp.events import Send
-from fanout.stomp.frame import Headers
+from fanout.hub.message import Headers, Message
 
 
 class OpenTopics:
@@ -47,12 +45,12 @@ class OpenTopics:
         """There is no other memory than the hub's."""
         return None
 
-    async def admit(self, principal: Principal | None, sends: Sequence[Send]) -> tuple[Message, ...]:
+    async def admit(self, principal: Principal | None, publications: Sequence[Publication]) -> tuple[Message, ...]:
         """The messages. :raises Refused: the client may not publish."""
         if self._token and principal is None:
             raise Refused("not allowed", "This needs the token, as the password of HTTP Basic.")
         when = int(self._clock())
-        return tuple(Message(each.destination, each.body, self._new_id(), when, each.headers) for each in sends)
+        return tuple(Message(each.destination, each.body, self._new_id(), when, each.headers) for each in publications)
 
     def publish(self, messages: Sequence[Message]) -> Deferred[None]:
         """Hand them to the bus; fires when it has all of them."""

@@ -1,4 +1,4 @@
-"""What HTTP clients that listen have in common, whether they poll or are streamed to: they are parked, for long."""
+"""What HTTP requests that wait for messages have in common: polls and event streams stay open for a long time."""
 
 from __future__ import annotations
 
@@ -11,22 +11,27 @@ from twisted.internet.defer import Deferred, gatherResults
 from fanout.application.interface import Application, Refused
 from fanout.http.response import HttpError
 from fanout.hub.history import History
-from fanout.hub.hub import Cohort, Form, Hub, Member
+from fanout.hub.hub import Hub
 from fanout.hub.message import Message
 from fanout.hub.outbox import Flusher
+from fanout.hub.subscriber import Cohort, Form, Subscriber
 from fanout.hub.wheel import Wheel
 from fanout.listeners.limits import SubscriptionLimit
+from fanout.settings.engine import HttpServerSettings
 
 
 class PendingRequest(Protocol):
-    """A client that waits for something to be said.
+    """A request that waits for messages.
 
-    :ivar slot: the wheel's.
-    :ivar protocol: what it speaks, in a word.
+    :ivar slot: for the wheel.
     """
 
     slot: int | None
-    protocol: str
+
+    @property
+    def protocol(self) -> str:
+        """What the client speaks, in a word."""
+        ...
 
     def on_timer(self, now: float) -> None:
         """The wheel came round."""
@@ -41,17 +46,13 @@ class PendingRequest(Protocol):
 class PendingRequests:
     """What all polls and streams of a node share.
 
+    :ivar settings: HTTP_MAX_LISTENERS, HTTP_MAX_TOPICS, HTTP_POLL_TIMEOUT and so on; new values count for requests to
+        come, and for timers that are set anew.
     :ivar later: calls a function after so many seconds.
     :ivar clock: seconds, monotonic; the wheel's and the flusher's too.
     :ivar warn: logs a client's fault: event name, address, fields.
-    :ivar failed: told of a client whose answer raised.
-    :ivar topics: how many one client may listen to at once.
-    :ivar places: how many clients may be parked.
-    :ivar poll_seconds: how long a poll is held. Samsung's receivers give up after 15 s (contract §4).
-    :ivar catch_up_seconds: how long a poll waits for the id it names, which another node may have heard earlier.
-    :ivar comment_seconds: a stream's silence after which it gets a comment, so that proxies keep it open.
-    :ivar write_seconds: how long a stream's client may read nothing.
-    :ivar subscription_limit: how many topics are listened to, by these clients and those of the other doors together.
+    :ivar failed: is called with a client whose answer raised, and the exception.
+    :ivar subscription_limit: how many subscriptions there may be, shared with other servers.
     :ivar replay: messages of the history that are sent to one client at once.
     """
 
@@ -63,12 +64,7 @@ class PendingRequests:
     clock: Callable[[], float]
     warn: Callable[..., None]
     failed: Callable[[object, Exception], None]
-    topics: int = 16
-    places: int = 10_000
-    poll_seconds: float = 12.0
-    catch_up_seconds: float = 2.0
-    comment_seconds: float = 15.0
-    write_seconds: float = 60.0
+    settings: HttpServerSettings = field(default_factory=HttpServerSettings)
     replay: int = 64
     subscription_limit: SubscriptionLimit = field(default_factory=SubscriptionLimit)
     wheel: Wheel[PendingRequest] = field(default_factory=Wheel)
@@ -83,10 +79,11 @@ class PendingRequests:
 
         :raises HttpError: there is no room, or a destination means nothing.
         """
-        if len(self.pending) >= self.places:
+        if len(self.pending) >= self.settings.HTTP_MAX_LISTENERS:
             raise HttpError(503, "Too many clients listen here; try again later.", Retry_After="10")
-        if len(destinations) > self.topics:
-            raise HttpError(400, f"Up to {self.topics} topics at once; these are {len(destinations)}.")
+        most = self.settings.HTTP_MAX_TOPICS
+        if len(destinations) > most:
+            raise HttpError(400, f"Up to {most} topics at once; these are {len(destinations)}.")
         return await self.keys(destinations)
 
     async def keys(self, destinations: Sequence[str]) -> list[str]:
@@ -95,51 +92,38 @@ class PendingRequests:
             keys = [(await self.application.resolve(destination, ())).topic for destination in destinations]
         except Refused as refused:
             raise HttpError(400, refused.detail or refused.summary) from None
-        unknown = [key for key in keys if self.hub.last(key) is None]
-        await gatherResults([Deferred.fromCoroutine(self._recall(key)) for key in unknown], consumeErrors=True)
+        recalled = (self.hub.recall(key, self.application.recall) for key in keys if self.hub.last(key) is None)
+        await gatherResults([Deferred.fromCoroutine(each) for each in recalled], consumeErrors=True)
         return keys
-
-    async def _recall(self, key: str) -> None:
-        """Ask the other nodes' memory. A message that is published meanwhile is newer."""
-        message = await self.application.recall(key)
-        if message is not None and self.hub.last(key) is None:
-            self.hub.remember(key, message)
 
 
 class TopicSubscription:
-    """The topics one client listens to: its cohorts, and what was said on them."""
+    """The topics one request listens to: its cohorts, and the messages on them."""
 
-    __slots__ = ("_address", "_cohorts", "_door")
+    __slots__ = ("_address", "_cohorts", "_requests")
 
     def __init__(
-        self, door: PendingRequests, keys: Sequence[str], forms: Sequence[Form], member: Member, address: str
+        self, requests: PendingRequests, keys: Sequence[str], forms: Sequence[Form], member: Subscriber, address: str
     ) -> None:
-        """:raises HttpError: the address, or all clients together, listen to too many already."""
-        self._door = door
+        """:raises HttpError: the address, or all clients together, have too many subscriptions already."""
+        self._requests = requests
         self._address = address
-        self._take(len(keys))
-        self._cohorts = tuple(door.hub.join(key, form, member)[0] for key, form in zip(keys, forms, strict=True))
+        if not requests.subscription_limit.take(address, len(keys)):
+            raise HttpError(503, "Too many subscriptions here; try again later.", Retry_After="10")
+        self._cohorts = tuple(requests.hub.join(key, form, member)[0] for key, form in zip(keys, forms, strict=True))
 
-    def _take(self, places: int) -> None:
-        subscription_limit = self._door.subscription_limit
-        for taken in range(places):
-            if not subscription_limit.take(self._address):
-                for _ in range(taken):
-                    subscription_limit.give_back(self._address)
-                raise HttpError(503, "Too many subscriptions here; try again later.", Retry_After="10")
-
-    def close(self, member: Member) -> None:
-        """Listen no more."""
+    def close(self, member: Subscriber) -> None:
+        """Listen no more. May be called again."""
         cohorts, self._cohorts = self._cohorts, ()
         for cohort in cohorts:
-            self._door.hub.leave(cohort, member)
-            self._door.subscription_limit.give_back(self._address)
+            self._requests.hub.leave(cohort, member)
+        self._requests.subscription_limit.give_back(self._address, len(cohorts))
 
     def newest(self) -> list[tuple[Cohort, Message]]:
         """The last message of each topic, the oldest first."""
-        known = [(cohort, self._door.hub.last(cohort.topic)) for cohort in self._cohorts]
+        known = [(cohort, self._requests.hub.last(cohort.topic)) for cohort in self._cohorts]
         found = [(cohort, message) for cohort, message in known if message is not None]
-        return sorted(found, key=lambda each: self._door.history.place(each[0].topic, each[1]))
+        return sorted(found, key=lambda each: self._requests.history.place(each[0].topic, each[1]))
 
     def since(self, last_id: str, limit: int) -> list[tuple[Cohort, Message]] | None:
         """What followed the message with this id, the oldest first; None when this node does not know it.
@@ -147,13 +131,13 @@ class TopicSubscription:
         :param limit: at most so many messages; cohorts with the same topic each get theirs besides.
         """
         topics = {cohort.topic for cohort in self._cohorts}
-        position = self._door.history.position(topics, last_id)
+        position = self._requests.history.position(topics, last_id)
         if position is None:
             return [] if last_id in {message.message_id for _, message in self.newest()} else None
-        following = self._door.history.after(topics, position, limit)
+        following = self._requests.history.after(topics, position, limit)
         return [(cohort, each.message) for each in following for cohort in self._cohorts if cohort.topic == each.topic]
 
 
 def encode(heard: Sequence[tuple[Cohort, Message]]) -> list[bytes]:
-    """Messages as their cohorts want them."""
-    return [cohort.form.encode(message, {}) for cohort, message in heard]
+    """Messages in the forms of their cohorts."""
+    return [cohort.encode(message) for cohort, message in heard]

@@ -13,7 +13,7 @@ from typing import TypeAlias
 from twisted.web.resource import IResource
 
 from fanout.http.server import REASONS, HttpRequest, error_body
-from fanout.hub.hub import Form
+from fanout.hub.subscriber import Form
 
 HTML = "text/html; charset=utf-8"
 JSON = "application/json"

@@ -18,9 +18,7 @@ from zope.interface import implementer
 
 from fanout.http.pending import PendingRequests, TopicSubscription, encode
 from fanout.http.server import HttpRequest
-from fanout.hub.hub import Cohort, Form
-from fanout.hub.message import Message
-from fanout.hub.outbox import Outbox
+from fanout.hub.subscriber import Form, OutboxSubscriber
 
 EVENT_STREAM = "text/event-stream"
 _COMMENT = b":\n\n"
@@ -30,7 +28,7 @@ _PLAIN = "".join(chr(each) for each in range(0x21, 0x7F) if chr(each) != "%")
 
 
 async def stream(
-    door: PendingRequests,
+    requests: PendingRequests,
     request: HttpRequest,
     destinations: Sequence[str],
     form: Callable[[str], Form],
@@ -42,9 +40,9 @@ async def stream(
     :param last_id: the event the client saw last; None for a newcomer.
     :raises HttpError: it cannot be done.
     """
-    keys = await door.resolve(destinations)
+    keys = await requests.resolve(destinations)
     if not request.gone:
-        Stream(door, request, keys, [form(each) for each in destinations]).begin(last_id)
+        Stream(requests, request, keys, [form(each) for each in destinations]).begin(last_id)
 
 
 def event(name: str, data: str, event_id: str) -> bytes:
@@ -69,19 +67,21 @@ def last_event_id(header: str | None) -> str | None:
 
 
 @implementer(IPushProducer)
-class Stream:
-    """One client. A member of the hub, the sink of its outbox, and the producer of its connection."""
+class Stream(OutboxSubscriber):
+    """One client: a subscriber, and the producer of its connection."""
 
-    __slots__ = ("_blocked_at", "_door", "_ear", "_outbox", "_request", "slot")
+    __slots__ = ("_blocked_at", "_request", "_requests", "_subscription", "slot")
     protocol = "sse"
 
-    def __init__(self, door: PendingRequests, request: HttpRequest, keys: Sequence[str], forms: Sequence[Form]) -> None:
+    def __init__(
+        self, requests: PendingRequests, request: HttpRequest, keys: Sequence[str], forms: Sequence[Form]
+    ) -> None:
+        super().__init__(requests.flusher)
         self.slot: int | None = None
-        self._door = door
+        self._requests = requests
         self._request: HttpRequest | None = request
-        self._outbox = Outbox(self, door.flusher)
         self._blocked_at: float | None = None
-        self._ear = TopicSubscription(door, keys, forms, self, request.address)
+        self._subscription = TopicSubscription(requests, keys, forms, self, request.address)
 
     def begin(self, last_id: str | None) -> None:
         """Send what the client missed."""
@@ -93,30 +93,19 @@ class Stream:
         request.registerProducer(self, True)  # type: ignore[no-untyped-call]
         request.write(_RETRY)  # type: ignore[no-untyped-call]
         request.park(self.leave)
-        self._door.pending.add(self)
-        missed = self._ear.since(last_id, self._door.replay) if last_id else None
-        heard = self._ear.newest() if missed is None else missed
+        self._requests.pending.add(self)
+        missed = self._subscription.since(last_id, self._requests.replay) if last_id else None
+        heard = self._subscription.newest() if missed is None else missed
         for (cohort, _), data in zip(heard, encode(heard), strict=True):
             self._outbox.offer(cohort, data)
         self._schedule()
 
-    # The hub's member
+    # The subscriber
 
     @property
     def address(self) -> str:
         """The client's IP address; empty once it has gone."""
         return self._request.address if self._request is not None else ""
-
-    @property
-    def outbox(self) -> Outbox:
-        """What waits for it."""
-        return self._outbox
-
-    def offer(self, cohort: Cohort, message: Message, data: bytes) -> None:
-        """Something was said."""
-        self._outbox.offer(cohort, data)
-
-    # The outbox's sink
 
     def write(self, data: bytes) -> None:
         """Octets for the client."""
@@ -126,7 +115,7 @@ class Stream:
     def cut_off(self) -> None:
         """The client does not read."""
         if self._request is not None:
-            self._door.warn("client.slow", self._request.address, reason="does not read what it is sent")
+            self._requests.warn("client.slow", self._request.address, reason="does not read what it is sent")
             self._request.abort()
 
     # The connection's producer
@@ -135,7 +124,7 @@ class Stream:
         """The connection is full."""
         self._outbox.block()
         if self._blocked_at is None:
-            self._blocked_at = self._door.clock()
+            self._blocked_at = self._requests.clock()
             self._schedule()
 
     def resumeProducing(self) -> None:
@@ -153,19 +142,19 @@ class Stream:
         if self._request is None:
             return
         if self._blocked_at is not None:
-            if now - self._blocked_at >= self._door.write_seconds:
+            if now - self._blocked_at >= self._requests.settings.WRITE_TIMEOUT:
                 self.cut_off()
                 return
-        elif now - self._outbox.sent_at >= self._door.comment_seconds:
+        elif now - self._outbox.sent_at >= self._requests.settings.HTTP_COMMENT_SECONDS:
             self._outbox.send(_COMMENT)
             self._outbox.flush()
         self._schedule()
 
     def _schedule(self) -> None:
         if self._blocked_at is None:
-            self._door.wheel.schedule(self, self._outbox.sent_at + self._door.comment_seconds)
+            self._requests.wheel.schedule(self, self._outbox.sent_at + self._requests.settings.HTTP_COMMENT_SECONDS)
         else:
-            self._door.wheel.schedule(self, self._blocked_at + self._door.write_seconds)
+            self._requests.wheel.schedule(self, self._blocked_at + self._requests.settings.WRITE_TIMEOUT)
 
     # The end
 
@@ -184,6 +173,6 @@ class Stream:
             self._request.lost = None
             self._request = None
             self._outbox.close()
-            self._ear.close(self)
-            self._door.pending.discard(self)
-            self._door.wheel.forget(self)
+            self._subscription.close(self)
+            self._requests.pending.discard(self)
+            self._requests.wheel.forget(self)

@@ -22,7 +22,7 @@ from html import escape
 from typing import Any
 from urllib.parse import quote
 
-from fanout.application.interface import Principal, Refused
+from fanout.application.interface import Principal, Publication, Refused
 from fanout.bus.interface import BusError
 from fanout.http.accept import choose, is_type, parse
 from fanout.http.auth import check_same_site, log_in
@@ -42,7 +42,6 @@ from fanout.http.response import (
 from fanout.http.routing import Handler, Request, Route
 from fanout.http.sse import EVENT_STREAM, encode_id, event, last_event_id
 from fanout.hub.message import Message
-from fanout.stomp.events import Send
 
 # How a topic's value is written for the web.
 
@@ -167,7 +166,7 @@ class Topics:
             return Response(EventStream((destination,), ValueEvent, last_id), content_type=EVENT_STREAM)
         wait = _seconds(request.query("wait"))
         if wait is not None:
-            most = self._door.poll_seconds if self._longest_wait is None else self._longest_wait
+            most = self._door.settings.HTTP_POLL_TIMEOUT if self._longest_wait is None else self._longest_wait
             last_id, seconds = request.query("last_id"), min(wait, most)
             return NextValue(destination, self._form, answer_value, seconds, NO_CONTENT, last_id)
         message = self._door.hub.last((await self._door.keys([destination]))[0])
@@ -184,9 +183,9 @@ class Topics:
         kind = request.header("content-type") or ""
         if len(kind) > _LONGEST_TYPE:
             raise HttpError(400, f"A Content-Type may have {_LONGEST_TYPE} characters.")
-        send = Send(destination, (("content-type", kind),) if kind else (), request.body.read())
+        publication = Publication(destination, (("content-type", kind),) if kind else (), request.body.read())
         check_same_site(request)
-        messages = await self._admit(request, send)
+        messages = await self._admit(request, publication)
         topic = messages[0].topic  # of all that this goes to, the first
         new = self._door.hub.last((await self._door.keys([topic]))[0]) is None
         try:
@@ -204,15 +203,15 @@ class Topics:
         """Forget what was said, for whoever may say something there. What other nodes remember is theirs."""
         destination = self._destination(request)
         check_same_site(request)
-        await self._admit(request, Send(destination, (), b""))
+        await self._admit(request, Publication(destination, (), b""))
         if not self._door.hub.forget((await self._door.keys([destination]))[0]):
             raise HttpError(404, "Nothing was said on this topic.")
         return NO_CONTENT
 
-    async def _admit(self, request: Request, send: Send) -> tuple[Message, ...]:
+    async def _admit(self, request: Request, publication: Publication) -> tuple[Message, ...]:
         """:raises HttpError: this client may not."""
         try:
-            messages = await self._application.admit(await self._login(request), [send])
+            messages = await self._application.admit(await self._login(request), [publication])
         except Refused as refused:
             detail = refused.detail or refused.summary
             if refused.temporary:

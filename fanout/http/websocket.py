@@ -1,9 +1,7 @@
-"""One WebSocket (RFC 6455): messages for whoever listens, pings, back-pressure, and an orderly close.
+"""One WebSocket (RFC 6455): messages for its listener, pings, back-pressure, and an orderly close.
 
 wsproto reads and writes the frames; here is what it leaves open: how much a message may hold, that a silent client is
 asked whether it still lives, and that nothing grows while a client does not read.
-
-The opening handshake is in ``websocket_upgrade.py``.
 """
 
 from __future__ import annotations
@@ -28,15 +26,16 @@ from wsproto.utilities import generate_accept_token
 from zope.interface import implementer
 
 from fanout.http.server import REASONS, error_body
-from fanout.hub.hub import Framing
+from fanout.hub.subscriber import Framing
 from fanout.hub.wheel import Wheel
 from fanout.listeners import straight_write
+from fanout.settings.engine import WebSocketServerSettings
 
 _WHOLE = Connection(ConnectionType.SERVER)  # Writes whole messages; these leave no trace in it, so it serves everybody.
 
 
 def text(data: bytes) -> bytes:
-    """A message for a client that reads text, as it goes over the wire. What is not UTF-8 must go as binary."""
+    """A text message, framed. What is not UTF-8 becomes a binary message."""
     try:
         return _WHOLE.send(TextMessage(data.decode()))
     except UnicodeDecodeError:
@@ -44,15 +43,15 @@ def text(data: bytes) -> bytes:
 
 
 def binary(data: bytes) -> bytes:
-    """A message for a client that reads octets, as it goes over the wire."""
+    """A binary message, framed."""
     return _WHOLE.send(BytesMessage(data))
 
 
 class Listener(Protocol):
-    """Who talks over a WebSocket. :class:`fanout.stomp_server.server.Connection` is one."""
+    """Takes what a client sends over a WebSocket; :class:`fanout.stomp_server.connection.Connection` is one."""
 
     def received(self, data: bytes) -> None:
-        """A piece of a message, in order. Whoever needs to know where messages end speaks another protocol."""
+        """A piece of a message, in order. A listener is not told where messages end."""
         ...
 
     def full(self) -> None:
@@ -73,29 +72,25 @@ class WebSocketServer:
     """What all WebSockets of a node share.
 
     :ivar reactor: for the one timer of a socket that is closing.
+    :ivar settings: WEBSOCKET_… and LINGER_SECONDS, the time a client has to answer our Close frame; new values count at
+        once. Nothing of a message is kept here, so WEBSOCKET_MESSAGE_BYTES bounds what makes no sense, not memory.
     :ivar clock: seconds, monotonic; the wheel's too.
     :ivar warn: logs a client's fault: event name, address, fields; limits itself.
-    :ivar failed: told of a socket that raised when it was looked at.
-    :ivar message_bytes: octets of one message. Nothing of it is kept here, so this bounds folly, not memory.
-    :ivar ping_every: seconds of a client's silence until it is pinged; 0 for never. Below the minute after which
-        proxies (nginx's ``proxy_read_timeout``) and NATs forget a silent connection.
-    :ivar pong_timeout: seconds it may then remain silent.
-    :ivar linger: seconds a client may take to answer our Close frame.
-    :ivar origins: web pages whose scripts may connect, such as ``https://www.example.org``; empty for all. Clients that
-        are no browsers send no origin, and are always let in.
+    :ivar failed: is called with a socket that raised when its timer ran out, and the exception.
     """
 
     reactor: Any
+    settings: WebSocketServerSettings
     clock: Callable[[], float]
     warn: Callable[..., None]
     failed: Callable[[object, Exception], None]
-    message_bytes: int = 1_048_576
-    ping_every: float = 25.0
-    pong_timeout: float = 30.0
-    linger: float = 1.0
-    origins: frozenset[str] = frozenset()
     wheel: Wheel[WebSocket] = field(default_factory=Wheel)
     sockets: set[WebSocket] = field(default_factory=set)
+
+    @property
+    def origins(self) -> frozenset[str]:
+        """Web pages whose scripts may connect; empty for all. Clients that are no browsers send no origin."""
+        return frozenset(each.strip() for each in self.settings.WEBSOCKET_ORIGINS.split(",") if each.strip())
 
     def tick(self) -> None:
         """Look at every socket that is due. To be called once per tick of the wheel."""
@@ -109,7 +104,7 @@ class WebSocketServer:
 
 @implementer(IPushProducer)
 class WebSocket(protocol.Protocol):
-    """One WebSocket, from the end of its handshake on. It is a :class:`fanout.stomp_server.server.Transport`.
+    """One WebSocket, from the end of its handshake on. For STOMP it is the transport.
 
     :ivar address: the client's IP address.
     :ivar port: and its port there.
@@ -122,18 +117,18 @@ class WebSocket(protocol.Protocol):
     kind = "stomp-websocket"
 
     def __init__(
-        self, door: WebSocketServer, listen: Callable[[WebSocket], Listener], address: str = "", port: int = 0
+        self, server: WebSocketServer, listen: Callable[[WebSocket], Listener], address: str = "", port: int = 0
     ) -> None:
         """:param listen: called when the connection stands; makes who talks over it."""
         self.address = address
         self.port = port
-        self._door = door
+        self._server = server
         self._listen = listen
         self._listener: Listener | None = None
         self._frames = Connection(ConnectionType.SERVER)
         self._octets: int | None = None  # of the message that is coming in; None before the first one
         self._ping: bytes | None = None  # the client's latest one, to be answered
-        self._heard_at: float = door.clock()
+        self._heard_at: float = server.clock()
         self._pinged_at: float | None = None
         self._full = False
         self._paused = False
@@ -152,7 +147,7 @@ class WebSocket(protocol.Protocol):
     # Twisted's side
 
     def connectionMade(self) -> None:
-        self._door.sockets.add(self)
+        self._server.sockets.add(self)
         self.transport.registerProducer(self, True)
         self._listener = self._listen(self)
         self._schedule()
@@ -168,8 +163,8 @@ class WebSocket(protocol.Protocol):
 
     def connectionLost(self, reason: Failure = protocol.connectionDone) -> None:
         self._closing = True
-        self._door.sockets.discard(self)
-        self._door.wheel.forget(self)
+        self._server.sockets.discard(self)
+        self._server.wheel.forget(self)
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         listener, self._listener = self._listener, None  # or the two would keep each other in memory
@@ -208,8 +203,11 @@ class WebSocket(protocol.Protocol):
         if self._octets is None:
             self.framing = text if isinstance(piece, TextMessage) else binary
         self._octets = (self._octets or 0) + len(data)
-        if self._octets > self._door.message_bytes:
-            self._fail(CloseReason.MESSAGE_TOO_BIG, f"a message may have {self._door.message_bytes} octets")
+        if self._octets > self._server.settings.WEBSOCKET_MESSAGE_BYTES:
+            self._fail(
+                CloseReason.MESSAGE_TOO_BIG,
+                f"a message may have {self._server.settings.WEBSOCKET_MESSAGE_BYTES} octets",
+            )
             return
         if piece.message_finished:
             self._octets = 0
@@ -237,10 +235,10 @@ class WebSocket(protocol.Protocol):
     def _fail(self, code: int, reason: str) -> None:
         """The client broke the protocol, or a limit: say so."""
         if not self._closing:
-            self._door.warn("websocket.fault", self.address, fault=reason, code=int(code))
+            self._server.warn("websocket.fault", self.address, fault=reason, code=int(code))
             self.finish(code, reason)
 
-    # The listener's wire
+    # The listener's transport
 
     def write(self, data: bytes) -> None:
         """Send messages that :attr:`framing` has made; any number of them, each whole."""
@@ -263,7 +261,7 @@ class WebSocket(protocol.Protocol):
         if self._closing:
             return
         self._say_goodbye(CloseConnection(self.goodbye if code is None else code, reason))
-        self._timer = self._door.reactor.callLater(self._door.linger, self._hang_up)
+        self._timer = self._server.reactor.callLater(self._server.settings.LINGER_SECONDS, self._hang_up)
 
     def abort(self) -> None:
         """Close at once."""
@@ -280,7 +278,7 @@ class WebSocket(protocol.Protocol):
         """Close once everything written has gone out; a client that does not read it gets as long again."""
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
-        self._timer = self._door.reactor.callLater(self._door.linger, self.abort)
+        self._timer = self._server.reactor.callLater(self._server.settings.LINGER_SECONDS, self.abort)
         self.transport.loseConnection()
 
     def _send(self, event: Event) -> None:
@@ -289,32 +287,32 @@ class WebSocket(protocol.Protocol):
     # Time
 
     def on_timer(self, now: float) -> None:
-        """The wheel came round: ping a client that has been silent, drop one that stays so."""
+        """For the wheel: ping a client that has been silent, drop one that stays so."""
         if self._closing:
             return
         if self._paused:
             self._heard_at = now  # It could not be heard, and that is our doing; the listener watches over it.
-        elif self._pinged_at is not None and now - self._pinged_at >= self._door.pong_timeout:
-            self._door.warn("websocket.silent", self.address, seconds=round(now - self._heard_at))
+        elif self._pinged_at is not None and now - self._pinged_at >= self._server.settings.WEBSOCKET_PONG_SECONDS:
+            self._server.warn("websocket.silent", self.address, seconds=round(now - self._heard_at))
             self.abort()
             return
-        elif self._pinged_at is None and now - self._heard_at >= self._door.ping_every:
+        elif self._pinged_at is None and now - self._heard_at >= self._server.settings.WEBSOCKET_PING_SECONDS:
             self._pinged_at = now
             if not self._full:  # Otherwise what fills the way to the client is as good as a Ping.
                 self._send(Ping())
         self._schedule()
 
     def _hear(self) -> None:
-        self._heard_at = self._door.clock()
+        self._heard_at = self._server.clock()
         if self._pinged_at is not None:
             self._pinged_at = None
             self._schedule()
 
     def _schedule(self) -> None:
         if self._pinged_at is not None:
-            self._door.wheel.schedule(self, self._pinged_at + self._door.pong_timeout)
-        elif self._door.ping_every:
-            self._door.wheel.schedule(self, self._heard_at + self._door.ping_every)
+            self._server.wheel.schedule(self, self._pinged_at + self._server.settings.WEBSOCKET_PONG_SECONDS)
+        elif self._server.settings.WEBSOCKET_PING_SECONDS:
+            self._server.wheel.schedule(self, self._heard_at + self._server.settings.WEBSOCKET_PING_SECONDS)
 
 
 # From an HTTP request to a WebSocket (RFC 6455 §4.2).

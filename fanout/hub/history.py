@@ -1,6 +1,6 @@
-"""The messages of the last minutes, for clients that come and go: a poll that says what it saw last gets what followed.
+"""The messages of the last minutes: a client that names the last message it saw gets those that followed.
 
-Bounded by number per topic, by age, and by octets in all. Sans-IO; the time is that of hearing, on this node.
+Bounded by number per topic, by age, and by octets in all. Sans-IO; the order and the times are those of this node.
 """
 
 from __future__ import annotations
@@ -13,13 +13,15 @@ from heapq import merge
 from itertools import islice
 
 from fanout.hub.message import Message
+from fanout.settings.engine import HttpSettings
 
-_OVERHEAD = 1024  # octets an entry takes besides its body: objects, headers, its share of the indices
+_OVERHEAD = 1024
+"""Octets an entry takes besides its body: objects, headers, its share of the indices."""
 
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """A message in the order this node heard them.
+    """A message, and its position among those that this node received.
 
     :ivar position: counts up, over all topics.
     :ivar at: when, on the history's clock.
@@ -32,21 +34,16 @@ class Heard:
 
 
 class History:
-    """What was said lately, by topic and in order.
+    """The last messages, by topic and in order.
 
-    :ivar messages: how many are kept of one topic.
-    :ivar seconds: how long.
-    :ivar octets: the memory all of them may take; beyond it the oldest of any topic goes.
+    :ivar settings: how many messages are kept of one topic, how long, and how much memory all may take. Smaller limits
+        take effect with the next message.
     """
 
-    def __init__(
-        self, clock: Callable[[], float], *, messages: int = 1_000, seconds: float = 600, octets: int = 33_554_432
-    ) -> None:
+    def __init__(self, clock: Callable[[], float], settings: HttpSettings | None = None) -> None:
         """:param clock: seconds, monotonic."""
         self._clock = clock
-        self.messages = messages
-        self.seconds = seconds
-        self.octets = octets
+        self.settings = settings or HttpSettings()
         self._octets = 0
         self._position = 0
         self._all: OrderedDict[int, Heard] = OrderedDict()
@@ -64,20 +61,20 @@ class History:
         self._octets += _weight(message)
         kept = self._topics.setdefault(topic, [])
         kept.append(heard)
-        while len(kept) > self.messages:  # by more than one after it was made smaller
+        while len(kept) > self.settings.HISTORY_MESSAGES:  # by more than one after a reload
             self._drop(kept[0])
         self._forget()
 
     def forget(self, topic: str) -> None:
-        """Drop what was said on a topic."""
+        """Drop the messages of a topic."""
         while topic in self._topics:
             self._drop(self._topics[topic][0])
 
     def _forget(self) -> None:
-        too_old = self._clock() - self.seconds
+        too_old, most = self._clock() - self.settings.HISTORY_SECONDS, self.settings.HISTORY_BYTES
         while self._all:
             oldest = next(iter(self._all.values()))
-            if oldest.at >= too_old and self._octets <= self.octets:
+            if oldest.at >= too_old and self._octets <= most:
                 return
             self._drop(oldest)
 
@@ -93,7 +90,7 @@ class History:
     def position(self, topics: Iterable[str], message_id: str) -> int | None:
         """Where these topics had the message with this id; None when it is not known (any more, or yet).
 
-        Where an id stands twice the later one counts: who repeats an id must not make a client ask in circles.
+        If an id occurs twice, the later one counts: otherwise a repeated id would make a client ask in circles.
         """
         self._forget()
         found = (_find(self._topics.get(topic, []), message_id) for topic in topics)

@@ -1,119 +1,76 @@
-"""Who listens to which topic, and what was last said on it. Decides one fan-out per publish.
+"""The index from topics to subscribers, and the last message of each topic. One publish makes one fan-out here.
 
-A topic is opaque here: the application hands in its canonical key. Subscribers that need the same octets form a
-*cohort*, so a publish is encoded once per cohort and touches nobody but the subscribers of its topic.
+**What it is responsible for.** Four things, and they are in one place because each must happen in one step with the
+others: which subscribers listen to a topic; the *retained message*, the last one of a topic, which a new subscriber
+is shown; the *history*, for clients that come back and ask what they missed; and the fan-out itself. A topic is opaque
+here: the application hands in its canonical key, and decides who may publish.
 
-A cohort of several *streams*, such as STOMP connections, gets what is published in one turn of the reactor in one piece
-at its end: joined once for all of them, and each is touched once per turn instead of once per message. Whoever joins,
-leaves or moves does so behind what was published before.
+**Cohorts.** Ten thousand clients want a message in a handful of forms: STOMP 1.0 with a NUL, 1.2 with an id, an event
+of a stream. Subscribers of one topic with equal forms are a :class:`~fanout.hub.subscriber.Cohort`. A message is
+encoded once per cohort, and the same ``bytes`` object goes to all of its members. The obvious design, a set of
+subscribers per topic in which each encodes for itself, costs an encoding per delivery. Forms share work, too, through
+the dictionary ``encoded`` of a publish: where each client has an id of its own, there are as many cohorts as clients,
+but the head and the body of the frame are still written once.
+
+**Gathering.** A cohort is in one of two states::
+
+                    publish, more than one member
+         EMPTY ───────────────────────────────────────> GATHERING ──┐ publish
+           ^                                                │  ^─────┘
+           └── end of the turn, hand_out, join, leave,  ────┘
+               move, or more than _PIECE octets
+
+A busy publisher sends many messages in one turn of the reactor. A subscriber whose client reads one octet after
+another (:meth:`Hub.join_stream`) needs no call for each of them: what is published in the turn is joined once for the
+whole cohort, and each member is called once at the end of the turn. That is a quarter of the cost of a fan-out with
+eight publishes under way. A cohort with one member does not gather: there is nothing to share. Polls and event streams
+do not gather either: their clients name the last message they saw, across topics, so they get every message at
+once, in the order of publishing.
+
+**Invariants.**
+
+- A member gets the messages of a topic in the order they were published, each at most once per cohort.
+- A change of the members happens behind everything published before it: :meth:`Hub.join`, :meth:`Hub.leave` and
+  :meth:`Hub.move` first hand out what the cohort has gathered. So a new member gets nothing it was already shown as
+  the retained message, and one that leaves gets all it is owed.
+- :meth:`Hub.join` returns the retained message in the same step as it adds the member: no message falls between.
+- A cohort in the index has at least one member, a topic in the index at least one cohort.
+- A member that raises costs its neighbours nothing; the owner of the hub is told.
+- :meth:`Hub.publish` touches the cohorts of its topic and nothing else, however many topics and clients there are.
+
+**What a subscriber must not do.** Call the hub from ``offer``: the members are being walked through.
+
+Sans-IO. The end of a turn is a callback that the owner hands in, and the one coroutine, :meth:`Hub.recall`, waits for
+what its caller gives it.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from typing import Any
 
+from fanout.cache.bounded_dict import BoundedDict
 from fanout.hub.history import History
 from fanout.hub.message import Message
-from fanout.hub.outbox import Outbox
+from fanout.hub.subscriber import Cohort, Form, Subscriber
 
-_PIECE = 65_536  # octets beyond which no more is gathered: whoever reads slowly is judged by what one piece adds
-_MESSAGE_OVERHEAD = 512  # octets a kept message takes besides its body and headers: the objects, the topic
-
-
-class Form(Protocol):
-    """How subscribers want a message written. Hashable: equal forms give equal octets."""
-
-    @property
-    def destination(self) -> str:
-        """What the subscribers asked for, in their own spelling."""
-        ...
-
-    def encode(self, message: Message, encoded: dict[Any, Any]) -> bytes:
-        """The octets.
-
-        :param encoded: shared by all forms one message is encoded for; forms may keep in it what they have in common.
-        """
-        ...
-
-
-class Member(Protocol):
-    """A subscriber, as the hub sees it: something that takes messages without waiting.
-
-    The hub asks for no more than :meth:`offer`; the rest is for whoever counts clients.
-    """
-
-    @property
-    def protocol(self) -> str:
-        """What it speaks: one of a few words, such as ``stomp``."""
-        ...
-
-    @property
-    def address(self) -> str:
-        """The client's IP address."""
-        ...
-
-    @property
-    def outbox(self) -> Outbox | None:
-        """What waits for it; None for one that is answered at once."""
-        ...
-
-    def offer(self, cohort: Cohort, message: Message, data: bytes) -> None:
-        """Take a message and its octets. Must not call the hub."""
-        ...
-
-
-Offered = list[tuple[Message, bytes]]
-"""Messages, each with its octets, in their order."""
-
-
-class Stream(Member, Protocol):
-    """A member whose client reads octets one after another, so that several messages may come in one piece."""
-
-    def offer_joined(self, cohort: Cohort, offered: Offered, data: bytes, *, only: bool) -> None:
-        """Take several messages at once, or one.
-
-        :param data: all their octets; shared by the cohort's members.
-        :param only: whether this is all that anybody is offered in this turn, which is over.
-        """
-        ...
-
-
-class Cohort:
-    """The subscribers of one topic that get the same octets.
-
-    :ivar topic: the key they listen to; :meth:`Hub.move` may change it.
-    :ivar form: how their messages are written.
-    :ivar members: each with the number of times it has joined.
-    :ivar joined: whether what is published in one turn is given to them in one piece. For streams only.
-    :ivar gathered: what was published in this turn and not given to them yet.
-    :ivar octets: of these.
-    """
-
-    __slots__ = ("form", "gathered", "joined", "members", "octets", "topic")
-
-    def __init__(self, topic: str, form: Form) -> None:
-        self.topic = topic
-        self.form = form
-        self.members: dict[Member, int] = {}
-        self.joined = False
-        self.gathered: Offered = []
-        self.octets = 0
+_PIECE = 65_536
+"""Octets beyond which a cohort gathers no more: a slow client is judged by what one piece adds to its outbox."""
+_MESSAGE_OVERHEAD = 512
+"""Octets a retained message takes besides its body and headers: the objects, and its topic."""
 
 
 class Hub:
-    """The one index topic → subscribers, and the last message of each topic.
+    """The index from topics to subscribers, and the last message of each topic. See the head of this file.
 
-    :ivar messages: how many were published, since the start.
-    :ivar deliveries: to how many subscribers, all messages together.
-    :ivar delivered_octets: the bodies of these deliveries.
+    :ivar messages: how many messages were published since the start.
+    :ivar deliveries: how many subscribers they were offered to, all messages together.
+    :ivar delivered_octets: the octets of the bodies of these deliveries.
     """
 
     def __init__(
         self,
-        failed: Callable[[Member, Exception], None],
+        failed: Callable[[Subscriber, Exception], None],
         *,
         last_messages: int = 100_000,
         last_octets: int = 67_108_864,
@@ -121,30 +78,27 @@ class Hub:
         at_end_of_turn: Callable[[Callable[[], None]], object] | None = None,
     ) -> None:
         """
-        :param failed: told of a member whose ``offer`` raised; its neighbours get their message all the same.
-        :param last_messages: topics whose last message is kept; beyond it the one published longest ago is forgotten.
+        :param failed: is called with a member whose ``offer`` raised, and the exception.
+        :param last_messages: topics whose last message is retained; beyond it the one published longest ago is dropped.
         :param last_octets: the memory these may take, by the same rule; a message that takes more alone is not kept.
-        :param history: what is remembered is added to it, for clients that come back and ask what they missed.
-        :param at_end_of_turn: calls its argument once everything that has come in by now was looked at; without it
-            nothing is gathered, and streams are given each message at once.
+        :param history: retained messages are added to it.
+        :param at_end_of_turn: calls its argument when all input of this turn of the reactor was processed. Without it
+            nothing is gathered.
         """
         self._failed = failed
-        self._last_messages = last_messages
-        self._last_octets = last_octets
         self._history = history
         self._topics: dict[str, dict[Form, Cohort]] = {}
-        self._last: OrderedDict[str, Message] = OrderedDict()
-        self._octets = 0
+        self._last: BoundedDict[str, Message] = BoundedDict(last_messages, weigh=_weight, weight_limit=last_octets)
         self._at_end_of_turn = at_end_of_turn
         self._gathering: list[Cohort] = []
         self.messages = self.deliveries = self.delivered_octets = 0
 
-    # Listening
+    # Subscribing
 
-    def join(self, topic: str, form: Form, member: Member) -> tuple[Cohort, Message | None]:
-        """Start listening, and learn the last message in the same step, so that nothing falls in between.
+    def join(self, topic: str, form: Form, member: Subscriber) -> tuple[Cohort, Message | None]:
+        """Subscribe, and get the last message in the same step, so that no message falls in between.
 
-        :return: the cohort, to be handed to :meth:`leave`, and the last message.
+        :return: the cohort, which :meth:`leave` asks for, and the last message.
         """
         cohorts = self._topics.setdefault(topic, {})
         cohort = cohorts.get(form)
@@ -154,14 +108,17 @@ class Hub:
         cohort.members[member] = cohort.members.get(member, 0) + 1
         return cohort, self._last.get(topic)
 
-    def join_stream(self, topic: str, form: Form, stream: Stream) -> tuple[Cohort, Message | None]:
-        """As :meth:`join`, for a stream. All who ever use this form have to be streams."""
-        cohort, last = self.join(topic, form, stream)
+    def join_stream(self, topic: str, form: Form, member: Subscriber) -> tuple[Cohort, Message | None]:
+        """As :meth:`join`, for a client to which the messages of one turn may come in one piece.
+
+        Members of a cohort are treated alike; whether it gathers is decided when the first of them joins.
+        """
+        cohort, last = self.join(topic, form, member)
         if len(cohort.members) == 1:
-            cohort.joined = self._at_end_of_turn is not None
+            cohort.gathers = self._at_end_of_turn is not None
         return cohort, last
 
-    def leave(self, cohort: Cohort, member: Member) -> None:
+    def leave(self, cohort: Cohort, member: Subscriber) -> None:
         """Undo one :meth:`join`."""
         self._hand_out(cohort)
         joined = cohort.members[member] - 1
@@ -173,8 +130,10 @@ class Hub:
             self._take_out(cohort)
 
     def move(self, cohort: Cohort, topic: str) -> None:
-        """Let a whole cohort listen to another topic, and show it that one's last message: its destination has come to
-        mean something else. No other cohort of that topic may have the same form; equal destinations move together.
+        """Subscribe a whole cohort to another topic, and show it the last message there.
+
+        Needed when the application changes what a destination means. No other cohort of that topic may have the same
+        form; equal destinations move together.
         """
         self._hand_out(cohort)
         self._take_out(cohort)
@@ -196,20 +155,20 @@ class Hub:
             yield from list(cohorts.values())
 
     def topics(self) -> list[str]:
-        """The topics somebody listens to."""
+        """The topics that have a subscriber."""
         return list(self._topics)
 
-    def listeners(self, topic: str) -> Iterator[Member]:
-        """Who listens to a topic; a member once for each of its cohorts."""
+    def listeners(self, topic: str) -> Iterator[Subscriber]:
+        """The subscribers of a topic; one is given once for each of its cohorts."""
         for cohort in self._topics.get(topic, {}).values():
             yield from cohort.members
 
-    # Speaking
+    # Publishing
 
     def publish(self, topic: str, message: Message) -> int:
-        """Remember the message and offer it to every subscriber of the topic.
+        """Retain the message, and offer it to every subscriber of the topic.
 
-        :return: to how many.
+        :return: how many subscribers these are.
         """
         self.messages += 1
         self.remember(topic, message)
@@ -220,7 +179,7 @@ class Hub:
         deliveries = 0
         for cohort in cohorts.values():
             deliveries += len(cohort.members)
-            if cohort.joined and len(cohort.members) > 1:
+            if cohort.gathers and len(cohort.members) > 1:
                 self._gather(cohort, message, cohort.form.encode(message, encoded))
             else:
                 self._offer(cohort, message, encoded)
@@ -249,7 +208,7 @@ class Hub:
             self._hand_out(cohort)
 
     def hand_out(self) -> None:
-        """Give everybody what was gathered for them: somebody needs to be sure of it before the turn is over."""
+        """Give all cohorts what they have gathered, because the order matters before the turn is over."""
         gathering, self._gathering = self._gathering, []
         for cohort in gathering:
             self._hand_out(cohort)
@@ -268,15 +227,30 @@ class Hub:
         data = offered[0][1] if len(offered) == 1 else b"".join([data for _, data in offered])
         for member in cohort.members:
             try:
-                member.offer_joined(cohort, offered, data, only=only)  # type: ignore[attr-defined]  # They joined as streams.
+                member.offer_joined(cohort, offered, data, only=only)
             except Exception as error:  # noqa: BLE001  (as in _offer)
                 self._failed(member, error)
 
-    # The last message
+    # The retained message
 
     def last(self, topic: str) -> Message | None:
-        """The last message of a topic, as far as it is remembered."""
+        """The last message of a topic; None when there was none, or it was dropped."""
         return self._last.get(topic)
+
+    async def recall(self, topic: str, ask: Callable[[str], Awaitable[Message | None]]) -> Message | None:
+        """Retain what another memory has as the last message of a topic, unless a newer one is published meanwhile.
+
+        :param ask: asks that memory; it gives all callers that wait at the same time the same object.
+        :return: the message, if it is the last one of the topic now, and was not before.
+        """
+        if self._last.get(topic) is not None:
+            return None
+        message = await ask(topic)
+        if message is None:
+            return None
+        if self._last.get(topic) is None:
+            self.remember(topic, message)
+        return message if self._last.get(topic) is message else None
 
     @property
     def remembered(self) -> Mapping[str, Message]:
@@ -286,60 +260,23 @@ class Hub:
     @property
     def remembered_octets(self) -> int:
         """The memory they take."""
-        return self._octets
+        return self._last.weight
 
     def remember(self, topic: str, message: Message) -> None:
-        """Keep a message as the last one of its topic without offering it to anybody."""
-        former = self._last.pop(topic, None)
-        if former is not None:
-            self._octets -= _weight(former)
-        weight = _weight(message)
-        if weight > self._last_octets:
-            return
+        """Retain a message as the last one of its topic, without offering it to anybody."""
         self._last[topic] = message
-        self._octets += weight
-        if self._history is not None:
+        if self._history is not None and topic in self._last:
             self._history.add(topic, message)
-        while len(self._last) > self._last_messages or self._octets > self._last_octets:
-            _, oldest = self._last.popitem(last=False)
-            self._octets -= _weight(oldest)
 
     def forget(self, topic: str) -> bool:
-        """Let a topic have no last message, nor any before it. Who listens goes on.
+        """Drop the last message of a topic, and its history. Its subscribers stay.
 
-        :return: whether there was one.
+        :return: whether there was a last message.
         """
         if self._history is not None:
             self._history.forget(topic)
-        former = self._last.pop(topic, None)
-        if former is None:
-            return False
-        self._octets -= _weight(former)
-        return True
+        return self._last.pop(topic, None) is not None
 
 
 def _weight(message: Message) -> int:
     return len(message.body) + sum(len(name) + len(value) for name, value in message.headers) + _MESSAGE_OVERHEAD
-
-
-# What goes around the octets of a message on a carrier that has messages of its own, such as a WebSocket.
-
-# Octets as the door writes them → octets as they travel. The same function for all whose carriers are alike.
-Framing = Callable[[bytes], bytes]
-
-
-@dataclass(frozen=True, slots=True)
-class FramedForm:
-    """A :class:`Form` inside a transport's framing: a cohort's message is framed once, not once per client."""
-
-    form: Form
-    framing: Framing
-
-    @property
-    def destination(self) -> str:
-        """What the subscribers asked for."""
-        return self.form.destination
-
-    def encode(self, message: Message, encoded: dict[Any, Any]) -> bytes:
-        """The octets as they travel."""
-        return self.framing(self.form.encode(message, encoded))

@@ -1,4 +1,4 @@
-"""One published value, as every part of the engine passes it on."""
+"""One published message, as all parts of the engine pass it on."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from typing import NamedTuple
 _UUID_BITS = (1 << 128) - 1 & ~(0xF << 76) & ~(0x3 << 62)
 _UUID_4 = 0x4 << 76 | 0x2 << 62
 
+Headers = tuple[tuple[str, str], ...]
+"""Names and values, in their order."""
+
 
 class Message(NamedTuple):
     """What was published once on a topic. Immutable, so it may be shared by any number of subscribers.
 
-    Two messages are the same only if they are the same object: a station may well send one slide twice.
+    Two messages are equal only if they are the same object: a publisher may well send the same value twice.
 
     :ivar topic: the topic as the publisher spelled it; the application decides what it means.
     :ivar body: octets, never decoded or altered on the way.
@@ -27,7 +30,7 @@ class Message(NamedTuple):
     body: bytes
     message_id: str
     when: int
-    headers: tuple[tuple[str, str], ...] = ()
+    headers: Headers = ()
 
     def __eq__(self, other: object) -> bool:
         return self is other

@@ -1,21 +1,62 @@
-"""What one client still has to be sent: bounded, joined into one write per reactor turn.
+"""What one client still has to be sent: bounded, and joined into one write per turn of the reactor.
 
-A client that does not read may cost us ``limit`` octets here and as much again in its transport, never more; and all
-of them together ``total_limit`` octets. What then happens to messages is the policy:
+**What it is responsible for.** Everything a client gets goes through its :class:`Outbox`: messages, which come in
+whenever somebody publishes, and *answers* (RECEIPT, ERROR, heart-beats), which the client is owed. The outbox puts them
+in one order, joins what one turn brings into one write, and decides what happens when the client reads too slowly. The
+:class:`Flusher`, one for all outboxes, flushes them at the end of the turn, knows the limits, and looks after the sum.
+
+**The states of an outbox**::
+
+              offer                    end of the turn: one write
+      IDLE ───────────> WAITING ──────────────────────────────────> IDLE
+                           │
+                           │ block: the transport takes no more
+                           v
+                        BLOCKED ── unblock: what is left goes out ──> IDLE
+                           │
+                           │ more than the limit: the policy; if that does not help, cut_off
+                           v
+                        the client is gone (close)
+
+``block`` may come from IDLE, too, and from within the write itself. While BLOCKED nothing is written; octets pile up
+here and no longer in the transport, which has no limit.
+
+**The limits.** A client that does not read may cost ``OUTBOX_BYTES`` here and as much again in its transport, never
+more. All of them together may cost ``OUTBOX_TOTAL_BYTES`` here; beyond it those that cost most give way first. What
+then happens to messages is the policy, ``SLOW_CLIENTS``:
 
 ======= ==========================================================================================
-newest  of each subscription only the newest message is kept: a radio shows one slide at a time
+newest  of each subscription only the newest message is kept: it replaces what the client has missed
 drop    messages that do not fit are dropped, the latest first
-queue   everything is kept until the limit, then the client is cut off (the original, with 250 messages)
+queue   everything is kept until the limit, then the client is cut off
 ======= ==========================================================================================
 
-Frames that answer the client are never dropped; a client that asks and does not read the answers is cut off.
+**Invariants.**
+
+- What goes out is in the order it came in; the policy takes messages out and never reorders.
+- An answer is never dropped. A client that asks, and does not read the answers, is cut off.
+- ``octets`` is the sum of the frames; ``_frames`` and ``_slots`` have the same length.
+- The first frame in an outbox that is not blocked puts it on the flusher's list. It is in ``_held`` exactly when it is
+  blocked and something waits. So an idle client costs the flusher nothing.
+- A sink that raises costs the other clients nothing.
+
+**Why not write at once?** A write is a system call, and the most expensive part of a delivery. A busy publisher brings
+many messages to a client in one turn; one write for all of them is what makes a fan-out fast. Where a message is known
+to be the only one of the turn, :meth:`Outbox.pass_on` does write at once. **Why not the transport's buffer?** It cannot
+take anything back: a client that wakes up after a minute would get a minute of old messages before the one that counts.
+
+A frame may be shared by thousands of outboxes (``bytes`` of a cohort), so nothing here copies or changes frames until
+they are joined for the write.
+
+Sans-IO; the end of a turn is a callback that the owner hands in.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Literal, Protocol
+
+from fanout.settings.engine import LimitSettings
 
 _RELIEVED = 0.875
 """Of the total limit: how much may still wait when the largest outboxes have given way."""
@@ -24,25 +65,25 @@ Policy = Literal["newest", "drop", "queue"]
 
 
 class Sink(Protocol):
-    """Where the octets go."""
+    """Takes what an outbox writes."""
 
     def write(self, data: bytes) -> None:
         """Take octets; may call :meth:`Outbox.block` before it returns."""
         ...
 
     def cut_off(self) -> None:
-        """The client does not read what it is owed: end the connection, but not before this call returns."""
+        """The client does not read what it is owed: end the connection, after this call returns."""
         ...
 
 
 class _Nobody:
-    """The sink of a client that has gone."""
+    """The sink of a client that is gone."""
 
     def write(self, data: bytes) -> None:
-        """Nobody reads it."""
+        """Nothing: the client is gone."""
 
     def cut_off(self) -> None:
-        """Nobody is left to be."""
+        """Nothing: the client is gone."""
 
 
 _NOBODY = _Nobody()
@@ -141,16 +182,17 @@ class Outbox:
             self._flusher.holds(self)
 
     def close(self) -> None:
-        """The client has gone: forget what waits, and whom it was for. Client and outbox know each other, and would
-        keep each other in memory until Python searches for such circles.
+        """The client is gone: forget what waits, and the sink. The two refer to each other, and would stay in memory
+        until Python searches for such circles.
         """
         self.clear()
         self.blocked = False
         self._sink = _NOBODY
 
     def give_way(self) -> None:
-        """All clients together cost too much, and this one more than others: keep the newest only, or the first half.
-        A client that cannot give way has to go; when it comes back it is shown what it missed.
+        """All clients together cost too much, and this one more than others: keep the newest messages only, or half.
+
+        A client for which nothing can be dropped is cut off; when it comes back it is shown what it missed.
         """
         before = self._octets
         self._overflow(before if self._flusher.policy == "newest" else before // 2)
@@ -205,13 +247,13 @@ class Outbox:
 
 
 class Flusher:
-    """Flushes, once per reactor turn, every outbox that got something in it.
+    """Flushes, once per turn of the reactor, every outbox in which something waits.
 
     :ivar clock: seconds, monotonic.
     :ivar limit: octets that may wait for one client.
     :ivar total_limit: octets that may wait for all clients whose transports are full.
-    :ivar policy: what happens beyond these.
-    :ivar held: octets that wait for those.
+    :ivar policy: what happens beyond these limits.
+    :ivar held: octets that wait for clients whose transports are full.
     :ivar dropped: messages the policy did not let through, of all clients since the start.
     """
 
@@ -220,19 +262,14 @@ class Flusher:
         clock: Callable[[], float],
         at_end_of_turn: Callable[[Callable[[], None]], object],
         failed: Callable[[Outbox, Exception], None],
-        *,
-        limit: int = 1_048_576,
-        total_limit: int = 268_435_456,
-        policy: Policy = "newest",
+        settings: LimitSettings | None = None,
     ) -> None:
         """
-        :param at_end_of_turn: calls its argument once everything that has come in by now was looked at.
-        :param failed: told of an outbox whose sink raised; the others are flushed all the same.
+        :param at_end_of_turn: calls its argument when all input of this turn of the reactor was processed.
+        :param failed: is called with an outbox whose sink raised, and the exception.
         """
         self.clock = clock
-        self.limit = limit
-        self.total_limit = total_limit
-        self.policy: Policy = policy
+        self.settings = settings or LimitSettings()
         self.dropped = 0
         self._at_end_of_turn = at_end_of_turn
         self._failed = failed
@@ -241,6 +278,18 @@ class Flusher:
         self._due = False
         self.held = 0
         self._held: dict[Outbox, int] = {}
+
+    @property
+    def settings(self) -> LimitSettings:
+        """The limits and the policy; new ones count at once, also for clients that are connected."""
+        return self._settings
+
+    @settings.setter
+    def settings(self, settings: LimitSettings) -> None:
+        self._settings = settings
+        self.limit = settings.OUTBOX_BYTES  # read for each message and client
+        self.total_limit = settings.OUTBOX_TOTAL_BYTES
+        self.policy: Policy = settings.SLOW_CLIENTS
 
     def holds(self, outbox: Outbox) -> None:
         """What waits in an outbox whose transport is full, or was until now, has changed."""
@@ -252,7 +301,7 @@ class Flusher:
                 self._relieve()
 
     def _relieve(self) -> None:
-        """The largest give way, until there is some room: finding them is dear, so it is not to be done each time."""
+        """Let the largest give way, until there is some room: sorting takes long, so it should not happen each time."""
         for outbox in sorted(self._held, key=self._held.__getitem__, reverse=True):
             if self.held <= self.total_limit * _RELIEVED:
                 return

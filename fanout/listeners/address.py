@@ -4,10 +4,6 @@ from __future__ import annotations
 
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
-from twisted.internet.error import ConnectError, DNSLookupError
-from twisted.internet.error import ConnectionRefusedError as NobodyListens
-from twisted.internet.error import TimeoutError as NoAnswer
-
 _IPV6_PREFIX = 64
 """Bits. A subscriber gets at least a /64 (RFC 6177), and may use another address of it for every connection."""
 
@@ -67,23 +63,3 @@ class Networks:
         except ValueError:
             return False
         return any(address in network for network in self._networks)
-
-
-# Why a connection could not be made, in words people understand.
-
-
-def connect_failure(error: BaseException, seconds: float) -> str:
-    """The reason, in a few words; it may hold what a stranger said.
-
-    :param error: what the attempt ended with.
-    :param seconds: how long it was given.
-    """
-    if isinstance(error, DNSLookupError):
-        return "no such host"
-    if isinstance(error, NobodyListens):
-        return "nothing listens there (connection refused)"
-    if isinstance(error, NoAnswer):
-        return f"no answer within {seconds:g} s"
-    if isinstance(error, ConnectError) and error.osError is not None:
-        return str(getattr(error.osError, "strerror", None) or error.osError)
-    return str(error) or type(error).__name__

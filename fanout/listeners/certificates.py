@@ -16,6 +16,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from OpenSSL import SSL, crypto
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.error import ConnectError, DNSLookupError
+from twisted.internet.error import ConnectionRefusedError as NobodyListens
+from twisted.internet.error import TimeoutError as NoAnswer
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from twisted.internet.ssl import (
     AcceptableCiphers,
@@ -149,6 +152,23 @@ def openssl_reason(error: BaseException) -> str:
     """OpenSSL's own words for what went wrong."""
     errors = error.args[0] if error.args else []
     return str(errors[-1][-1]) if isinstance(errors, list) and errors else str(error) or type(error).__name__
+
+
+def connect_failure(error: BaseException, seconds: float) -> str:
+    """The reason, in a few words; it may hold what a stranger said.
+
+    :param error: what the attempt ended with.
+    :param seconds: how long it was given.
+    """
+    if isinstance(error, DNSLookupError):
+        return "no such host"
+    if isinstance(error, NobodyListens):
+        return "nothing listens there (connection refused)"
+    if isinstance(error, NoAnswer):
+        return f"no answer within {seconds:g} s"
+    if isinstance(error, ConnectError) and error.osError is not None:
+        return str(getattr(error.osError, "strerror", None) or error.osError)
+    return str(error) or type(error).__name__
 
 
 def _signature(path: Path) -> tuple[int, ...] | None:

@@ -1,19 +1,23 @@
-"""How many connections a node takes, of everybody and of one address, and how fast, whatever they speak."""
+"""Limits on connections and subscriptions, of all clients together and of one address, whatever protocol they speak."""
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+import time
+from collections import Counter
 from collections.abc import Callable, Hashable
 
+from fanout.cache.bounded_dict import BoundedDict
 from fanout.listeners.address import neighbourhood
+from fanout.settings.engine import LimitSettings
 
-# How fast each of many may go on: a burst at once, then so many a second. Sans-IO.
-
-_KEYS = 20_000  # remembered; beyond it the one that came longest ago is forgotten, and starts anew
+_KEYS = 20_000
+"""Addresses whose rate is remembered; beyond it the one that came longest ago is forgotten, and starts anew."""
 
 
 class TokenBucket:
-    """A bucket of tokens for each key, kept as one number: the time at which the bucket will be full again (GCRA).
+    """Limits the rate of each of many keys: a burst at once, then so many a second. Sans-IO.
+
+    The bucket of a key is one number: the time at which it will be full again (GCRA).
 
     :param clock: seconds, never going back.
     :param burst: what a key that was quiet may do at once.
@@ -24,7 +28,7 @@ class TokenBucket:
         self._clock = clock
         self._step = 1 / per_second if per_second > 0 else 0.0
         self._depth = burst * self._step
-        self._full_at: OrderedDict[Hashable, float] = OrderedDict()
+        self._full_at: BoundedDict[Hashable, float] = BoundedDict(_KEYS)
 
     def allow(self, key: Hashable) -> bool:
         """Whether the key may do one more now; then it has done it."""
@@ -35,9 +39,6 @@ class TokenBucket:
         if full_at - now > self._depth:
             return False
         self._full_at[key] = full_at
-        self._full_at.move_to_end(key)
-        if len(self._full_at) > _KEYS:
-            self._full_at.popitem(last=False)
         return True
 
     def __len__(self) -> int:
@@ -49,20 +50,32 @@ class ConnectionLimit:
 
     An address is one of IPv4, or a /64 of IPv6: that is what one client can have.
 
-    :ivar connections: how many there may be: fewer than file descriptors, so that accepting never fails half-way.
-    :ivar per_address: of one address: large, because thousands of phones may sit behind one carrier's NAT; 0: no limit.
-    :ivar bucket: how fast an address may open them; None for no limit.
     :ivar total: connections that are open.
-    :ivar refused: those turned away, by what they were too many for.
+    :ivar refused: connections that were refused, by the limit that they exceeded.
     """
 
-    def __init__(self, connections: int = 18_000, per_address: int = 10_000, bucket: TokenBucket | None = None) -> None:
-        self.connections = connections
-        self.per_address = per_address
-        self.bucket = bucket
-        self.refused: Counter[str] = Counter(connections=0, connections_per_address=0, bucket=0)
-        self._open: Counter[str] = Counter()
+    def __init__(self, settings: LimitSettings | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        """:param clock: seconds, monotonic."""
+        self.refused: Counter[str] = Counter(connections=0, connections_per_address=0, pace=0)
         self.total = 0
+        self._clock = clock
+        self._open: Counter[str] = Counter()
+        self._settings = settings or LimitSettings()
+        self._bucket = self._new_bucket()
+
+    @property
+    def settings(self) -> LimitSettings:
+        """The limits. Smaller ones end no connection that is open."""
+        return self._settings
+
+    @settings.setter
+    def settings(self, settings: LimitSettings) -> None:
+        before, self._settings = self._settings, settings
+        if (before.CONNECT_BURST, before.CONNECT_RATE) != (settings.CONNECT_BURST, settings.CONNECT_RATE):
+            self._bucket = self._new_bucket()  # how fast each address was until now is forgotten
+
+    def _new_bucket(self) -> TokenBucket:
+        return TokenBucket(self._clock, self._settings.CONNECT_BURST, self._settings.CONNECT_RATE)
 
     def admit(self, address: str) -> bool:
         """Whether one more may come in; then it counts until :meth:`closed`."""
@@ -75,11 +88,11 @@ class ConnectionLimit:
         return True
 
     def _reason_against(self, neighbours: str) -> str:
-        if self.total >= self.connections:
+        if self.total >= self._settings.MAX_CONNECTIONS:
             return "connections"
-        if 0 < self.per_address <= self._open[neighbours]:
+        if 0 < self._settings.MAX_CONNECTIONS_PER_ADDRESS <= self._open[neighbours]:
             return "connections_per_address"
-        return "" if self.bucket is None or self.bucket.allow(neighbours) else "pace"
+        return "" if self._bucket.allow(neighbours) else "pace"
 
     def closed(self, address: str) -> None:
         """An admitted connection is gone."""
@@ -94,42 +107,37 @@ class ConnectionLimit:
         return self._open[neighbourhood(address)]
 
 
-# How many subscriptions a node holds, of everybody and of one address: they are what its memory goes to.
-
-
 class SubscriptionLimit:
-    """Counts what is held. An address is one of IPv4, or a /64 of IPv6.
+    """Counts subscriptions, on which most of a node's memory goes. An address is one of IPv4, or a /64 of IPv6.
 
-    :ivar most: how many there may be.
-    :ivar per_address: of one address; 0 for no limit.
-    :ivar total: how many are held.
-    :ivar refused: those that were too many, by what for.
+    :ivar settings: the limits. Smaller ones end no subscription.
+    :ivar total: how many there are.
+    :ivar refused: subscriptions that were refused, by the limit that they exceeded.
     """
 
-    def __init__(self, total: int = 200_000, per_address: int = 50_000) -> None:
-        self.most = total
-        self.per_address = per_address
+    def __init__(self, settings: LimitSettings | None = None) -> None:
+        self.settings = settings or LimitSettings()
         self.refused: Counter[str] = Counter(subscriptions=0, subscriptions_per_address=0)
         self._held: Counter[str] = Counter()
         self.total = 0
 
-    def take(self, address: str) -> bool:
-        """Whether this address may have one more; then it counts until :meth:`give_back`."""
+    def take(self, address: str, number: int = 1) -> bool:
+        """Whether this address may have so many more, all or none; then they count until :meth:`give_back`."""
         neighbours = neighbourhood(address)
-        if self.total >= self.most:
+        if self.total + number > self.settings.MAX_SUBSCRIPTIONS_TOTAL:
             self.refused["subscriptions"] += 1
             return False
-        if 0 < self.per_address <= self._held[neighbours]:
+        if 0 < self.settings.MAX_SUBSCRIPTIONS_PER_ADDRESS < self._held[neighbours] + number:
             self.refused["subscriptions_per_address"] += 1
             return False
-        self.total += 1
-        self._held[neighbours] += 1
+        self.total += number
+        self._held[neighbours] += number
         return True
 
-    def give_back(self, address: str) -> None:
-        """One of those taken is no longer held."""
+    def give_back(self, address: str, number: int = 1) -> None:
+        """So many of those taken are no longer held."""
         neighbours = neighbourhood(address)
-        self.total -= 1
-        self._held[neighbours] -= 1
+        self.total -= number
+        self._held[neighbours] -= number
         if self._held[neighbours] <= 0:
             del self._held[neighbours]

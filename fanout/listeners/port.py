@@ -1,8 +1,8 @@
 """A listening port that admits new connections in slices.
 
-When ten thousand radios come back at once, each turn of the reactor takes in one slice of them; between two turns the
-outboxes are flushed, so those who are connected get their slides in time. Twisted's own port starts at a hundred a turn
-and takes 20 more each time that was not enough, until it does nothing else.
+When ten thousand clients come back at once, each turn of the reactor takes in one slice of them; between two turns the
+outboxes are flushed, so clients that are connected get their messages in time. Twisted's own port starts at a hundred a
+turn and takes 20 more each time that was not enough, until it does nothing else.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ def write(transport: Any, data: bytes) -> None:
         TLS has, and as usual otherwise.
     """
     # The names are Twisted's own, which is pinned: connected, and nothing waits. Written out here, as a call for each
-    # message and radio shows.
+    # message and client shows.
     if (
         isinstance(transport, Connection)
         and transport.connected

@@ -1,4 +1,4 @@
-"""TLS in front of a door. Twisted does it; here is what it leaves open: failed handshakes, and a call too late."""
+"""TLS in front of a server. Twisted does it; here is what it leaves open: failed handshakes, and a call too late."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ from fanout.listeners import straight_write
 from fanout.listeners.address import Networks
 from fanout.listeners.certificates import Certificates, openssl_reason
 from fanout.listeners.proxy import ProxiedFactory
+from fanout.settings.engine import SecuritySettings
 
 
 class TlsTransport(BufferingTLSTransport):
-    """What a door writes to and reads from; beneath it is TCP. Names with an underscore are Twisted's, which is pinned.
+    """What a server writes to and reads from; TCP is beneath it. Names with an underscore are Twisted's; it is pinned.
 
-    Closing one side alone does not exist in TLS as Twisted speaks it. ``loseConnection`` does what a door wants
+    Closing one side alone does not exist in TLS as Twisted speaks it. ``loseConnection`` does what a server wants
     instead: it says goodbye, reads on, and closes when the client says goodbye as well.
     """
 
@@ -58,7 +59,7 @@ class TlsTransport(BufferingTLSTransport):
             address = getattr(self.wrappedProtocol, "address", "")
             self.factory.warn("tls.refused", address, reason=openssl_reason(failed.value))
         super().connectionLost(reason)
-        self._producer = None  # the door's protocol, which knows us: they would keep each other, and 28 KiB, in memory
+        self._producer = None  # the server's protocol, which refers to us: both would stay in memory, with 28 KiB
 
 
 class TlsFactory(TLSMemoryBIOFactory):
@@ -82,48 +83,46 @@ class TlsFactory(TLSMemoryBIOFactory):
 
 
 def beneath(transport: object) -> Server | None:
-    """The TCP connection that carries a door's octets; None in tests without a socket."""
+    """The TCP connection that carries a server's octets; None in tests without a socket."""
     carrier = transport.transport if isinstance(transport, TlsTransport) else transport
     return carrier if isinstance(carrier, Server) else None
 
 
-# What a connection passes through before a door sees it: the proxy's header, then TLS; both as the operator wants.
-
-
 class ListenerWrapper:
-    """Puts itself in front of the doors. What is not wanted costs nothing: the door's own factory listens then."""
+    """Wraps the factory of a server: first the proxy's header is read, then TLS is spoken, if the operator wants them.
+
+    What is not wanted costs nothing: the server's own factory listens then.
+
+    :ivar settings: they count for listeners made from now on.
+    """
 
     def __init__(
         self,
         reactor: Any,
+        settings: SecuritySettings,
         warn: Callable[..., None],
-        *,
         certificates: Certificates | None = None,
-        proxies: Networks | None = None,
-        header_seconds: float = 5.0,
     ) -> None:
         """
         :param warn: logs a client's fault: event name, address, fields.
         :param certificates: loaded; None for no TLS.
-        :param proxies: those who say whose connections they pass on; None for none.
-        :param header_seconds: time they have for that.
         """
+        self.settings = settings
         self.certificates = certificates
         self._reactor = reactor
         self._warn = warn
-        self._proxies = proxies
-        self._header_seconds = header_seconds
 
-    def plain(self, door: IProtocolFactory) -> IProtocolFactory:
+    def plain(self, server: IProtocolFactory) -> IProtocolFactory:
         """A factory to listen with."""
-        if not self._proxies:
-            return door
-        return ProxiedFactory(self._reactor, door, self._proxies, self._warn, seconds=self._header_seconds)
+        proxies = Networks.parse(self.settings.PROXY_FROM)
+        if not proxies:
+            return server
+        return ProxiedFactory(self._reactor, server, proxies, self._warn, seconds=self.settings.PROXY_HEADER_SECONDS)
 
-    def secure(self, door: IProtocolFactory) -> IProtocolFactory:
+    def secure(self, server: IProtocolFactory) -> IProtocolFactory:
         """A factory to listen with, with TLS. The proxy's header comes before it, in the clear."""
         assert self.certificates is not None, "there is no certificate"
-        return self.plain(TlsFactory(self._reactor, self.certificates, door, self._warn))
+        return self.plain(TlsFactory(self._reactor, self.certificates, server, self._warn))
 
     def start(self) -> None:
         """Follow the certificate's files."""

@@ -1,4 +1,4 @@
-"""Who is connected at this moment, counted by walking through the doors and the hub. Nothing is kept between counts."""
+"""The clients that are connected now, counted by walking through the servers and the hub; nothing is kept."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from heapq import nlargest
 
 from fanout.http.pending import PendingRequest
-from fanout.hub.hub import Hub, Member
-from fanout.stomp_server.connection import Connection
+from fanout.hub.hub import Hub
+from fanout.hub.subscriber import Subscriber
+from fanout.stomp_server.server import ServedConnection
 
 _STOMP_WEBSOCKET = "stomp-websocket"
 
@@ -38,7 +39,7 @@ class ClientCounts:
     def __init__(
         self,
         hub: Hub,
-        connections: Collection[Connection],
+        connections: Collection[ServedConnection],
         pending: Collection[PendingRequest] = (),
         sockets: Collection[object] = (),
     ) -> None:
@@ -49,13 +50,13 @@ class ClientCounts:
         """
         self._hub = hub
         self._connections = connections
-        self._parked = pending
+        self._pending = pending
         self._sockets = sockets
 
     def clients(self) -> dict[tuple[str, str], int]:
         """How many there are of each protocol and version; the version is empty where there is none (yet)."""
         counts: Counter[tuple[str, str]] = Counter((each.protocol, each.version) for each in self._connections)
-        counts.update((each.protocol, "") for each in self._parked)
+        counts.update((each.protocol, "") for each in self._pending)
         stomp = sum(count for (protocol, _), count in counts.items() if protocol == _STOMP_WEBSOCKET)
         if len(self._sockets) > stomp:
             counts["player", ""] = len(self._sockets) - stomp
@@ -82,7 +83,7 @@ class ClientCounts:
 
     def services(self, service_of: Callable[[str], str]) -> dict[str, int]:
         """Service → how many clients listen to any of its topics."""
-        members: dict[str, set[Member]] = {}
+        members: dict[str, set[Subscriber]] = {}
         for cohort in self._hub.cohorts():
             members.setdefault(service_of(cohort.topic), set()).update(cohort.members)
         return {service: len(found) for service, found in members.items()}
@@ -93,7 +94,7 @@ class ClientCounts:
         return nlargest(limit, _slow(members), key=lambda each: (each.octets, each.dropped))
 
 
-def _slow(members: Iterable[Member]) -> Iterator[Slow]:
+def _slow(members: Iterable[Subscriber]) -> Iterator[Slow]:
     for member in members:
         outbox = member.outbox
         if outbox is not None and (len(outbox) or outbox.dropped):

@@ -56,7 +56,7 @@ class Rates:
 # How late the reactor comes round: what every client feels when something keeps it busy.
 
 INTERVAL = 0.5
-"""Seconds between two looks. A publish to 5,000 radios takes a tenth of that."""
+"""Seconds between two looks. A publish to 5,000 clients takes a tenth of that."""
 KEPT = 120
 """Looks whose worst is told: a minute, so that no scrape every 15 or 30 s misses a stall."""
 

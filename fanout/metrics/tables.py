@@ -31,7 +31,7 @@ HUB: Table[Hub] = (
     ),
     Measure("counter", "fanout_delivered_bytes_total", "Bodies of these deliveries.", lambda hub: hub.delivered_octets),
 )
-CENSUS: Table[ClientCounts] = (
+CLIENTS: Table[ClientCounts] = (
     Measure(
         "gauge",
         "fanout_clients",
@@ -46,7 +46,7 @@ CENSUS: Table[ClientCounts] = (
         lambda client_counts: client_counts.subscriptions(),
     ),
 )
-QUOTA: Table[SubscriptionLimit] = (
+SUBSCRIPTION_LIMIT: Table[SubscriptionLimit] = (
     Measure(
         "counter",
         "fanout_subscriptions_refused_total",
@@ -63,7 +63,7 @@ CERTIFICATES: Table[Certificates] = (
         lambda certificates: certificates.expires,
     ),
 )
-GATE: Table[ConnectionLimit] = (
+CONNECTION_LIMIT: Table[ConnectionLimit] = (
     Measure(
         "counter",
         "fanout_connections_refused_total",
@@ -92,43 +92,46 @@ FLUSHER: Table[Flusher] = (
         lambda flusher: flusher.held,
     ),
 )
-TALLY: Table[ClientCounters] = (
+CLIENT_COUNTERS: Table[ClientCounters] = (
     Measure(
         "counter",
         "fanout_session_events_total",
         "STOMP sessions opened and closed.",
-        lambda tally: tally.sessions,
+        lambda counters: counters.sessions,
         ("event",),
     ),
     Measure(
         "counter",
         "fanout_subscription_events_total",
         "Subscriptions of STOMP clients made and ended.",
-        lambda tally: tally.subscriptions,
+        lambda counters: counters.subscriptions,
         ("event",),
     ),
     Measure(
         "counter",
         "fanout_logins_total",
         "Logins: accepted, refused, or unanswered because the directory is down or the address has to wait.",
-        lambda tally: tally.logins,
+        lambda counters: counters.logins,
         ("outcome",),
     ),
     Measure(
         "counter",
         "fanout_publishes_total",
         "Messages of this node's publishers: accepted, forbidden, unanswered by the directory, not taken by the bus.",
-        lambda tally: tally.publishes,
+        lambda counters: counters.publishes,
         ("outcome",),
     ),
     Measure(
-        "counter", "fanout_published_bytes_total", "Bodies of the accepted ones.", lambda tally: tally.published_octets
+        "counter",
+        "fanout_published_bytes_total",
+        "Bodies of the accepted ones.",
+        lambda counters: counters.published_octets,
     ),
     Measure(
         "counter",
         "fanout_faults_total",
         "What clients did wrong, by the words of the ERROR or the event in the log; client.slow is one cut off.",
-        lambda tally: tally.faults,
+        lambda counters: counters.faults,
         ("kind",),
     ),
 )
@@ -234,7 +237,7 @@ BUILD: Table[Build] = (
 )
 
 ENGINE: dict[str, Table[Any]] = {
-    "Clients": (*CENSUS, *GATE, *QUOTA, *CERTIFICATES, *TALLY, *FLUSHER),
+    "Clients": (*CLIENTS, *CONNECTION_LIMIT, *SUBSCRIPTION_LIMIT, *CERTIFICATES, *CLIENT_COUNTERS, *FLUSHER),
     "Messages": HUB,
     "Bus": (*BUS, *RABBITMQ),
     "memcached": MEMCACHED,

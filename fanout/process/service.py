@@ -26,6 +26,16 @@ from fanout.process.garbage import search_seldom
 log = structlog.get_logger(__name__)
 
 
+def use_monotonic_timers(reactor: Any) -> None:
+    """Have the reactor's timers follow a clock that nobody sets. To be called before any timer is started.
+
+    Twisted asks ``time.time``. If somebody then sets the machine's clock back by an hour, no time-out ends and no
+    heart-beat is sent for an hour; if it is set forward, all of them end at once and every client is cut off.
+    ``reactor.seconds()`` is no date any more: dates, for people and for other machines, are ``time.time``.
+    """
+    reactor.seconds = time.monotonic
+
+
 class Notify:
     """The way to systemd.
 

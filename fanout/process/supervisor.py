@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
@@ -10,8 +11,6 @@ import structlog
 from twisted.internet.defer import CancelledError, Deferred, DeferredList, succeed
 from twisted.internet.defer import TimeoutError as TookTooLong
 from twisted.python.failure import Failure
-
-from fanout.process.steady_time import unix_time
 
 log = structlog.get_logger()
 
@@ -63,21 +62,29 @@ class RetryPolicy:
         return min(self.first_pause * 2.0 ** min(failures - 1, 30), self.last_pause)
 
 
-DEFAULT_MANNERS = RetryPolicy()
+DEFAULT_RETRY_POLICY = RetryPolicy()
 
 
 class Task:
     """Work that is done in rounds, one after the other. Made by :meth:`Supervisor.spawn`."""
 
-    def __init__(self, clock: Any, name: str, work: Work, interval: float, manners: RetryPolicy) -> None:
+    def __init__(
+        self,
+        clock: Any,
+        name: str,
+        work: Work,
+        interval: float,
+        retry_policy: RetryPolicy,
+        unix_time: Callable[[], float],
+    ) -> None:
         self.name = name
         self._clock = clock
         self._work = work
         self._interval = interval
-        self._manners = manners
+        self._retry_policy = retry_policy
         self._failures = 0
         self._restarts = 0
-        self._unix_time = unix_time(clock)
+        self._unix_time = unix_time
         self._last_success: float | None = None
         self._last_error = ""
         self._last_error_at: float | None = None
@@ -139,7 +146,7 @@ class Task:
         self._began = self._clock.seconds()
         self._restarts += self._failures > 0
         self._round = Deferred.fromCoroutine(self._work())
-        self._round.addTimeout(self._manners.round_limit, self._clock)
+        self._round.addTimeout(self._retry_policy.round_limit, self._clock)
         self._round.addCallbacks(self._succeeded, self._failed).addCallback(self._after)
 
     def _succeeded(self, _: object) -> float:
@@ -156,7 +163,7 @@ class Task:
             return 0.0
         error = self._in_words(failure)
         self._failures += 1
-        pause = min(self._manners.pause(self._failures), self._interval)
+        pause = min(self._retry_policy.pause(self._failures), self._interval)
         if self._failures == 1 or error != self._last_error:
             self._log(failure, error, pause)
         self._last_error, self._last_error_at = error, self._unix_time()
@@ -174,12 +181,12 @@ class Task:
 
     def _in_words(self, failure: Failure) -> str:
         if failure.check(TookTooLong):
-            return f"a round took longer than {self._manners.round_limit:g} s"
+            return f"a round took longer than {self._retry_policy.round_limit:g} s"
         return failure.getErrorMessage() or type(failure.value).__name__
 
     def _log(self, failure: Failure, error: str, pause: float) -> None:
         fields = {"task": self.name, "reason": error, "retry_in": round(pause, 1)}
-        if failure.check(TookTooLong, *self._manners.explained):
+        if failure.check(TookTooLong, *self._retry_policy.explained):
             log.warning("task.failed", **fields)
         else:
             exc_info = (failure.type, failure.value, failure.getTracebackObject())
@@ -193,10 +200,19 @@ class Supervisor:
     its turn anyway.
     """
 
-    def __init__(self, clock: Any, manners: RetryPolicy = DEFAULT_MANNERS) -> None:
-        """:param clock: Twisted's reactor; tells Unix time."""
+    def __init__(
+        self,
+        clock: Any,
+        retry_policy: RetryPolicy = DEFAULT_RETRY_POLICY,
+        unix_time: Callable[[], float] = time.time,
+    ) -> None:
+        """
+        :param clock: Twisted's reactor.
+        :param unix_time: seconds since 1970, for the states.
+        """
         self._clock = clock
-        self._manners = manners
+        self._unix_time = unix_time
+        self._retry_policy = retry_policy
         self._tasks: list[Task] = []
 
     def spawn(self, name: str, work: Work, interval: float, after: float = 0) -> Task:
@@ -206,7 +222,7 @@ class Supervisor:
         :param interval: seconds from the beginning of one round to the beginning of the next.
         :param after: seconds until the first one.
         """
-        task = Task(self._clock, name, work, interval, self._manners)
+        task = Task(self._clock, name, work, interval, self._retry_policy, self._unix_time)
         self._tasks.append(task)
         task.begin(after)
         return task

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+
+from fanout.cache.bounded_dict import BoundedDict
 
 
 @dataclass(slots=True)
@@ -28,8 +29,7 @@ class Throttle:
     def __init__(self, clock: Callable[[], float], interval: float = 1.0, keys: int = 10_000) -> None:
         self._clock = clock
         self._interval = interval
-        self._keys = keys
-        self._entries: OrderedDict[Hashable, _Entry] = OrderedDict()
+        self._entries: BoundedDict[Hashable, _Entry] = BoundedDict(keys)
 
     def allow(self, key: Hashable) -> bool:
         """Whether the key may act now; if not, it is counted."""
@@ -39,9 +39,6 @@ class Throttle:
             entry.held_back += 1
             return False
         self._entries[key] = _Entry(now, held_back_before=entry.held_back if entry else 0)
-        self._entries.move_to_end(key)
-        if len(self._entries) > self._keys:
-            self._entries.popitem(last=False)
         return True
 
     def held_back(self, key: Hashable) -> int:

@@ -11,13 +11,16 @@ An application's settings are one class, made of the engine's groups and its own
 from fanout.settings.engine import (
     AdminSettings,
     BrokerSettings,
+    HttpServerSettings,
     HttpSettings,
     LimitSettings,
     LogSettings,
     MemcachedSettings,
     RabbitMQSettings,
     SecuritySettings,
+    StompServerSettings,
     StompSettings,
+    WebSocketServerSettings,
     WebSocketSettings,
 )
 from fanout.settings.field import SettingsGroup, setting
@@ -33,6 +36,7 @@ from fanout.settings.loading import (
 __all__ = [
     "AdminSettings",
     "BrokerSettings",
+    "HttpServerSettings",
     "HttpSettings",
     "LimitSettings",
     "LogSettings",
@@ -41,7 +45,9 @@ __all__ = [
     "SecuritySettings",
     "SettingsError",
     "SettingsGroup",
+    "StompServerSettings",
     "StompSettings",
+    "WebSocketServerSettings",
     "WebSocketSettings",
     "add_flags",
     "given_flags",

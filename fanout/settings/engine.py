@@ -223,6 +223,10 @@ class LimitSettings(SettingsGroup):
         return tuple(lines)
 
 
+class StompServerSettings(LimitSettings, StompSettings):
+    """What a STOMP server reads."""
+
+
 class BrokerSettings(SettingsGroup):
     """RabbitMQ."""
 
@@ -323,6 +327,10 @@ class HttpSettings(SettingsGroup):
     HISTORY_BYTES: int = setting(33_554_432, "Likewise, the size of all topics'.", "octets", ge=65_536)
 
 
+class HttpServerSettings(HttpSettings, LimitSettings):
+    """What an HTTP server reads."""
+
+
 class AdminSettings(SettingsGroup):
     """For operators."""
 
@@ -370,6 +378,10 @@ class WebSocketSettings(SettingsGroup):
     WEBSOCKET_PONG_SECONDS: float = setting(
         30, "Silence after the ping before it is cut off; a phone may take long to wake up.", "s", ge=1
     )
+
+
+class WebSocketServerSettings(WebSocketSettings, StompSettings):
+    """What a WebSocket server reads."""
 
 
 class LogSettings(SettingsGroup):

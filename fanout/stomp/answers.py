@@ -129,7 +129,7 @@ def receipt(dialect: Dialect, receipt_id: str, receipt_headers: Headers = ()) ->
 
 
 def error(dialect: Dialect, summary: str, detail: str, command: str | None, receipt_id: str | None) -> bytes:
-    """The ERROR frame: for 1.0 a ``message`` header and no body (contract §1.4), else also words (stomp.md R2).
+    """The ERROR frame: for 1.0 a ``message`` header and no body, else also words (stomp.md R2).
 
     :param command: of the frame at fault; None when no frame is.
     """

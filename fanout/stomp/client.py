@@ -58,7 +58,7 @@ class Receipted:
 
 @dataclass(frozen=True, slots=True)
 class ConnectRefused:
-    """An ERROR. It ends the session, but for one under 1.0 behind CONNECTED (contract §1.4).
+    """An ERROR. It ends the session, except under 1.0 behind CONNECTED.
 
     :ivar summary: the ``message`` header.
     :ivar detail: the body, as text.
@@ -108,7 +108,7 @@ class ClientSession:
     ) -> None:
         """Ask to be let in; both credentials empty: as a listener without a name.
 
-        :param versions: those we offer; 1.0 alone makes the plain CONNECT of an old radio.
+        :param versions: those we offer; 1.0 alone makes a CONNECT without further headers.
         :param heartbeat: milliseconds between the beats we can send, and between those we want; 0 for none.
         """
         if self._offered:

@@ -1,6 +1,6 @@
-"""What each frame of an open session does: one function per command, and one table per set of manners.
+"""What each frame of an open session does: one function per command, and one table per kind of client.
 
-A function returns the event the door must act on, or None when the session could answer by itself. It raises
+A function returns the event the caller must act on, or None when the session could answer by itself. It raises
 :class:`RemoteProtocolError` for a frame that asks for something wrong; its ERROR is then written by the session.
 """
 
@@ -93,7 +93,7 @@ def _unsubscribe(session: OpenSession, frame: Frame) -> Event:
 
 
 def _unsubscribe_10(session: OpenSession, frame: Frame) -> Event:
-    """By destination, or by id; with both the destination decides. One ERROR when refused (contract §2, change 1)."""
+    """By destination, or by id; with both the destination decides. One ERROR when refused."""
     destination, id_ = frame.get("destination"), frame.get("id")
     if destination:
         found = session.subscriptions.by_destination(destination, id_)
@@ -211,7 +211,7 @@ def _connect_again(_session: OpenSession, _frame: Frame) -> None:
 
 
 def unknown(session: OpenSession, frame: Frame) -> None:
-    """A command that stands in no table: an ERROR (C9), but silence under 1.0 (contract §1.4)."""
+    """A command that stands in no table: an ERROR (C9), but nothing under 1.0."""
     if not session.dialect.lenient:
         raise RemoteProtocolError("Unknown command", "The command is none that a STOMP client sends.")
     session.expect(frame).done()

@@ -16,7 +16,7 @@ Encoded = dict[tuple[Dialect, str], tuple[bytes, bytes]]
 class MessageForm:
     """What a subscription makes of a message. Equal forms give equal octets, so they make up a cohort.
 
-    :ivar destination: as the client wrote it in SUBSCRIBE (contract §2, change 1).
+    :ivar destination: as the client wrote it in SUBSCRIBE: some clients compare it.
     :ivar subscription: the client's id for it; None when a 1.0 client gave none.
     :ivar acknowledged: whether the client acknowledges, and needs an ``ack`` header under 1.2 (stomp.md C5, C6a).
     :ivar own: what differs between subscribers, written once: where each has an id of its own there is a form for each.

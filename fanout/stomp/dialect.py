@@ -18,7 +18,7 @@ class Dialect:
     :ivar escape_value: for ``str.translate``: what a header value is written as (stomp.md F9).
     :ivar escape_name: the same for a header name.
     :ivar lenient: a header without a colon has the value ``''``, an ERROR leaves the connection open, and the
-        other manners of the original (stomp.md §7).
+        other habits of the original (stomp.md §7).
     :ivar drop_cr: every CR in the header block is deleted, as the original did; otherwise only the one before LF.
     :ivar refuse_cr: a CR inside a header line is an error (1.2 has an escape for it).
     :ivar end: what is written after the body: NUL, and LF for those who wait for it (stomp.md F12a).

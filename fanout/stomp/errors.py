@@ -14,7 +14,7 @@ class RemoteProtocolError(Exception):
     :ivar detail: one or two sentences for its body: what was wrong and what to do.
     :ivar frame: the first line and the receipt of the frame at fault, as far as they were read.
     :ivar boundary_known: whether the end of the frame at fault is still known, so that a 1.0 client may go on
-        (contract §1.4: an ERROR leaves a 1.0 connection open).
+        (an ERROR leaves a 1.0 connection open).
     """
 
     def __init__(

@@ -1,6 +1,6 @@
-"""What a client asks for, as the session tells it to the door.
+"""What a client asks for, as the session tells it to its caller.
 
-Every event but :class:`Connect` carries an :class:`~fanout.stomp.answers.Answer`, which the door must settle exactly
+Every event but :class:`Connect` carries an :class:`~fanout.stomp.answers.Answer`, which the caller must settle exactly
 once, at once or later.
 """
 
@@ -27,7 +27,7 @@ class Connect:
 
     @property
     def anonymous(self) -> bool:
-        """No credentials at all (contract §1.4); empty headers count as none (HRadio sends them)."""
+        """No credentials at all; empty headers count as none, as some clients send them."""
         return not self.login and not self.passcode
 
 

@@ -35,7 +35,7 @@ def version_of(connect: Frame) -> str | None:
 
 
 def agree(connect: Frame, version: str, session_options: SessionOptions) -> Agreement:
-    """Bring a client's wishes and our manners together.
+    """Find what the client's wishes and our options have in common.
 
     :raises RemoteProtocolError: a malformed ``heart-beat``, or a host that is not served.
     """
@@ -51,7 +51,7 @@ def agree(connect: Frame, version: str, session_options: SessionOptions) -> Agre
 
 
 def connected(agreement: Agreement, session_id: str, session_options: SessionOptions) -> Frame:
-    """The CONNECTED frame (N5); a plain ``CONNECT`` gets the original's, to the letter (contract §1.4)."""
+    """The CONNECTED frame (N5); a plain ``CONNECT`` gets the original's, to the letter."""
     connect, dialect = agreement.connect, agreement.dialect
     headers = []
     for asked, answered in (("request-id", "response-id"), ("receipt", "receipt-id")):

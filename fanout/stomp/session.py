@@ -2,18 +2,59 @@
 
     session.receive_data(data, now)          octets from the client
     while event := session.next_event():     what it asks for, one at a time, in order
-        ...                                  do it, settle event.answer
+        ...                                  do it, and settle event.answer
     transport.write(session.data_to_send())  what it is told
     if session.state is State.CLOSED: ...    nothing follows
 
-The states, and what leads from one to the next::
+**What it is responsible for.** Everything that STOMP says about one connection: framing and limits (``codec.py``), the
+version and the heart-beats agreed on (``negotiation.py``, ``heartbeat.py``), what each command means (``commands.py``),
+which subscriptions there are (``subscriptions.py``) and what they wait to have acknowledged, transactions
+(``transactions.py``), and the order of the answers (``answers.py``). It knows no socket, no clock, no topic and no
+rights: octets and times come in, events and octets go out. Whether a login is right, or a destination exists, the
+caller finds out; the session waits.
+
+**The states**, and what leads from one to the next::
 
     OPENING ──CONNECT──> AUTHENTICATING ──accept──> OPEN ──DISCONNECT, or an ERROR of 1.1+──> LEAVING
        │                       │ refuse               │                                         │ last answer
        └──── broken frame ─────┴──────────────────────┴─────────────────────────────────────────┴──> CLOSED
 
-Frames are read in OPENING and OPEN only, so a client may pipeline behind CONNECT (stomp.md N9) and nothing behind a
-refused frame is processed. What each command does in OPEN stands in ``commands.py``.
+======================  ==========  ===========================================================================
+state                   frames are  what the client gets
+======================  ==========  ===========================================================================
+OPENING                 read        nothing, or the one ERROR that ends the session
+AUTHENTICATING          kept        nothing: somebody looks up its credentials. It may pipeline behind CONNECT
+OPEN                    read        answers in the order of its frames, messages, heart-beats
+LEAVING                 dropped     the answers that are still to come; the last one is known
+CLOSED                  dropped     nothing
+======================  ==========  ===========================================================================
+
+Nothing behind a refused frame is processed. There is no way back: a client that wants to go on connects again.
+
+**Two kinds of clients.** The dialect, agreed on at CONNECT, says how frames are written and how faults are treated. A
+client of 1.1 or 1.2 gets an ERROR and the end of its connection, as the specification wants it. A client of 1.0 is
+*lenient*: it gets its RECEIPT at once, whatever comes of the frame, an ERROR leaves its connection open, and unknown
+commands are passed over. Old embedded clients depend on each of these. The difference stands in ``dialect.py`` and in
+two tables in ``commands.py``, not in conditions all over the code.
+
+**Invariants.**
+
+- Every event but ``Connect`` carries an :class:`~fanout.stomp.answers.Answer`, settled exactly once. Answers go out in
+  the order of the frames, however late some of them are settled.
+- Frames whose answers are outstanding are bounded: a *saturated* session gives no events, so its caller stops reading.
+  The octets it holds are bounded by the decoder.
+- ``accept`` and ``refuse`` are legal in AUTHENTICATING only; elsewhere they raise ``LocalProtocolError``.
+- What goes out is whole frames: the caller may put messages of the hub between any two results of ``data_to_send``.
+- A session refers to nothing that refers to it once no answer is outstanding: the line of answers, which has to, exists
+  only while something waits in it. So a client that is gone leaves no circle for Python to search for.
+
+**Why events, and not methods of a handler?** The caller may have to wait for a directory or a broker before it can
+settle an event, and must stop reading meanwhile. With events it pulls the next one when it is ready; a handler would be
+pushed, and would need a queue of its own. **Why are messages no matter of the session?** A message is encoded once for
+all clients with the same form (``delivery.py``); a session that wrote each of its own would undo that.
+
+The citations (N9, C4, R1, §7) are the paragraphs of ``stomp.md``, which says where this server follows the original
+and where the specification.
 """
 
 from __future__ import annotations
@@ -36,7 +77,7 @@ from fanout.stomp.transactions import Transactions
 
 
 class State(Enum):
-    """Where a session stands; see the picture at the head of this file."""
+    """The state of a session; see the head of this file."""
 
     OPENING = "opening"
     AUTHENTICATING = "authenticating"
@@ -54,7 +95,7 @@ class ServerSession:
 
     :ivar state: where the session stands.
     :ivar dialect: the version spoken.
-    :ivar subscriptions: what the client listens to; the door ends them when the connection is gone.
+    :ivar subscriptions: what the client listens to; the caller ends them when the connection is gone.
     :ivar heard_at: when octets last came.
     :ivar faults: what the client did wrong since somebody last looked, in the words of its ERRORs; for the log.
     :ivar acknowledges: whether any subscription wants to be told of deliveries with :meth:`delivered`.
@@ -66,7 +107,7 @@ class ServerSession:
         "_began_at",
         "_decoder",
         "_heartbeat",
-        "_manners",
+        "_options",
         "_out",
         "_transactions",
         "acknowledges",
@@ -80,7 +121,7 @@ class ServerSession:
 
     def __init__(self, limits: StompLimits, session_options: SessionOptions, now: float) -> None:
         self.limits = limits
-        self._manners = session_options
+        self._options = session_options
         self._decoder = Decoder(limits, opening=True)
         self.dialect: Dialect = session_options.dialects["1.0"]
         self._heartbeat = Heartbeat()
@@ -98,7 +139,7 @@ class ServerSession:
     # What comes in
 
     def hear_beat(self, data: bytes, now: float) -> bool:
-        """Take octets that are a heart-beat and nothing else, which ten thousand silent radios send all day.
+        """Take octets that are a heart-beat and nothing else, which ten thousand silent clients send all day.
 
         :return: False when they are something else, and were not taken.
         """
@@ -167,7 +208,7 @@ class ServerSession:
 
     @property
     def transactions(self) -> Transactions:
-        """What waits for a COMMIT; radios never ask, so it is made when it is first needed."""
+        """What waits for a COMMIT. Most clients use no transactions, so it is made when it is first needed."""
         if self._transactions is None:
             self._transactions = Transactions(self.limits)
         return self._transactions
@@ -184,11 +225,11 @@ class ServerSession:
         version = negotiation.version_of(frame)
         if version is None:
             self._note_fault("Unsupported version")
-            self._end(encode(negotiation.UNSUPPORTED_VERSION, self._manners.dialects["1.2"]))
+            self._end(encode(negotiation.UNSUPPORTED_VERSION, self._options.dialects["1.2"]))
             return None
-        self.dialect = self._decoder.dialect = self._manners.dialects[version]
+        self.dialect = self._decoder.dialect = self._options.dialects[version]
         try:
-            self._agreement = negotiation.agree(frame, version, self._manners)
+            self._agreement = negotiation.agree(frame, version, self._options)
         except RemoteProtocolError as error:
             self._note_fault(error.summary)
             self._end_with_error(error.summary, error.detail, frame)
@@ -204,7 +245,7 @@ class ServerSession:
         """
         agreement = self._take_agreement()
         self._heartbeat = agreement.heartbeat
-        self.write(encode(negotiation.connected(agreement, session_id, self._manners), self.dialect))
+        self.write(encode(negotiation.connected(agreement, session_id, self._options), self.dialect))
         self.state = State.OPEN
 
     def refuse(self, summary: str, detail: str = "") -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 
+from fanout.hub.subscriber import Cohort
 from fanout.stomp.delivery import MessageForm, ack_id
 
 ACK_MODES = ("auto", "client", "client-individual")
@@ -15,15 +16,15 @@ class Subscription:
 
     :ivar form: how its messages are written; holds the client's own id and spelling of the destination.
     :ivar ack: one of :data:`ACK_MODES`.
-    :ivar place: for the door: where the hub keeps it; None while it has not joined.
+    :ivar cohort: for the server: where it is in the hub; None while it has not joined.
     """
 
-    __slots__ = ("_unacknowledged", "ack", "form", "place")
+    __slots__ = ("_unacknowledged", "ack", "cohort", "form")
 
     def __init__(self, form: MessageForm, ack: str) -> None:
         self.form = form
         self.ack = ack
-        self.place: object | None = None
+        self.cohort: Cohort | None = None
         self._unacknowledged: deque[str] | None = None
 
     @property
@@ -69,7 +70,7 @@ class Subscriptions:
     __slots__ = ("_all",)
 
     def __init__(self) -> None:
-        self._all: list[Subscription] = []  # a radio has two
+        self._all: list[Subscription] = []  # most clients have two
 
     def __len__(self) -> int:
         return len(self._all)

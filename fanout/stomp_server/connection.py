@@ -1,72 +1,109 @@
-"""One STOMP client: drives its :class:`ServerSession`, whatever carries its octets."""
+"""One STOMP client: drives its session, whatever transport carries its octets.
+
+**What it is responsible for.** It joins five parts that know nothing of each other: the *transport*, which carries
+octets; the *session* (:mod:`fanout.stomp.session`), which makes events of them and answers; the *application*, which
+decides; the *hub*, which has the messages; and the *outbox*, which has what the client still has to be sent. ::
+
+    transport ──octets──> session ──event──> application ──messages──> bus ··> hub
+        ^                    │                                                  │
+        └──────── outbox <───┴── answers                        messages ───────┘ (offer)
+
+**The states.** The session has the protocol's states; a connection has those of its surroundings:
+
+===============  ====================================================  ======================================
+flag             it is set while                                       meanwhile
+===============  ====================================================  ======================================
+``_busy``        an event waits for the application                    the frames behind it wait, in order
+``_paused``      we do not read from the client: an event waits, too   TCP slows the client down; its silence
+                 many answers are outstanding, or the outbox is full   is not held against it
+``_blocked_at``  the transport is full, since this time                WRITE_TIMEOUT runs
+``_ended``       the client has closed its side                        what it sent is still worked on
+``_closing``     everything was written, and the transport closes      nothing is read or written any more
+``_gone``        the connection is closed                              what it had sent is still worked on
+===============  ====================================================  ======================================
+
+:meth:`Connection._pump` takes events until one has to wait; whatever ends a wait calls it again. ``_settle`` then
+brings reading, closing and the timer in line with the state. Every way in ends there.
+
+**Invariants.**
+
+- Events are worked on one after the other. A SEND is the exception: once admitted, it does not hold up the frames
+  behind it while the bus confirms; the session keeps the answers in order.
+- What the client had sent in whole before it went is worked off: nothing that was accepted is lost.
+- An answer goes into the outbox behind all messages that were published before it: the hub hands out what it has
+  gathered first. A RECEIPT of a SUBSCRIBE goes before the first message of the subscription.
+- A subscription that has a cohort has one place of the subscription limit, and the other way round; ``gone`` gives both
+  back, also while a SUBSCRIBE waits for the application.
+- A 1.0 client with several subscriptions to one topic gets each message once. It cannot tell them apart.
+- Once it is gone, nothing that stays refers to it, and it refers to nothing that refers to it: the memory is free at
+  once. A session that has ended would otherwise wait for a search of Python's, which stops all clients.
+
+**Why not an object per subscription in the hub?** It would be the obvious design, and twice the memory: most clients
+have two subscriptions and one outbox. The hub knows the connection, once per cohort, and the cohort tells the
+subscriptions apart. **Why coroutines without Deferreds?** Few events have to wait, as the application mostly has the
+answer in memory; :func:`~fanout.stomp_server.eager.start_eagerly` makes that a function call.
+"""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Awaitable, Sequence
-from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from fanout.application.interface import Principal, Refused
+from fanout.application.interface import Principal, Publication, Refused
 from fanout.application.observer import Client
 from fanout.bus.interface import BusError
-from fanout.hub.hub import Cohort, Form, FramedForm, Offered
-from fanout.hub.message import Message
-from fanout.hub.outbox import Outbox
-from fanout.process.eager import start_eagerly
+from fanout.hub.message import Headers, Message
+from fanout.hub.subscriber import Cohort, Form, FramedForm, Offered, OutboxSubscriber
 from fanout.stomp.events import Connect, Event, Publish, Subscribe, Unsubscribe
-from fanout.stomp.frame import Headers
 from fanout.stomp.session import ServerSession, State
 from fanout.stomp.subscriptions import Subscription
-
-if TYPE_CHECKING:
-    from fanout.stomp_server.server import StompServer, Transport
+from fanout.stomp_server.eager import start_eagerly
+from fanout.stomp_server.server import StompServer, Transport
 
 _SERVER_FAULT = "The server made an error; its operator finds it in the log under this session's id."
 _FULL = "This server, or your network's share of it, holds no more; try again later."
 
 
-class Connection:
-    """One client.
+class Connection(OutboxSubscriber):
+    """One client. See the head of this file.
 
-    :ivar address: the client's IP address, for logins and logs.
     :ivar slot: the wheel's.
     """
 
     __slots__ = (
+        "_address",
         "_answering",
         "_blocked_at",
         "_busy",
         "_client",
         "_closing",
-        "_door",
         "_ended",
         "_gone",
         "_heard",
         "_log",
-        "_outbox",
         "_paused",
         "_principal",
+        "_server",
         "_session",
-        "_wire",
-        "address",
+        "_transport",
         "slot",
     )
 
-    def __init__(self, door: StompServer, wire: Transport, address: str, port: int = 0) -> None:
-        now = door.clock()
-        self._door = door
-        self._wire = wire
-        self.address = address
+    def __init__(self, server: StompServer, transport: Transport, address: str, port: int = 0) -> None:
+        super().__init__(server.flusher)
+        now = server.clock()
+        self._server = server
+        self._transport = transport
+        self._address = address
         self.slot: int | None = None
-        self._session = ServerSession(door.limits, door.session_options, now)
-        self._outbox = Outbox(self, door.flusher)
-        self._log = door.log
+        self._session = ServerSession(server.limits, server.session_options, now)
+        self._log = server.log
         self._client = Client("", f"[{address}]:{port}" if ":" in address else f"{address}:{port}")
         self._principal: Principal | None = None
-        self._heard: dict[str, Message] = {}  # of topics it hears twice: the last message
+        self._heard: dict[str, Message] = {}  # of topics with several subscriptions of a 1.0 client: the last message
         self._busy = False  # an event is being worked on, and the frames behind it wait
         self._paused = False  # we do not read from the client
         self._ended = False  # it will send no more
@@ -74,31 +111,31 @@ class Connection:
         self._gone = False
         self._answering = False  # answers will be handed to the outbox when the turn ends
         self._blocked_at: float | None = None
-        door.connections.add(self)
+        server.connections.add(self)
         self._schedule()
 
-    # Who it is, for whoever counts clients
+    # For metrics
 
     @property
     def protocol(self) -> str:
-        """See :attr:`fanout.hub.hub.Member.protocol`."""
-        return self._wire.kind
+        """What the client speaks, over which transport."""
+        return self._transport.kind
+
+    @property
+    def address(self) -> str:
+        """The client's IP address."""
+        return self._address
 
     @property
     def version(self) -> str:
         """Of STOMP; empty until it has been agreed on."""
         return self._session.dialect.version if self._client.session else ""
 
-    @property
-    def outbox(self) -> Outbox:
-        """See :attr:`fanout.hub.hub.Member.outbox`."""
-        return self._outbox
-
-    # What the wire says
+    # The transport's events
 
     def received(self, data: bytes) -> None:
         """Octets came from the client."""
-        now = self._door.clock()
+        now = self._server.clock()
         if not self._session.hear_beat(data, now):
             self._session.receive_data(data, now)
             self._pump()
@@ -113,44 +150,44 @@ class Connection:
         if self._gone:
             return
         self._gone = True
-        self._door.connections.discard(self)
-        self._door.vanished += not self._closing
-        self._door.wheel.forget(self)
+        self._server.connections.discard(self)
+        self._server.vanished += not self._closing
+        self._server.wheel.forget(self)
         left = [self._leave(subscription) for subscription in self._session.subscriptions]
         self._outbox.close()
         if self._client.session:
-            self._door.observer.closed(self._client, [topic for topic in reversed(left) if topic is not None])
+            self._server.observer.closed(self._client, [topic for topic in reversed(left) if topic is not None])
         self._log.debug("client.gone", dropped=self._outbox.dropped)
 
     def full(self) -> None:
-        """The wire takes no more for now."""
+        """The transport takes no more for now."""
         self._outbox.block()
-        self._blocked_at = self._door.clock()
-        self._door.wheel.schedule(self, self._blocked_at + self._door.write_timeout)
+        self._blocked_at = self._server.clock()
+        self._server.wheel.schedule(self, self._blocked_at + self._server.settings.WRITE_TIMEOUT)
         self._read_or_wait()
 
     def drained(self) -> None:
-        """The wire takes octets again."""
+        """The transport takes octets again."""
         self._blocked_at = None
         self._outbox.unblock()
         self._pump()
 
-    # The outbox's sink
+    # The sink of the outbox
 
     def write(self, data: bytes) -> None:
         """From the outbox: octets for the client."""
         if not self._gone:
-            self._wire.write(data)
+            self._transport.write(data)
 
     def cut_off(self) -> None:
         """From the outbox: the client does not read."""
-        self._door.warn("client.slow", self.address, reason="does not read what it is sent")
-        self._wire.abort()
+        self._server.warn("client.slow", self.address, reason="does not read what it is sent")
+        self._transport.abort()
 
-    # The hub's member
+    # The subscriber
 
     def offer(self, cohort: Cohort, message: Message, data: bytes) -> None:
-        """A message for this client. One that subscribed several ways under 1.0 gets one copy (contract §1.7)."""
+        """A message for this client. A 1.0 client with several subscriptions to the topic gets one copy."""
         if self._hears_twice(cohort):
             if message is self._heard.get(cohort.topic):
                 return
@@ -185,8 +222,8 @@ class Connection:
         if not self._session.dialect.lenient or len(subscriptions) == 1:
             return False
         for subscription in subscriptions:
-            place = subscription.place
-            if place is not cohort and isinstance(place, Cohort) and place.topic == cohort.topic:
+            other = subscription.cohort
+            if other is not cohort and other is not None and other.topic == cohort.topic:
                 return True
         return False
 
@@ -194,7 +231,7 @@ class Connection:
         self._outbox.offer(cohort, data)
         if self._session.acknowledges:
             for subscription in self._session.subscriptions:
-                if subscription.place is cohort and subscription.form.acknowledged:
+                if subscription.cohort is cohort and subscription.form.acknowledged:
                     self._session.delivered(subscription, message)
 
     # Working off what the client sent
@@ -235,11 +272,11 @@ class Connection:
         data = self._session.data_to_send()
         if data and not self._gone:
             if self._session.subscriptions:
-                self._door.hub.hand_out()
+                self._server.hub.hand_out()
             self._outbox.send(self._framed(data))
 
     def _framed(self, data: bytes) -> bytes:
-        framing = self._wire.framing
+        framing = self._transport.framing
         return data if framing is None else framing(data)
 
     def _settle(self) -> None:
@@ -257,11 +294,11 @@ class Connection:
             self._schedule()
 
     def _close(self) -> None:
-        """Close once everything has been written; while the wire is full, :meth:`drained` brings us back."""
+        """Close once everything has been written; while the transport is full, :meth:`drained` brings us back."""
         self._outbox.flush()
         if not len(self._outbox):
             self._closing = True
-            self._wire.finish()
+            self._transport.finish()
 
     def _read_or_wait(self) -> None:
         """Read from the client only while what it asks can be worked on and what it is owed goes out."""
@@ -270,17 +307,17 @@ class Connection:
             return
         self._paused = wait
         if wait:
-            self._wire.pause()
+            self._transport.pause()
         else:
-            self._session.resumed(self._door.clock())
-            self._wire.resume()
+            self._session.resumed(self._server.clock())
+            self._transport.resume()
 
     def _refuse(self, event: Subscribe | Publish, refused: Refused) -> None:
         self._warn(refused.summary)
         event.answer.refuse(refused.summary, refused.detail)
 
     def _warn(self, fault: str) -> None:
-        self._door.warn("client.fault", self.address, fault=fault)
+        self._server.warn("client.fault", self.address, fault=fault)
 
     async def _act(self, event: Event | Connect) -> None:
         if isinstance(event, Publish):
@@ -290,7 +327,7 @@ class Connection:
         elif isinstance(event, Unsubscribe):
             topic = self._leave(event.subscription)
             if topic is not None:
-                self._door.observer.unsubscribed(self._client, topic)
+                self._server.observer.unsubscribed(self._client, topic)
             event.answer.done()
         else:
             await self._connect(event)
@@ -306,16 +343,16 @@ class Connection:
         self._session.accept(session_id)
         if not self._gone:
             self._client = Client(session_id, self._client.address)
-            self._door.observer.opened(self._client)
+            self._server.observer.opened(self._client)
 
     async def _login(self, connect: Connect) -> bool:
         try:
-            self._principal = await self._door.application.login(connect.login, connect.passcode, self.address)
+            self._principal = await self._server.application.login(connect.login, connect.passcode, self.address)
         except Refused as refused:
             self._refuse_login(refused.summary)
             return False
         if self._principal is None:
-            self._door.warn("login.refused", self.address, login=connect.login)
+            self._server.warn("login.refused", self.address, login=connect.login)
             self._refuse_login("Wrong credentials")
         return self._principal is not None
 
@@ -326,67 +363,61 @@ class Connection:
     async def _subscribe(self, event: Subscribe) -> None:
         subscription = event.subscription
         try:
-            resolved = await self._door.application.resolve(subscription.destination, event.headers)
+            resolved = await self._server.application.resolve(subscription.destination, event.headers)
         except Refused as refused:
             self._session.forget(subscription)
             self._refuse(event, refused)
             return
         if self._gone:
             return
-        if not self._door.subscription_limit.take(self.address):
+        if not self._server.subscription_limit.take(self.address):
             self._session.forget(subscription)
             self._refuse(event, Refused("Too many subscriptions", _FULL, temporary=True))
             return
-        framing = self._wire.framing
+        framing = self._transport.framing
         form: Form = subscription.form if framing is None else FramedForm(subscription.form, framing)
-        cohort, last = self._door.hub.join_stream(resolved.topic, form, self)
-        subscription.place = cohort
-        self._door.observer.subscribed(self._client, cohort.topic)
+        cohort, last = self._server.hub.join_stream(resolved.topic, form, self)
+        subscription.cohort = cohort
+        self._server.observer.subscribed(self._client, cohort.topic)
         event.answer.done()
         if resolved.replay:
-            self._replay(subscription, last)
+            self._replay(subscription, cohort, last)
 
-    def _replay(self, subscription: Subscription, last: Message | None) -> None:
-        """The last slide at once, so that the screen is not blank until the next one (contract §1.7)."""
+    def _replay(self, subscription: Subscription, cohort: Cohort, last: Message | None) -> None:
+        """Show the last message at once: a screen should not stay blank until the next publish."""
         if last is not None:
             self._queue_answers()  # the RECEIPT of the SUBSCRIBE goes first
-            self._show(subscription, last)
+            self.show(cohort, last)
         else:
-            recalled = Deferred.fromCoroutine(self._recall(subscription))
+            recalled = Deferred.fromCoroutine(self._recall(subscription, cohort))
             recalled.addErrback(lambda failure: self._log.error("recall.failed", reason=failure.getErrorMessage()))
 
-    async def _recall(self, subscription: Subscription) -> None:
-        """Ask the other nodes' memory. A message that is published meanwhile is newer, and was offered already."""
-        cohort = subscription.place
-        assert isinstance(cohort, Cohort)
-        message = await self._door.application.recall(cohort.topic)
-        if message is None:
-            return
-        if self._door.hub.last(cohort.topic) is None:
-            self._door.hub.remember(cohort.topic, message)
-        if self._door.hub.last(cohort.topic) is message and subscription.place is cohort and not self._gone:
-            self._show(subscription, message)
+    async def _recall(self, subscription: Subscription, cohort: Cohort) -> None:
+        topic = cohort.topic
+        message = await self._server.hub.recall(topic, self._server.application.recall)
+        if message is not None and subscription.cohort is cohort and cohort.topic == topic and not self._gone:
+            self.show(cohort, message)
 
-    def _show(self, subscription: Subscription, message: Message) -> None:
-        cohort = subscription.place
-        if isinstance(cohort, Cohort):
-            self._heard.pop(cohort.topic, None)  # who subscribes again wants it again (§1.7: duplicates are possible)
-            self.offer(cohort, message, cohort.form.encode(message, {}))
+    def show(self, cohort: Cohort, message: Message) -> None:
+        """See :meth:`Subscriber.show`. A 1.0 client that subscribes again is shown the message again."""
+        self._heard.pop(cohort.topic, None)
+        super().show(cohort, message)
 
     async def _publish(self, event: Publish) -> None:
+        publications = [Publication(each.destination, each.headers, each.body) for each in event.sends]
         try:
-            messages = await self._door.application.admit(self._principal, event.sends)
+            messages = await self._server.application.admit(self._principal, publications)
         except Refused as refused:
             self._refuse(event, refused)
             return
-        published = self._door.application.publish(messages)
+        published = self._server.application.publish(messages)
         # Not awaited: the frames behind this one go on while the bus confirms.
         published.addCallbacks(self._published, self._not_published, (event, messages), errbackArgs=(event,))
         if event.answer.data is None:
             published.addBoth(self._answered_late, event)
 
     def _published(self, _: None, event: Publish, messages: Sequence[Message]) -> Deferred[None] | None:
-        receipt_headers = None if event.answer.receipt is None else self._door.application.receipt_headers(messages)
+        receipt_headers = None if event.answer.receipt is None else self._server.application.receipt_headers(messages)
         if receipt_headers is not None:
             return Deferred.fromCoroutine(self._remark(event, receipt_headers))
         event.answer.done()
@@ -406,7 +437,7 @@ class Connection:
             self._pump()
         elif not self._answering:  # nothing waits for this answer but the client; one confirm brings many
             self._answering = True
-            self._door.flusher.first(self._end_turn)
+            self._server.flusher.first(self._end_turn)
 
     def _end_turn(self) -> None:
         self._answering = False
@@ -414,12 +445,12 @@ class Connection:
 
     def _leave(self, subscription: Subscription) -> str | None:
         """The topic it was for, unless it had not come so far."""
-        cohort, subscription.place = subscription.place, None
-        if not isinstance(cohort, Cohort):
+        cohort, subscription.cohort = subscription.cohort, None
+        if cohort is None:
             return None
-        self._door.hub.leave(cohort, self)
+        self._server.hub.leave(cohort, self)
         self._heard.pop(cohort.topic, None)
-        self._door.subscription_limit.give_back(self.address)
+        self._server.subscription_limit.give_back(self.address)
         return cohort.topic
 
     # Time
@@ -429,29 +460,29 @@ class Connection:
         if self._gone:
             return
         if self._blocked_at is not None:
-            if now - self._blocked_at >= self._door.write_timeout:
+            if now - self._blocked_at >= self._server.settings.WRITE_TIMEOUT:
                 self.cut_off()
                 return
         elif not self._paused and (reason := self._session.overdue(now)):
-            self._door.warn("client.overdue", self.address, reason=reason)
-            self._wire.abort()
+            self._server.warn("client.overdue", self.address, reason=reason)
+            self._transport.abort()
             return
         beat = self._session.beat(now, self._outbox.sent_at)
-        if beat and self._blocked_at is None:  # a full wire has something to send already
+        if beat and self._blocked_at is None:  # a full transport has something to send already
             self._outbox.pass_on(None, self._framed(beat))
         self._schedule()
 
     def _schedule(self) -> None:
-        wheel = self._door.wheel
+        wheel = self._server.wheel
         wheel.schedule(self, self._session.next_look(self._outbox.sent_at))
         if self._blocked_at is not None:
-            wheel.schedule(self, self._blocked_at + self._door.write_timeout)
+            wheel.schedule(self, self._blocked_at + self._server.settings.WRITE_TIMEOUT)
 
     # The server's side
 
     def close(self, summary: str, detail: str = "") -> None:
-        """End the connection from our side. A client that negotiated 1.1 or 1.2 is told why; to an old radio an ERROR
-        may mean never to come back (the Samsung app, contract §5, lesson 4), so it just sees the end.
+        """End the connection from our side. A client that negotiated 1.1 or 1.2 is told why. Some old 1.0 clients
+        never come back after an ERROR, so these just see the end.
         """
         if self._session.dialect.lenient:
             self._session.finish()
@@ -461,16 +492,26 @@ class Connection:
 
 
 class ObservedConnection(Connection):
-    """One of whose every message the door's ``delivery_observer`` is told. The others do not even ask whether."""
+    """A connection that tells the server's ``delivery_observer`` of each message. Others do not even check for one."""
 
     __slots__ = ()
 
     def _give(self, cohort: Cohort, message: Message, data: bytes) -> None:
         super()._give(cohort, message, data)
-        if self._door.delivery_observer is not None:
-            self._door.delivery_observer(self._client, cohort.topic, message)
+        if self._server.delivery_observer is not None:
+            self._server.delivery_observer(self._client, cohort.topic, message)
 
     def offer_joined(self, cohort: Cohort, offered: Offered, data: bytes, *, only: bool) -> None:
-        """See :meth:`Connection.offer_joined`; each by itself, as each is told of."""
+        """See :meth:`Connection.offer_joined`; each by itself, as the observer is told of each."""
         for message, frame in self._unheard(cohort, offered):
             self._give(cohort, message, frame)
+
+
+def connect(server: StompServer, transport: Transport, address: str, port: int) -> Connection:
+    """A client has connected.
+
+    :param address: its IP address.
+    :param port: its port there, which tells clients of one address apart.
+    """
+    kind = Connection if server.delivery_observer is None else ObservedConnection
+    return kind(server, transport, address, port)

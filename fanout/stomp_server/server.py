@@ -2,35 +2,35 @@
 
     octets → session → event → application, hub → answer → outbox → octets
 
-TCP (``tcp.py``) is one transport, WebSocket (``websocket.py``) another; each brings its own :class:`Transport`.
+A transport (``tcp.py``, ``websocket.py``) carries the octets of one client. ``connection.py`` drives its session.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from fanout.application.interface import Application
-from fanout.application.observer import DeliveryObserver, NoObserver, Observer
-from fanout.hub.hub import Framing, Hub
+from fanout.application.observer import DeliveryObserver, Observer
+from fanout.hub.hub import Hub
 from fanout.hub.outbox import Flusher
-from fanout.hub.wheel import Wheel
+from fanout.hub.subscriber import Framing
+from fanout.hub.wheel import Scheduled, Wheel
 from fanout.listeners.limits import SubscriptionLimit
+from fanout.settings.engine import StompServerSettings
 from fanout.stomp.limits import SessionOptions, StompLimits
-from fanout.stomp_server.connection import Connection, ObservedConnection
 
 MANY = 100
-"""Clients that vanish in the same tick of the wheel, which are worth a line: a mast, or an address behind which many
-are, went with them. Single ones are ordinary, and told at DEBUG."""
+"""Clients that vanish in one tick of the wheel. So many are logged: a network with many of them has failed. Single ones
+are ordinary, and logged at DEBUG."""
 
 
 class Transport(Protocol):
-    """What carries one client's octets.
+    """Carries the octets of one client.
 
-    :ivar kind: what it carries over what, in a word, for whoever counts clients.
-    :ivar framing: makes messages of the octets, where the carrier has such; asked for anew with each use, but settled
-        when the client's first octets have come.
+    :ivar kind: the protocol and what it runs over, in a word; see :attr:`Subscriber.protocol`.
+    :ivar framing: puts octets into the transport's messages; None where it has none. It may change until the client's
+        first octets have come, so it is read again at each use.
     """
 
     kind: str
@@ -39,11 +39,11 @@ class Transport(Protocol):
     def framing(self) -> Framing | None: ...
 
     def write(self, data: bytes) -> None:
-        """Send octets, after those handed over before; in their envelopes."""
+        """Send octets, after those given before. They are framed already."""
         ...
 
     def pause(self) -> None:
-        """Read no more from the client for now."""
+        """Stop reading from the client for now."""
         ...
 
     def resume(self) -> None:
@@ -59,45 +59,88 @@ class Transport(Protocol):
         ...
 
 
-@dataclass(eq=False, slots=True)
-class StompServer:
-    """What all STOMP connections of a node share. Limits and manners may be replaced; who comes then has the new ones.
+class ServedConnection(Scheduled, Protocol):
+    """What the server, and whoever counts or ends its clients, needs to know of a connection."""
 
-    :ivar clock: seconds, monotonic; the wheel's and the flusher's too.
+    @property
+    def address(self) -> str:
+        """The client's IP address."""
+        ...
+
+    @property
+    def protocol(self) -> str:
+        """What it speaks, over which transport."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """Of STOMP; empty until it has been agreed on."""
+        ...
+
+    def close(self, summary: str, detail: str = "") -> None:
+        """End the connection from our side; the client is told why where its version allows that."""
+        ...
+
+
+class StompServer:
+    """What all STOMP connections of a node share. New limits and options apply to clients that connect later.
+
+    :ivar limits: of each session; made of the settings.
+    :ivar session_options: what each session offers; made of the settings.
     :ivar observer: is told of every client.
-    :ivar delivery_observer: is told of every message to every client, if there is one: dear.
-    :ivar write_timeout: seconds a client may leave its transport full before it is cut off.
+    :ivar delivery_observer: is told of every message to every client, if there is one. This costs a call per delivery.
     :ivar subscription_limit: how many subscriptions there may be.
-    :ivar warn: logs a client's fault: event name, address, fields. Limits itself to a line per second, kind and
-        address.
-    :ivar log: a structlog logger.
-    :ivar vanished: clients that went without a word since the last look.
+    :ivar connections: those that are open.
+    :ivar vanished: clients that went without a DISCONNECT since the last tick.
     """
 
-    application: Application
-    hub: Hub
-    flusher: Flusher
-    wheel: Wheel[Connection]
-    limits: StompLimits
-    session_options: SessionOptions
-    clock: Callable[[], float]
-    log: Any
-    warn: Callable[..., None]
-    write_timeout: float = 60.0
-    observer: Observer = field(default_factory=NoObserver)
-    delivery_observer: DeliveryObserver | None = None
-    subscription_limit: SubscriptionLimit = field(default_factory=SubscriptionLimit)
-    connections: set[Connection] = field(default_factory=set)
-    vanished: int = 0
-
-    def connect(self, wire: Transport, address: str, port: int) -> Connection:
-        """A client has come.
-
-        :param address: its IP address.
-        :param port: and its port there, for whom an address is too little.
+    def __init__(
+        self,
+        settings: StompServerSettings,
+        product: str,
+        *,
+        application: Application,
+        hub: Hub,
+        flusher: Flusher,
+        clock: Callable[[], float],
+        log: Any,
+        warn: Callable[..., None],
+        observer: Observer | None = None,
+        delivery_observer: DeliveryObserver | None = None,
+        subscription_limit: SubscriptionLimit | None = None,
+    ) -> None:
         """
-        kind = Connection if self.delivery_observer is None else ObservedConnection
-        return kind(self, wire, address, port)
+        :param product: name/version, which clients are told.
+        :param clock: seconds, monotonic; the wheel's and the flusher's too.
+        :param log: a structlog logger.
+        :param warn: logs a client's fault: event name, address, fields. Limits itself to a line per second, kind and
+            address.
+        """
+        self._product = product
+        self.settings = settings
+        self.application = application
+        self.hub = hub
+        self.flusher = flusher
+        self.wheel: Wheel[ServedConnection] = Wheel()
+        self.clock = clock
+        self.log = log
+        self.warn = warn
+        self.observer = observer or Observer()
+        self.delivery_observer = delivery_observer
+        self.subscription_limit = subscription_limit or SubscriptionLimit(settings)
+        self.connections: set[ServedConnection] = set()
+        self.vanished = 0
+
+    @property
+    def settings(self) -> StompServerSettings:
+        """Limits, heart-beats, and WRITE_TIMEOUT, which counts at once."""
+        return self._settings
+
+    @settings.setter
+    def settings(self, settings: StompServerSettings) -> None:
+        self._settings = settings
+        self.limits = StompLimits.of(settings)
+        self.session_options = SessionOptions.of(settings, self._product)
 
     def tick(self) -> None:
         """Look at every connection that is due. To be called once per tick of the wheel."""
@@ -106,5 +149,5 @@ class StompServer:
             self.log.warning("clients.vanished", clients=self.vanished, left=len(self.connections))
         self.vanished = 0
 
-    def _failed(self, connection: Connection, error: Exception) -> None:
+    def _failed(self, connection: ServedConnection, error: Exception) -> None:
         self.log.error("client.failed", address=connection.address, exc_info=error)

@@ -1,4 +1,4 @@
-"""STOMP over TCP, and over TLS: the carrier of octets, and nothing else."""
+"""STOMP over TCP and over TLS: this transport carries octets, and does nothing else."""
 
 from __future__ import annotations
 
@@ -13,24 +13,26 @@ from fanout.listeners import straight_write
 from fanout.listeners.address import plain
 from fanout.listeners.limits import ConnectionLimit
 from fanout.listeners.tls import TlsTransport
-from fanout.stomp_server.connection import Connection
+from fanout.stomp_server.connection import Connection, connect
 from fanout.stomp_server.server import StompServer
 
 
 @implementer(IHalfCloseableProtocol, IPushProducer)
 class StompProtocol(protocol.Protocol):
-    """One TCP connection, with TLS or without. Without :class:`IHalfCloseableProtocol` Twisted drops what is to be
-    written when the client has shut down its side, and with it the last RECEIPT (stomp.md §6). TLS has no such halves.
+    """One TCP connection, with TLS or without.
+
+    A client may shut down its side and still read. Twisted would then drop what is to be written, and with it the last
+    RECEIPT, but for :class:`IHalfCloseableProtocol`. TLS cannot be closed on one side.
     """
 
     transport: Any  # TCP, or TLS over it
     kind = "stomp"
     framing = None  # TCP has no messages.
 
-    def __init__(self, door: StompServer, admitted_by: StompFactory, address: str, port: int) -> None:
+    def __init__(self, server: StompServer, admitted_by: StompFactory, address: str, port: int) -> None:
         self.address = address
         self._port = port
-        self._door = door
+        self._server = server
         self._admitted_by = admitted_by
         self._connection: Connection | None = None
         self._lingering = False
@@ -45,7 +47,7 @@ class StompProtocol(protocol.Protocol):
         self.transport.registerProducer(self, True)
         if isinstance(self.transport, TlsTransport):
             self.kind = "stomp-tls"
-        self._connection = self._door.connect(self, self.address, self._port)
+        self._connection = connect(self._server, self, self.address, self._port)
 
     def dataReceived(self, data: bytes) -> None:
         if self._connection is not None and not self._lingering:
@@ -62,7 +64,7 @@ class StompProtocol(protocol.Protocol):
         """We have shut down our side ourselves; nothing is left to do but to wait for the client to do the same."""
 
     def connectionLost(self, reason: Failure = protocol.connectionDone) -> None:
-        connection, self._connection = self._connection, None  # or the two would keep each other in memory
+        connection, self._connection = self._connection, None  # or the two would refer to each other and stay in memory
         if connection is not None:
             connection.gone()
         if self._timer is not None and self._timer.active():
@@ -80,7 +82,7 @@ class StompProtocol(protocol.Protocol):
     def stopProducing(self) -> None:
         """The transport is closing; :meth:`connectionLost` follows."""
 
-    # The connection's wire
+    # The connection's transport
 
     def write(self, data: bytes) -> None:
         straight_write.write(self.transport, data)
@@ -103,7 +105,7 @@ class StompProtocol(protocol.Protocol):
             self.transport.loseConnection()
             return
         self.transport.resumeProducing()
-        self._timer = self._admitted_by.reactor.callLater(self._admitted_by.linger, self.abort)
+        self._timer = self._admitted_by.reactor.callLater(self._server.settings.LINGER_SECONDS, self.abort)
         if isinstance(self.transport, TlsTransport):
             self.transport.loseConnection()
         else:
@@ -114,28 +116,24 @@ class StompProtocol(protocol.Protocol):
 
 
 class StompFactory(protocol.Factory):
-    """Admits TCP connections, as far as the gate lets them in."""
+    """Accepts TCP connections within the connection limit."""
 
-    def __init__(
-        self, reactor: IReactorTime, door: StompServer, connection_limit: ConnectionLimit, *, linger: float = 1.0
-    ) -> None:
-        """:param linger: seconds a closing connection may take to read our last words."""
+    def __init__(self, reactor: IReactorTime, server: StompServer, connection_limit: ConnectionLimit) -> None:
         self.reactor = reactor
-        self.linger = linger
-        self._door = door
+        self._server = server
         self._connection_limit = connection_limit
 
     def buildProtocol(self, addr: IAddress | None) -> StompProtocol | None:
         address = plain(getattr(addr, "host", ""))
         if not self._connection_limit.admit(address):
-            self._door.warn(
+            self._server.warn(
                 "client.turned_away",
                 address,
                 connections=self._connection_limit.total,
                 of_address=self._connection_limit.of(address),
             )
             return None
-        protocol_ = StompProtocol(self._door, self, address, getattr(addr, "port", 0))
+        protocol_ = StompProtocol(self._server, self, address, getattr(addr, "port", 0))
         protocol_.factory = self
         return protocol_
 

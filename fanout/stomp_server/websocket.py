@@ -11,7 +11,7 @@ from collections.abc import Callable
 from twisted.web.server import Request
 
 from fanout.http.websocket import WebSocket, WebSocketResource, WebSocketServer
-from fanout.stomp_server.connection import Connection
+from fanout.stomp_server.connection import Connection, connect
 from fanout.stomp_server.server import StompServer
 
 SUBPROTOCOLS = ("v12.stomp", "v11.stomp", "v10.stomp")
@@ -20,8 +20,8 @@ SUBPROTOCOLS = ("v12.stomp", "v11.stomp", "v10.stomp")
 class StompWebSocket(WebSocketResource):
     """Where STOMP clients connect. The version is agreed on in CONNECT; the subprotocol repeats it for browsers."""
 
-    def __init__(self, stomp: StompServer, door: WebSocketServer) -> None:
-        super().__init__(door, SUBPROTOCOLS)
+    def __init__(self, stomp: StompServer, server: WebSocketServer) -> None:
+        super().__init__(server, SUBPROTOCOLS)
         self._stomp = stomp
 
     def listener(self, request: Request) -> Callable[[WebSocket], Connection]:
@@ -29,4 +29,4 @@ class StompWebSocket(WebSocketResource):
         return self._connect
 
     def _connect(self, socket: WebSocket) -> Connection:
-        return self._stomp.connect(socket, socket.address, socket.port)
+        return connect(self._stomp, socket, socket.address, socket.port)

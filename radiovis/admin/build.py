@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,8 +16,18 @@ from fanout.metrics.client_counts import ClientCounts
 from fanout.metrics.health import Condition
 from fanout.metrics.prometheus import Metrics
 from fanout.metrics.rates import Rates
-from fanout.metrics.tables import BUS, CENSUS, FLUSHER, GATE, HUB, MEMCACHED, QUOTA, RABBITMQ, TALLY, TASKS
-from fanout.process.steady_time import unix_time
+from fanout.metrics.tables import (
+    BUS,
+    CLIENT_COUNTERS,
+    CLIENTS,
+    CONNECTION_LIMIT,
+    FLUSHER,
+    HUB,
+    MEMCACHED,
+    RABBITMQ,
+    SUBSCRIPTION_LIMIT,
+    TASKS,
+)
 from fanout.process.supervisor import TaskState
 from radiovis.admin.api import NodeView
 from radiovis.admin.listener import Admin, AdminPorts, Check, journal_routes, overview_routes
@@ -48,20 +59,18 @@ def node_admin(
         return None
     admin = Admin(reactor, settings, ports, "server.py", _node_checks(core, stations), doors.entrance)
     client_counts = ClientCounts(core.hub, doors.stomp.connections, doors.listening.pending, doors.websockets.sockets)
-    rates = _rates(reactor, settings, core.hub, client_counts)
+    rates = _rates(settings, core.hub, client_counts)
     admin.loops.append((rates.sample, rates.interval))
     _add_shared(admin.metrics, core.bus, core.memcached, stations.directory)
     _add_doors(admin.metrics, doors, client_counts, tally)
     _add_stations(admin.metrics, stations)
-    outlook = _outlook(reactor, admin, core, stations, client_counts, rates)
+    outlook = _outlook(admin, core, stations, client_counts, rates)
     admin.routes |= admin_pages() | overview_routes(outlook)
-    admin.routes |= journal_routes(None if stations.watchdog is None else stations.watchdog.journal, unix_time(reactor))
+    admin.routes |= journal_routes(None if stations.watchdog is None else stations.watchdog.journal, time.time)
     return admin
 
 
-def _outlook(
-    reactor: Any, admin: Admin, core: Core, stations: Stations, client_counts: ClientCounts, rates: Rates
-) -> NodeView:
+def _outlook(admin: Admin, core: Core, stations: Stations, client_counts: ClientCounts, rates: Rates) -> NodeView:
     watchdog = stations.watchdog
     return NodeView(
         hub=core.hub,
@@ -73,8 +82,8 @@ def _outlook(
         journal=watchdog is not None and watchdog.journal is not None,
         preflight=stations.preflight,
         schedule=None if watchdog is None else watchdog.schedule,
-        clock=unix_time(reactor),
-        started=unix_time(reactor)(),
+        clock=time.time,
+        started=time.time(),
     )
 
 
@@ -100,7 +109,7 @@ def watchdog_admin(
     admin = Admin(reactor, settings, ports, "fallback.py", checks, entrance)
     _add_shared(admin.metrics, bus, memcached, directory)
     _add_watchdog(admin.metrics, watchdog)
-    admin.routes |= journal_routes(watchdog.journal, unix_time(reactor))
+    admin.routes |= journal_routes(watchdog.journal, time.time)
     return admin
 
 
@@ -172,10 +181,10 @@ def _add_shared(metrics: Metrics, bus: Bus, memcached: Memcached | None, directo
 def _add_doors(metrics: Metrics, doors: Servers, client_counts: ClientCounts, tally: ClientCounters) -> None:
     metrics.add(HUB, doors.stomp.hub)
     metrics.add(FLUSHER, doors.stomp.flusher)
-    metrics.add(CENSUS, client_counts)
-    metrics.add(GATE, doors.connection_limit)
-    metrics.add(QUOTA, doors.stomp.subscription_limit)
-    metrics.add(TALLY, tally)
+    metrics.add(CLIENTS, client_counts)
+    metrics.add(CONNECTION_LIMIT, doors.connection_limit)
+    metrics.add(SUBSCRIPTION_LIMIT, doors.stomp.subscription_limit)
+    metrics.add(CLIENT_COUNTERS, tally)
 
 
 def _add_stations(metrics: Metrics, stations: Stations) -> None:
@@ -193,9 +202,9 @@ def _add_watchdog(metrics: Metrics, watchdog: Watchdog) -> None:
     metrics.add(TASKS, watchdog.tasks)
 
 
-def _rates(reactor: Any, settings: Settings, hub: Hub, client_counts: ClientCounts) -> Rates:
+def _rates(settings: Settings, hub: Hub, client_counts: ClientCounts) -> Rates:
     return Rates(
-        unix_time(reactor),
+        time.time,
         {"messages": lambda: hub.messages, "deliveries": lambda: hub.deliveries},
         {"clients": client_counts.total},
         interval=_RATES_INTERVAL,

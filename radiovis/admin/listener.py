@@ -26,7 +26,7 @@ from fanout.metrics.health import Condition, Health, Live, MetricsText, Ready
 from fanout.metrics.prometheus import Metrics
 from fanout.metrics.rates import ReactorLag
 from fanout.metrics.tables import BUILD, CERTIFICATES, HEALTH, LAG, Build
-from fanout.settings import SettingsError
+from fanout.settings import LimitSettings, SettingsError
 from radiovis.admin.api import NodeView, Overview, Status, Topics
 from radiovis.admin.journal import JournalCsv, JournalSearch
 from radiovis.node import door_parts
@@ -175,7 +175,7 @@ class Admin:
         for path, resource in self.routes.items():
             root.at(path, resource)
         connection_limit, limits = (
-            ConnectionLimit(_CONNECTIONS),
+            ConnectionLimit(LimitSettings(MAX_CONNECTIONS=_CONNECTIONS, CONNECT_RATE=0)),
             HttpLimits(unread_seconds=self._settings.WRITE_TIMEOUT),
         )
         return HttpSite(self._reactor, Guarded(root, self._guard, _FOR_ALL), connection_limit, limits, _warn)

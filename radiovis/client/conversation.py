@@ -13,8 +13,7 @@ from twisted.internet.ssl import optionsForClientTLS
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
-from fanout.listeners.address import connect_failure
-from fanout.listeners.certificates import trust
+from fanout.listeners.certificates import connect_failure, trust
 from fanout.listeners.client import StompClient
 from fanout.stomp.client import ClientEvent, Connected, ConnectRefused, MessageReceived, Receipted
 from fanout.stomp.dialect import VERSIONS

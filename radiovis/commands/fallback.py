@@ -14,8 +14,7 @@ import structlog
 from twisted.internet.error import CannotListenError
 
 from fanout.process.logs import set_up_logs
-from fanout.process.service import Notify, Service
-from fanout.process.steady_time import keep_steady
+from fanout.process.service import Notify, Service, use_monotonic_timers
 from fanout.settings import SettingsError, add_flags, given_flags, parse_flags, read_settings
 from radiovis.directory.stations import StationsFileError
 from radiovis.node.fallback import Fallback
@@ -67,7 +66,7 @@ def _run(words: Sequence[str]) -> int:
 
     from twisted.internet import reactor  # noqa: PLC0415  (importing it installs it: only a daemon wants that)
 
-    keep_steady(reactor)
+    use_monotonic_timers(reactor)
     fallback = Fallback(reactor, settings, fake=given.test)
     reload = fallback.reloading(lambda: _checked(given), _set_up_logs)
     service = Service(reactor, Notify(os.environ), stop=fallback.stop, reload=reload, status=fallback.status)

@@ -12,8 +12,7 @@ from twisted.internet.error import CannotListenError
 
 from fanout.process.daemon import raise_limit
 from fanout.process.logs import set_up_logs
-from fanout.process.service import Notify, Service
-from fanout.process.steady_time import keep_steady
+from fanout.process.service import Notify, Service, use_monotonic_timers
 from fanout.settings import SettingsError, add_flags, given_flags, parse_flags, read_settings
 from radiovis.client.arguments import WRONG, CommandError
 from radiovis.node.node import Node
@@ -78,7 +77,7 @@ def _set_up_logs(settings: Settings, birth: WorkerInfo) -> None:
 def _run(settings: Settings, birth: WorkerInfo, given: argparse.Namespace) -> int:
     from twisted.internet import reactor  # noqa: PLC0415  (importing it installs it: only a server wants that)
 
-    keep_steady(reactor)
+    use_monotonic_timers(reactor)
     node = Node(reactor, settings, fake=given.test, birth=birth)
     reload = node.reloading(lambda: _read(given), lambda settings: _set_up_logs(settings, birth))
     notify = Notify({} if birth.number else os.environ)  # the parent speaks for its workers
@@ -93,7 +92,7 @@ def _run(settings: Settings, birth: WorkerInfo, given: argparse.Namespace) -> in
 def _run_workers(settings: Settings, words: Sequence[str], birth: WorkerInfo, given: argparse.Namespace) -> int:
     from twisted.internet import reactor  # noqa: PLC0415  (likewise)
 
-    keep_steady(reactor)
+    use_monotonic_timers(reactor)
     parent = Parent(reactor, settings, words, fake=given.test)
 
     def reload() -> None:

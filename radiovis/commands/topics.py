@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.web.client import Agent
 from twisted.web.http_headers import Headers
 
-from fanout.listeners.address import connect_failure
+from fanout.listeners.certificates import connect_failure
 from radiovis.client.arguments import (
     DONE,
     FAILED,

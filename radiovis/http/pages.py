@@ -70,7 +70,7 @@ class WallPage(Page):
 
     async def respond(self, request: HttpRequest) -> None:
         """The wall as it is now."""
-        now = self._wall.door.clock()
+        now = self._wall.requests.clock()
         if now - self._made_at >= self._fresh:
             self._made, self._made_at = self._make(), now
         request.answer(200, self._made, _HTML)

@@ -18,10 +18,12 @@ from twisted.web.server import Request
 
 from fanout.application.interface import Application, Refused
 from fanout.http.websocket import NotUpgraded, WebSocket, WebSocketResource, WebSocketServer, text
-from fanout.hub.hub import Cohort, FramedForm, Hub
+from fanout.hub.hub import Hub
 from fanout.hub.message import Message
-from fanout.hub.outbox import Flusher, Outbox
+from fanout.hub.outbox import Flusher
+from fanout.hub.subscriber import Cohort, FramedForm, OutboxSubscriber
 from fanout.listeners.limits import SubscriptionLimit
+from fanout.settings.engine import LimitSettings
 from fanout.stomp.delivery import MessageForm
 from fanout.stomp.dialect import DIALECTS
 
@@ -43,20 +45,19 @@ class Player(WebSocketResource):
         application: Application,
         hub: Hub,
         flusher: Flusher,
-        door: WebSocketServer,
+        server: WebSocketServer,
         log: Any,
         subscription_limit: SubscriptionLimit,
-        *,
-        destination_bytes: int = 1_024,
+        settings: LimitSettings,
     ) -> None:
-        """:param destination_bytes: the longest topic somebody may ask for, as for STOMP clients."""
-        super().__init__(door)
+        """:param settings: MAX_DESTINATION_BYTES, as for STOMP clients."""
+        super().__init__(server)
         self.application = application
         self.hub = hub
         self.flusher = flusher
         self.log = log
         self.subscription_limit = subscription_limit
-        self._destination_bytes = destination_bytes
+        self.settings = settings
 
     def listener(self, request: Request) -> Callable[[WebSocket], PlayerClient]:
         """A viewer of the channel in the path."""
@@ -66,8 +67,9 @@ class Player(WebSocketResource):
     def _channel(self, path: bytes) -> str:
         """The path as the player's page spells it: it compares the destinations of messages with that."""
         octets = unquote_to_bytes(path).rstrip(b"/")
-        if len(octets) + len("/image") > self._destination_bytes:
-            raise NotUpgraded(414, f"A topic may have {self._destination_bytes} octets.")
+        most = self.settings.MAX_DESTINATION_BYTES
+        if len(octets) + len("/image") > most:
+            raise NotUpgraded(414, f"A topic may have {most} octets.")
         try:
             channel = octets.decode()
         except UnicodeDecodeError:
@@ -77,19 +79,18 @@ class Player(WebSocketResource):
         return channel
 
 
-class PlayerClient:
-    """One player, as the WebSocket's listener and the hub's member."""
+class PlayerClient(OutboxSubscriber):
+    """One player: a subscriber, and the listener of its WebSocket."""
 
-    __slots__ = ("_channel", "_gone", "_outbox", "_places", "_player", "_socket", "_taken")
+    __slots__ = ("_channel", "_cohorts", "_gone", "_player", "_socket")
     protocol = "player"
 
     def __init__(self, player: Player, socket: WebSocket, channel: str) -> None:
+        super().__init__(player.flusher)
         self._player = player
         self._socket = socket
         self._channel = channel
-        self._outbox = Outbox(self, player.flusher)
-        self._places: list[Cohort] = []
-        self._taken = 0  # places of the quota
+        self._cohorts: list[Cohort] = []
         self._gone = False
         resolved = Deferred.fromCoroutine(self._tune_in())
         resolved.addErrback(self._failed)
@@ -106,42 +107,27 @@ class PlayerClient:
                 return
         if self._gone:
             return
-        if not self._take_places(len(topics)):
+        if not self._player.subscription_limit.take(self.address, len(topics)):
             self._player.door.warn("client.fault", self.address, fault="Too many subscriptions")
             self._end(_FULL)
             return
         self._outbox.send(_HELLO)
         for destination, resolved in topics:
             self._join(destination, resolved.topic)
-        for cohort in list(self._places):
+        for cohort in list(self._cohorts):
             await self._recall(cohort)
-
-    def _take_places(self, number: int) -> bool:
-        while self._taken < number and self._player.subscription_limit.take(self.address):
-            self._taken += 1
-        return self._taken == number
 
     def _join(self, destination: str, topic: str) -> None:
         cohort, last = self._player.hub.join(topic, FramedForm(PlayerForm(destination), text), self)
-        self._places.append(cohort)
+        self._cohorts.append(cohort)
         if last is not None:
-            self._show(cohort, last)
+            self.show(cohort, last)
 
     async def _recall(self, cohort: Cohort) -> None:
-        """Ask the other nodes' memory for what this one does not have, as the STOMP door does."""
-        hub = self._player.hub
-        if hub.last(cohort.topic) is not None:
-            return
-        message = await self._player.application.recall(cohort.topic)
-        if message is None:
-            return
-        if hub.last(cohort.topic) is None:
-            hub.remember(cohort.topic, message)
-        if hub.last(cohort.topic) is message and not self._gone:
-            self._show(cohort, message)
-
-    def _show(self, cohort: Cohort, message: Message) -> None:
-        self.offer(cohort, message, cohort.form.encode(message, {}))
+        topic = cohort.topic
+        message = await self._player.hub.recall(topic, self._player.application.recall)
+        if message is not None and cohort.topic == topic and not self._gone:
+            self.show(cohort, message)
 
     def _end(self, last_words: bytes) -> None:
         if not self._gone:
@@ -153,23 +139,12 @@ class PlayerClient:
         self._player.log.error("player.failed", exc_info=(failure.type, failure.value, failure.getTracebackObject()))
         self._end(_FAILED)
 
-    # The hub's member
+    # The subscriber
 
     @property
     def address(self) -> str:
         """The client's IP address."""
         return self._socket.address
-
-    @property
-    def outbox(self) -> Outbox:
-        """What waits for it."""
-        return self._outbox
-
-    def offer(self, cohort: Cohort, message: Message, data: bytes) -> None:
-        """A message for this player."""
-        self._outbox.offer(cohort, data)
-
-    # The outbox's sink
 
     def write(self, data: bytes) -> None:
         """To the client."""
@@ -198,11 +173,10 @@ class PlayerClient:
         """The connection is closed."""
         self._gone = True
         self._outbox.close()
-        for cohort in self._places:
+        for cohort in self._cohorts:
             self._player.hub.leave(cohort, self)
-        self._places.clear()
-        for _ in range(self._taken):
-            self._player.subscription_limit.give_back(self.address)
+        self._player.subscription_limit.give_back(self.address, len(self._cohorts))
+        self._cohorts.clear()
 
 
 @dataclass(frozen=True, slots=True)

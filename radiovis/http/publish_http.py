@@ -15,14 +15,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from fanout.application.interface import Application, Principal, Refused
+from fanout.application.interface import Application, Principal, Publication, Refused
 from fanout.bus.interface import BusError
 from fanout.http.auth import log_in
 from fanout.http.dispatch import Endpoint
 from fanout.http.response import HttpError
 from fanout.http.server import HttpRequest
 from fanout.hub.message import Message
-from fanout.stomp.events import Send
 from radiovis.http.visjson import check_topic
 from radiovis.topics import BROADCAST
 
@@ -77,7 +76,7 @@ class PublishHttp(Endpoint):
         remarked = {} if receipt_headers is None else dict(await receipt_headers)
         request.answer_json(202, {"messages": published, **remarked})
 
-    async def _admit(self, principal: Principal, sends: Sequence[Send]) -> tuple[Message, ...]:
+    async def _admit(self, principal: Principal, sends: Sequence[Publication]) -> tuple[Message, ...]:
         try:
             messages = await self._application.admit(principal, sends)
         except Refused as refused:
@@ -86,7 +85,7 @@ class PublishHttp(Endpoint):
             raise HttpError(403, "The station has no channels.")
         return messages
 
-    def _sends(self, fields: Fields) -> list[Send]:
+    def _sends(self, fields: Fields) -> list[Publication]:
         named = ("trigger-time", "link", "message-id")
         headers = tuple((name, value) for name in named if (value := _one(fields, name)))
         if "trigger-time" not in dict(headers):
@@ -98,7 +97,7 @@ class PublishHttp(Endpoint):
         if not bodies:
             raise HttpError(400, "There is neither a text nor an image.")
         channels = [self._channel(each) for each in fields.get("channel", [])] or [BROADCAST]
-        return [Send(channel + name, headers, body.encode()) for channel in channels for name, body in bodies]
+        return [Publication(channel + name, headers, body.encode()) for channel in channels for name, body in bodies]
 
     def _channel(self, channel: str) -> str:
         channel = channel if channel.endswith("/") else channel + "/"

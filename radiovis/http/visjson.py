@@ -53,7 +53,7 @@ class VisJson(Endpoint):
 
     async def respond(self, request: HttpRequest) -> None:
         """Answer with a JSON object for one topic, an array for several, or a call of the callback with these."""
-        topics = wanted_topics(request, self._polls.door.topics, self._topic_octets)
+        topics = wanted_topics(request, self._polls.requests.settings.HTTP_MAX_TOPICS, self._topic_octets)
         callback = _callback(request)
         single = len(topics) == 1
 
@@ -69,7 +69,7 @@ class VisJson(Endpoint):
 
     async def announce(self, request: HttpRequest) -> None:
         """At once, whatever there is to say: a HEAD is not held."""
-        wanted_topics(request, self._polls.door.topics, self._topic_octets)
+        wanted_topics(request, self._polls.requests.settings.HTTP_MAX_TOPICS, self._topic_octets)
         request.announce(_JSON if _callback(request) is None else _SCRIPT)
 
 
@@ -83,13 +83,13 @@ class Comet(Endpoint):
 
     async def respond(self, request: HttpRequest) -> None:
         """Answer with the next message."""
-        topics = wanted_topics(request, self._polls.door.topics, self._topic_octets)
+        topics = wanted_topics(request, self._polls.requests.settings.HTTP_MAX_TOPICS, self._topic_octets)
         last_id = parameter(request, "last_id")
         await self._polls.ask(request, Question(tuple(dict.fromkeys(topics)), last_id, True, VisForm, _write_plain))
 
     async def announce(self, request: HttpRequest) -> None:
         """At once, whatever there is to say: a HEAD is not held."""
-        wanted_topics(request, self._polls.door.topics, self._topic_octets)
+        wanted_topics(request, self._polls.requests.settings.HTTP_MAX_TOPICS, self._topic_octets)
         request.announce(_TEXT)
 
 

@@ -16,8 +16,8 @@ from fanout.http.pending import PendingRequests
 from fanout.http.response import HttpError
 from fanout.http.server import HttpRequest
 from fanout.http.sse import event
-from fanout.hub.hub import Cohort
 from fanout.hub.message import Message
+from fanout.hub.subscriber import Cohort, Subscriber
 from radiovis import topics
 from radiovis.directory.interface import Directory
 from radiovis.http import shown
@@ -57,10 +57,10 @@ class Viewer(Protocol):
         ...
 
 
-class Wall:
-    """The stations, and those who watch them. A member of the hub.
+class Wall(Subscriber):
+    """The stations, and the viewers of their slides: one subscriber of all topics, whatever the number of viewers.
 
-    :ivar door: what the streams of a node share.
+    :ivar requests: what the streams of a node share.
     :ivar stations: all that are registered, in the directory's order.
     :ivar version: changes with the stations on the wall: a page that shows others has to be loaded anew.
     :ivar places: how many of them the wall has room for.
@@ -68,11 +68,10 @@ class Wall:
 
     protocol = "wall"
     address = ""
-    outbox = None
 
     def __init__(
         self,
-        door: PendingRequests,
+        requests: PendingRequests,
         directory: Directory,
         resolver: TopicResolver,
         *,
@@ -80,7 +79,7 @@ class Wall:
         topic_octets: int = 1_024,
     ) -> None:
         """:param topic_octets: how long a topic may be."""
-        self.door = door
+        self.requests = requests
         self._topic_octets = topic_octets
         self.stations: tuple[Station, ...] = ()
         self.version = ""
@@ -115,7 +114,7 @@ class Wall:
         if channel in self._by_topic:  # one for any frequency, too, which no radio may ask for
             return channel
         check_topic(f"{channel}image", self._topic_octets)
-        keys = await self.door.resolve([f"{channel}{each}" for each in TYPES])
+        keys = await self.requests.resolve([f"{channel}{each}" for each in TYPES])
         return topics.channel_of(keys[0])
 
     async def refresh(self) -> None:
@@ -138,22 +137,19 @@ class Wall:
 
     async def _recall(self) -> None:
         """What the other nodes know of stations nothing was heard of here; one after the other, there is no hurry."""
-        hub = self.door.hub
         for key in [f"{station.topic}{each}" for station in self.hung for each in TYPES]:
-            message = await self.door.application.recall(key) if hub.last(key) is None else None
-            if message is not None and hub.last(key) is None:
-                hub.remember(key, message)
+            await self.requests.hub.recall(key, self.requests.application.recall)
 
     # What is on air
 
     def slide(self, topic: str) -> shown.ShownSlide | None:
         """The last slide of a topic prefix."""
-        message = self.door.hub.last(f"{topic}image")
+        message = self.requests.hub.last(f"{topic}image")
         return shown.slide(message) if message else None
 
     def text(self, topic: str) -> shown.ShownText | None:
         """The last text of a topic prefix."""
-        message = self.door.hub.last(f"{topic}text")
+        message = self.requests.hub.last(f"{topic}text")
         return shown.text(message) if message else None
 
     # Who watches
@@ -184,7 +180,7 @@ class Wall:
             try:
                 viewer.take(slot, data)
             except Exception as error:  # noqa: BLE001  (one broken viewer is reported and stops nobody else)
-                self.door.failed(viewer, error)
+                self.requests.failed(viewer, error)
 
     def _greeting(self) -> bytes:
         return event("stations", json.dumps({"version": self.version}), "")
@@ -193,10 +189,10 @@ class Wall:
         for station in self.hung:
             for each in TYPES:
                 key = f"{station.topic}{each}"
-                cohort, last = self.door.hub.join(key, WallForm(key, station.service), self)
-                self._said[cohort] = cohort.form.encode(last, {}) if last else b""
+                cohort, last = self.requests.hub.join(key, WallForm(key, station.service), self)
+                self._said[cohort] = cohort.encode(last) if last else b""
 
     def _unlisten(self) -> None:
         said, self._said = self._said, {}
         for cohort in said:
-            self.door.hub.leave(cohort, self)
+            self.requests.hub.leave(cohort, self)

@@ -15,7 +15,7 @@ class WallViewer(Stream):
     __slots__ = ("_wall",)
 
     def __init__(self, wall: Wall, request: HttpRequest) -> None:
-        super().__init__(wall.door, request, (), ())
+        super().__init__(wall.requests, request, (), ())
         self._wall = wall
 
     def begin(self, last_id: str | None = None) -> None:
@@ -47,7 +47,7 @@ class WallEvents(Endpoint):
     async def respond(self, request: HttpRequest) -> None:
         """Stream until the client goes. :raises HttpError: there is no room for another one, or no such station."""
         topic = await self._topic(request)
-        await self._wall.door.resolve(())  # is there room?
+        await self._wall.requests.resolve(())  # is there room?
         if request.gone:
             return
         if not topic:
@@ -55,7 +55,7 @@ class WallEvents(Endpoint):
             return
         keys = [f"{topic}{each}" for each in TYPES]
         forms = [WallForm(key, Station(topic).service) for key in keys]
-        Stream(self._wall.door, request, keys, forms).begin(None)
+        Stream(self._wall.requests, request, keys, forms).begin(None)
 
     async def announce(self, request: HttpRequest) -> None:
         """That there would be a stream. :raises HttpError: there is no such station."""

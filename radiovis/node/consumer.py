@@ -19,7 +19,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
 from fanout.application.guests import Guest
-from fanout.application.observer import NoObserver, Observer, Report
+from fanout.application.observer import Observer, Report
 from fanout.bus.interface import Bus
 from fanout.hub.hub import Hub
 from fanout.hub.message import Message
@@ -49,7 +49,7 @@ class TopicReceiver:
         self._hub = hub
         self._last_slides = last_slides
         self._log = log
-        self._observer: Observer = observer or NoObserver()
+        self._observer = observer or Observer()
         self._waiting: dict[str, deque[Message]] = {}
 
     def receive(self, message: Message) -> None:

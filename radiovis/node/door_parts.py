@@ -8,45 +8,29 @@ from typing import Any
 
 from twisted.web.resource import IResource
 
+from fanout import __version__
 from fanout.application.interface import Application
-from fanout.application.login_throttle import LoginThrottle
 from fanout.application.observer import ClientWarnings
 from fanout.http.dispatch import Face
-from fanout.http.drain import Drain
 from fanout.http.pending import PendingRequests
 from fanout.http.response import ErrorPages, json_page
 from fanout.http.server import HttpLimits, HttpSite
 from fanout.http.websocket import WebSocketServer
 from fanout.hub.history import History
 from fanout.hub.outbox import Flusher
-from fanout.hub.wheel import Wheel
-from fanout.listeners.address import Networks
 from fanout.listeners.certificates import Certificates
-from fanout.listeners.limits import ConnectionLimit, SubscriptionLimit, TokenBucket
+from fanout.listeners.limits import ConnectionLimit
 from fanout.listeners.tls import ListenerWrapper
 from fanout.settings import SettingsError
-from fanout.stomp_server.connection import Connection
 from fanout.stomp_server.server import StompServer
 from fanout.stomp_server.websocket import StompWebSocket
 from radiovis.directory.interface import Directory
 from radiovis.http.player import Player
 from radiovis.http.routes import public_routes
 from radiovis.http.wall import Wall
-from radiovis.node import parts
 from radiovis.node.sides import Core, Observability
 from radiovis.settings import Settings
 from radiovis.topic_resolution import TopicResolver
-
-
-def connection_limit(settings: Settings) -> ConnectionLimit:
-    """How many connections the node takes, of all protocols, and how fast."""
-    bucket = TokenBucket(time.monotonic, settings.CONNECT_BURST, settings.CONNECT_RATE)
-    return ConnectionLimit(settings.MAX_CONNECTIONS, settings.MAX_CONNECTIONS_PER_ADDRESS, bucket)
-
-
-def subscription_limit(settings: Settings) -> SubscriptionLimit:
-    """How many subscriptions it holds."""
-    return SubscriptionLimit(settings.MAX_SUBSCRIPTIONS_TOTAL, settings.MAX_SUBSCRIPTIONS_PER_ADDRESS)
 
 
 def entrance(reactor: Any, settings: Settings, warn: Callable[..., None]) -> ListenerWrapper:
@@ -61,37 +45,7 @@ def entrance(reactor: Any, settings: Settings, warn: Callable[..., None]) -> Lis
     if settings.TLS_CERTIFICATE:
         certificates = Certificates(settings.TLS_CERTIFICATE, settings.TLS_KEY or settings.TLS_CERTIFICATE, reactor)
         certificates.load()
-    return ListenerWrapper(
-        reactor,
-        warn,
-        certificates=certificates,
-        proxies=Networks.parse(settings.PROXY_FROM),
-        header_seconds=settings.PROXY_HEADER_SECONDS,
-    )
-
-
-def history(settings: Settings) -> History:
-    """What HTTP clients ask for that come back."""
-    return History(
-        time.monotonic,
-        messages=settings.HISTORY_MESSAGES,
-        seconds=settings.HISTORY_SECONDS,
-        octets=settings.HISTORY_BYTES,
-    )
-
-
-def login_throttle(reactor: Any, settings: Settings) -> LoginThrottle:
-    """Slows down who guesses passwords."""
-    return LoginThrottle(
-        reactor,
-        time.monotonic,
-        failures=settings.LOGIN_FAILURES,
-        pause=settings.LOGIN_PAUSE_SECONDS,
-        queue=settings.LOGIN_QUEUE_SECONDS,
-        forget=settings.LOGIN_FORGET_SECONDS,
-        name_failures=settings.LOGIN_FAILURES_PER_NAME,
-        stranger_pause=settings.LOGIN_STRANGER_SECONDS,
-    )
+    return ListenerWrapper(reactor, settings, warn, certificates)
 
 
 def flusher(reactor: Any, settings: Settings, complaints: ClientWarnings) -> Flusher:
@@ -100,9 +54,7 @@ def flusher(reactor: Any, settings: Settings, complaints: ClientWarnings) -> Flu
         time.monotonic,
         lambda flush: reactor.callLater(0, flush),
         complaints.failed,
-        limit=settings.OUTBOX_BYTES,
-        total_limit=settings.OUTBOX_TOTAL_BYTES,
-        policy=settings.SLOW_CLIENTS,
+        settings,
     )
 
 
@@ -110,20 +62,16 @@ def stomp(
     settings: Settings, application: Application, core: Core, observability: Observability, log: Any
 ) -> StompServer:
     """The door of STOMP clients, over whatever wire. The other doors share what it has."""
-    wheel: Wheel[Connection] = Wheel()
     monitoring = observability.monitoring
     return StompServer(
+        settings,
+        f"radiovis/{__version__}",
         application=application,
         hub=core.hub,
         flusher=core.flusher,
-        wheel=wheel,
-        limits=parts.limits(settings),
-        session_options=parts.session_options(settings),
         clock=time.monotonic,
         log=log,
         warn=observability.complaints.warn,
-        write_timeout=settings.WRITE_TIMEOUT,
-        subscription_limit=subscription_limit(settings),
         observer=observability.observer,
         delivery_observer=None if monitoring is None else monitoring.delivery_observer,
     )
@@ -167,12 +115,7 @@ def listening(
         clock=time.monotonic,
         warn=stomp.warn,
         failed=failed,
-        topics=settings.HTTP_MAX_TOPICS,
-        places=settings.HTTP_MAX_LISTENERS,
-        poll_seconds=settings.HTTP_POLL_TIMEOUT,
-        catch_up_seconds=settings.HTTP_CATCH_UP_SECONDS,
-        comment_seconds=settings.HTTP_COMMENT_SECONDS,
-        write_seconds=settings.WRITE_TIMEOUT,
+        settings=settings,
     )
 
 
@@ -185,30 +128,7 @@ def websockets(
     reactor: Any, settings: Settings, warn: Callable[..., None], failed: Callable[[object, Exception], None]
 ) -> WebSocketServer:
     """What all WebSockets share, whatever is spoken over them."""
-    return WebSocketServer(
-        reactor,
-        time.monotonic,
-        warn,
-        failed,
-        message_bytes=settings.WEBSOCKET_MESSAGE_BYTES,
-        ping_every=settings.WEBSOCKET_PING_SECONDS,
-        pong_timeout=settings.WEBSOCKET_PONG_SECONDS,
-        linger=settings.LINGER_SECONDS,
-        origins=origins(settings),
-    )
-
-
-def origins(settings: Settings) -> frozenset[str]:
-    """Web pages whose scripts may connect; empty for all."""
-    return frozenset(each.strip() for each in settings.WEBSOCKET_ORIGINS.split(",") if each.strip())
-
-
-def drain(
-    reactor: Any, settings: Settings, stomp: StompServer, listening: PendingRequests, websockets: WebSocketServer
-) -> Drain:
-    """How clients are let go at the end."""
-    seconds, linger = settings.DRAIN_SECONDS, settings.LINGER_SECONDS
-    return Drain(reactor, stomp, listening, websockets, seconds=seconds, linger=linger)
+    return WebSocketServer(reactor, settings, time.monotonic, warn, failed)
 
 
 def websocket_routes(stomp: StompServer, door: WebSocketServer) -> dict[str, IResource]:
@@ -220,6 +140,6 @@ def websocket_routes(stomp: StompServer, door: WebSocketServer) -> dict[str, IRe
         door,
         stomp.log,
         stomp.subscription_limit,
-        destination_bytes=stomp.limits.destination_bytes,
+        stomp.settings,
     )
     return {"/stomp": StompWebSocket(stomp, door), "/topic": player}

@@ -16,7 +16,6 @@ from fanout.bus.durable_queue import Delivered, DurableQueue, QueueNames
 from fanout.bus.leader import BrokerLeader
 from fanout.bus.rabbitmq import RabbitMQ
 from fanout.journal.journal import Journal
-from fanout.process.steady_time import unix_time
 from radiovis.admin.build import watchdog_admin
 from radiovis.admin.listener import AdminPorts, operators_entrance
 from radiovis.directory.interface import Directory
@@ -103,8 +102,7 @@ class Fallback:
         if settings.SCHEDULE == "pass":
             return None
         store = BrokerSlideStore(self._reactor, self._bus, slide_parts.held_queue(settings, fake=self._fake))
-        clock = unix_time(self._reactor)
-        return HeldSlides(store, self._bus, leader, settings, clock=clock, wall=time.time)
+        return HeldSlides(store, self._bus, leader, settings, clock=time.time, wall=time.time)
 
     @property
     def _queue_name(self) -> str:
@@ -116,7 +114,7 @@ class Fallback:
             return parts.fake_directory(settings), DatagramLog(reactor), None
         if self._stations is not None:
             kept = journal(reactor, settings)
-            return self._stations, JournalLog(kept, unix_time(reactor)), kept
+            return self._stations, JournalLog(kept, time.time), kept
         api = parts.plugit_api(reactor, settings)
         directory = parts.cached(api, settings, self._memcached)
         return directory, self._spooled_log(api), None

@@ -9,10 +9,12 @@ from typing import Any
 import structlog
 from twisted.internet.defer import Deferred
 
+from fanout.application.login_throttle import LoginThrottle
 from fanout.application.observer import ClientCounters, ClientWarnings, CountedApplication, Observers
+from fanout.hub.history import History
 from fanout.hub.message import new_id
+from fanout.listeners.limits import ConnectionLimit
 from fanout.listeners.tls import ListenerWrapper
-from fanout.process.steady_time import unix_time
 from fanout.process.throttle import Throttle
 from fanout.stomp_server.tcp import StompFactory
 from radiovis.admin.build import node_admin
@@ -20,6 +22,7 @@ from radiovis.admin.listener import AdminPorts
 from radiovis.application import RadioVIS
 from radiovis.node import door_parts, parts, slide_parts
 from radiovis.node.consumer import BusConsumer, StationsRefresh, TopicReceiver, move_subscriptions
+from radiovis.node.drain import Drain
 from radiovis.node.life import Life
 from radiovis.node.listeners import Listeners
 from radiovis.node.places import ListenAddress, places
@@ -118,7 +121,7 @@ def _make_core(reactor: Any, settings: Settings, observability: Observability, *
     """:param asked_for: whether anybody may ask for the history."""
     memcached = parts.memcached(reactor, settings)
     bus = parts.bus(reactor, settings)
-    history = door_parts.history(settings)
+    history = History(time.monotonic, settings)
     flusher = door_parts.flusher(reactor, settings, observability.complaints)
     hub = parts.hub(settings, observability.complaints.failed, history if asked_for else None, flusher)
     return Core(
@@ -138,8 +141,8 @@ def _stations(reactor: Any, settings: Settings, core: Core, changed: Callable[[]
     directory = parts.fake_directory(settings) if fake else file
     directory = directory or parts.plugit(reactor, settings, core.memcached)
     resolver = TopicResolver(directory, lambda: move_subscriptions(core.hub, resolver, log))
-    publishing = PublishRights(directory, resolver, unix_time(reactor), new_id)
-    throttle = door_parts.login_throttle(reactor, settings)
+    publishing = PublishRights(directory, resolver, time.time, new_id)
+    throttle = LoginThrottle(reactor, settings, time.monotonic)
     shelf = slide_parts.entrance(reactor, settings, core.bus, fake=fake)
     preflight = slide_parts.preflight(reactor, settings)
     bare = RadioVIS(directory, resolver, publishing, core.last_slides, core.bus, throttle, log)
@@ -168,7 +171,7 @@ def _doors(
     observability: Observability,
 ) -> Servers:
     complaints = observability.complaints
-    connection_limit = door_parts.connection_limit(settings)
+    connection_limit = ConnectionLimit(settings)
     counted = CountedApplication(stations.application, observability.tally)
     stomp = door_parts.stomp(settings, counted, core, observability, log)
     websockets = door_parts.websockets(reactor, settings, complaints.warn, complaints.failed)
@@ -182,7 +185,7 @@ def _doors(
         listening=listening,
         wall=wall,
         site=door_parts.http(reactor, settings, connection_limit, stomp, websockets, listening, wall),
-        drain=door_parts.drain(reactor, settings, stomp, listening, websockets),
+        drain=Drain(reactor, stomp, listening, websockets),
     )
 
 
@@ -190,7 +193,7 @@ def _listeners(
     reactor: Any, settings: Settings, doors: Servers, where: Mapping[str, ListenAddress], birth: WorkerInfo
 ) -> Listeners:
     behind = {
-        "stomp": StompFactory(reactor, doors.stomp, doors.connection_limit, linger=settings.LINGER_SECONDS),
+        "stomp": StompFactory(reactor, doors.stomp, doors.connection_limit),
         "http": doors.site,
     }
     return Listeners(reactor, settings, doors.entrance, where, behind, birth.sockets)

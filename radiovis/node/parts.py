@@ -13,7 +13,6 @@ from beaker.util import parse_cache_config_options
 from twisted.internet.endpoints import HostnameEndpoint
 from twisted.web.client import Agent, BrowserLikePolicyForHTTPS, HTTPConnectionPool
 
-from fanout import __version__
 from fanout.application.guests import Guest, Host, invite
 from fanout.bus.config import Broker, RetryPolicy
 from fanout.bus.interface import Bus
@@ -26,8 +25,6 @@ from fanout.hub.history import History
 from fanout.hub.hub import Hub
 from fanout.hub.outbox import Flusher
 from fanout.listeners.certificates import secure_endpoint, trust
-from fanout.stomp.dialect import DIALECTS
-from fanout.stomp.limits import SessionOptions, StompLimits
 from radiovis.directory.cached import CachedDirectory
 from radiovis.directory.fake import FakeDirectory
 from radiovis.directory.interface import Directory
@@ -150,35 +147,4 @@ def cached(api: Directory, settings: Settings, memcached: Memcached | None) -> D
         time.time,
         cache=caches.get_cache("radiovis.directory"),
         shared=None if memcached is None else beaker_backend.SharedCache(memcached, "radiovis"),
-    )
-
-
-def limits(settings: Settings) -> StompLimits:
-    """What one client may cost."""
-    return StompLimits(
-        connect_bytes=settings.CONNECT_BYTES,
-        connect_timeout=settings.CONNECT_TIMEOUT,
-        frame_bytes=settings.MAX_FRAME_BYTES,
-        header_bytes=settings.MAX_HEADER_BYTES,
-        headers=settings.MAX_HEADERS,
-        frame_timeout=settings.FRAME_TIMEOUT,
-        destination_bytes=settings.MAX_DESTINATION_BYTES,
-        subscriptions=settings.MAX_SUBSCRIPTIONS,
-        transactions=settings.MAX_TRANSACTIONS,
-        transaction_actions=settings.MAX_TRANSACTION_ACTIONS,
-        transaction_bytes=settings.MAX_TRANSACTION_BYTES,
-        unacknowledged=settings.MAX_UNACKED,
-        pending_answers=settings.MAX_PENDING_RECEIPTS,
-    )
-
-
-def session_options(settings: Settings) -> SessionOptions:
-    """How the server presents itself."""
-    can_send, wants = settings.HEARTBEAT_MS.split(",")
-    return SessionOptions(
-        server=f"radiovis/{__version__}",
-        heartbeat=(int(can_send), int(wants)),
-        idle_lf=settings.IDLE_LF_SECONDS,
-        hosts=frozenset(host.strip() for host in settings.STOMP_HOSTS.split(",") if host.strip()),
-        dialects={version: each.with_trailing_lf(settings.TRAILING_LF) for version, each in DIALECTS.items()},
     )

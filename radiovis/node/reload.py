@@ -6,58 +6,73 @@ A file with a mistake changes nothing. What cannot change, such as a port, is na
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
 
 import structlog
 
 from fanout.application.login_throttle import LoginThrottle
-from fanout.http.drain import Drain
-from fanout.http.pending import PendingRequests
-from fanout.http.server import HttpSite
-from fanout.http.websocket import WebSocketServer
 from fanout.hub.history import History
-from fanout.listeners.limits import ConnectionLimit, SubscriptionLimit
 from fanout.process.daemon import raise_limit
 from fanout.settings import SettingsError
-from fanout.stomp_server.server import StompServer
-from radiovis.node import door_parts, parts
+from radiovis.node import door_parts
 from radiovis.node.sides import Servers
 from radiovis.settings import Settings
 
 Take = Callable[[Settings], None]
 Takes = Mapping[str, Sequence[Take]]
 
-_LIMITS = [
-    "CONNECT_BYTES",
-    "CONNECT_TIMEOUT",
-    "FRAME_TIMEOUT",
-    "MAX_DESTINATION_BYTES",
-    "MAX_FRAME_BYTES",
-    "MAX_HEADERS",
-    "MAX_HEADER_BYTES",
-    "MAX_PENDING_RECEIPTS",
-    "MAX_SUBSCRIPTIONS",
-    "MAX_TRANSACTIONS",
-    "MAX_TRANSACTION_ACTIONS",
-    "MAX_TRANSACTION_BYTES",
-    "MAX_UNACKED",
-]
-_MANNERS = ["HEARTBEAT_MS", "IDLE_LF_SECONDS", "STOMP_HOSTS", "TRAILING_LF"]
-_OUTBOXES = ["OUTBOX_BYTES", "OUTBOX_TOTAL_BYTES", "SLOW_CLIENTS", "WRITE_TIMEOUT"]
-_HTTP = ["HTTP_CATCH_UP_SECONDS", "HTTP_COMMENT_SECONDS", "HTTP_MAX_LISTENERS", "HTTP_MAX_TOPICS", "HTTP_POLL_TIMEOUT"]
-_GATE = ["CONNECT_BURST", "CONNECT_RATE", "MAX_CONNECTIONS", "MAX_CONNECTIONS_PER_ADDRESS"]
-_QUOTA = ["MAX_SUBSCRIPTIONS_PER_ADDRESS", "MAX_SUBSCRIPTIONS_TOTAL"]
-_HISTORY = ["HISTORY_BYTES", "HISTORY_MESSAGES", "HISTORY_SECONDS"]
-_LOGINS = [
-    "LOGIN_FAILURES",
-    "LOGIN_FAILURES_PER_NAME",
-    "LOGIN_FORGET_SECONDS",
-    "LOGIN_PAUSE_SECONDS",
-    "LOGIN_QUEUE_SECONDS",
-    "LOGIN_STRANGER_SECONDS",
-]
-_REQUESTS = ["HTTP_BODY_BYTES", "HTTP_REQUEST_TIMEOUT", "WRITE_TIMEOUT"]
-_WEBSOCKETS = ["WEBSOCKET_MESSAGE_BYTES", "WEBSOCKET_ORIGINS", "WEBSOCKET_PING_SECONDS", "WEBSOCKET_PONG_SECONDS"]
+_RELOADED = frozenset(
+    {
+        "CONNECT_BURST",
+        "CONNECT_BYTES",
+        "CONNECT_RATE",
+        "CONNECT_TIMEOUT",
+        "DRAIN_SECONDS",
+        "FRAME_TIMEOUT",
+        "HEARTBEAT_MS",
+        "HISTORY_BYTES",
+        "HISTORY_MESSAGES",
+        "HISTORY_SECONDS",
+        "HTTP_BODY_BYTES",
+        "HTTP_CATCH_UP_SECONDS",
+        "HTTP_COMMENT_SECONDS",
+        "HTTP_MAX_LISTENERS",
+        "HTTP_MAX_TOPICS",
+        "HTTP_POLL_TIMEOUT",
+        "HTTP_REQUEST_TIMEOUT",
+        "IDLE_LF_SECONDS",
+        "LOGIN_FAILURES",
+        "LOGIN_FAILURES_PER_NAME",
+        "LOGIN_FORGET_SECONDS",
+        "LOGIN_PAUSE_SECONDS",
+        "LOGIN_QUEUE_SECONDS",
+        "LOGIN_STRANGER_SECONDS",
+        "MAX_CONNECTIONS",
+        "MAX_CONNECTIONS_PER_ADDRESS",
+        "MAX_DESTINATION_BYTES",
+        "MAX_FRAME_BYTES",
+        "MAX_HEADERS",
+        "MAX_HEADER_BYTES",
+        "MAX_PENDING_RECEIPTS",
+        "MAX_SUBSCRIPTIONS",
+        "MAX_SUBSCRIPTIONS_PER_ADDRESS",
+        "MAX_SUBSCRIPTIONS_TOTAL",
+        "MAX_TRANSACTIONS",
+        "MAX_TRANSACTION_ACTIONS",
+        "MAX_TRANSACTION_BYTES",
+        "MAX_UNACKED",
+        "OUTBOX_BYTES",
+        "OUTBOX_TOTAL_BYTES",
+        "SLOW_CLIENTS",
+        "STOMP_HOSTS",
+        "TRAILING_LF",
+        "WEBSOCKET_MESSAGE_BYTES",
+        "WEBSOCKET_ORIGINS",
+        "WEBSOCKET_PING_SECONDS",
+        "WEBSOCKET_PONG_SECONDS",
+        "WRITE_TIMEOUT",
+    }
+)
+"""Settings that can change in a running node."""
 
 log = structlog.get_logger(__name__)
 
@@ -101,7 +116,7 @@ class Reloading:
         now = [name for name in changed if name in self._takes]
         self._settings = self._settings.model_copy(update={name: getattr(settings, name) for name in now})
         for take in dict.fromkeys(take for name in now for take in self._takes[name]):
-            take(settings)
+            take(self._settings)
         log.info("settings.reloaded", changed=now)
         later = [name for name in changed if name not in self._takes]
         if later:
@@ -110,85 +125,22 @@ class Reloading:
 
 def node_takes(doors: Servers, throttle: LoginThrottle, history: History) -> dict[str, list[Take]]:
     """What can change in a node. Clients that are connected keep the limits they came under."""
-    groups: list[tuple[list[str], Take]] = [
-        (_LIMITS, partial(_limits, doors.stomp)),
-        (_MANNERS, partial(_manners, doors.stomp)),
-        (_OUTBOXES, partial(_outboxes, doors.stomp, doors.listening)),
-        (_HTTP, partial(_http, doors.listening)),
-        (_WEBSOCKETS, partial(_websockets, doors.websockets)),
-        (_GATE, partial(_connection_limit, doors.connection_limit)),
-        (_QUOTA, partial(_subscription_limit, doors.stomp.subscription_limit)),
-        (_LOGINS, partial(_logins, throttle)),
-        (_HISTORY, partial(_history, history)),
-        (_REQUESTS, partial(_requests, doors.site)),
-        (["DRAIN_SECONDS"], partial(_draining, doors.drain)),
-    ]
-    takes: dict[str, list[Take]] = {}
-    for names, take in groups:
-        for name in names:
-            takes.setdefault(name, []).append(take)
-    return takes
-
-
-def _limits(stomp: StompServer, settings: Settings) -> None:
-    stomp.limits = parts.limits(settings)
-
-
-def _manners(stomp: StompServer, settings: Settings) -> None:
-    stomp.session_options = parts.session_options(settings)
-
-
-def _outboxes(stomp: StompServer, listening: PendingRequests, settings: Settings) -> None:
-    stomp.flusher.limit, stomp.flusher.policy = settings.OUTBOX_BYTES, settings.SLOW_CLIENTS
-    stomp.flusher.total_limit = settings.OUTBOX_TOTAL_BYTES
-    stomp.write_timeout = listening.write_seconds = settings.WRITE_TIMEOUT
-
-
-def _http(listening: PendingRequests, settings: Settings) -> None:
-    listening.topics, listening.places = settings.HTTP_MAX_TOPICS, settings.HTTP_MAX_LISTENERS
-    listening.poll_seconds, listening.catch_up_seconds = settings.HTTP_POLL_TIMEOUT, settings.HTTP_CATCH_UP_SECONDS
-    listening.comment_seconds = settings.HTTP_COMMENT_SECONDS
-
-
-def _websockets(door: WebSocketServer, settings: Settings) -> None:
-    door.message_bytes, door.origins = settings.WEBSOCKET_MESSAGE_BYTES, door_parts.origins(settings)
-    door.ping_every, door.pong_timeout = settings.WEBSOCKET_PING_SECONDS, settings.WEBSOCKET_PONG_SECONDS
-
-
-def _connection_limit(connection_limit: ConnectionLimit, settings: Settings) -> None:
-    """Who is in stays; how fast each came is forgotten."""
-    new = door_parts.connection_limit(settings)
-    connection_limit.connections, connection_limit.per_address, connection_limit.bucket = (
-        new.connections,
-        new.per_address,
-        new.bucket,
-    )
-    raise_limit(connection_limit.connections)
-
-
-def _subscription_limit(subscription_limit: SubscriptionLimit, settings: Settings) -> None:
-    subscription_limit.most, subscription_limit.per_address = (
-        settings.MAX_SUBSCRIPTIONS_TOTAL,
-        settings.MAX_SUBSCRIPTIONS_PER_ADDRESS,
+    stomp = doors.stomp
+    parts = (
+        stomp,
+        stomp.flusher,
+        stomp.subscription_limit,
+        doors.listening,
+        doors.websockets,
+        doors.connection_limit,
+        throttle,
+        history,
     )
 
+    def take(settings: Settings) -> None:
+        for part in parts:
+            part.settings = settings
+        doors.site.take_limits(door_parts.http_limits(settings))
+        raise_limit(settings.MAX_CONNECTIONS)
 
-def _logins(throttle: LoginThrottle, settings: Settings) -> None:
-    throttle.failures, throttle.name_failures = settings.LOGIN_FAILURES, settings.LOGIN_FAILURES_PER_NAME
-    throttle.pause, throttle.stranger_pause = settings.LOGIN_PAUSE_SECONDS, settings.LOGIN_STRANGER_SECONDS
-    throttle.queue = settings.LOGIN_QUEUE_SECONDS
-    throttle.forget_after(settings.LOGIN_FORGET_SECONDS)
-
-
-def _history(history: History, settings: Settings) -> None:
-    """It is cut to its new size with the next message, a topic to its new number with the next one there."""
-    history.messages, history.seconds = settings.HISTORY_MESSAGES, settings.HISTORY_SECONDS
-    history.octets = settings.HISTORY_BYTES
-
-
-def _requests(site: HttpSite, settings: Settings) -> None:
-    site.take_limits(door_parts.http_limits(settings))
-
-
-def _draining(drain: Drain, settings: Settings) -> None:
-    drain.seconds = settings.DRAIN_SECONDS
+    return {name: [take] for name in _RELOADED}

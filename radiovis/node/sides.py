@@ -11,7 +11,6 @@ from fanout.application.login_throttle import LoginThrottle
 from fanout.application.observer import ClientCounters, ClientWarnings, Observer
 from fanout.bus.interface import Bus
 from fanout.cache.memcached import Memcached
-from fanout.http.drain import Drain
 from fanout.http.pending import PendingRequests
 from fanout.http.server import HttpSite
 from fanout.http.websocket import WebSocketServer
@@ -26,6 +25,7 @@ from radiovis.directory.stations_file import StationsFile
 from radiovis.events import MonitoringEvents
 from radiovis.http.wall import Wall
 from radiovis.last_slides import LastSlides
+from radiovis.node.drain import Drain
 from radiovis.preflight.message_check import Preflight
 from radiovis.topic_resolution import TopicResolver
 from radiovis.watchdog.watchdog import Watchdog

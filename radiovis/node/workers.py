@@ -18,7 +18,7 @@ from twisted.internet.error import ProcessDone, ProcessExitedAlready, ProcessTer
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
-from fanout.process.supervisor import DEFAULT_MANNERS, LAST_PAUSE
+from fanout.process.supervisor import DEFAULT_RETRY_POLICY, LAST_PAUSE
 from radiovis.node.worker import WorkerInfo
 
 COMMAND = "worker"
@@ -88,7 +88,7 @@ class Worker(ProcessProtocol):
     def _begin_again(self, pid: int | None, reason: Failure) -> None:
         lived = self._workers.reactor.seconds() - self._began
         self._failures = 1 if lived > LAST_PAUSE else self._failures + 1
-        pause = DEFAULT_MANNERS.pause(self._failures)
+        pause = DEFAULT_RETRY_POLICY.pause(self._failures)
         log.error("worker.died", worker=self.number, pid=pid, reason=_in_words(reason), again_in=pause)
         self._call = self._workers.reactor.callLater(pause, self.begin)
 

@@ -6,10 +6,8 @@ from collections.abc import Awaitable, Sequence
 
 from twisted.internet.defer import Deferred
 
-from fanout.application.interface import Application, Extension, Principal, Refused
-from fanout.hub.message import Message
-from fanout.stomp.events import Send
-from fanout.stomp.frame import Headers
+from fanout.application.interface import Application, Extension, Principal, Publication, Refused
+from fanout.hub.message import Headers, Message
 from radiovis.preflight.message_check import Finding, Preflight
 
 _SUMMARY, _DETAIL = 200, 1_000  # characters of what a publisher is told
@@ -22,14 +20,14 @@ class CheckedApplication(Extension):
         super().__init__(application)
         self._preflight = preflight
 
-    async def admit(self, principal: Principal | None, sends: Sequence[Send]) -> tuple[Message, ...]:
-        """The messages these SENDs make.
+    async def admit(self, principal: Principal | None, publications: Sequence[Publication]) -> tuple[Message, ...]:
+        """The messages these publications make.
 
         In mode ``reject`` they are checked here: the client's next frames wait meanwhile, so that the order is kept.
 
         :raises Refused: a radio cannot show one of them, or this could not be found out; then none is published.
         """
-        messages = await self._application.admit(principal, sends)
+        messages = await self._application.admit(principal, publications)
         if self._preflight.mode == "reject":
             found = await self._preflight.check(messages)
             if found:

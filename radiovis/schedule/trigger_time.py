@@ -12,10 +12,9 @@ from functools import lru_cache
 
 from twisted.internet.defer import Deferred
 
-from fanout.application.interface import Application, Extension, Principal, Refused
+from fanout.application.interface import Application, Extension, Principal, Publication, Refused
 from fanout.bus.interface import together
 from fanout.hub.message import Message
-from fanout.stomp.events import Send
 from radiovis.schedule.interface import SlideIntake
 from radiovis.settings import SlideSettings
 
@@ -73,9 +72,9 @@ class ScheduledApplication(Extension):
         self._intake = intake
         self._clock = clock
 
-    async def admit(self, principal: Principal | None, sends: Sequence[Send]) -> tuple[Message, ...]:
-        """The messages these SENDs make. :raises Refused: one is not allowed, or is too far ahead."""
-        messages = await self._application.admit(principal, sends)
+    async def admit(self, principal: Principal | None, publications: Sequence[Publication]) -> tuple[Message, ...]:
+        """The messages these publications make. :raises Refused: one is not allowed, or is too far ahead."""
+        messages = await self._application.admit(principal, publications)
         horizon = self.settings.SCHEDULE_HORIZON
         latest = self._clock() + horizon
         for message in messages:

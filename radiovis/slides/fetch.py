@@ -24,7 +24,7 @@ from twisted.web.iweb import UNKNOWN_LENGTH, IAgentEndpointFactory, IResponse
 from zope.interface import implementer
 
 from fanout import __version__
-from fanout.listeners.address import connect_failure
+from fanout.listeners.certificates import connect_failure
 from radiovis.settings import SlideSettings
 from radiovis.slides.host_limit import HostLimit, host_of
 from radiovis.slides.picture import HEIGHT, MOST_OCTETS, WIDTH, Picture, decoding_fault, look_at

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -13,7 +14,6 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
-from fanout.process.steady_time import unix_time
 from radiovis.directory.interface import DirectoryError, LogStore
 from radiovis.watchdog.journal_log import Outage
 from radiovis.watchdog.log import Entry
@@ -68,7 +68,7 @@ class SpoolSender:
         self._max_age = max_age
         self._pauses = (first_pause, longest_pause)
         self._grace = grace
-        self.outage = Outage("log API", unix_time(reactor))
+        self.outage = Outage("log API", time.time)
         self._pool = ThreadPool(0, 1, name="spool-sender")
         self._run: Deferred[None] | None = None
         self._pause: Deferred[None] | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -15,7 +16,6 @@ from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
 from fanout.journal.batches import DELAY, Batches, BatchesFull
-from fanout.process.steady_time import unix_time
 from radiovis.directory.interface import DirectoryError, LogStore
 from radiovis.watchdog.journal_log import Outage, RecentSerials, own_serial
 from radiovis.watchdog.log import Entry, LogError, LogFull, LogState
@@ -77,7 +77,7 @@ class SpooledLog:
             grace=grace,
         )
         self._batches: Batches[bytes] = Batches(reactor, self._append, len, delay=delay)
-        self._outage = Outage("spool", unix_time(reactor))
+        self._outage = Outage("spool", time.time)
         self._serials = RecentSerials()
         self._writing: dict[str, list[Deferred[None]]] = {}
         self._pool = ThreadPool(0, 1, name="spool")

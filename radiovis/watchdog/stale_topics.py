@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -12,7 +13,6 @@ from twisted.internet.task import deferLater
 
 from fanout.bus.interface import Bus, BusError
 from fanout.bus.leader import Leader
-from fanout.process.steady_time import unix_time
 from radiovis import topics
 from radiovis.directory.interface import Default, Directory, DirectoryError
 from radiovis.preflight.message_check import Preflight
@@ -44,10 +44,12 @@ class StaleTopics:
         retry_policy: float,
         reload: float,
         preflight: Preflight | None = None,
+        unix_time: Callable[[], float] = time.time,
     ) -> None:
         """
         :param preflight: looks at what is sent, and warns; None for nobody.
         :param clock: Twisted's reactor.
+        :param unix_time: seconds since 1970, by the machine's clock.
         :param check: seconds from one round to the next.
         :param retry_policy: seconds a topic may be silent.
         :param reload: seconds after which a topic whose station has given no default is looked at again.
@@ -58,7 +60,7 @@ class StaleTopics:
         self._bus = bus
         self._leader = leader
         self._clock = clock
-        self._unix_time = unix_time(clock)
+        self._unix_time = unix_time
         self._preflight = preflight
         self._check = check
         self._nothing_to_show = min(retry_policy, reload)

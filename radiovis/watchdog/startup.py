@@ -5,7 +5,9 @@ Nothing has to be stored for it: the nodes keep each topic's last message in mem
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection
+from dataclasses import replace
 
 import structlog
 
@@ -24,11 +26,21 @@ AT_ONCE = 500
 class StartupState:
     """Asks memcached and the journal, as far as there are any."""
 
-    def __init__(self, memcached: Memcached | None, journal: Journal | None, clock: Callable[[], float]) -> None:
-        """:param clock: Unix time in seconds."""
+    def __init__(
+        self,
+        memcached: Memcached | None,
+        journal: Journal | None,
+        clock: Callable[[], float],
+        unix_time: Callable[[], float] = time.time,
+    ) -> None:
+        """
+        :param clock: seconds, monotonic; times of life are told by it.
+        :param unix_time: seconds since 1970, by which they were kept.
+        """
         self._memcached = memcached
         self._journal = journal
         self._clock = clock
+        self._unix_time = unix_time
 
     async def recall(self, topics: Collection[str]) -> dict[str, Liveness]:
         """When topics were last alive; without those nobody has heard of.
@@ -36,10 +48,11 @@ class StartupState:
         A memory that does not answer may well have heard of all of them: then they count as alive just now.
         """
         found: dict[str, Liveness] = {}
+        now, kept_by = self._clock(), self._unix_time()
         wanted = list(topics)
         for first in range(0, len(wanted), AT_ONCE):
             found |= await self._recall_some(wanted[first : first + AT_ONCE])
-        return found
+        return {topic: replace(life, when=now - (kept_by - life.when)) for topic, life in found.items()}
 
     async def _recall_some(self, topics: list[str]) -> dict[str, Liveness]:
         found: dict[str, Liveness] = {}
@@ -59,4 +72,4 @@ class StartupState:
 
     def _all_alive(self, topics: list[str], reason: str) -> dict[str, Liveness]:
         log.warning("memory.unavailable", reason=reason, topics=len(topics), consequence="their defaults wait")
-        return dict.fromkeys(topics, Liveness(self._clock()))
+        return dict.fromkeys(topics, Liveness(self._unix_time()))

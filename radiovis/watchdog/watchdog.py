@@ -15,7 +15,6 @@ from fanout.bus.interface import Bus, BusError
 from fanout.bus.leader import Alone, Leader
 from fanout.hub.message import Message
 from fanout.journal.journal import Journal
-from fanout.process.steady_time import unix_time
 from fanout.process.supervisor import RetryPolicy, Supervisor, TaskState
 from radiovis.directory.interface import Directory, DirectoryError
 from radiovis.preflight.message_check import Preflight
@@ -91,7 +90,7 @@ class Watchdog:
         self._bus, self._leader, self._entries = bus, leader, entries
         keys = Keys(resolver)
         self._silence = Staleness(timing.retry_policy, timing.repeat)
-        self._source = source(LogTaker(keys, entries, unix_time(reactor)).take)
+        self._source = source(LogTaker(keys, entries, time.time).take)
         self._listing = TopicListing(directory, resolver, self._silence, recall, reactor.seconds)
         self._liveness = BrokerLiveness(
             bus, leader, self._source, self._silence, keys, reactor.seconds, self._act_at_once
@@ -225,20 +224,18 @@ def standing_alone(
         leader=leader,
         directory=directory,
         resolver=resolver,
-        entries=JournalLog(kept, unix_time(reactor)),
+        entries=JournalLog(kept, time.time),
         recall=StartupState(None, kept, reactor.seconds).recall,
         source=lambda take: TapSource(reactor, take),
-        schedule=_schedule(reactor, settings, entrance, bus, leader),
+        schedule=_schedule(settings, entrance, bus, leader),
         preflight=preflight,
     )
 
 
-def _schedule(
-    reactor: Any, settings: Settings, entrance: SlideIntake | None, bus: Bus, leader: Leader
-) -> HeldSlides | None:
+def _schedule(settings: Settings, entrance: SlideIntake | None, bus: Bus, leader: Leader) -> HeldSlides | None:
     if not isinstance(entrance, LocalSlideStore):
         return None
-    return HeldSlides(entrance, bus, leader, settings, clock=unix_time(reactor), wall=time.time)
+    return HeldSlides(entrance, bus, leader, settings, clock=time.time, wall=time.time)
 
 
 def journal(reactor: Any, settings: Settings) -> Journal:

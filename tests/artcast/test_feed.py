@@ -15,8 +15,9 @@ from artcast.copies import Copies
 from artcast.feed import REGISTRATIONS, Feed
 from artcast.forms import JsonForm
 from fanout.bus.interface import BusError
-from fanout.hub.hub import Cohort, Hub
+from fanout.hub.hub import Hub
 from fanout.hub.message import Message
+from fanout.hub.subscriber import Cohort
 
 PREFIX = "/topic/artcast/"
 SOURCE = ("192.0.2.1", 4000)

@@ -31,6 +31,7 @@ from fanout.http.routing import BadPath, Pattern, split
 from fanout.http.websocket import WebSocket, WebSocketServer
 from fanout.hub.message import Message
 from fanout.listeners.datagrams import MalformedDatagram
+from fanout.settings import WebSocketServerSettings
 from fanout.stomp.codec import Decoder, encode
 from fanout.stomp.dialect import DIALECTS
 from fanout.stomp.errors import RemoteProtocolError
@@ -200,7 +201,9 @@ def websocket(data: bytes) -> None:
     """Never an exception; no more comes through than came in; nothing is kept behind the end."""
     failures: list[Exception] = []
     clock = Clock()
-    door = WebSocketServer(clock, clock.seconds, lambda *_, **__: None, lambda _, error: failures.append(error))
+    door = WebSocketServer(
+        clock, WebSocketServerSettings(), clock.seconds, lambda *_, **__: None, lambda _, error: failures.append(error)
+    )
     ears: list[_Ear] = []
 
     def listen(wire: WebSocket) -> _Ear:

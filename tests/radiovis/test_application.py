@@ -7,11 +7,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial import unittest
 
-from fanout.application.interface import Principal, Refused
+from fanout.application.interface import Principal, Publication, Refused
 from fanout.application.login_throttle import LoginThrottle
 from fanout.bus.interface import BusError
 from fanout.hub.message import Message
-from fanout.stomp.events import Send
+from fanout.settings import LimitSettings
 from radiovis.application import RadioVIS
 from radiovis.directory.interface import Channel
 from radiovis.last_slides import LastSlides
@@ -47,7 +47,7 @@ class _Case(unittest.TestCase):
         self.resolver = resolver
         publishing = PublishRights(self.directory, resolver, lambda: 1.0, lambda: "1")
         self.clock = Clock()
-        self.throttle = LoginThrottle(self.clock, failures=2)
+        self.throttle = LoginThrottle(self.clock, LimitSettings(LOGIN_FAILURES=2))
         slides = LastSlides(None, NodeSettings(), None)
         self.radiovis = RadioVIS(self.directory, resolver, publishing, slides, self.bus, self.throttle, self.log)  # type: ignore[arg-type]
 
@@ -119,7 +119,7 @@ class TestRecall(_Case):
 
 class TestAdmit(_Case):
     async def test_asks_the_publishing(self) -> None:
-        sends = [Send("/topic/test/1/text", (), b"TEXT x")]
+        sends = [Publication("/topic/test/1/text", (), b"TEXT x")]
         (admitted,) = await self.radiovis.admit(Principal("1.rock", "1"), sends)
         self.assertEqual(admitted.topic, "/topic/test/1/text")
         with self.assertRaises(Refused):

@@ -6,9 +6,8 @@ from itertools import count
 
 from twisted.trial import unittest
 
-from fanout.application.interface import Principal, Refused
+from fanout.application.interface import Principal, Publication, Refused
 from fanout.hub.message import Message
-from fanout.stomp.events import Send
 from radiovis.publish_rights import FORWARDED, PublishRights, forwarded
 from radiovis.topic_resolution import TopicResolver
 from tests.radiovis.scripted_directory import ScriptedDirectory
@@ -17,9 +16,9 @@ ROCK = Principal("1.rock", "1")
 NOW = 1795294643.9
 
 
-def send(destination: str, body: bytes = b"TEXT x", **headers: str) -> Send:
+def send(destination: str, body: bytes = b"TEXT x", **headers: str) -> Publication:
     named = tuple((name.replace("_", "-"), value) for name, value in headers.items())
-    return Send(destination, (("destination", destination), *named), body)
+    return Publication(destination, (("destination", destination), *named), body)
 
 
 class _Case(unittest.TestCase):
@@ -31,10 +30,10 @@ class _Case(unittest.TestCase):
         resolver = TopicResolver(self.directory, lambda: None)
         self.publishing = PublishRights(self.directory, resolver, lambda: NOW, lambda: f"id-{next(numbers)}")
 
-    async def admit(self, *sends: Send) -> tuple[Message, ...]:
+    async def admit(self, *sends: Publication) -> tuple[Message, ...]:
         return await self.publishing.admit(ROCK, sends)
 
-    async def assert_refused(self, summary: str, *sends: Send, principal: Principal | None = ROCK) -> Refused:
+    async def assert_refused(self, summary: str, *sends: Publication, principal: Principal | None = ROCK) -> Refused:
         with self.assertRaises(Refused) as caught:
             await self.publishing.admit(principal, sends)
         self.assertEqual(caught.exception.summary, summary)
@@ -143,7 +142,7 @@ class TestMessages(_Case):
 
     async def test_the_first_of_repeated_headers_counts(self) -> None:
         headers = (("link", "http://a/"), ("link", "http://b/"), ("message-id", "1"), ("message-id", "2"))
-        (message,) = await self.admit(Send(self.TOPIC, headers, b""))
+        (message,) = await self.admit(Publication(self.TOPIC, headers, b""))
         self.assertEqual((message.message_id, message.headers), ("1", (("link", "http://a/"),)))
 
     def test_forwarded_headers_have_one_order(self) -> None:

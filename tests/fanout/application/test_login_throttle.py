@@ -5,13 +5,22 @@ from twisted.internet.task import Clock
 from twisted.trial import unittest
 
 from fanout.application.login_throttle import LoginThrottle, TooManyFailures
+from fanout.settings import LimitSettings
 
 
 class TestLoginThrottle(unittest.TestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.throttle = LoginThrottle(
-            self.clock, failures=3, pause=1, queue=2, forget=60, name_failures=4, stranger_pause=1.5
+            self.clock,
+            LimitSettings(
+                LOGIN_FAILURES=3,
+                LOGIN_PAUSE_SECONDS=1,
+                LOGIN_QUEUE_SECONDS=2,
+                LOGIN_FORGET_SECONDS=60,
+                LOGIN_FAILURES_PER_NAME=4,
+                LOGIN_STRANGER_SECONDS=1.5,
+            ),
         )
 
     def turn(self, address: str = "guesser", login: str = "1.rock") -> Deferred[None]:

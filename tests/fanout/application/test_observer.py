@@ -9,12 +9,11 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial import unittest
 
-from fanout.application.interface import Principal, Refused
+from fanout.application.interface import Principal, Publication, Refused
 from fanout.application.observer import Client, ClientCounters, ClientWarnings, CountedApplication, Observers
 from fanout.bus.interface import BusError
 from fanout.hub.message import Message
 from fanout.process.throttle import Throttle
-from fanout.stomp.events import Send
 
 
 class Lines(unittest.TestCase):
@@ -70,16 +69,16 @@ class TestTally(unittest.TestCase):
         self.assertEqual(self.tally.sessions, {"opened": 1, "closed": 1})
 
     def test_faults_by_their_words(self) -> None:
-        self.tally.complained("client.fault", {"fault": "Malformed header"})
-        self.tally.complained("client.fault", {"fault": "Malformed header"})
-        self.tally.complained("client.slow", {"reason": "does not read"})
-        self.tally.complained("websocket.fault", {"fault": "whatever the client sent"})
+        self.tally.warned("client.fault", {"fault": "Malformed header"})
+        self.tally.warned("client.fault", {"fault": "Malformed header"})
+        self.tally.warned("client.slow", {"reason": "does not read"})
+        self.tally.warned("websocket.fault", {"fault": "whatever the client sent"})
         faults = {kind: count for kind, count in self.tally.faults.items() if count}
         self.assertEqual(faults, {"Malformed header": 2, "client.slow": 1, "websocket.fault": 1})
 
     def test_clients_that_make_up_faults_cost_no_more(self) -> None:
         for number in range(1000):
-            self.tally.complained("client.fault", {"fault": f"fault {number}"})
+            self.tally.warned("client.fault", {"fault": f"fault {number}"})
         self.assertLess(len(self.tally.faults), 70)
         self.assertEqual(sum(self.tally.faults.values()), 1000)
         self.assertGreater(self.tally.faults["other"], 900)
@@ -134,7 +133,7 @@ class TestCountedApplication(unittest.TestCase):
         self.assertEqual((self.tally.publishes["bus"], self.tally.published_octets), (2, 5))
 
     async def test_refusals(self) -> None:
-        sends = [Send("/t", (), b"1")]
+        sends = [Publication("/t", (), b"1")]
         self.assertEqual(await self.counted(MESSAGES).admit(None, sends), MESSAGES)
         for temporary in (False, True, True):
             with self.assertRaises(Refused):

@@ -207,7 +207,7 @@ class TheEnd(PollCase):
 
 
 class Many(PollCase):
-    settings: ClassVar[dict[str, Any]] = {"places": 1_000, "topics": 3}
+    settings: ClassVar[dict[str, Any]] = {"HTTP_MAX_LISTENERS": 1_000, "HTTP_MAX_TOPICS": 3}
 
     def test_thousands_are_answered_in_several_turns(self) -> None:
         requests = [self.ask() for _ in range(1_000)]

@@ -76,7 +76,7 @@ class Listening(StreamCase):
 
 
 class SlowClients(StreamCase):
-    settings: ClassVar[dict[str, Any]] = {"outbox": 1_000, "write_seconds": 30.0}
+    settings: ClassVar[dict[str, Any]] = {"outbox": 1_000, "WRITE_TIMEOUT": 30.0}
 
     def test_one_that_does_not_read_gets_the_newest_when_it_does(self) -> None:
         request = self.listen()

@@ -23,6 +23,7 @@ from fanout.http.dispatch import Branch
 from fanout.http.server import HttpLimits, HttpSite
 from fanout.http.websocket import NotUpgraded, WebSocket, WebSocketResource, WebSocketServer, agree, binary, text
 from fanout.listeners.limits import ConnectionLimit
+from fanout.settings import WebSocketServerSettings
 
 # One WebSocket, with a clock in the place of the reactor and octets in the place of a network.
 
@@ -71,13 +72,15 @@ class _Case(unittest.TestCase):
         self.failures: list[Exception] = []
         self.door = WebSocketServer(
             self.clock,
+            WebSocketServerSettings.model_construct(
+                WEBSOCKET_MESSAGE_BYTES=1_000,
+                WEBSOCKET_PING_SECONDS=25,
+                WEBSOCKET_PONG_SECONDS=30,
+                LINGER_SECONDS=1,
+            ),
             self.clock.seconds,
             lambda event, address, **fields: self.complaints.append({"event": event, **fields}),
             lambda socket, error: self.failures.append(error),
-            message_bytes=1_000,
-            ping_every=25,
-            pong_timeout=30,
-            linger=1,
         )
         self.open()
 
@@ -314,7 +317,11 @@ class TestPings(_Case):
 
     def test_zero_turns_pings_off(self) -> None:
         self.door = WebSocketServer(
-            self.clock, self.clock.seconds, lambda *_, **__: None, lambda *_: None, ping_every=0
+            self.clock,
+            WebSocketServerSettings(WEBSOCKET_PING_SECONDS=0),
+            self.clock.seconds,
+            lambda *_, **__: None,
+            lambda *_: None,
         )
         self.open()
         self.wait(300)
@@ -389,7 +396,9 @@ class TestUpgrade(unittest.TestCase):
 
     def setUp(self) -> None:
         self.clock = Clock()
-        self.door = WebSocketServer(self.clock, self.clock.seconds, lambda *_, **__: None, lambda *_: None)
+        self.door = WebSocketServer(
+            self.clock, WebSocketServerSettings(), self.clock.seconds, lambda *_, **__: None, lambda *_: None
+        )
         self.connection_limit = ConnectionLimit()
         root = Branch()
         root.at("ears", Ears(self.door))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from twisted.internet.task import Clock
 
 from fanout.hub.outbox import Flusher, Outbox, Policy
+from fanout.settings import LimitSettings
 
 
 class Wire:
@@ -42,8 +43,7 @@ class OutboxCase:
             self.clock.seconds,
             self.turns.append,
             lambda outbox, error: self.failures.append((outbox, error)),
-            limit=100,
-            policy=self.policy,
+            LimitSettings.model_construct(OUTBOX_BYTES=100, SLOW_CLIENTS=self.policy),
         )
         self.wire = Wire()
         self.outbox = Outbox(self.wire, self.flusher)

@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 from twisted.trial import unittest
 
-from fanout.hub.hub import Cohort, Hub, Offered
+from fanout.hub.hub import Hub
 from fanout.hub.message import Message
+from fanout.hub.subscriber import Cohort, Offered
 from tests.fanout.hub.test_hub import CountedForm, Radio, message
 
 

@@ -6,18 +6,29 @@ from twisted.internet.task import Clock
 from twisted.trial import unittest
 
 from fanout.listeners.limits import ConnectionLimit, SubscriptionLimit, TokenBucket
+from fanout.settings import LimitSettings
+
+
+def connection_limit_of(total: int, per_address: int) -> ConnectionLimit:
+    return ConnectionLimit(
+        LimitSettings(MAX_CONNECTIONS=total, MAX_CONNECTIONS_PER_ADDRESS=per_address, CONNECT_RATE=0)
+    )
+
+
+def subscription_limit_of(total: int, per_address: int) -> SubscriptionLimit:
+    return SubscriptionLimit(LimitSettings(MAX_SUBSCRIPTIONS_TOTAL=total, MAX_SUBSCRIPTIONS_PER_ADDRESS=per_address))
 
 
 class TestGate(unittest.TestCase):
     def test_only_so_many_in_all(self) -> None:
-        connection_limit = ConnectionLimit(2, 0)
+        connection_limit = connection_limit_of(2, 0)
         self.assertEqual([connection_limit.admit(address) for address in ("a", "b", "c")], [True, True, False])
         connection_limit.closed("a")
         self.assertTrue(connection_limit.admit("c"))
         self.assertEqual(connection_limit.total, 2)
 
     def test_only_so_many_of_one_address(self) -> None:
-        connection_limit = ConnectionLimit(100, 2)
+        connection_limit = connection_limit_of(100, 2)
         self.assertEqual([connection_limit.admit("a") for _ in range(3)], [True, True, False])
         self.assertTrue(connection_limit.admit("b"))
         connection_limit.closed("a")
@@ -32,7 +43,7 @@ class TestGate(unittest.TestCase):
         self.assertEqual((connection_limit.total, len(connection_limit._open)), (0, 0))
 
     def test_the_addresses_of_one_ipv6_subscriber_are_one(self) -> None:
-        connection_limit = ConnectionLimit(100, 2)
+        connection_limit = connection_limit_of(100, 2)
         self.assertEqual([connection_limit.admit(f"2001:db8::{number}") for number in range(3)], [True, True, False])
         self.assertTrue(connection_limit.admit("2001:db8:0:1::1"))
         connection_limit.closed("2001:db8::ffff")
@@ -40,24 +51,46 @@ class TestGate(unittest.TestCase):
 
     def test_one_address_comes_no_faster_than_it_may(self) -> None:
         clock = Clock()
-        connection_limit = ConnectionLimit(100, 0, TokenBucket(clock.seconds, 3, 1))
+        connection_limit = ConnectionLimit(
+            LimitSettings(MAX_CONNECTIONS=100, MAX_CONNECTIONS_PER_ADDRESS=0, CONNECT_BURST=3, CONNECT_RATE=1),
+            clock.seconds,
+        )
         self.assertEqual([connection_limit.admit("a") for _ in range(4)], [True] * 3 + [False])
         self.assertTrue(connection_limit.admit("b"))
         clock.advance(1)
         self.assertEqual([connection_limit.admit("a") for _ in range(2)], [True, False])
         self.assertEqual(connection_limit.total, 5)
 
+    def test_a_reload_keeps_the_rates_unless_they_change(self) -> None:
+        clock = Clock()
+        settings = LimitSettings(CONNECT_BURST=1, CONNECT_RATE=1)
+        connection_limit = ConnectionLimit(settings, clock.seconds)
+        self.assertTrue(connection_limit.admit("a"))
+        connection_limit.settings = settings.model_copy(update={"MAX_CONNECTIONS": 7})
+        self.assertFalse(connection_limit.admit("a"))
+        connection_limit.settings = settings.model_copy(update={"CONNECT_BURST": 2})
+        self.assertTrue(connection_limit.admit("a"))
+
 
 class TestQuota(unittest.TestCase):
+    def test_several_are_taken_all_or_none(self) -> None:
+        subscription_limit = subscription_limit_of(3, 2)
+        self.assertFalse(subscription_limit.take("a", 3))
+        self.assertTrue(subscription_limit.take("a", 2))
+        self.assertFalse(subscription_limit.take("b", 2))
+        self.assertTrue(subscription_limit.take("b"))
+        subscription_limit.give_back("a", 2)
+        self.assertEqual((subscription_limit.total, dict(subscription_limit._held)), (1, {"b": 1}))
+
     def test_only_so_many_in_all(self) -> None:
-        subscription_limit = SubscriptionLimit(2, 0)
+        subscription_limit = subscription_limit_of(2, 0)
         self.assertEqual([subscription_limit.take(each) for each in ("a", "b", "c")], [True, True, False])
         subscription_limit.give_back("a")
         self.assertTrue(subscription_limit.take("c"))
         self.assertEqual(subscription_limit.total, 2)
 
     def test_only_so_many_of_one_subscriber(self) -> None:
-        subscription_limit = SubscriptionLimit(100, 2)
+        subscription_limit = subscription_limit_of(100, 2)
         taken = [subscription_limit.take(f"2001:db8::{number}") for number in range(3)]
         self.assertEqual(taken, [True, True, False])
         self.assertTrue(subscription_limit.take("2001:db8:0:1::1"))

@@ -13,9 +13,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
 from twisted.trial import unittest
 
-from fanout.hub.hub import Cohort, Hub
+from fanout.hub.hub import Hub
 from fanout.hub.message import Message
 from fanout.hub.outbox import Flusher, Outbox
+from fanout.hub.subscriber import Cohort
 from fanout.listeners import port
 from fanout.listeners.port import keep_alive
 from tests.fanout.stomp_server.listeners import PlainForm

@@ -4,9 +4,10 @@ from typing import Any
 
 from twisted.trial import unittest
 
-from fanout.hub.hub import Cohort, Hub
+from fanout.hub.hub import Hub
 from fanout.hub.message import Message
 from fanout.hub.outbox import Flusher, Outbox
+from fanout.hub.subscriber import Cohort
 from fanout.metrics.client_counts import ClientCounts, Slow
 from fanout.stomp.delivery import MessageForm
 from fanout.stomp.dialect import DIALECTS
@@ -38,7 +39,8 @@ class CensusCase(unittest.TestCase):
     def setUp(self) -> None:
         self.turn: list[Any] = []
         self.hub = Hub(lambda member, error: self.fail(error))
-        self.flusher = Flusher(lambda: 0.0, self.turn.append, lambda outbox, error: None, limit=100, policy="newest")
+        self.flusher = Flusher(lambda: 0.0, self.turn.append, lambda outbox, error: None)
+        self.flusher.limit = 100
         self.clients: set[Any] = set()
         self.pending: set[Any] = set()
         self.sockets: set[Any] = set()

@@ -37,7 +37,9 @@ class Worker:
 class Supervised(unittest.TestCase):
     def setUp(self) -> None:
         self.clock = WrongClock()
-        self.supervisor = Supervisor(self.clock, RetryPolicy(round_limit=50, explained=(Explained,)))
+        self.supervisor = Supervisor(
+            self.clock, RetryPolicy(round_limit=50, explained=(Explained,)), self.clock.unix_time
+        )
         self.worker, self.other = Worker(self.clock), Worker(self.clock)
         self.task = self.supervisor.spawn("one", self.worker.work, 10)
         self.supervisor.spawn("two", self.other.work, 10)

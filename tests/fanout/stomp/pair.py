@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from fanout.hub.hub import Cohort, Hub, Member
+from fanout.hub.hub import Hub
 from fanout.hub.message import Message
+from fanout.hub.subscriber import Cohort, Subscriber
 from fanout.stomp.client import ClientEvent, ClientSession
 from fanout.stomp.codec import Decoder
 from fanout.stomp.dialect import DIALECTS
@@ -78,8 +79,8 @@ class Server:
             self.published += event.sends
             event.answer.done()
         elif isinstance(event, Unsubscribe):
-            assert isinstance(event.subscription.place, Cohort)
-            self.hub.leave(event.subscription.place, self)
+            assert event.subscription.cohort is not None
+            self.hub.leave(event.subscription.cohort, self)
             event.answer.done()
         else:
             self._subscribe(event)
@@ -87,7 +88,7 @@ class Server:
     def _subscribe(self, event: Subscribe) -> None:
         form = event.subscription.form
         cohort, last = self.hub.join(form.destination, form, self)
-        event.subscription.place = cohort
+        event.subscription.cohort = cohort
         event.answer.done()
         if last is not None:
             self.offer(cohort, last, form.encode(last, {}))
@@ -97,13 +98,13 @@ class Server:
         self._collect()
         self._out += data
         for subscription in self.session.subscriptions:
-            if subscription.place is cohort and subscription.form.acknowledged:
+            if subscription.cohort is cohort and subscription.form.acknowledged:
                 self.session.delivered(subscription, message)
 
     def _collect(self) -> None:
         self._out += self.session.data_to_send()
 
-    def _failed(self, member: Member, error: Exception) -> None:
+    def _failed(self, member: Subscriber, error: Exception) -> None:
         raise error
 
     @property

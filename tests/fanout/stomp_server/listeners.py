@@ -14,6 +14,8 @@ from fanout.hub.history import History
 from fanout.hub.hub import Hub
 from fanout.hub.message import Message
 from fanout.hub.outbox import Flusher
+from fanout.listeners.limits import SubscriptionLimit
+from fanout.settings import HttpServerSettings, LimitSettings
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,8 @@ class House:
     :ivar turns: how often the door had something done in a later turn of the reactor.
     """
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, *, subscription_limit: SubscriptionLimit | None = None, **settings: Any) -> None:
+        subscription_limit = subscription_limit or SubscriptionLimit()
         self.clock = Clock()
         self.failures: list[Exception] = []
         self.complaints: list[str] = []
@@ -118,7 +121,7 @@ class House:
             self.clock.seconds,
             lambda flush: self.clock.callLater(0, flush),
             lambda outbox, error: self.failures.append(error),
-            limit=settings.pop("outbox", 4096),
+            LimitSettings.model_construct(OUTBOX_BYTES=settings.pop("outbox", 4096)),
         )
         self.door = PendingRequests(
             application=self.application,  # type: ignore[arg-type]
@@ -129,7 +132,8 @@ class House:
             clock=self.clock.seconds,
             warn=lambda event, address, **fields: self.complaints.append(event),
             failed=lambda client, error: self.failures.append(error),
-            **settings,
+            subscription_limit=subscription_limit,
+            settings=HttpServerSettings.model_construct(**settings),
         )
 
     def _later(self, delay: float, call: Callable[[], None]) -> None:

@@ -9,15 +9,13 @@ from structlog.testing import capture_logs
 from twisted.internet.defer import Deferred, succeed
 from twisted.trial import unittest
 
-from fanout.application.interface import Principal, ResolvedTopic
+from fanout.application.interface import Principal, Publication, ResolvedTopic
 from fanout.hub.hub import Hub
-from fanout.hub.message import Message
+from fanout.hub.message import Headers, Message
 from fanout.hub.outbox import Flusher
-from fanout.hub.wheel import Wheel
-from fanout.stomp.events import Send
-from fanout.stomp.frame import Frame, Headers
-from fanout.stomp.limits import SessionOptions, StompLimits
-from fanout.stomp_server.connection import Connection
+from fanout.settings import StompServerSettings
+from fanout.stomp.frame import Frame
+from fanout.stomp_server.connection import Connection, connect
 from fanout.stomp_server.server import MANY, StompServer
 from tests.fanout.stomp.pair import read_frames
 
@@ -37,7 +35,7 @@ class Anything:
     async def recall(self, topic: str) -> None:
         return None
 
-    async def admit(self, principal: Principal | None, sends: Sequence[Send]) -> tuple[Message, ...]:
+    async def admit(self, principal: Principal | None, sends: Sequence[Publication]) -> tuple[Message, ...]:
         return tuple(Message(send.destination, send.body, "id", 1, ()) for send in sends)
 
     def publish(self, messages: Sequence[Message]) -> Deferred[None]:
@@ -77,7 +75,7 @@ class Client:
     def __init__(self, door: StompServer, version: str, *destinations: str) -> None:
         self.version = version
         self.wire = Transport()
-        self.connection: Connection = door.connect(self.wire, "192.0.2.1", 1)
+        self.connection: Connection = connect(door, self.wire, "192.0.2.1", 1)
         accept = "" if version == "1.0" else f"accept-version:{version}\n"
         self.say(f"CONNECT\n{accept}\n\0")
         for number, destination in enumerate(destinations):
@@ -101,12 +99,11 @@ class ConnectionCase(unittest.TestCase):
         flusher = Flusher(lambda: 0.0, self.turns.append, lambda outbox, error: self.fail(str(error)))
         self.hub = Hub(lambda member, error: self.fail(str(error)), at_end_of_turn=flusher.first)
         self.door = StompServer(
+            StompServerSettings(),
+            "fanout",
             application=Anything(self.hub),  # type: ignore[arg-type]
             hub=self.hub,
             flusher=flusher,
-            wheel=Wheel(),
-            limits=StompLimits(),
-            session_options=SessionOptions(),
             clock=lambda: 0.0,
             log=structlog.get_logger(),
             warn=lambda *_, **__: None,

@@ -20,6 +20,7 @@ from fanout.hub.hub import Hub
 from fanout.hub.message import Message
 from fanout.hub.outbox import Flusher
 from fanout.listeners.limits import SubscriptionLimit
+from fanout.settings import LimitSettings, WebSocketServerSettings
 from radiovis.http.player import Player, PlayerClient, PlayerForm
 
 CHANNEL = "/topic/fm/4e1/4000/09580"
@@ -78,13 +79,29 @@ class TestPlayer(unittest.TestCase):
         self.hub = Hub(lambda member, error: self.failed.append(error))
         self.turn: list[Callable[[], None]] = []
         flusher = Flusher(
-            self.clock.seconds, self.turn.append, lambda outbox, error: self.failed.append(error), limit=4_096
+            self.clock.seconds,
+            self.turn.append,
+            lambda outbox, error: self.failed.append(error),
+            LimitSettings(OUTBOX_BYTES=4_096),
         )
         self.door = WebSocketServer(
-            self.clock, self.clock.seconds, lambda *_, **__: None, lambda _, error: self.failed.append(error)
+            self.clock,
+            WebSocketServerSettings(),
+            self.clock.seconds,
+            lambda *_, **__: None,
+            lambda _, error: self.failed.append(error),
         )
-        self.subscription_limit = SubscriptionLimit(100)
-        self.player = Player(self.application, self.hub, flusher, self.door, self.log, self.subscription_limit)  # type: ignore[arg-type]
+        settings = LimitSettings(MAX_SUBSCRIPTIONS_TOTAL=100)
+        self.subscription_limit = SubscriptionLimit(settings)
+        self.player = Player(
+            self.application,  # type: ignore[arg-type]
+            self.hub,
+            flusher,
+            self.door,
+            self.log,
+            self.subscription_limit,
+            settings,
+        )
 
     def open(self) -> None:
         self.client = Connection(ConnectionType.CLIENT)

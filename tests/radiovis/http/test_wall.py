@@ -104,7 +104,7 @@ class OneStation(WallCase):
 
 
 class NoRoom(WallCase):
-    settings: ClassVar[dict[str, Any]] = {"places": 1}
+    settings: ClassVar[dict[str, Any]] = {"HTTP_MAX_LISTENERS": 1}
 
     def test_a_viewer_too_many(self) -> None:
         first, second = self.watch(), self.watch()

@@ -6,9 +6,10 @@ from structlog.testing import CapturingLogger
 from twisted.internet.defer import Deferred
 from twisted.trial import unittest
 
-from fanout.application.observer import NoObserver
-from fanout.hub.hub import Cohort, Hub
+from fanout.application.observer import Observer
+from fanout.hub.hub import Hub
 from fanout.hub.message import Message
+from fanout.hub.subscriber import Cohort
 from radiovis.node.consumer import TopicReceiver
 from radiovis.topic_resolution import TopicResolver
 from tests.radiovis.scripted_directory import ScriptedDirectory
@@ -187,7 +188,7 @@ class Watched(_Case):
     def setUp(self) -> None:
         super().setUp()
         self.told: list[tuple[str, int]] = []
-        observer = NoObserver()
+        observer = Observer()
         observer.delivered = lambda topic, clients: self.told.append((topic, clients))  # type: ignore[method-assign]
         resolver = TopicResolver(self.directory, lambda: None)
         self.receiver = TopicReceiver(resolver, self.hub, self.slides, self.log, observer)  # type: ignore[arg-type]

@@ -62,6 +62,7 @@ class Stale(unittest.TestCase):
             check=CHECK,
             retry_policy=PATIENCE,
             reload=RELOAD,
+            unix_time=self.clock.unix_time,
         )
         self.list(Channel(ROCK, 1), Channel(TALK, 2))
 

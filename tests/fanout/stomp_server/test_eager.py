@@ -7,7 +7,7 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.trial import unittest
 
-from fanout.process.eager import start_eagerly
+from fanout.stomp_server.eager import start_eagerly
 
 
 class Prompt(unittest.TestCase):

@@ -1,12 +1,12 @@
-"""How a node lets its clients go before it ends: told so, and spread over some time.
+"""How a node lets its clients go before it ends: they are told, and spread over some time.
 
 Radios come back at once, each to another node of the cluster. If all were let go in the same moment, all logins and
-subscriptions would hit that node in the same moment, too.
+subscriptions would reach that node in the same moment, too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any
 
@@ -29,28 +29,19 @@ log = structlog.get_logger(__name__)
 
 
 class Drain:
-    """Lets the clients of all doors go.
-
-    :ivar seconds: over how long they are spread.
-    """
+    """Lets the clients of all servers go, spread over the DRAIN_SECONDS of the STOMP server."""
 
     def __init__(
         self,
         reactor: Any,
         stomp: StompServer,
-        listening: PendingRequests,
+        pending: PendingRequests,
         websockets: WebSocketServer,
-        *,
-        seconds: float,
-        linger: float,
     ) -> None:
-        """:param linger: seconds a client may take to read its last words."""
-        self.seconds = seconds
         self._reactor = reactor
         self._stomp = stomp
-        self._listening = listening
+        self._pending = pending
         self._websockets = websockets
-        self._linger = linger
 
     @property
     def clients(self) -> int:
@@ -58,9 +49,9 @@ class Drain:
         return len(self._farewells())
 
     async def leave(self) -> None:
-        """Say goodbye to everybody. Who waits for a RECEIPT gets that first, and is gone when the bus has answered."""
+        """Close all connections. A client that waits for a RECEIPT gets it first, once the bus has answered."""
         farewells = self._farewells()
-        seconds = min(self.seconds, len(farewells) / _UNNOTICED)
+        seconds = min(self._stomp.settings.DRAIN_SECONDS, len(farewells) / _UNNOTICED)
         log.info("server.draining", clients=len(farewells), seconds=round(seconds, 1))
         self._websockets.go_away()
         began = logged = self._stomp.clock()
@@ -77,19 +68,20 @@ class Drain:
             await deferLater(self._reactor, _TICK)
 
     async def gone(self) -> None:
-        """Wait until everybody has gone, but not for long. Also those who came in meanwhile, over open connections."""
+        """Wait until all clients have gone, but not for long; also those that came meanwhile, over open connections."""
         self._say(self._farewells())
-        deadline = self._stomp.clock() + self._linger + _SLACK
+        deadline = self._stomp.clock() + self._stomp.settings.LINGER_SECONDS + _SLACK
         await deferLater(self._reactor, _TICK)
         while self.clients and self._stomp.clock() < deadline:
             await deferLater(self._reactor, _TICK)
 
     def _farewells(self) -> list[Callable[[], None]]:
         connections = self._stomp.connections
+        with_session: Collection[object] = connections
         return [
             *(partial(each.close, SUMMARY) for each in connections),
-            *(each.close for each in self._listening.pending),
-            *(each.finish for each in self._websockets.sockets if each.listener not in connections),
+            *(each.close for each in self._pending.pending),
+            *(each.finish for each in self._websockets.sockets if each.listener not in with_session),
         ]
 
     def _say(self, farewells: Sequence[Callable[[], None]]) -> None:
