@@ -1,4 +1,4 @@
-"""The keys this server has heard of, and what is known about each. Sans-IO."""
+"""The keys this server knows, and the facts about each. Sans-IO."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _NOTHING: Facts = {}
 
 
 class Catalogue:
-    """Keys and facts about them. Nothing expires: a key that was heard of once stays."""
+    """Keys and facts about them. Nothing expires."""
 
     def __init__(self, keys: int, full: Callable[[], None]) -> None:
         """
-        :param keys: how many there is room for; those that come later are not listed.
-        :param full: called once, when the first one found no room.
+        :param keys: how many are kept; further ones are not listed.
+        :param full: called once, when the first key is not kept.
         """
         self._keys = keys
         self._full: Callable[[], None] | None = full
@@ -30,12 +30,12 @@ class Catalogue:
         return len(self._facts)
 
     def mention(self, key: str) -> None:
-        """There is a value for this key."""
+        """List a key for which a value came."""
         if key not in self._facts:
             self._put(key, _NOTHING)
 
     def register(self, key: str, facts: Facts) -> None:
-        """Add facts to those known about a key; what is said again replaces what was said."""
+        """Add facts to those known about a key; new ones replace old ones of the same name."""
         known = self._facts.get(key)
         merged = {**(known or {}), **facts}
         if merged != known:
@@ -50,15 +50,15 @@ class Catalogue:
             full()
 
     def facts(self, key: str) -> Facts:
-        """What is known about a key; nothing, if it was never heard of."""
+        """The facts about a key; empty if it is not known."""
         return self._facts.get(key, _NOTHING)
 
     def entries(self) -> list[dict[str, Any]]:
-        """All keys in order, each with what is known about it."""
+        """All keys in order, each with its facts."""
         return [{"key": key, **self._facts[key]} for key in sorted(self._facts)]
 
     def as_json(self) -> bytes:
-        """The same, for clients. It is made once for all who ask while nothing changes."""
+        """The same as JSON. It is made again only after a change."""
         if self._json is None:
             self._json = json.dumps(self.entries()).encode()
         return self._json

@@ -15,8 +15,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.error import CannotListenError
 
 from artcast.app import Artcast
-from artcast.reading import CONFIG_FILE, read
-from artcast.settings import Settings
+from artcast.settings import CONFIG_FILE, Settings, read
 from fanout.bus.interface import Bus
 from fanout.bus.loopback import Loopback
 from fanout.http.access_log import log_file

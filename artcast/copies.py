@@ -1,16 +1,17 @@
-"""One datum may reach a server by several ways: its own port, and the bus, from each server that heard it too.
+"""Removes duplicates: a datum may reach a server by its own port, and by the bus from each other server.
 
 The way by which a value of a source came first is its way. The same value of the same source by another way, within
-some seconds, is a copy of it. By its own way it is a new datum, however often: a source may well send a value twice.
+some seconds, is a copy. By its own way it is a new datum each time, because a source may send a value twice.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
 
+from fanout.cache.bounded_dict import BoundedDict
+
 _VALUES = 10_000
-"""Values remembered at a time; sources send a few in a second, and each is remembered for seconds."""
+"""Values remembered at a time. Sources send a few in a second, and each is remembered for some seconds."""
 
 
 class Copies:
@@ -20,31 +21,29 @@ class Copies:
         """
         :param clock: seconds, monotonic.
         :param seconds: how much later than a datum its copy may come.
-        :param values: how many are remembered; beyond it those heard longest ago are forgotten.
+        :param values: how many are remembered; beyond it the oldest are forgotten.
         """
         self._clock = clock
         self._seconds = seconds
-        self._values = values
-        self._heard: OrderedDict[tuple[str, str, bytes], tuple[str, float]] = OrderedDict()
+        self._heard: BoundedDict[tuple[str, str, bytes], tuple[str, float]] = BoundedDict(values)
 
     def is_copy(self, way: str, source: str, key: str, value: bytes) -> bool:
-        """Whether this was heard already, by another way; if not, it is remembered.
+        """Whether this is a copy; if not, it is remembered.
 
         :param way: by which it came.
-        :param source: who sent it, known on every way by the same name.
+        :param source: the sender, by a name that is the same on every way.
         """
         now, what = self._clock(), (source, key, value)
         first = self._heard.get(what)
         if first is not None and first[0] != way and now - first[1] < self._seconds:
             return True
         self._heard[what] = way, now
-        self._heard.move_to_end(what)
         self._forget(now)
         return False
 
     def _forget(self, now: float) -> None:
         while self._heard:
             _, at = next(iter(self._heard.values()))
-            if now - at < self._seconds and len(self._heard) <= self._values:
+            if now - at < self._seconds:
                 return
-            self._heard.popitem(last=False)
+            self._heard.popitem()

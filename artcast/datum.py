@@ -1,9 +1,9 @@
-"""What a datagram says: a value for a key, or what is to be known about a key. Sans-IO.
+"""Reads datagrams: a value of a key, or facts about a key. Sans-IO.
 
     [key, value]
     [key, {"description": …, "provenance": …, "license": null or {"uri": …, "title": …}}]
 
-Values are states of something: whoever hears one late, or misses it, waits for the next.
+Values are states of something: a client that misses one waits for the next.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ class Datum:
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """What a source says about a key.
+    """Facts about a key, from a source.
 
-    :ivar facts: ``description``, ``provenance`` and ``license``, as far as they were said.
+    :ivar facts: ``description``, ``provenance`` and ``license``, as far as they are given.
     """
 
     key: str
@@ -42,13 +42,13 @@ class Registration:
 
 
 def read_datum(datagram: bytes, key_octets: int) -> Datum:
-    """:raises MalformedDatagram: it is none."""
+    """A value. :raises MalformedDatagram: the datagram is not one."""
     key, value = _pair(datagram, key_octets)
     return Datum(key, as_json(value))
 
 
 def read_registration(datagram: bytes, key_octets: int) -> Registration:
-    """:raises MalformedDatagram: it is none."""
+    """A registration. :raises MalformedDatagram: the datagram is not one."""
     key, said = _pair(datagram, key_octets)
     if not isinstance(said, dict):
         raise MalformedDatagram("what is said about a key should be an object")
@@ -56,7 +56,7 @@ def read_registration(datagram: bytes, key_octets: int) -> Registration:
 
 
 def as_json(value: object) -> bytes:
-    """A value as JSON of ASCII characters. :raises MalformedDatagram: JSON has no such number."""
+    """A value as JSON of ASCII characters. :raises MalformedDatagram: JSON cannot hold this number."""
     try:
         return json.dumps(value, allow_nan=False).encode()
     except ValueError as error:
@@ -64,7 +64,7 @@ def as_json(value: object) -> bytes:
 
 
 def parse(text: bytes) -> Any:
-    """The value of a JSON text. :raises MalformedDatagram: it is none, or no UTF-8."""
+    """The value of a JSON text. :raises MalformedDatagram: it is not JSON, or not UTF-8."""
     try:
         value = json.loads(text.decode(), parse_constant=_no_constant)
         json.dumps(value, ensure_ascii=False).encode()  # half of a surrogate pair can be written in JSON, not in UTF-8
@@ -85,7 +85,7 @@ def _pair(datagram: bytes, key_octets: int) -> tuple[str, Any]:
 
 
 def _no_constant(name: str) -> Callable[[], object]:
-    """Python reads NaN and Infinity; no client in another language would."""
+    """Refuse NaN and Infinity: Python reads them, clients in other languages do not."""
     raise ValueError(f"{name} is no JSON")
 
 

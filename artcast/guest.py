@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from artcast.app import Artcast
-from artcast.reading import read
-from artcast.settings import ArtcastSettings
+from artcast.settings import ArtcastSettings, read
 from fanout.application.guests import Host
 
 
 def guest(host: Host) -> Artcast:
-    """On the host's hub and bus. The process itself, its logs and its bus are the host's.
+    """Make Artcast on the hub and bus of a host, which also owns the process and its logs.
 
     :raises SettingsError: a setting is wrong.
     """

@@ -1,16 +1,25 @@
-"""Every option of Artcast: the name of a setting in small letters, with ``-`` for ``_``, is its option."""
+"""Every setting of Artcast, and where their values come from.
+
+The option of a setting is its name in lower case, with ``-`` for ``_``. Options win over ``ARTCAST_…`` in the
+environment, and that over ``artcast_config.py``.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from ipaddress import IPv4Address
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator
 
-from fanout.settings import BrokerSettings, LogSettings, SettingsGroup, setting
+from fanout.settings import BrokerSettings, LogSettings, SettingsGroup, read_settings, setting
 from fanout.settings.engine import MAX_PORT, NetworkList
 from fanout.settings.reference import reference
 
+CONFIG_FILE = Path("artcast_config.py")
+PREFIX = "ARTCAST_"
+"""In the environment, because other programs use names like UID, VERBOSE and PIDFILE as well."""
 REFERENCE_HEAD = """\
 # Artcast's options
 
@@ -18,6 +27,9 @@ REFERENCE_HEAD = """\
 `artcast_config.py` in the working folder (or `--config PATH`), in this order. As a guest of another server there are no
 options. Switches take true/false, yes/no, 1/0. Generated from the code by `make settings`; do not edit.
 """
+
+
+S = TypeVar("S", bound=SettingsGroup)
 
 
 def _group(value: str) -> str:
@@ -153,6 +165,17 @@ class Settings(ProcessSettings, LogSettings, BusSettings, ArtcastSettings):
     LOG_FORMAT: Literal["auto", "console", "json"] = setting(
         "console", "console for people, json for machines; auto = console on a terminal, otherwise json."
     )
+
+
+def read(settings_class: type[S], options: Mapping[str, str], environ: Mapping[str, str], path: str | None = None) -> S:
+    """Read the settings of a class from all sources.
+
+    :param options: by name of the setting.
+    :param path: the file; None for ``artcast_config.py`` in the working folder, which need not exist.
+    :raises SettingsError: a setting is unknown or wrong; the text names all of them.
+    """
+    ours = {name.removeprefix(PREFIX): value for name, value in environ.items() if name.startswith(PREFIX)}
+    return read_settings(settings_class, options, ours, path, CONFIG_FILE)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Events about clients and messages, for whoever watches the service from outside (contract §1.11).
+"""Monitoring events about clients and messages, sent to a broker of their own (contract §1.11; ``MONITORING_…``).
 
 Each event is one AMQP message: a JSON object with ``type``, ``label``, ``timestamp``, ``server`` and ``metadata``.
-Messages are counted per topic and second; one event per delivery, with the listener's address and the whole body, is
-what the original sent, and has to be asked for (§2, change 11).
+Deliveries are counted per topic and second. The original sent one event per delivery, with the client's address and
+the whole body; ``MONITORING_PER_DELIVERY`` does the same (§2, change 11).
 """
 
 from __future__ import annotations
@@ -12,78 +12,74 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from ipaddress import IPv6Address, ip_address, ip_network
-from typing import Any, Protocol
+from typing import Any
 
 from pika.spec import BasicProperties
 from twisted.internet.defer import Deferred
 
 from fanout.application.observer import Client, DeliveryObserver, Observer
+from fanout.bus.publisher import Publisher
 from fanout.hub.message import Message
+from radiovis.settings import MonitoringSettings
 
 _LABEL = "radiovis.global."
 _COMPACT = json.JSONEncoder(separators=(",", ":"))
-_IPV4_KEPT, _IPV6_KEPT = 24, 48  # bits of a masked address: as much as a provider's region, less than a home
+_IPV4_KEPT, _IPV6_KEPT = 24, 48  # bits of a masked address: it tells a provider's region, and no household
 
 
-class Carrier(Protocol):
-    """What takes the events to whoever reads them: :class:`fanout.bus.publisher.Publisher`."""
+class MonitoringEvents(Observer):
+    """Sends an event for each thing it is told.
 
-    def start(self) -> None:
-        """Connect."""
-
-    def publish(self, properties: BasicProperties, body: bytes) -> None:
-        """Take an event, without waiting or failing."""
-
-    def stop(self) -> Deferred[None]:
-        """Disconnect."""
-
-
-class Monitoring(Observer):
-    """Turns what clients do into events.
-
-    The end of a subscription alone is no event: readers of the original's events know ``unsubscriptions`` as part of a
-    close (contract §1.11).
-
-    :param servers: the names of this process, as the events give them.
-    :param announce: the last part of the label of the first event.
-    :param per_delivery: an event for every message to every client, instead of counts.
-    :param shown: how a client's address, host and port, is written into the events.
-    :param unix_time: seconds since 1970, by the machine's clock.
+    The end of a subscription is no event: in the original, ``unsubscriptions`` are part of a close (contract §1.11).
     """
 
     def __init__(
         self,
         reactor: Any,
-        carrier: Carrier,
-        servers: Sequence[str],
+        publisher: Publisher,
+        settings: MonitoringSettings,
         *,
         announce: str = "servers",
-        per_delivery: bool = False,
-        shown: Callable[[str], str] = str,
         unix_time: Callable[[], float] = time.time,
     ) -> None:
+        """
+        :param publisher: sends the events.
+        :param settings: may be replaced while it runs.
+        :param announce: the last part of the label of the first event.
+        :param unix_time: seconds since 1970.
+        """
         self._reactor = reactor
         self._unix_time = unix_time
-        self._carrier = carrier
-        self._servers = list(servers)
+        self._publisher = publisher
+        self.settings = settings
         self._announce = announce
-        self._per_delivery = per_delivery
-        self._shown = shown
         self._counts: Counter[str] = Counter()
         self._second = 0
         self._count_call: Any = None
 
+    @property
+    def settings(self) -> MonitoringSettings:
+        """The settings in force."""
+        return self._settings
+
+    @settings.setter
+    def settings(self, settings: MonitoringSettings) -> None:
+        self._settings = settings
+        self._servers = settings.MONITORING_SERVER_ID.split(",")
+        self._per_delivery = settings.MONITORING_PER_DELIVERY  # Read for every delivery.
+        self._shown = masked if settings.MONITORING_ADDRESSES == "masked" else str
+
     def start(self) -> None:
-        """Connect, and say that this process has started."""
-        self._carrier.start()
+        """Connect, and send the event that this process has started."""
+        self._publisher.start()
         self.emit(self._announce, "")
 
     def stop(self) -> Deferred[None]:
-        """Send what there is, as far as the broker takes it soon, and disconnect."""
+        """Send the events that wait, as far as the broker takes them soon, and disconnect."""
         if self._count_call is not None:
             self._count_call.cancel()
             self._emit_counts()
-        return self._carrier.stop()
+        return self._publisher.stop()
 
     def emit(self, label: str, metadata: object, timestamp: float | None = None) -> None:
         """Send one event.
@@ -100,26 +96,26 @@ class Monitoring(Observer):
             "server": self._servers,
             "metadata": metadata,
         }
-        self._carrier.publish(BasicProperties(headers={"when": str(int(when))}), _COMPACT.encode(event).encode())
+        self._publisher.publish(BasicProperties(headers={"when": str(int(when))}), _COMPACT.encode(event).encode())
 
     # Observer
 
     def opened(self, client: Client) -> None:
         """See :meth:`Observer.opened <fanout.application.observer.Observer.opened>`."""
-        self.emit("connections", self._who(client))
+        self.emit("connections", self._client(client))
 
     def closed(self, client: Client, held: Sequence[str]) -> None:
         """See :meth:`Observer.closed <fanout.application.observer.Observer.closed>`."""
         for topic in held:
-            self.emit("unsubscriptions", {"topic": topic, **self._who(client)})
-        self.emit("disconnections", self._who(client))
+            self.emit("unsubscriptions", {"topic": topic, **self._client(client)})
+        self.emit("disconnections", self._client(client))
 
     def subscribed(self, client: Client, topic: str) -> None:
         """See :meth:`Observer.subscribed <fanout.application.observer.Observer.subscribed>`."""
-        self.emit("subscriptions", {"topic": topic, **self._who(client)})
+        self.emit("subscriptions", {"topic": topic, **self._client(client)})
 
     def delivered(self, topic: str, clients: int) -> None:
-        """Count; the event follows when the second is over."""
+        """Count. The event follows at the end of the second."""
         if self._per_delivery:
             return
         self._counts[topic] += clients
@@ -130,12 +126,12 @@ class Monitoring(Observer):
 
     @property
     def delivery_observer(self) -> DeliveryObserver | None:
-        """Who wants to be told of every delivery."""
+        """What is called for every delivery; None if deliveries are counted only."""
         return self._emit_delivery if self._per_delivery else None
 
     # Events
 
-    def _who(self, client: Client) -> dict[str, str]:
+    def _client(self, client: Client) -> dict[str, str]:
         return {"session_id": client.session, "ip": self._shown(client.address)}
 
     def _emit_counts(self) -> None:
@@ -156,7 +152,7 @@ class Monitoring(Observer):
 
 
 def masked(address: str) -> str:
-    """An address, host and port, in the same form, but of the network only: it names nobody."""
+    """An address with port in the same form, reduced to its network, so that it identifies no person."""
     host = address.rpartition(":")[0].strip("[]").partition("%")[0]
     try:
         ip = ip_address(host)

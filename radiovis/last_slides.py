@@ -1,13 +1,14 @@
 """The last message of each topic, shared by the nodes through memcached (contract §2, change 6).
 
-Every node hears every message, and each writes what it heard: the same octets, so it does not matter who is last.
-Writing waits a moment, so that a topic that changes fast is written once. Without memcached all of this does nothing.
+Every node receives every message, and every node writes it: the octets are the same, so their order does not matter.
+Messages are written after a short delay, so that a topic that changes fast is written once. Without memcached nothing
+is shared.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
@@ -15,45 +16,52 @@ from twisted.python.failure import Failure
 
 from fanout.cache.memcached import Memcached, cache_key
 from fanout.hub.message import Message
+from radiovis.settings import NodeSettings
 
-_WAITING = 10_000  # topics; beyond it the rest of a burst is left to the next message of each
+DELAY = 0.05
+"""Seconds a topic waits before it is written: a burst on it is then written once."""
+_WAITING = 10_000  # topics; further ones are written with their next message
 _ENCODING = "latin-1"  # one character per octet, so that any body fits into JSON
 
 
 class LastSlides:
-    """Keeps last messages where the other nodes find them, and finds those they kept."""
+    """Writes last messages for the other nodes, and reads those they wrote.
 
-    def __init__(self, memcached: Memcached | None, later: Callable[[Callable[[], object]], object], life: int) -> None:
+    :ivar settings: may be replaced while it runs.
+    """
+
+    def __init__(self, clock: Any, settings: NodeSettings, memcached: Memcached | None) -> None:
         """
-        :param later: calls its argument after a moment; that long a written topic may lag behind.
-        :param life: seconds memcached keeps a message.
+        :param clock: Twisted's reactor.
+        :param settings: ``LAST_SLIDE_SECONDS``, the seconds memcached keeps a message.
+        :param memcached: None for a node by itself.
         """
+        self.settings = settings
+        self._clock = clock
         self._memcached = memcached
-        self._later = later
-        self._life = life
         self._waiting: dict[str, Message] = {}
         self._asked: dict[str, list[Deferred[Message | None]]] = {}
 
     def keep(self, topic: str, message: Message) -> None:
-        """A topic has a new last message. Returns at once; what memcached does not take is lost only to other nodes."""
+        """Share the new last message of a topic. Returns at once. If memcached fails, other nodes miss it."""
         if self._memcached is None or len(self._waiting) >= _WAITING:
             return
         if not self._waiting:
-            self._later(self.write)
+            self._clock.callLater(DELAY, self.write)
         self._waiting[topic] = message
 
     def write(self) -> Deferred[Any]:
-        """Write what waits now: the moment is over, or the node ends. Fires when memcached has answered."""
+        """Write the messages that wait, now; fires when memcached has answered. Also called at the end of the node."""
         waiting, self._waiting = self._waiting, {}
         if self._memcached is None:
             return succeed(None)
         values = {_key(topic): encode(topic, each) for topic, each in waiting.items()}
-        return self._memcached.set_many(values, self._life)
+        return self._memcached.set_many(values, self.settings.LAST_SLIDE_SECONDS)
 
     async def recall(self, topic: str) -> Message | None:
-        """The last message another node kept; None when there is none, or memcached does not answer.
+        """The last message of a topic; None if no node wrote one, or memcached does not answer.
 
-        Everybody who asks for a topic at the same time gets the same object, for one look-up.
+        Callers that ask for a topic at the same time share one look-up, and get the same object.
         """
         if self._memcached is None:
             return None
@@ -74,13 +82,16 @@ class LastSlides:
             asker.callback(outcome)
 
     async def recall_many(self, topics: Iterable[str]) -> dict[str, Message]:
-        """The last messages of several topics, as far as they were kept."""
-        if self._memcached is None:
-            return {}
-        keys = {_key(topic): topic for topic in topics}
-        values: dict[str, bytes] = await self._memcached.get_many(list(keys))
-        found = {keys[key]: decode(keys[key], value) for key, value in values.items()}
-        return {topic: message for topic, message in found.items() if message is not None}
+        """The last messages of several topics; topics without one are left out."""
+        return {} if self._memcached is None else await recall_many(self._memcached, topics)
+
+
+async def recall_many(memcached: Memcached, topics: Iterable[str]) -> dict[str, Message]:
+    """The last messages of several topics, as the nodes wrote them; topics without one are left out."""
+    keys = {_key(topic): topic for topic in topics}
+    values: dict[str, bytes] = await memcached.get_many(list(keys))
+    found = {keys[key]: decode(keys[key], value) for key, value in values.items()}
+    return {topic: message for topic, message in found.items() if message is not None}
 
 
 def _key(topic: str) -> str:
@@ -88,13 +99,13 @@ def _key(topic: str) -> str:
 
 
 def encode(topic: str, message: Message) -> bytes:
-    """A last message as memcached keeps it: JSON, never a pickle that would run code of whoever wrote it."""
+    """A last message as it lies in memcached: JSON, because a pickle could run code of another program."""
     body = message.body.decode(_ENCODING)
     return json.dumps([topic, message.topic, body, message.message_id, message.when, message.headers]).encode()
 
 
 def decode(topic: str, value: bytes | None) -> Message | None:
-    """What :func:`encode` made of a message; None for anything else that may stand there."""
+    """The message that :func:`encode` wrote; None for anything else."""
     if value is None:
         return None
     try:

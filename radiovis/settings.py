@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import SecretStr, field_validator
 
+from fanout.journal.journal import JournalSettings
 from fanout.settings import (
     AdminSettings,
     HttpServerSettings,
@@ -118,11 +119,13 @@ class WatchdogSettings(SettingsGroup):
         "octets",
         ge=2**24,
     )
+
+
+class RadioJournalSettings(JournalSettings):
+    """The journal."""
+
     JOURNAL_FILE: str = setting(
         "radiovis-journal.sqlite", "The log where there is no PlugIt (SQLite); empty = in memory, lost at the end."
-    )
-    JOURNAL_MAX_BYTES: int = setting(
-        256 * 2**20, "What the journal may take; beyond it the oldest entries go.", "octets", ge=2**20
     )
 
 
@@ -265,6 +268,7 @@ class Settings(
     MonitoringSettings,
     PageSettings,
     SlideSettings,
+    RadioJournalSettings,
     WatchdogSettings,
     MemcachedSettings,
     RabbitMQSettings,

@@ -1,7 +1,6 @@
-"""One or more memcached servers as one shared dictionary; blocking, for worker threads.
+"""One or more memcached servers as one shared dictionary. The calls block: make them in worker threads.
 
-A server that is down costs nothing: after a failure it is left alone for a while (a circuit breaker), and until it
-answers again everything on it counts as missing.
+Each server has a circuit breaker: after a failure it is not called for a while, and its values count as missing.
 """
 
 from __future__ import annotations
@@ -26,18 +25,18 @@ from pymemcache.exceptions import (
 
 DEFAULT_PORT = 11211
 TIMEOUT = 0.2
-"""Seconds. A healthy server on the same network answers in well under 0.01; pymemcache itself would wait for ever."""
+"""Seconds. A healthy server on the same network answers within 0.01. pymemcache's default is to wait for ever."""
 RETRY = 1.0
-"""Seconds a failed server is left alone. With :data:`TIMEOUT` a hanging one costs a fifth of one thread at most."""
+"""Seconds without a call after a failure. With :data:`TIMEOUT` a hanging server takes at most a fifth of a thread."""
 MAX_VALUE = 1_000_000
 """Bytes of one value; memcached refuses 1 MiB and more unless started with ``-I``."""
 LONGEST_EXPIRE = 30 * 24 * 3600
-"""Seconds. memcached takes anything longer for a date (``protocol.txt``, "Expiration times")."""
+"""Seconds. memcached reads a larger number as a date (``protocol.txt``, "Expiration times")."""
 
 T = TypeVar("T")
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
-# MemcacheUnknownError and ValueError: whoever answers there does not speak memcached.
+# MemcacheUnknownError and ValueError: the answer is not memcached's protocol.
 _OUTAGE = (OSError, MemcacheUnexpectedCloseError, MemcacheUnknownError, ValueError)
 
 
@@ -72,7 +71,7 @@ def _parse_server(entry: str) -> tuple[str, int]:
     return host, int(port)
 
 
-class Server:
+class MemcachedServer:
     """One memcached server and its circuit breaker. May be called by several threads."""
 
     def __init__(
@@ -90,14 +89,14 @@ class Server:
 
     @property
     def resting(self) -> bool:
-        """Whether it failed a moment ago and is not to be tried yet."""
+        """Whether it failed a moment ago and is not called yet."""
         return self._clock() < self._retry_at
 
     def call(self, work: Callable[[PooledClient], T], missing: T) -> T:
-        """Let the client do this work.
+        """Call the client.
 
-        :param missing: the answer while the server is down, or when it refuses.
-        :raises MemcacheIllegalInputError: for a key memcached cannot have, which is a mistake of the caller.
+        :param missing: the result while the server is down, or if it refuses the call.
+        :raises MemcacheIllegalInputError: memcached cannot have this key, which is a mistake of the caller.
         """
         if self.resting:
             self.count("skipped")
@@ -110,13 +109,13 @@ class Server:
             self._failed(error)
             return missing
         except MemcacheError:
-            self.count("refused")  # It is alive, and would not take this one value.
+            self.count("refused")  # The server is up, and refuses this one value.
             return missing
         self._worked()
         return answer
 
     def _try(self, work: Callable[[PooledClient], T]) -> T:
-        """A pooled connection may date from before a restart of the server, so go on to the next, then a new one."""
+        """A pooled connection may be older than a restart of the server: try the next one, and at last a new one."""
         for _ in range(self._threads):
             try:
                 return work(self._client)
@@ -142,26 +141,28 @@ class Server:
             log.info("memcached.up", server=self.name)
 
     def count(self, what: str) -> None:
-        """One more of these, see :attr:`Servers.counts`."""
+        """Count an event, see :attr:`MemcachedServers.counts`."""
         with self._lock:
             self.counts[what] += 1
 
     def rest(self) -> None:
-        """Do not try it again, ever: the program ends."""
+        """Make no further call: the program ends."""
         with self._lock:
             self._retry_at = float("inf")
 
     def close(self) -> None:
-        """Close the pooled connections; nobody may be using them."""
+        """Close the pooled connections. No thread may be using them."""
         self._client.close()
 
 
-class Servers:
-    """A dictionary of byte strings spread over the servers. A key always lives on the same server: while that one
-    is down the key is missing, rather than old on another server and old again on this one when it returns.
+class MemcachedServers:
+    """A dictionary of byte strings that is spread over the servers.
 
-    pymemcache's ``HashClient`` is not used because it moves the keys of a dead server, hides failures when told not
-    to raise them, and keeps its list of dead servers without a lock.
+    A key always lies on the same server. While that server is down the key is missing: a copy on another server would
+    grow stale there, and the old value would be back once the server returns.
+
+    pymemcache's ``HashClient`` is not used, because it moves the keys of a dead server, hides failures if it is told
+    not to raise them, and keeps its list of dead servers without a lock.
     """
 
     def __init__(
@@ -176,13 +177,13 @@ class Servers:
         """
         :param servers: as :func:`parse_servers` takes them.
         :param timeout: seconds for connecting, and for each read.
-        :param retry: seconds a failed server is left alone.
-        :param threads: how many threads will call at once, at most.
-        :param clock: seconds, from any start; called by all these threads.
-        :raises ValueError: for a list of servers that makes no sense.
+        :param retry: seconds without a call after a failure.
+        :param threads: how many threads call at once, at most.
+        :param clock: a monotonic clock in seconds; it is called by all these threads.
+        :raises ValueError: ``servers`` is not a list of servers.
         """
         made = [
-            Server(host, port, timeout=timeout, retry=retry, threads=threads, clock=clock)
+            MemcachedServer(host, port, timeout=timeout, retry=retry, threads=threads, clock=clock)
             for host, port in parse_servers(servers)
         ]
         self._servers = {server.name: server for server in made}
@@ -199,7 +200,7 @@ class Servers:
         return sum((server.counts for server in self._servers.values()), Counter())
 
     def resting(self, keys: Iterable[str]) -> bool:
-        """Whether asking for any of these keys is in vain at the moment."""
+        """Whether the servers of all these keys are down at the moment."""
         return all(self._of(key).resting for key in keys)
 
     def get(self, key: str) -> bytes | None:
@@ -226,23 +227,23 @@ class Servers:
         return [key for key, value in items.items() if not self._store("set", key, value, expire)]
 
     def add(self, key: str, value: bytes, expire: int) -> bool:
-        """Store a value unless there is one; whether it is ours now. A lease: of many callers one gets True.
+        """Store a value unless there is one; whether this call stored it. Of many callers one gets True: a lease.
 
-        False as well when the server is down.
+        Also False while the server is down.
         """
         return self._store("add", key, value, expire)
 
     def delete(self, key: str) -> None:
-        """Forget a value."""
+        """Remove a value."""
         self._of(key).call(lambda client: client.delete(key, noreply=False), False)
 
     def rest(self) -> None:
-        """Answer nothing from now on, at once: the program ends."""
+        """Make no further call: the program ends."""
         for server in self._servers.values():
             server.rest()
 
     def close(self) -> None:
-        """Close the connections; nobody may be using them."""
+        """Close the connections. No thread may be using them."""
         for server in self._servers.values():
             server.close()
 
@@ -256,15 +257,15 @@ class Servers:
             server.count("refused")
             return False
         seconds = min(expire, LONGEST_EXPIRE)
-        # With noreply pymemcache would not see a server that is down or refuses.
+        # With noreply pymemcache does not notice a server that is down or refuses the value.
         return server.call(lambda client: bool(getattr(client, how)(key, value, seconds, noreply=False)), False)
 
-    def _of(self, key: str) -> Server:
+    def _of(self, key: str) -> MemcachedServer:
         if len(self._servers) == 1:
             return next(iter(self._servers.values()))
         return self._servers[self._ring.get_node(key)]
 
-    def _split(self, keys: Iterable[str]) -> Iterable[tuple[Server, list[str]]]:
+    def _split(self, keys: Iterable[str]) -> Iterable[tuple[MemcachedServer, list[str]]]:
         groups: defaultdict[str, list[str]] = defaultdict(list)
         for key in keys:
             groups[self._of(key).name].append(key)

@@ -1,4 +1,4 @@
-"""Collects what comes within a moment, so that one write to the disk serves many."""
+"""Group commit: items that come within a few milliseconds share one write to the disk."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 from twisted.python.failure import Failure
 
 DELAY = 0.005
-"""Seconds from the first item to the write: far below what anybody notices, and a burst shares one fsync."""
+"""Seconds from the first item to the write: not noticed by anybody, and a burst shares one fsync."""
 BATCH_OCTETS = 4 * 2**20
-"""Octets written at once; a larger item goes alone. More gains nothing, for then the fsync is the smaller part."""
+"""Octets of one write; a larger item is written alone. More gains nothing: the fsync is then the smaller part."""
 MAX_WAITING = 10_000
 MAX_WAITING_OCTETS = 32 * 2**20
-"""Items, and octets of them, that wait while the disk is slow. Further ones are refused: who has them keeps them."""
+"""Items, and octets of them, that wait while the disk is slow. Further ones are refused; their owner keeps them."""
 
 T = TypeVar("T")
 
 
 class BatchesFull(Exception):
-    """Too much is waiting to be written, or nothing is written any more. The text says which."""
+    """Too many items wait, or nothing is written any more. The text says which."""
 
 
 class Batches(Generic[T]):
     """Writes items in the order they came, many at a time, one batch after the other.
 
-    A batch succeeds or fails as a whole, and what waits behind one that fails, fails with it: whoever offers all of it
-    again keeps the order, even if there is room for the later ones a moment after.
+    A batch succeeds or fails as a whole. Items that wait behind a batch that fails, fail too: a caller that adds all of
+    them again keeps their order, even if the disk has room again a moment later.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Batches(Generic[T]):
         """
         :param clock: the reactor, or a Clock.
         :param write: writes a batch, all or nothing; called again only after its Deferred has fired.
-        :param size: octets of an item.
+        :param size: gives the octets of an item.
         :param delay: seconds the first item of a batch waits for others.
         :param batch_octets: octets of one batch.
         :param max_waiting: items accepted and not yet written.
@@ -69,9 +69,9 @@ class Batches(Generic[T]):
         return len(self._items) + len(self._writing)
 
     def add(self, item: T) -> Deferred[None]:
-        """Have an item written; fires when it is.
+        """Write an item; fires when it is written.
 
-        Fails with whatever ``write`` failed with, or with :class:`BatchesFull`.
+        Fails with the error of ``write``, or with :class:`BatchesFull`.
         """
         if self._stopped:
             return fail(BatchesFull("it is closed"))
@@ -86,7 +86,7 @@ class Batches(Generic[T]):
         return written
 
     def stop(self) -> Deferred[None]:
-        """Write what is waiting, without delay; fires when that is done. What is added afterwards is refused."""
+        """Write the items that wait, without delay; fires when that is done. Items added later are refused."""
         self._stopped = True
         if not len(self):
             return succeed(None)
@@ -114,9 +114,9 @@ class Batches(Generic[T]):
         batch, self._items = self._items[:count], self._items[count:]
         return batch
 
-    def _come_again(self) -> None:
-        """An endless stream goes at a walking pace too, as each batch costs a thread its waking. Only a whole batch, or
-        the last one, does not wait.
+    def _schedule(self) -> None:
+        """Only a whole batch, or the last one, does not wait: each write costs a thread its waking, also in an endless
+        stream.
         """
         if self._stopped or self._octets >= self._batch_octets:
             self._next()
@@ -129,7 +129,7 @@ class Batches(Generic[T]):
             batch, self._items = batch + self._items, []
         self._octets -= sum(size for _, size, _ in batch)
         if self._items:
-            self._come_again()
+            self._schedule()
         for _, _, written in batch:
             if isinstance(outcome, Failure):
                 written.errback(outcome.value)

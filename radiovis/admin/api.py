@@ -42,8 +42,8 @@ from fanout.metrics.health import Health
 from fanout.metrics.rates import Rates
 from fanout.process.supervisor import TaskState
 from radiovis import topics
-from radiovis.preflight.slide_check import Preflight
-from radiovis.schedule.held_slides import Schedule
+from radiovis.preflight.message_check import Preflight
+from radiovis.schedule.held_slides import HeldSlides
 
 _SHOWN = 20  # busiest topics, slowest clients
 _PAGE, _LARGEST_PAGE = 100, 1_000
@@ -80,7 +80,7 @@ class NodeView:
     tasks: Callable[[], Sequence[TaskState]]
     journal: bool
     preflight: Preflight | None
-    schedule: Schedule | None
+    schedule: HeldSlides | None
     clock: Callable[[], float]
     started: float
 

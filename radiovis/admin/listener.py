@@ -148,7 +148,7 @@ class Admin:
         self.routes: list[Route] = HealthRoutes(self.health, self.metrics, self._auth).routes()
 
     def start(self) -> dict[str, str]:
-        """Listen. If the plain port is taken, and the settings do not name it, go on without it: so several processes on
+        """Listen. If the plain port is taken, and the settings do not name it, go on without it: several processes on
         one machine start without any setting.
 
         :return: the addresses, by the name of the listener.

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any, Protocol
+from typing import Any
 
 from fanout.metrics.prometheus import Measure, Table, reference
 from fanout.metrics.tables import ENGINE
-from radiovis.preflight.slide_check import Preflight
-from radiovis.schedule.held_slides import Schedule
+from radiovis.directory.interface import OutageReport
+from radiovis.preflight.message_check import Preflight
+from radiovis.schedule.held_slides import HeldSlides
 from radiovis.topic_resolution import TopicResolver
 from radiovis.watchdog.watchdog import Watchdog
 
@@ -22,13 +23,6 @@ nothing. Labels have few values, whatever clients do. Generated from the code by
 """
 
 
-class Fallible(Protocol):
-    """A directory that can be away: :class:`radiovis.directory.cached.CachedDirectory`."""
-
-    @property
-    def down(self) -> bool: ...
-
-
 TUNING: Table[TopicResolver] = (
     Measure(
         "gauge",
@@ -37,7 +31,7 @@ TUNING: Table[TopicResolver] = (
         lambda resolver: resolver.loaded,
     ),
 )
-DIRECTORY: Table[Fallible] = (
+DIRECTORY: Table[OutageReport] = (
     Measure("gauge", "radiovis_directory_up", "Whether PlugIt answered when asked last.", lambda each: not each.down),
 )
 WATCHDOG: Table[Watchdog] = (
@@ -80,7 +74,7 @@ PREFLIGHT: Table[Preflight] = (
         lambda preflight: preflight.refused,
     ),
 )
-SCHEDULE: Table[Schedule] = (
+SCHEDULE: Table[HeldSlides] = (
     Measure("gauge", "radiovis_schedule_held", "Messages held until their trigger-time; 0 on a standby.", len),
     Measure(
         "counter",

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from fanout.journal.sqlite import HEADER, JournalError, Ledger, ListenAddress, Record, Selection, csv_rows
+from fanout.journal.records import HEADER, JournalError, Ledger, Place, Record, Selection, csv_rows
 from fanout.settings import read_settings
 from radiovis.client.arguments import DONE, FAILED, WRONG, CommandError, CommandParser, positive
 from radiovis.client.arguments import seconds as span
@@ -73,7 +73,7 @@ def _write_all(ledger: Ledger, given: argparse.Namespace, pause: Callable[[float
     write = _csv if given.csv else _json if given.json else _lines
     if given.csv:
         _put(HEADER)
-    after: ListenAddress | None = None
+    after: Place | None = None
     left = given.limit or _LATER
     while left:
         page = ledger.between(selection, min(left, _PAGE), after)

@@ -14,7 +14,7 @@ from radiovis.client.conversation import Conversation, ConversationEnded, conver
 from radiovis.client.reactor import run_reactor
 from radiovis.client.server_address import ServerAddress, add_server_flag, given_server
 from radiovis.client.terminal import printable
-from radiovis.directory.stations import MAX_TEXT, MAX_URL
+from radiovis.directory.interface import MAX_TEXT, MAX_URL
 
 _CLOSE = "close"
 

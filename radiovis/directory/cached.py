@@ -1,8 +1,23 @@
-"""A directory that is asked no more than needed, and missed as little as possible while it is down."""
+"""A directory behind caches: few questions reach the real one, and its answers outlive its outages.
+
+An answer is kept twice. This process keeps it in a Beaker cache, which the setting ``CACHE_OPTS`` chooses. The nodes
+share it through a second Beaker cache, in memcached, whose calls are made in threads. Both keep it longer than it is
+*fresh*:
+
+* fresh (``DIRECTORY_FRESH_SECONDS``): the answer is given, and nobody is asked.
+* shared (``DIRECTORY_SHARED_SECONDS``): an answer of another node is found in memcached. A country's code is then taken
+  without asking; any other answer only if it is fresh.
+* stale (``DIRECTORY_STALE_SECONDS``): the answer is given only while the directory fails.
+
+Callers that ask the same question at the same time cause one call. In an outage only the first caller waits for the
+failure; until the directory works again, callers get the stale answer at once and a new attempt is made in the
+background every :data:`RETRY` seconds.
+
+Logins are never cached. The channels a station may publish to are not shared: memcached has no passwords.
+"""
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, replace
@@ -14,28 +29,51 @@ from beaker.cache import Cache
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from fanout.cache.memcached import Memcached, cache_key
-from radiovis.directory.interface import Channel, Default, Directory, DirectoryError
-from radiovis.directory.plugit import CHANNELS, DEFAULT, GCC, TOPICS, Kind
+from fanout.cache.beaker_backend import SharedCache
+from fanout.cache.memcached import cache_key
+from radiovis.directory.interface import Channel, Default, Directory, DirectoryError, checked_prefix
+from radiovis.settings import Settings
 
-FRESH = 60.0
-"""Seconds an answer is taken without asking again: the original's in-process cache (contract §1.10)."""
-SHARED = 600.0
-"""Seconds memcached keeps an answer: the original's (contract §1.10)."""
-STALE = 86400.0
-"""Seconds an answer serves while the directory is down: an outage over night is survived."""
 RETRY = 10.0
-"""Seconds between two questions whose last one failed."""
+"""Seconds between two attempts while the directory fails."""
 GCC_LOOKUPS = 4
-"""Look-ups of country codes under way at once: anybody may cause them, by subscribing (contract §2, fault 7)."""
+"""Look-ups of country codes at the same time. Anonymous clients cause them by subscribing (contract §2, fault 7)."""
 
 T = TypeVar("T")
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
+class _NotAsked(DirectoryError):
+    """The directory was not asked, so this says nothing about its health."""
+
+
+# The answers as JSON. Values that are read back are checked: other programs may write to memcached.
+
+
+@dataclass(frozen=True, slots=True)
+class _Question(Generic[T]):
+    """One kind of question.
+
+    :ivar name: part of its keys in the caches.
+    :ivar shared: whether nodes share the answers.
+    :ivar settled: whether an answer changes so rarely that other nodes take it without asking, even if it is not fresh.
+    :ivar to_json: makes an answer into something JSON can hold.
+    :ivar from_json: reads it back; raises ValueError or TypeError for anything else.
+    """
+
+    name: str
+    shared: bool
+    settled: bool
+    to_json: Callable[[T], Any]
+    from_json: Callable[[Any], T]
+
+
 @dataclass(frozen=True, slots=True)
 class _CachedAnswer(Generic[T]):
-    """An answer as it is kept in this process: given at ``at``, not to be asked again before ``until`` (Unix time)."""
+    """An answer of the time ``at``; nobody asks again before ``until`` (both Unix time in seconds).
+
+    :ivar failing: whether the directory failed when it was asked after that.
+    """
 
     answer: T
     at: float
@@ -43,52 +81,88 @@ class _CachedAnswer(Generic[T]):
     failing: bool = False
 
 
-class _Busy(DirectoryError):
-    """Not asked at all, so that it says nothing about how the directory is."""
+def _read_channels(answer: Any) -> tuple[str, ...]:
+    return tuple(checked_prefix(_text(topic)) for topic in _list(answer))
+
+
+def _read_gcc(answer: Any) -> str | None:
+    if answer is not None and not (isinstance(answer, str) and len(answer) == 3):
+        raise ValueError("not a GCC")
+    return answer
+
+
+def _write_topics(topics: tuple[Channel, ...]) -> list[Any]:
+    return [[channel.topic, channel.id, channel.listed, channel.name] for channel in topics]
+
+
+def _read_topics(answer: Any) -> tuple[Channel, ...]:
+    return tuple(_read_channel(row) for row in _list(answer))
+
+
+def _read_channel(row: Any) -> Channel:
+    match row:
+        case [str() as topic, int() as id, bool() as listed, str() as name]:
+            return Channel(checked_prefix(topic), id, listed, name)
+    raise ValueError("not a channel")
+
+
+def _write_default(default: Default | None) -> list[Any] | None:
+    return [default.image, default.text, default.link] if default else None
+
+
+def _read_default(answer: Any) -> Default | None:
+    if answer is None:
+        return None
+    image, text, link = (part if part is None else _text(part) for part in _list(answer))
+    return Default(image, text, link)
+
+
+def _list(answer: Any) -> list[Any]:
+    if not isinstance(answer, list):
+        raise TypeError("not a list")
+    return answer
+
+
+def _text(answer: Any) -> str:
+    if not isinstance(answer, str):
+        raise TypeError("not a text")
+    return answer
+
+
+_CHANNELS: _Question[tuple[str, ...]] = _Question("channels", False, False, list, _read_channels)
+_GCC: _Question[str | None] = _Question("gcc", True, True, lambda gcc: gcc, _read_gcc)
+_TOPICS: _Question[tuple[Channel, ...]] = _Question("topics", True, False, _write_topics, _read_topics)
+_DEFAULT: _Question[Default | None] = _Question("default", True, False, _write_default, _read_default)
 
 
 class CachedDirectory:
     """A :class:`~radiovis.directory.interface.Directory` in front of another one.
 
-    Each answer is kept by Beaker in the process and, but for the channels a station may publish to, shared with the
-    other nodes through memcached. Callers who ask the same at the same time cause one question. When the directory
-    fails, its last answer serves on; only the first caller waits for the failure, further attempts are made
-    behind the callers' backs. Logins are always asked for anew.
+    :ivar settings: may be replaced while it runs.
     """
 
     def __init__(
         self,
         directory: Directory,
-        cache: Cache,
-        memcached: Memcached | None,
+        settings: Settings,
         now: Callable[[], float],
         *,
-        fresh: float = FRESH,
-        shared: float = SHARED,
-        stale: float = STALE,
-        retry: float = RETRY,
-        gcc_lookups: int = GCC_LOOKUPS,
+        cache: Cache,
+        shared: SharedCache | None,
     ) -> None:
         """
-        :param cache: a Beaker cache of a namespace nobody else uses in this process.
-        :param memcached: shared with the other nodes; None without, and for a stations file, which every node has.
-        :param now: seconds since 1970, by the machine's clock.
-        :param fresh: seconds an answer is taken without asking again.
-        :param shared: seconds memcached keeps an answer, and the other nodes take a country's code from it.
-        :param stale: seconds an answer serves while the directory fails.
-        :param retry: seconds between two questions whose last one failed.
-        :param gcc_lookups: country codes asked for at once; further ones fail at once.
+        :param settings: the ages of answers; also ``FB_CHANNEL_CACHE``, see :attr:`fresh`.
+        :param now: Unix time in seconds, which the nodes compare with each other.
+        :param cache: the Beaker cache of this process, with a namespace of its own.
+        :param shared: the cache of all nodes; None for a node that has no memcached.
         """
+        self.settings = settings
         self._directory = directory
         self._cache = cache
-        self._memcached = memcached
+        self._shared = shared
         self._now = now
-        self._fresh, self._shared, self._stale, self._retry = fresh, shared, stale, retry
-        self._gcc_lookups = gcc_lookups
-        self._asking_gcc = 0
-        self._flights: dict[tuple[int, str], list[Deferred[Any]]] = {}
-        self._generation = 0
-        self._forgotten_at = float("-inf")
+        self._gcc_lookups = 0
+        self._waiting: dict[str, list[Deferred[Any]]] = {}
         self._down = False
 
     @property
@@ -96,144 +170,154 @@ class CachedDirectory:
         """Whether the directory failed when it was asked last."""
         return self._down
 
+    @property
+    def fresh(self) -> float:
+        """Seconds an answer is given without asking.
+
+        At most half of ``FB_CHANNEL_CACHE``, the interval at which the topics are read again: an answer that is asked
+        for just before it is too old would otherwise live for two intervals.
+        """
+        return min(self.settings.DIRECTORY_FRESH_SECONDS, self.settings.FB_CHANNEL_CACHE / 2)
+
     async def check_auth(self, login: str, passcode: str, address: str) -> bool:
         """Whether this login may publish from this address; never from a cache."""
         return await self._directory.check_auth(login, passcode, address)
 
     async def channels(self, station: str) -> tuple[str, ...]:
         """The topic prefixes a station may publish to."""
-        return await self._answer(CHANNELS, station, partial(self._directory.channels, station))
+        return await self._answer(_CHANNELS, station, partial(self._directory.channels, station))
 
     async def gcc(self, country: str) -> str | None:
-        """The GCC of a country code; None for anything that is not two small letters, without asking."""
+        """The GCC of a country code. Only two lower-case letters are looked up, anything else is None at once."""
         if not re.fullmatch(r"[a-z]{2}", country):
             return None
-        return await self._answer(GCC, country, partial(self._ask_gcc, country))
+        return await self._answer(_GCC, country, partial(self._ask_gcc, country))
 
     async def topics(self) -> tuple[Channel, ...]:
         """Every registered channel."""
-        return await self._answer(TOPICS, "all", self._directory.topics)
+        return await self._answer(_TOPICS, "all", self._directory.topics)
 
     async def default(self, channel: int) -> Default | None:
         """What a silent channel shows."""
-        return await self._answer(DEFAULT, str(channel), partial(self._directory.default, channel))
-
-    def forget(self) -> None:
-        """Take none of the answers given so far any longer: the stations file has changed."""
-        self._generation += 1
-        self._forgotten_at = self._now()
+        return await self._answer(_DEFAULT, str(channel), partial(self._directory.default, channel))
 
     async def _ask_gcc(self, country: str) -> str | None:
-        if self._asking_gcc >= self._gcc_lookups:
-            raise _Busy(f"country {country}: {self._asking_gcc} other countries are being looked up already")
-        self._asking_gcc += 1
+        if self._gcc_lookups >= GCC_LOOKUPS:
+            raise _NotAsked(f"country {country}: {self._gcc_lookups} other countries are being looked up already")
+        self._gcc_lookups += 1
         try:
             return await self._directory.gcc(country)
         finally:
-            self._asking_gcc -= 1
+            self._gcc_lookups -= 1
 
-    async def _answer(self, kind: Kind[T], subject: str, ask: Callable[[], Awaitable[T]]) -> T:
-        key = cache_key("radiovis", kind.name, subject)
-        known = self._kept(kind, key)
-        if known and self._now() < known.until:
+    async def _answer(self, question: _Question[T], subject: str, ask: Callable[[], Awaitable[T]]) -> T:
+        key = cache_key(question.name, subject)
+        known = self._kept(question, key)
+        if known and self._is_fresh(known):
             return known.answer
-        answer: Deferred[T] = self._join(key, partial(self._renew, kind, key, known, ask))
+        answer: Deferred[T] = self._join(key, partial(self._renew, question, key, known, ask))
         if known and known.failing:
             answer.addErrback(_log_failure)
             return known.answer
         return await answer
 
     def _join(self, key: str, work: Callable[[], Coroutine[Any, Any, T]]) -> Deferred[T]:
-        """The outcome of this work, which is begun unless somebody waits for it already.
+        """The outcome of this work, which is started unless another caller waits for it already.
 
-        Each caller has a Deferred of his own, so that one who gives up does not cancel the others.
+        Each caller has a Deferred of its own, so that one that cancels does not cancel the others.
         """
-        flight = (self._generation, key)
         mine: Deferred[T] = Deferred()
-        if flight in self._flights:
-            self._flights[flight].append(mine)
+        if key in self._waiting:
+            self._waiting[key].append(mine)
         else:
-            self._flights[flight] = [mine]
-            Deferred.fromCoroutine(work()).addBoth(self._landed, flight)
+            self._waiting[key] = [mine]
+            Deferred.fromCoroutine(work()).addBoth(self._finish, key)
         return mine
 
-    def _landed(self, outcome: Any, flight: tuple[int, str]) -> None:
-        for waiting in self._flights.pop(flight):
-            waiting.callback(outcome)  # Does nothing for one who has given up.
+    def _finish(self, outcome: Any, key: str) -> None:
+        for caller in self._waiting.pop(key):
+            caller.callback(outcome)  # Has no effect on a caller that has cancelled.
 
     async def _renew(
-        self, kind: Kind[T], key: str, known: _CachedAnswer[T] | None, ask: Callable[[], Awaitable[T]]
+        self, question: _Question[T], key: str, known: _CachedAnswer[T] | None, ask: Callable[[], Awaitable[T]]
     ) -> T:
-        now = self._now()  # Before asking: what is forgotten meanwhile must not come back with this answer.
-        shared = await self._from_memcached(kind, key)
-        if shared and (known is None or shared.at > known.at):
-            known = shared
-            if known.until > now:
-                return self._keep(kind, key, known)
+        theirs = await self._of_other_nodes(question, key)
+        if theirs and (known is None or theirs.at > known.at):
+            known = theirs
+            if self._is_fresh(known):
+                return self._keep(question, key, known)
+        asked = self._now()
         try:
             answer = await ask()
         except DirectoryError as error:
-            if not isinstance(error, _Busy):
-                self._failed(error)
-            if known is None:
-                raise
-            until = self._now() + self._retry
-            return self._keep(kind, key, replace(known, until=until, failing=True))
-        self._worked()
-        if kind is GCC and answer is None and known:
-            answer = known.answer  # PlugIt says the same of a country nobody knows and of a trouble of its own.
-        self._share(kind, key, answer, now)
-        return self._keep(kind, key, _CachedAnswer(answer, now, self._now() + self._fresh))
+            return self._keep(question, key, self._after_failure(known, error))
+        self._set_down(None)
+        if question is _GCC and answer is None and known:
+            answer = known.answer  # PlugIt answers the same for an unknown country and for an error of its own.
+        self._share(question, key, answer, asked)
+        return self._keep(question, key, _CachedAnswer(answer, asked, self._now() + self.fresh))
 
-    def _kept(self, kind: Kind[T], key: str) -> _CachedAnswer[T] | None:
-        """What Beaker has, unless it is of no use any more."""
+    def _is_fresh(self, known: _CachedAnswer[T]) -> bool:
+        """Whether nobody needs to ask. An answer of the future is not fresh: the clock was set back."""
+        return known.at <= self._now() < known.until
+
+    def _after_failure(self, known: _CachedAnswer[T] | None, error: DirectoryError) -> _CachedAnswer[T]:
+        """The last answer, to be given until the next attempt. :raises DirectoryError: there is none."""
+        if not isinstance(error, _NotAsked):
+            self._set_down(error)
+        if known is None:
+            raise error
+        return replace(known, until=self._now() + RETRY, failing=True)
+
+    def _set_down(self, error: DirectoryError | None) -> None:
+        """Log the begin and the end of an outage, once each."""
+        if error is not None and not self._down:
+            log.warning("directory.down", error=str(error))
+        elif error is None and self._down:
+            log.info("directory.up")
+        self._down = error is not None
+
+    # The cache of this process
+
+    def _kept(self, question: _Question[T], key: str) -> _CachedAnswer[T] | None:
         try:
-            answer, at, until, failing = self._cache.get(key, expiretime=self._stale)
-            entry = _CachedAnswer(kind.from_json(answer), float(at), float(until), bool(failing))
+            answer, at, until, failing = self._cache.get(key, expiretime=self.settings.DIRECTORY_STALE_SECONDS)
+            entry = _CachedAnswer(question.from_json(answer), float(at), float(until), bool(failing))
         except (KeyError, ValueError, TypeError):
             return None
-        return entry if self._usable(entry.at) else None
+        return entry if self._is_usable(entry.at) else None
 
-    def _keep(self, kind: Kind[T], key: str, entry: _CachedAnswer[T]) -> T:
-        kept = [kind.to_json(entry.answer), entry.at, entry.until, entry.failing]
-        self._cache.put(key, kept, expiretime=self._stale)
+    def _keep(self, question: _Question[T], key: str, entry: _CachedAnswer[T]) -> T:
+        value = [question.to_json(entry.answer), entry.at, entry.until, entry.failing]
+        self._cache.put(key, value, expiretime=self.settings.DIRECTORY_STALE_SECONDS)
         return entry.answer
 
-    def _usable(self, at: float) -> bool:
-        return at > self._forgotten_at and self._now() - at < self._stale
+    def _is_usable(self, at: float) -> bool:
+        return self._now() - at < self.settings.DIRECTORY_STALE_SECONDS
 
-    async def _from_memcached(self, kind: Kind[T], key: str) -> _CachedAnswer[T] | None:
-        """What the other nodes know; garbage counts as nothing."""
-        value = await self._memcached.get(key) if self._memcached and kind.shared else None
+    # The cache of all nodes
+
+    async def _of_other_nodes(self, question: _Question[T], key: str) -> _CachedAnswer[T] | None:
+        value = await self._shared.get(key) if self._shared and question.shared else None
         if value is None:
             return None
         now = self._now()
         try:
-            content = json.loads(value)
-            answer, at = kind.from_json(content["answer"]), min(float(content["at"]), now)  # Clocks differ.
-        except (ValueError, TypeError, KeyError, RecursionError):
+            content, then = value
+            answer, at = question.from_json(content), min(float(then), now)  # The clocks of two nodes differ.
+        except (ValueError, TypeError):
             log.warning("directory.garbage_in_memcached", key=key)
             return None
-        until = min(now + self._fresh, at + (self._shared if kind.settled else self._fresh))
-        return _CachedAnswer(answer, at, until) if self._usable(at) else None
+        until = min(now + self.fresh, at + (self.settings.DIRECTORY_SHARED_SECONDS if question.settled else self.fresh))
+        return _CachedAnswer(answer, at, until) if self._is_usable(at) else None
 
-    def _share(self, kind: Kind[T], key: str, answer: T, at: float) -> None:
-        """Tell the other nodes. A country nobody knows is not worth it: there are many, and it may become known."""
-        if self._memcached and kind.shared and (answer is not None or kind is not GCC):
-            value = json.dumps({"answer": kind.to_json(answer), "at": at}).encode()
-            self._memcached.set(key, value, int(self._shared)).addErrback(_log_failure)
-
-    def _failed(self, error: DirectoryError) -> None:
-        if not self._down:
-            log.warning("directory.down", error=str(error))
-        self._down = True
-
-    def _worked(self) -> None:
-        if self._down:
-            log.info("directory.up")
-        self._down = False
+    def _share(self, question: _Question[T], key: str, answer: T, at: float) -> None:
+        """Tell the other nodes, except of an unknown country: there are many, and it may become known at any time."""
+        seconds = self.settings.DIRECTORY_SHARED_SECONDS
+        if self._shared and question.shared and seconds and (answer is not None or question is not _GCC):
+            self._shared.put(key, [question.to_json(answer), at], seconds).addErrback(_log_failure)
 
 
 def _log_failure(failure: Failure) -> None:
-    """For what nobody waits for. A directory that fails does not come here."""
+    """For results no caller waits for. A directory that fails has been logged before."""
     log.error("directory.bug", error=failure.getErrorMessage())

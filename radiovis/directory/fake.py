@@ -1,41 +1,29 @@
-"""The stations of ``--test`` mode, contract §1.12."""
+"""The directory of ``--test`` mode (contract §1.12): stations with known logins, from the settings ``TEST_…``."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any
 
-from radiovis.directory.interface import Channel, Default
-from radiovis.directory.stations import checked_prefix
+from radiovis.directory.interface import Channel, Default, checked_prefix
+from radiovis.settings import Settings
 
 
 class FakeDirectory:
-    """A :class:`~radiovis.directory.interface.Directory` with three stations and no passwords worth keeping.
+    """A :class:`~radiovis.directory.interface.Directory` of three stations, without secrets.
 
-    ``<any id>.test`` with a one-digit id logs in with ``test``, and ``2.testip`` with its own address.
+    ``<digit>.test`` logs in with ``test``, and ``2.testip`` with the address of the client.
     """
 
-    def __init__(
-        self,
-        topics: Sequence[str],
-        ecc: dict[str, str],
-        ecc_topic_gcc: str,
-        ecc_topic_cc: str,
-        watchdog_topic: Sequence[tuple[str, int]],
-        channel_default: Default | None,
-    ) -> None:
+    def __init__(self, settings: Settings) -> None:
         """
-        :param topics: ``TEST_TOPICS``, the channels of station 1.
-        :param ecc: ``TEST_ECC``, country code to GCC.
-        :param ecc_topic_gcc: ``TEST_CHANNEL_GCC``: a channel of station 3.
-        :param ecc_topic_cc: the same channel with the country code.
-        :param watchdog_topic: ``TEST_WATCHDOG_TOPIC``, the channels of station 4 with their numbers.
-        :param channel_default: what channel 1 shows when silent.
-        :raises ValueError: for a topic that is none.
+        :param settings: ``TEST_…``: topics of station 1, country codes, the two spellings of station 3's channel, and
+            the channels of station 4; ``FB_IMAGE_LOCATIONS`` for the default of channel 1.
+        :raises ValueError: a topic is not valid.
         """
-        watched = {checked_prefix(topic): id for topic, id in watchdog_topic}
+        watched = {checked_prefix(topic): id for topic, id in settings.TEST_WATCHDOG_TOPIC}
         self._stations = {
-            "1": tuple(checked_prefix(topic) for topic in topics),
-            "3": (checked_prefix(ecc_topic_gcc), checked_prefix(ecc_topic_cc)),
+            "1": tuple(checked_prefix(topic) for topic in settings.TEST_TOPICS),
+            "3": (checked_prefix(settings.TEST_ECC_TOPIC_GCC), checked_prefix(settings.TEST_ECC_TOPIC_CC)),
             "4": tuple(watched),
         }
         others = dict.fromkeys(
@@ -45,11 +33,11 @@ class FakeDirectory:
         self._topics = tuple(Channel(topic, id) for topic, id in watched.items()) + tuple(
             Channel(topic, id) for id, topic in enumerate(others, free)
         )
-        self._ecc = dict(ecc)
-        self._default = channel_default
+        self._ecc = dict(settings.TEST_ECC)
+        self._default = _default(settings.TEST_CHANNEL_DEFAULT, settings.FB_IMAGE_LOCATIONS)
 
     async def check_auth(self, login: str, passcode: str, address: str) -> bool:
-        """As the original's fake: what stands behind the first two characters counts."""
+        """As in the original: the login without its first two characters decides."""
         return (login[2:] == "test" and passcode == "test") or (login == "2.testip" and passcode == address)
 
     async def channels(self, station: str) -> tuple[str, ...]:
@@ -61,9 +49,15 @@ class FakeDirectory:
         return self._ecc.get(country)
 
     async def topics(self) -> tuple[Channel, ...]:
-        """All of them; those of the watchdog with the numbers given."""
+        """All channels; those of station 4 with their numbers."""
         return self._topics
 
     async def default(self, channel: int) -> Default | None:
-        """Channel 1 has one."""
+        """The default of channel 1; no other has one."""
         return self._default if channel == 1 else None
+
+
+def _default(info: dict[str, Any], locations: str) -> Default:
+    """:param locations: the URL in front of the file name; empty for the URL of the picture itself."""
+    image = locations + info["filename"] if locations else info.get("public_url")
+    return Default(image, info.get("radiotext"), info.get("radiolink"))

@@ -1,26 +1,51 @@
-"""The seam between the server and whatever knows the stations."""
+"""What the server asks of a directory of stations: the interface, and its value types.
+
+Three directories exist: PlugIt, the stations file, and the one of ``--test`` mode.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
+
+LONGEST_PREFIX = 512
+"""Characters. The longest real ones (``/topic/id/<fqdn>/<service>/``) stay below 300."""
+MAX_TEXT = 128
+"""Bytes of a radio text that receivers reserve (contract §4, "Bodies")."""
+MAX_URL = 512
+"""Bytes of a URL that receivers reserve (contract §4, "Bodies")."""
 
 
 class DirectoryError(Exception):
-    """The directory could not answer: unreachable, too slow, or its answer made no sense. The text says which."""
+    """The directory could not answer: unreachable, too slow, or an invalid answer. The text says which."""
+
+
+def checked_prefix(topic: str) -> str:
+    """A topic prefix as directories write it, with its trailing ``/``.
+
+    :raises ValueError: it is not a topic; the text names the fault.
+    """
+    if not topic.startswith("/topic/") or not topic.strip("/").partition("/")[2]:
+        raise ValueError(f"{topic[:80]!r} is no topic: it must begin with /topic/ and go on")
+    if re.search(r"[\s\x00-\x1f\x7f-\x9f]", topic):
+        raise ValueError(f"{topic[:80]!r} has a space or control character in it")
+    if len(topic) > LONGEST_PREFIX:
+        raise ValueError(f"{topic[:80]!r}… is longer than {LONGEST_PREFIX} characters")
+    return topic if topic.endswith("/") else topic + "/"
 
 
 @dataclass(frozen=True, slots=True)
 class Channel:
     """A registered topic prefix.
 
-    :ivar topic: prefix with leading ``/topic/`` and trailing ``/``, for example ``/topic/fm/4e1/4000/09580/``;
-        the directory's own spelling.
-    :ivar id: the directory's number for it; asked for its default with :meth:`Directory.default`.
-    :ivar listed: whether ``get_all_vis_channels`` lists it (contract §3): the watchdog looks after listed channels,
-        and a radio tuned to a listed frequency stays on it though the station also registered ``*``.
-    :ivar name: the station's, for people to read; empty where the directory has none, as PlugIt.
+    :ivar topic: prefix with leading ``/topic/`` and trailing ``/``, for example ``/topic/fm/4e1/4000/09580/``, in the
+        directory's spelling.
+    :ivar id: the directory's number of the channel, for :meth:`Directory.default`.
+    :ivar listed: whether ``get_all_vis_channels`` lists it (contract §3). The watchdog looks after listed channels. A
+        radio on a listed frequency gets its messages even if the station also registered ``*``.
+    :ivar name: of the station, for people; empty if the directory has none, as PlugIt.
     """
 
     topic: str
@@ -31,7 +56,7 @@ class Channel:
 
 @dataclass(frozen=True, slots=True)
 class Default:
-    """What the watchdog shows on a silent channel. Any part may be missing (``None``), and is then not sent.
+    """What the watchdog shows on a silent channel. A part that is None is not sent.
 
     :ivar image: absolute URL of the slide.
     :ivar text: radio text, without the ``TEXT`` word.
@@ -44,7 +69,7 @@ class Default:
 
 
 class Directory(Protocol):
-    """Knows the stations. Every method may raise :class:`DirectoryError`; none blocks the reactor."""
+    """The stations and their channels. Every method may raise :class:`DirectoryError`; none blocks the reactor."""
 
     async def check_auth(self, login: str, passcode: str, address: str) -> bool:
         """Whether this login may publish from this address.
@@ -70,12 +95,22 @@ class Directory(Protocol):
         ...
 
     async def default(self, channel: int) -> Default | None:
-        """What a silent channel shows; None when it has no default."""
+        """What a silent channel shows; None if it has no default."""
+        ...
+
+
+@runtime_checkable
+class OutageReport(Protocol):
+    """Optional ability of a directory: it tells whether it fails. Ask for it with ``isinstance``."""
+
+    @property
+    def down(self) -> bool:
+        """Whether the directory failed when it was asked last."""
         ...
 
 
 class LogStore(Protocol):
-    """Keeps what was published, for the stations to look at. Methods may raise :class:`DirectoryError`."""
+    """Keeps published messages for the stations to look at. Methods may raise :class:`DirectoryError`."""
 
     async def add_log(self, topic: str, body: bytes, headers: Sequence[tuple[str, str]], timestamp: int) -> None:
         """Keep a message.
@@ -85,5 +120,5 @@ class LogStore(Protocol):
         ...
 
     async def cleanup_logs(self, max_age: int) -> None:
-        """Drop what is older than this many seconds."""
+        """Drop the messages older than this many seconds."""
         ...

@@ -1,4 +1,4 @@
-"""Passwords of stations as the stations file keeps them: ``scrypt$<n>$<r>$<p>$<salt>$<hash>``, both in base64."""
+"""Password hashes of the stations file: ``scrypt$<n>$<r>$<p>$<salt>$<hash>``, salt and hash in base64."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ N, R, P = 2**14, 8, 1
 """scrypt's cost, block size and parallelism (RFC 7914): 16 MiB and some 50 ms a check, OWASP's figure for logins."""
 LOWEST_N = 2**10
 MOST_MEMORY = 64 * 2**20
-"""Bytes one check may take (128 · n · r): more in a file is a mistake, or meant to exhaust the server."""
+"""Bytes one check may take (128 · n · r). A larger demand in a file is a mistake or an attack."""
 MOST_P = 4
 SALT_BYTES, HASH_BYTES = 16, 32
 
@@ -22,7 +22,7 @@ _FORM = re.compile(r"scrypt\$(\d{1,7})\$(\d{1,3})\$(\d{1,3})\$([A-Za-z0-9+/=]{4,
 
 @dataclass(frozen=True, slots=True, repr=False)
 class StoredPassword:
-    """A password as it is stored; see RFC 7914 for n, r and p."""
+    """A stored password hash; see RFC 7914 for n, r and p."""
 
     n: int
     r: int
@@ -34,7 +34,7 @@ class StoredPassword:
     def parse(cls, stored: str) -> StoredPassword:
         """Read the text form.
 
-        :raises ValueError: saying what is wrong, without quoting the password or its hash.
+        :raises ValueError: what is wrong, without the password or its hash.
         """
         form = _FORM.fullmatch(stored)
         if form is None:
@@ -53,15 +53,15 @@ class StoredPassword:
 
 
 def hash_password(password: str) -> str:
-    """The text to put into the stations file for this password; another one at every call. Takes some 50 ms."""
+    """The text for the stations file, with a new salt at every call. Takes about 50 ms."""
     salt = secrets.token_bytes(SALT_BYTES)
     return str(StoredPassword(N, R, P, salt, _scrypt(password, N, R, P, salt, HASH_BYTES)))
 
 
 def check_password(password: str, stored: str | StoredPassword) -> bool:
-    """Whether this is the password. Blocks for some 50 ms and needs 16 MiB, so call it in a thread.
+    """Whether this is the password. Blocks for about 50 ms and needs 16 MiB, so call it in a thread.
 
-    :raises ValueError: when ``stored`` is a text of another form.
+    :raises ValueError: ``stored`` is a text of another form.
     """
     known = StoredPassword.parse(stored) if isinstance(stored, str) else stored
     given = _scrypt(password, known.n, known.r, known.p, known.salt, len(known.hash))
@@ -69,7 +69,7 @@ def check_password(password: str, stored: str | StoredPassword) -> bool:
 
 
 def _scrypt(password: str, n: int, r: int, p: int, salt: bytes, length: int) -> bytes:
-    # surrogatepass: a passcode may hold anything a client sent, and none may raise. OpenSSL wants room to spare.
+    # surrogatepass: a passcode may hold any octets, and must not raise. OpenSSL needs more memory than the formula.
     secret = password.encode("utf-8", "surrogatepass")
     return hashlib.scrypt(secret, salt=salt, n=n, r=r, p=p, maxmem=2 * MOST_MEMORY, dklen=length)
 

@@ -1,4 +1,4 @@
-"""What a stations file says: its form, and every check it must pass."""
+"""The content of a stations file (TOML): its format, and every check, with errors that name file and line."""
 
 from __future__ import annotations
 
@@ -14,34 +14,10 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from fanout.listeners.address import network
-from radiovis.directory.interface import Channel, Default
+from radiovis.directory.interface import MAX_TEXT, MAX_URL, Channel, Default, checked_prefix
 from radiovis.directory.password import StoredPassword
 from radiovis.directory.toml_lines import Section, read_sections
 
-# A channel's topic prefix, as directories write it.
-
-LONGEST = 512
-"""Characters. The longest real ones (``/topic/id/<fqdn>/<service>/``) stay below 300."""
-
-
-def checked_prefix(topic: str) -> str:
-    """The topic prefix with its trailing ``/``.
-
-    :raises ValueError: when it is no topic, naming what is wrong with it.
-    """
-    if not topic.startswith("/topic/") or not topic.strip("/").partition("/")[2]:
-        raise ValueError(f"{topic[:80]!r} is no topic: it must begin with /topic/ and go on")
-    if re.search(r"[\s\x00-\x1f\x7f-\x9f]", topic):
-        raise ValueError(f"{topic[:80]!r} has a space or control character in it")
-    if len(topic) > LONGEST:
-        raise ValueError(f"{topic[:80]!r}… is longer than {LONGEST} characters")
-    return topic if topic.endswith("/") else topic + "/"
-
-
-MAX_TEXT = 128
-"""Bytes of a radio text, and
-:data:`MAX_URL` of an address: what receivers reserve (contract §4, "Bodies")."""
-MAX_URL = 512
 EVERYWHERE = ("0.0.0.0/0", "::/0")
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -58,13 +34,13 @@ class StationsFileError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A login: its password, and the networks it may come from."""
+    """A login: its password, and the networks from which it may log in."""
 
     password: StoredPassword
     networks: tuple[Network, ...]
 
     def allows(self, address: str) -> bool:
-        """Whether this address is in one of the networks; an IPv4 address in IPv6 clothing counts as IPv4."""
+        """Whether this address is in one of the networks. An IPv4-mapped IPv6 address counts as IPv4."""
         try:
             client = ipaddress.ip_address(address)
         except ValueError:
@@ -110,14 +86,15 @@ def parse_stations(text: str, path: str) -> Stations:
 
 
 def channel_id(canonical: str) -> int:
-    """The number of a channel: taken from its topic, so that it stays the same when the file is put in another order,
-    and on every node. 48 bits: JSON readers keep it exactly, and no two of a million channels will meet.
+    """The number of a channel: a hash of its topic, so that it is the same on every node and in any order of the file.
+
+    48 bits: every JSON reader keeps it exactly, and a collision among a million channels is unlikely.
     """
     return int.from_bytes(hashlib.sha256(canonical.encode()).digest()[:6], "big")
 
 
 class _Table:
-    """A TOML table under examination: knows where it stands, and what it is called in an error."""
+    """A TOML table that is checked. It knows its line, and its name in an error."""
 
     def __init__(self, path: str, what: str, content: object, section: Section, allowed: tuple[str, ...]) -> None:
         self._path, self._what, self._section = path, what, section
@@ -135,7 +112,7 @@ class _Table:
         return StationsFileError(self._path, self._section.line_of(key), where + text)
 
     def text(self, key: str, check: Callable[[str], T]) -> T:
-        """A text that must be there, as ``check`` makes of it."""
+        """A text that must be there, as ``check`` returns it."""
         if key not in self.content:
             raise self.error(key, "is missing")
         return self.checked(key, self.content[key], check)
@@ -159,7 +136,7 @@ class _Table:
 
 
 class _Reader:
-    """Goes through one document, once."""
+    """Reads one document. For one use."""
 
     def __init__(self, path: str, sections: list[Section]) -> None:
         self._path = path
@@ -224,12 +201,12 @@ class _Reader:
             self._defaults[channel.id] = default
 
     def _place(self, number: int) -> tuple[Section, list[Section]]:
-        """Where a station and its channels stand."""
+        """The sections of a station and of its channels."""
         return self._places[number] if number < len(self._places) else (self._top.inline("station"), [])
 
 
 def _places(sections: list[Section]) -> list[tuple[Section, list[Section]]]:
-    """The sections of each station and of its channels, which are those up to the next station."""
+    """The sections of each station and of its channels: those up to the next station."""
     places: list[tuple[Section, list[Section]]] = []
     for section in sections:
         if section.name == "station":
@@ -240,12 +217,12 @@ def _places(sections: list[Section]) -> list[tuple[Section, list[Section]]]:
 
 
 def station_id(login: str) -> str:
-    """The station a login belongs to: what stands before its first dot."""
+    """The station a login belongs to: the part before its first dot."""
     return login.partition(".")[0]
 
 
 def _canonical(topic: str, countries: Mapping[str, str]) -> str:
-    """One form for the ways to write a topic: small letters, GCC instead of country code."""
+    """One spelling of a topic: lower case, GCC instead of country code."""
     parts = topic.lower().split("/")
     if parts[2] == "fm" and parts[3] in countries:
         parts[3] = countries[parts[3]]

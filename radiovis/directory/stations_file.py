@@ -1,4 +1,4 @@
-"""The directory in a TOML file, for who has no PlugIt: the setting ``STATIONS_FILE``."""
+"""A directory in a TOML file, instead of PlugIt: the setting ``STATIONS_FILE``. Changes of the file are followed."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ __all__ = ["StationsFile", "StationsFileError", "read_stations", "read_text"]
 INTERVAL = 1.0
 """Seconds between two looks at the file; one ``stat`` call each."""
 MAX_SIZE = 8 * 2**20
-"""Bytes. Some 40,000 channels; anything larger is another file chosen by mistake."""
+"""Bytes, for about 40,000 channels. A larger file was chosen by mistake."""
 MAX_LOGINS = 32
-"""Password checks under way or waiting for a thread: each takes 50 ms of a processor, and a flood must not pile up."""
+"""Password checks at the same time. Each takes 50 ms of a processor, so that a flood must be refused."""
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
 class StationsFile:
-    """A :class:`~radiovis.directory.interface.Directory` that keeps up with its file.
+    """A :class:`~radiovis.directory.interface.Directory` that follows the changes of its file.
 
-    An edit that cannot be used leaves the stations as they were and is logged once (``stations.refused``), with the
-    line.
+    If the new content is not valid, the stations stay as they were, and the fault is logged once with its line
+    (``stations.refused``).
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class StationsFile:
     ) -> None:
         """
         :param reactor: passwords are checked in its thread pool.
-        :param clock: what to time the looks at the file by, if not the reactor.
+        :param clock: for the timer; the reactor if None.
         :param on_change: called after the stations have changed.
         :param interval: seconds between two looks at the file.
         :param max_logins: password checks at once; further ones fail with ``DirectoryError``.
@@ -65,22 +65,22 @@ class StationsFile:
     def load(self) -> None:
         """Read the file, at the start.
 
-        :raises StationsFileError: when it cannot be read or used; the stations stay as they were.
+        :raises StationsFileError: it cannot be read, or is not valid. The stations stay as they were.
         """
         self._seen = self._signature()
         self._stations = read_stations(self._path)
 
     def start(self) -> None:
-        """Look at the file from now on, and follow its changes."""
+        """Follow the changes of the file from now on."""
         self._look.start(self._interval, now=False)
 
     def stop(self) -> None:
-        """Look no longer."""
+        """Follow the changes no longer."""
         if self._look.running:
             self._look.stop()
 
     def reload(self) -> bool:
-        """Read the file again, changed or not; whether it could be used."""
+        """Read the file again, changed or not; whether it is valid."""
         try:
             self.load()
         except StationsFileError as error:
@@ -91,7 +91,7 @@ class StationsFile:
         return True
 
     async def check_auth(self, login: str, passcode: str, address: str) -> bool:
-        """Whether this login may publish from this address. The answer takes as long for a login nobody has."""
+        """Whether this login may publish from this address. An unknown login takes as long as a known one."""
         accounts = self._stations.accounts
         account = accounts.get(login) or next(iter(accounts.values()), None)
         if account is None:
@@ -115,11 +115,11 @@ class StationsFile:
         return self._stations.countries.get(country)
 
     async def topics(self) -> tuple[Channel, ...]:
-        """The channels of all stations; all count as listed, with a default or without."""
+        """The channels of all stations. All count as listed, even without a default."""
         return self._stations.topics
 
     async def default(self, channel: int) -> Default | None:
-        """What the file says beside the channel."""
+        """The default in the file, beside the channel."""
         return self._stations.defaults.get(channel)
 
     def _reload_if_changed(self) -> None:
@@ -127,7 +127,7 @@ class StationsFile:
             return
         try:
             self.reload()
-        except Exception:  # Whatever on_change does must not end the looking.
+        except Exception:  # An error in on_change must not stop the timer.
             log.exception("stations.on_change", file=str(self._path))
 
     def _signature(self) -> tuple[int, ...] | None:
@@ -139,17 +139,17 @@ class StationsFile:
 
 
 def read_stations(path: Path) -> Stations:
-    """What a stations file says.
+    """The content of a stations file.
 
-    :raises StationsFileError: it cannot be read or used.
+    :raises StationsFileError: it cannot be read, or is not valid.
     """
     return parse_stations(read_text(path), str(path))
 
 
 def read_text(path: Path) -> str:
-    """The text of a stations file, line ends as they are there.
+    """The text of a stations file, with its own line ends.
 
-    :raises StationsFileError: it cannot be read, is too long or no UTF-8.
+    :raises StationsFileError: it cannot be read, is too long, or is not UTF-8.
     """
     try:
         with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""At which line of a TOML text a table or key stands; ``tomllib`` reports lines for syntax errors only."""
+"""The line of each table and key in a TOML text. ``tomllib`` gives lines for syntax errors only."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _QUOTES = ('"""', "'''")
 class Section:
     """One ``[table]`` or one ``[[element]]``.
 
-    :ivar name: as in the header, ``station.channel``; empty for what stands before the first header.
+    :ivar name: as in the header, ``station.channel``; empty for the part before the first header.
     :ivar line: of the header, from 1.
     :ivar keys: the line of each key.
     """
@@ -24,22 +24,22 @@ class Section:
     keys: dict[str, int] = field(default_factory=dict)
 
     def line_of(self, key: str | None) -> int:
-        """The line of this key, or of the header when it has none."""
+        """The line of a key; of the header if the key is not there."""
         return self.line if key is None else self.keys.get(key, self.line)
 
     def inline(self, key: str) -> Section:
-        """What stands inline behind this key, all of it at the key's line."""
+        """A section for an inline table behind this key: all of it is at the key's line."""
         return Section(key, self.line_of(key))
 
 
 def read_sections(text: str) -> list[Section]:
-    """The sections of a text that ``tomllib`` has accepted, in their order.
+    """The sections of a text that ``tomllib`` has accepted, in order.
 
-    The first is the one without a header, the document itself; its keys include the tables.
-    Tables and keys written inline (``station = [{login = …}]``) are found at the line of the outermost key.
+    The first one has no header: it is the document itself, and its keys include the tables. Inline tables and keys
+    (``station = [{login = …}]``) are at the line of the outermost key.
     """
     sections = [Section("", 1)]
-    inside: str | None = None  # The quotes of the multi-line string we are in, whose lines mean nothing.
+    inside: str | None = None  # The quotes of the multi-line string at this line; its content is skipped.
     for number, line in enumerate(text.splitlines(), 1):
         if inside is None:
             _read_line(sections, number, line)

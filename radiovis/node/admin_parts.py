@@ -36,8 +36,7 @@ from radiovis.admin.api import NodeApi, NodeView
 from radiovis.admin.journal import JournalApi
 from radiovis.admin.listener import Admin, AdminPorts, Check
 from radiovis.admin.metrics import DIRECTORY, PREFLIGHT, SCHEDULE, TUNING, WATCHDOG
-from radiovis.directory.cached import CachedDirectory
-from radiovis.directory.interface import Directory
+from radiovis.directory.interface import Directory, OutageReport
 from radiovis.http.pages import admin_pages
 from radiovis.node import door_parts
 from radiovis.node.sides import Core, Servers, Stations
@@ -164,7 +163,7 @@ def _directory_check(directory: Directory, resolver: TopicResolver) -> Check:
     def check() -> Condition:
         if not resolver.loaded:
             return Condition("directory", False, "the stations have not been read yet")
-        if isinstance(directory, CachedDirectory) and directory.down:
+        if isinstance(directory, OutageReport) and directory.down:
             return Condition("directory", False, "does not answer; what it said earlier serves on", needed=False)
         return Condition("directory", True, "the stations are known")
 
@@ -195,7 +194,7 @@ def _add_shared(metrics: Metrics, bus: Bus, memcached: Memcached | None, directo
         metrics.add(RABBITMQ, bus)
     if memcached is not None:
         metrics.add(MEMCACHED, memcached)
-    if isinstance(directory, CachedDirectory):
+    if isinstance(directory, OutageReport):
         metrics.add(DIRECTORY, directory)
 
 

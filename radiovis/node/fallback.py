@@ -23,7 +23,7 @@ from radiovis.node import parts, slide_parts
 from radiovis.node.admin_parts import operators_entrance, watchdog_admin
 from radiovis.node.reload import Reloading, Take
 from radiovis.schedule.broker_store import BrokerSlideStore
-from radiovis.schedule.held_slides import Schedule
+from radiovis.schedule.held_slides import HeldSlides
 from radiovis.settings import Settings
 from radiovis.topic_resolution import TopicResolver
 from radiovis.watchdog.journal_log import JournalLog
@@ -97,12 +97,12 @@ class Fallback:
             preflight=slide_parts.preflight(self._reactor, self._settings),
         )
 
-    def _schedule(self, leader: BrokerLeader) -> Schedule | None:
+    def _schedule(self, leader: BrokerLeader) -> HeldSlides | None:
         settings = self._settings
         if settings.SCHEDULE == "pass":
             return None
-        shelf = BrokerSlideStore(self._reactor, self._bus, slide_parts.held_queue(settings, fake=self._fake))
-        return Schedule(shelf, self._bus, leader, settings.SCHEDULE_MAX, clock=time.time, wall=time.time)
+        store = BrokerSlideStore(self._reactor, self._bus, slide_parts.held_queue(settings, fake=self._fake))
+        return HeldSlides(store, self._bus, leader, settings, clock=time.time, wall=time.time)
 
     @property
     def _queue_name(self) -> str:
@@ -116,7 +116,7 @@ class Fallback:
             kept = journal(reactor, settings)
             return self._stations, JournalLog(kept, time.time), kept
         api = parts.plugit_api(reactor, settings)
-        directory = parts.cached(api, settings, self._memcached, parts.freshness(settings))
+        directory = parts.cached(api, settings, self._memcached)
         return directory, self._spooled_log(api), None
 
     def _spooled_log(self, api: PlugIt) -> SpooledLog:

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.task import LoopingCall
 
 from radiovis.admin.listener import Admin
-from radiovis.events import Monitoring
+from radiovis.events import MonitoringEvents
 from radiovis.node.consumer import BusConsumer
 from radiovis.node.listeners import Listeners
 from radiovis.node.sides import Core, Servers, Stations
@@ -28,7 +28,7 @@ class Life:
     core: Core
     stations: Stations
     doors: Servers
-    monitoring: Monitoring | None
+    monitoring: MonitoringEvents | None
     consumer: BusConsumer
     listeners: Listeners
     admin: Admin | None

@@ -27,14 +27,14 @@ from fanout.hub.outbox import Flusher
 from fanout.listeners.certificates import secure_endpoint, trust
 from radiovis.directory.cached import CachedDirectory
 from radiovis.directory.fake import FakeDirectory
-from radiovis.directory.interface import Default, Directory
-from radiovis.directory.plugit import PlugIt, PlugItCalls
+from radiovis.directory.interface import Directory
+from radiovis.directory.plugit import PlugIt
+from radiovis.directory.plugit_http import PlugItCalls
 from radiovis.directory.stations_file import StationsFile
-from radiovis.events import Monitoring, masked
+from radiovis.events import MonitoringEvents
 from radiovis.last_slides import LastSlides
 from radiovis.settings import Settings
 
-_LAST_SLIDE_DELAY = 0.05  # seconds a burst on one topic may last to be written to memcached once
 _MONITORING_STOP_SECONDS = 2.0  # nobody should wait longer for the last events
 
 
@@ -69,10 +69,10 @@ def guests(reactor: Any, settings: Settings, hub: Hub, bus: Bus) -> list[Guest]:
 
 def last_slides(reactor: Any, settings: Settings, memcached: Memcached | None) -> LastSlides:
     """What the nodes keep for each other."""
-    return LastSlides(memcached, lambda write: reactor.callLater(_LAST_SLIDE_DELAY, write), settings.LAST_SLIDE_SECONDS)
+    return LastSlides(reactor, settings, memcached)
 
 
-def monitoring(reactor: Any, settings: Settings, announce: str = "servers") -> Monitoring | None:
+def monitoring(reactor: Any, settings: Settings, announce: str = "servers") -> MonitoringEvents | None:
     """What tells the outside about this process; None when nobody asked for it.
 
     :param announce: as what the process says it has started.
@@ -95,14 +95,8 @@ def monitoring(reactor: Any, settings: Settings, announce: str = "servers") -> M
     )
     where = (reactor, settings.MONITORING_HOST, settings.MONITORING_PORT)
     endpoint = secure_endpoint(*where, settings.MONITORING_CA) if settings.MONITORING_TLS else HostnameEndpoint(*where)
-    return Monitoring(
-        reactor,
-        Publisher(reactor, endpoint, broker, settings.MONITORING_QUEUE, retry_policy),
-        settings.MONITORING_SERVER_ID.split(","),
-        announce=announce,
-        per_delivery=settings.MONITORING_PER_DELIVERY,
-        shown=masked if settings.MONITORING_ADDRESSES == "masked" else str,
-    )
+    publisher = Publisher(reactor, endpoint, broker, settings.MONITORING_QUEUE, retry_policy)
+    return MonitoringEvents(reactor, publisher, settings, announce=announce)
 
 
 def stations_file(reactor: Any, settings: Settings, changed: Callable[[], None]) -> StationsFile | None:
@@ -119,30 +113,12 @@ def stations_file(reactor: Any, settings: Settings, changed: Callable[[], None])
 
 def fake_directory(settings: Settings) -> Directory:
     """The directory of ``--test`` mode (contract §1.12)."""
-    info = settings.TEST_CHANNEL_DEFAULT
-    locations = settings.FB_IMAGE_LOCATIONS
-    image = locations + info["filename"] if locations else info.get("public_url")
-    return FakeDirectory(
-        settings.TEST_TOPICS,
-        settings.TEST_ECC,
-        settings.TEST_ECC_TOPIC_GCC,
-        settings.TEST_ECC_TOPIC_CC,
-        settings.TEST_WATCHDOG_TOPIC,
-        Default(image, info.get("radiotext"), info.get("radiolink")),
-    )
+    return FakeDirectory(settings)
 
 
-def plugit(reactor: Any, settings: Settings, shared: Memcached | None) -> Directory:
+def plugit(reactor: Any, settings: Settings, memcached: Memcached | None) -> Directory:
     """PlugIt over HTTP, behind the caches."""
-    return cached(plugit_api(reactor, settings), settings, shared, freshness(settings))
-
-
-def freshness(settings: Settings) -> float:
-    """How long an answer of the directory is taken without asking again, in seconds.
-
-    Half of ``FB_CHANNEL_CACHE`` at most: one asked for again just before it is too old would live twice as long.
-    """
-    return min(settings.DIRECTORY_FRESH_SECONDS, settings.FB_CHANNEL_CACHE / 2)
+    return cached(plugit_api(reactor, settings), settings, memcached)
 
 
 def plugit_api(reactor: Any, settings: Settings) -> PlugIt:
@@ -151,29 +127,18 @@ def plugit_api(reactor: Any, settings: Settings) -> PlugIt:
     :raises CertificateError: DIRECTORY_CA cannot be used.
     """
     policy = BrowserLikePolicyForHTTPS(trust(settings.DIRECTORY_CA))
-    calls = PlugItCalls(
-        treq.client.HTTPClient(Agent(reactor, policy, pool=HTTPConnectionPool(reactor))),
-        settings.RADIODNS_API_URL.get_secret_value(),
-        reactor,
-        timeout=settings.DIRECTORY_TIMEOUT,
-        attempts=settings.DIRECTORY_ATTEMPTS,
-    )
-    return PlugIt(calls, image_locations=settings.FB_IMAGE_LOCATIONS)
+    client = treq.client.HTTPClient(Agent(reactor, policy, pool=HTTPConnectionPool(reactor)))
+    return PlugIt(PlugItCalls(client, settings, reactor), settings)
 
 
-def cached(api: Directory, settings: Settings, shared: Memcached | None, fresh: float) -> Directory:
-    """A directory behind the caches.
-
-    :param fresh: seconds an answer is taken without asking again.
-    """
+def cached(api: Directory, settings: Settings, memcached: Memcached | None) -> Directory:
+    """A directory behind the caches of this process and of all nodes."""
     beaker_backend.register()
     caches = CacheManager(**parse_cache_config_options(settings.CACHE_OPTS))
     return CachedDirectory(
         api,
-        caches.get_cache("radiovis.directory"),
-        shared,
+        settings,
         time.time,
-        fresh=fresh,
-        shared=settings.DIRECTORY_SHARED_SECONDS,
-        stale=settings.DIRECTORY_STALE_SECONDS,
+        cache=caches.get_cache("radiovis.directory"),
+        shared=None if memcached is None else beaker_backend.SharedCache(memcached, "radiovis"),
     )

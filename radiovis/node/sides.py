@@ -22,12 +22,12 @@ from fanout.listeners.tls import ListenerWrapper
 from fanout.stomp_server.server import StompServer
 from radiovis.directory.interface import Directory
 from radiovis.directory.stations_file import StationsFile
-from radiovis.events import Monitoring
+from radiovis.events import MonitoringEvents
 from radiovis.http.routes import PublicSite
 from radiovis.http.wall import Wall
 from radiovis.last_slides import LastSlides
 from radiovis.node.drain import Drain
-from radiovis.preflight.slide_check import Preflight
+from radiovis.preflight.message_check import Preflight
 from radiovis.topic_resolution import TopicResolver
 from radiovis.watchdog.watchdog import Watchdog
 
@@ -42,7 +42,7 @@ class Observability:
 
     tally: ClientCounters
     complaints: ClientWarnings
-    monitoring: Monitoring | None
+    monitoring: MonitoringEvents | None
     observer: Observer
 
 

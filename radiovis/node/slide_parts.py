@@ -12,36 +12,26 @@ from twisted.python.threadpool import ThreadPool
 from fanout.application.interface import Application
 from fanout.bus.interface import Bus
 from fanout.bus.rabbitmq import RabbitMQ
-from fanout.listeners.address import Networks
 from fanout.settings import SettingsError
 from radiovis.preflight.checked_publish import CheckedApplication
-from radiovis.preflight.slide_check import Preflight
-from radiovis.preflight.verdicts import Verdicts
+from radiovis.preflight.message_check import Preflight
+from radiovis.preflight.slide_verdicts import SlideVerdicts
 from radiovis.schedule.broker_store import BrokerIntake
 from radiovis.schedule.disk_store import DiskSlideStore
-from radiovis.schedule.held_slides import SlideIntake
-from radiovis.schedule.scheduled_publish import ScheduledApplication
+from radiovis.schedule.interface import SlideIntake
+from radiovis.schedule.trigger_time import ScheduledApplication
 from radiovis.settings import Settings
 from radiovis.slides.fetch import SlideFetch
 from radiovis.slides.public_addresses import PublicAddresses, system_lookup
-
-_CONNECT_SHARE = 0.3  # of the time for one slide: then another address of its host has a chance
 
 
 def preflight(reactor: Any, settings: Settings) -> Preflight | None:
     """What looks at slides; None when nobody asked for it."""
     if settings.PREFLIGHT == "off":
         return None
-    seconds = settings.PREFLIGHT_SECONDS
-    addresses = PublicAddresses(
-        reactor,
-        system_lookup(reactor, _lookups(settings.PREFLIGHT_AT_ONCE)),
-        Networks.parse(settings.PREFLIGHT_PRIVATE),
-        seconds * _CONNECT_SHARE,
-    )
-    fetch = SlideFetch(reactor, seconds=seconds, at_once=settings.PREFLIGHT_AT_ONCE, dial=addresses.dial)
-    verdicts = Verdicts(reactor, fetch.get, seconds=seconds, kept=settings.PREFLIGHT_CACHE_SECONDS)
-    return Preflight(settings.PREFLIGHT, verdicts, reactor)
+    lookup = system_lookup(reactor, _lookups(settings.PREFLIGHT_AT_ONCE))
+    fetch = SlideFetch(reactor, settings, dial=PublicAddresses(reactor, settings, lookup).dial)
+    return Preflight(settings, SlideVerdicts(reactor, settings, fetch.get), reactor)
 
 
 class _Unawaited(ThreadPool):
@@ -65,7 +55,7 @@ def entrance(reactor: Any, settings: Settings, bus: Bus, *, fake: bool) -> Slide
     if settings.SCHEDULE == "pass":
         return None
     if settings.STANDALONE:
-        return DiskSlideStore(reactor, settings.SCHEDULE_FILE, settings.SCHEDULE_MAX)
+        return DiskSlideStore(reactor, settings)
     if not isinstance(bus, RabbitMQ):
         raise SettingsError("SCHEDULE = server: without a broker nothing holds messages, but with --standalone.")
     return BrokerIntake(reactor, bus, held_queue(settings, fake=fake))
@@ -81,7 +71,7 @@ def extended(
 ) -> Application:
     """The application with what the settings add to it; nothing is in the way of a publish that needs none of it."""
     if entrance is not None:
-        application = ScheduledApplication(application, entrance, time.time, settings.SCHEDULE_HORIZON)
+        application = ScheduledApplication(application, entrance, time.time, settings)
     if preflight is not None:
         application = CheckedApplication(application, preflight)
     return application

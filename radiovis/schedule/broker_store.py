@@ -1,4 +1,4 @@
-"""Held messages of a cluster lie in a durable queue of the broker: whichever machine's watchdog leads finds them."""
+"""Held messages of a cluster, in a durable queue of the broker: the watchdog that leads finds them there."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from fanout.bus.kept_queue import ENTRANCE, WorkItem, WorkQueue
 from fanout.bus.message import to_amqp
 from fanout.bus.rabbitmq import RabbitMQ
 from fanout.hub.message import Message
-from radiovis.schedule.held_slides import Take
+from radiovis.schedule.interface import Take
 
 SECONDS = 10.0
-"""A broker that has not confirmed after so long is not well, and a publisher waits for it."""
+"""Seconds within which the broker must confirm, because a publisher waits."""
 
 log = structlog.get_logger(__name__)
 
 
 class BrokerIntake:
-    """A node's intake. It keeps nothing: without a broker nothing is held."""
+    """A node's intake. It keeps nothing itself: without a broker nothing is held."""
 
     def __init__(self, clock: Any, bus: RabbitMQ, queue: str) -> None:
         """:param clock: Twisted's reactor."""
@@ -33,10 +33,10 @@ class BrokerIntake:
         self._bus = bus
         self._queue = queue
         self._channel: ConfirmedChannel | None = None
-        self._turn = defer.DeferredLock()
+        self._lock = defer.DeferredLock()
 
     def hold(self, message: Message) -> Deferred[None]:
-        """Keep a message; the broker has it on its disk then. A cancellation is taken also where there is no room."""
+        """Keep a message; fires when the broker has it on its disk. A cancellation needs no room."""
         held = Deferred.fromCoroutine(self._hold(message))
         return held.addTimeout(SECONDS, self._clock, _late).addErrback(_lost, message)
 
@@ -49,24 +49,24 @@ class BrokerIntake:
         try:
             await channel.publish(ENTRANCE if message.body else "", self._queue, properties, body)
         except Unroutable:
-            if message.body:  # Where nothing was ever held there is nothing to cancel.
+            if message.body:  # If nothing was ever held, there is nothing to cancel.
                 raise BusError(
                     "nobody holds it: SCHEDULE_MAX are held already, or no fallback.py runs with SCHEDULE = server"
                 ) from None
 
     async def _open(self) -> ConfirmedChannel:
-        """The channel; one, however many ask for it at the same time. Publishes keep their order."""
-        await self._turn.acquire()
+        """The channel; one for all callers, so that publishes keep their order."""
+        await self._lock.acquire()
         try:
             if self._channel is None or not self._channel.is_open:
                 self._channel = await ConfirmedChannel.open(_connection(self._bus))
             return self._channel
         finally:
-            self._turn.release()
+            self._lock.release()
 
 
 class BrokerSlideStore:
-    """A watchdog's store: reads the queue over the connection it leads on."""
+    """A watchdog's store: reads the queue over the connection by which it leads."""
 
     def __init__(self, clock: Any, bus: RabbitMQ, queue: str) -> None:
         """:param clock: Twisted's reactor."""
@@ -76,7 +76,7 @@ class BrokerSlideStore:
         self._queue: WorkQueue | None = None
 
     async def ensure(self, take: Take, forget: Callable[[], None], *, room: bool) -> None:
-        """Read the queue. :raises BusError: the broker is not there, or does not give us the queue."""
+        """Read the queue. :raises BusError: the broker does not answer, or refuses the queue."""
         if self._queue is None:
 
             def took(kept: WorkItem) -> None:
@@ -86,12 +86,12 @@ class BrokerSlideStore:
         await self._queue.ensure(_connection(self._bus), room=room)
 
     def done(self, ticket: int) -> None:
-        """The broker may drop it."""
+        """Let the broker drop a message."""
         if self._queue is not None:
             self._queue.done(ticket)
 
     async def stop(self) -> None:
-        """Leave all to the next one."""
+        """Leave all messages to the next leader."""
         if self._queue is not None:
             self._queue.close()
 
@@ -107,6 +107,6 @@ def _late(_: object, seconds: float) -> None:
 
 
 def _lost(failure: Any, message: Message) -> Any:
-    """Its publisher may not have asked for a receipt."""
+    """Log it: the publisher may not have asked for a receipt."""
     log.warning("schedule.not_held", topic=message.topic, reason=failure.getErrorMessage())
     return failure

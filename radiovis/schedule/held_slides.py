@@ -1,10 +1,10 @@
-"""Sends what is held when its time has come. A task of the watchdog; only the one that leads does it."""
+"""Sends the held messages when they are due. A task of the watchdog; only the watchdog that leads does it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
 from twisted.internet.defer import Deferred, FirstError, gatherResults
@@ -12,82 +12,57 @@ from twisted.internet.defer import Deferred, FirstError, gatherResults
 from fanout.bus.interface import Bus, BusError
 from fanout.bus.leader import Leader
 from fanout.hub.message import Message
-from radiovis.schedule.timetable import Held, Name, Timetable, for_now, name_of, trigger_time
-
-# The seam between the schedule and where held messages lie, so that no crash loses them.
-
-Take = Callable[[Message, int], None]
-"""Is given each message of a shelf, in the order they were put there, with the ticket by which the shelf knows it."""
-
-
-class SlideIntake(Protocol):
-    """Where nodes put messages that are to be shown later, and those with an empty body that cancel one."""
-
-    def hold(self, message: Message) -> Deferred[None]:
-        """Keep a message; fires when no crash can lose it. Fails with :class:`~fanout.bus.interface.BusError`."""
-
-
-class SlideStore(Protocol):
-    """What the watchdog that leads takes them from."""
-
-    async def ensure(self, take: Take, forget: Callable[[], None], *, room: bool) -> None:
-        """Give what lies there, and from now on what comes; or go on.
-
-        :param forget: called when all that was given will be given again, with other tickets.
-        :param room: whether more is wanted.
-        :raises BusError: it cannot be had now.
-        """
-
-    def done(self, ticket: int) -> None:
-        """A message needs not be kept any longer."""
-
-    async def stop(self) -> None:
-        """Give no more. What is not done stays."""
-
+from radiovis.schedule.interface import SlideStore
+from radiovis.schedule.timetable import Held, Name, Timetable, name_of
+from radiovis.schedule.trigger_time import for_now, trigger_time
+from radiovis.settings import SlideSettings
 
 AT_ONCE = 100
-"""Sent side by side, and then confirmed, before the next ones: radios get their turn in between."""
+"""Messages sent at once. The next ones follow when these are confirmed, so that clients are served in between."""
 SHOWN = 20
-"""The next ones, for status and dashboard."""
+"""Messages that status and dashboard show, the next ones."""
 _BODY = 600  # characters of a body that are shown
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
-class ScheduleCounters:
-    """What happened since the start: sent at their time; replaced by a later publish; cancelled."""
+class HeldCounters:
+    """Held messages since the start: sent at their time; replaced by a later publish; cancelled."""
 
     sent: int = 0
     replaced: int = 0
     cancelled: int = 0
 
 
-class Schedule:
-    """What is held, and its way on air."""
+class HeldSlides:
+    """The messages that are held, and their sending.
+
+    :ivar settings: ``SCHEDULE_MAX``, the messages held at a time. May be replaced while it runs.
+    """
 
     def __init__(
         self,
         store: SlideStore,
         bus: Bus,
         leader: Leader,
-        most: int,
+        settings: SlideSettings,
         *,
         clock: Callable[[], float],
         wall: Callable[[], float],
     ) -> None:
         """
-        :param most: messages held, beyond which no more are wanted.
-        :param clock: Unix time in seconds, by which all messages are stamped.
-        :param wall: the same by the machine's clock, which may jump: what is due is what people read there.
+        :param clock: Unix time in seconds that does not jump, by which all messages are stamped.
+        :param wall: Unix time in seconds by the machine's clock, which may jump. It decides what is due, because people
+            set a trigger-time by such a clock.
         """
-        self.counters = ScheduleCounters()
-        self._shelf = store
+        self.settings = settings
+        self.counters = HeldCounters()
+        self._store = store
         self._bus = bus
         self._leader = leader
         self._clock = clock
         self._wall = wall
-        self._most = most
         self._timetable = Timetable()
         self._sending: set[Name] = set()
 
@@ -96,33 +71,35 @@ class Schedule:
 
     @property
     def is_due(self) -> bool:
-        """Whether something is to be sent now."""
+        """Whether a message is to be sent now."""
         next_at = self._timetable.next_at()
         return next_at is not None and next_at <= self._wall()
 
     async def send_due(self) -> None:
-        """One round.
+        """Send all messages that are due.
 
-        :raises BusError: the broker, or the file, is not there; what could not be sent is due again with the next one.
+        :raises BusError: the broker or the file does not answer. Messages that were not sent stay due.
         """
         if not self._leader.leading:
             self._timetable.forget()
             return
-        await self._shelf.ensure(self._take, self._timetable.forget, room=len(self._timetable) < self._most)
+        await self._store.ensure(
+            self._take, self._timetable.forget, room=len(self._timetable) < self.settings.SCHEDULE_MAX
+        )
         if self.is_due and await self._leader.claim():
             await self._send_due()
 
     def heard(self, message: Message) -> None:
-        """A message is on air: it replaces the one that is held under its name."""
+        """A message was sent: it replaces the held one of its name."""
         if name_of(message) in self._sending:
-            return  # Its way ends with its confirm.
+            return  # Our own: its confirm ends it.
         replaced = self._timetable.heard(message)
         if replaced is not None:
             self.counters.replaced += 1
-            self._shelf.done(replaced.ticket)
+            self._store.done(replaced.ticket)
 
     def report(self) -> dict[str, Any]:
-        """What is held, for the status command and the dashboard."""
+        """The held messages, for the status command and the dashboard."""
         following = [
             {
                 "topic": held.message.topic,
@@ -132,13 +109,13 @@ class Schedule:
             }
             for held in self._timetable.upcoming(SHOWN)
         ]
-        return {"held": len(self), "most": self._most, "next": following}
+        return {"held": len(self), "most": self.settings.SCHEDULE_MAX, "next": following}
 
     async def stop(self) -> None:
-        """Send no more; what is held stays where it lies."""
-        await self._shelf.stop()
+        """Send no more; the store keeps what is held."""
+        await self._store.stop()
 
-    # From the shelf
+    # From the store
 
     def _take(self, message: Message, ticket: int) -> None:
         if not message.body:
@@ -147,24 +124,24 @@ class Schedule:
         at = trigger_time(message)
         if at is None:
             log.warning("schedule.no_time", topic=message.topic, message_id=message.message_id, advice="dropped")
-            self._shelf.done(ticket)
+            self._store.done(ticket)
             return
         replaced = self._timetable.hold(message, at, ticket)
         log.debug("schedule.held", topic=message.topic, message_id=message.message_id, at=at)
         if replaced is not None:
             self.counters.replaced += 1
-            self._shelf.done(replaced.ticket)
+            self._store.done(replaced.ticket)
 
     def _cancel(self, message: Message, ticket: int) -> None:
-        """What it cancels goes first: should we die in between, the cancellation is there for the next one."""
+        """Drop the cancelled message first: after a crash in between, the next leader finds the cancellation."""
         cancelled = self._timetable.cancel(name_of(message))
         if cancelled is not None:
             self.counters.cancelled += 1
             log.info("schedule.cancelled", topic=message.topic, message_id=message.message_id)
-            self._shelf.done(cancelled.ticket)
-        self._shelf.done(ticket)
+            self._store.done(cancelled.ticket)
+        self._store.done(ticket)
 
-    # On air
+    # Sending
 
     async def _send_due(self) -> None:
         while due := self._timetable.due(self._wall(), AT_ONCE):
@@ -182,7 +159,7 @@ class Schedule:
         late = round(self._wall() - held.at, 3)
         log.info("schedule.sent", topic=held.message.topic, message_id=held.message.message_id, late=late)
         if self._timetable.remove(held):
-            self._shelf.done(held.ticket)
+            self._store.done(held.ticket)
 
     def _answered(self, outcome: Any, held: Held) -> Any:
         self._sending.discard(held.name)

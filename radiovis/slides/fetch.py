@@ -1,4 +1,4 @@
-"""Fetches slides as a receiver does: little time, little memory, and no more than a few at once."""
+"""Fetches slides as a receiver does, with limits on time, memory and the number of fetches at the same time."""
 
 from __future__ import annotations
 
@@ -25,27 +25,28 @@ from zope.interface import implementer
 
 from fanout import __version__
 from fanout.listeners.certificates import connect_failure
+from radiovis.settings import SlideSettings
+from radiovis.slides.host_limit import HostLimit, host_of
 from radiovis.slides.picture import HEIGHT, MOST_OCTETS, WIDTH, Picture, decoding_fault, look_at
-from radiovis.slides.turns import Turns, host_of
 
-# The connections that fetching one slide takes: they bring so many octets at most, and end with it.
+# The connections of one fetch: together they bring a limited number of octets, and they end with the fetch.
 
 HEAD_OCTETS = 64 * 2**10
-"""Of the answers' heads: Twisted bounds the length of a header, and not how many there are."""
+"""Octets of the answers' heads: Twisted limits the length of a header, but not their number."""
 
 
 class TooMuch(Exception):
-    """More than anybody wants to read. The text says how much."""
+    """The answer is longer than the limit. The text says how long."""
 
 
 @implementer(IAgentEndpointFactory)
 class Connections:
-    """Makes them for Twisted's ``Agent``, and closes them: it leaves those open whose body nobody wants to read."""
+    """Makes connections for Twisted's ``Agent``, and closes them: it leaves connections open whose body is not read."""
 
     def __init__(self, reactor: Any, dial: Any, most_octets: int) -> None:
         """
         :param dial: makes the endpoint for a host and a port.
-        :param most_octets: of all bodies; heads are counted besides.
+        :param most_octets: of all bodies. Heads have a limit of their own.
         """
         self._reactor = reactor
         self._dial = dial
@@ -64,25 +65,28 @@ class Connections:
         return _Endpoint(endpoint, self)
 
     def opened(self, connection: _Counted) -> None:
-        """There is one more."""
+        """A connection was opened."""
         self._open.add(connection)
 
     def closed(self, connection: _Counted) -> None:
-        """There is one less."""
+        """A connection was closed."""
         self._open.discard(connection)
 
     def count(self, octets: int) -> None:
-        """Octets came. :raises TooMuch: and that is too many."""
+        """Count octets that came. :raises TooMuch: they are more than the limit."""
         self._left -= octets
         self.check()
 
     def check(self) -> None:
-        """Where an answer ends with its connection, one that was cut off looks whole. :raises TooMuch: it was."""
+        """Call it at the end: an answer without a length that was cut off looks complete.
+
+        :raises TooMuch: it was cut off.
+        """
         if self._left < 0:
             raise TooMuch(f"it is longer than {self._most} octets")
 
     def close(self) -> None:
-        """Close them all, at once."""
+        """Close all connections at once."""
         for connection in list(self._open):
             connection.abortConnection()
 
@@ -101,7 +105,7 @@ class _Endpoint:
 
 
 class _Counted(ProtocolWrapper):
-    """Counts what comes, and gives up when it is too much."""
+    """Counts the octets that come, and aborts the connection if they are too many."""
 
     transport: Any
 
@@ -123,25 +127,23 @@ class _Counted(ProtocolWrapper):
             self._too_much = Failure()
             self.abortConnection()
         else:
-            super().dataReceived(data)  # type: ignore[no-untyped-call]  # Likewise.
+            super().dataReceived(data)  # type: ignore[no-untyped-call]
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._connections.closed(self)
-        super().connectionLost(self._too_much or reason)  # type: ignore[no-untyped-call]  # Likewise.
+        super().connectionLost(self._too_much or reason)  # type: ignore[no-untyped-call]
 
     def abortConnection(self) -> None:
         self.transport.abortConnection()
 
 
-SECONDS = 5.0
-"""What the HRadio receiver waits for a picture (contract §5, lesson 6)."""
 MOST_READ = 4 * 2**20
-"""Octets: far more than any radio takes, so that the complaint can name the size; beyond it we read no further."""
-AT_ONCE = 4
+"""Octets read of one slide: far more than any radio takes, so that the complaint can name the size."""
 REDIRECTS = 3
-"""Followed for one slide. Receivers follow some (contract §4), and each costs their listener a moment."""
+"""Redirects followed for one slide. Receivers follow some (contract §4), and each delays the picture."""
 _MOVED = frozenset((301, 302, 303, 307, 308))
 _SHOWN = 60  # characters of a Content-Type that are repeated
+_DEFAULTS = SlideSettings()
 
 Dial = Callable[[str, int], Any]
 """Makes the endpoint for a host and a port."""
@@ -149,9 +151,10 @@ Dial = Callable[[str, int], Any]
 
 @dataclass(frozen=True, slots=True)
 class Slide:
-    """What came of fetching one.
+    """The result of a fetch.
 
-    :ivar content: its octets; empty when it could not be fetched.
+    :ivar content: its octets; empty if it could not be fetched.
+    :ivar picture: what the octets show; None if it could not be fetched.
     :ivar complaints: what is wrong with it, each in a few words.
     """
 
@@ -162,36 +165,48 @@ class Slide:
 
 
 class SlideFetch:
-    """Fetches slides."""
+    """Fetches slides, and checks them."""
 
     def __init__(
         self,
         reactor: Any,
+        settings: SlideSettings = _DEFAULTS,
         *,
-        seconds: float = SECONDS,
         most_octets: int = MOST_READ,
-        at_once: int = AT_ONCE,
         dial: Dial | None = None,
     ) -> None:
         """
-        :param seconds: for one slide, from the request to its last octet.
+        :param settings: ``PREFLIGHT_SECONDS`` for one slide, from the request to its last octet, and
+            ``PREFLIGHT_AT_ONCE``, the slides fetched at the same time, half of them from one host. May be replaced.
         :param most_octets: read of one slide.
-        :param at_once: slides that are fetched side by side, half of them from one host; the others wait.
-        :param dial: how a host is reached; None for any host that has an address.
+        :param dial: makes the endpoint of a host; None for any host that has an address.
         """
         self._reactor = reactor
-        self._turns = Turns(at_once)
-        self._seconds = seconds
+        self.settings = settings
         self._most = most_octets
-        self._dial = dial or (lambda host, port: HostnameEndpoint(reactor, host, port, timeout=seconds))
+        self._dial = dial or self._any_host
+
+    @property
+    def settings(self) -> SlideSettings:
+        """The settings in force."""
+        return self._settings
+
+    @settings.setter
+    def settings(self, settings: SlideSettings) -> None:
+        self._settings = settings
+        self._limit = HostLimit(settings.PREFLIGHT_AT_ONCE)
+
+    def _any_host(self, host: str, port: int) -> HostnameEndpoint:
+        return HostnameEndpoint(self._reactor, host, port, timeout=self._settings.PREFLIGHT_SECONDS)
 
     async def get(self, url: str) -> Slide:
-        """Fetch and check one; never fails: what is wrong stands in the complaints."""
-        async with self._turns.of(host_of(url)):
+        """Fetch and check a slide. Never fails: the complaints say what is wrong."""
+        async with self._limit.slot(host_of(url)):
+            seconds = self._settings.PREFLIGHT_SECONDS
             try:
-                return await Deferred.fromCoroutine(self._get(url)).addTimeout(self._seconds, self._reactor)
-            except Exception as error:  # noqa: BLE001 - somebody else's URL and server: anything may be wrong.
-                return Slide(url, b"", None, (f"not fetched: {self._reason(error)}",))
+                return await Deferred.fromCoroutine(self._get(url)).addTimeout(seconds, self._reactor)
+            except Exception as error:  # noqa: BLE001 - anything may be wrong with a foreign URL and server.
+                return Slide(url, b"", None, (f"not fetched: {_reason(error, seconds)}",))
 
     async def _get(self, url: str) -> Slide:
         connections = Connections(self._reactor, self._dial, self._most)
@@ -199,14 +214,14 @@ class SlideFetch:
             response = await self._follow(url, Agent.usingEndpointFactory(self._reactor, connections))
             if response.code != 200:
                 return Slide(url, b"", None, (f"not fetched: HTTP {response.code}",))
-            slide = await self._judge(url, response)
+            slide = await self._check(url, response)
             connections.check()
             return slide
         finally:
             connections.close()
 
     async def _follow(self, url: str, agent: Agent) -> IResponse:
-        """The answer at the end of all redirects."""
+        """The answer after all redirects."""
         for _ in range(REDIRECTS + 1):
             headers = Headers({"User-Agent": [f"radiovis/{__version__}"]})
             response: IResponse = await agent.request(b"GET", url.encode("ascii"), headers)
@@ -216,7 +231,7 @@ class SlideFetch:
             url = urljoin(url, place[0]).partition("#")[0]
         raise ValueError(f"more than {REDIRECTS} redirects")
 
-    async def _judge(self, url: str, response: IResponse) -> Slide:
+    async def _check(self, url: str, response: IResponse) -> Slide:
         complaints = []
         if response.length is UNKNOWN_LENGTH:
             complaints.append("it is served without a Content-Length")
@@ -227,23 +242,14 @@ class SlideFetch:
         kind = response.headers.getRawHeaders("content-type", [None])[0]
         complaints = [*picture.complaints(kind[:_SHOWN] if kind else kind), *complaints]
         if (picture.width, picture.height) == (WIDTH, HEIGHT) and picture.octets <= MOST_OCTETS:
-            # Only now: what claims another size, or is too long, is not worth the memory it may unfold into.
+            # Only now: a picture of another size may take any amount of memory when it is decoded.
             fault = await deferToThreadPool(self._reactor, self._reactor.getThreadPool(), decoding_fault, content)
             complaints += [fault] if fault else []
         return Slide(url, content, picture, tuple(complaints))
 
-    def _reason(self, error: BaseException) -> str:
-        if isinstance(error, (ResponseFailed, ResponseNeverReceived)) and error.reasons:
-            error = error.reasons[0].value
-        if isinstance(error, UnicodeEncodeError):
-            return "its address has characters beyond ASCII"
-        if isinstance(error, (TookTooLong, CancelledError)):
-            return f"not complete within {self._seconds:g} s"
-        return connect_failure(error, self._seconds)
-
 
 class _Body(Protocol):
-    """Gathers the body of an answer; how long that may get is watched by :class:`Connections`."""
+    """Collects the body of an answer. :class:`Connections` limits its length."""
 
     def __init__(self) -> None:
         self.whole: Deferred[bytes] = Deferred()
@@ -265,3 +271,13 @@ def _read(response: IResponse) -> Deferred[bytes]:
     body = _Body()
     response.deliverBody(body)
     return body.whole
+
+
+def _reason(error: BaseException, seconds: float) -> str:
+    if isinstance(error, (ResponseFailed, ResponseNeverReceived)) and error.reasons:
+        error = error.reasons[0].value
+    if isinstance(error, UnicodeEncodeError):
+        return "its address has characters beyond ASCII"
+    if isinstance(error, (TookTooLong, CancelledError)):
+        return f"not complete within {seconds:g} s"
+    return connect_failure(error, seconds)

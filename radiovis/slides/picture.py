@@ -1,4 +1,4 @@
-"""What a receiver finds out about a slide: its format, its size, and whether a radio can show it."""
+"""A slide's picture: its format, its size, and whether a radio can show it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NO_FRAME = frozenset((0xC4, 0xC8, 0xCC))  # Among the SOF markers: DHT, JPG, DA
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A picture's head. :ivar kind: the MIME type its octets show; empty when they are no PNG or JPEG."""
+    """The head of a picture. :ivar kind: the MIME type of its octets; empty if they are neither PNG nor JPEG."""
 
     kind: str
     width: int
@@ -31,9 +31,9 @@ class Picture:
         return f"{size}{name}, {self.octets / 1000:.1f} kB"
 
     def complaints(self, content_type: str | None) -> Iterator[str]:
-        """What a radio may not like about it.
+        """Why a radio may not show it.
 
-        :param content_type: what the server calls it; None when it says nothing.
+        :param content_type: the server's Content-Type; None if there is none.
         """
         if not self.kind:
             yield "it is neither PNG nor JPEG"
@@ -61,30 +61,30 @@ def look_at(content: bytes) -> Picture:
 
 
 def decoding_fault(content: bytes) -> str:
-    """Why a picture cannot be drawn; empty when it can. Blocks for some milliseconds.
+    """Why a picture cannot be decoded; empty if it can. Blocks for some milliseconds.
 
-    Look at its size first: drawing takes memory for as many dots as it claims to have.
+    Check its size first: decoding takes memory for as many pixels as its head claims.
     """
     try:
         with Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as image:
             image.load()
-    except UnidentifiedImageError:  # Its text names an object of ours.
+    except UnidentifiedImageError:  # Its text names a Python object.
         return "it does not decode: there is no picture behind its head"
-    except Exception as error:  # noqa: BLE001 - octets of a stranger: Pillow raises all kinds of things.
+    except Exception as error:  # noqa: BLE001 - untrusted octets: Pillow raises many kinds of exceptions.
         return f"it does not decode: {error or type(error).__name__}"
     return ""
 
 
 def _jpeg_size(content: bytes) -> tuple[int, int] | None:
-    """Width and height, which stand in the first SOF segment (ITU T.81, annex B)."""
-    place = 2
-    while place + 9 <= len(content) and content[place] == 0xFF:
-        marker = content[place + 1]
+    """Width and height, from the first SOF segment (ITU T.81, annex B)."""
+    at = 2
+    while at + 9 <= len(content) and content[at] == 0xFF:
+        marker = content[at + 1]
         if marker in _NO_SIZE or marker == 0xFF:
-            place += 1 if marker == 0xFF else 2
+            at += 1 if marker == 0xFF else 2
             continue
         if 0xC0 <= marker <= 0xCF and marker not in _NO_FRAME:
-            height, width = struct.unpack(">HH", content[place + 5 : place + 9])
+            height, width = struct.unpack(">HH", content[at + 5 : at + 9])
             return width, height
-        place += 2 + int.from_bytes(content[place + 2 : place + 4], "big")
+        at += 2 + int.from_bytes(content[at + 2 : at + 4], "big")
     return None

@@ -1,7 +1,7 @@
-"""Reaches hosts on the internet, and none inside: whoever publishes names an address, and *we* ask it.
+"""Connects to hosts on the public internet only (against SSRF): publishers choose the URLs that the server fetches.
 
-A name is looked up once, and the connection goes to one of the addresses that were found and looked at: a DNS server
-that answers differently a moment later (rebinding) changes nothing. Redirects come here, too.
+A name is looked up once, and the connection goes to one of the addresses that were found and checked. A DNS server
+that answers differently a moment later (rebinding) has no effect. Redirects are checked as well.
 """
 
 from __future__ import annotations
@@ -19,44 +19,57 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
 from fanout.listeners.address import Networks
+from radiovis.settings import SlideSettings
 
 _TRIED = 3
 """Addresses of one host that are tried, one after the other."""
+_CONNECT_SHARE = 0.3
+"""The part of the time for one slide that an attempt to connect may take, so that the next address has a chance."""
 _NAT64 = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"))
-"""RFC 6052 and RFC 8215: the last four octets are an address of IPv4, which a gateway goes to."""
+"""RFC 6052 and RFC 8215: the last four octets are an IPv4 address, to which a gateway connects."""
 
 Lookup = Callable[[str, int], Deferred[Sequence[str]]]
 """The addresses of a host, in the order they are to be tried."""
 
 
 class NotPublic(Exception):
-    """The host is inside, or may be. The text says which address, and what to do."""
+    """The host has no public address. The text says which address it has, and what to do."""
 
 
 class PublicAddresses:
     """Endpoints for hosts with public addresses."""
 
-    def __init__(self, reactor: Any, lookup: Lookup, allowed: Networks, seconds: float) -> None:
+    def __init__(self, reactor: Any, settings: SlideSettings, lookup: Lookup) -> None:
         """
-        :param allowed: networks that count as public, though they are not.
-        :param seconds: for one attempt to connect.
+        :param settings: ``PREFLIGHT_PRIVATE``, networks that count as public, and ``PREFLIGHT_SECONDS``, the time for
+            one slide. May be replaced.
         """
         self._reactor = reactor
+        self.settings = settings
         self._lookup = lookup
-        self._allowed = allowed
-        self._seconds = seconds
+
+    @property
+    def settings(self) -> SlideSettings:
+        """The settings in force."""
+        return self._settings
+
+    @settings.setter
+    def settings(self, settings: SlideSettings) -> None:
+        self._settings = settings
+        self._allowed = Networks.parse(settings.PREFLIGHT_PRIVATE)
 
     def dial(self, host: str, port: int) -> Any:
         """For :class:`radiovis.slides.fetch.SlideFetch`."""
         return _PublicEndpoint(self, host.strip("[]"), port)
 
     async def connect(self, host: str, port: int, factory: IProtocolFactory) -> IProtocol:
-        """Connect to the first address that takes it. :raises NotPublic: none may be asked."""
+        """Connect to the first address that accepts. :raises NotPublic: the host has no public address."""
+        seconds = self._settings.PREFLIGHT_SECONDS * _CONNECT_SHARE
         failure: Exception = DNSLookupError(host)
         for address in self._public(await self._lookup(host, port))[:_TRIED]:
             kind = TCP6ClientEndpoint if ":" in address else TCP4ClientEndpoint
             try:
-                return await kind(self._reactor, address, port, self._seconds).connect(factory)
+                return await kind(self._reactor, address, port, seconds).connect(factory)
             except ConnectError as error:
                 failure = error
         raise failure
@@ -80,9 +93,9 @@ class _PublicEndpoint:
 
 
 def system_lookup(reactor: Any, pool: ThreadPool) -> Lookup:
-    """Asks as this machine is set up to; for a name once at a time, however many want it.
+    """Look-ups by this machine's resolver. Callers that want the same name share one look-up.
 
-    :param pool: threads of its own, as a name server that does not answer holds one for half a minute.
+    :param pool: threads of its own: a name server that does not answer holds one for half a minute.
     """
     waiting: dict[str, list[Deferred[Sequence[str]]]] = {}
 
@@ -111,7 +124,7 @@ def _getaddrinfo(host: str, port: int) -> list[str]:
 
 
 def is_public(host: str) -> bool:
-    """Whether an address is one anybody on the internet may be asked at, also if it is one of IPv4 in disguise."""
+    """Whether an address is public. An IPv6 address that leads to an IPv4 address counts as that."""
     try:
         address = ip_address(host)
     except ValueError:
@@ -126,7 +139,7 @@ def is_public(host: str) -> bool:
 
 
 def _embedded(address: IPv6Address) -> IPv4Address | None:
-    """The address of IPv4 that one of IPv6 leads to: mapped, 6to4, Teredo, NAT64, and "compatible", long out of use."""
+    """The IPv4 address to which an IPv6 address leads: mapped, 6to4, Teredo, NAT64, or "compatible" (obsolete)."""
     if address.teredo is not None:
         return address.teredo[1]
     if any(address in network for network in _NAT64) or int(address) < 2**32:

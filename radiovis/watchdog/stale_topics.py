@@ -15,7 +15,7 @@ from fanout.bus.interface import Bus, BusError
 from fanout.bus.leader import Leader
 from radiovis import topics
 from radiovis.directory.interface import Default, Directory, DirectoryError
-from radiovis.preflight.slide_check import Preflight
+from radiovis.preflight.message_check import Preflight
 from radiovis.watchdog.defaults import KINDS, default_message
 from radiovis.watchdog.staleness import Staleness
 from radiovis.watchdog.topic_listing import TopicListing

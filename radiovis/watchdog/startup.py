@@ -8,14 +8,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection
 from dataclasses import replace
-from typing import Any
 
 import structlog
 
 from fanout.cache.memcached import Memcached
-from fanout.journal.journal import Journal
-from fanout.journal.sqlite import JournalError
-from radiovis.last_slides import LastSlides
+from fanout.journal.journal import Journal, JournalError
+from radiovis.last_slides import recall_many
 from radiovis.watchdog.defaults import is_default
 from radiovis.watchdog.staleness import Liveness
 
@@ -64,7 +62,7 @@ class StartupState:
             except JournalError as error:
                 return self._all_alive(topics, str(error))
         if self._memcached is not None:
-            messages = await LastSlides(self._memcached, _never_keeps, 1).recall_many(topics)
+            messages = await recall_many(self._memcached, topics)
             for topic, message in messages.items():
                 if topic not in found or found[topic].when <= message.when:
                     found[topic] = Liveness(message.when, is_default(message))
@@ -75,7 +73,3 @@ class StartupState:
     def _all_alive(self, topics: list[str], reason: str) -> dict[str, Liveness]:
         log.warning("memory.unavailable", reason=reason, topics=len(topics), consequence="their defaults wait")
         return dict.fromkeys(topics, Liveness(self._unix_time()))
-
-
-def _never_keeps(_write: Any) -> None:
-    """The nodes keep the last slides; here they are only read."""

@@ -17,9 +17,9 @@ from fanout.hub.message import Message
 from fanout.journal.journal import Journal
 from fanout.process.supervisor import RetryPolicy, Supervisor, TaskState
 from radiovis.directory.interface import Directory, DirectoryError
-from radiovis.preflight.slide_check import Preflight
-from radiovis.schedule.disk_store import DiskSlideStore
-from radiovis.schedule.held_slides import Schedule, SlideIntake
+from radiovis.preflight.message_check import Preflight
+from radiovis.schedule.held_slides import HeldSlides
+from radiovis.schedule.interface import LocalSlideStore, SlideIntake
 from radiovis.settings import Settings
 from radiovis.topic_resolution import TopicResolver
 from radiovis.watchdog.broker_liveness import BrokerLiveness
@@ -77,7 +77,7 @@ class Watchdog:
         entries: Log,
         recall: Recall,
         source: Callable[[Callable[[Delivered], Deferred[None]]], Source],
-        schedule: Schedule | None = None,
+        schedule: HeldSlides | None = None,
         preflight: Preflight | None = None,
     ) -> None:
         """
@@ -232,12 +232,12 @@ def standing_alone(
     )
 
 
-def _schedule(settings: Settings, entrance: SlideIntake | None, bus: Bus, leader: Leader) -> Schedule | None:
-    if not isinstance(entrance, DiskSlideStore):
+def _schedule(settings: Settings, entrance: SlideIntake | None, bus: Bus, leader: Leader) -> HeldSlides | None:
+    if not isinstance(entrance, LocalSlideStore):
         return None
-    return Schedule(entrance, bus, leader, settings.SCHEDULE_MAX, clock=time.time, wall=time.time)
+    return HeldSlides(entrance, bus, leader, settings, clock=time.time, wall=time.time)
 
 
 def journal(reactor: Any, settings: Settings) -> Journal:
     """The log where there is no PlugIt."""
-    return Journal(reactor, settings.JOURNAL_FILE, max_bytes=settings.JOURNAL_MAX_BYTES)
+    return Journal(reactor, settings)

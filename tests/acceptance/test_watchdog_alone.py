@@ -13,7 +13,7 @@ import threading
 import time
 import unittest
 
-from fanout.journal.sqlite import COLUMNS, Ledger, Selection, csv_rows
+from fanout.journal.records import COLUMNS, Ledger, Selection, csv_rows
 from radiovis.directory.password import hash_password
 from tests.processes import ROOT, Server
 from tests.radio import Frame, Radio

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import ClassVar
 
-from fanout.journal.sqlite import Ledger, Selection
+from fanout.journal.records import Ledger, Selection
 from radiovis.directory.password import hash_password
 from radiovis.watchdog.spool import Spool
 from radiovis.watchdog.spool_record import decode

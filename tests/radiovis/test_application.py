@@ -16,6 +16,7 @@ from radiovis.application import RadioVIS
 from radiovis.directory.interface import Channel
 from radiovis.last_slides import LastSlides
 from radiovis.publish_rights import PublishRights
+from radiovis.settings import NodeSettings
 from radiovis.topic_resolution import TopicResolver
 from tests.radiovis.scripted_directory import ScriptedDirectory
 
@@ -47,7 +48,7 @@ class _Case(unittest.TestCase):
         publishing = PublishRights(self.directory, resolver, lambda: 1.0, lambda: "1")
         self.clock = Clock()
         self.throttle = LoginThrottle(self.clock, LimitSettings(LOGIN_FAILURES=2))
-        slides = LastSlides(None, lambda write: None, 1)
+        slides = LastSlides(None, NodeSettings(), None)
         self.radiovis = RadioVIS(self.directory, resolver, publishing, slides, self.bus, self.throttle, self.log)  # type: ignore[arg-type]
 
 

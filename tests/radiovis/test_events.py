@@ -12,16 +12,16 @@ from twisted.trial import unittest
 
 from fanout.application.observer import Client
 from fanout.hub.message import Message
-from radiovis.events import Monitoring, masked
+from radiovis.events import MonitoringEvents, masked
 from radiovis.node import parts
-from radiovis.settings import Settings
+from radiovis.settings import MonitoringSettings, Settings
 
 NOW = 1795294598.75
 RADIO = Client("session-1", "127.0.0.1:59804")
 
 
-class WorkItem:
-    """A carrier that keeps what it is given."""
+class FakePublisher:
+    """Keeps what it is given."""
 
     def __init__(self) -> None:
         self.sent: list[tuple[BasicProperties, bytes]] = []
@@ -51,11 +51,18 @@ class _Case(unittest.TestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.clock.advance(NOW)
-        self.kept = WorkItem()
+        self.kept = FakePublisher()
         self.monitoring = self.make()
 
-    def make(self, **how: Any) -> Monitoring:
-        return Monitoring(self.clock, self.kept, ["a", "b"], unix_time=self.clock.seconds, **how)
+    def make(self, announce: str = "servers", **changes: Any) -> MonitoringEvents:
+        settings = MonitoringSettings(MONITORING_ENABLED=True, MONITORING_SERVER_ID="a,b", **changes)
+        return MonitoringEvents(
+            self.clock,
+            self.kept,  # type: ignore[arg-type]
+            settings,
+            announce=announce,
+            unix_time=self.clock.seconds,
+        )
 
 
 class TheForm(_Case):
@@ -99,7 +106,7 @@ class Clients(_Case):
         self.assertEqual(self.kept.sent, [])
 
     def test_addresses_may_be_masked_everywhere(self) -> None:
-        monitoring = self.make(shown=masked, per_delivery=True)
+        monitoring = self.make(MONITORING_ADDRESSES="masked", MONITORING_PER_DELIVERY=True)
         monitoring.opened(RADIO)
         monitoring.subscribed(RADIO, "/topic/a/text")
         assert monitoring.delivery_observer is not None
@@ -144,7 +151,7 @@ class Counts(_Case):
 
 class PerDelivery(_Case):
     def test_the_originals_event(self) -> None:
-        monitoring = self.make(per_delivery=True)
+        monitoring = self.make(MONITORING_PER_DELIVERY=True)
         assert monitoring.delivery_observer is not None
         monitoring.delivery_observer(RADIO, "/topic/a/text", Message("/topic/a/text", "TEXT é".encode(), "1", 1))
         self.assertEqual(
@@ -158,13 +165,13 @@ class PerDelivery(_Case):
         )
 
     def test_a_body_that_is_no_utf_8(self) -> None:
-        monitoring = self.make(per_delivery=True)
+        monitoring = self.make(MONITORING_PER_DELIVERY=True)
         assert monitoring.delivery_observer is not None
         monitoring.delivery_observer(RADIO, "/a", Message("/a", b"TEXT \xff\0", "1", 1))
         self.assertEqual(self.kept.short[0][1]["body"], "TEXT \ufffd\0")
 
     def test_nothing_is_counted_besides(self) -> None:
-        self.make(per_delivery=True).delivered("/a", 1)
+        self.make(MONITORING_PER_DELIVERY=True).delivered("/a", 1)
         self.clock.advance(2)
         self.assertEqual(self.kept.sent, [])
 

@@ -10,10 +10,12 @@ from beaker.cache import Cache, CacheManager
 from beaker.exceptions import MissingCacheParameter
 from beaker.util import parse_cache_config_options
 from pymemcache.client.base import Client
+from twisted.internet import reactor
 from twisted.trial import unittest
 
 from fanout.cache import beaker_backend
-from fanout.cache.beaker_backend import NAME, MemcachedNamespace
+from fanout.cache.beaker_backend import NAME, MemcachedNamespace, SharedCache
+from fanout.cache.memcached import Memcached
 from tests import services
 
 
@@ -96,7 +98,7 @@ class TestBeakerBackend(unittest.SynchronousTestCase):
     def test_poisoned_values_are_missing_and_never_unpickled(self) -> None:
         cache = self.cache()
         cache.put("a", 1)
-        place = cache.namespace._place(b"a")
+        place = cache.namespace.memcached_key(b"a")
         good = self.raw.get(place)
         wrong_types = [b'["g", "now", 1, 2]', b"[1, 2]", b"{}", b"null", b"[" * 100_000, b"\xff\xfe", b""]
         for garbage in [pickle.dumps(Exploit()), *wrong_types]:
@@ -136,3 +138,43 @@ class TestBeakerBackend(unittest.SynchronousTestCase):
     def test_registering_twice_does_no_harm(self) -> None:
         beaker_backend.register()
         self.assertIsInstance(self.cache().namespace, MemcachedNamespace)
+
+
+class TestSharedCache(unittest.TestCase):
+    def setUp(self) -> None:
+        self.namespace = f"tests-{uuid.uuid4()}"
+        self.memcached = self.connect(str(services.memcached()), timeout=2)
+        self.cache = SharedCache(self.memcached, self.namespace)
+
+    def connect(self, address: str, **settings: float) -> Memcached:
+        memcached = Memcached(reactor, address, **settings)  # type: ignore[arg-type]
+        self.addCleanup(memcached.stop)
+        return memcached
+
+    async def test_another_process_finds_what_was_put(self) -> None:
+        await self.cache.put("a", ["ü", 1.5, None], 60)
+        other = SharedCache(self.connect(str(services.memcached()), timeout=2), self.namespace)
+        self.assertEqual(await other.get("a"), ["ü", 1.5, None])
+        self.assertIsNone(await other.get("b"))
+
+    async def test_keys_begin_with_the_namespace(self) -> None:
+        await self.cache.put("a", 1, 60)
+        name = self.cache.memcached_key("a")
+        self.assertTrue(name.startswith(f"{self.namespace}_a_"), name)
+        self.assertIsNotNone(await self.memcached.get(name))
+
+    async def test_its_calls_count_as_calls_of_that_memcached(self) -> None:
+        await self.cache.put("a", 1, 60)
+        self.assertGreater(self.memcached.counts["calls"], 0)
+
+    async def test_a_value_expires(self) -> None:
+        await self.cache.put("a", 1, 1e-9)
+        self.assertIsNone(await self.cache.get("a"))
+
+    async def test_a_dead_server_is_a_miss_that_takes_no_thread_until_it_is_tried_again(self) -> None:
+        dead = self.connect(f"127.0.0.1:{services.free_port()}", retry=600)
+        cache = SharedCache(dead, self.namespace)
+        self.assertIsNone(await cache.get("a"))
+        self.assertIsNone(self.successResultOf(cache.get("a")))
+        self.assertIsNone(self.successResultOf(cache.put("a", 1, 60)))
+        self.assertEqual(dead.counts["failures"], 1)

@@ -15,7 +15,7 @@ from twisted.internet.threads import deferToThread
 from twisted.trial import unittest
 
 from fanout.cache.memcached import Memcached, cache_key
-from fanout.cache.servers import Servers, parse_servers
+from fanout.cache.servers import MemcachedServers, parse_servers
 from tests import services
 
 
@@ -222,7 +222,7 @@ class TestOutage(unittest.TestCase):
 class TestCircuitBreaker(unittest.SynchronousTestCase):
     def test_tries_again_after_the_interval_and_not_before(self) -> None:
         now = [0.0]
-        servers = Servers(f"127.0.0.1:{services.free_port()}", retry=1.0, clock=lambda: now[0])
+        servers = MemcachedServers(f"127.0.0.1:{services.free_port()}", retry=1.0, clock=lambda: now[0])
         for at, failures in ((0.0, 1), (0.5, 1), (0.99, 1), (1.0, 2), (1.5, 2), (2.0, 3)):
             now[0] = at
             servers.get("a")

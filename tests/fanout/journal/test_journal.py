@@ -14,8 +14,8 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.trial import unittest
 
-from fanout.journal.journal import Journal, JournalError, Record, Selection
-from fanout.journal.sqlite import COLUMNS
+from fanout.journal.journal import Journal, JournalError, JournalSettings, Record, Selection
+from fanout.journal.records import COLUMNS
 
 EVERYTHING = Selection("", 0, 2**40, prefix=True)
 
@@ -32,7 +32,7 @@ class _JournalCase(unittest.TestCase):
         self.journal = self.open()
 
     def open(self, **limits: float) -> Journal:
-        journal = Journal(reactor, str(self.path), **limits)  # type: ignore[arg-type]
+        journal = Journal(reactor, JournalSettings(JOURNAL_FILE=str(self.path)), **limits)  # type: ignore[arg-type]
         self.addCleanup(lambda: Deferred.fromCoroutine(journal.stop()))
         return journal
 
@@ -83,7 +83,7 @@ class TestJournal(_JournalCase):
             self.assertIn("closed", str(error))
 
     async def test_a_failed_write_fails_its_records_and_the_next_ones_are_tried(self) -> None:
-        self.journal = Journal(reactor, str(self.path.parent / "none" / "j"))
+        self.journal = Journal(reactor, JournalSettings(JOURNAL_FILE=str(self.path.parent / "none" / "j")))
         self.addCleanup(lambda: Deferred.fromCoroutine(self.journal.stop()))
         await self.assertFailure(self.journal.add(record(1)), JournalError)
         (self.path.parent / "none").mkdir()
@@ -115,6 +115,14 @@ class TestJournal(_JournalCase):
             await self.journal.add(record(1))
         self.assertEqual([line["event"] for line in logs], ["journal.damaged"])
         self.assertEqual(len(await self.journal.between(EVERYTHING)), 1)
+
+    async def test_a_lowered_limit_is_taken_while_it_runs(self) -> None:
+        await self.add(*(record(i, b"x" * 1000) for i in range(2000)))
+        self.journal.settings = JournalSettings(JOURNAL_FILE=str(self.path), JOURNAL_MAX_BYTES=2**20)
+        await self.add(record(9999))
+        kept = await self.journal.between(EVERYTHING)
+        self.assertLess(len(kept), 1000)
+        self.assertEqual(kept[-1].timestamp, 9999)
 
 
 class TestCsv(_JournalCase):

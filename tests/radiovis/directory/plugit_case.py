@@ -7,9 +7,11 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.web.client import Agent
 
-from radiovis.directory import plugit as plugit_calls
+from radiovis.directory import plugit_http
 from radiovis.directory.interface import DirectoryError
-from radiovis.directory.plugit import PlugIt, PlugItCalls
+from radiovis.directory.plugit import PlugIt
+from radiovis.directory.plugit_http import PlugItCalls
+from radiovis.settings import Settings
 from tests.radiovis.directory.plugit_server import SECRET, RunningPlugIt
 
 ROCK, DAB = "/topic/fm/4e1/4000/09580/", "/topic/dab/4e1/4fff/4001/0/"
@@ -23,12 +25,12 @@ class PlugItCase:
         self.addCleanup(lambda: Deferred.fromCoroutine(self.server.stop()))
         self.api = self.server.api
         self.plugit = self.directory()
-        self.patch(plugit_calls, "FIRST_PAUSE", 0.0)
-        self.patch(plugit_calls, "LONGEST_PAUSE", 0.0)
+        self.patch(plugit_http, "FIRST_PAUSE", 0.0)
+        self.patch(plugit_http, "LONGEST_PAUSE", 0.0)
 
-    def directory(self, url: str | None = None, image_locations: str = "", **settings: object) -> PlugIt:
-        calls = PlugItCalls(HTTPClient(Agent(reactor)), url or self.server.url, reactor, **settings)  # type: ignore[arg-type]
-        return PlugIt(calls, image_locations=image_locations)
+    def directory(self, url: str | None = None, **changes: object) -> PlugIt:
+        settings = Settings(RADIODNS_API_URL=url or self.server.url, **changes)  # type: ignore[arg-type]
+        return PlugIt(PlugItCalls(HTTPClient(Agent(reactor)), settings, reactor), settings)
 
     async def fails(self, asked: Deferred[object] | object) -> str:
         try:

@@ -17,10 +17,11 @@ from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.task import Clock
 from twisted.trial import unittest
 
-from fanout.cache.beaker_backend import register
+from fanout.cache.beaker_backend import SharedCache, register
 from fanout.cache.memcached import Memcached, cache_key
 from radiovis.directory.cached import CachedDirectory
-from radiovis.directory.interface import Channel, Default, DirectoryError
+from radiovis.directory.interface import Channel, Default, DirectoryError, OutageReport
+from radiovis.settings import Settings
 from tests import services
 
 TOPICS = (Channel("/topic/fm/4e1/4000/09580/", 12, True), Channel("/topic/id/ü/1/", 13, False))
@@ -78,6 +79,11 @@ def started(asked: Awaitable[Any]) -> Deferred[Any]:
     return Deferred.fromCoroutine(asked)  # type: ignore[arg-type]
 
 
+def settings(**changes: Any) -> Settings:
+    """Answers are fresh for a minute."""
+    return Settings(**{"FB_CHANNEL_CACHE": 120, **changes})
+
+
 class _CachedCase(unittest.TestCase):
     def setUp(self) -> None:
         self.script = Script()
@@ -85,9 +91,10 @@ class _CachedCase(unittest.TestCase):
         self.clock.advance(1_000_000)
         self.cached = self.node()
 
-    def node(self, memcached: Memcached | None = None, **settings: Any) -> CachedDirectory:
+    def node(self, memcached: Memcached | None = None, **changes: Any) -> CachedDirectory:
         cache = Cache(f"tests-{uuid.uuid4()}", type="memory")
-        return CachedDirectory(self.script, cache, memcached, self.clock.seconds, **settings)
+        shared = None if memcached is None else SharedCache(memcached, "radiovis")
+        return CachedDirectory(self.script, settings(**changes), self.clock.seconds, cache=cache, shared=shared)
 
     def questions(self, cached: CachedDirectory) -> list[tuple[Callable[[], Awaitable[Any]], Any]]:
         return [
@@ -110,6 +117,23 @@ class TestFresh(_CachedCase):
             self.assertEqual(await ask(), answer)
             self.assertEqual(len(self.script.calls), 2 * number + 2)
 
+    async def test_half_the_interval_of_the_topic_list_at_most(self) -> None:
+        cached = self.node(DIRECTORY_FRESH_SECONDS=60, FB_CHANNEL_CACHE=20)
+        await cached.topics()
+        self.clock.advance(10)
+        await cached.topics()
+        self.assertEqual(len(self.script.calls), 2)
+
+    async def test_new_settings_are_taken_while_it_runs(self) -> None:
+        await self.cached.topics()
+        self.cached.settings = settings(DIRECTORY_FRESH_SECONDS=1)
+        await self.cached.topics()
+        self.clock.advance(60)
+        for _ in range(3):
+            await self.cached.topics()
+            self.clock.advance(1)
+        self.assertEqual(len(self.script.calls), 4)
+
     async def test_logins_are_asked_every_time(self) -> None:
         for allowed in (True, False, True):
             self.script.answers["check_auth"] = allowed
@@ -128,22 +152,10 @@ class TestFresh(_CachedCase):
         self.assertEqual(await self.cached.channels("2"), ())
         self.assertEqual(len(await self.cached.channels("1")), 1)
 
-    async def test_forget_asks_again(self) -> None:
-        for ask, _ in self.questions(self.cached):
-            await ask()
-        self.cached.forget()
-        for ask, _ in self.questions(self.cached):
-            await ask()
-        self.assertEqual(len(self.script.calls), 8)
-
-    async def test_an_answer_on_its_way_when_all_is_forgotten_is_not_kept(self) -> None:
-        self.script.held = []
-        old = started(self.cached.topics())
-        self.clock.advance(1)
-        self.cached.forget()
-        self.script.release()
-        await old
-        self.clock.advance(1)
+    async def test_a_clock_set_back_makes_no_answer_fresh_for_longer(self) -> None:
+        await self.cached.topics()
+        self.clock.rightNow -= 3600
+        await self.cached.topics()
         await self.cached.topics()
         self.assertEqual(len(self.script.calls), 2)
 
@@ -153,7 +165,7 @@ class TestFresh(_CachedCase):
         url = str(services.memcached())
         for _ in range(2):
             cache = Cache(namespace, type="fanout_memcached", url=url, timeout=2)
-            cached = CachedDirectory(self.script, cache, None, self.clock.seconds)
+            cached = CachedDirectory(self.script, settings(), self.clock.seconds, cache=cache, shared=None)
             for ask, answer in self.questions(cached):
                 self.assertEqual(await ask(), answer)
         self.assertEqual(len(self.script.calls), 4)
@@ -187,6 +199,13 @@ class TestSingleFlight(_CachedCase):
 
 
 class TestStale(_CachedCase):
+    async def test_it_tells_whether_the_directory_fails(self) -> None:
+        self.assertIsInstance(self.cached, OutageReport)
+        self.assertFalse(self.cached.down)
+        self.script.down = True
+        await self.assertFailure(started(self.cached.topics()), DirectoryError)
+        self.assertTrue(self.cached.down)
+
     async def test_in_an_outage_the_last_answer_serves_for_a_day(self) -> None:
         for ask, _ in self.questions(self.cached):
             await ask()
@@ -292,12 +311,10 @@ class TestShared(_CachedCase):
         self.addCleanup(self.memcached.stop)
         self.raw = Client((address.host, address.port), timeout=2, connect_timeout=2, default_noreply=False)
         self.addCleanup(self.raw.close)
-        self.keys = {
-            "gcc": cache_key("radiovis", "gcc", "ch"),
-            "topics": cache_key("radiovis", "topics", "all"),
-            "default": cache_key("radiovis", "default", "12"),
-            "channels": cache_key("radiovis", "channels", "1"),
-        }
+        self.shared = SharedCache(self.memcached, "radiovis")
+        subjects = {"gcc": "ch", "topics": "all", "default": "12", "channels": "1"}
+        self.names = {name: cache_key(name, subject) for name, subject in subjects.items()}
+        self.keys = {name: self.shared.memcached_key(key) for name, key in self.names.items()}
         for key in self.keys.values():
             self.raw.delete(key)
         self.one, self.two = self.node(self.memcached), self.node(self.memcached)
@@ -326,8 +343,8 @@ class TestShared(_CachedCase):
         await self.one.topics()
         await self.settled()
         self.assertTrue(self.keys["topics"].startswith("radiovis_topics_all_"))
-        value = json.loads(self.raw.get(self.keys["topics"]))
-        self.assertEqual(value["answer"][0], ["/topic/fm/4e1/4000/09580/", 12, True, ""])
+        answer, _at = json.loads(self.raw.get(self.keys["topics"]))[-1]
+        self.assertEqual(answer[0], ["/topic/fm/4e1/4000/09580/", 12, True, ""])
 
     async def test_a_new_channel_is_known_on_every_node_after_a_minute(self) -> None:
         await self.one.topics()
@@ -365,24 +382,33 @@ class TestShared(_CachedCase):
             b"[]",
             b"null",
             b'{"at": 1}',
-            json.dumps({"at": "now", "answer": None}).encode(),
-            json.dumps({"at": now, "answer": 5}).encode(),
-            json.dumps({"at": now, "answer": [["/etc/passwd", 1, True]]}).encode(),
-            json.dumps({"at": now, "answer": [["/topic/a/", "1", True], 3]}).encode(),
-            b'{"at": NaN, "answer": []}',
+            json.dumps({"at": now, "answer": [["/topic/a/", 1, True, ""]]}).encode(),
         ]
-        for value in garbage:
+        entries: list[object] = [
+            None,
+            5,
+            {"at": 1},
+            [1],
+            [None, "now"],
+            [5, now],
+            [[["/etc/passwd", 1, True, ""]], now],
+            [[["/topic/a/", "1", True], 3], now],
+            [[], float("nan")],
+        ]
+        for value in [*garbage, *entries]:
             self.script.calls.clear()
             for name in ("gcc", "topics", "default"):
-                self.raw.set(self.keys[name], value, flags=1)
+                if isinstance(value, bytes):
+                    self.raw.set(self.keys[name], value, flags=1)
+                else:
+                    await self.shared.put(self.names[name], value, 600)
             for ask, answer in self.questions(self.node(self.memcached))[1:]:
-                self.assertEqual(await ask(), answer, value[:40])
-            self.assertEqual(sorted(self.script.calls), ["default", "gcc", "topics"], value[:40])
+                self.assertEqual(await ask(), answer, str(value)[:40])
+            self.assertEqual(sorted(self.script.calls), ["default", "gcc", "topics"], str(value)[:40])
             await self.settled()
 
     async def test_a_time_to_come_is_not_believed(self) -> None:
-        value = json.dumps({"at": self.clock.seconds() + 1e9, "answer": []}).encode()
-        self.raw.set(self.keys["topics"], value)
+        await self.shared.put(self.names["topics"], [[], self.clock.seconds() + 1e9], 600)
         self.assertEqual(await self.one.topics(), ())
         self.clock.advance(61)
         self.raw.delete(self.keys["topics"])
@@ -391,13 +417,10 @@ class TestShared(_CachedCase):
         self.clock.advance(86400)
         await self.assertFailure(started(self.one.topics()), DirectoryError)
 
-    async def test_what_is_forgotten_is_not_brought_back_by_memcached(self) -> None:
-        await self.one.topics()
+    async def test_nothing_is_shared_for_no_time_at_all(self) -> None:
+        await self.node(self.memcached, DIRECTORY_SHARED_SECONDS=0).topics()
         await self.settled()
-        self.clock.advance(1)
-        self.one.forget()
-        self.script.answers["topics"] = ()
-        self.assertEqual(await self.one.topics(), ())
+        self.assertIsNone(self.raw.get(self.keys["topics"]))
 
     async def test_without_memcached_all_goes_on(self) -> None:
         dead = Memcached(reactor, f"127.0.0.1:{services.free_port()}", retry=600)

@@ -6,6 +6,7 @@ from twisted.trial import unittest
 
 from radiovis.directory.fake import FakeDirectory
 from radiovis.directory.interface import Channel, Default
+from radiovis.settings import Settings
 
 GCC_TOPIC, CC_TOPIC = "/topic/fm/4e1/4000/10800/", "/topic/fm/ch/4000/10800/"
 
@@ -13,12 +14,14 @@ GCC_TOPIC, CC_TOPIC = "/topic/fm/4e1/4000/10800/", "/topic/fm/ch/4000/10800/"
 class TestFakeDirectory(unittest.TestCase):
     def setUp(self) -> None:
         self.fake = FakeDirectory(
-            ["/topic/test1/", "/topic/test2"],
-            {"ch": "4e1"},
-            GCC_TOPIC,
-            CC_TOPIC,
-            [("/topic/watchdog/", 1)],
-            Default("i"),
+            Settings(
+                TEST_TOPICS=["/topic/test1/", "/topic/test2"],
+                TEST_ECC={"ch": "4e1"},
+                TEST_ECC_TOPIC_GCC=GCC_TOPIC,
+                TEST_ECC_TOPIC_CC=CC_TOPIC,
+                TEST_WATCHDOG_TOPIC=[("/topic/watchdog/", 1)],
+                TEST_CHANNEL_DEFAULT={"filename": "1.png", "public_url": "i"},
+            )
         )
 
     async def test_logins(self) -> None:
@@ -54,3 +57,7 @@ class TestFakeDirectory(unittest.TestCase):
     async def test_countries_and_default(self) -> None:
         self.assertEqual([await self.fake.gcc(country) for country in ("ch", "zz")], ["4e1", None])
         self.assertEqual([await self.fake.default(channel) for channel in (1, 2)], [Default("i"), None])
+
+    async def test_the_default_slide_at_the_image_locations(self) -> None:
+        fake = FakeDirectory(Settings(FB_IMAGE_LOCATIONS="http://cdn/", TEST_CHANNEL_DEFAULT={"filename": "1.png"}))
+        self.assertEqual(await fake.default(1), Default("http://cdn/1.png"))

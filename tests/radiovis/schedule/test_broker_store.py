@@ -13,10 +13,10 @@ from fanout.hub.message import Message
 from radiovis.schedule.broker_store import BrokerIntake, BrokerSlideStore
 from tests import services
 from tests.fanout.bus.node import Node, until
-from tests.radiovis.schedule.shelves import message
+from tests.radiovis.schedule.stores import message
 
 
-class TestBrokerShelf(unittest.TestCase):
+class TestBrokerStore(unittest.TestCase):
     timeout = 120
 
     async def setUp(self) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, DeferredList, ensureDeferred
@@ -13,10 +15,11 @@ from twisted.trial import unittest
 from fanout.bus.interface import BusError
 from fanout.hub.message import Message
 from radiovis.schedule.disk_store import CANCELS, DiskSlideStore
-from tests.radiovis.schedule.shelves import message
+from radiovis.settings import SlideSettings
+from tests.radiovis.schedule.stores import message
 
 
-class TestDiskShelf(unittest.TestCase):
+class TestDiskStore(unittest.TestCase):
     def setUp(self) -> None:
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
@@ -26,9 +29,13 @@ class TestDiskShelf(unittest.TestCase):
     def take(self, each: Message, ticket: int) -> None:
         self.taken.append((each, ticket))
 
-    async def opened(self, most: int = 10) -> DiskSlideStore:
-        store = DiskSlideStore(reactor, self.path, most)
+    def store(self, path: str, most: int = 10) -> DiskSlideStore:
+        store = DiskSlideStore(reactor, SlideSettings(SCHEDULE_FILE=path, SCHEDULE_MAX=most))
         self.addCleanup(lambda: ensureDeferred(store.stop()))
+        return store
+
+    async def opened(self, most: int = 10) -> DiskSlideStore:
+        store = self.store(self.path, most)
         await store.ensure(self.take, lambda: None, room=True)
         return store
 
@@ -59,8 +66,7 @@ class TestDiskShelf(unittest.TestCase):
         await store.stop()
 
     async def test_what_comes_before_it_was_read_is_held_and_given_once_and_nothing_after_its_end(self) -> None:
-        store = DiskSlideStore(reactor, self.path, 10)
-        self.addCleanup(lambda: ensureDeferred(store.stop()))
+        store = self.store(self.path)
         first = store.hold(message("a"))
         read = ensureDeferred(store.ensure(self.take, lambda: None, room=True))
         await DeferredList([first, read, store.hold(message("b"))], fireOnOneErrback=True)
@@ -73,14 +79,34 @@ class TestDiskShelf(unittest.TestCase):
         with sqlite3.connect(self.path) as other:
             other.execute("CREATE TABLE important (x)")
         other.close()
-        store = DiskSlideStore(reactor, self.path, 10)
-        self.addCleanup(lambda: ensureDeferred(store.stop()))
+        store = self.store(self.path)
         with self.assertRaisesRegex(BusError, "another program's database; see SCHEDULE_FILE"):
             await store.ensure(self.take, lambda: None, room=True)
 
+    async def test_a_burst_shares_its_transactions_and_keeps_its_order(self) -> None:
+        store = await self.opened(most=500)
+        writes: list[int] = []
+        add = store._rows.add
+
+        def counting(adding: Sequence[Any]) -> None:
+            writes.append(len(adding))
+            add(adding)
+
+        self.patch(store._rows, "add", counting)
+        await DeferredList([store.hold(message(str(i))) for i in range(500)], fireOnOneErrback=True)
+        self.assertLess(len(writes), 5)
+        self.assertEqual([each.message_id for each, _ in self.taken], [str(i) for i in range(500)])
+        self.assertEqual(sorted({ticket for _, ticket in self.taken}), [ticket for _, ticket in self.taken])
+
+    async def test_a_text_that_cannot_be_kept_fails_no_other(self) -> None:
+        store = await self.opened()
+        held = await DeferredList([store.hold(message(name)) for name in ("a", "\udcff", "b")], consumeErrors=True)
+        self.assertEqual([good for good, _ in held], [True, False, True])
+        held[1][1].trap(BusError)
+        self.assertEqual([each.message_id for each, _ in self.taken], ["a", "b"])
+
     async def assert_cannot_be_used(self, path: str) -> None:
-        store = DiskSlideStore(reactor, path, 10)
-        self.addCleanup(lambda: ensureDeferred(store.stop()))
+        store = self.store(path)
         with self.assertRaisesRegex(BusError, "cannot be used"):
             await store.ensure(self.take, lambda: None, room=True)
 

@@ -1,4 +1,4 @@
-"""From the shelf on air, each at its time."""
+"""From the store to the bus, each message at its time."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from twisted.trial import unittest
 
 from fanout.bus.interface import BusError
 from fanout.hub.message import Message
-from radiovis.schedule.held_slides import AT_ONCE, Schedule
-from tests.radiovis.schedule.shelves import FakeSlideStore, message
+from radiovis.schedule.held_slides import AT_ONCE, HeldSlides
+from radiovis.settings import SlideSettings
+from tests.radiovis.schedule.stores import FakeSlideStore, message
 from tests.radiovis.watchdog.fakes import FakeBus, FakeLeader
 
 AT_10, AT_20 = "1970-01-01T00:00:10Z", "1970-01-01T00:00:20Z"
@@ -31,13 +32,18 @@ class SlowBus(FakeBus):
         return self.unconfirmed[-1]
 
 
-class TestSchedule(unittest.TestCase):
+class TestHeldSlides(unittest.TestCase):
     def setUp(self) -> None:
         self.clock, self.bus, self.leader, self.store = Clock(), SlowBus(), FakeLeader(), FakeSlideStore()
         self.set_by = 0.0
         seconds = self.clock.seconds
-        self.schedule = Schedule(
-            self.store, self.bus, self.leader, 3, clock=seconds, wall=lambda: seconds() + self.set_by
+        self.schedule = HeldSlides(
+            self.store,
+            self.bus,
+            self.leader,
+            SlideSettings(SCHEDULE_MAX=3),
+            clock=seconds,
+            wall=lambda: seconds() + self.set_by,
         )
 
     def look(self) -> Deferred[None]:

@@ -11,7 +11,7 @@ from twisted.internet.error import DNSLookupError
 from twisted.python.threadpool import ThreadPool
 from twisted.trial import unittest
 
-from fanout.listeners.address import Networks
+from radiovis.settings import SlideSettings
 from radiovis.slides import public_addresses
 from radiovis.slides.fetch import SlideFetch
 from radiovis.slides.public_addresses import PublicAddresses, is_public, system_lookup
@@ -48,8 +48,9 @@ class TestPublicAddresses(unittest.TestCase):
         return succeed(answers.pop(0) if len(answers) > 1 else answers[0])
 
     async def complaints(self, url: str, allowed: str = "") -> str:
-        addresses = PublicAddresses(reactor, self.lookup, Networks.parse(allowed), 1.0)
-        slide = await SlideFetch(reactor, seconds=2, dial=addresses.dial).get(url)
+        settings = SlideSettings(PREFLIGHT_SECONDS=3, PREFLIGHT_PRIVATE=allowed)
+        addresses = PublicAddresses(reactor, settings, self.lookup)
+        slide = await SlideFetch(reactor, settings, dial=addresses.dial).get(url)
         return "; ".join(slide.complaints)
 
     async def test_nobody_inside_is_asked(self) -> None:

@@ -10,7 +10,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.trial import unittest
 
-from fanout.journal.journal import Journal, Selection
+from fanout.journal.journal import Journal, JournalSettings, Selection
 from radiovis.watchdog.journal_log import JournalLog, RecentSerials, own_serial
 from radiovis.watchdog.log import Entry, LogError, LogFull
 
@@ -31,7 +31,7 @@ class TestJournalLog(unittest.TestCase):
         self.log = self.open(self.folder / "journal.sqlite")
 
     def open(self, path: Path) -> JournalLog:
-        self.journal = Journal(reactor, str(path))
+        self.journal = Journal(reactor, JournalSettings(JOURNAL_FILE=str(path)))
         log = JournalLog(self.journal, lambda: self.now)
         self.addCleanup(log.stop)
         return log

@@ -13,7 +13,9 @@ from twisted.trial import unittest
 from twisted.web.client import Agent
 
 from radiovis.directory.interface import DirectoryError
-from radiovis.directory.plugit import PlugIt, PlugItCalls
+from radiovis.directory.plugit import PlugIt
+from radiovis.directory.plugit_http import PlugItCalls
+from radiovis.settings import Settings
 from radiovis.watchdog.log import Entry, LogError, LogFull
 from radiovis.watchdog.spooled_log import SpooledLog
 from tests.radiovis.directory.plugit_server import RunningPlugIt
@@ -193,7 +195,8 @@ class TestOverHttp(SpooledCase, unittest.TestCase):
         self.reactor = reactor
         server = RunningPlugIt(reactor)
         self.addCleanup(lambda: Deferred.fromCoroutine(server.stop()))
-        plugit = PlugIt(PlugItCalls(HTTPClient(Agent(reactor)), server.url, reactor, attempts=1))
+        settings = Settings(RADIODNS_API_URL=server.url, DIRECTORY_ATTEMPTS=1)  # type: ignore[arg-type]
+        plugit = PlugIt(PlugItCalls(HTTPClient(Agent(reactor)), settings, reactor), settings)
         server.api.failures = 2
         log = SpooledLog(plugit, self.folder, reactor, max_age=60, first_pause=0.05)
         self.addCleanup(log.stop)

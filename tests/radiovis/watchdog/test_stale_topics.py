@@ -8,8 +8,9 @@ from twisted.trial import unittest
 
 from fanout.bus.interface import BusError
 from radiovis.directory.interface import Channel, Default, DirectoryError
-from radiovis.preflight.slide_check import Preflight
-from radiovis.preflight.verdicts import Verdicts
+from radiovis.preflight.message_check import Preflight
+from radiovis.preflight.slide_verdicts import SlideVerdicts
+from radiovis.settings import SlideSettings
 from radiovis.topic_resolution import TopicResolver
 from radiovis.watchdog.stale_topics import AT_ONCE, StaleTopics
 from radiovis.watchdog.staleness import Liveness, Staleness
@@ -112,7 +113,8 @@ class Stale(unittest.TestCase):
     def test_preflight_looks_at_the_defaults_and_only_warns(self) -> None:
         slides = Slides()
         slides.at_once = {"http://slides/rock.png": ("HTTP 404",), "http://slides/talk.png": ()}
-        preflight = Preflight("reject", Verdicts(self.clock, slides.fetch, seconds=5, kept=300), self.clock)
+        settings = SlideSettings(PREFLIGHT="reject")
+        preflight = Preflight(settings, SlideVerdicts(self.clock, settings, slides.fetch), self.clock)
         self.stale._preflight = preflight
         self.assertEqual(len(self.look()), 4)
         self.assertEqual([str(each) for each in preflight.recent], [ROCK + "image: HTTP 404"])

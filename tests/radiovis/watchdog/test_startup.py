@@ -10,8 +10,8 @@ from twisted.trial import unittest
 
 from fanout.cache.memcached import Memcached, cache_key
 from fanout.hub.message import Message
-from fanout.journal.journal import Journal
-from fanout.journal.sqlite import Record
+from fanout.journal.journal import Journal, JournalSettings
+from fanout.journal.records import Record
 from radiovis.last_slides import encode
 from radiovis.watchdog.staleness import Liveness
 from radiovis.watchdog.startup import AT_ONCE, StartupState
@@ -33,7 +33,7 @@ class Remembering(unittest.TestCase):
         return memcached
 
     def journal(self) -> Journal:
-        journal = Journal(reactor, "")
+        journal = Journal(reactor, JournalSettings(JOURNAL_FILE=""))
         self.addCleanup(journal.stop)
         return journal
 

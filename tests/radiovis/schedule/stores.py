@@ -1,4 +1,4 @@
-"""A shelf in memory, which the test empties, breaks and reads."""
+"""A store in memory, which the test empties, breaks and reads."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from fanout.bus.interface import BusError
 from fanout.hub.message import Message
-from radiovis.schedule.held_slides import Take
+from radiovis.schedule.interface import Take
 
 TOPIC = "/topic/fm/4e1/4000/09580/image"
 

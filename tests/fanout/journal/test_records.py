@@ -1,4 +1,4 @@
-"""The journal's file: real SQLite, real damage."""
+"""The journal's records: real SQLite, real damage."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from pathlib import Path
 from structlog.testing import capture_logs
 from twisted.trial import unittest
 
-from fanout.journal import sqlite as ledger
-from fanout.journal.sqlite import DAMAGED_KEPT, JournalError, Ledger, Record, Selection
+from fanout.journal import records as ledger
+from fanout.journal import sqlite
+from fanout.journal.records import JournalError, Ledger, Record, Selection
+from fanout.journal.sqlite import DAMAGED_KEPT
 
 ROOT = Path(__file__).parents[3]
 TEXT, IMAGE = "/topic/fm/4e1/4000/09580/text", "/topic/fm/4e1/4000/09580/image"
@@ -281,6 +283,7 @@ class TestErrors(_LedgerCase):
     def test_one_that_was_killed_while_it_made_the_file_finds_its_own(self) -> None:
         whole = ledger.SCHEMA
         self.patch(ledger, "SCHEMA", f"{whole.partition(';')[0]}; THE END;")
+        self.ledger = self.open()
         self.fails()
         self.ledger.close()
         self.patch(ledger, "SCHEMA", whole)
@@ -304,7 +307,7 @@ class TestErrors(_LedgerCase):
         self.assertIn("a later version", self.fails())
 
     def test_a_file_held_by_another_process_is_said_and_works_afterwards(self) -> None:
-        self.patch(ledger, "BUSY", 0.05)
+        self.patch(sqlite, "BUSY", 0.05)
         self.ledger.add([record()])
         with closing(sqlite3.connect(self.path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
@@ -319,8 +322,7 @@ class TestErrors(_LedgerCase):
         script = textwrap.dedent(
             """
             import resource, signal, sys, time
-            from fanout.journal.sqlite import JournalError, Ledger
-            from fanout.journal.sqlite import Record
+            from fanout.journal.records import JournalError, Ledger, Record
 
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
             ledger, kept = Ledger(sys.argv[1], time.time), 0
@@ -347,8 +349,7 @@ class TestErrors(_LedgerCase):
         script = textwrap.dedent(
             """
             import itertools, sys, time
-            from fanout.journal.sqlite import Ledger
-            from fanout.journal.sqlite import Record
+            from fanout.journal.records import Ledger, Record
 
             ledger = Ledger(sys.argv[1], time.time)
             for number in itertools.count():

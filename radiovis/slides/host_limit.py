@@ -1,4 +1,4 @@
-"""Whose turn it is to be fetched: so many slides side by side, and half of them at most from one host."""
+"""A limit on fetches at the same time. One host gets at most half of it: a host that hangs does not block others."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ from twisted.internet.defer import DeferredSemaphore
 
 
 def share(whole: int) -> int:
-    """What one host may have of something all of them need: one that hangs leaves the other half to the others."""
+    """How much of a common limit one host may use: half of it, and at least 1."""
     return max(1, whole // 2)
 
 
 def host_of(url: str) -> str:
-    """The host an address names; empty where it names none."""
+    """The host of a URL; empty if it has none."""
     try:
         return urlsplit(url).hostname or ""
     except ValueError:
         return ""
 
 
-class Turns:
-    """Turns, in the order they were asked for.
+class HostLimit:
+    """Slots for fetches, given in the order in which they are asked for.
 
-    :ivar hosts: those that have one, or wait for it.
+    :ivar hosts: those that have a slot, or wait for one.
     """
 
-    def __init__(self, at_once: int) -> None:
-        """:param at_once: slides side by side."""
+    def __init__(self, limit: int) -> None:
+        """:param limit: slots at the same time."""
         self.hosts: dict[str, DeferredSemaphore] = {}
-        self._all = DeferredSemaphore(at_once)
-        self._share = share(at_once)
+        self._all = DeferredSemaphore(limit)
+        self._share = share(limit)
 
     @asynccontextmanager
-    async def of(self, host: str) -> AsyncIterator[None]:
-        """Wait for a turn, and have it. Who waits for one of the host's own takes none of the others'."""
+    async def slot(self, host: str) -> AsyncIterator[None]:
+        """Wait for a slot, and have it. While a fetch waits for its host's share, it takes no slot of other hosts."""
         own = self.hosts.setdefault(host, DeferredSemaphore(self._share))
         await own.acquire()
         try:

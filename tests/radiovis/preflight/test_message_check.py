@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, ensureDeferred, succeed
@@ -11,8 +13,9 @@ from twisted.trial import unittest
 from fanout.application.interface import Refused
 from fanout.hub.message import Message
 from radiovis.preflight.checked_publish import CheckedApplication
-from radiovis.preflight.slide_check import LOG_SECONDS, RECENT, Preflight, body_complaints, slide_url
-from radiovis.preflight.verdicts import UNDER_WAY, Verdicts
+from radiovis.preflight.message_check import LOG_SECONDS, RECENT, Preflight, body_complaints, slide_url
+from radiovis.preflight.slide_verdicts import UNDER_WAY, SlideVerdicts
+from radiovis.settings import SlideSettings
 from tests.radiovis.preflight.slides import Slides
 
 # What is wrong with a body, without asking anybody.
@@ -78,13 +81,14 @@ def show(url: str, channel: str = CHANNEL) -> Message:
 
 
 class _Case(unittest.TestCase):
-    mode = "warn"
+    mode: Literal["warn", "reject"] = "warn"
 
     def setUp(self) -> None:
         self.clock, self.slides = Clock(), Slides()
         self.slides.at_once = {"http://x/good": (), "http://x/bad": ("it is 1x1, radios expect 320x240",)}
-        verdicts = Verdicts(self.clock, self.slides.fetch, seconds=5, kept=300)
-        self.preflight = Preflight(self.mode, verdicts, self.clock, self.clock.seconds)
+        settings = SlideSettings(PREFLIGHT=self.mode)
+        verdicts = SlideVerdicts(self.clock, settings, self.slides.fetch)
+        self.preflight = Preflight(settings, verdicts, self.clock, self.clock.seconds)
 
 
 class TestPreflight(_Case):
@@ -173,7 +177,7 @@ class TestWarn(_ApplicationCase):
 
 
 class TestReject(_ApplicationCase):
-    mode = "reject"
+    mode: Literal["warn", "reject"] = "reject"
 
     def test_a_good_one_passes_when_it_was_looked_at(self) -> None:
         message = show("http://x/slow")

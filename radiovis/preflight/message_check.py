@@ -1,31 +1,32 @@
-"""Looks at what is published, tells what radios may not like about it, and remembers that for the operator."""
+"""Checks published messages: why radios may not show a text or a slide. The findings are kept for the operator."""
 
 from __future__ import annotations
 
 import re
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import structlog
 from twisted.internet.defer import Deferred, gatherResults, succeed
 
+from fanout.cache.bounded_dict import BoundedDict
 from fanout.hub.message import Message
 from fanout.process.throttle import Throttle
-from radiovis.directory.stations import MAX_TEXT, MAX_URL
-from radiovis.preflight.verdicts import Verdict, Verdicts
+from radiovis.directory.interface import MAX_TEXT, MAX_URL
+from radiovis.preflight.slide_verdicts import SlideVerdicts, Verdict
+from radiovis.settings import SlideSettings
 
-# What can be said of a message without asking anybody: its words, its lengths, its address. Sans-IO.
+# Checks that need no fetch: the words, lengths and URL of a body. Sans-IO.
 
 _KINDS = {"text": "TEXT", "image": "SHOW"}
 _BLANK_OR_CONTROL = re.compile(r"[\x00-\x20\x7f]")
 
 
 def body_complaints(message: Message) -> Iterator[str]:
-    """What receivers cannot use about the body (contract §4, "Bodies"); an empty one shows nothing, and is fine."""
+    """What receivers cannot use in the body (contract §4, "Bodies"). An empty body is accepted: it shows nothing."""
     expected = _KINDS.get(message.topic.rpartition("/")[2])
     word, _, rest = message.body.partition(b" ")
     if not message.body or expected is None:
@@ -39,7 +40,7 @@ def body_complaints(message: Message) -> Iterator[str]:
 
 
 def slide_url(message: Message) -> str | None:
-    """The address of its slide, if it has one that can be fetched."""
+    """The URL of its slide; None if it has none that can be fetched."""
     if not message.topic.endswith("/image") or not message.body.startswith(b"SHOW "):
         return None
     if any(_url_complaints(message.body[5:])):
@@ -64,7 +65,7 @@ def _url_complaints(octets: bytes) -> Iterator[str]:
         text = octets.decode("ascii").strip()
         url = urlsplit(text)
         usable = url.scheme in ("http", "https") and url.hostname and url.port != 0
-    except ValueError:  # Which is also not to be ASCII, and a port that is none.
+    except ValueError:  # Also not ASCII, or an invalid port.
         yield "its URL is none"
         return
     if not usable or _BLANK_OR_CONTROL.search(text):
@@ -74,10 +75,10 @@ def _url_complaints(octets: bytes) -> Iterator[str]:
 
 
 LOG_SECONDS = 60.0
-"""Between two lines about the same body on the same topic."""
+"""Seconds between two log lines about the same body on the same topic."""
 RECENT = 50
-"""Topics with a finding that are remembered for the dashboard, the last one of each."""
-_SHOWN = 600  # characters of a body that are remembered
+"""Topics whose last finding is kept for the dashboard."""
+_SHOWN = 600  # characters of a body that are kept
 
 log = structlog.get_logger(__name__)
 
@@ -89,7 +90,7 @@ class Finding:
     :ivar when: Unix time in seconds at which it was found.
     :ivar body: what was published, as text.
     :ivar complaints: each in a few words.
-    :ivar looked: whether the slide could be looked at at all; it is not our fault, nor the publisher's, when not.
+    :ivar looked: whether the slide was fetched; False if the server had no capacity for it.
     """
 
     topic: str
@@ -103,34 +104,45 @@ class Finding:
 
 
 class Preflight:
-    """Looks at messages.
+    """Checks messages.
 
+    :ivar settings: ``PREFLIGHT``, for :attr:`mode`. May be replaced.
     :ivar unfit: messages with complaints; the same body on the same topic counts once in :data:`LOG_SECONDS`.
     :ivar refused: publishes that were refused for it.
     """
 
-    def __init__(self, mode: str, verdicts: Verdicts, clock: Any, unix_time: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        settings: SlideSettings,
+        verdicts: SlideVerdicts,
+        clock: Any,
+        unix_time: Callable[[], float] = time.time,
+    ) -> None:
         """
-        :param mode: ``warn`` or ``reject``, for those who show it.
         :param clock: Twisted's reactor.
-        :param unix_time: seconds since 1970, by the machine's clock.
+        :param unix_time: seconds since 1970.
         """
-        self.mode = mode
+        self.settings = settings
         self.verdicts = verdicts
         self.unfit = self.refused = 0
         self._unix_time = unix_time
-        self._recent: OrderedDict[str, Finding] = OrderedDict()
+        self._recent: BoundedDict[str, Finding] = BoundedDict(RECENT)
         self._throttle = Throttle(clock.seconds, LOG_SECONDS)
+
+    @property
+    def mode(self) -> Literal["off", "warn", "reject"]:
+        """Whether unfit messages are published with a warning, or refused."""
+        return self.settings.PREFLIGHT
 
     @property
     def recent(self) -> list[Finding]:
         """The last finding of each topic, newest first."""
-        return list(reversed(self._recent.values()))
+        return list(self._recent.values())[::-1]
 
     def check(self, messages: Sequence[Message]) -> Deferred[list[Finding]]:
-        """What is wrong with these messages; empty when nothing is. Takes a limited time, and never fails.
+        """What is wrong with these messages; empty if nothing is. Takes a limited time, and never fails.
 
-        One slide on many topics is told once.
+        The same body on many topics is reported once.
         """
         by_body = {(message.topic.rpartition("/")[2], message.body): message for message in reversed(messages)}
         looks = [self._look(message) for message in reversed(by_body.values())]
@@ -152,9 +164,6 @@ class Preflight:
 
     def _remember(self, finding: Finding) -> None:
         self._recent[finding.topic] = finding
-        self._recent.move_to_end(finding.topic)
-        if len(self._recent) > RECENT:
-            self._recent.popitem(last=False)
         if self._throttle.allow((finding.topic, finding.body)):
             self.unfit += 1
             log.warning("preflight.unfit", topic=finding.topic, body=finding.body, complaints=finding.complaints)

@@ -1,16 +1,16 @@
-"""A host that hangs keeps none but its own waiting."""
+"""A host that hangs delays only its own fetches."""
 
 from __future__ import annotations
 
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 from twisted.trial import unittest
 
-from radiovis.slides.turns import Turns, host_of, share
+from radiovis.slides.host_limit import HostLimit, host_of, share
 
 
-class TestTurns(unittest.TestCase):
+class TestHostLimit(unittest.TestCase):
     def setUp(self) -> None:
-        self.turns = Turns(4)
+        self.limit = HostLimit(4)
         self.having: list[tuple[str, Deferred[None]]] = []
         self.addCleanup(self.end_all)
 
@@ -18,13 +18,13 @@ class TestTurns(unittest.TestCase):
         return ensureDeferred(self._take(host))
 
     async def _take(self, host: str) -> None:
-        async with self.turns.of(host):
+        async with self.limit.slot(host):
             done: Deferred[None] = Deferred()
             self.having.append((host, done))
             await done
 
     def end(self, host: str) -> None:
-        """One that has a turn gives it back."""
+        """One fetch of this host ends."""
         found = next(each for each in self.having if each[0] == host)
         self.having.remove(found)
         found[1].callback(None)
@@ -46,13 +46,13 @@ class TestTurns(unittest.TestCase):
         self.end("hangs")
         self.assertEqual(self.hosts, ["hangs", "b", "c", "hangs"])
 
-    def test_who_waits_no_longer_takes_no_turn_and_no_host_is_remembered(self) -> None:
+    def test_a_cancelled_wait_takes_no_slot_and_no_host_is_remembered(self) -> None:
         waits = [self.take(host) for host in (*["hangs"] * 3, *"abc")]
         for each in (waits[2], waits[5]):  # one waits for its host's own, one for any
             each.cancel()
             self.failureResultOf(each, CancelledError)
         self.end_all()
-        self.assertEqual((self.hosts, self.turns.hosts), ([], {}))
+        self.assertEqual((self.hosts, self.limit.hosts), ([], {}))
         self.assertEqual(len(list(map(self.take, "abcde"))), 5)
         self.assertEqual(self.hosts, list("abcd"))
 

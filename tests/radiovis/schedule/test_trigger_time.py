@@ -1,22 +1,62 @@
-"""What is held, what goes on, and what is too far ahead."""
+"""The header trigger-time: what is a time, what is held, what is passed on, and what is too far ahead."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from unittest import mock
 
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, ensureDeferred, fail, succeed
 from twisted.trial import unittest
 
 from fanout.application.interface import Refused
 from fanout.bus.interface import BusError
 from fanout.hub.message import Message
-from radiovis.schedule import timetable as trigger_time
-from radiovis.schedule.scheduled_publish import ScheduledApplication
-from tests.radiovis.schedule.shelves import message
+from radiovis.schedule import trigger_time as module
+from radiovis.schedule.trigger_time import ScheduledApplication, for_now, trigger_time
+from radiovis.settings import SlideSettings
+from tests.radiovis.schedule.stores import message
 
 NOW = 1_800_014_400.0  # 2027-01-15T12:00:00Z
 LATER, PAST = "2027-01-15T12:00:01Z", "2027-01-15T11:59:59Z"
+
+
+class TestTriggerTime(unittest.TestCase):
+    def test_date_and_time_with_a_zone(self) -> None:
+        for text in (
+            "2027-01-15T12:00:00Z",
+            "2027-01-15T13:00:00+01:00",
+            "2027-01-15T13:00:00+0100",
+            "2027-01-15T12:00:00.000Z",
+            "20270115T120000Z",
+            " 2027-01-15T12:00Z ",
+        ):
+            self.assertEqual(trigger_time(message("1", text)), 1_800_014_400, text)
+
+    def test_anything_else_is_none(self) -> None:
+        for text in (
+            "NOW",
+            "now",
+            "",
+            "soon",
+            "2027-01-15T12:00:00",
+            "2027-01-15",
+            "12:00Z",
+            "1800014400",
+            "Z" * 9_999,
+        ):
+            self.assertIsNone(trigger_time(message("1", text)), text)
+        self.assertIsNone(trigger_time(Message("/t", b"", "1", 0)))
+
+    @given(st.text())
+    def test_no_text_hurts(self, text: str) -> None:
+        self.assertIsInstance(trigger_time(message("1", text)), float | None)
+
+    def test_the_same_for_now(self) -> None:
+        changed = for_now(message("1", "2027-01-15T12:00:00Z", when=5), 9)
+        self.assertEqual(changed.headers, (("trigger-time", "NOW"), ("link", "http://l/")))
+        self.assertEqual((changed.message_id, changed.when), ("1", 9))
 
 
 class Behind:
@@ -45,7 +85,7 @@ class TestScheduledApplication(unittest.TestCase):
     def setUp(self) -> None:
         self.behind = Behind()
         behind: object = self.behind
-        self.application = ScheduledApplication(behind, behind, lambda: NOW, 3_600)  # type: ignore[arg-type]
+        self.application = ScheduledApplication(behind, behind, lambda: NOW, SlideSettings(SCHEDULE_HORIZON=3_600))  # type: ignore[arg-type]
 
     def publish(self, *messages: Message) -> list[tuple[str, str]]:
         self.successResultOf(self.application.publish(messages))
@@ -68,7 +108,7 @@ class TestScheduledApplication(unittest.TestCase):
 
     def test_one_time_is_read_once_however_many_messages_have_it(self) -> None:
         broadcast = tuple(message(str(number), "2027-01-15T12:34:56.7Z") for number in range(10))
-        with mock.patch.object(trigger_time, "datetime", wraps=datetime) as read:
+        with mock.patch.object(module, "datetime", wraps=datetime) as read:
             self.successResultOf(ensureDeferred(self.application.admit(None, broadcast)))  # type: ignore[arg-type]
             self.publish(*broadcast)
         self.assertEqual((len(self.behind.held), read.fromisoformat.call_count), (10, 1))

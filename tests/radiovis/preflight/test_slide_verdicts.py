@@ -8,9 +8,10 @@ from twisted.internet.task import Clock
 from twisted.trial import unittest
 from zope.interface import implementer
 
-from radiovis.preflight.verdicts import BAD_SECONDS, KEPT, UNDER_WAY, Verdict, Verdicts
+from radiovis.preflight.slide_verdicts import BAD_SECONDS, KEPT, UNDER_WAY, SlideVerdicts, Verdict
+from radiovis.settings import SlideSettings
 from radiovis.slides.fetch import SlideFetch
-from radiovis.slides.turns import share
+from radiovis.slides.host_limit import share
 from tests.radiovis.preflight.slides import Slides
 
 GOOD = Verdict(())
@@ -27,7 +28,7 @@ class Hanging:
 class TestVerdicts(unittest.TestCase):
     def setUp(self) -> None:
         self.clock, self.slides = Clock(), Slides()
-        self.verdicts = Verdicts(self.clock, self.slides.fetch, seconds=5, kept=300)
+        self.verdicts = SlideVerdicts(self.clock, SlideSettings(), self.slides.fetch)
 
     def of(self, url: str) -> Deferred[Verdict]:
         return self.verdicts.of(url)
@@ -82,8 +83,9 @@ class TestVerdicts(unittest.TestCase):
 
     def hanging(self, *, at_once: int, urls: list[str]) -> list[Deferred[Verdict]]:
         """Slides of servers that take connections and say nothing."""
-        fetch = SlideFetch(self.clock, seconds=5, at_once=at_once, dial=lambda _host, _port: Hanging())
-        self.verdicts = Verdicts(self.clock, fetch.get, seconds=5, kept=300)
+        settings = SlideSettings(PREFLIGHT_AT_ONCE=at_once)
+        fetch = SlideFetch(self.clock, settings, dial=lambda _host, _port: Hanging())
+        self.verdicts = SlideVerdicts(self.clock, settings, fetch.get)
         return [self.of(url) for url in urls]
 
     def test_too_many_at_a_time_are_not_looked_at(self) -> None:

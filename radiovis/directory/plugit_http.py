@@ -1,0 +1,227 @@
+"""HTTP calls of PlugIt's API (contract §3): attempts, time-outs, bounded answers, and errors that hold no secret.
+
+:mod:`radiovis.directory.plugit` knows the methods and what their answers mean.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
+from treq.client import HTTPClient
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import TimeoutError as DeferredTimeout
+from twisted.internet.error import (
+    ConnectError,
+    ConnectingCancelledError,
+    ConnectionAborted,
+    ConnectionClosed,
+    DNSLookupError,
+)
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
+from twisted.web.client import RequestTransmissionFailed, ResponseDone, ResponseFailed
+from twisted.web.http import PotentialDataLoss
+from twisted.web.iweb import IResponse
+
+from radiovis.directory.interface import DirectoryError
+from radiovis.settings import DirectorySettings
+
+MAX_ANSWER = 2**20
+"""Bytes of one answer: about 20,000 channels."""
+MAX_CALLS = 64
+"""Calls at the same time: a flood of logins must not fill the memory while PlugIt is slow."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 2.0
+"""Seconds between the attempts. They double each time, with up to a second of jitter to spread the nodes."""
+
+_NETWORK = (ConnectError, ConnectionClosed, DNSLookupError, RequestTransmissionFailed, ResponseFailed, DeferredTimeout)
+
+
+class _Unreachable(DirectoryError):
+    """No answer came; another attempt may bring one."""
+
+
+class BadStatus(DirectoryError):
+    """An answer other than 200.
+
+    :ivar status: the HTTP status code.
+    """
+
+    def __init__(self, text: str, status: int) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+class _BodyTooLarge(Exception):
+    """The answer is longer than the limit."""
+
+
+def _read_body(response: IResponse, limit: int) -> Deferred[bytes]:
+    """The whole body. treq's ``content`` does not bound it, and does not close the connection when it is cancelled.
+
+    :param limit: bytes; one more closes the connection and fails with :class:`_BodyTooLarge`.
+    """
+    collector = _Collector(limit)
+    response.deliverBody(collector)
+    return collector.body
+
+
+class _Collector(Protocol):
+    def __init__(self, limit: int) -> None:
+        self.body: Deferred[bytes] = Deferred(lambda _: self._close())
+        self._limit = limit
+        self._received = bytearray()
+
+    def dataReceived(self, data: bytes) -> None:
+        self._received += data
+        if len(self._received) > self._limit:
+            self._received.clear()
+            self._close()
+            if not self.body.called:
+                self.body.errback(_BodyTooLarge(f"an answer of more than {self._limit} bytes"))
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self.body.called:
+            return
+        # PotentialDataLoss: an HTTP/1.0 answer without a length ends with its connection. JSON tells if it is complete.
+        if reason.check(ResponseDone, PotentialDataLoss):
+            self.body.callback(bytes(self._received))
+        else:
+            self.body.errback(reason)
+
+    def _close(self) -> None:
+        if self.transport is not None:
+            self.transport.loseConnection()
+
+
+class PlugItCalls:
+    """Calls PlugIt's methods by their names.
+
+    Each call is a GET with a form in its *body*, because PlugIt reads it there (contract §3; fault 9 of §2: a proxy in
+    between must let such a body pass). The text of an error names the method and the host, never the path, which holds
+    the API's secret.
+
+    :ivar settings: may be replaced while it runs; a new ``RADIODNS_API_URL`` has no effect.
+    """
+
+    def __init__(self, client: HTTPClient, settings: DirectorySettings, reactor: Any) -> None:
+        """
+        :param client: for example ``HTTPClient(Agent(reactor))``.
+        :param settings: ``RADIODNS_API_URL``, ``DIRECTORY_TIMEOUT`` for one attempt, from connecting to the last byte,
+            and ``DIRECTORY_ATTEMPTS``, made while the network fails or PlugIt answers 5xx.
+        :raises ValueError: ``RADIODNS_API_URL`` is not a URL.
+        """
+        self.settings = settings
+        base_url = settings.RADIODNS_API_URL.get_secret_value()
+        parts = urlsplit(base_url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("RADIODNS_API_URL must begin with http:// or https:// and a host")
+        self._client = client
+        self._base_url = base_url if base_url.endswith("/") else base_url + "/"
+        self._host = f"{parts.hostname}:{parts.port or {'http': 80, 'https': 443}[parts.scheme]}"
+        self._secrets = _secrets(parts.path)
+        self._reactor = reactor
+        self._calls = 0
+
+    async def ask(self, method: str, **fields: str) -> dict[str, Any]:
+        """Call a method; gives its answer, a JSON object.
+
+        :raises BadStatus: the last attempt brought another status than 200.
+        :raises DirectoryError: no answer came, or an invalid one, or :data:`MAX_CALLS` are waiting for their answers.
+        """
+        if self._calls >= MAX_CALLS:
+            raise DirectoryError(f"{method} at {self._host}: {self._calls} calls are waiting for an answer already")
+        retrying = AsyncRetrying(
+            sleep=lambda seconds: deferLater(self._reactor, seconds),
+            stop=stop_after_attempt(self.settings.DIRECTORY_ATTEMPTS),
+            wait=wait_exponential_jitter(initial=FIRST_PAUSE, max=LONGEST_PAUSE),
+            retry=retry_if_exception(lambda error: _is_retried(method, error)),
+            reraise=True,
+        )
+        self._calls += 1
+        try:
+            answer: dict[str, Any] = await retrying(self._ask_once, method, fields)
+            return answer
+        finally:
+            self._calls -= 1
+
+    async def _ask_once(self, method: str, fields: Mapping[str, str]) -> dict[str, Any]:
+        exchange = Deferred.fromCoroutine(self._exchange(method, fields))
+        exchange.addTimeout(self.settings.DIRECTORY_TIMEOUT, self._reactor, onTimeoutCancel=_too_late)
+        try:
+            status, body = await exchange
+        except _BodyTooLarge as error:
+            raise self.invalid(method, str(error)) from None
+        except _NETWORK as error:
+            if isinstance(_innermost(error), (CancelledError, ConnectingCancelledError, ConnectionAborted)):
+                raise CancelledError from None  # The caller has cancelled: no further attempt.
+            raise _Unreachable(f"{method} at {self._host}: {self._cleaned(_reason(error))}") from None
+        if status != 200:
+            raise BadStatus(f"{method} at {self._host}: HTTP status {status}", status)
+        return self._decoded(method, body)
+
+    async def _exchange(self, method: str, fields: Mapping[str, str]) -> tuple[int, bytes]:
+        response = await self._client.get(
+            self._base_url + method,
+            data=dict(fields),
+            allow_redirects=False,  # A redirect would carry passwords to another place.
+            unbuffered=True,
+            reactor=self._reactor,
+        )
+        return response.code, await _read_body(response, MAX_ANSWER)
+
+    def _decoded(self, method: str, body: bytes) -> dict[str, Any]:
+        try:
+            answer = json.loads(body)
+        except (ValueError, RecursionError):
+            answer = None
+        if not isinstance(answer, dict):
+            # Not for check_auth: a debug page may repeat the form, and with it the password.
+            begin = (
+                "" if method == "check_auth" else f" beginning {self._cleaned(body[:200].decode('utf-8', 'replace'))!r}"
+            )
+            raise self.invalid(method, f"{len(body)} bytes{begin}, not a JSON object")
+        return answer
+
+    def invalid(self, method: str, what: str) -> DirectoryError:
+        """An error for an invalid answer.
+
+        :param what: what is wrong with it, without a secret.
+        """
+        return DirectoryError(f"{method} at {self._host}: the answer makes no sense: {what}")
+
+    def _cleaned(self, text: str) -> str:
+        for secret in self._secrets:
+            text = text.replace(secret, "…")
+        return text[:80]
+
+
+def _secrets(path: str) -> list[str]:
+    """The secret parts of the base URL: its path and the last part of it, as written and decoded."""
+    last = path.rstrip("/").rpartition("/")[2]
+    return sorted({secret for secret in (path.rstrip("/"), last, unquote(last)) if secret}, key=len, reverse=True)
+
+
+def _is_retried(method: str, error: BaseException) -> bool:
+    if method == "get_gcc" and isinstance(error, BadStatus) and error.status == 500:
+        return False
+    return isinstance(error, _Unreachable) or (isinstance(error, BadStatus) and error.status >= 500)
+
+
+def _too_late(_: object, seconds: float) -> None:
+    raise DeferredTimeout(f"no whole answer within {seconds:g} s")
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """The error of the connection, without the errors Twisted wraps around it."""
+    reasons = getattr(error, "reasons", None)
+    return _innermost(reasons[-1].value) if reasons else error
+
+
+def _reason(error: BaseException) -> str:
+    cause = _innermost(error)
+    return str(cause) or type(cause).__name__

@@ -1,0 +1,112 @@
+"""The results of slide fetches by URL: a slide is fetched once, however many publish it, and remembered for a while."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from fanout.cache.bounded_dict import BoundedDict
+from radiovis.settings import SlideSettings
+from radiovis.slides.fetch import Slide
+from radiovis.slides.host_limit import host_of, share
+
+BAD_SECONDS = 10.0
+"""Seconds a bad slide counts as bad. Not longer, because a publisher publishes a corrected slide again at once."""
+KEPT = 1_000
+"""URLs that are remembered; beyond it the oldest are forgotten."""
+UNDER_WAY = 200
+"""URLs that are fetched or wait for a slot, at most half of them of one host; further ones are not fetched. Each ends
+within a limited time."""
+
+_LAST_MOMENT = 0.05
+"""Seconds of margin, so that a fetch that had a slot at once ends by its own time-out, and not by the one here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The result for one URL.
+
+    :ivar complaints: what is wrong with the slide; empty if a radio can show it.
+    :ivar looked: whether it was fetched. If not, the complaints say why.
+    """
+
+    complaints: tuple[str, ...]
+    looked: bool = True
+
+
+class SlideVerdicts:
+    """Has slides fetched, and remembers the results.
+
+    :ivar settings: may be replaced.
+    :ivar fetched: how many were fetched since the start.
+    """
+
+    def __init__(self, clock: Any, settings: SlideSettings, fetch: Callable[[str], Awaitable[Slide]]) -> None:
+        """
+        :param clock: Twisted's reactor.
+        :param settings: ``PREFLIGHT_SECONDS`` for one URL, the wait for a slot included, and
+            ``PREFLIGHT_CACHE_SECONDS``, in which a good slide counts as good without another fetch.
+        :param fetch: fetches and checks a slide, within ``PREFLIGHT_SECONDS`` from its slot; never fails.
+        """
+        self.settings = settings
+        self._clock = clock
+        self._fetch = fetch
+        self._known: BoundedDict[str, tuple[float, Verdict]] = BoundedDict(KEPT)
+        self._under_way: dict[str, list[Deferred[Verdict]]] = {}
+        self._hosts: Counter[str] = Counter()  # of those URLs
+        self.fetched = 0
+
+    @property
+    def under_way(self) -> int:
+        """How many are fetched, or wait for a slot."""
+        return len(self._under_way)
+
+    def of(self, url: str) -> Deferred[Verdict]:
+        """The verdict on a URL: at once if it is known, otherwise within ``PREFLIGHT_SECONDS``. Never fails."""
+        asked: Deferred[Verdict] = Deferred()
+        until, known = self._known.get(url, (0.0, None))
+        if known is not None and self._clock.seconds() < until:
+            asked.callback(known)
+        elif url in self._under_way:
+            self._under_way[url].append(asked)
+        elif self._is_busy(host_of(url)):
+            asked.callback(Verdict(("not looked at: too many slides are waiting to be",), looked=False))
+        else:
+            self._under_way[url] = [asked]
+            self._look(url)
+        return asked
+
+    def _is_busy(self, host: str) -> bool:
+        return len(self._under_way) >= UNDER_WAY or self._hosts[host] >= share(UNDER_WAY)
+
+    def _look(self, url: str) -> None:
+        self.fetched += 1
+        self._hosts[host_of(url)] += 1
+        seconds = self.settings.PREFLIGHT_SECONDS + _LAST_MOMENT
+        fetched = Deferred.fromCoroutine(self._fetched(url))
+        fetched.addTimeout(seconds, self._clock, self._out_of_time).addCallback(self._found, url)
+
+    async def _fetched(self, url: str) -> Verdict:
+        return Verdict((await self._fetch(url)).complaints)
+
+    def _found(self, verdict: Verdict, url: str) -> None:
+        if verdict.looked:
+            self._remember(verdict, url)
+        self._hosts -= Counter((host_of(url),))  # keeps no zeros
+        for asked in self._under_way.pop(url):
+            asked.callback(verdict)
+
+    def _out_of_time(self, _: object, __: float) -> Verdict:
+        """A fetch that begins at once has ended by its own time-out before. This one waited for a slot."""
+        seconds = self.settings.PREFLIGHT_SECONDS
+        complaint = f"not looked at: too many slides are waiting, and it was not complete within {seconds:g} s"
+        return Verdict((complaint,), looked=False)
+
+    def _remember(self, verdict: Verdict, url: str) -> None:
+        kept = self.settings.PREFLIGHT_CACHE_SECONDS
+        lifetime = min(BAD_SECONDS, kept) if verdict.complaints else kept
+        self._known[url] = (self._clock.seconds() + lifetime, verdict)

@@ -1,0 +1,100 @@
+"""The header ``trigger-time``: when a message is to be shown (contract §4), and what a publish does about it.
+
+A message whose time is in the future is held until then (``SCHEDULE = server``). A message whose time is over is shown
+now, because some receivers show nothing else. Any other text, and a message without the header, is passed on as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from functools import lru_cache
+
+from twisted.internet.defer import Deferred
+
+from fanout.application.interface import Application, Extension, Principal, Refused
+from fanout.bus.interface import together
+from fanout.hub.message import Message
+from radiovis.schedule.interface import SlideIntake
+from radiovis.settings import SlideSettings
+
+HEADER, NOW = "trigger-time", "NOW"
+_LONGEST = 64  # characters of a date and time; a longer text is none
+_CACHED = 1_024
+"""Texts whose time is remembered. A message is asked for its time when it is admitted, published and taken from the
+store, and all messages of a broadcast have the same text."""
+
+
+def trigger_time(message: Message) -> float | None:
+    """Unix time in seconds; None for NOW, without the header, and for text that is no date and time with a time zone.
+
+    Such text is passed on unchanged, as the original did (contract §1.5).
+    """
+    text = dict(message.headers).get(HEADER, NOW).strip()
+    return None if text == NOW or len(text) > _LONGEST else _unix_time(text)
+
+
+@lru_cache(_CACHED)
+def _unix_time(text: str) -> float | None:
+    try:
+        moment = datetime.fromisoformat(text)
+        return None if moment.tzinfo is None else moment.timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
+def for_now(message: Message, when: int | None = None) -> Message:
+    """The same message, to be shown at once.
+
+    :param when: Unix time in seconds at which it is sent; None leaves the time of the message.
+    """
+    headers = tuple((name, NOW if name == HEADER else value) for name, value in message.headers)
+    return message._replace(headers=headers, when=message.when if when is None else when)
+
+
+class ScheduledApplication(Extension):
+    """An application that holds messages with a trigger-time in the future, and passes on all others.
+
+    :ivar settings: may be replaced while it runs.
+    """
+
+    def __init__(
+        self, application: Application, intake: SlideIntake, clock: Callable[[], float], settings: SlideSettings
+    ) -> None:
+        """
+        :param application: the inner one.
+        :param intake: where messages are held.
+        :param clock: Unix time in seconds.
+        :param settings: ``SCHEDULE_HORIZON``, how many seconds ahead a trigger-time may be.
+        """
+        super().__init__(application)
+        self.settings = settings
+        self._intake = intake
+        self._clock = clock
+
+    async def admit(self, principal: Principal | None, publications: Sequence[Publication]) -> tuple[Message, ...]:
+        """The messages these publications make. :raises Refused: one is not allowed, or is too far ahead."""
+        messages = await self._application.admit(principal, publications)
+        horizon = self.settings.SCHEDULE_HORIZON
+        latest = self._clock() + horizon
+        for message in messages:
+            if (trigger_time(message) or 0) > latest:
+                detail = f"A trigger-time may be {horizon:g} s ahead (SCHEDULE_HORIZON)."
+                raise Refused("The trigger-time is too far ahead", detail, unfit=True)
+        return messages
+
+    def publish(self, messages: Sequence[Message]) -> Deferred[None]:
+        """Fires when the bus has all messages for now, and the store has all others."""
+        now = self._clock()
+        later, at_once = [], []
+        for message in messages:
+            at = trigger_time(message)
+            if not message.body or (at or 0) > now:  # An empty body cancels a message that is held.
+                later.append(message)
+            else:
+                at_once.append(message if at is None else for_now(message))
+        if not later:
+            return self._application.publish(at_once)
+        begun = [self._intake.hold(each) for each in later]
+        begun += [self._application.publish(at_once)] if at_once else []
+        return together(begun)
