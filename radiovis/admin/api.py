@@ -32,8 +32,7 @@ from heapq import nsmallest
 from typing import Any
 
 from fanout import __version__
-from fanout.bus.interface import Bus
-from fanout.bus.rabbitmq import RabbitMQ
+from fanout.bus.interface import Bus, CountedBus
 from fanout.http.dispatch import Endpoint
 from fanout.http.response import HttpError, parameter
 from fanout.http.server import HttpRequest
@@ -195,7 +194,7 @@ def _topics(outlook: NodeView) -> dict[str, Any]:
 
 
 def _bus(bus: Bus) -> dict[str, Any]:
-    return {**asdict(bus.state()), "counters": asdict(bus.counters) if isinstance(bus, RabbitMQ) else {}}
+    return {**asdict(bus.state()), "counters": asdict(bus.counters) if isinstance(bus, CountedBus) else {}}
 
 
 def _preflight(preflight: Preflight) -> dict[str, Any]:
