@@ -1,1 +1,1 @@
-"""How front-ends hear each other."""
+"""The bus: how the nodes of a cluster exchange messages."""
