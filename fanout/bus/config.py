@@ -1,34 +1,34 @@
-"""The bus as the settings say."""
+"""Which broker, how to log in to it, and how long and how much to wait for it: values, and these from the settings.
+
+The values are classes of their own because two groups of settings fill them under different names: the bus uses
+``RABBITMQ_*``, and a :class:`~fanout.bus.publisher.Publisher` may have another broker. No reload changes them; they
+are fixed when a connection is opened.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-
-from pika import ConnectionParameters, PlainCredentials
 from typing import Any
 
+from pika import ConnectionParameters, PlainCredentials
 from twisted.internet.endpoints import HostnameEndpoint
 
 from fanout.listeners.certificates import secure_endpoint
 from fanout.settings import BrokerSettings
 
 
-
-
-# What the bus has to be told about the broker, and how long and how much it waits.
-
 @dataclass(frozen=True, slots=True)
 class Broker:
     """How to log in to RabbitMQ, and what to use there.
 
     :ivar exchange: the fan-out exchange all nodes share.
-    :ivar durable: whether the exchange survives a restart of the broker, if it is we who have to declare it.
-    :ivar name: how the connections are called in the broker's own lists; what each is for stands behind it.
+    :ivar durable: whether the exchange survives a restart of the broker, if we have to declare it.
+    :ivar name: the name of the connections in the broker's own lists; the purpose of each is appended.
     :ivar heartbeat: seconds; a silent broker is given up after this and 5 s more, at the latest after twice that
-        (pika looks once per such period).
+        (pika checks once per such period).
     :ivar prefetch: how many messages the broker may send ahead of our acknowledgement.
-    :ivar check: seconds between two looks whether our queue is still bound to the exchange, and how full it is. The
-        broker tells nobody that it dropped messages, or that somebody took away exchange or binding.
+    :ivar check: seconds between two checks whether our queue is still bound to the exchange, and how full it is. The
+        broker does not report that it dropped messages, or that somebody deleted the exchange or the binding.
     :ivar queue_length: how many messages the broker keeps for a node that does not take them; beyond it the oldest
         are dropped, as the newest values matter.
     """
@@ -56,19 +56,19 @@ class Broker:
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How long the bus waits for what, in seconds, and how much it keeps meanwhile.
+    """How long the bus waits, in seconds, and how much it keeps meanwhile.
 
-    :ivar connect: until a broker that accepted the connection, or seems to, must have let us in and given us a queue.
+    :ivar connect: time limit of a connection attempt, login and queue included.
     :ivar first_retry: before the first reconnect; each further one waits ``factor`` times longer, up to ``last_retry``.
-        The actual wait is by chance between half of it and all, so that the nodes of a cluster do not come as one.
+        The actual wait is random between half of it and all, so that the nodes of a cluster do not reconnect at once.
     :ivar max_age: after which a publish that is not confirmed is given up rather than sent late.
-    :ivar outlast: whether a publish may outlast the connection, and be sent again over the next one. Not for one that
-        is right at this moment only, or that somebody else may have made meanwhile.
+    :ivar outlast: whether a publish may outlast the connection, and be sent again over the next one. False for
+        messages that are right at this moment only, or that another process may publish instead.
     :ivar stop: for confirms, at the end.
     :ivar resend: how long a confirmed publish is kept, to be sent again if the connection is lost; a tenth of
         ``messages`` and ``octets`` may be kept that way. Only with ``outlast``.
-    :ivar messages: publishes the outbox holds.
-    :ivar octets: the same, in octets.
+    :ivar messages: how many unconfirmed publishes are kept.
+    :ivar octets: how many octets of unconfirmed publishes are kept.
     """
 
     connect: float = 10.0
@@ -86,15 +86,18 @@ class RetryPolicy:
 DEFAULT_RETRY_POLICY = RetryPolicy()
 
 
+# From the settings
+
+
 def broker_endpoint(reactor: Any, settings: BrokerSettings) -> Any:
-    """Where it is. :raises CertificateError: RABBITMQ_CA cannot be used."""
+    """The client endpoint of the broker, TCP or TLS. :raises CertificateError: RABBITMQ_CA cannot be used."""
     if settings.RABBITMQ_TLS:
         return secure_endpoint(reactor, settings.RABBITMQ_HOST, settings.RABBITMQ_PORT, settings.RABBITMQ_CA)
     return HostnameEndpoint(reactor, settings.RABBITMQ_HOST, settings.RABBITMQ_PORT)
 
 
 def broker(settings: BrokerSettings, name: str) -> Broker:
-    """How to log in to it. :param name: as for :func:`rabbitmq`."""
+    """How to log in to it. :param name: the name of the connections in the broker's own lists."""
     return Broker(
         user=settings.RABBITMQ_USER,
         password=settings.RABBITMQ_PASSWORD.get_secret_value(),

@@ -1,10 +1,14 @@
-"""The seam between a node and whatever carries its messages to the other nodes."""
+"""What a node asks of the bus that carries its messages to the other nodes, and what some buses can do besides.
+
+Every bus implements :class:`Bus`. What only a bus with a broker can do is a protocol of its own, which the wiring asks
+for with ``isinstance``: :class:`BrokerBus` (queues and locks on the same connections), :class:`CountedBus` (metrics).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from twisted.internet.defer import Deferred, FirstError, gatherResults
 from twisted.python.failure import Failure
@@ -20,8 +24,8 @@ class BusError(Exception):
 class BusState:
     """How the bus is doing, for health pages and logs.
 
-    :ivar connected: whether a message published now travels at once and messages of others are heard.
-    :ivar reason: one line in words: to what it is connected, or why not.
+    :ivar connected: whether a message published now is sent at once and messages of others arrive.
+    :ivar reason: one line for people: what the bus is connected to, or why it is not connected.
     :ivar waiting: messages accepted from publishers and not yet confirmed.
     """
 
@@ -37,36 +41,101 @@ class Bus(Protocol):
         """Connect, and stay connected until :meth:`stop`.
 
         :param receive: called once for every message on the bus. Must not raise.
-        :param connected: called each time this node begins (again) to hear the bus: what was published in
-            between was missed, and the node may want to catch up. Must not raise.
+        :param connected: called each time this node begins (again) to receive: it missed what was published in
+            between, and may want to catch up. Must not raise.
         """
 
     def publish(self, message: Message) -> Deferred[None]:
-        """Hand over a message; fires when the bus has it safely.
+        """Hand over a message; fires when the bus has stored it safely.
 
-        Calls may be pipelined; messages keep their order. Fails with :class:`BusError` when the bus refuses it
-        or its outbox is full.
+        Calls may be pipelined; messages keep their order. Fails with :class:`BusError` when the bus refuses the
+        message or holds too many unconfirmed ones.
         """
 
     def state(self) -> BusState:
         """How the bus is doing right now."""
 
     def stop(self) -> Deferred[None]:
-        """Send what is waiting, as far as that goes without a reconnect, and disconnect.
+        """Send what is waiting, as far as possible without a reconnect, and disconnect.
 
-        What could not be sent fails with :class:`BusError`.
+        Messages that could not be sent fail with :class:`BusError`. When the Deferred fires, no timer and no socket
+        of the bus is left.
         """
+
+
+# Optional abilities
+
+
+class BrokerConnection(Protocol):
+    """One open connection to a broker, for queues and locks beside the bus itself.
+
+    :ivar unreadable: called with a channel's number before a message that cannot be decoded ends the connection;
+        what is sent then still reaches the broker.
+    """
+
+    unreadable: Callable[[int], None]
+
+    def open_channel(self, opened: Callable[[Any], None], closed: Callable[[Any, Exception], None]) -> Any:
+        """Open one more channel; ``closed`` also reports a lost connection.
+
+        :raises BusError: there is no connection.
+        """
+
+
+class BrokerConnections(Protocol):
+    """The two connections of a bus: it consumes over one and publishes over the other."""
+
+    @property
+    def hearing(self) -> BrokerConnection:
+        """The connection that consumes. The broker reads from it also while it is short of memory or disk."""
+
+    @property
+    def publishing(self) -> BrokerConnection:
+        """The connection that publishes. Without it the bus cannot publish, so a lock on it proves that it can."""
+
+
+@runtime_checkable
+class BrokerBus(Bus, Protocol):
+    """A bus whose connections to the broker others may use for queues and locks."""
+
+    @property
+    def connection(self) -> BrokerConnections | None:
+        """The current connections, another object after each reconnect; None while there are none."""
+
+
+@dataclass(slots=True)
+class BusCounters:
+    """What happened since the start. A duplicate is a second copy, dropped; a returned publish found no queue;
+    a missed message was lost on its way to this node, or given up by its publisher.
+    """
+
+    connects: int = 0
+    received: int = 0
+    malformed: int = 0
+    duplicates: int = 0
+    published: int = 0
+    confirmed: int = 0
+    failed: int = 0
+    returned: int = 0
+    missed: int = 0
+
+
+@runtime_checkable
+class CountedBus(Protocol):
+    """A bus that counts what happens to its messages."""
+
+    counters: BusCounters
 
 
 # Several publishes whose publisher waits for all of them.
 
 
 def together(publishes: Iterable[Deferred[None]]) -> Deferred[None]:
-    """Fires when the bus has all of them; fails with what the first that failed has failed with."""
+    """Fires when the bus has all of them; fails with the error of the first one that failed."""
     return gatherResults(list(publishes), consumeErrors=True).addCallbacks(lambda _: None, _first)
 
 
 def _first(failure: Failure) -> Failure:
-    """The failure inside what ``gatherResults`` made of it."""
+    """The failure inside the one that ``gatherResults`` made of it."""
     error = failure.value
     return error.subFailure if isinstance(error, FirstError) else failure

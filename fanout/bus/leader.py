@@ -1,4 +1,29 @@
-"""Who acts: of all watchdogs of one cluster, one leads and the others stand by."""
+"""Leader election: of all processes with one task in a cluster, one leads and the others stand by.
+
+The lock is an exclusive queue on the broker. AMQP lets one connection declare it, answers all others with
+RESOURCE_LOCKED, and deletes it when that connection ends. This gives what a lock for *publishing* needs:
+
+- **Mutual exclusion is the broker's.** There is no lease to renew and no clock to compare. A lock in memcached, the
+  obvious other way, expires by time: a leader that was stopped for a while (a virtual machine that moves, a swapping
+  host) would go on acting beside its successor.
+- **Who has lost the lock cannot publish.** The lock belongs to the connection over which the bus publishes. A leader
+  that does not know yet that it was replaced has no connection to publish over.
+- **It is free as soon as the broker knows of the holder's end**: at once when its socket closes, after two to three
+  heart-beats when the holder is frozen or the network is gone.
+
+States of a :class:`BrokerLeader`:
+
+- *not leading*: before the first :meth:`~BrokerLeader.claim`, while another process has the lock, and from the moment
+  the connection is lost, without any event: :attr:`~BrokerLeader.leading` compares the connection of the lock with the
+  bus's current one.
+- *leading*: the last claim succeeded, and its connection is still the bus's.
+
+:meth:`~BrokerLeader.claim` is called before anything that must not happen twice, and periodically while standing by. It
+always asks the broker, also while leading, so a process that was stopped for a while learns that it was replaced. It
+costs one channel and two round trips. There is no vote: whichever process claims first after the lock is free has it.
+
+During a partition of the broker's own cluster there can be two locks, as with everything on that broker.
+"""
 
 from __future__ import annotations
 
@@ -6,23 +31,14 @@ from typing import Protocol
 
 import structlog
 
-from fanout.bus.amqp_channel import AmqpChannel, Refusal
-from fanout.bus.connection import AmqpConnection
-from fanout.bus.interface import BusError
-from fanout.bus.pair import Pair
-from fanout.bus.rabbitmq import RabbitMQ
+from fanout.bus.connection import RESOURCE_LOCKED, AmqpChannel, Refusal
+from fanout.bus.interface import BrokerBus, BrokerConnection, BrokerConnections, BusError
 
-# A lock on the broker: an exclusive queue, which one connection can have and which goes when that connection goes.
-
-RESOURCE_LOCKED = 405  # AMQP 0-9-1, 1.2 "reply-code".
+log = structlog.get_logger(__name__)
 
 
-async def take_lock(connection: AmqpConnection, name: str) -> bool:
-    """Take a lock, or make sure that it is still ours: whether this connection has it.
-
-    The answer is the broker's and not a memory of ours, so it also tells a process that was stopped for a while that
-    somebody else has taken over. A dead holder's lock is free as soon as the broker has noticed: at once when its
-    socket closes, after two to three heart-beats when it is frozen or the network is gone.
+async def take_lock(connection: BrokerConnection, name: str) -> bool:
+    """Take a lock, or make sure that this connection still has it. Returns whether it has.
 
     :param name: the lock's name; the broker lists it as a queue.
     :raises BusError: the broker refuses, or the connection is lost.
@@ -38,41 +54,38 @@ async def take_lock(connection: AmqpConnection, name: str) -> bool:
     return True
 
 
-log = structlog.get_logger(__name__)
-
-
 class Leader(Protocol):
     """Knows whether this process is the one that acts."""
 
     @property
     def leading(self) -> bool:
-        """Whether it was when last asked, and has lost its connection since then not."""
+        """Whether it was the leader when last asked, and has not lost its connection since then."""
 
     async def claim(self) -> bool:
-        """Become the leader if there is none, and find out for certain whether we are it.
+        """Become the leader if there is none, and find out for certain whether this process is the leader.
 
         :raises BusError: nobody can tell now.
         """
 
 
 class Alone:
-    """A :class:`Leader` with nobody beside it."""
+    """A :class:`Leader` for a process without others beside it."""
 
     leading = True
 
     async def claim(self) -> bool:
-        """Always."""
+        """Always True."""
         return True
 
 
 class BrokerLeader:
-    """A :class:`Leader` by a lock on the broker, which ends with the connection everything else goes over, too."""
+    """A :class:`Leader` by a lock on the broker. See the head of this file."""
 
-    def __init__(self, bus: RabbitMQ, name: str) -> None:
-        """:param name: of the lock; all watchdogs of one cluster use the same."""
+    def __init__(self, bus: BrokerBus, name: str) -> None:
+        """:param name: of the lock; all processes that compete for it use the same."""
         self._bus = bus
         self._name = name
-        self._leads_on: Pair | None = None
+        self._leads_on: BrokerConnections | None = None
         self._standing_by = False
 
     @property
@@ -81,11 +94,9 @@ class BrokerLeader:
         return self._leads_on is not None and self._leads_on is self._bus.connection
 
     async def claim(self) -> bool:
-        """Ask the broker for the lock. What changes is logged.
+        """Ask the broker for the lock. Changes are logged.
 
-        The lock is that of the connection that publishes: whoever has lost it can no longer publish either.
-
-        :raises BusError: there is no connection, the broker reads nothing for now, or the connection ended meanwhile.
+        :raises BusError: there is no connection, the broker has stopped reading, or the connection ended meanwhile.
         """
         connection, state = self._bus.connection, self._bus.state()
         if connection is None or not state.connected:

@@ -1,4 +1,4 @@
-"""The bus of a node that stands alone: what is published comes straight back, and no broker is needed."""
+"""The bus of a node that stands alone: it delivers what is published to the same node, and needs no broker."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fanout.hub.message import Message
 
 log = structlog.get_logger()
 
-# A receiver that publishes in answer to what it receives needs room for a few; ten thousand is a receiver gone mad.
+# A receiver that publishes in answer to what it receives needs room for a few; ten thousand means an endless loop.
 MAX_WAITING = 10_000
 
 

@@ -1,8 +1,8 @@
-"""A message in its AMQP form, which old and new nodes, the watchdog and any AMQP client share (contract 1.6).
+"""A message in its AMQP form and back. Nodes of every version and any AMQP client share this form.
 
 Everything about a message but its body stands in the ``headers`` property, as strings. We write it that way, so that
-an original node understands us. We read more than that: a device may set just ``topic``, use other types, or fill in
-the AMQP properties instead (issue 2, "Devices publish through RabbitMQ too").
+older nodes understand us. We read more than that: another client may set just ``topic``, use other types, or fill in
+the AMQP properties instead.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from typing import Any
 
 from pika.spec import PERSISTENT_DELIVERY_MODE, BasicProperties
 
-from fanout.bus.properties import Properties
 from fanout.hub.message import Message, new_id
 
 # AMQP writes the length of a header name in one octet.
@@ -25,12 +24,12 @@ MAX_NAME_BYTES = 255
 MAX_TABLE_BYTES = 100_000
 # In characters, of which UTF-8 makes four octets at most.
 _SURELY_A_NAME = MAX_NAME_BYTES // 4
-# A publisher's clock may be this many seconds fast. Beyond that it is no clock: most likely milliseconds, and a topic
-# last heard of in the year 58,000 would never count as silent again.
+# A publisher's clock may be this many seconds fast. A later time is wrong, most likely in milliseconds, and a topic
+# last published to in the year 58,000 would never count as stale again.
 MAX_AHEAD = 3600
 
 OWN_FIELDS = frozenset({"topic", "message-id", "when"})
-# These say something about one STOMP connection or frame. From a stranger they would lie to the radio.
+# These say something about one STOMP connection or frame. From another publisher they would be wrong for the client.
 NEVER_PASSED_ON = OWN_FIELDS | {
     "destination",
     "subscription",
@@ -49,12 +48,12 @@ INTEGER = re.compile(r"\s*[0-9]{1,20}\s*", re.ASCII)
 
 
 class MalformedMessage(ValueError):
-    """What came over the bus is no message. The text says why."""
+    """What came over the bus is not a message. The text says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class MessageLimits:
-    """How much of a message from the broker is believed. Whoever may publish there is not always one of us.
+    """The limits of a message from the broker, where not only our nodes publish.
 
     :ivar topic_bytes: longest topic, in octets of UTF-8.
     :ivar body_bytes: longest body; the same as the longest STOMP frame, as it could not have come that way either.
@@ -74,7 +73,7 @@ DEFAULT_LIMITS = MessageLimits()
 def to_amqp(message: Message) -> tuple[BasicProperties, bytes]:
     """The AMQP properties and body of a message.
 
-    It is marked persistent, for the durable queue of the watchdog; the nodes' own queues ignore that.
+    It is marked persistent, for durable queues; the nodes' own queues ignore that.
 
     :raises ValueError: AMQP cannot carry it: a name beyond 255 octets, or headers beyond one frame.
     """
@@ -85,7 +84,7 @@ def to_amqp(message: Message) -> tuple[BasicProperties, bytes]:
         **dict(message.headers),
     }
     _check_size(headers)
-    return Properties(headers=headers, delivery_mode=PERSISTENT_DELIVERY_MODE), message.body
+    return BasicProperties(headers=headers, delivery_mode=PERSISTENT_DELIVERY_MODE), message.body
 
 
 def _check_size(headers: Mapping[str, str]) -> None:

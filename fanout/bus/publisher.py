@@ -1,4 +1,7 @@
-"""Publishing to an exchange whose messages somebody else reads, such as monitoring events. Never in anybody's way."""
+"""Publishing to an exchange whose messages another program reads from a durable queue, such as monitoring events.
+
+It never delays or fails its caller: while there is no broker a bounded number of messages is kept.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +19,14 @@ from twisted.internet.defer import Deferred, succeed
 from fanout.bus.config import Broker, RetryPolicy
 from fanout.bus.connection import NOT_FOUND
 from fanout.bus.interface import BusError, BusState
-from fanout.bus.publishing_connection import Answered, PublisherConnection
+from fanout.bus.pair import Confirms, PublisherConnection
 from fanout.bus.reconnect import ReconnectingClient
 from fanout.bus.unconfirmed import Unconfirmed
 from fanout.process.throttle import Throttle
 
 # What a broker that has stopped reading may cost in the socket's buffer; it confirms far more than that per second.
 MAX_SENT = 500
-# This broker may be away for days, and nothing depends on it.
+# This broker may be unreachable for days, and nothing depends on it.
 LOG_SECONDS = 60.0
 
 log = structlog.get_logger()
@@ -31,7 +34,7 @@ log = structlog.get_logger()
 
 @dataclass(slots=True)
 class PublisherCounters:
-    """What happened since the start: accepted, confirmed by the broker, dropped for want of room."""
+    """What happened since the start: messages accepted, confirmed by the broker, dropped because too many waited."""
 
     accepted: int = 0
     confirmed: int = 0
@@ -39,14 +42,17 @@ class PublisherCounters:
 
 
 class QueueConnection(PublisherConnection):
-    """Makes sure of a durable queue for whoever reads."""
+    """A publisher's connection that makes sure of a durable queue for the reader.
 
-    def __init__(self, reactor: Any, broker: Broker, answered: Answered, queue: str) -> None:
-        super().__init__(reactor, broker, answered)
+    :ivar queue: its name.
+    """
+
+    def __init__(self, reactor: Any, broker: Broker, confirms: Confirms, queue: str) -> None:
+        super().__init__(reactor, broker, confirms)
         self.queue = queue
 
     async def _make_ready(self) -> None:
-        """A queue that exists is taken as it is: declaring it anew with other arguments would fail."""
+        """A queue that exists is used as it is: declaring it again with other arguments would fail."""
         await super()._make_ready()
         channel = await self._open_channel()
         try:
@@ -60,10 +66,10 @@ class QueueConnection(PublisherConnection):
 
 
 class Publisher:
-    """Sends what it is given, in order, until the broker has confirmed it; connects, and connects again, by itself.
+    """Sends messages in order until the broker has confirmed them; connects and reconnects by itself.
 
-    Nobody waits for it: while there is no broker a bounded number of messages is kept, and the oldest are dropped.
-    A message may arrive twice, when the connection dies before its confirm.
+    While there is no broker a bounded number of messages is kept; beyond it the oldest are dropped. A message may
+    arrive twice, when the connection is lost before its confirm.
 
     :param reactor: Twisted's.
     :param endpoint: client endpoint of the broker: TCP or TLS.
@@ -83,9 +89,9 @@ class Publisher:
     ) -> None:
         self.counters = PublisherCounters()
         self._reactor = reactor
-        self._patience = retry_policy
+        self._policy = retry_policy
         self._unconfirmed = Unconfirmed(retry_policy.messages, retry_policy.octets, float("inf"))
-        self._link = ReconnectingClient(
+        self._client = ReconnectingClient(
             reactor, endpoint, retry_policy, lambda: QueueConnection(reactor, broker, self, queue), self, chance
         )
         self._log = log.bind(exchange=broker.exchange)
@@ -99,10 +105,10 @@ class Publisher:
     def start(self) -> None:
         """Connect, and stay connected until :meth:`stop`."""
         self._reason = "connecting"
-        self._link.start()
+        self._client.start()
 
     def publish(self, properties: BasicProperties, body: bytes) -> None:
-        """Take a message. Never fails and never waits; what comes after :meth:`stop` is dropped."""
+        """Take a message. Never fails and never waits; after :meth:`stop` it is dropped."""
         self.counters.accepted += 1
         while not self._stopping:
             try:
@@ -118,28 +124,28 @@ class Publisher:
 
     def state(self) -> BusState:
         """How it is doing right now."""
-        connected = self._link.connection is not None and not self._blocked
+        connected = self._client.connection is not None and not self._blocked
         return BusState(connected, self._reason, len(self._unconfirmed))
 
     def stop(self) -> Deferred[None]:
-        """Send what waits as far as that goes within ``retry_policy.stop``, and disconnect."""
+        """Send what waits, as far as possible within ``retry_policy.stop``, and disconnect."""
         if self._stopping:
             return succeed(None)
         self._stopping = True
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
-        if self._link.connection is not None and len(self._unconfirmed):
+        if self._client.connection is not None and len(self._unconfirmed):
             self._drained = Deferred()
-            self._drained.addTimeout(self._patience.stop, self._reactor)
+            self._drained.addTimeout(self._policy.stop, self._reactor)
             try:
                 await self._drained
             except defer.TimeoutError:
                 self._log.warning("publisher.unsent_at_stop", waiting=len(self._unconfirmed))
         self._unconfirmed.clear()
-        if self._send_call is not None:
+        await self._client.stop()
+        if self._send_call is not None:  # Not earlier: a confirm may come, and ask to send more, until the very end.
             self._send_call.cancel()
-        await self._link.stop()
         self._reason = "stopped"
 
     def _dropped(self) -> None:
@@ -151,12 +157,12 @@ class Publisher:
 
     def _send_soon(self) -> None:
         """Once per reactor turn, however many are given."""
-        if self._send_call is None and self._link.connection is not None:
+        if self._send_call is None and self._client.connection is not None:
             self._send_call = self._reactor.callLater(0, self._send)
 
     def _send(self) -> None:
         self._send_call = None
-        connection = self._link.connection
+        connection = self._client.connection
         if connection is None or self._blocked:
             return
         while self._unconfirmed.waiting and self._unconfirmed.sent < MAX_SENT and connection.can_publish:
@@ -164,11 +170,11 @@ class Publisher:
             connection.publish(publish.properties, publish.body)
 
     def _check_drained(self) -> None:
-        done = self._link.connection is None or not len(self._unconfirmed)
+        done = self._client.connection is None or not len(self._unconfirmed)
         if done and self._drained is not None and not self._drained.called:
             self._drained.callback(None)
 
-    # The link's user
+    # For the reconnecting client
 
     def up(self, connection: QueueConnection) -> None:
         """Connected: send what waits."""
@@ -193,18 +199,18 @@ class Publisher:
     # Events of the connection
 
     def confirmed(self, tag: int, multiple: bool, taken: bool) -> None:
-        """The broker has them. One that refuses (basic.nack) has no room: all are sent again after a reconnect, in
-        order and after a while, as asking at once would only keep it busy.
+        """The broker has stored them. If it refuses (basic.nack) it has no room: all are sent again after a reconnect,
+        in order and after a pause, as trying at once would only keep it busy.
         """
         if taken:
             self.counters.confirmed += len(self._unconfirmed.confirm(tag, multiple))
             self._send_soon()
             self._check_drained()
-        elif self._link.connection is not None:
-            self._link.connection.abort(ConnectionAbortedError("the broker refuses what is published (basic.nack)"))
+        elif self._client.connection is not None:
+            self._client.connection.abort(ConnectionAbortedError("the broker refuses what is published (basic.nack)"))
 
     def returned(self, properties: BasicProperties) -> None:
-        """No queue is bound any more: somebody took it away, and what nobody keeps is not worth a reconnect."""
+        """No queue is bound any more: somebody deleted it. That is not worth a reconnect."""
         if self._throttle.allow("returned"):
             self._log.warning("publisher.returned", reason="no queue is bound to the exchange")
 

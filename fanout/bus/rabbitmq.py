@@ -1,10 +1,57 @@
-"""The bus of a cluster: a fan-out exchange of RabbitMQ that all nodes and devices share."""
+"""The bus of a cluster: a fan-out exchange of RabbitMQ that all nodes share, and other AMQP clients too.
+
+**Responsibilities.** A publish is stored by the broker before its publisher is told so. Every node gets every message
+once and in the order of its publisher, also across reconnects, as far as the broker allows; what a node misses it
+notices, so that it can catch up. Neither a slow broker nor a slow node may take unbounded memory, here or there.
+The AMQP itself is in :mod:`~fanout.bus.pair` and :mod:`~fanout.bus.connection`, the outbox in
+:mod:`~fanout.bus.unconfirmed`, duplicates in :mod:`~fanout.bus.serial`, reconnecting in :mod:`~fanout.bus.reconnect`.
+
+**States of the connection.**
+
+- *connecting*: there is no pair of connections. Publishes are kept, up to a number, a size and an age.
+- *settling*: connected again after a loss, and receiving. Nothing is sent yet: the other nodes lost the broker too, and
+  a fan-out exchange keeps nothing for a node whose queue does not exist. We wait as long as the others may take to come
+  back (``longest_pause``), send, and after the same time again ask the node to catch up (``connected``): by then the
+  others have sent as well. The first connection of a process skips this state; there is nothing to send again.
+- *sending*: publishes are sent at once, many unconfirmed ones at a time.
+- *blocked*: the broker is short of memory or disk and has stopped reading. Receiving continues; publishes are kept.
+- *stopping*: no new publishes. What is kept is sent and its confirms are awaited, for a limited time; then the pair is
+  closed. Timers end last, because messages arrive until the sockets are closed.
+
+**Invariants.**
+
+1. *Order.* Publishes are sent in the order they were accepted. After a loss the unconfirmed ones, and those confirmed
+   shortly before (2), go first, again in their original order. A publish gets its serial number when it is sent for
+   the first time, so numbers rise in the order of sending, and one that was given up before leaves no gap.
+2. *Confirms.* Delivery tag n is the n-th publish of a connection. ``basic.ack`` completes the publisher's Deferred;
+   ``basic.nack``, a return (no queue bound) or the end of its time fails it. An ack means that the broker has the
+   message, not that every node has it: nodes' queues are transient, and a crash of the broker loses them. Confirmed
+   publishes are therefore kept for some seconds more, and sent again if the connection is lost. Those copies are marked
+   (``type`` is :data:`AGAIN`), and nobody waits for their confirms.
+3. *Duplicates.* Every copy of number n comes after all lower numbers of its publisher. So one number per publisher is
+   enough to recognize a second copy. A marked copy from a publisher never heard before is dropped if it was published
+   before this node began to receive: it is old news and not a loss. Messages without a serial, from other AMQP
+   clients, are always new.
+4. *Gaps.* A number that is left out was lost on its way to us. The node is asked to catch up, at most once per
+   :data:`GAP_SECONDS`. Gaps do not count while stopping: then it is we who leave messages behind.
+5. *Nobody's fault costs others the connection.* A malformed message is counted and dropped; a receiver that raises is
+   logged.
+
+**Why not otherwise?** *A durable queue per node* would lose nothing in an outage, but grow while a node is away, keep
+the queues of nodes that never come back, and deliver a late backlog to clients that only want the newest value.
+*Waiting for each confirm* before the next publish needs no rules about order, but reaches less than a third of the
+rate. *AMQP transactions* are slower still. *Deduplication by message id* needs a set of ids with an age; a number per
+publisher is exact. *One connection for both directions* stops receiving when the broker blocks publishers. *Pika's
+``TwistedChannel``* has an unbounded queue of received messages, and searches all unconfirmed publishes at each confirm.
+
+For messages that are right at one moment only (``RetryPolicy.outlast`` is False) nothing survives the connection: what
+is unconfirmed fails at its loss, and a publish without a connection fails at once.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from random import random
 from typing import Any
 
@@ -14,7 +61,7 @@ from twisted.internet import defer
 from twisted.internet.defer import Deferred, fail, succeed
 
 from fanout.bus.config import DEFAULT_RETRY_POLICY, Broker, RetryPolicy, broker, broker_endpoint, retry_policy
-from fanout.bus.interface import BusError, BusState
+from fanout.bus.interface import BusCounters, BusError, BusState
 from fanout.bus.message import DEFAULT_LIMITS, MalformedMessage, MessageLimits, from_amqp, to_amqp
 from fanout.bus.pair import Pair
 from fanout.bus.reconnect import ReconnectingClient
@@ -25,42 +72,23 @@ from fanout.settings import BrokerSettings
 
 log = structlog.get_logger()
 
-# After a long outage the whole outbox is to be sent; radios wait no longer than this many publishes for their turn.
+# After a long outage everything kept is to be sent; clients wait no longer than this many publishes for their turn.
 SEND_AT_ONCE = 500
-# A device gone mad must not fill the disk with what we think of it.
+# A faulty AMQP client must not fill the disk with warnings.
 MALFORMED_LOG_SECONDS = 1.0
 # What a node may need to log in and bind its queue, once it has tried again.
 LOGIN_SECONDS = 1.0
-# A queue that overflows loses many at a time; one line and one look at the last slides do for all.
+# A queue that overflows loses many messages at a time; one warning and one catch-up are enough for all.
 GAP_SECONDS = 1.0
-# AMQP property ``type`` of a copy of what was confirmed before.
+# AMQP property ``type`` of a copy of a message that was confirmed before.
 AGAIN = "again"
 
 
-@dataclass(slots=True)
-class BusCounters:
-    """What happened since the start. A duplicate is a second copy, dropped; a returned publish found no queue;
-    a missed message was lost on its way to us, or given up by its publisher.
-    """
-
-    connects: int = 0
-    received: int = 0
-    malformed: int = 0
-    duplicates: int = 0
-    published: int = 0
-    confirmed: int = 0
-    failed: int = 0
-    returned: int = 0
-    missed: int = 0
-
-
 class RabbitMQ:
-    """A :class:`~fanout.bus.interface.Bus` over RabbitMQ that connects, and connects again, by itself.
+    """A :class:`~fanout.bus.interface.Bus` over RabbitMQ that connects and reconnects by itself.
 
-    Publishes are sent without waiting for the confirms of earlier ones. Those made while there is no connection, those
-    a lost connection left unconfirmed, and those confirmed shortly before are sent after the reconnect, in order;
-    receivers drop second copies. As the broker keeps nothing for a node that is not connected, publishing begins again
-    only when the other nodes had time to come back too.
+    Also a :class:`~fanout.bus.interface.BrokerBus` and a :class:`~fanout.bus.interface.CountedBus`. The head of this
+    file explains how it works.
 
     :param reactor: Twisted's.
     :param endpoint: client endpoint of the broker: TCP or TLS.
@@ -80,14 +108,14 @@ class RabbitMQ:
         self.counters = BusCounters()
         self._reactor = reactor
         self._broker = broker
-        self._patience = retry_policy
+        self._policy = retry_policy
         self._limits = limits
         self._unconfirmed = Unconfirmed(retry_policy.messages, retry_policy.octets, retry_policy.max_age)
         resend = retry_policy.resend if retry_policy.outlast else 0.0
         self._confirmed = Confirmed(resend, retry_policy.messages // 10, retry_policy.octets // 10)
         self._serials = Serials()
         self._seen = Seen()
-        self._link = ReconnectingClient(
+        self._client = ReconnectingClient(
             reactor, endpoint, retry_policy, lambda: Pair(reactor, broker, self), user=self, chance=chance
         )
         self._reason = "not started"
@@ -99,7 +127,7 @@ class RabbitMQ:
         self._settle_call: Any = None
         self._catch_up_call: Any = None
         self._gap_call: Any = None
-        self._heard_since = float("inf")
+        self._receiving_since = float("inf")
         self._malformed_logged = float("-inf")
 
     # Bus
@@ -109,13 +137,13 @@ class RabbitMQ:
         self._receive = receive
         self._connected = connected
         self._reason = "connecting"
-        self._link.start()
+        self._client.start()
 
     def publish(self, message: Message) -> Deferred[None]:
         """See :meth:`Bus.publish <fanout.bus.interface.Bus.publish>`."""
         if self._stopping:
             return fail(BusError("the bus is stopped"))
-        if not self._patience.outlast and self.connection is None:
+        if not self._policy.outlast and self.connection is None:
             return fail(BusError(self._reason))
         try:
             properties, body = to_amqp(message)
@@ -132,16 +160,19 @@ class RabbitMQ:
         return BusState(self.connection is not None and not self._blocked, self._reason, self._unconfirmed.unanswered)
 
     def stop(self) -> Deferred[None]:
-        """See :meth:`Bus.stop <fanout.bus.interface.Bus.stop>`. Takes ``retry_policy.stop`` and a goodbye at most."""
+        """See :meth:`Bus.stop <fanout.bus.interface.Bus.stop>`.
+
+        Takes ``retry_policy.stop`` seconds at most, and the time to close the connections.
+        """
         if self._stopping:
             return succeed(None)
         self._stopping = True
         return Deferred.fromCoroutine(self._stop())
 
-    # The link's user
+    # For the reconnecting client
 
     def up(self, connection: Pair) -> None:
-        """Connected: begin to hear, and send what waits."""
+        """Connected: messages arrive from now on; send what waits."""
         self._reason = self._connected_as()
         self.counters.connects += 1
         log.info(
@@ -151,17 +182,17 @@ class RabbitMQ:
             waiting=len(self._unconfirmed),
         )
         if self.counters.connects == 1:
-            self._heard_since = self._reactor.seconds()
-            self._guarded(self._connected)
+            self._receiving_since = self._reactor.seconds()
+            self._call(self._connected)
             self._send()
         else:
             self._settle()
 
     def _settle(self) -> None:
-        """Give the others time to hear again before we send; and them time to send before we ask what we missed."""
-        pause = self._link.longest_pause + LOGIN_SECONDS
+        """Wait until the others receive again before we send; and until they have sent before we ask what we missed."""
+        pause = self._client.longest_pause + LOGIN_SECONDS
         self._settle_call = self._reactor.callLater(pause, self._settled)
-        self._catch_up_call = self._reactor.callLater(2 * pause, self._guarded, self._connected)
+        self._catch_up_call = self._reactor.callLater(2 * pause, self._call, self._connected)
 
     def _settled(self) -> None:
         self._settle_call = None
@@ -171,7 +202,7 @@ class RabbitMQ:
         """What was not confirmed has to be sent again, and what was confirmed just before may be lost."""
         self._blocked = False
         self._cancel_settling()
-        if self._patience.outlast:
+        if self._policy.outlast:
             again = self._confirmed.take(self._reactor.seconds())
             for publish in again:
                 publish.properties.type = AGAIN
@@ -188,8 +219,8 @@ class RabbitMQ:
 
     @property
     def connection(self) -> Pair | None:
-        """The connections of this moment, for what else there is to ask the broker; None without one."""
-        return self._link.connection
+        """See :class:`~fanout.bus.interface.BrokerBus`."""
+        return self._client.connection
 
     def _connected_as(self) -> str:
         return f"connected as {self._broker.name!r}, listening to {self._broker.exchange!r}"
@@ -205,18 +236,18 @@ class RabbitMQ:
         self._send()
         await self._drain()
         self._fail(self._unconfirmed.clear(), "the bus is stopped")
-        for call in (self._age_call, self._send_call, self._gap_call):
+        await self._client.stop()
+        for call in (self._age_call, self._send_call, self._gap_call):  # Last: until now messages and confirms came.
             if call is not None and call.active():
                 call.cancel()
-        await self._link.stop()
         self._reason = "stopped"
 
     async def _drain(self) -> None:
-        """Wait until all is confirmed, the connection is gone, or patience is at its end."""
+        """Wait until all is confirmed, the connection is gone, or the time is over."""
         if self.connection is None or not len(self._unconfirmed):
             return
         self._drained = Deferred()
-        self._drained.addTimeout(self._patience.stop, self._reactor)
+        self._drained.addTimeout(self._policy.stop, self._reactor)
         try:
             await self._drained
         except defer.TimeoutError:
@@ -232,7 +263,7 @@ class RabbitMQ:
     # Publishing
 
     def _send(self) -> None:
-        """Send what waits, in order; much of it in several reactor turns."""
+        """Send what waits, in order; if it is much, in several reactor turns."""
         if self._send_call is not None or self._settle_call is not None:
             return
         for _ in range(min(SEND_AT_ONCE, self._unconfirmed.waiting)):
@@ -261,7 +292,7 @@ class RabbitMQ:
     def _expire(self) -> None:
         self._age_call = None
         late = self._unconfirmed.expire(self._reactor.seconds())
-        self._fail(late, f"the broker has not taken it within {self._patience.max_age:g} s ({self._reason})")
+        self._fail(late, f"the broker has not taken it within {self._policy.max_age:g} s ({self._reason})")
         self._watch_age()
         self._check_drained()
 
@@ -274,9 +305,9 @@ class RabbitMQ:
     # Events of the connections
 
     def received(self, properties: BasicProperties, body: bytes) -> None:
-        """A message is on the bus: ours, another node's or a device's."""
+        """A message is on the bus: from this node, another one, or another AMQP client."""
         self.counters.received += 1
-        first_heard = properties.type == AGAIN and not self._seen.knows(properties.correlation_id)
+        first_of_publisher = properties.type == AGAIN and not self._seen.knows(properties.correlation_id)
         missed = self._seen.missed
         is_new = self._seen.is_new(properties.correlation_id)
         if self._seen.missed > missed:
@@ -289,34 +320,36 @@ class RabbitMQ:
         except MalformedMessage as error:
             self._malformed(error)
             return
-        if first_heard and time.time() - message.when > self._reactor.seconds() - self._heard_since:
+        if first_of_publisher and time.time() - message.when > self._reactor.seconds() - self._receiving_since:
             self.counters.duplicates += 1  # We did not miss it: it was published before we began to listen.
             return
-        self._guarded(self._receive, message)
+        self._call(self._receive, message)
 
     def _gap(self, messages: int) -> None:
         """Others have published what did not come: while we were away, or too slow, or unbound."""
+        if self._stopping:
+            return
         before, self.counters.missed = self.counters.missed, self.counters.missed + messages
         if self._gap_call is None:
-            self._gap_call = self._reactor.callLater(GAP_SECONDS, self._mind_gap, before)
+            self._gap_call = self._reactor.callLater(GAP_SECONDS, self._report_gap, before)
 
-    def _mind_gap(self, before: int) -> None:
+    def _report_gap(self, before: int) -> None:
         self._gap_call = None
         log.warning("bus.gap", messages=self.counters.missed - before, total=self.counters.missed)
         self._catch_up()
 
     def overflowing(self, waiting: int) -> None:
-        """We are too slow for what is published, and do not get all of it."""
+        """This node is too slow for what is published, and does not get all of it."""
         log.warning("bus.overflowing", waiting=waiting, advice="this node is too slow for what is published")
         self._catch_up()
 
     def _catch_up(self) -> None:
-        """Have the node ask what it missed, unless that is about to be done after a reconnect."""
+        """Have the node ask what it missed, unless that is due after a reconnect anyway."""
         if self._catch_up_call is None or not self._catch_up_call.active():
-            self._guarded(self._connected)
+            self._call(self._connected)
 
     def confirmed(self, tag: int, multiple: bool, taken: bool) -> None:
-        """The broker answers for publishes; their publishers are told."""
+        """The broker answers publishes; their publishers are told."""
         now = self._reactor.seconds()
         for publish in self._unconfirmed.confirm(tag, multiple):
             if self._unconfirmed.was_returned(publish):
@@ -334,13 +367,13 @@ class RabbitMQ:
             publish.done.callback(None)
 
     def returned(self, properties: BasicProperties) -> None:
-        """The broker found no queue, which cannot be while ours exists."""
+        """The broker found no queue, which cannot happen while ours is bound."""
         self.counters.returned += 1
         self._unconfirmed.mark_returned(str(properties.correlation_id))
         log.warning("bus.returned", exchange=self._broker.exchange)
 
     def blocked(self, reason: str | None) -> None:
-        """The broker is short of memory or disk, and takes nothing until it has some again."""
+        """The broker is short of memory or disk, and stops reading until it is not."""
         self._blocked = reason is not None
         if reason is not None:
             self._reason = f"the broker takes no messages: {reason}"
@@ -357,8 +390,8 @@ class RabbitMQ:
             self._malformed_logged = now
             log.warning("bus.malformed", reason=str(error), total=self.counters.malformed)
 
-    def _guarded(self, callback: Callable[..., None], *arguments: Any) -> None:
-        """A receiver's fault must not cost all others the connection."""
+    def _call(self, callback: Callable[..., None], *arguments: Any) -> None:
+        """An error of a receiver must not cost all others the connection."""
         try:
             callback(*arguments)
         except Exception:
@@ -366,9 +399,9 @@ class RabbitMQ:
 
 
 def rabbitmq(reactor: Any, settings: BrokerSettings, name: str) -> RabbitMQ:
-    """The broker all nodes share.
+    """A bus over the broker of the settings.
 
-    :param name: how the connections are called in the broker's own lists.
+    :param name: the name of the connections in the broker's own lists.
     :raises CertificateError: RABBITMQ_CA cannot be used.
     """
     return RabbitMQ(reactor, broker_endpoint(reactor, settings), broker(settings, name), retry_policy(settings))

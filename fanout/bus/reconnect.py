@@ -1,4 +1,8 @@
-"""Staying connected to a broker: one connection after the other, with growing pauses, until told to stop."""
+"""Staying connected to a broker: one connection after another, with growing pauses, until told to stop.
+
+Twisted's ``ClientService`` is not enough: it knows a connection from its socket's connect to its loss, while a
+connection here is open only after login and declarations, and a refused login has to slow down the attempts.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,7 @@ from fanout.bus.config import RetryPolicy
 
 
 class Reconnectable(Protocol):
-    """What is made anew each time.
+    """A connection, or several that are one.
 
     :ivar lost: fires with the reason, in words, when it is gone.
     """
@@ -23,17 +27,17 @@ class Reconnectable(Protocol):
     lost: Deferred[str]
 
     async def open(self, endpoint: Any) -> None:
-        """Connect and make ready. No limit in time. Raises whatever went wrong."""
+        """Connect and make ready. Has no time limit. Raises whatever went wrong."""
 
     def close(self) -> None:
-        """Say goodbye, then disconnect; :attr:`lost` fires."""
+        """Close it in the protocol's way, then disconnect; :attr:`lost` fires."""
 
     def abort(self, error: BaseException) -> Deferred[str]:
         """Disconnect at once. Returns :attr:`lost`, which fires also if there never was a connection."""
 
     @property
     def refused(self) -> bool:
-        """Whether the broker does not let us in: trying again soon will not help."""
+        """Whether the broker refuses our login: trying again soon will not help."""
 
 
 C = TypeVar("C", bound=Reconnectable)
@@ -41,21 +45,22 @@ Up_contra = TypeVar("Up_contra", bound=Reconnectable, contravariant=True)
 
 
 class ReconnectingUser(Protocol[Up_contra]):
-    """Who uses the connections."""
+    """What a :class:`ReconnectingClient` reports to."""
 
     def up(self, connection: Up_contra) -> None:
         """This one is open. Must not raise."""
 
     def down(self) -> None:
-        """It is gone, with everything that was on its way. Must not raise."""
+        """It is gone, with everything that was unconfirmed. Must not raise. Called at the stop, too."""
 
     def lost(self, reason: str, retry_in: float) -> None:
         """A connection ended, or could not be made, and why; the next attempt is due in so many seconds."""
 
 
 class ReconnectingClient(Generic[C]):
-    """Connects, and connects again.
+    """Connects, and reconnects.
 
+    :ivar connection: the open one; None while there is none.
     :param reactor: Twisted's.
     :param endpoint: client endpoint of the broker: TCP or TLS.
     :param make: a new connection, not yet open.
@@ -74,7 +79,7 @@ class ReconnectingClient(Generic[C]):
         self.connection: C | None = None
         self._reactor = reactor
         self._endpoint = endpoint
-        self._patience = retry_policy
+        self._policy = retry_policy
         self._make = make
         self._user = user
         self._chance = chance
@@ -91,7 +96,7 @@ class ReconnectingClient(Generic[C]):
         self._running = Deferred.fromCoroutine(self._stay_connected())
 
     async def stop(self) -> None:
-        """Say goodbye, and wait for the end."""
+        """Close the connection, and wait for its end."""
         self._stopping = True
         if self._attempt is not None:
             self._attempt.cancel()
@@ -101,14 +106,14 @@ class ReconnectingClient(Generic[C]):
             await self._running
 
     def delay(self, failures: int, refused: bool) -> float:
-        """Seconds until the next attempt. A wrong password does not get better by asking often."""
-        longest = self._patience.last_retry if refused else self._backoff(failures - 1)
+        """Seconds until the next attempt. A refused login is retried at the slowest pace."""
+        longest = self._policy.last_retry if refused else self._backoff(failures - 1)
         return longest * (0.5 + 0.5 * self._chance())
 
     @property
     def longest_pause(self) -> float:
-        """Seconds within which others that lost the broker when we did try again too: chance may have put their pauses
-        one or two attempts apart from ours.
+        """Seconds within which other nodes that lost the broker when we did have tried again: jitter may put their
+        attempts one or two apart from ours.
         """
         return self._backoff(self._failures + 1)
 
@@ -117,25 +122,25 @@ class ReconnectingClient(Generic[C]):
             await self._one_connection()
 
     async def _one_connection(self) -> None:
-        """Connect, serve as long as it lasts, and wait until the next attempt is due."""
+        """Connect, stay connected as long as it lasts, and wait until the next attempt is due."""
         connection = self._make()
         began = self._reactor.seconds()
         reason = await self._use(connection)
         if self._stopping:
             return
-        # One that falls again at once, such as by a message the broker chokes on, is a failure like any other.
-        lasted = self._reactor.seconds() - began > self._patience.last_retry
+        # One that is lost again at once, such as by a message the broker cannot handle, counts as a failed attempt.
+        lasted = self._reactor.seconds() - began > self._policy.last_retry
         self._failures = 1 if lasted and not connection.refused else self._failures + 1
         delay = self.delay(self._failures, connection.refused)
         self._user.lost(reason, delay)
         await self._interruptible(deferLater(self._reactor, delay))
 
     async def _use(self, connection: C) -> str:
-        """Connect and serve; returns why it ended."""
+        """Connect, and wait for the end; returns why it ended."""
         opening = Deferred.fromCoroutine(connection.open(self._endpoint))
-        error = await self._interruptible(opening.addTimeout(self._patience.connect, self._reactor))
+        error = await self._interruptible(opening.addTimeout(self._policy.connect, self._reactor))
         if isinstance(error, defer.TimeoutError):
-            error = TimeoutError(f"no answer within {self._patience.connect:g} s")
+            error = TimeoutError(f"no answer within {self._policy.connect:g} s")
         if error is not None:
             return await connection.abort(error)
         self.connection = connection
@@ -153,7 +158,7 @@ class ReconnectingClient(Generic[C]):
         self._attempt = step
         try:
             await step
-        except Exception as error:  # noqa: BLE001  Whatever it is, the cure is the same; the caller logs it.
+        except Exception as error:  # noqa: BLE001  Whatever it is, the next step is the same; the caller logs it.
             return error
         finally:
             self._attempt = None

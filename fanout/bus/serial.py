@@ -1,4 +1,4 @@
-"""Serial numbers: how a message that had to be sent twice is taken only once.
+"""Serial numbers, by which a receiver drops the second copy of a message that had to be sent twice.
 
 When a connection dies, nobody knows whether the messages not yet confirmed got through, so they are sent again. Each
 publish carries a serial ``fanout-<publisher>-<number>``; numbers rise by order of publishing. A publisher sends in
@@ -14,7 +14,7 @@ from itertools import count
 from uuid import uuid4
 
 SERIAL = re.compile(r"fanout-([0-9a-f]{32})-([0-9]{1,18})", re.ASCII)
-# Nodes and daemons of one cluster, and as many restarts of theirs: a thousand is far beyond any.
+# Processes of one cluster, each restart counted anew: a thousand is far beyond any.
 MAX_PUBLISHERS = 1000
 
 
@@ -33,8 +33,8 @@ class Serials:
 class Seen:
     """Up to which number a receiver has seen the messages of each publisher.
 
-    :ivar missed: numbers left out so far. These are messages that were lost on their way to this receiver, or with a
-        connection of their publisher, who gave them up before it had another one.
+    :ivar missed: numbers left out so far. These messages were lost on the way to this receiver, or given up by a
+        publisher whose connection was lost.
     :param max_publishers: of how many publishers, the most recently heard ones, it is remembered.
     """
 
@@ -44,15 +44,15 @@ class Seen:
         self.missed = 0
 
     def knows(self, serial: object) -> bool:
-        """Whether something of this publisher was seen before; strangers are never known."""
+        """Whether something of this publisher was seen before; other clients of the broker are never known."""
         match = SERIAL.fullmatch(serial) if isinstance(serial, str) else None
         return match is not None and match[1] in self._last
 
     def is_new(self, serial: object) -> bool:
         """Whether this is the first copy; remembers it.
 
-        :param serial: the AMQP ``correlation_id``. Anything but a serial of ours is a stranger's and always new:
-            devices use that property in their own ways.
+        :param serial: the AMQP ``correlation_id``. Anything but a serial of ours is always new: other clients
+            of the broker use that property in their own ways.
         """
         match = SERIAL.fullmatch(serial) if isinstance(serial, str) else None
         if match is None:
@@ -61,7 +61,7 @@ class Seen:
         last = self._last.get(publisher, 0)
         if number <= last:
             return False
-        if last:  # else we have just begun to listen, or it has
+        if last:  # Otherwise we have just begun to listen, or the publisher to publish.
             self.missed += number - last - 1
         self._remember(publisher, number)
         return True

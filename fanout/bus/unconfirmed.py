@@ -1,4 +1,10 @@
-"""The outbox of the bus: publishes the broker has not confirmed yet, in order. No sockets and no clock."""
+"""Publishes that the broker has not confirmed yet, and those it confirmed a short while ago. No sockets, no clock.
+
+:class:`Unconfirmed` holds each publish from its acceptance to its confirm. :class:`Confirmed` keeps it a little longer:
+a confirm means that the broker has a message, not that every node received it. The nodes' queues are transient, so a
+message that was still in a queue when a broker crashed is lost. Its publisher therefore publishes it again over the
+next connection; a node that has seen it drops the copy (:mod:`fanout.bus.serial`).
+"""
 
 from __future__ import annotations
 
@@ -77,7 +83,7 @@ class Unconfirmed:
     def add(self, properties: BasicProperties, body: bytes, now: float) -> Publish:
         """Accept a publish, as the last of the waiting ones.
 
-        :raises BusError: the outbox is full.
+        :raises BusError: too many publishes are unconfirmed, or too many octets.
         """
         headers = properties.headers or {}
         size = OVERHEAD + len(body) + sum(map(len, headers)) + sum(map(len, headers.values()))
@@ -149,7 +155,7 @@ class Unconfirmed:
         return None if oldest is None else oldest.deadline
 
     def expire(self, now: float) -> list[Publish]:
-        """Remove those whose time is over, oldest first."""
+        """Remove those whose deadline has passed, oldest first."""
         late_tags = []
         for tag, publish in self._sent.items():
             if publish.deadline > now:
@@ -182,19 +188,12 @@ class Unconfirmed:
         return publishes
 
 
-# Publishes the broker has confirmed a short while ago. No sockets and no clock.
-#
-# A confirm means that the broker has a message, not that every node received it: the nodes' queues are transient, so a
-# message that was still in a queue when a broker crashed is lost. Its publisher therefore keeps it for a while, and
-# publishes it again over the next connection; a node that has seen it drops the copy (:mod:`fanout.bus.serial`).
-
-
 class Confirmed:
     """The last few confirmed publishes.
 
     :param seconds: how long each is kept; 0 keeps none.
     :param max_count: how many at most; beyond it the oldest go.
-    :param max_bytes: how many octets at most, likewise.
+    :param max_bytes: how many octets at most; beyond it the oldest go.
     """
 
     def __init__(self, seconds: float, max_count: int, max_bytes: int) -> None:

@@ -6,8 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from fanout.application.observer import ClientCounters
-from fanout.bus.interface import Bus
-from fanout.bus.rabbitmq import RabbitMQ
+from fanout.bus.interface import Bus, CountedBus
 from fanout.cache.memcached import Memcached
 from fanout.hub.hub import Hub
 from fanout.hub.outbox import Flusher
@@ -162,11 +161,11 @@ _BROKER = {
 }
 
 
-def _counter(name: str) -> Callable[[RabbitMQ], float]:
+def _counter(name: str) -> Callable[[CountedBus], float]:
     return lambda bus: float(getattr(bus.counters, name))
 
 
-RABBITMQ: Table[RabbitMQ] = tuple(
+RABBITMQ: Table[CountedBus] = tuple(
     Measure("counter", f"fanout_rabbitmq_{name}_total", text, _counter(name)) for name, text in _BROKER.items()
 )
 _CALLS = ("calls", "failures", "skipped", "refused", "reconnects", "overflow")

@@ -32,7 +32,7 @@ from heapq import nsmallest
 from typing import Any, Protocol, runtime_checkable
 
 from fanout import __version__
-from fanout.bus.interface import Bus
+from fanout.bus.interface import Bus, CountedBus
 from fanout.http.response import HttpError, Response
 from fanout.http.routing import Request, Route, subtree
 from fanout.hub.hub import Hub
@@ -185,7 +185,7 @@ def _topics(view: NodeView) -> dict[str, Any]:
 
 
 def _bus(bus: Bus) -> dict[str, Any]:
-    return {**asdict(bus.state()), "counters": asdict(bus.counters) if isinstance(bus, CountingBus) else {}}
+    return {**asdict(bus.state()), "counters": asdict(bus.counters) if isinstance(bus, CountedBus) else {}}
 
 
 def _preflight(preflight: Preflight) -> dict[str, Any]:

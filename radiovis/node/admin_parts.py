@@ -9,8 +9,7 @@ from typing import Any
 import structlog
 
 from fanout.application.observer import ClientCounters
-from fanout.bus.interface import Bus
-from fanout.bus.rabbitmq import RabbitMQ
+from fanout.bus.interface import Bus, CountedBus
 from fanout.cache.memcached import Memcached
 from fanout.hub.hub import Hub
 from fanout.journal.journal import Journal
@@ -190,7 +189,7 @@ def _log(watchdog: Watchdog) -> Condition:
 
 def _add_shared(metrics: Metrics, bus: Bus, memcached: Memcached | None, directory: Directory) -> None:
     metrics.add(BUS, bus)
-    if isinstance(bus, RabbitMQ):
+    if isinstance(bus, CountedBus):
         metrics.add(RABBITMQ, bus)
     if memcached is not None:
         metrics.add(MEMCACHED, memcached)

@@ -12,8 +12,8 @@ import structlog
 from twisted.internet.defer import Deferred
 
 from fanout.bus import config as configured
-from fanout.bus.durable_queue import Delivered, DurableQueue, QueueNames
 from fanout.bus.leader import BrokerLeader
+from fanout.bus.queues import Delivered, DurableQueue, QueueNames
 from fanout.bus.rabbitmq import RabbitMQ
 from fanout.journal.journal import Journal
 from radiovis.admin.listener import AdminPorts

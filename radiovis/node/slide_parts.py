@@ -10,8 +10,7 @@ from typing import Any
 from twisted.python.threadpool import ThreadPool
 
 from fanout.application.interface import Application
-from fanout.bus.interface import Bus
-from fanout.bus.rabbitmq import RabbitMQ
+from fanout.bus.interface import BrokerBus, Bus
 from fanout.settings import SettingsError
 from radiovis.preflight.checked_publish import CheckedApplication
 from radiovis.preflight.message_check import Preflight
@@ -56,7 +55,7 @@ def entrance(reactor: Any, settings: Settings, bus: Bus, *, fake: bool) -> Slide
         return None
     if settings.STANDALONE:
         return DiskSlideStore(reactor, settings)
-    if not isinstance(bus, RabbitMQ):
+    if not isinstance(bus, BrokerBus):
         raise SettingsError("SCHEDULE = server: without a broker nothing holds messages, but with --standalone.")
     return BrokerIntake(reactor, bus, held_queue(settings, fake=fake))
 

@@ -9,12 +9,9 @@ import structlog
 from twisted.internet import defer
 from twisted.internet.defer import Deferred
 
-from fanout.bus.confirmed_channel import ConfirmedChannel, Unroutable
-from fanout.bus.connection import AmqpConnection
-from fanout.bus.interface import BusError
-from fanout.bus.kept_queue import ENTRANCE, WorkItem, WorkQueue
+from fanout.bus.interface import BrokerBus, BrokerConnection, BusError
 from fanout.bus.message import to_amqp
-from fanout.bus.rabbitmq import RabbitMQ
+from fanout.bus.queues import ENTRANCE, ConfirmedChannel, Unroutable, WorkItem, WorkQueue
 from fanout.hub.message import Message
 from radiovis.schedule.interface import Take
 
@@ -27,7 +24,7 @@ log = structlog.get_logger(__name__)
 class BrokerIntake:
     """A node's intake. It keeps nothing itself: without a broker nothing is held."""
 
-    def __init__(self, clock: Any, bus: RabbitMQ, queue: str) -> None:
+    def __init__(self, clock: Any, bus: BrokerBus, queue: str) -> None:
         """:param clock: Twisted's reactor."""
         self._clock = clock
         self._bus = bus
@@ -68,7 +65,7 @@ class BrokerIntake:
 class BrokerSlideStore:
     """A watchdog's store: reads the queue over the connection by which it leads."""
 
-    def __init__(self, clock: Any, bus: RabbitMQ, queue: str) -> None:
+    def __init__(self, clock: Any, bus: BrokerBus, queue: str) -> None:
         """:param clock: Twisted's reactor."""
         self._clock = clock
         self._bus = bus
@@ -96,7 +93,7 @@ class BrokerSlideStore:
             self._queue.close()
 
 
-def _connection(bus: RabbitMQ) -> AmqpConnection:
+def _connection(bus: BrokerBus) -> BrokerConnection:
     if bus.connection is None:
         raise BusError(bus.state().reason)
     return bus.connection.publishing

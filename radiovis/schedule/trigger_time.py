@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred
 
 from fanout.application.interface import Application, Extension, Principal, Refused
 from fanout.bus.interface import together
-from fanout.hub.message import Message
+from fanout.hub.message import Message, Publication
 from radiovis.schedule.interface import SlideIntake
 from radiovis.settings import SlideSettings
 

@@ -9,10 +9,9 @@ import structlog
 from twisted.internet import defer
 from twisted.internet.defer import Deferred
 
-from fanout.bus.durable_queue import Delivered, DurableQueue
-from fanout.bus.handover import RetryBuffer
-from fanout.bus.interface import BusError
-from fanout.bus.rabbitmq import RabbitMQ
+from fanout.bus.interface import BrokerBus, BusError
+from fanout.bus.queues import Delivered, DurableQueue
+from fanout.bus.retry_buffer import RetryBuffer
 from fanout.hub.message import Message
 from fanout.process.throttle import Throttle
 from radiovis import topics
@@ -82,7 +81,7 @@ async def _at_once() -> None:
 class QueueSource:
     """A :class:`Source` that takes messages from the durable queue, over whatever connection the bus hears by."""
 
-    def __init__(self, bus: RabbitMQ, queue: DurableQueue, ready: Callable[[], Awaitable[None]] = _at_once) -> None:
+    def __init__(self, bus: BrokerBus, queue: DurableQueue, ready: Callable[[], Awaitable[None]] = _at_once) -> None:
         """:param ready: awaited before anything is taken; raises LogError as long as the log cannot keep it."""
         self._bus = bus
         self._queue = queue
@@ -160,7 +159,7 @@ class LogTaker:
         self._clock = clock
 
     def take(self, delivered: Delivered) -> Deferred[None]:
-        """For :class:`~fanout.bus.durable_queue.DurableQueue`: fires when the entry is safe."""
+        """For :class:`~fanout.bus.queues.DurableQueue`: fires when the entry is safe."""
         return Deferred.fromCoroutine(self._take(delivered))
 
     async def _take(self, delivered: Delivered) -> None:

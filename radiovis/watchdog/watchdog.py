@@ -10,9 +10,9 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 
-from fanout.bus.durable_queue import Delivered
 from fanout.bus.interface import Bus, BusError
 from fanout.bus.leader import Alone, Leader
+from fanout.bus.queues import Delivered
 from fanout.hub.message import Message
 from fanout.journal.journal import Journal
 from fanout.process.supervisor import RetryPolicy, Supervisor, TaskState

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.trial import unittest
 
-from fanout.bus.interface import BusError, together
+from fanout.bus.interface import BrokerBus, BusError, CountedBus, together
+from fanout.bus.loopback import Loopback
+from fanout.bus.rabbitmq import rabbitmq
+from fanout.settings import BrokerSettings
 
 
 class TestTogether(unittest.TestCase):
@@ -24,3 +28,14 @@ class TestTogether(unittest.TestCase):
         self.publishes[1].errback(BusError("full"))
         self.publishes[0].errback(BusError("later"))
         self.assertEqual(str(self.failureResultOf(self.all, BusError).value), "full")
+
+
+class TestAbilities(unittest.TestCase):
+    def test_rabbitmq_has_connections_and_counters(self) -> None:
+        bus = rabbitmq(reactor, BrokerSettings(), "name")
+        self.assertIsInstance(bus, BrokerBus)
+        self.assertIsInstance(bus, CountedBus)
+
+    def test_the_loopback_has_neither(self) -> None:
+        self.assertNotIsInstance(Loopback(), BrokerBus)
+        self.assertNotIsInstance(Loopback(), CountedBus)

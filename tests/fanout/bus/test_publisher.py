@@ -165,7 +165,7 @@ class TheBrokerIsAway(_Base, unittest.TestCase):
         publisher = await self.running(messages=2 * MAX_SENT)
         self.rabbitmq.pause()
         try:
-            connection = publisher._link.connection
+            connection = publisher._client.connection
             assert connection is not None
             sent: list[bytes] = []
             publish = connection.publish

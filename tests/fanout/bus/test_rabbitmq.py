@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import pika
 from structlog.testing import capture_logs
+from twisted.internet import reactor
 from twisted.internet.defer import gatherResults
 from twisted.internet.threads import deferToThread
 from twisted.trial import unittest
@@ -201,6 +202,36 @@ class Stopping(Cluster, unittest.TestCase):
         self.assertFalse(one.bus.state().connected)
         with self.assertRaises(BusError):
             await one.bus.publish(message(b"late"))
+
+    async def test_messages_that_arrive_while_stopping_leave_no_timer(self) -> None:
+        """A gap in their numbers, such as when some are discarded with the channel, is no reason to catch up."""
+        one, two = await self.node(), await self.node()
+        await one.bus.publish(message(b"1"))
+        await two.has(1)
+        stopped = two.bus.stop()
+        for gap in (10, 20):
+            serial = f"{self.serial_of(two)}-{gap}"
+            two.bus.received(pika.BasicProperties(headers={"topic": TOPIC}, correlation_id=serial), b"%d" % gap)
+        await stopped
+        self.assertEqual(self.timers_of(two), [])
+        self.assertEqual((two.bodies(), two.bus.counters.missed), ([b"1", b"10", b"20"], 0))
+
+    def serial_of(self, node: Node) -> str:
+        """The serial, without its number, of the one publisher this node knows."""
+        (publisher,) = node.bus._seen._last
+        return f"fanout-{publisher}"
+
+    def timers_of(self, node: Node) -> list[Any]:
+        return [call for call in reactor.getDelayedCalls() if getattr(call.func, "__self__", None) is node.bus]
+
+    async def test_publishes_confirmed_before_the_stop_leave_no_timer(self) -> None:
+        """They would be sent again if the connection were lost without a stop, and nothing else watches their age."""
+        node = await self.node()
+        await node.bus.publish(message(b"1"))
+        node.bus._age_call.reset(0)
+        await until(lambda: node.bus._age_call is None, "the look at their age")
+        await node.bus.stop()
+        self.assertEqual(self.timers_of(node), [])
 
     async def test_stop_twice_and_stop_before_start(self) -> None:
         node = await self.node()

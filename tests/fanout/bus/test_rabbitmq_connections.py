@@ -12,8 +12,8 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.protocols import portforward
 from twisted.trial import unittest
 
-from fanout.bus.amqp_channel import AmqpChannel
 from fanout.bus.config import RetryPolicy
+from fanout.bus.connection import AmqpChannel
 from fanout.bus.interface import BusError
 from fanout.hub.message import Message
 from tests import services
@@ -26,7 +26,7 @@ class TheConnectionBreaks(Outage, unittest.TestCase):
         """The socket dies when the broker has our messages and we do not know it yet."""
         one, two = await self.running(), await self.running()
         connection = one.bus.connection
-        connection.publishing._answered = Deaf(one.bus)
+        connection.publishing._confirms = Deaf(one.bus)
         publishes = [one.bus.publish(message(b"%d" % number)) for number in range(100)]
         await two.has(100)
         self.assertEqual(one.bus.state().waiting, 100)

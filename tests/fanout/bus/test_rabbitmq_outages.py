@@ -162,7 +162,7 @@ class NoBrokerAtAll(Outage, unittest.TestCase):
 
     async def test_retries_go_on_slower_and_slower(self) -> None:
         node = self.unreachable(QUICK)
-        delays = [node.bus._link.delay(failures, refused=False) for failures in range(1, 20)]
+        delays = [node.bus._client.delay(failures, refused=False) for failures in range(1, 20)]
         self.assertLessEqual(delays[0], QUICK.first_retry)
         self.assertGreater(delays[-1], QUICK.first_retry)
         self.assertLessEqual(max(delays), QUICK.last_retry)

@@ -1,4 +1,4 @@
-"""None"""
+"""Unconfirmed publishes, and those confirmed a short while ago."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def numbers(publishes: list[Publish]) -> list[int]:
     return [each.number for each in publishes]
 
 
-class WorkItem(unittest.TestCase):
+class ConfirmedPublishes(unittest.TestCase):
     def test_for_so_long_and_no_longer(self) -> None:
         confirmed = Confirmed(30.0, 10, 1000)
         confirmed.keep(publish(1), 0.0)

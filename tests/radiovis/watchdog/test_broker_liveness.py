@@ -5,8 +5,8 @@ from __future__ import annotations
 from twisted.internet.task import Clock
 from twisted.trial import unittest
 
-from fanout.bus.durable_queue import Delivered
 from fanout.bus.interface import BusError
+from fanout.bus.queues import Delivered
 from fanout.hub.message import Message
 from radiovis.topic_resolution import TopicResolver
 from radiovis.watchdog.broker_liveness import BrokerLiveness

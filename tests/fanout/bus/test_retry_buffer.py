@@ -1,4 +1,4 @@
-"""Handing over to a taker who refuses now and then."""
+"""Offering messages to a taker that refuses now and then."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.trial import unittest
 
-from fanout.bus.handover import RetryBuffer
+from fanout.bus.retry_buffer import RetryBuffer
 
 
 class Full(Exception):
@@ -22,7 +22,7 @@ class Handing(unittest.TestCase):
         self.kept: list[int] = []
         self.done: list[int] = []
         self.slow: dict[int, Deferred[None]] = {}
-        self.handover = RetryBuffer(self.clock, self.take, pause=1.0)
+        self.buffer = RetryBuffer(self.clock, self.take, pause=1.0)
 
     def take(self, item: int) -> Deferred[None]:
         self.offered.append(item)
@@ -35,23 +35,23 @@ class Handing(unittest.TestCase):
 
     def offer(self, *items: int) -> None:
         for item in items:
-            self.handover.offer(item, lambda item=item: self.done.append(item))
+            self.buffer.offer(item, lambda item=item: self.done.append(item))
 
     def test_what_is_taken_is_done(self) -> None:
         self.offer(1, 2, 3)
         self.assertEqual((self.kept, self.done), ([1, 2, 3], [1, 2, 3]))
-        self.assertEqual((self.handover.waiting, self.handover.trouble), (0, ""))
+        self.assertEqual((self.buffer.waiting, self.buffer.trouble), (0, ""))
 
     def test_what_is_refused_waits_and_nothing_newer_is_offered_before_it(self) -> None:
         self.full = True
         self.offer(1, 2, 3)
-        self.assertEqual((self.offered, self.done, self.handover.waiting), ([1], [], 3))
+        self.assertEqual((self.offered, self.done, self.buffer.waiting), ([1], [], 3))
         self.full = False
         self.offer(4)
         self.assertEqual(self.kept, [])
         self.clock.advance(1)
         self.assertEqual((self.kept, self.done), ([1, 2, 3, 4], [1, 2, 3, 4]))
-        self.assertEqual(self.handover.trouble, "")
+        self.assertEqual(self.buffer.trouble, "")
 
     def test_a_refusal_that_comes_late_keeps_the_order_too(self) -> None:
         self.slow = {1: Deferred(), 2: Deferred()}
@@ -78,25 +78,25 @@ class Handing(unittest.TestCase):
         def take(item: int) -> Deferred[None]:
             raise Full("at once")
 
-        handover = RetryBuffer(self.clock, take)
-        handover.offer(1, lambda: self.done.append(1))
-        self.assertEqual((handover.trouble, self.done), ("at once", []))
-        handover.forget()
+        buffer = RetryBuffer(self.clock, take)
+        buffer.offer(1, lambda: self.done.append(1))
+        self.assertEqual((buffer.trouble, self.done), ("at once", []))
+        buffer.forget()
 
     def test_forget_drops_what_waits_and_its_timer(self) -> None:
         self.full = True
         self.offer(1, 2)
-        self.handover.forget()
-        self.assertEqual((self.handover.waiting, self.clock.getDelayedCalls()), (0, []))
+        self.buffer.forget()
+        self.assertEqual((self.buffer.waiting, self.clock.getDelayedCalls()), (0, []))
 
     def test_idle_waits_for_what_is_on_its_way_and_not_for_what_is_refused(self) -> None:
         self.slow = {1: Deferred()}
         self.offer(1)
-        idle = self.handover.idle()
+        idle = self.buffer.idle()
         self.assertNoResult(idle)
         self.slow[1].callback(None)
         self.successResultOf(idle)
         self.full = True
         self.offer(2)
-        self.successResultOf(self.handover.idle())
-        self.handover.forget()
+        self.successResultOf(self.buffer.idle())
+        self.buffer.forget()

@@ -1,4 +1,4 @@
-"""Handing messages over to somebody who may refuse them for now, without losing or reordering any."""
+"""Offering messages to a taker that may refuse for a while, without losing or reordering any."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ T = TypeVar("T")
 log = structlog.get_logger()
 
 PAUSE = 1.0
-"""Seconds until what was refused is offered again: a disk that is full stays so for longer, and costs little to ask."""
+"""Seconds until a refused message is offered again: a full disk stays full for longer, and asking costs little."""
 
 
 @dataclass(order=True, slots=True)
-class _Delivery(Generic[T]):
+class _Offer(Generic[T]):
     number: int
     item: T = field(compare=False)
     done: Callable[[], None] = field(compare=False)
 
 
 class RetryBuffer(Generic[T]):
-    """Offers each item to a taker. While something is refused nothing newer is offered; all wait, in order.
+    """Offers each item to a taker. While one is refused no newer one is offered; all wait, in order.
 
-    How many wait is for the one who offers to bound: a broker sends no more than the prefetch without acknowledgement.
+    The caller bounds how many wait: a broker sends no more than the prefetch without acknowledgement.
 
     :ivar trouble: why the last offer was refused; empty while all is well.
     """
@@ -37,7 +37,7 @@ class RetryBuffer(Generic[T]):
     def __init__(self, clock: Any, take: Callable[[T], Deferred[None]], pause: float = PAUSE) -> None:
         """
         :param clock: Twisted's reactor.
-        :param take: fires when the item is safe with the taker; any failure means: not now.
+        :param take: fires when the taker has stored the item; any failure means: not now.
         :param pause: seconds until a refused item is offered again.
         """
         self.trouble = ""
@@ -45,61 +45,61 @@ class RetryBuffer(Generic[T]):
         self._take = take
         self._pause = pause
         self._numbers = count()
-        self._refused: list[_Delivery[T]] = []
+        self._refused: list[_Offer[T]] = []
         self._in_flight = 0
         self._call: Any = None
         self._idle: list[Deferred[None]] = []
 
     @property
     def waiting(self) -> int:
-        """How many were offered and are not yet safe."""
+        """How many items were offered and are not yet stored."""
         return self._in_flight + len(self._refused)
 
     def offer(self, item: T, done: Callable[[], None]) -> None:
-        """Hand over an item; ``done`` is called once it is safe."""
-        delivery = _Delivery(next(self._numbers), item, done)
+        """Offer an item; ``done`` is called once it is stored."""
+        offer = _Offer(next(self._numbers), item, done)
         if self._refused:
-            heappush(self._refused, delivery)
+            heappush(self._refused, offer)
         else:
-            self._hand(delivery)
+            self._offer(offer)
 
     def forget(self) -> None:
-        """Drop what was refused: whoever offered it will do so again, as a broker does with the next connection."""
+        """Drop what was refused: the caller will offer it again, as a broker does over the next connection."""
         self._refused.clear()
         if self._call is not None:
             self._call.cancel()
             self._call = None
 
     def idle(self) -> Deferred[None]:
-        """Fires when nothing is on its way to the taker. What was refused does not count."""
+        """Fires when no offer is unanswered. What was refused does not count."""
         idle: Deferred[None] = Deferred()
         self._idle.append(idle)
         self._check_idle()
         return idle
 
-    def _hand(self, delivery: _Delivery[T]) -> None:
+    def _offer(self, offer: _Offer[T]) -> None:
         self._in_flight += 1
-        maybeDeferred(self._take, delivery.item).addCallbacks(
-            self._taken, self._not_taken, callbackArgs=(delivery,), errbackArgs=(delivery,)
+        maybeDeferred(self._take, offer.item).addCallbacks(
+            self._taken, self._not_taken, callbackArgs=(offer,), errbackArgs=(offer,)
         ).addErrback(_report)
 
-    def _taken(self, _: object, delivery: _Delivery[T]) -> None:
+    def _taken(self, _: object, offer: _Offer[T]) -> None:
         self._in_flight -= 1
         if self.trouble and not self._refused:
             self.trouble = ""
             log.info("handover.resumed")
         try:
-            delivery.done()
+            offer.done()
         finally:
             self._check_idle()
 
-    def _not_taken(self, failure: Failure, delivery: _Delivery[T]) -> None:
+    def _not_taken(self, failure: Failure, offer: _Offer[T]) -> None:
         self._in_flight -= 1
         reason = failure.getErrorMessage() or type(failure.value).__name__
         if reason != self.trouble:
             log.warning("handover.refused", reason=reason, retry_in=self._pause)
         self.trouble = reason
-        heappush(self._refused, delivery)
+        heappush(self._refused, offer)
         if self._call is None:
             self._call = self._clock.callLater(self._pause, self._offer_again)
         self._check_idle()
@@ -109,11 +109,11 @@ class RetryBuffer(Generic[T]):
         self._call = None
         again, self._refused = self._refused, []
         while again:
-            delivery = heappop(again)
+            offer = heappop(again)
             if self._refused:
-                heappush(self._refused, delivery)
+                heappush(self._refused, offer)
             else:
-                self._hand(delivery)
+                self._offer(offer)
 
     def _check_idle(self) -> None:
         if self._in_flight == 0:
