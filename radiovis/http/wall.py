@@ -1,7 +1,7 @@
-"""All stations at once: which there are, and one event stream of everything they say.
+"""All stations at once: a list of them, and one event stream with all their messages.
 
-While anybody watches, the wall is one subscriber of each station's topics, however many watch: a publish costs one
-encode and one ``offer`` per viewer, and a viewer no more than an outbox. While nobody watches it listens to nothing.
+The wall is one subscriber of each station's topics, however many viewers there are: a publish costs one encoding and
+one call per viewer, and a viewer costs no more than an outbox. Without viewers it subscribes to nothing.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class WallForm:
 
 
 class Viewer(Protocol):
-    """Somebody who watches."""
+    """A client that shows the wall."""
 
     def take(self, slot: object, data: bytes) -> None:
         """Take an event; those with equal slots, but None, may replace each other."""
@@ -129,14 +129,14 @@ class Wall(Subscriber):
             self._hang()
 
     def _hang(self) -> None:
-        """Those who watch get the new wall."""
+        """Give the viewers the new wall."""
         if self._viewers:
             self._unlisten()
             self._listen()
             self._tell(self._greeting())
 
     async def _recall(self) -> None:
-        """What the other nodes know of stations nothing was heard of here; one after the other, there is no hurry."""
+        """Ask the shared memory for the topics without a last message; one after the other, as there is no hurry."""
         for key in [f"{station.topic}{each}" for station in self.hung for each in TYPES]:
             await self.requests.hub.recall(key, self.requests.application.recall)
 
