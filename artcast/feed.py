@@ -1,4 +1,4 @@
-"""The way of a datum: from a port or the bus to the hub, where those who wait for its key hear it once."""
+"""The way of a datum: from a port or the bus to the hub, which gives it once to each client that waits for its key."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from fanout.listeners.datagrams import MalformedDatagram, Source
 from fanout.process.throttle import Throttle
 
 REGISTRATIONS = "/artcast/registrations/"
-"""Registrations travel on the bus as topics of their own: nobody who listens to values wants to hear them."""
+"""Registrations travel on the bus as topics of their own: clients that listen to values do not want them."""
 _OURS = "own port"
 _SOURCE = "artcast-source"
 _JSON = ("content-type", "application/json")
@@ -28,7 +28,7 @@ log = structlog.get_logger(__name__)
 
 
 class Feed:
-    """Hands on what sources say, to this server's clients at once and to the other servers by the bus."""
+    """Passes values on: to the clients of this server at once, and to the other servers over the bus."""
 
     def __init__(
         self,

@@ -1,9 +1,9 @@
-"""Long polls: a request is answered when something new was said, and until then it is held.
+"""Long polls: a request is answered when a new message is published, and held until then.
 
     without last_id     the newest message of each topic at once; held when there is none
     with last_id        what followed that message at once; held when nothing did
-    unknown last_id     another node, from which the client comes, may hear faster: held until this node hears the
-                        message too, and after HTTP_CATCH_UP_SECONDS treated as no last_id at all
+    unknown last_id     the node from which the client comes may have got the message earlier: held until this node
+                        gets it too, and after HTTP_CATCH_UP_SECONDS treated as no last_id at all
 
 A poll of one topic gets one message, the next in order. A poll of several gets all that followed, in order, so that
 the last one's id stands for all of them.
@@ -20,8 +20,10 @@ from fanout.http.server import HttpRequest
 from fanout.hub.message import Message
 from fanout.hub.subscriber import Cohort, Form, Subscriber
 
-_TURN = 200  # polls answered in one reactor turn: a publish that answers thousands must not stop everything else
-_GATHER = 0.05  # seconds in which messages on several topics count as published together
+_TURN = 200
+"""Polls answered in one turn of the reactor: a publish that answers thousands must not hold up everything else."""
+_GATHER = 0.05
+"""Seconds in which messages on several topics count as published together."""
 
 
 def _ask_again(request: HttpRequest) -> None:
@@ -31,16 +33,16 @@ def _ask_again(request: HttpRequest) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a client wants to know.
+    """What a poll asks for.
 
-    :ivar destinations: what it listens to, in its own spelling.
-    :ivar last_id: the message it saw last; None for a newcomer.
+    :ivar destinations: the topics, in the client's spelling.
+    :ivar last_id: the last message the client got; None for a new client.
     :ivar single: whether the answer has room for one message only.
     :ivar form: how a message is written, for a destination.
     :ivar write: writes the answer to the request, given one to many messages.
-    :ivar newest: whether a newcomer gets the newest message at once; otherwise he waits for the next.
+    :ivar newest: whether a new client gets the newest message at once; otherwise it waits for the next.
     :ivar seconds: how long it is held; None for as long as the server holds any, ``math.inf`` for as long as it takes.
-    :ivar nothing: answers the request when nothing was said for so long.
+    :ivar nothing: answers the request when there was no message for so long.
     """
 
     destinations: tuple[str, ...]
@@ -97,7 +99,7 @@ class Poll(Subscriber):
         self._single = question.single
         self._write = question.write
         self._nothing = question.nothing
-        self._awaited = question.last_id  # an id this node has not heard
+        self._awaited = question.last_id  # an id that this node does not know
         self._got: list[bytes] = []
         settings = polls.requests.settings
         self._deadline = now + (settings.HTTP_POLL_TIMEOUT if question.seconds is None else question.seconds)
@@ -107,9 +109,9 @@ class Poll(Subscriber):
         )
 
     def begin(self, newest: bool) -> None:
-        """Answer with what was said before, if there is any, or be held. :param newest: as in :class:`Question`."""
+        """Answer with earlier messages, if there are any, or be held. :param newest: as in :class:`Question`."""
         requests = self._polls.requests
-        heard = self._said(newest)
+        heard = self._earlier(newest)
         if heard and self._awaited is None:
             self._got = encode(heard[:1] if self._single else heard)
             self.answer()
@@ -119,7 +121,7 @@ class Poll(Subscriber):
         requests.pending.add(self)
         self._schedule()
 
-    def _said(self, newest: bool) -> list[tuple[Cohort, Message]]:
+    def _earlier(self, newest: bool) -> list[tuple[Cohort, Message]]:
         if self._awaited is not None:
             return self._followed(self._awaited)
         return self._subscription.newest() if newest else []
@@ -137,7 +139,7 @@ class Poll(Subscriber):
                 return heard
         return []
 
-    # The hub's member
+    # The subscriber
 
     @property
     def address(self) -> str:
@@ -145,7 +147,7 @@ class Poll(Subscriber):
         return self._request.address if self._request is not None else ""
 
     def offer(self, cohort: Cohort, message: Message, data: bytes) -> None:
-        """Something was said."""
+        """Keep the message for the answer."""
         if self._awaited is not None:
             if self._awaited in (message.message_id, message.message_id.removeprefix("ID:")):
                 self._awaited = None
@@ -155,7 +157,7 @@ class Poll(Subscriber):
         if not (self._single and self._got):
             self._got.append(data)
 
-    # The wheel's
+    # Time
 
     def on_timer(self, now: float) -> None:
         """Give up waiting for an id, or for anything."""
@@ -179,7 +181,7 @@ class Poll(Subscriber):
     # The end
 
     def answer(self) -> None:
-        """Write what was said, if the client is still there."""
+        """Write the messages, if the client is still there."""
         request = self._request
         got, self._got = self._got, []
         self.leave()
@@ -193,14 +195,14 @@ class Poll(Subscriber):
             self._nothing(request)
 
     def close(self) -> None:
-        """The node shuts down. After 503 some clients give polling up; after 408 they ask again, another node."""
+        """End the poll, as the node shuts down: after 408 clients ask again, another node; after 503 some give up."""
         if self._request is not None:
             self._request.channel.persistent = 0
             self._request.put_header("connection", "close")
         self._time_out()
 
     def leave(self) -> None:
-        """Be held no longer: answered, or the client is gone."""
+        """Be held no longer: the poll is answered, or the client is gone."""
         if self._request is not None:
             self._request.lost = None
             self._request = None

@@ -34,11 +34,11 @@ class PendingRequest(Protocol):
         ...
 
     def on_timer(self, now: float) -> None:
-        """The wheel came round."""
+        """For the wheel."""
         ...
 
     def close(self) -> None:
-        """The node shuts down."""
+        """Answer or end it, as the node shuts down."""
         ...
 
 
@@ -75,7 +75,7 @@ class PendingRequests:
         self.wheel.turn(self.clock(), self.failed)
 
     async def resolve(self, destinations: Sequence[str]) -> list[str]:
-        """The hub's key of each destination, with its last message in the hub, if any node knows one.
+        """The hub's key of each destination; its last message is then in the hub, if any node knows one.
 
         :raises HttpError: there is no room, or a destination means nothing.
         """
@@ -87,7 +87,7 @@ class PendingRequests:
         return await self.keys(destinations)
 
     async def keys(self, destinations: Sequence[str]) -> list[str]:
-        """As :meth:`resolve`, for who will not listen. :raises HttpError: a destination means nothing."""
+        """As :meth:`resolve`, for a client that does not listen. :raises HttpError: a destination means nothing."""
         try:
             keys = [(await self.application.resolve(destination, ())).topic for destination in destinations]
         except Refused as refused:

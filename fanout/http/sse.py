@@ -1,8 +1,8 @@
 """Server-sent events (HTML Standard, 9.2): a request whose answer never ends.
 
-    newcomer                  the newest message of each topic, then whatever is said
-    with Last-Event-ID        what followed that message, then whatever is said
-    unknown Last-Event-ID     as a newcomer
+    new client                the newest message of each topic, then all that are published
+    with Last-Event-ID        the messages after that one, then all that are published
+    unknown Last-Event-ID     as a new client
 
 A client that reads slowly costs no more than one of STOMP: it has the same outbox.
 """
@@ -37,7 +37,7 @@ async def stream(
     """Answer with events until the client goes.
 
     :param form: writes messages as events, for a destination.
-    :param last_id: the event the client saw last; None for a newcomer.
+    :param last_id: the last event the client got; None for a new client.
     :raises HttpError: it cannot be done.
     """
     keys = await requests.resolve(destinations)
@@ -135,10 +135,10 @@ class Stream(OutboxSubscriber):
     def stopProducing(self) -> None:
         """The connection is closing; :meth:`leave` follows."""
 
-    # The wheel's
+    # Time
 
     def on_timer(self, now: float) -> None:
-        """Say something to a client that has heard nothing for long, and cut off one that reads nothing."""
+        """Send a comment on a stream that was silent for long, and cut off a client that reads nothing."""
         if self._request is None:
             return
         if self._blocked_at is not None:
@@ -159,7 +159,7 @@ class Stream(OutboxSubscriber):
     # The end
 
     def close(self) -> None:
-        """The node shuts down: a browser comes back by itself, to another one."""
+        """End the stream, as the node shuts down: a browser comes back by itself, to another node."""
         request = self._request
         self.leave()
         if request is not None:

@@ -93,11 +93,11 @@ class PlayerClient(OutboxSubscriber):
         self._channel = channel
         self._cohorts: list[Cohort] = []
         self._gone = False
-        resolved = Deferred.fromCoroutine(self._tune_in())
+        resolved = Deferred.fromCoroutine(self._subscribe())
         resolved.addErrback(self._failed)
 
-    async def _tune_in(self) -> None:
-        """HELLO comes once both topics are known to be some: the player shows what it is told instead."""
+    async def _subscribe(self) -> None:
+        """Send HELLO once both topics are resolved; otherwise the player shows the error that it gets instead."""
         topics = []
         for kind in _KINDS:
             destination = f"{self._channel}/{kind}"
@@ -148,18 +148,18 @@ class PlayerClient(OutboxSubscriber):
         return self._socket.address
 
     def write(self, data: bytes) -> None:
-        """To the client."""
+        """From the outbox: octets for the client."""
         self._socket.write(data)
 
     def cut_off(self) -> None:
-        """The client does not read even what is left of its messages."""
+        """From the outbox: the client does not read."""
         self._player.server.warn("client.slow", self.address, reason="does not read what it is sent")
         self._socket.abort()
 
     # The WebSocket's listener
 
     def received(self, data: bytes) -> None:
-        """A player has nothing to say."""
+        """A player should send nothing."""
         self._end(_UNEXPECTED)
 
     def full(self) -> None:

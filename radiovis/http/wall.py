@@ -1,7 +1,7 @@
-"""All stations at once: which there are, and one event stream of everything they say.
+"""All stations at once: a list of them, and one event stream with all their messages.
 
-While browsers watch, the wall is one subscriber of each station's topics, however many they are: a publish costs one
-encode and one ``offer`` per viewer, and a viewer no more than an outbox. While nobody watches it subscribes to nothing.
+The wall is one subscriber of each station's topics, however many viewers there are: a publish costs one encoding and
+one call per viewer, and a viewer costs no more than an outbox. Without viewers it subscribes to nothing.
 """
 
 from __future__ import annotations
@@ -116,14 +116,14 @@ class Wall(Subscriber):
             self._hang()
 
     def _hang(self) -> None:
-        """Send the new wall to those that watch."""
+        """Give the viewers the new wall."""
         if self._viewers:
             self._unlisten()
             self._listen()
             self._tell(self._greeting())
 
     async def _recall(self) -> None:
-        """Where this node has no last message, ask the other nodes; one after the other, as there is no hurry."""
+        """Ask the shared memory for the topics without a last message; one after the other, as there is no hurry."""
         for key in [f"{station.topic}{each}" for station in self.hung for each in TYPES]:
             await self.pending.hub.recall(key, self.pending.application.recall)
 
