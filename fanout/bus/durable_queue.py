@@ -17,6 +17,7 @@ from fanout.bus.connection import AmqpConnection
 from fanout.bus.handover import RetryBuffer
 from fanout.bus.interface import BusError
 from fanout.bus.message import DEFAULT_LIMITS, MalformedMessage, MessageLimits, from_amqp
+from fanout.bus.rabbitmq import AGAIN
 from fanout.hub.message import Message
 from fanout.process.steady_time import unix_time
 from fanout.process.throttle import Throttle
@@ -33,10 +34,13 @@ class Delivered:
     """A message out of the queue.
 
     :ivar serial: the same in both copies of a message that comes twice; empty when the publisher gave none.
+    :ivar again: whether it is a copy of a message that the broker had confirmed before, sent for receivers whose queues
+        ended with their connections. A durable queue had the first one.
     """
 
     message: Message
     serial: str
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +133,21 @@ class DurableQueue:
         self._tag = answer.method.consumer_tag
         log.info("queue.consuming", queue=names.name, messages=self._found)
 
+    async def length(self) -> int:
+        """How many messages wait on the broker, without those that came and are not acknowledged yet.
+
+        :raises BusError: the queue is not consumed, or the connection is lost.
+        """
+        channel = self._channel
+        if channel is None:
+            raise BusError("the queue is not consumed")
+        declared = await channel.ask("queue_declare", queue=self._names.name, passive=True)
+        return int(declared.method.message_count)
+
+    def forget(self) -> None:
+        """Drop what the taker refused: the broker offers it again, to us or to another consumer."""
+        self._handover.forget()
+
     async def stop(self) -> None:
         """Take no more messages, and wait for those in hand to be safe and acknowledged, up to 5 s."""
         channel = self._channel
@@ -185,7 +204,7 @@ class DurableQueue:
             channel.basic_ack(tag)
             return
         serial = properties.correlation_id if isinstance(properties.correlation_id, str) else ""
-        self._handover.offer(Delivered(message, serial), lambda: _acknowledge(channel, tag))
+        self._handover.offer(Delivered(message, serial, properties.type == AGAIN), lambda: _acknowledge(channel, tag))
 
     def _unreadable(self, number: int) -> None:
         """Pika cannot decode a message, and ends the connection. If it is ours, the broker must not send it again.

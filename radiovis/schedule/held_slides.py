@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import structlog
 from twisted.internet.defer import Deferred, FirstError, gatherResults
@@ -27,6 +27,7 @@ class SlideIntake(Protocol):
         """Keep a message; fires when no crash can lose it. Fails with :class:`~fanout.bus.interface.BusError`."""
 
 
+@runtime_checkable
 class SlideStore(Protocol):
     """What the watchdog that leads takes them from."""
 
