@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import SecretStr, field_validator
 
@@ -83,6 +84,11 @@ class DirectorySettings(SettingsGroup):
 class WatchdogSettings(SettingsGroup):
     """The watchdog (fallback)."""
 
+    retired: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        ("FB_SPOOL_DIR", "FB_SPOOL_BYTES"),
+        "log entries that PlugIt has not taken wait in the broker's queue, which a policy bounds (docs/deploy.md)",
+    )
+
     FB_CHANNEL_CACHE: float = setting(60, "How often the list of topics is loaded from the directory.", "s", ge=1)
     FB_QUEUE: str = setting("fallbacklogs", "The broker's queue the watchdog listens on.")
     FB_FALLBACK_CHECK: float = setting(15, "How often silent topics are looked for.", "s", ge=0.1)
@@ -110,15 +116,6 @@ class WatchdogSettings(SettingsGroup):
     )
     FB_LOGS_MAX_AGE: int = setting(86_400, "How long log entries are kept.", "s", ge=1)
     FB_LOGS_CLEANUP: float = setting(3_600, "How often older log entries are removed.", "s", ge=0.1)
-    FB_SPOOL_DIR: str = setting(
-        "radiovis-spool", "Folder for log entries PlugIt has not taken yet; on a disk that survives a restart."
-    )
-    FB_SPOOL_BYTES: int = setting(
-        256 * 2**20,
-        "What one process's spool may take, also where several share the folder; full, the broker keeps the entries.",
-        "octets",
-        ge=2**24,
-    )
 
 
 class RadioJournalSettings(JournalSettings):

@@ -248,6 +248,27 @@ class RabbitMQ(_Service):
             raise ServiceError(f"rabbitmqctl {arguments}: {done.stdout}{done.stderr}")
         return done.stdout
 
+    def run(self, script: Path, *arguments: str) -> str:
+        """Run a script that calls ``rabbitmqctl``, as beside this broker; what it printed."""
+        folder = self.folder / "bin"
+        folder.mkdir(exist_ok=True)
+        ctl = folder / "rabbitmqctl"
+        node = self._environment["RABBITMQ_NODENAME"]
+        ctl.write_text(f'#!/bin/sh\nexec /usr/lib/rabbitmq/bin/rabbitmqctl -q -n {node} "$@"\n')
+        ctl.chmod(0o755)
+        path = f"{folder}:{self._environment['PATH']}"
+        done = subprocess.run(
+            [str(script), *arguments],
+            env={**self._environment, "PATH": path},
+            capture_output=True,
+            text=True,
+            timeout=START_SECONDS,
+            check=False,
+        )
+        if done.returncode:
+            raise ServiceError(f"{script} {arguments}: {done.stdout}{done.stderr}")
+        return done.stdout
+
     def _answers(self, probe: socket.socket) -> bool:
         probe.sendall(AMQP_HEADER)
         return CONNECTION_START in probe.recv(64)

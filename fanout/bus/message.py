@@ -46,6 +46,8 @@ NEVER_PASSED_ON = OWN_FIELDS | {
 NUL = "\0"
 INTEGER = re.compile(r"\s*[0-9]{1,20}\s*", re.ASCII)
 
+AGAIN = "again"
+
 
 class MalformedMessage(ValueError):
     """What came over the bus is not a message. The text says why."""

@@ -23,7 +23,7 @@ from twisted.internet.defer import Deferred, fail
 
 from fanout.bus.connection import PRECONDITION_FAILED, AmqpChannel, Refusal
 from fanout.bus.interface import BrokerConnection, BusError
-from fanout.bus.message import DEFAULT_LIMITS, MalformedMessage, MessageLimits, from_amqp
+from fanout.bus.message import AGAIN, DEFAULT_LIMITS, MalformedMessage, MessageLimits, from_amqp
 from fanout.bus.retry_buffer import RetryBuffer
 from fanout.hub.message import Message
 from fanout.process.throttle import Throttle
@@ -124,10 +124,13 @@ class Delivered:
     """A message out of a durable queue.
 
     :ivar serial: the same in both copies of a message that comes twice; empty when the publisher gave none.
+    :ivar again: whether it is a copy of a message that the broker had confirmed before, sent for receivers whose queues
+        ended with their connections. A durable queue had the first one.
     """
 
     message: Message
     serial: str
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +203,21 @@ class DurableQueue(_QueueReader):
         self._tag = await self._consume(connection, channel)
         log.info("queue.consuming", queue=self._name, messages=self._found)
 
+    async def length(self) -> int:
+        """How many messages wait on the broker, without those that came and are not acknowledged yet.
+
+        :raises BusError: the queue is not consumed, or the connection is lost.
+        """
+        channel = self._channel
+        if channel is None:
+            raise BusError("the queue is not consumed")
+        declared = await channel.ask("queue_declare", queue=self._name, passive=True)
+        return int(declared.method.message_count)
+
+    def forget(self) -> None:
+        """Drop what the taker refused: the broker offers it again, to us or to another consumer."""
+        self._buffer.forget()
+
     async def stop(self) -> None:
         """Take no more messages, and wait until those in hand are stored and acknowledged, up to 5 s."""
         channel = self._channel
@@ -246,7 +264,7 @@ class DurableQueue(_QueueReader):
 
     def _received(self, channel: Channel, tag: int, message: Message, properties: BasicProperties) -> None:
         serial = properties.correlation_id if isinstance(properties.correlation_id, str) else ""
-        self._buffer.offer(Delivered(message, serial), lambda: _acknowledge(channel, tag))
+        self._buffer.offer(Delivered(message, serial, properties.type == AGAIN), lambda: _acknowledge(channel, tag))
 
 
 def _acknowledge(channel: Channel, tag: int) -> None:

@@ -62,7 +62,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 
 from fanout.bus.config import DEFAULT_RETRY_POLICY, Broker, RetryPolicy, broker, broker_endpoint, retry_policy
 from fanout.bus.interface import BusCounters, BusError, BusState
-from fanout.bus.message import DEFAULT_LIMITS, MalformedMessage, MessageLimits, from_amqp, to_amqp
+from fanout.bus.message import AGAIN, DEFAULT_LIMITS, MalformedMessage, MessageLimits, from_amqp, to_amqp
 from fanout.bus.pair import Pair
 from fanout.bus.reconnect import ReconnectingClient
 from fanout.bus.serial import Seen, Serials
@@ -81,7 +81,6 @@ LOGIN_SECONDS = 1.0
 # A queue that overflows loses many messages at a time; one warning and one catch-up are enough for all.
 GAP_SECONDS = 1.0
 # AMQP property ``type`` of a copy of a message that was confirmed before.
-AGAIN = "again"
 
 
 class RabbitMQ:

@@ -50,7 +50,10 @@ class Wheel(Generic[T]):
     def forget(self, item: T) -> None:
         """Take an item off the wheel: who is gone must not be kept in memory until the next look at it."""
         if item.slot is not None:
-            del self._slots[item.slot][item]
+            slot = self._slots[item.slot]
+            del slot[item]
+            if not slot:  # A wheel may not turn for long, and have items moved all the time.
+                del self._slots[item.slot]
             item.slot = None
 
     def turn(self, now: float, failed: Callable[[T, Exception], None]) -> None:

@@ -109,6 +109,8 @@ def add_flags(
             group.add_argument(
                 _flag(name), dest=name, metavar=words.metavar(name), default=argparse.SUPPRESS, help=text, **kind
             )
+    for name in settings_class.retired:
+        parser.add_argument(_flag(name), dest=name, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
 
 
 def parse_flags(
@@ -149,14 +151,15 @@ def read_settings(
     names = settings_class.model_fields
     path, config = _config_file(config_path, config_file)
     environment, files = _environment(settings_class, environ)
+    retired = settings_class.retired
     dead = [name for name in config if name.startswith(DEAD)]
-    unknown = [name for name in config if name not in names and name not in dead]
+    unknown = [name for name in config if name not in names and name not in dead and name not in retired]
     sources = {
         **{name: str(path) for name in config},
         **{name: str(files.get(name, "environment")) for name in environment},
         **dict.fromkeys(flags, "flag"),
     }
-    values = ChainMap(dict(flags), environment, {name: config[name] for name in config if name in names})
+    values = ChainMap(*({name: each[name] for name in each if name in names} for each in (flags, environment, config)))
     problems = [f"{name} in {path}: {_unknown(name, names)}" for name in unknown]
     try:
         settings = settings_class.model_validate(dict(values))
@@ -165,7 +168,15 @@ def read_settings(
     if problems:
         raise SettingsError("\n".join(problems))
     others = environ.keys() - {name + SUFFIX for name in files}
-    settings.note(sources, (*_dead_settings(dead, path), *_near_misses(sorted(others), names)))
+    gone = [name for name in retired if name in config or name in environ or name in flags]
+    settings.note(
+        sources,
+        (
+            *_dead_settings(dead, path),
+            *_retired_settings(gone, retired),
+            *_near_misses(sorted(others - retired.keys()), names),
+        ),
+    )
     return settings
 
 
@@ -254,6 +265,13 @@ def _docker_link(value: object) -> str:
 def _dead_settings(names: Sequence[str], path: Path) -> Iterator[str]:
     if names:
         yield f"{', '.join(names)} in {path}: ignored, nothing has ever read it"
+
+
+def _retired_settings(names: Sequence[str], reasons: Mapping[str, str]) -> Iterator[str]:
+    """One line for all that share a reason."""
+    for reason in dict.fromkeys(reasons[name] for name in names):
+        same = [name for name in names if reasons[name] == reason]
+        yield f"{', '.join(same)}: no effect any more; {reason}"
 
 
 def _near_misses(variables: Sequence[str], names: Mapping[str, object]) -> Iterator[str]:

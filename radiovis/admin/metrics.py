@@ -42,7 +42,18 @@ WATCHDOG: Table[Watchdog] = (
         lambda dog: dog.leading,
     ),
     Measure(
-        "gauge", "radiovis_log_waiting", "Log entries accepted and not yet kept.", lambda dog: dog.log_state().waiting
+        "gauge",
+        "radiovis_log_waiting",
+        "Messages that are not in the log yet: in the broker's queue FB_QUEUE and in hand; 0 on a standby.",
+        lambda dog: dog.log_waiting,
+    ),
+    Measure(
+        "counter",
+        "radiovis_log_dropped_total",
+        "Messages the log never gets: lost, as there was no room to wait (such as the policy of the broker's queue; "
+        "a lower bound), or refused by PlugIt time and again.",
+        lambda dog: {("lost",): dog.log_lost, ("refused",): dog.log_state().refused},
+        ("why",),
     ),
     Measure(
         "gauge", "radiovis_log_failing", "Whether the log takes no entries.", lambda dog: bool(dog.log_state().error)

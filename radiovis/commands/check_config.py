@@ -117,7 +117,7 @@ def _file_problems(settings: Settings) -> Iterator[str]:
             continue
         if name.endswith((*_CERTIFICATES, _KEY)):
             problem = certificate_problem(Path(value), key=name.endswith(_KEY))
-        elif name.endswith("_DIR") and name != "FB_SPOOL_DIR":  # That one is made when it is needed.
+        elif name.endswith("_DIR"):
             problem = None if Path(value).is_dir() else f"{value}: is no folder"
         else:
             continue

@@ -181,7 +181,7 @@ def _tasks(watchdog: Watchdog, *, needed: bool) -> Condition:
 
 def _log(watchdog: Watchdog) -> Condition:
     state = watchdog.log_state()
-    return Condition("log", not state.error, state.error or f"{state.waiting} entries wait", needed=False)
+    return Condition("log", not state.error, state.error or f"{watchdog.log_waiting} entries wait", needed=False)
 
 
 # Metrics

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import structlog
@@ -13,12 +12,11 @@ from twisted.internet.defer import Deferred
 
 from fanout.bus import config as configured
 from fanout.bus.leader import BrokerLeader
-from fanout.bus.queues import Delivered, DurableQueue, QueueNames
+from fanout.bus.queues import Delivered, QueueNames
 from fanout.bus.rabbitmq import RabbitMQ
 from fanout.journal.journal import Journal
 from radiovis.admin.listener import AdminPorts
 from radiovis.directory.interface import Directory
-from radiovis.directory.plugit import PlugIt
 from radiovis.node import parts, slide_parts
 from radiovis.node.admin_parts import operators_entrance, watchdog_admin
 from radiovis.node.reload import Reloading, Take
@@ -28,11 +26,11 @@ from radiovis.settings import Settings
 from radiovis.topic_resolution import TopicResolver
 from radiovis.watchdog.journal_log import JournalLog
 from radiovis.watchdog.log import DatagramLog, Log
+from radiovis.watchdog.plugit_log import PlugItLog
 from radiovis.watchdog.sources import QueueSource, Source
-from radiovis.watchdog.spooled_log import SpooledLog
 from radiovis.watchdog.startup import StartupState
 from radiovis.watchdog.status import StatusSocket
-from radiovis.watchdog.watchdog import Watchdog, journal, timing
+from radiovis.watchdog.watchdog import Watchdog, fake_settings, journal
 
 _LAST_RETRY = 2.0  # seconds between two attempts to connect: an idle watchdog is no cluster of radios to be spread
 
@@ -49,13 +47,13 @@ class Fallback:
         :raises SettingsError: the operators' listener would be open to others, or its certificate cannot be used.
         """
         self._reactor = reactor
-        self._settings = settings
+        self._given = settings
+        self._settings = fake_settings(settings) if fake else settings
         self._fake = fake
         self._stations = None if fake else parts.stations_file(reactor, settings, self._directory_changed)
         self._memcached = parts.memcached(reactor, settings)
         self._monitoring = parts.monitoring(reactor, settings, announce="fallbacks")
         self._bus = self._make_bus()
-        self._spooled: SpooledLog | None = None
         directory, entries, kept = self._directory_and_log()
         self._watchdog = self._make_watchdog(directory, entries, kept)
         ports = AdminPorts.of(settings, "FB_", fake=fake)
@@ -74,7 +72,7 @@ class Fallback:
 
     def _make_bus(self) -> RabbitMQ:
         settings = self._settings
-        broker = configured.broker(settings, f"radiovis fallback {self._queue_name}")
+        broker = configured.broker(settings, f"radiovis fallback {self._settings.FB_QUEUE}")
         broker = replace(broker, heartbeat=settings.FB_HEARTBEAT)
         retry_policy = configured.retry_policy(settings)
         # A default is right at this moment only: after a reconnect somebody else may have sent it, or the station.
@@ -82,10 +80,10 @@ class Fallback:
         return RabbitMQ(self._reactor, configured.broker_endpoint(self._reactor, settings), broker, retry_policy)
 
     def _make_watchdog(self, directory: Directory, entries: Log, kept: Journal | None) -> Watchdog:
-        leader = BrokerLeader(self._bus, f"{self._queue_name}.leader")
+        leader = BrokerLeader(self._bus, f"{self._settings.FB_QUEUE}.leader")
         return Watchdog(
             self._reactor,
-            timing(self._settings, fake=self._fake),
+            self._settings,
             bus=self._bus,
             leader=leader,
             directory=directory,
@@ -104,10 +102,6 @@ class Fallback:
         store = BrokerSlideStore(self._reactor, self._bus, slide_parts.held_queue(settings, fake=self._fake))
         return HeldSlides(store, self._bus, leader, settings, clock=time.time, wall=time.time)
 
-    @property
-    def _queue_name(self) -> str:
-        return self._settings.TEST_FB_QUEUE if self._fake else self._settings.FB_QUEUE
-
     def _directory_and_log(self) -> tuple[Directory, Log, Journal | None]:
         reactor, settings = self._reactor, self._settings
         if self._fake:
@@ -117,25 +111,12 @@ class Fallback:
             return self._stations, JournalLog(kept, time.time), kept
         api = parts.plugit_api(reactor, settings)
         directory = parts.cached(api, settings, self._memcached)
-        return directory, self._spooled_log(api), None
-
-    def _spooled_log(self, api: PlugIt) -> SpooledLog:
-        settings = self._settings
-        self._spooled = SpooledLog(
-            api,
-            Path(settings.FB_SPOOL_DIR),
-            self._reactor,
-            max_age=settings.FB_LOGS_MAX_AGE,
-            max_bytes=settings.FB_SPOOL_BYTES,
-        )
-        return self._spooled
+        return directory, PlugItLog(api, reactor, settings), None
 
     def _queue_source(self, take: Callable[[Delivered], Deferred[None]]) -> Source:
-        names = QueueNames(self._queue_name, self._settings.RABBITMQ_EXCHANGE, auto_delete=self._fake)
-        queue = DurableQueue(self._reactor, names, take, prefetch=self._settings.RABBITMQ_PREFETCH)
-        if self._spooled is None:
-            return QueueSource(self._bus, queue)
-        return QueueSource(self._bus, queue, self._spooled.ready)
+        names = QueueNames(self._settings.FB_QUEUE, self._settings.RABBITMQ_EXCHANGE, auto_delete=self._fake)
+        remote = not self._fake and self._stations is None
+        return QueueSource(self._reactor, self._bus, names, take, self._settings, remote=remote)
 
     def _directory_changed(self) -> None:
         self._watchdog.directory_changed()
@@ -150,10 +131,10 @@ class Fallback:
         addresses = self._admin.start() if self._admin is not None else {}
         self._watchdog.start()
         self._bus.start(self._watchdog.hear, self._watchdog.hear_again)
-        for part in (self._stations, self._spooled, self._monitoring, self._status, self._entrance):
+        for part in (self._stations, self._monitoring, self._status, self._entrance):
             if part is not None:
                 part.start()
-        log.info("fallback.ready", queue=self._queue_name, **addresses)
+        log.info("fallback.ready", queue=self._settings.FB_QUEUE, **addresses)
 
     def reloading(self, read: Callable[[], Settings], take_logs: Take) -> Reloading:
         """What a SIGHUP calls.
@@ -163,14 +144,14 @@ class Fallback:
         """
         takes = {"LOG_LEVEL": [take_logs], "LOG_FORMAT": [take_logs]}
         files = [part.reload for part in (self._stations, self._entrance) if part is not None]
-        return Reloading(self._settings, read, takes, files)
+        return Reloading(self._given, read, takes, files)
 
     def status(self) -> str:
-        """How it is doing, in one line for people."""
+        """How it is doing, in one line for systemd."""
         return f"{'leading' if self._watchdog.leading else 'standing by'}; broker: {self._bus.state().reason}"
 
     def stop(self) -> Deferred[None]:
-        """Finish what is in hand; fires when all is done."""
+        """Finish what was begun; fires when all is done."""
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:

@@ -1,4 +1,4 @@
-"""Task 2 of the watchdog: hear everything, note when each topic was last alive, and log it."""
+"""Task 2 of the watchdog: hear the bus, note when each topic was last alive, lead, and keep the log going."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ log = structlog.get_logger(__name__)
 
 
 class BrokerLiveness:
-    """Hears the bus, and keeps its log.
+    """Notes liveness, on standbys too; the one that leads also has the log's source deliver.
 
-    Life is noted from what the node's own queue brings, on standbys too: so a new leader knows at once who was alive,
-    and a log that is full, which stops the durable queue, makes no live topic look silent.
+    Liveness is taken from what the process's own exclusive queue brings, never from the log's durable queue. So a new
+    leader knows at once which topics are alive, and a log that refuses entries makes no living topic look stale.
     """
 
     def __init__(
@@ -30,7 +30,7 @@ class BrokerLiveness:
         bus: Bus,
         leader: Leader,
         source: Source,
-        silence: Staleness,
+        staleness: Staleness,
         keys: Keys,
         clock: Callable[[], float],
         promoted: Callable[[], None],
@@ -42,7 +42,7 @@ class BrokerLiveness:
         self._bus = bus
         self._leader = leader
         self._source = source
-        self._silence = silence
+        self._staleness = staleness
         self._keys = keys
         self._clock = clock
         self._promoted = promoted
@@ -50,14 +50,16 @@ class BrokerLiveness:
         self._deaf = False
 
     async def check(self) -> None:
-        """One round: is everything that should be going on going on? What is not is begun.
+        """One round: claim the lead, and begin whatever should be going on and is not.
 
         :raises BusError: the broker is not there, or does not give us the queue.
-        :raises LogError: the log refuses entries.
+        :raises LogError: the log on this machine refuses entries.
         """
         state = self._bus.state()
         if not state.connected or (self._led and not self._leader.leading):
             self._led, self._deaf = False, True  # The lead ends with the connection over which we hear.
+        if not self._led:
+            self._source.forget()
         if not state.connected:
             raise BusError(state.reason)
         if self._deaf:
@@ -73,14 +75,14 @@ class BrokerLiveness:
             raise LogError(f"messages wait in the queue, as the log refuses them: {self._source.trouble}")
 
     def heard(self, message: Message) -> None:
-        """A message came over the bus. What counts is when it came, not what its publisher says: clocks differ."""
+        """A message came over the bus. The time at which it came counts: publishers' clocks differ."""
         life = Liveness(self._clock(), is_default(message))
         noted = Deferred.fromCoroutine(self._note(message.topic, life))
         noted.addErrback(lambda failure: log.error("liveness.failed", reason=failure.getErrorMessage()))
 
     async def _note(self, topic: str, life: Liveness) -> None:
-        self._silence.heard(await self._keys.of(topic), life)
+        self._staleness.heard(await self._keys.of(topic), life)
 
     def heard_again(self) -> None:
         """The bus is heard, after a while in which it was not."""
-        self._silence.heard_nothing_until(self._clock())
+        self._staleness.heard_nothing_until(self._clock())

@@ -1,4 +1,4 @@
-"""What the watchdog says on a silent topic, exactly as the original said it (contract §1.9)."""
+"""The defaults: the text and the image the watchdog sends on a stale topic, as the original did (contract §1.9)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MARKS = {"expires": "0", "priority": "0"}
 
 
 def default_message(channel: str, kind: str, default: Default, now: float) -> Message | None:
-    """The message for one topic; None when the station has given nothing for it.
+    """The message for one topic; None if the station has given nothing for it.
 
     :param channel: the topic prefix as the directory spells it.
     :param kind: one of :data:`KINDS`.
@@ -34,6 +34,6 @@ def default_message(channel: str, kind: str, default: Default, now: float) -> Me
 
 
 def is_default(message: Message) -> bool:
-    """Whether a watchdog, ours or the original, sent it. Through STOMP nobody else can set these headers."""
+    """Whether a watchdog, ours or the original, sent it. No client can set these headers through STOMP."""
     headers = dict(message.headers)
     return message.message_id.isdecimal() and all(headers.get(name) == value for name, value in _MARKS.items())

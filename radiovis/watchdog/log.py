@@ -1,10 +1,16 @@
-"""The seam between the watchdog and whatever keeps the log of everything that was published."""
+"""The interface between the watchdog and the log of everything that was published, and what all logs share.
+
+There are three logs: :mod:`~radiovis.watchdog.plugit_log` (a cluster with PlugIt),
+:mod:`~radiovis.watchdog.journal_log` (a stations file), and :class:`DatagramLog` here (``--test``).
+"""
 
 from __future__ import annotations
 
 import json
+from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import structlog
 from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
@@ -12,6 +18,11 @@ from twisted.internet.error import MessageLengthError
 from twisted.internet.protocol import DatagramProtocol
 
 from fanout.bus.leader import Leader
+from fanout.bus.serial import SERIAL
+from fanout.journal.journal import Journal
+from radiovis.settings import WatchdogSettings
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
 class LogError(Exception):
@@ -19,9 +30,9 @@ class LogError(Exception):
 
 
 class LogFull(LogError):
-    """The log cannot keep this entry now: no room, or the disk refuses.
+    """The log cannot keep this entry now: there is no room, or the disk or PlugIt refuses.
 
-    Nothing of it was kept. Whoever holds the message keeps it (unacknowledged in the queue) and offers it again later.
+    Nothing of it was kept. The caller keeps the message (unacknowledged in the queue) and offers it again later.
     """
 
 
@@ -32,7 +43,7 @@ class Entry:
     :ivar topic: canonical topic (GCC form), for example ``/topic/fm/4e1/4000/09580/text``.
     :ivar body: octets as published; not necessarily UTF-8.
     :ivar headers: every header but the topic, ``message-id`` and ``when`` included, in the order they were heard.
-    :ivar timestamp: Unix time in whole seconds at which the watchdog heard it.
+    :ivar timestamp: Unix time in whole seconds at which it was published or heard.
     :ivar serial: the same in both copies of a message that was delivered twice (the AMQP ``correlation_id``);
         empty when the publisher gave none, and then no copy can be recognised.
     """
@@ -46,16 +57,16 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class LogState:
-    """How the log is doing, for health pages and logs.
+    """How the log is doing, for health pages and metrics.
 
-    :ivar waiting: entries accepted and not yet where they are going.
     :ivar error: the last failure in words; empty while all is well.
-    :ivar since: Unix time in seconds since when it fails; None while all is well.
+    :ivar since: Unix time in seconds of the first failure; None while all is well.
+    :ivar refused: entries dropped since the start, because the log never takes them.
     """
 
-    waiting: int
     error: str = ""
     since: int | None = None
+    refused: int = 0
 
 
 class Log(Protocol):
@@ -64,34 +75,106 @@ class Log(Protocol):
     def add(self, entry: Entry) -> Deferred[None]:
         """Keep an entry; fires when it is safe: a crash of this process, or of the machine, does not lose it.
 
-        Calls may be pipelined; entries keep their order. Fails with :class:`LogFull` when it cannot be kept.
+        Calls may be pipelined; entries keep their order. Fails with :class:`LogFull` when the entry cannot be kept now.
         """
 
     def cleanup(self, max_age: int) -> Deferred[int]:
         """Drop entries older than this many seconds.
 
-        Fires with how many went, 0 if the other side does not tell. Fails with :class:`LogError`.
+        Fires with how many were dropped, 0 if the other side does not tell. Fails with :class:`LogError`.
         """
 
     def state(self) -> LogState:
         """How the log is doing right now."""
 
     def stop(self) -> Deferred[None]:
-        """Finish what was begun, and close. Entries that are safe but not yet sent wait for the next start.
+        """Finish what was begun, and close. What is added afterwards fails with :class:`LogFull`."""
 
-        What is added afterwards fails with :class:`LogFull`.
+
+@runtime_checkable
+class HasJournal(Protocol):
+    """The ability of a log to be searched.
+
+    :ivar journal: where its entries are.
+    """
+
+    journal: Journal
+
+
+class Outage:
+    """Whether a part fails, since when and why. Logged when it begins and when it is over, not at each failure.
+
+    :ivar error: the last failure in words; empty while all is well.
+    :ivar since: Unix time in seconds of the first failure; None while all is well.
+    """
+
+    LOG_INTERVAL = 60.0
+    """Seconds between two log lines of one outage: a reason may contain a number that changes each time."""
+
+    def __init__(self, part: str, clock: Callable[[], float]) -> None:
         """
+        :param part: what fails, for the log.
+        :param clock: Unix time in seconds.
+        """
+        self._part = part
+        self._clock = clock
+        self._logged = -self.LOG_INTERVAL
+        self.error = ""
+        self.since: int | None = None
+
+    def failed(self, error: str) -> None:
+        """It failed; logged the first time, and once a minute if the reason changes."""
+        now = self._clock()
+        if self.since is None or (error != self.error and now - self._logged >= self.LOG_INTERVAL):
+            log.error("log.failing", part=self._part, error=error)
+            self._logged = now
+        self.error = error
+        if self.since is None:
+            self.since = int(now)
+
+    def over(self) -> None:
+        """It works."""
+        if self.since is not None:
+            log.info("log.well", part=self._part, after_seconds=int(self._clock()) - self.since)
+        self.error, self.since = "", None
 
 
-# The log of ``--test``: each entry is a UDP datagram, for whoever watches a test (contract §1.12).
+def own_serial(serial: str) -> str:
+    """A serial of ours, or nothing: devices use the AMQP property in their own ways, and may repeat themselves."""
+    return serial if SERIAL.fullmatch(serial) else ""
+
+
+class RecentSerials:
+    """The serials of the entries that were kept lately, so that a message delivered twice is kept once.
+
+    It knows exactly those, unlike :class:`fanout.bus.serial.Seen`: an entry that was refused comes again after later
+    ones.
+    """
+
+    SIZE = 10_000
+    """Serials remembered. A message comes again when it was not acknowledged: one of the last few hundred at most."""
+
+    def __init__(self, size: int = SIZE) -> None:
+        self._size = size
+        self._serials: OrderedDict[str, None] = OrderedDict()
+
+    def add(self, serial: str) -> None:
+        """Remember a serial, if it is one of ours."""
+        if own_serial(serial):
+            self._serials[serial] = None
+            if len(self._serials) > self._size:
+                self._serials.popitem(last=False)
+
+    def __contains__(self, serial: str) -> bool:
+        return serial in self._serials
+
 
 ADDRESS = ("127.0.0.1", 61422)
-
-log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+"""Where the log of ``--test`` sends its datagrams (contract §1.12)."""
 
 
 class DatagramLog(DatagramProtocol):
-    """A :class:`~radiovis.watchdog.log.Log` that keeps nothing: it tells, and nobody has to listen.
+    """A :class:`Log` for ``--test`` that keeps nothing: each entry is a UDP datagram, for a test that listens.
 
     ``{"topic": …, "headers": "[[name, value], …]", "message": …, "type": "log", "timestamp": …}`` for an entry, with
     the headers as JSON in the JSON, and ``{"max_age": …, "type": "cleanup_logs"}``.
@@ -102,7 +185,7 @@ class DatagramLog(DatagramProtocol):
         self._port = reactor.listenUDP(0, self, interface="127.0.0.1")
 
     def add(self, entry: Entry) -> Deferred[None]:
-        """Send an entry; what is no UTF-8 in its body becomes U+FFFD."""
+        """Send an entry; octets of the body that are not UTF-8 become U+FFFD."""
         if self.transport is None:
             return fail(LogFull("the log is closed"))
         self._send(
@@ -117,13 +200,13 @@ class DatagramLog(DatagramProtocol):
         return succeed(None)
 
     def cleanup(self, max_age: int) -> Deferred[int]:
-        """Send that entries older than this many seconds should go; nobody tells how many went."""
+        """Send that entries older than this many seconds should go; the other side does not tell how many did."""
         self._send({"max_age": max_age, "type": "cleanup_logs"})
         return succeed(0)
 
     def state(self) -> LogState:
-        """Nothing ever waits."""
-        return LogState(0)
+        """It never fails."""
+        return LogState()
 
     def stop(self) -> Deferred[None]:
         """Close the socket."""
@@ -137,19 +220,17 @@ class DatagramLog(DatagramProtocol):
             log.warning("log.not_sent", octets=len(datagram), error=str(error))
 
 
-# Task 4 of the watchdog: drop what the log has kept for long enough.
-
-log = structlog.get_logger(__name__)
-
-
 class LogCleanup:
-    """Drops old entries. One watchdog does it for all."""
+    """Task 4 of the watchdog: drop entries that were kept for long enough. One watchdog does it for all.
 
-    def __init__(self, entries: Log, leader: Leader, max_age: int) -> None:
-        """:param max_age: seconds an entry is kept."""
+    :ivar settings: may be replaced at any time.
+    """
+
+    def __init__(self, entries: Log, leader: Leader, settings: WatchdogSettings) -> None:
+        """:param settings: ``FB_LOGS_MAX_AGE`` is read."""
+        self.settings = settings
         self._entries = entries
         self._leader = leader
-        self._max_age = max_age
 
     async def clean(self) -> None:
         """One round.
@@ -158,6 +239,7 @@ class LogCleanup:
         """
         if not self._leader.leading:
             return
-        dropped = await self._entries.cleanup(self._max_age)
+        max_age = self.settings.FB_LOGS_MAX_AGE
+        dropped = await self._entries.cleanup(max_age)
         if dropped:
-            log.info("log.cleaned", dropped=dropped, max_age=self._max_age)
+            log.info("log.cleaned", dropped=dropped, max_age=max_age)

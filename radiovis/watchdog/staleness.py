@@ -1,19 +1,23 @@
-"""Which topics have fallen silent. No clock, no sockets: time is passed in.
+"""Which topics are stale: nothing was heard on them for too long. No clock and no sockets here; time is passed in.
 
-Every topic that is looked after lies in a slot by the time it will count as silent, and moves to a later one whenever
-something is heard on it. So a look costs as much as there are silent topics, however many others there are.
+Every watched topic lies on a :class:`~fanout.hub.wheel.Wheel` by the time at which it becomes stale, and is moved
+whenever something is heard on it. A check therefore costs as much as there are stale topics, however many others
+there are. To read all topics at each check would be simpler, and cost the most when nothing is wrong.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+from fanout.hub.wheel import Wheel
+from radiovis.settings import WatchdogSettings
+
 TICK = 0.25
-"""Seconds per slot: a topic is found at most this late."""
+"""Seconds per slot of the wheel: a stale topic is found at most this late."""
 STRANGERS = 10_000
-"""Topics heard that are not looked after, or not yet: a station may begin before the directory lists it."""
+"""Topics that were heard and are not watched: a station may begin before the directory lists it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,28 +32,45 @@ class Liveness:
     is_default: bool = False
 
 
-@dataclass(slots=True)
 class _Watched:
-    due: float
-    slot: int
-    alive: bool
+    """A topic on the wheel.
+
+    :ivar due: Unix time in seconds at which it becomes stale.
+    :ivar alive: whether anything was ever heard on it.
+    """
+
+    __slots__ = ("alive", "due", "found", "slot", "topic")
+
+    def __init__(self, topic: str, due: float, found: list[_Watched], *, alive: bool) -> None:
+        """:param found: where the topic puts itself when the wheel comes to it."""
+        self.topic = topic
+        self.due = due
+        self.alive = alive
+        self.found = found
+        self.slot: int | None = None
+
+    def on_timer(self, now: float) -> None:
+        self.found.append(self)
 
 
 class Staleness:
-    """The topics the watchdog looks after, by the time each is due for its default."""
+    """The watched topics, by the time each is due for its default.
 
-    def __init__(self, retry_policy: float, repeat: float = 0, *, tick: float = TICK) -> None:
+    :ivar settings: may be replaced at any time; a topic's new times count from the next message on.
+    """
+
+    def __init__(self, settings: WatchdogSettings, *, tick: float = TICK) -> None:
         """
-        :param retry_policy: seconds of silence after which a topic is due.
-        :param repeat: seconds after a default at which it is due again; 0 is the same as ``retry_policy``, as a default
-            counts as life (contract §1.9).
+        :param settings: ``FB_FALLBACK_TIME`` and ``FB_REPEAT`` are read; a repeat of 0 is the same as the fallback
+            time, as a default counts as life (contract §1.9).
+        :param tick: seconds per slot.
         """
-        self._patience = retry_policy
-        self._repeat = repeat or retry_policy
+        self.settings = settings
         self._tick = tick
         self._watched: dict[str, _Watched] = {}
-        self._slots: dict[int, dict[str, None]] = {}
-        self._next = 0
+        self._wheel: Wheel[_Watched] = Wheel(tick)
+        self._found: list[_Watched] = []
+        self._checked = float("-inf")
         self._strangers: OrderedDict[str, Liveness] = OrderedDict()
 
     def __len__(self) -> int:
@@ -59,17 +80,17 @@ class Staleness:
         return topic in self._watched
 
     def watch(self, topics: Collection[str], known: Mapping[str, Liveness], now: float) -> None:
-        """Look after these topics and no others.
+        """Watch these topics and no others.
 
-        A new one that was alive before gets all of ``retry_policy`` from now on, so that a restart of ours overwrites
-        nothing; one that nobody ever heard of is due at once.
+        A new one that was alive before gets the whole ``FB_FALLBACK_TIME`` from now on, so that a restart of ours
+        overwrites nothing; one that was never heard is due at once.
 
         :param known: what is remembered of new topics.
+        :param now: Unix time in seconds.
         """
         wanted = set(topics)
         for topic in [each for each in self._watched if each not in wanted]:
-            self._take_out(topic)
-            del self._watched[topic]
+            self._wheel.forget(self._watched.pop(topic))
         for topic in topics:
             if topic not in self._watched:
                 self._add(topic, self._latest(known.get(topic), self._strangers.pop(topic, None)), now)
@@ -78,9 +99,9 @@ class Staleness:
         return max((life for life in lives if life is not None), key=lambda life: life.when, default=None)
 
     def _add(self, topic: str, life: Liveness | None, now: float) -> None:
-        due = now if life is None else max(self._due_after(life, now), now + self._patience)
-        self._watched[topic] = _Watched(due, self._slot(due), life is not None)
-        self._put_in(topic)
+        due = now if life is None else max(self._due_after(life, now), now + self.settings.FB_FALLBACK_TIME)
+        watched = self._watched[topic] = _Watched(topic, due, self._found, alive=life is not None)
+        self._schedule(watched)
 
     def heard(self, topic: str, life: Liveness) -> None:
         """Something came on a topic."""
@@ -92,64 +113,59 @@ class Staleness:
                 self._strangers.popitem(last=False)
             return
         watched.alive = True
-        self._move(topic, self._due_after(life, life.when))
+        self._move(watched, self._due_after(life, life.when))
 
     def heard_nothing_until(self, now: float) -> None:
-        """We were deaf until now: what was alive may well have gone on, so its time begins anew."""
-        for topic, watched in self._watched.items():
+        """The bus was away until now: topics that were alive may have gone on, so their time begins anew."""
+        for watched in self._watched.values():
             if watched.alive:
-                self._move(topic, max(watched.due, now + self._patience))
+                self._move(watched, max(watched.due, now + self.settings.FB_FALLBACK_TIME))
 
     def later(self, topic: str, due: float) -> None:
-        """Let a topic be due then; does nothing for one that is not looked after any more."""
-        if topic in self._watched:
-            self._move(topic, due)
+        """Let a topic be due then; does nothing for one that is not watched any more."""
+        watched = self._watched.get(topic)
+        if watched is not None:
+            self._move(watched, due)
 
     def due(self, now: float, again: float) -> list[str]:
-        """The topics that are due, in the order they fell silent.
+        """The topics that are due, in the order in which they became stale.
 
-        :param again: when they are due next unless something else is said until then: nothing is forgotten because
-            whoever asked could not finish.
+        :param again: when they are due next unless something else is said until then: a caller that fails half-way
+            loses none of them.
         """
-        found = [topic for slot in self._passed(int(now / self._tick)) for topic in self._slots.get(slot, ())]
-        found = [topic for topic in found if self._watched[topic].due <= now]
-        found.sort(key=lambda topic: self._watched[topic].due)
-        for topic in found:
-            self._move(topic, again)
-        return found
+        if now < self._checked:
+            self._begin_again()
+        self._checked = now
+        self._wheel.turn(now, _not_reached)
+        found = sorted((each for each in self._found if each.due <= now), key=lambda each: each.due)
+        for early in [each for each in self._found if each.due > now]:
+            self._schedule(early)
+        self._found.clear()
+        for watched in found:
+            self._move(watched, again)
+        return [watched.topic for watched in found]
 
     def _due_after(self, life: Liveness, now: float) -> float:
-        """When a topic is due of which this was the last; a time in the future is a wrong clock's."""
-        return min(life.when, now) + (self._repeat if life.is_default else self._patience)
+        """When a topic is due after this; a time in the future comes from a wrong clock."""
+        settings = self.settings
+        return min(life.when, now) + ((life.is_default and settings.FB_REPEAT) or settings.FB_FALLBACK_TIME)
 
-    # Slots
-
-    def _slot(self, due: float) -> int:
-        return int(due / self._tick)
-
-    def _move(self, topic: str, due: float) -> None:
-        watched = self._watched[topic]
+    def _move(self, watched: _Watched, due: float) -> None:
         watched.due = due
-        slot = self._slot(due)
-        if slot != watched.slot:
-            self._take_out(topic)
-            watched.slot = slot
-            self._put_in(topic)
+        self._wheel.forget(watched)  # The wheel only ever brings an item forward.
+        self._schedule(watched)
 
-    def _put_in(self, topic: str) -> None:
-        slot = self._watched[topic].slot
-        self._slots.setdefault(slot, {})[topic] = None
-        self._next = min(self._next, slot)
+    def _schedule(self, watched: _Watched) -> None:
+        """The wheel is up to two ticks late and never early; we want at most one, and sort out what is early."""
+        self._wheel.schedule(watched, watched.due - self._tick)
 
-    def _take_out(self, topic: str) -> None:
-        slot = self._watched[topic].slot
-        del self._slots[slot][topic]
-        if not self._slots[slot]:
-            del self._slots[slot]
+    def _begin_again(self) -> None:
+        """The clock went back, and the wheel does not turn that way."""
+        self._wheel = Wheel(self._tick)
+        for watched in self._watched.values():
+            watched.slot = None
+            self._schedule(watched)
 
-    def _passed(self, current: int) -> Iterator[int]:
-        """The slots up to the current one. After a long pause there are more empty ones to pass than filled ones."""
-        first, self._next = self._next, current
-        if current - first < len(self._slots):
-            return iter(range(first, current + 1))
-        return iter(sorted(slot for slot in self._slots if slot <= current))
+
+def _not_reached(_watched: _Watched, error: Exception) -> None:
+    raise error

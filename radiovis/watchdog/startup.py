@@ -1,4 +1,4 @@
-"""What is remembered of topics from before our start, so that a restart overwrites no living slide.
+"""What is known of topics from before our start, so that a restart overwrites no living slide.
 
 Nothing has to be stored for it: the nodes keep each topic's last message in memcached, and the journal has them all.
 """
@@ -43,7 +43,7 @@ class StartupState:
         self._unix_time = unix_time
 
     async def recall(self, topics: Collection[str]) -> dict[str, Liveness]:
-        """When topics were last alive; without those nobody has heard of.
+        """When topics were last alive; without topics that were never heard.
 
         A memory that does not answer may well have heard of all of them: then they count as alive just now.
         """

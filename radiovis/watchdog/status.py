@@ -1,4 +1,4 @@
-"""How the daemon is doing, asked over a Unix socket: whoever connects is told, as JSON, and disconnected."""
+"""How the daemon is doing, over a Unix socket: each connection gets one JSON document and is closed."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ log = structlog.get_logger(__name__)
 Report = dict[str, Any]
 
 ANSWER_SECONDS = 5.0
-"""A daemon that says nothing for so long is frozen, or hopelessly busy."""
+"""A daemon that says nothing for so long is frozen, or overloaded."""
 MODE = 0o660
-"""Who may ask: the daemon's user and group. The answer holds no secret, but names topics and servers."""
+"""The daemon's user and group may ask. The answer holds no secret, but names topics and servers."""
 
 
 class StatusSocket:
@@ -33,7 +33,7 @@ class StatusSocket:
         self._port: Any = None
 
     def start(self) -> None:
-        """Listen. Without the socket the daemon does its work just as well, so a failure is but logged."""
+        """Listen. The daemon works without the socket, so a failure is only logged."""
         if not self._path:
             return
         try:
@@ -47,7 +47,7 @@ class StatusSocket:
             log.warning("status.unavailable", path=self._path, reason=str(reason), advice="set FB_STATUS_SOCKET")
 
     def stop(self) -> Any:
-        """Listen no longer; the socket goes."""
+        """Stop listening, and remove the socket."""
         return None if self._port is None else self._port.stopListening()
 
 

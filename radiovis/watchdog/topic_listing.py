@@ -15,11 +15,11 @@ from radiovis.watchdog.staleness import Liveness, Staleness
 log = structlog.get_logger(__name__)
 
 Recall = Callable[[Collection[str]], Awaitable[Mapping[str, Liveness]]]
-"""What is remembered of topics from before our start; those nobody remembers are left out."""
+"""What is known of topics from before our start; topics of which nothing is known are left out."""
 
 
 class TopicListing:
-    """Reads the list of topics from the directory, and tells :class:`Staleness` what to look after.
+    """Reads the list of topics from the directory, and tells :class:`Staleness` which to watch.
 
     :ivar channels: the listed channels, by canonical prefix. An outage of the directory leaves them as they are.
     """
@@ -28,7 +28,7 @@ class TopicListing:
         self,
         directory: Directory,
         resolver: TopicResolver,
-        silence: Staleness,
+        staleness: Staleness,
         recall: Recall,
         clock: Callable[[], float],
     ) -> None:
@@ -36,10 +36,10 @@ class TopicListing:
         self.channels: dict[str, Channel] = {}
         self._directory = directory
         self._resolver = resolver
-        self._silence = silence
+        self._staleness = staleness
         self._recall = recall
         self._clock = clock
-        self._complained: set[tuple[str, str]] = set()
+        self._warned: set[tuple[str, str]] = set()
 
     async def reload(self) -> None:
         """One round.
@@ -50,11 +50,11 @@ class TopicListing:
         listed = [channel for channel in await self._directory.topics() if channel.listed]
         channels = await self._by_prefix(listed)
         topics = [prefix + kind for prefix in channels for kind in KINDS]
-        known = await self._recall([topic for topic in topics if topic not in self._silence])
+        known = await self._recall([topic for topic in topics if topic not in self._staleness])
         if len(channels) != len(self.channels):
             log.info("topics.listed", channels=len(channels), before=len(self.channels))
         self.channels = channels
-        self._silence.watch(topics, known, self._clock())
+        self._staleness.watch(topics, known, self._clock())
 
     async def _by_prefix(self, listed: list[Channel]) -> dict[str, Channel]:
         channels: dict[str, Channel] = {}
@@ -70,6 +70,6 @@ class TopicListing:
 
     def _warn(self, event: str, topic: str, **fields: Any) -> None:
         """Once, not with every reload."""
-        if (event, topic) not in self._complained and len(self._complained) < 10_000:
-            self._complained.add((event, topic))
+        if (event, topic) not in self._warned and len(self._warned) < 10_000:
+            self._warned.add((event, topic))
             log.warning(event, topic=topic, **fields)

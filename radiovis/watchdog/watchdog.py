@@ -1,10 +1,10 @@
-"""Joins the watchdog's parts: for the daemon (``daemon.py``), and for a node that stands alone."""
+"""Joins the watchdog's parts: for ``fallback.py`` beside a cluster, and for a node without a broker."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -14,17 +14,17 @@ from fanout.bus.interface import Bus, BusError
 from fanout.bus.leader import Alone, Leader
 from fanout.bus.queues import Delivered
 from fanout.hub.message import Message
-from fanout.journal.journal import Journal
+from fanout.journal.journal import Journal, JournalSettings
 from fanout.process.supervisor import RetryPolicy, Supervisor, TaskState
 from radiovis.directory.interface import Directory, DirectoryError
 from radiovis.preflight.message_check import Preflight
 from radiovis.schedule.held_slides import HeldSlides
 from radiovis.schedule.interface import LocalSlideStore, SlideIntake
-from radiovis.settings import Settings
+from radiovis.settings import Settings, WatchdogSettings
 from radiovis.topic_resolution import TopicResolver
 from radiovis.watchdog.broker_liveness import BrokerLiveness
 from radiovis.watchdog.journal_log import JournalLog
-from radiovis.watchdog.log import Log, LogCleanup, LogError, LogState
+from radiovis.watchdog.log import HasJournal, Log, LogCleanup, LogError, LogState
 from radiovis.watchdog.sources import Keys, LogTaker, Source, TapSource
 from radiovis.watchdog.stale_topics import StaleTopics
 from radiovis.watchdog.staleness import Staleness
@@ -34,31 +34,19 @@ from radiovis.watchdog.topic_listing import Recall, TopicListing
 
 _LOOK_SECONDS = 1.0  # between two attempts to lead: a standby acts that long after the leader has gone
 _STOP_SECONDS = 5.0  # for the rounds under way
-_SCHEDULE_SECONDS = 1.0  # between two looks whether the shelf is there
-_TICK_SECONDS = 0.1  # between two looks whether something is due: nobody sees a slide that is so late
+_SCHEDULE_SECONDS = 1.0  # between two looks whether the store of held slides is there
+_TICK_SECONDS = 0.1  # between two looks whether a held slide is due: nobody sees a slide that is so late
 
 
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """When the tasks do what; all in seconds. See the settings ``FB_…``."""
-
-    reload: float
-    check: float
-    retry_policy: float
-    repeat: float
-    cleanup: float
-    max_age: int
-
-
-def timing(settings: Settings, *, fake: bool) -> Timing:
-    """As the settings say; in ``--test`` mode some have a name of their own (contract §1.12)."""
-    return Timing(
-        reload=settings.FB_CHANNEL_CACHE,
-        check=settings.TEST_FB_FALLBACK_CHECK if fake else settings.FB_FALLBACK_CHECK,
-        retry_policy=settings.TEST_FB_FALLBACK_TIME if fake else settings.FB_FALLBACK_TIME,
-        repeat=settings.FB_REPEAT,
-        cleanup=settings.TEST_FB_LOGS_CLEANUP if fake else settings.FB_LOGS_CLEANUP,
-        max_age=settings.FB_LOGS_MAX_AGE,
+def fake_settings(settings: Settings) -> Settings:
+    """The settings of ``--test``, where some have a name of their own (contract §1.12)."""
+    return settings.model_copy(
+        update={
+            "FB_FALLBACK_CHECK": settings.TEST_FB_FALLBACK_CHECK,
+            "FB_FALLBACK_TIME": settings.TEST_FB_FALLBACK_TIME,
+            "FB_LOGS_CLEANUP": settings.TEST_FB_LOGS_CLEANUP,
+            "FB_QUEUE": settings.TEST_FB_QUEUE,
+        }
     )
 
 
@@ -68,7 +56,7 @@ class Watchdog:
     def __init__(
         self,
         reactor: Any,
-        timing: Timing,
+        settings: WatchdogSettings,
         *,
         bus: Bus,
         leader: Leader,
@@ -81,34 +69,23 @@ class Watchdog:
         preflight: Preflight | None = None,
     ) -> None:
         """
-        :param schedule: what sends held messages; None where that is left to the radios.
-        :param preflight: what looks at the defaults; None for nobody.
         :param entries: the log; stopped with the watchdog.
-        :param recall: what is remembered of topics from before the start.
-        :param source: makes the source of the log's entries; it is given who takes them.
+        :param recall: asks what is known of topics from before the start.
+        :param source: makes the source of the log's entries; its argument adds a message to the log.
+        :param schedule: sends held messages; None where that is left to the radios.
+        :param preflight: looks at the defaults; None to send them without a look.
         """
         self._bus, self._leader, self._entries = bus, leader, entries
         keys = Keys(resolver)
-        self._silence = Staleness(timing.retry_policy, timing.repeat)
+        self._staleness = Staleness(settings)
         self._source = source(LogTaker(keys, entries, time.time).take)
-        self._listing = TopicListing(directory, resolver, self._silence, recall, reactor.seconds)
+        self._listing = TopicListing(directory, resolver, self._staleness, recall, reactor.seconds)
         self._liveness = BrokerLiveness(
-            bus, leader, self._source, self._silence, keys, reactor.seconds, self._act_at_once
+            bus, leader, self._source, self._staleness, keys, reactor.seconds, self._act_at_once
         )
-        self._stale = StaleTopics(
-            self._silence,
-            self._listing,
-            directory,
-            bus,
-            leader,
-            reactor,
-            check=timing.check,
-            retry_policy=timing.retry_policy,
-            reload=timing.reload,
-            preflight=preflight,
-        )
-        self._cleanup = LogCleanup(entries, leader, timing.max_age)
-        self._timing = timing
+        self._stale = StaleTopics(self._staleness, self._listing, directory, bus, leader, reactor, settings, preflight)
+        self._cleanup = LogCleanup(entries, leader, settings)
+        self._settings = settings
         self.schedule = schedule
         self._ticking = LoopingCall(self._tick)
         self._ticking.clock = reactor
@@ -116,11 +93,11 @@ class Watchdog:
 
     def start(self) -> None:
         """Begin the tasks."""
-        spawn, timing = self._supervisor.spawn, self._timing
-        self._topic_listing = spawn("topic_listing", self._reload, timing.reload)
+        spawn, settings = self._supervisor.spawn, self._settings
+        self._topic_listing = spawn("topic_listing", self._reload, settings.FB_CHANNEL_CACHE)
         self._broker_liveness = spawn("broker_liveness", self._liveness.check, _LOOK_SECONDS, after=_LOOK_SECONDS)
-        self._stale_topics = spawn("stale_topics", self._stale.check, timing.check)
-        self._log_cleanup = spawn("log_cleanup", self._cleanup.clean, timing.cleanup)
+        self._stale_topics = spawn("stale_topics", self._stale.check, settings.FB_FALLBACK_CHECK)
+        self._log_cleanup = spawn("log_cleanup", self._cleanup.clean, settings.FB_LOGS_CLEANUP)
         if self.schedule is not None:
             self._scheduled = spawn("schedule", self.schedule.send_due, _SCHEDULE_SECONDS)
             self._ticking.start(_TICK_SECONDS, now=False)
@@ -140,7 +117,7 @@ class Watchdog:
             self._scheduled.hurry()
 
     def _tick(self) -> None:
-        """What fails is tried again in the supervisor's time, not in ours."""
+        """Send held slides in time. If that failed, the supervisor decides when it is tried again."""
         if self.schedule is not None and self.schedule.is_due and not self._scheduled.state.failing:
             self._scheduled.hurry()
 
@@ -152,7 +129,7 @@ class Watchdog:
             self.schedule.heard(message)
 
     def hear_again(self) -> None:
-        """Likewise: the bus is heard, again or for the first time."""
+        """For :meth:`fanout.bus.interface.Bus.start`: the bus is heard, again or for the first time."""
         self._liveness.heard_again()
         self._broker_liveness.hurry()
 
@@ -164,9 +141,9 @@ class Watchdog:
         """How everything is doing, for the status command and health pages. All of it fits into JSON."""
         return {
             "leading": self._leader.leading,
-            "topics": len(self._silence),
+            "topics": len(self._staleness),
             "bus": asdict(self._bus.state()),
-            "log": asdict(self._entries.state()),
+            "log": {"waiting": self.log_waiting, **asdict(self.log_state()), "lost": self.log_lost},
             "tasks": [asdict(state) for state in self._supervisor.states()],
             "schedule": None if self.schedule is None else self.schedule.report(),
         }
@@ -180,17 +157,27 @@ class Watchdog:
         return self._entries.state()
 
     @property
+    def log_waiting(self) -> int:
+        """Entries that are not in the log yet: in the broker's queue and in hand; 0 on a standby."""
+        return self._source.waiting
+
+    @property
+    def log_lost(self) -> int:
+        """Entries since the start that found no room to wait for the log, as far as that can be seen."""
+        return self._source.lost
+
+    @property
     def leading(self) -> bool:
-        """Whether this is the one that acts."""
+        """Whether this watchdog acts, and does not stand by."""
         return self._leader.leading
 
     @property
     def journal(self) -> Journal | None:
-        """The log, where it is a journal that can be looked into."""
-        return self._entries.journal if isinstance(self._entries, JournalLog) else None
+        """The log, where it is a journal that can be searched."""
+        return self._entries.journal if isinstance(self._entries, HasJournal) else None
 
     async def stop(self) -> None:
-        """Finish what is in hand: rounds, then entries of the log."""
+        """Finish the rounds under way, then the entries of the log."""
         if self._ticking.running:
             self._ticking.stop()
         await self._supervisor.stop(_STOP_SECONDS)
@@ -214,12 +201,12 @@ def standing_alone(
     """The watchdog inside a node without a broker.
 
     :param fake: ``--test`` mode.
-    :param entrance: where messages that wait are put; None where that is left to the radios.
+    :param entrance: where held messages are put; None where that is left to the radios.
     """
     kept, leader = journal(reactor, settings), Alone()
     return Watchdog(
         reactor,
-        timing(settings, fake=fake),
+        fake_settings(settings) if fake else settings,
         bus=bus,
         leader=leader,
         directory=directory,
@@ -233,11 +220,12 @@ def standing_alone(
 
 
 def _schedule(settings: Settings, entrance: SlideIntake | None, bus: Bus, leader: Leader) -> HeldSlides | None:
+    """Where the node's own intake is also the store that gives the slides out again."""
     if not isinstance(entrance, LocalSlideStore):
         return None
     return HeldSlides(entrance, bus, leader, settings, clock=time.time, wall=time.time)
 
 
-def journal(reactor: Any, settings: Settings) -> Journal:
+def journal(reactor: Any, settings: JournalSettings) -> Journal:
     """The log where there is no PlugIt."""
     return Journal(reactor, settings)

@@ -8,16 +8,12 @@ import unittest
 from pathlib import Path
 
 from radiovis.directory.password import hash_password
-from tests import services
 from tests.acceptance.command_case import objects
 from tests.acceptance.test_docs_commands import commands
-from tests.acceptance.watched import Service, channel, until
+from tests.acceptance.watched import until
 from tests.processes import Server
-from tests.prometheus import parse
 from tests.radio import Radio
 from tests.radiovis.commands.calling import call
-from tests.radiovis.watchdog.daemon import Daemon
-from tests.web import ask
 
 TOPIC = "/topic/rock/text"
 STATIONS = f"""
@@ -73,36 +69,3 @@ class Journal(unittest.TestCase):
         self.assertEqual(self.bodies(copy)[: len(sent)], sent)
         restored.terminate()
         self.assertEqual(restored.faults, [])
-
-
-class Spool(Service):
-    """Entries PlugIt has not taken, which a watchdog on another machine sends."""
-
-    def watchdog(self, **settings: object) -> Daemon:
-        fallback = self.make_fallback(**settings)
-        self.addCleanup(fallback.close)
-        return fallback
-
-    def test_copied_while_the_watchdog_writes_and_sent_by_another(self) -> None:
-        port = services.free_port()
-        first = self.watchdog(FB_ADMIN_PORT=port).start()
-        first.wait_for("queue.consuming")
-        self.plugit.behave("good", add_log="503", cleanup_logs="503")
-        with self.make_broadcaster(self.make_node(), channel(1) + "text", pause=0.002) as station:
-            station.wait_for(100)
-            first.wait_for("log.failing")
-            before = list(station.confirmed)
-            until(lambda: first.report()["log"]["waiting"] >= len(before), "in the spool")
-            metrics = parse(ask(("127.0.0.1", port), "/metrics").body)
-            subprocess.run(documented("cp -a "), shell=True, cwd=first.folder, check=True)
-        self.assertGreaterEqual(metrics["radiovis_log_waiting"][()], len(before))
-        self.assertEqual(first.status()[0], 1)
-        first.kill()
-        second = self.watchdog(FB_QUEUE=f"{self.queue}.elsewhere")
-        shutil.copytree(first.folder / "copy-of-spool", second.folder / "radiovis-spool")
-        self.plugit.behave("good")
-        second.start()
-        entries = self.logged(before)
-        self.assertEqual([body for body in self.bodies(entries, 1) if body in set(before)], before)
-        second.terminate()
-        self.assertEqual(second.faults, [])

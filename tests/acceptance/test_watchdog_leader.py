@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections import Counter
 from itertools import pairwise
@@ -34,10 +33,8 @@ class TestTwo(Service):
         )
 
     def pair(self) -> tuple[Daemon, Daemon]:
-        """The leader and the standby, with one folder for their spools, while the station publishes."""
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        leader, standby = (self.make_fallback(FB_SPOOL_DIR=folder.name) for _ in range(2))
+        """The leader and the standby, while the station publishes."""
+        leader, standby = (self.make_fallback() for _ in range(2))
         for each in (leader, standby):
             self.addCleanup(each.close)
         self.on_air.start()
@@ -76,7 +73,7 @@ class TestTwo(Service):
         print(f"\na standby led {took:.1f} s after kill -9 ... ", end="")
         self.assertLess(took, LIMIT)
         self.on_air.wait_for(100)
-        leader.start()  # As a service manager does; it stands by, and its spool is sent.
+        leader.start()  # As a service manager does; it stands by.
         leader.wait_for("leader.standing_by")
         self.assert_logged()
         self.assert_no_doubles(spectator)
@@ -94,7 +91,7 @@ class TestTwo(Service):
         self.assertLess(took, LIMIT)
         led = len(self.on_air.confirmed)
         self.on_air.wait_for(100)
-        self.logged(self.on_air.confirmed[led:][:100])  # The frozen one holds its spool, and nobody waits for that.
+        self.logged(self.on_air.confirmed[led:][:100])  # What the frozen one had in hand, the broker gave to the other.
         leader.resume()
         leader.wait_for("leader.standing_by")
         self.assertEqual(leader.events("leader.leading")[1:], [])

@@ -11,19 +11,22 @@ from typing import ClassVar
 
 from fanout.journal.records import Ledger, Selection
 from radiovis.directory.password import hash_password
-from radiovis.watchdog.spool import Spool
-from radiovis.watchdog.spool_record import decode
+from tests import services
 from tests.acceptance.device import Device
 from tests.acceptance.watched import Service, channel, until
 from tests.fanout.bus import queue_reader
 from tests.processes import Server
+from tests.prometheus import parse
 from tests.radiovis.watchdog.daemon import Daemon
+from tests.web import ask
 
-OUTAGE = 6.0  # Seconds without the log API. With 30, which a test of the spool with its own clock has, all is the same.
+OUTAGE = (
+    6.0  # Seconds without the log API. tests/radiovis/watchdog/test_plugit_log.py has longer ones on its own clock.
+)
 NO_LOG = {"add_log": "503", "cleanup_logs": "503"}
-"""The log API is away as a whole: an entry that it alone refused for long would be set aside, and not be missed."""
+"""The log API is away as a whole: an entry that it alone refused for long would be dropped, and not be missed."""
 BODY = b"TEXT " + 200_000 * b"x"
-TOO_MANY = 110  # Of these bodies for a spool of 16 MiB, the smallest there is.
+MANY = 110  # Of these bodies.
 
 
 class _Logged(Service):
@@ -72,7 +75,7 @@ class TestLogApi(_Logged):
 
     def test_an_outage_under_load_loses_nothing_and_keeps_the_order(self) -> None:
         fallback = self.watch()
-        with self.make_broadcaster(self.node, channel(2) + "text", pause=0.01) as station:
+        with self.make_broadcaster(self.node, channel(2) + "text", name="outage", pause=0.01) as station:
             station.wait_for(50)
             self.plugit.behave("good", **NO_LOG)
             self.addCleanup(self.plugit.behave, "good")
@@ -81,60 +84,156 @@ class TestLogApi(_Logged):
             began = time.monotonic()
             while time.monotonic() < began + OUTAGE:
                 station.wait_for(20)
+            self.assertGreater(self.waiting(self.queue), 100)
             self.plugit.behave("good")
             station.wait_for(50)
         fallback.wait_for("log.well")
         entries = self.logged(station.confirmed)
-        self.assertEqual(self.bodies(entries, 2), station.confirmed)
-        self.assertEqual(fallback.status()[0], 0)
+        self.assertEqual(
+            [each for each in self.bodies(entries, 2) if each in set(station.confirmed)], station.confirmed
+        )
+        until(lambda: fallback.status()[0] == 0, "well again")
+        self.assertEqual(self.waiting(self.queue), 0)
         fallback.terminate()
 
-    def test_a_full_spool_leaves_the_rest_in_the_queue_and_goes_on_when_there_is_room(self) -> None:
-        fallback = self.watch(FB_SPOOL_BYTES=2**24, RABBITMQ_PREFETCH=5)
+    def test_a_backlog_waits_in_the_queue_over_a_restart_and_comes_in_order(self) -> None:
+        fallback = self.watch(RABBITMQ_PREFETCH=5)
         self.plugit.behave("good", **NO_LOG)
         self.addCleanup(self.plugit.behave, "good")
-        bodies = [b"%s %d" % (BODY, number) for number in range(TOO_MANY)]
+        bodies = [b"%s %d" % (BODY, number) for number in range(MANY)]
         with Device(self.broker, self.exchange) as device:
             for body in bodies:
                 device.publish({"topic": channel(3) + "text"}, body, delivery_mode=2)
-        fallback.wait_for("handover.refused")
-        until(lambda: self.waiting(self.queue) > 10, "messages waiting in the queue")
+        fallback.wait_for("log.failing")
+        until(lambda: self.waiting(self.queue) >= MANY - 5, "all but the prefetch waiting in the queue")
+        until(lambda: fallback.report()["log"]["waiting"] >= MANY, "all counted")
         code, told = fallback.status()
         self.assertEqual(code, 1)
-        self.assertIn("full", told)
+        self.assertIn("FAILING", told)
+        self.assertIn("503", told)
         self.station(self.node).publish(channel(3) + "image", b"the last one")  # Nobody who publishes has to wait.
-        self.assertGreater(self.waiting(self.queue), 10)
-        fallback.terminate()  # With all of this in hand.
+        fallback.terminate()  # With all of this waiting.
+        self.assertGreaterEqual(self.waiting(self.queue), MANY + 1)
         fallback.start()
-        fallback.wait_for("handover.refused")
+        fallback.wait_for("log.failing")
         self.plugit.behave("good")
         entries = self.logged([*bodies, b"the last one"])
         self.assertEqual(self.bodies(entries, 3), [*bodies, b"the last one"])
         until(lambda: fallback.status()[0] == 0, "well again")
         self.assertEqual(self.waiting(self.queue), 0)
-        self.assertEqual(len(fallback.events("handover.refused")), 1)
+        fallback.terminate()
+
+    def test_a_watchdog_on_another_machine_sends_what_a_killed_one_could_not(self) -> None:
+        port = services.free_port()
+        first = self.watch(FB_ADMIN_PORT=port)
+        self.plugit.behave("good", **NO_LOG)
+        self.addCleanup(self.plugit.behave, "good")
+        with self.make_broadcaster(self.node, channel(1) + "text", name="killed", pause=0.002) as station:
+            station.wait_for(100)
+            first.wait_for("log.failing")
+            before = list(station.confirmed)
+            until(lambda: first.report()["log"]["waiting"] >= len(before), "waiting")
+            metrics = parse(ask(("127.0.0.1", port), "/metrics").body)
+        self.assertGreaterEqual(metrics["radiovis_log_waiting"][()], len(before))
+        self.assertEqual(metrics["radiovis_log_failing"][()], 1)
+        self.assertEqual(first.status()[0], 1)
+        first.kill()
+        second = self.watch()
+        self.plugit.behave("good")
+        entries = self.logged(station.confirmed)
+        self.assertEqual(
+            [each for each in self.bodies(entries, 1) if each in set(station.confirmed)], station.confirmed
+        )
+        second.terminate()
+        self.assertEqual([event for event in second.faults if event["event"] != "log.failing"], [])
+
+    def test_an_entry_plugit_never_takes_is_dropped_and_counted_and_the_others_come_in_order(self) -> None:
+        """PlugIt has status 500 for it, as for everything."""
+        port = services.free_port()
+        fallback = self.watch(FB_ADMIN_PORT=port)
+        bodies = [b"SHOW slide %d" % number for number in range(5)]
+        self.plugit.know(poison=[bodies[1].decode()])
+        station = self.station(self.node)
+        for body in bodies:
+            station.publish(channel(2) + "image", body)
+        refused = fallback.wait_for("log.entry_refused", seconds=120)
+        self.assertEqual((refused["topic"], refused["dropped"]), (channel(2) + "image", 1))
+        self.assertIn("500", refused["error"])
+        entries = self.logged([bodies[0], *bodies[2:]])
+        self.assertEqual([each for each in self.bodies(entries, 2) if each in bodies], [bodies[0], *bodies[2:]])
+        metrics = parse(ask(("127.0.0.1", port), "/metrics").body)
+        self.assertEqual(metrics["radiovis_log_dropped_total"][(("why", "refused"),)], 1)
+        fallback.terminate()
+
+    def test_while_plugit_takes_no_entry_none_is_dropped_though_all_else_works(self) -> None:
+        fallback = self.watch()
+        self.plugit.behave("good", add_log="500")
+        self.addCleanup(self.plugit.behave, "good")
+        bodies = [b"TEXT broken log %d" % number for number in range(3)]
+        station = self.station(self.node)
+        for body in bodies:
+            station.publish(channel(1) + "text", body)
+        asked = self.plugit.count("add_log")
+        until(lambda: self.plugit.count("add_log") >= asked + 7, "asked again and again", 120)
+        self.plugit.behave("good")
+        entries = self.logged(bodies)
+        self.assertEqual([each for each in self.bodies(entries, 1) if each in bodies], bodies)
+        self.assertEqual(fallback.report()["log"]["refused"], 0)
+        fallback.terminate()
+
+
+class TestLiveness(_Logged):
+    quick: ClassVar[dict[str, object]] = {"FB_FALLBACK_TIME": 2, "FB_FALLBACK_CHECK": 0.2, "FB_CHANNEL_CACHE": 1}
+
+    def test_while_the_log_takes_nothing_no_living_topic_looks_silent(self) -> None:
+        """More waits than a watchdog takes ahead, so nothing reaches it by the log's queue any more."""
+        self.plugit.behave("good", **NO_LOG)
+        self.addCleanup(self.plugit.behave, "good")
+        radio = self.radio(self.node, 1, 2)
+        with self.make_broadcaster(self.node, channel(2) + "text", channel(2) + "image", pause=0.05) as station:
+            station.wait_for(20)
+            fallback = self.watch(RABBITMQ_PREFETCH=5)
+            fallback.wait_for("log.failing")
+            until(lambda: self.waiting(self.queue) > 20, "waiting in the queue")
+            fallback.wait_for("defaults.sent", count=3)
+            station.wait_for(20)
+            self.assertEqual(fallback.status("--json")[0], 1)
+            tasks = {task["name"]: task["failing"] for task in fallback.report()["tasks"]}
+            self.assertFalse(tasks["broker_liveness"])
+        defaults = {each.get("destination") for each in radio.so_far() if each.get("expires") == "0"}
+        self.assertEqual(defaults, {channel(1) + "text", channel(1) + "image"})
         fallback.terminate()
 
 
 class TestSigterm(_Logged):
-    """An end in order, under load: every message is in the log, in the spool or in the queue, and in one of them."""
+    """An end in order, under load: every message is in the log or in the queue, and in one of them."""
 
-    def test_with_a_spool(self) -> None:
+    def stopped(self, number: int, *, outage: bool) -> tuple[list[bytes], list[bytes], list[bytes]]:
+        """What was confirmed, what is in the log, and what is left in the queue."""
+        self.make_queue()
+        self.left(self.queue)  # Of other tests.
         fallback = self.watch()
-        with self.make_broadcaster(self.node, channel(1) + "text", pause=0.002) as station:
-            station.wait_for(200)
-            self.plugit.behave("good", **NO_LOG)
-            self.addCleanup(self.plugit.behave, "good")
-            fallback.wait_for("log.failing")
-            station.wait_for(200)
+        with self.make_broadcaster(self.node, channel(number) + "text", name=self.id(), pause=0.002) as station:
+            until(lambda: len(self.bodies(self.plugit.logs(), number)) > 20, "in the log")
+            if outage:
+                self.plugit.behave("good", **NO_LOG)
+                self.addCleanup(self.plugit.behave, "good")
+                fallback.wait_for("log.failing")
+                station.wait_for(200)
             fallback.terminate()
             station.wait_for(50)
         self.assertEqual([event for event in fallback.faults if event["event"] != "log.failing"], [])
-        logged, spooled, left = self.bodies(self.plugit.logs(), 1), spool(fallback.folder), self.left(self.queue)
-        self.assertGreater(min(map(len, (logged, spooled, left))), 10)
-        self.assertEqual(
-            [each for each in logged + spooled + left if each in set(station.confirmed)], station.confirmed
-        )
+        logged, left = self.bodies(self.plugit.logs(), number), self.left(self.queue)
+        self.assertGreater(min(len(logged), len(left)), 10)
+        return station.confirmed, logged, left
+
+    def test_with_plugit(self) -> None:
+        confirmed, logged, left = self.stopped(1, outage=False)
+        self.assertEqual([each for each in logged + left if each in set(confirmed)], confirmed)
+
+    def test_while_plugit_is_away(self) -> None:
+        confirmed, logged, left = self.stopped(3, outage=True)
+        self.assertEqual([each for each in logged + left if each in set(confirmed)], confirmed)
 
     def test_with_a_journal(self) -> None:
         queue = self.queue + ".journal"
@@ -178,18 +277,3 @@ def journal(folder: Path, prefix: str) -> list[bytes]:
         return bodies
     finally:
         ledger.close()
-
-
-def spool(folder: Path) -> list[bytes]:
-    """What waits in a watchdog's spool, which must open clean."""
-    spool = Spool(folder / "radiovis-spool")
-    spool.open()
-    try:
-        waiting, records = spool.waiting, []
-        while read := spool.read(100):
-            records += [decode(each.record or b"").body for each in read]
-        if len(records) != waiting:
-            raise AssertionError(f"the spool says {waiting} and has {len(records)} records")
-        return records
-    finally:
-        spool.close()

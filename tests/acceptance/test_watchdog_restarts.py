@@ -75,7 +75,9 @@ class TestRestarts(Service):
         copies = Counter(self.bodies(entries, ALIVE))
         twice = [body for body, count in copies.items() if count > 1]
         print(f"\n{len(confirmed)} entries, {len(twice)} of them twice ... ", end="")
-        self.assertLessEqual(len(twice), 1)  # The one the API had and the spool did not know of yet when it was killed.
+        self.assertLessEqual(
+            len(twice), 1
+        )  # The one PlugIt had and the broker did not know of yet when the watchdog was killed.
         defaults = {entry["topic"] for entry in entries if is_default(entry) and int(entry["timestamp"]) < stopped}
         self.assertTrue({channel(SILENT) + "text", channel(SILENT) + "image"} <= defaults, defaults)
         self.assertEqual([topic for topic in defaults if topic.startswith(channel(ALIVE))], [])

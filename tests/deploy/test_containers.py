@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 import unittest
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -82,13 +84,21 @@ class Compose(unittest.TestCase):
         published = {int(interpolated(port, {}).split(":")[1]) for port in COMPOSE["services"]["haproxy"]["ports"]}
         self.assertEqual(published, {int(port) for port in re.findall(r"bind :(\d+)", text)} - {8404})
 
-    def test_each_watchdog_has_its_own_spool_on_a_volume(self) -> None:
+    def test_each_watchdog_has_its_own_journal_on_a_volume(self) -> None:
         volumes = [COMPOSE["services"][name]["volumes"][0].split(":") for name in OURS[1:]]
         self.assertEqual(len({volume for volume, _ in volumes}), 2)
         for name, (_, folder) in zip(OURS[1:], volumes, strict=True):
             settings = self.settings_of(COMPOSE["services"][name], {})
-            for path in (settings.FB_SPOOL_DIR, settings.JOURNAL_FILE):
-                self.assertTrue(path.startswith(folder + "/"))
+            self.assertTrue(settings.JOURNAL_FILE.startswith(folder + "/"))
+
+    def test_the_broker_gets_the_policies(self) -> None:
+        broker = COMPOSE["services"]["rabbitmq"]
+        mounted = dict(volume.split(":")[:2] for volume in broker["volumes"] if volume.startswith("./"))
+        (script,) = (source for source in mounted if source.endswith("policies.sh"))
+        self.assertTrue(os.access(ROOT / script, os.X_OK))
+        self.assertIn(f"{mounted[script]} /;", broker["entrypoint"][-1])  # The default virtual host.
+        done = subprocess.run(["bash", "-n", "-c", broker["entrypoint"][-1].replace("$$", "$")], check=False)
+        self.assertEqual(done.returncode, 0)
 
     def test_every_service_is_contained_checked_and_limited(self) -> None:
         for name, service in COMPOSE["services"].items():

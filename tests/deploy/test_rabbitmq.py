@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import unittest
+from pathlib import Path
 from typing import ClassVar
 
 import pika
 import pika.exceptions
 
+from radiovis.settings import Settings
+from radiovis.watchdog.sources import REMOTE_PREFETCH
 from tests import services
+from tests.acceptance.plugit_process import PlugItProcess
+from tests.acceptance.watched import until
 from tests.processes import ROOT, Server
+from tests.prometheus import parse
 from tests.radio import Radio
 from tests.radiovis.watchdog.daemon import Daemon
+from tests.web import ask
 
-COMMANDS = re.findall(r"^rabbitmqctl .*", (ROOT / "docs" / "deploy.md").read_text(), re.MULTILINE)
+PAGE = (ROOT / "docs" / "deploy.md").read_text()
+
+COMMANDS = re.findall(r"^(?:rabbitmqctl|/opt/radiovis/deploy/rabbitmq/.*\.sh) .*", PAGE, re.MULTILINE)
+WATCHDOG_LIMIT = 2**30
 PASSWORD, DEVICE_PASSWORD = "a long password", "another long password"
 TOPIC = "/topic/test/1/image"
 
@@ -29,7 +40,11 @@ class RabbitMQ(unittest.TestCase):
         cls.addClassCleanup(cls.broker.close)
         cls.broker.start()
         for command in COMMANDS:
-            cls.broker.ctl(*shlex.split(command)[1:])
+            program, *arguments = shlex.split(command)
+            if program == "rabbitmqctl":
+                cls.broker.ctl(*arguments)
+            else:
+                cls.broker.run(ROOT / Path(program).relative_to("/opt/radiovis"), *arguments)
 
     def settings(self) -> dict[str, object]:
         return {
@@ -74,6 +89,62 @@ class RabbitMQ(unittest.TestCase):
         self.assertGreaterEqual(queues.keys(), {"fallbacklogs_testMode", "radiovis"})
         self.assertNotIn(["false", "false"], [rest[:2] for rest in queues.values()])
         self.assertEqual(queues["radiovis"][2], "monitoring")
+
+    def policy(self, name: str) -> tuple[str, str]:
+        """Pattern and definition."""
+        listed = self.broker.ctl("list_policies", "-p", "radiovis", "--no-table-headers")
+        (found,) = (line.split("\t") for line in listed.splitlines() if line.split("\t")[1] == name)
+        return found[2], found[4]
+
+    def test_the_policies_are_for_the_queues_of_the_settings(self) -> None:
+        for name, queue in (("watchdog", Settings().FB_QUEUE), ("monitoring", Settings().MONITORING_QUEUE)):
+            pattern, definition = self.policy(name)
+            self.assertTrue(re.search(pattern, queue))
+            self.assertFalse(re.search(pattern, f"{queue}.held"))
+            self.assertEqual(json.loads(definition)["overflow"], "drop-head")
+
+    def small_policy(self, octets: int) -> None:
+        """The watchdogs' policy as it is, for fewer octets."""
+        pattern, definition = self.policy("watchdog")
+        self.assertEqual(json.loads(definition)["max-length-bytes"], WATCHDOG_LIMIT)
+        self.addCleanup(
+            self.broker.ctl, "set_policy", "-p", "radiovis", "watchdog", pattern, definition, "--apply-to", "queues"
+        )
+        small = json.dumps({**json.loads(definition), "max-length-bytes": octets})
+        self.broker.ctl("set_policy", "-p", "radiovis", "watchdog", pattern, small, "--apply-to", "queues")
+
+    def test_a_full_log_queue_drops_the_oldest_and_they_are_counted(self) -> None:
+        """The queue was there before the policy, as at an upgrade, and keeps its arguments."""
+        plugit, port = PlugItProcess(), services.free_port()
+        self.addCleanup(plugit.stop)
+        topic = "/topic/fm/4e1/4000/00001/text"
+        plugit.know(passwords={"1.rock": "1.rock"}, channels={"1": [topic.removesuffix("text")]})
+        plugit.know(all_channels=[], vis_channels=[])  # No defaults among the entries.
+        settings = {**self.settings(), "RADIODNS_API_URL": plugit.url, "MONITORING_ENABLED": False}
+        address = services.AmqpAddress(self.broker.host, self.broker.port)
+        watchdog = Daemon(address, "amq.fanout", **settings, DIRECTORY_ATTEMPTS=1, FB_ADMIN_PORT=port)
+        self.addCleanup(watchdog.close)
+        watchdog.start().wait_for("queue.consuming")
+        plugit.behave("good", add_log="503", cleanup_logs="503")
+        self.small_policy(100_000)
+        bodies = [b"TEXT %03d " % number + 1_000 * b"x" for number in range(300)]
+        with Server(**settings) as node:
+            node.wait_for("bus.connected")
+            station = Radio.connect(node.address, "1.rock", "1.rock", version="1.2")
+            self.addCleanup(station.close)
+            for body in bodies:
+                station.publish(topic, body)
+        watchdog.wait_for("log.failing")
+        plugit.behave("good")
+        until(lambda: plugit.logs()[-1:] and plugit.logs()[-1]["message"].encode() == bodies[-1], "the newest logged")
+        logged = [entry["message"].encode() for entry in plugit.logs()]
+        kept = logged[REMOTE_PREFETCH:]  # The broker drops nothing of what the watchdog has in hand.
+        self.assertEqual(logged[:REMOTE_PREFETCH], bodies[:REMOTE_PREFETCH])
+        self.assertEqual(kept, bodies[-len(kept) :])
+        self.assertTrue(80 < len(kept) <= 100, len(kept))
+        dropped = parse(ask(("127.0.0.1", port), "/metrics").body)["radiovis_log_dropped_total"]
+        self.assertEqual(dropped, {(("why", "lost"),): len(bodies) - len(logged), (("why", "refused"),): 0})
+        watchdog.terminate()
 
     def test_a_device_can_publish_and_nothing_else(self) -> None:
         with self.assertRaisesRegex(pika.exceptions.ChannelClosedByBroker, "ACCESS_REFUSED"):

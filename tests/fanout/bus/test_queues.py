@@ -156,6 +156,29 @@ class Consuming(unittest.TestCase):
         await queue.stop()
         self.assertEqual(await self.left(), 0)
 
+    async def test_its_length_is_what_the_broker_has_beside_what_is_in_hand(self) -> None:
+        self.full = True
+        node = await self.node()
+        queue = await self.consuming(node, prefetch=10)
+        for number in range(15):
+            await node.bus.publish(message(b"%d" % number))
+        await until(lambda: queue.waiting == 10, "the prefetch to be exhausted")
+        self.assertEqual(await queue.length(), 5)
+        queue.forget()
+        self.assertEqual((queue.waiting, await queue.length()), (0, 5))
+
+    async def test_its_length_is_not_known_before_it_is_consumed(self) -> None:
+        with self.assertRaisesRegex(BusError, "not consumed"):
+            await self.queue().length()
+
+    async def test_a_copy_of_what_was_confirmed_before_says_so(self) -> None:
+        node = await self.node()
+        await self.consuming(node)
+        await device_publishes(self.address, self.exchange, ({"topic": TOPIC}, b"1"))
+        await device_publishes(self.address, self.exchange, ({"topic": TOPIC}, b"2"), type="again")
+        await until(lambda: len(self.taken) == 2, "both")
+        self.assertEqual([each.again for each in self.taken], [False, True])
+
     async def test_stop_gives_back_what_is_not_safe_and_loses_nothing(self) -> None:
         self.full = True
         node = await self.node()

@@ -171,6 +171,13 @@ class ManyItems(WheelCase):
             self.assertEqual(self.wheel.due(self.now), [item])
         self.assertEqual(len(self.wheel._slots), 0)
 
+    def test_empty_slots_are_not_kept_where_nobody_turns_the_wheel(self) -> None:
+        item = Item()
+        for second in range(1000):
+            self.wheel.forget(item)
+            self.wheel.schedule(item, self.now + second)
+        self.assertEqual(len(self.wheel._slots), 1)
+
     def test_a_long_pause(self) -> None:
         """The machine slept for a year: the slots that passed are not walked one by one, and nothing is lost."""
         near, far = Item(), Item()

@@ -3,7 +3,9 @@ from __future__ import annotations
 import argparse
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import ClassVar
 
 from pydantic import SecretStr
 from twisted.trial import unittest
@@ -26,6 +28,8 @@ from fanout.settings.words import MASK
 
 class Settings(RabbitMQSettings, StompSettings):
     """Two of the engine's groups and one setting of each further kind."""
+
+    retired: ClassVar[Mapping[str, str]] = {"SPOOL": "the broker has it", "CRATE": "the broker has it", "BOX": "sold"}
 
     CACHE: JsonDict = setting({}, "A dict.")
     URL: SecretStr = setting(SecretStr("http://h/secret/"), "A secret.")
@@ -227,6 +231,20 @@ class WarningTests(LoadingTestCase):
         self.assertEqual(
             self.load().warnings(), ("STATS_ENABLED, STATS_HOST in config.py: ignored, nothing has ever read it",)
         )
+
+    def test_retired_settings_of_all_sources_only_warn_once(self) -> None:
+        self.config("SPOOL = 'folder'\n")
+        settings = self.load("--crate", "5", BOX="1", SPOOL="2", SPOOL_KEEPER="x")
+        self.assertEqual(
+            settings.warnings(),
+            ("SPOOL, CRATE: no effect any more; the broker has it", "BOX: no effect any more; sold"),
+        )
+        self.assertFalse(hasattr(settings, "SPOOL"))
+
+    def test_help_names_no_retired_setting(self) -> None:
+        parser = argparse.ArgumentParser()
+        add_flags(parser, Settings)
+        self.assertNotIn("crate", parser.format_help())
 
     def test_nothing_to_warn_of(self) -> None:
         self.assertEqual(self.load(STOMP_PORT="1").warnings(), ())

@@ -23,8 +23,12 @@ BASE = f"/action/radiovis/api/{SECRET}/"
 
 @dataclass
 class Content:
-    """What this PlugIt knows; change it as a test needs."""
+    """What this PlugIt knows; change it as a test needs.
 
+    :ivar poison: messages its log cannot take.
+    """
+
+    poison: list[str] = field(default_factory=list)
     passwords: dict[str, str] = field(default_factory=lambda: {"1.rock": "rockpass", "2.jazz": "jazzpass"})
     refused_addresses: set[str] = field(default_factory=set)
     channels: dict[str, list[Any]] = field(
@@ -181,6 +185,8 @@ class PlugItServer(resource.Resource):
         return {"info": self.content.defaults.get(form["id"])}
 
     def _add_log(self, form: dict[str, str]) -> Any:
+        if form["message"] in self.content.poison:
+            raise KeyError(form["message"])
         self.logs.append({key: form[key] for key in ("topic", "message", "headers", "timestamp")})
         return {}
 

@@ -75,7 +75,7 @@ class FakeLog:
         return succeed(3)
 
     def state(self) -> LogState:
-        return LogState(0)
+        return LogState()
 
     def stop(self) -> Deferred[None]:
         return succeed(None)

@@ -6,15 +6,15 @@ from twisted.internet.task import Clock
 from twisted.trial import unittest
 
 from fanout.bus.interface import BusError
-from fanout.bus.queues import Delivered
 from fanout.hub.message import Message
+from radiovis.settings import WatchdogSettings
 from radiovis.topic_resolution import TopicResolver
 from radiovis.watchdog.broker_liveness import BrokerLiveness
 from radiovis.watchdog.log import LogError
-from radiovis.watchdog.sources import Keys, LogTaker
+from radiovis.watchdog.sources import Keys
 from radiovis.watchdog.staleness import Staleness
 from tests.radiovis.scripted_directory import ScriptedDirectory
-from tests.radiovis.watchdog.fakes import FakeBus, FakeLeader, FakeLog
+from tests.radiovis.watchdog.fakes import FakeBus, FakeLeader
 
 ROCK = "/topic/fm/4e1/4000/09580/"
 DEFAULT = (("trigger-time", "NOW"), ("expires", "0"), ("priority", "0"))
@@ -23,10 +23,14 @@ DEFAULT = (("trigger-time", "NOW"), ("expires", "0"), ("priority", "0"))
 class FakeSource:
     def __init__(self) -> None:
         self.ensured = 0
+        self.forgotten = 0
         self.trouble = ""
 
     async def ensure(self) -> None:
         self.ensured += 1
+
+    def forget(self) -> None:
+        self.forgotten += 1
 
 
 class Liveness(unittest.TestCase):
@@ -36,7 +40,7 @@ class Liveness(unittest.TestCase):
         self.directory = ScriptedDirectory()
         self.directory.countries["ch"] = "4e1"
         self.bus, self.leader, self.source = FakeBus(), FakeLeader(), FakeSource()
-        self.silence = Staleness(60, 600)
+        self.silence = Staleness(WatchdogSettings(FB_FALLBACK_TIME=60, FB_REPEAT=600))
         self.promotions = 0
         self.keys = Keys(TopicResolver(self.directory, lambda: None))
         self.liveness = BrokerLiveness(
@@ -83,6 +87,14 @@ class Liveness(unittest.TestCase):
         self.source.trouble = "the disk is full"
         with self.assertRaisesRegex(LogError, "the disk is full"):
             await self.liveness.check()
+
+    async def test_what_the_log_refused_is_dropped_when_the_lead_is_lost_and_kept_while_it_lasts(self) -> None:
+        await self.liveness.check()
+        await self.liveness.check()
+        self.assertEqual(self.source.forgotten, 1)  # Before it led.
+        self.leader.leading = self.leader.truth = False
+        await self.liveness.check()
+        self.assertEqual(self.source.forgotten, 2)
 
     def test_what_is_heard_is_alive_from_now_on_whatever_its_publisher_says(self) -> None:
         for when in (0, 1, 2**40):
@@ -145,24 +157,3 @@ class Liveness(unittest.TestCase):
         self.liveness.heard(Message(ROCK + "text", b"TEXT x", "id", 1))
         self.liveness.heard(Message("/topic/fm/zz/4000/09580/text", b"TEXT x", "id", 1))
         self.assertFalse(self.is_due_after(59))
-
-
-class Entries(unittest.TestCase):
-    def setUp(self) -> None:
-        self.log = FakeLog()
-        directory = ScriptedDirectory()
-        directory.countries["ch"] = "4e1"
-        self.taker = LogTaker(Keys(TopicResolver(directory, lambda: None)), self.log, lambda: 1_795_294_643.7)
-
-    def test_an_entry_has_all_that_was_heard(self) -> None:
-        message = Message("/topic/fm/ch/4000/09580/text", b"TEXT \xff", "the id", 1234, (("link", "http://l"),))
-        self.successResultOf(self.taker.take(Delivered(message, "serial-1")))
-        entry = self.log.entries[0]
-        self.assertEqual((entry.topic, entry.body), (ROCK + "text", b"TEXT \xff"))
-        self.assertEqual(entry.headers, (("message-id", "the id"), ("when", "1234"), ("link", "http://l")))
-        self.assertEqual((entry.timestamp, entry.serial), (1_795_294_643, "serial-1"))
-
-    def test_a_full_log_refuses(self) -> None:
-        self.log.full = True
-        refused = self.taker.take(Delivered(Message(ROCK + "text", b"", "id", 1), ""))
-        self.failureResultOf(refused, LogError)

@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.trial import unittest
 
 from fanout.journal.journal import Journal, JournalSettings, Selection
-from radiovis.watchdog.journal_log import JournalLog, RecentSerials, own_serial
+from radiovis.watchdog.journal_log import JournalLog
 from radiovis.watchdog.log import Entry, LogError, LogFull
 
 TOPIC = "/topic/fm/4e1/4000/09580/text"
@@ -69,36 +69,11 @@ class TestJournalLog(unittest.TestCase):
         self.assertEqual((log.state().error, log.state().since), ("", None))
         self.assertEqual([line["event"] for line in logs], ["log.failing", "log.well"])
 
-    async def test_state_counts_what_waits_and_stop_writes_it(self) -> None:
+    async def test_stop_writes_what_waits(self) -> None:
         added: list[Deferred[None]] = [self.log.add(entry(i)) for i in range(3)]
-        self.assertEqual(self.log.state().waiting, 3)
+        self.assertEqual(self.journal.waiting, 3)
         await self.log.stop()
         await gatherResults(added)
         await self.assertFailure(self.log.add(entry(9)), LogFull)
         self.open(self.folder / "journal.sqlite")
         self.assertEqual(len(await self.kept()), 3)
-
-
-def serial(number: int) -> str:
-    return f"fanout-{'a' * 32}-{number}"
-
-
-class TestRecentSerials(unittest.TestCase):
-    def test_exactly_those_seen(self) -> None:
-        serials = RecentSerials()
-        serials.add(serial(5))
-        self.assertIn(serial(5), serials)
-        self.assertNotIn(serial(4), serials, "it may have been refused, and comes again")
-
-    def test_a_strangers_serial_and_none_are_never_known(self) -> None:
-        serials = RecentSerials()
-        for stranger in ("", "1", serial(1) + "\n"):
-            serials.add(stranger)
-            self.assertNotIn(stranger, serials)
-            self.assertEqual(own_serial(stranger), "")
-
-    def test_the_oldest_are_forgotten(self) -> None:
-        serials = RecentSerials(size=3)
-        for number in range(5):
-            serials.add(serial(number))
-        self.assertEqual([number for number in range(5) if serial(number) in serials], [2, 3, 4])

@@ -1,4 +1,4 @@
-"""Old entries go, by the hand of the leader."""
+"""The log of ``--test``, the cleanup of old entries by the leader, and what all logs share."""
 
 from __future__ import annotations
 
@@ -10,10 +10,19 @@ from twisted.internet.defer import DeferredQueue, maybeDeferred
 from twisted.internet.protocol import DatagramProtocol
 from twisted.trial import unittest
 
-from radiovis.watchdog.log import ADDRESS, DatagramLog, Entry, LogCleanup, LogError, LogFull, LogState
+from radiovis.settings import WatchdogSettings
+from radiovis.watchdog.log import (
+    ADDRESS,
+    DatagramLog,
+    Entry,
+    LogCleanup,
+    LogError,
+    LogFull,
+    LogState,
+    RecentSerials,
+    own_serial,
+)
 from tests.radiovis.watchdog.fakes import FakeLeader, FakeLog
-
-# The log of --test, contract §1.12, on a real UDP socket.
 
 
 class _Listener(DatagramProtocol):
@@ -69,7 +78,7 @@ class TestDatagramLog(unittest.TestCase):
         log = DatagramLog(reactor, ("127.0.0.1", 1))
         await log.add(Entry("/t", b"x", (), 1))
         await log.add(Entry("/t", b"x", (), 1))
-        self.assertEqual(log.state(), LogState(0))
+        self.assertEqual(log.state(), LogState())
         await maybeDeferred(log.stop)
         await self.assertFailure(log.add(Entry("/t", b"x", (), 1)), LogFull)
 
@@ -77,7 +86,7 @@ class TestDatagramLog(unittest.TestCase):
 class Cleaning(unittest.TestCase):
     def setUp(self) -> None:
         self.log, self.leader = FakeLog(), FakeLeader()
-        self.cleanup = LogCleanup(self.log, self.leader, 86_400)
+        self.cleanup = LogCleanup(self.log, self.leader, WatchdogSettings(FB_LOGS_MAX_AGE=86_400))
 
     async def test_the_leader_cleans(self) -> None:
         await self.cleanup.clean()
@@ -92,3 +101,28 @@ class Cleaning(unittest.TestCase):
         self.log.failing = True
         with self.assertRaises(LogError):
             await self.cleanup.clean()
+
+
+def serial(number: int) -> str:
+    return f"fanout-{'a' * 32}-{number}"
+
+
+class TestRecentSerials(unittest.TestCase):
+    def test_exactly_those_seen(self) -> None:
+        serials = RecentSerials()
+        serials.add(serial(5))
+        self.assertIn(serial(5), serials)
+        self.assertNotIn(serial(4), serials, "it may have been refused, and comes again")
+
+    def test_a_strangers_serial_and_none_are_never_known(self) -> None:
+        serials = RecentSerials()
+        for stranger in ("", "1", serial(1) + "\n"):
+            serials.add(stranger)
+            self.assertNotIn(stranger, serials)
+            self.assertEqual(own_serial(stranger), "")
+
+    def test_the_oldest_are_forgotten(self) -> None:
+        serials = RecentSerials(size=3)
+        for number in range(5):
+            serials.add(serial(number))
+        self.assertEqual([number for number in range(5) if serial(number) in serials], [2, 3, 4])

@@ -10,7 +10,7 @@ from fanout.bus.interface import BusError
 from radiovis.directory.interface import Channel, Default, DirectoryError
 from radiovis.preflight.message_check import Preflight
 from radiovis.preflight.slide_verdicts import SlideVerdicts
-from radiovis.settings import SlideSettings
+from radiovis.settings import SlideSettings, WatchdogSettings
 from radiovis.topic_resolution import TopicResolver
 from radiovis.watchdog.stale_topics import AT_ONCE, StaleTopics
 from radiovis.watchdog.staleness import Liveness, Staleness
@@ -22,6 +22,7 @@ from tests.wrong_clock import WrongClock
 
 ROCK, TALK = "/topic/fm/4e1/4000/09580/", "/topic/fm/4e1/4001/09700/"
 CHECK, PATIENCE, RELOAD = 15, 60, 20
+SETTINGS = WatchdogSettings(FB_FALLBACK_CHECK=CHECK, FB_FALLBACK_TIME=PATIENCE, FB_CHANNEL_CACHE=RELOAD)
 
 
 class Directory(ScriptedDirectory):
@@ -49,7 +50,7 @@ class Stale(unittest.TestCase):
             2: Default("http://slides/talk.png", "Talk"),
         }
         self.bus, self.leader, self.memory = FakeBus(), FakeLeader(), FakeMemory()
-        self.silence = Staleness(PATIENCE)
+        self.silence = Staleness(SETTINGS)
         resolver = TopicResolver(self.directory, lambda: None)
         self.listing = TopicListing(self.directory, resolver, self.silence, self.memory.recall, self.clock.seconds)
         self.stale = StaleTopics(
@@ -59,10 +60,7 @@ class Stale(unittest.TestCase):
             self.bus,
             self.leader,
             self.clock,
-            check=CHECK,
-            retry_policy=PATIENCE,
-            reload=RELOAD,
-            unix_time=self.clock.unix_time,
+            SETTINGS,
         )
         self.list(Channel(ROCK, 1), Channel(TALK, 2))
 

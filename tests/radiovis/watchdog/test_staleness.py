@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from twisted.trial import unittest
 
-from radiovis.watchdog.staleness import STRANGERS, Liveness, Staleness
+from radiovis.settings import WatchdogSettings
+from radiovis.watchdog.staleness import STRANGERS, Liveness, Staleness, _Watched
 
 ROCK, TALK, JAZZ = (f"/topic/fm/4e1/4000/{frequency}/text" for frequency in ("09580", "09700", "10120"))
 START = 1_795_294_643.0
 PATIENCE = 60
 
 
+def settings(**others: float) -> WatchdogSettings:
+    return WatchdogSettings(FB_FALLBACK_TIME=PATIENCE, **others)
+
+
 class Silent(unittest.TestCase):
     def setUp(self) -> None:
-        self.silence = Staleness(PATIENCE)
+        self.silence = Staleness(settings())
 
     def watch(self, *topics: str, now: float = START, **known: Liveness) -> None:
         self.silence.watch(topics, {ROCK: known["rock"]} if known else {}, now)
@@ -27,7 +32,7 @@ class Silent(unittest.TestCase):
 
     def test_one_that_was_alive_before_the_start_has_all_its_time_again(self) -> None:
         for when in (START - 1, START - 3600, START + 3600):
-            self.silence = Staleness(PATIENCE)
+            self.silence = Staleness(settings())
             self.watch(ROCK, rock=Liveness(when))
             self.assertEqual(self.due(START + PATIENCE - 1), [])
             self.assertEqual(self.due(START + PATIENCE + 1), [ROCK])
@@ -68,7 +73,7 @@ class Silent(unittest.TestCase):
         self.assertEqual(self.due(START + 60.5), [ROCK])
 
     def test_after_a_default_the_next_may_wait_longer_but_a_station_that_speaks_begins_anew(self) -> None:
-        self.silence = Staleness(PATIENCE, repeat=600)
+        self.silence = Staleness(settings(FB_REPEAT=600))
         self.watch(ROCK)
         self.due(START)
         self.silence.heard(ROCK, Liveness(START, is_default=True))
@@ -78,7 +83,7 @@ class Silent(unittest.TestCase):
         self.assertEqual(self.due(START + 660), [ROCK])
 
     def test_a_default_from_before_the_start_is_not_repeated_too_early(self) -> None:
-        self.silence = Staleness(PATIENCE, repeat=600)
+        self.silence = Staleness(settings(FB_REPEAT=600))
         self.watch(ROCK, rock=Liveness(START - 100, is_default=True))
         self.assertEqual(self.due(START + 499), [])
         self.assertEqual(self.due(START + 501), [ROCK])
@@ -127,27 +132,29 @@ class Silent(unittest.TestCase):
         self.assertEqual(self.due(START - 39), [ROCK])
 
 
-class Counting(dict[str, None]):
-    """A slot that counts how many topics are looked at."""
-
-    looked = 0
-
-    def __iter__(self):  # type: ignore[no-untyped-def]
-        for topic in super().__iter__():
-            Counting.looked += 1
-            yield topic
-
-
 class Cost(unittest.TestCase):
+    def stale(self, count: int) -> tuple[Staleness, list[str]]:
+        """So many topics, of which 100 are stale at START + 61 and the others are alive."""
+        staleness = Staleness(settings())
+        topics = [f"/topic/fm/4e1/{number:05x}/09580/text" for number in range(count)]
+        staleness.watch(topics, {}, START)
+        staleness.due(START, again=START + 1000)
+        for number, topic in enumerate(topics):
+            staleness.heard(topic, Liveness(START + (0 if number < 100 else 50 + number % 100 / 10)))
+        return staleness, topics
+
     def test_a_check_looks_at_the_stale_topics_only(self) -> None:
         """10,000 topics of which 1 % are stale: 100 looks, a slot's neighbours aside."""
-        silence = Staleness(PATIENCE)
-        topics = [f"/topic/fm/4e1/{number:04x}/09580/text" for number in range(10_000)]
-        silence.watch(topics, {}, START)
-        silence.due(START, again=START + 1000)
-        for number, topic in enumerate(topics):
-            silence.heard(topic, Liveness(START + (0 if number < 100 else 50 + number % 100 / 10)))
-        silence._slots = {slot: Counting(topics) for slot, topics in silence._slots.items()}
-        Counting.looked = 0
-        self.assertEqual(silence.due(START + 61, again=START + 76), topics[:100])
-        self.assertEqual(Counting.looked, 100)
+        staleness, topics = self.stale(10_000)
+        looked = []
+        look = _Watched.on_timer
+        self.patch(_Watched, "on_timer", lambda watched, now: (looked.append(watched.topic), look(watched, now)))
+        self.assertEqual(staleness.due(START + 61, again=START + 76), topics[:100])
+        self.assertEqual(looked, topics[:100])
+
+    def test_a_topic_that_is_heard_all_the_time_costs_bounded_memory(self) -> None:
+        staleness = Staleness(settings())
+        staleness.watch([ROCK], {}, START)
+        for second in range(10_000):  # On a standby, where nobody asks what is due.
+            staleness.heard(ROCK, Liveness(START + second))
+        self.assertEqual(len(staleness._wheel._slots), 1)

@@ -6,6 +6,7 @@ from structlog.testing import capture_logs
 from twisted.trial import unittest
 
 from radiovis.directory.interface import Channel, DirectoryError
+from radiovis.settings import WatchdogSettings
 from radiovis.topic_resolution import TopicResolver
 from radiovis.watchdog.staleness import Liveness, Staleness
 from radiovis.watchdog.topic_listing import TopicListing
@@ -21,7 +22,7 @@ class Listing(unittest.TestCase):
         self.directory = ScriptedDirectory()
         self.directory.countries["ch"] = "4e1"
         self.directory.registered = [Channel(ROCK, 1), Channel(TALK, 2)]
-        self.silence = Staleness(60)
+        self.silence = Staleness(WatchdogSettings(FB_FALLBACK_TIME=60))
         self.memory = FakeMemory()
         resolver = TopicResolver(self.directory, lambda: None)
         self.listing = TopicListing(self.directory, resolver, self.silence, self.memory.recall, lambda: NOW)

@@ -1,0 +1,265 @@
+"""The log behind PlugIt's API.
+
+The log has one queue, and it is on the broker: ``FB_QUEUE``. Every message of the exchange is copied into it, on the
+broker's disk, whether a watchdog runs or not. The watchdog that leads takes messages from its head, gives them to
+PlugIt, and acknowledges each one when PlugIt has accepted it. Until then the broker has the message, so nothing is
+lost when this process, this machine or PlugIt goes away. Who keeps what, and where that stands:
+
+=============================  =========================================================================
+a message nobody took yet      the broker's queue; a policy bounds it (``deploy/rabbitmq/policies.sh``)
+the ones in hand, unanswered   the broker's queue too: delivered and not acknowledged
+order, and "offer it again"    :class:`fanout.bus.durable_queue.DurableQueue` and its retry buffer
+one call at a time, the pause  this file
+refused for good               dropped here, counted in :attr:`~radiovis.watchdog.log.LogState.refused`
+dropped by the full queue      counted by :class:`radiovis.watchdog.sources.QueueSource`
+which topics are alive         not here: liveness is taken from a queue of the watchdog's own
+=============================  =========================================================================
+
+**States.** *Well*: an entry is sent as soon as the one before it was accepted. *Resting*: the last call failed; every
+entry is refused at once with :class:`~radiovis.watchdog.log.LogFull` until the pause is over, then one call is tried.
+The pause doubles from 1 s to 15 s, and one success ends it. *Closed*: everything is refused.
+
+.. code-block:: text
+
+           accepted                     refused, pause not over
+            ┌────┐                            ┌────┐
+            │    ▼      add_log failed        │    ▼
+           ┌──────┐ ──────────────────────▶ ┌─────────┐
+           │ well │                         │ resting │ ◀─┐ the next call failed:
+           └──────┘ ◀────────────────────── └─────────┘ ──┘ twice the pause
+                               the next call succeeded
+
+**Invariants.**
+
+- At most one ``add_log`` is under way, so PlugIt gets the entries in the order of the queue.
+- When an entry is refused, all entries that were added after it and are not sent yet are refused, too. The retry
+  buffer offers them again in their order. So a failure never lets a later entry pass an earlier one.
+- An entry is accepted once, unless this process or the connection to the broker dies between PlugIt's answer and the
+  acknowledgement, or PlugIt's answer is lost. Then it comes twice. A copy that comes to the process that sent the
+  first one is recognised by its serial. Copies that a publisher sends again after the broker had confirmed the first
+  one never come here (:attr:`fanout.bus.durable_queue.Delivered.again`): the durable queue had the first one.
+- When the connection to the broker is lost, what came by it is not sent any more: the broker gives it to the watchdog
+  that leads next. So a watchdog that was frozen does not send what another one has sent meanwhile.
+- An entry is dropped only when PlugIt takes the entry behind it, right after it refused this one once more, as it did
+  :data:`SUSPICIOUS` + :data:`REFUSALS` - 1 times in a row. PlugIt has one status, 500, for "this entry is bad" and "I
+  am broken". So the entry behind is not tried earlier, and only while ``cleanup_logs`` works, which the watchdog asks
+  for anyway. If the entry behind is refused as well, both stay, and it becomes a
+  suspect in its turn. A broken ``add_log`` therefore costs calls, and no entry. A bad entry with nothing behind it
+  stays, too: it holds up nobody.
+
+**Why not a spool on this machine's disk.** That was the first design: entries were acknowledged when they were in a
+file, and sent from there. It had more than a thousand lines (segments, cursor, lock, adoption of a dead process's
+files), and each entry had one copy, on one local disk, where a standby on another machine could not get at it. The
+broker's durable queue has the same promises, may be replicated, and bounds its own length. What the spool did better: a
+backlog survived the loss of the broker's disk.
+
+**Why one call at a time.** PlugIt's API takes one entry per call and has no order of its own. Calls side by side would
+be faster and come in any order. The spool sent one by one, too, so the throughput is as it was: an entry costs the
+watchdog about 2 ms of CPU (2,000 entries, 4.7 s with the start of the process), to which PlugIt's own time is added.
+1,000 stations that each send a text every 10 s make 100 entries a second.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import structlog
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.internet.task import deferLater
+
+from radiovis.directory.interface import DirectoryError, LogStore
+from radiovis.settings import WatchdogSettings
+from radiovis.watchdog.log import Entry, LogError, LogFull, LogState, Outage, RecentSerials
+
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 15.0
+"""Seconds between two attempts; doubled each time. PlugIt that is down is not stormed, and is found again soon."""
+SUSPICIOUS = 3
+"""Failures of one entry after which we ask whether the entry or PlugIt is to blame."""
+REFUSALS = 3
+"""Times in a row PlugIt must be well and refuse the entry all the same, before the entry behind it is tried."""
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+class _Suspect(NamedTuple):
+    """An entry that PlugIt refused again and again, and that is dropped if PlugIt takes the one behind it."""
+
+    entry: Entry
+    added: Deferred[None]
+    error: str
+
+
+class PlugItLog:
+    """A :class:`~radiovis.watchdog.log.Log` whose entries are safe when PlugIt has accepted them.
+
+    :ivar settings: may be replaced at any time.
+    """
+
+    def __init__(
+        self,
+        store: LogStore,
+        reactor: Any,
+        settings: WatchdogSettings,
+        *,
+        first_pause: float = FIRST_PAUSE,
+        longest_pause: float = LONGEST_PAUSE,
+    ) -> None:
+        """
+        :param settings: ``FB_LOGS_MAX_AGE`` is read, for the question whether PlugIt is well.
+        :param first_pause: seconds after a first failure; doubled for each further one.
+        :param longest_pause: seconds at most.
+        """
+        self.settings = settings
+        self._store = store
+        self._reactor = reactor
+        self._pauses = (first_pause, longest_pause)
+        self._outage = Outage("log API", time.time)
+        self._serials = RecentSerials()
+        self._waiting: deque[tuple[Entry, Deferred[None]]] = deque()
+        self._sending = False
+        self._call: Deferred[None] | None = None
+        self._closed = False
+        self._failures = 0  # in a row, of whatever entry
+        self._rest_until = float("-inf")
+        self._suspects: list[_Suspect] = []  # refused in this round; the next entry decides
+        self._refusals: dict[Entry, tuple[int, int]] = {}  # in a row, by entry: all, and while PlugIt was well
+        self._dropped = 0
+
+    def add(self, entry: Entry) -> Deferred[None]:
+        """Send an entry; fires when PlugIt has accepted it, or never will. A second copy is not sent."""
+        refusal = self._refusal()
+        if refusal is not None:
+            return fail(refusal)
+        added: Deferred[None] = Deferred()
+        self._waiting.append((entry, added))
+        if not self._sending:
+            Deferred.fromCoroutine(self._send_all())
+        return added
+
+    def _refusal(self) -> LogFull | None:
+        if self._closed:
+            return LogFull("the log is closed")
+        if self._reactor.seconds() < self._rest_until:
+            return LogFull(self._outage.error)
+        return None
+
+    async def _send_all(self) -> None:
+        """One after the other; each is answered before the next one is sent, so acknowledgements keep the order."""
+        self._sending = True
+        while self._waiting:
+            entry, added = self._waiting.popleft()
+            if not added.called:  # else given up: the connection the entry came by is lost
+                await self._take_turn(entry, added)
+            if self._suspects and not self._waiting:
+                await deferLater(self._reactor, 0)  # The entry behind may be on its way from the retry buffer.
+        if self._suspects:  # There is no other entry that could show whether PlugIt takes any.
+            self._refuse(self._suspects[0].error)
+        self._sending = False
+
+    async def _take_turn(self, entry: Entry, added: Deferred[None]) -> None:
+        refusal = self._refusal()  # If an entry before this one failed just now, this one must not pass it.
+        if refusal is not None:
+            added.errback(refusal)
+        elif entry.serial in self._serials:
+            added.callback(None)
+        else:
+            self._call = Deferred.fromCoroutine(self._send(entry, added))
+            await self._call
+
+    async def _send(self, entry: Entry, added: Deferred[None]) -> None:
+        try:
+            await self._store.add_log(_form(entry.topic), entry.body, _headers(entry), entry.timestamp)
+        except CancelledError:
+            self._refuse("the log is closed", added)
+        except DirectoryError as error:
+            if await self._is_suspect(entry):
+                self._suspects.append(_Suspect(entry, added, str(error)))
+            else:
+                self._refuse(str(error), added)
+        except Exception as error:
+            log.error("log.sender_failed", exc_info=error)
+            self._refuse(f"{type(error).__name__}: {error}", added)
+        else:
+            self._accepted(entry, added)
+
+    def _accepted(self, entry: Entry, added: Deferred[None]) -> None:
+        suspects, self._suspects = self._suspects, []
+        self._serials.add(entry.serial)
+        self._failures = 0
+        self._refusals.clear()
+        self._outage.over()
+        for each in suspects:
+            self._drop(each)
+        added.callback(None)
+
+    def _drop(self, suspect: _Suspect) -> None:
+        self._dropped += 1
+        entry = suspect.entry
+        self._serials.add(entry.serial)
+        log.error(
+            "log.entry_refused",
+            topic=entry.topic,
+            octets=len(entry.body),
+            error=suspect.error,
+            dropped=self._dropped,
+        )
+        suspect.added.callback(None)
+
+    def _refuse(self, error: str, *added: Deferred[None]) -> None:
+        """Begin a pause. The suspects come again, too, and before what was just refused."""
+        suspects, self._suspects = self._suspects, []
+        self._outage.failed(error)
+        first, longest = self._pauses
+        self._rest_until = self._reactor.seconds() + min(first * 2.0 ** min(self._failures, 30), longest)
+        self._failures += 1
+        for each in (*(suspect.added for suspect in suspects), *added):
+            each.errback(LogFull(error))
+
+    async def _is_suspect(self, entry: Entry) -> bool:
+        """Whether PlugIt refused this entry often enough while it was well; it has just refused it once more."""
+        key = replace(entry, timestamp=0)
+        attempts, while_well = self._refusals.get(key, (0, 0))
+        well = attempts + 1 >= SUSPICIOUS and await self._is_well()
+        self._refusals[key] = attempts + 1, while_well + 1 if well else 0
+        return while_well + 1 >= REFUSALS if well else False
+
+    async def _is_well(self) -> bool:
+        try:
+            await self._store.cleanup_logs(self.settings.FB_LOGS_MAX_AGE)
+        except Exception:  # noqa: BLE001  (what it fails of is told by the calls that need it)
+            return False
+        return True
+
+    def cleanup(self, max_age: int) -> Deferred[int]:
+        """Ask PlugIt to drop entries older than this many seconds; it does not tell how many went."""
+        return Deferred.fromCoroutine(self._clean(max_age))
+
+    async def _clean(self, max_age: int) -> int:
+        try:
+            await self._store.cleanup_logs(max_age)
+        except DirectoryError as error:
+            raise LogError(str(error)) from error
+        return 0
+
+    def state(self) -> LogState:
+        """Whether PlugIt takes entries."""
+        return LogState(self._outage.error, self._outage.since, self._dropped)
+
+    def stop(self) -> Deferred[None]:
+        """Give up the call under way. What was not accepted is still in the broker's queue."""
+        self._closed = True
+        if self._call is not None:
+            self._call.cancel()
+        return succeed(None)
+
+
+def _form(text: str) -> str:
+    """As a form can carry it: half surrogate pairs become question marks."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def _headers(entry: Entry) -> list[tuple[str, str]]:
+    return [(_form(name), _form(value)) for name, value in entry.headers]
