@@ -63,6 +63,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -106,17 +107,19 @@ class PlugItLog:
         *,
         first_pause: float = FIRST_PAUSE,
         longest_pause: float = LONGEST_PAUSE,
+        unix_time: Callable[[], float] = time.time,
     ) -> None:
         """
         :param settings: ``FB_LOGS_MAX_AGE`` is read, for the question whether PlugIt is well.
         :param first_pause: seconds after a first failure; doubled for each further one.
         :param longest_pause: seconds at most.
+        :param unix_time: seconds since 1970, for the state.
         """
         self.settings = settings
         self._store = store
         self._reactor = reactor
         self._pauses = (first_pause, longest_pause)
-        self._outage = Outage("log API", time.time)
+        self._outage = Outage("log API", unix_time)
         self._serials = RecentSerials()
         self._waiting: deque[tuple[Entry, Deferred[None]]] = deque()
         self._sending = False

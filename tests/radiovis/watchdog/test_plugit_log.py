@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from fanout.bus.handover import RetryBuffer
+from fanout.bus.retry_buffer import RetryBuffer
 from structlog.testing import capture_logs
 from treq.client import HTTPClient
 from twisted.internet import reactor
@@ -47,7 +47,7 @@ class Case(unittest.TestCase):
         self.clock = Clock()
         self.clock.advance(1_795_294_643)
         self.store = ScriptedStore()
-        self.log = PlugItLog(self.store, self.clock, SETTINGS)
+        self.log = PlugItLog(self.store, self.clock, SETTINGS, unix_time=self.clock.seconds)
         self.done: list[int] = []
         self.buffer: RetryBuffer[Entry] = RetryBuffer(self.clock, self.log.add)
 

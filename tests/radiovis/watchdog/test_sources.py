@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from uuid import uuid4
 
-from fanout.bus.durable_queue import Delivered, QueueNames
+from fanout.bus.queues import Delivered, QueueNames
 from structlog.testing import capture_logs
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, fail, succeed

@@ -61,6 +61,7 @@ class Stale(unittest.TestCase):
             self.leader,
             self.clock,
             SETTINGS,
+            unix_time=self.clock.unix_time,
         )
         self.list(Channel(ROCK, 1), Channel(TALK, 2))
 
