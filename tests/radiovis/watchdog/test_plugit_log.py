@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from fanout.bus.retry_buffer import RetryBuffer
 from structlog.testing import capture_logs
 from treq.client import HTTPClient
 from twisted.internet import reactor
@@ -15,9 +14,11 @@ from twisted.internet.task import Clock
 from twisted.trial import unittest
 from twisted.web.client import Agent
 
+from fanout.bus.retry_buffer import RetryBuffer
 from radiovis.directory.interface import DirectoryError
-from radiovis.directory.plugit import PlugIt, PlugItCalls
-from radiovis.settings import WatchdogSettings
+from radiovis.directory.plugit import PlugIt
+from radiovis.directory.plugit_http import PlugItCalls
+from radiovis.settings import Settings, WatchdogSettings
 from radiovis.watchdog.log import Entry, LogError, LogFull
 from radiovis.watchdog.plugit_log import LONGEST_PAUSE, REFUSALS, SUSPICIOUS, PlugItLog
 from tests.radiovis.directory.plugit_server import RunningPlugIt
@@ -277,7 +278,8 @@ class OverHttp(unittest.TestCase):
     async def test_a_real_api_that_answers_503_for_a_while(self) -> None:
         server = RunningPlugIt(reactor)
         self.addCleanup(lambda: Deferred.fromCoroutine(server.stop()))
-        plugit = PlugIt(PlugItCalls(HTTPClient(Agent(reactor)), server.url, reactor, attempts=1))
+        settings = Settings(RADIODNS_API_URL=server.url, DIRECTORY_ATTEMPTS=1)  # type: ignore[arg-type]
+        plugit = PlugIt(PlugItCalls(HTTPClient(Agent(reactor)), settings, reactor), settings)
         server.api.failures = 2
         log = PlugItLog(plugit, reactor, SETTINGS, first_pause=0.05)
         buffer: RetryBuffer[Entry] = RetryBuffer(reactor, log.add, pause=0.05)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from uuid import uuid4
 
-from fanout.bus.queues import Delivered, QueueNames
 from structlog.testing import capture_logs
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, fail, succeed
@@ -14,6 +13,7 @@ from twisted.internet.threads import deferToThread
 from twisted.trial import unittest
 
 from fanout.bus.interface import BusError
+from fanout.bus.queues import Delivered, QueueNames
 from fanout.hub.message import Message
 from fanout.settings import RabbitMQSettings
 from radiovis.topic_resolution import TopicResolver
