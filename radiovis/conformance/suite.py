@@ -20,7 +20,7 @@ from radiovis.conformance import bad_input, behaviour, frames, negotiation, rece
 from radiovis.conformance.check import ConformanceCheck
 from radiovis.conformance.subject import Subject
 
-CHECKS = (*negotiation.CHECKS, *frames.CHECKS, *behaviour.CHECKS, *receivers.CHECKS, *bad_input.CHECKS)
+CHECKS = (*negotiation.CHECKS, *frames.CHECKS, *behaviour.CHECKS, *receivers.CHECKS, *bad_input.BAD_INPUT_CHECKS)
 
 
 def chosen(patterns: Sequence[str]) -> list[ConformanceCheck]:
