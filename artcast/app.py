@@ -10,13 +10,12 @@ from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.task import LoopingCall
 
 from artcast.catalogue import Catalogue
-from artcast.copies import Copies
+from artcast.datum import Copies
 from artcast.feed import Feed
-from artcast.pages.pages import Pages
 from artcast.settings import ArtcastSettings
-from artcast.site import Site
+from artcast.site import Pages, Site
+from fanout.application.interface import OpenTopics
 from fanout.application.observer import ClientCounters, ClientWarnings
-from fanout.application.open_topics import OpenTopics
 from fanout.bus.interface import Bus
 from fanout.http.access_log import AccessLog, log_file
 from fanout.http.dispatch import Dispatcher
@@ -32,7 +31,7 @@ from fanout.listeners.address import Networks
 from fanout.listeners.datagrams import DatagramPort
 from fanout.listeners.limits import ConnectionLimit
 from fanout.listeners.port import keep_alive
-from fanout.process.throttle import Throttle
+from fanout.process.logs import Throttle
 from fanout.settings import HttpServerSettings, LimitSettings
 
 log = structlog.get_logger(__name__)
@@ -45,19 +44,19 @@ class Artcast:
         """:param bus: started by whoever made it, who gives :meth:`hear` what comes over it."""
         self._reactor = reactor
         self._settings = settings
-        complaints = ClientWarnings(ClientCounters(), Throttle(time.monotonic), log)
+        client_warnings = ClientWarnings(ClientCounters(), Throttle(time.monotonic), log)
         catalogue = Catalogue(settings.MAX_KEYS, self._full)
         feed = _feed(settings, hub, bus, catalogue)
         self.hear = feed.hear
         self._data, self._registrations = _ports(reactor, settings, feed)
         self._access = log_file(settings.ACCESS_LOG, settings.ACCESS_LOG_SIZE, settings.ACCESS_LOG_COUNT)
-        self._pending = _pending(reactor, settings, hub, bus, complaints)
-        self._http = self._site(catalogue, complaints)
+        self._pending = _pending(reactor, settings, hub, bus, client_warnings)
+        self._http = self._site(catalogue, client_warnings)
         self._listening: Any = None
         self._look = LoopingCall(self._pending.tick)
         self._look.clock = reactor
 
-    def _site(self, catalogue: Catalogue, complaints: ClientWarnings) -> HttpSite:
+    def _site(self, catalogue: Catalogue, client_warnings: ClientWarnings) -> HttpSite:
         settings = self._settings
         site = Site(
             catalogue,
@@ -76,7 +75,7 @@ class Artcast:
             dispatcher,
             ConnectionLimit(limits),
             settings,
-            complaints.warn,
+            client_warnings.warn,
             name="artcast",
             pages=ErrorPages(),
             headers=(NO_SNIFFING,),
@@ -147,17 +146,17 @@ def _ports(reactor: Any, settings: ArtcastSettings, feed: Feed) -> tuple[Datagra
 
 
 def _pending(
-    reactor: Any, settings: ArtcastSettings, hub: Hub, bus: Bus, complaints: ClientWarnings
+    reactor: Any, settings: ArtcastSettings, hub: Hub, bus: Bus, client_warnings: ClientWarnings
 ) -> PendingRequests:
     http = HttpServerSettings(HTTP_MAX_LISTENERS=settings.MAX_POLLS, HISTORY_MESSAGES=1)
     return PendingRequests(
         application=OpenTopics(bus, time.time, new_id),  # no route lets anybody publish
         hub=hub,
         history=History(time.monotonic, http),
-        flusher=Flusher(time.monotonic, lambda flush: reactor.callLater(0, flush), complaints.failed),
+        flusher=Flusher(time.monotonic, lambda flush: reactor.callLater(0, flush), client_warnings.failed),
         later=reactor.callLater,
         clock=time.monotonic,
-        warn=complaints.warn,
-        failed=complaints.failed,
+        warn=client_warnings.warn,
+        failed=client_warnings.failed,
         settings=http,
     )

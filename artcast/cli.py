@@ -21,7 +21,7 @@ from fanout.bus.loopback import Loopback
 from fanout.http.access_log import log_file
 from fanout.hub.hub import Hub
 from fanout.hub.message import Message
-from fanout.listeners.certificates import CertificateError
+from fanout.listeners.tls import CertificateError
 from fanout.process.daemon import DaemonError, daemonize, drop_to, pid_file, raise_limit
 from fanout.process.logs import set_up_logs
 from fanout.process.service import Notify, Service, use_monotonic_timers

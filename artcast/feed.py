@@ -10,13 +10,12 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from artcast.catalogue import Catalogue
-from artcast.copies import Copies
-from artcast.datum import Datum, as_json, parse, read_datum, read_registration
+from artcast.datum import Copies, Datum, as_json, parse, read_datum, read_registration
 from fanout.bus.interface import BusError
 from fanout.hub.hub import Hub
 from fanout.hub.message import Message
 from fanout.listeners.datagrams import MalformedDatagram, Source
-from fanout.process.throttle import Throttle
+from fanout.process.logs import Throttle
 
 REGISTRATIONS = "/artcast/registrations/"
 """Registrations travel on the bus as topics of their own: clients that listen to values do not want them."""

@@ -13,8 +13,9 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator
 
+from fanout.listeners.address import NetworkList
 from fanout.settings import BrokerSettings, LogSettings, SettingsGroup, read_settings, setting
-from fanout.settings.engine import MAX_PORT, NetworkList
+from fanout.settings.engine import MAX_PORT
 from fanout.settings.reference import reference
 
 CONFIG_FILE = Path("artcast_config.py")

@@ -11,7 +11,7 @@ from twisted.internet.task import LoopingCall
 
 from demo.programme import Station
 from fanout.stomp.client import ConnectRefused
-from radiovis.client.arguments import CommandError
+from radiovis.client.command_line import CommandError
 from radiovis.client.conversation import Conversation, ConversationEnded, converse, error_text
 from radiovis.client.server_address import ServerAddress
 

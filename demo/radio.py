@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 
 from demo.programme import STATIONS, Station
 from fanout.stomp.client import ConnectRefused, MessageReceived
-from radiovis.client.arguments import CommandError
+from radiovis.client.command_line import CommandError
 from radiovis.client.conversation import Conversation, ConversationEnded, converse, error_text
 from radiovis.client.server_address import ServerAddress
 

@@ -15,8 +15,7 @@ from twisted.internet import reactor
 from fanout.http.response import Response
 from fanout.http.routing import Request, Route
 from fanout.http.topics import Topics
-from webserver.local_topics import LocalTopics
-from webserver.serving import serve
+from webserver.serving import LocalTopics, serve
 
 topics = LocalTopics(reactor)
 

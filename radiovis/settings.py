@@ -9,6 +9,8 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import SecretStr, field_validator
 
 from fanout.journal.journal import JournalSettings
+from fanout.listeners.address import NetworkList
+from fanout.listeners.limits import SecuritySettings
 from fanout.settings import (
     AdminSettings,
     HttpServerSettings,
@@ -17,7 +19,6 @@ from fanout.settings import (
     LogSettings,
     MemcachedSettings,
     RabbitMQSettings,
-    SecuritySettings,
     SettingsGroup,
     StompServerSettings,
     StompSettings,
@@ -25,7 +26,7 @@ from fanout.settings import (
     WebSocketSettings,
     setting,
 )
-from fanout.settings.engine import MAX_PORT, NetworkList
+from fanout.settings.engine import MAX_PORT
 from fanout.settings.field import Json, JsonDict
 from fanout.settings.reference import config_dist, reference
 

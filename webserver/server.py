@@ -22,7 +22,7 @@ from fanout.listeners import port
 from fanout.listeners.limits import ConnectionLimit
 from fanout.settings import LimitSettings
 from webserver.config import SiteConfig, SiteError, UploadsPart, WsgiPart
-from webserver.local_topics import LocalTopics
+from webserver.serving import LocalTopics
 from webserver.uploads import Uploads
 from webserver.wsgi import Mounted, TableError, Wsgi, WsgiTable, load, one
 

@@ -3,27 +3,104 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
+from itertools import count
+from secrets import token_hex
 from typing import Any
 
 import structlog
 from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.task import LoopingCall
 
+from fanout.application.interface import OpenTopics
+from fanout.application.observer import ClientCounters, ClientWarnings
+from fanout.bus.loopback import Loopback
 from fanout.http.dispatch import Dispatcher
+from fanout.http.pending import PendingRequests
 from fanout.http.response import ErrorPages
 from fanout.http.routing import Route, Routes
 from fanout.http.server import NO_SNIFFING, HttpSite
+from fanout.hub.history import History
+from fanout.hub.hub import Hub
+from fanout.hub.message import Message
+from fanout.hub.outbox import Flusher
 from fanout.listeners import port as ports
 from fanout.listeners.limits import ConnectionLimit
-from fanout.process.logs import set_up_logs
+from fanout.process.logs import Throttle, set_up_logs
 from fanout.process.service import Notify, Service
-from fanout.settings import LimitSettings
+from fanout.settings import HttpServerSettings, LimitSettings
 from webserver.config import SiteLimits
-from webserver.local_topics import LocalTopics
 
-_BODY_BYTES = 16_384
+# Topics of one process, with everything that serves them: the shortest way from a reactor to a site with topics.
 
 log = structlog.get_logger(__name__)
+
+
+class LocalTopics:
+    """A hub, its history, and the HTTP requests that wait for messages.
+
+    :ivar application: decides who may publish.
+    :ivar pending: for a :class:`~fanout.http.dispatch.Dispatcher`.
+    :ivar warn: logs a client's fault, one a second of each address.
+    """
+
+    def __init__(self, reactor: Any, token: str = "", *, topics: int = 10_000, listeners: int = 10_000) -> None:
+        """
+        :param token: what clients need to know to publish; empty for nothing.
+        :param topics: how many last values are kept; beyond it the oldest is forgotten.
+        :param listeners: clients that may wait or be streamed to at a time.
+        """
+        life, numbers = token_hex(4), count(1)
+        self._bus = Loopback()
+        self._new_id: Callable[[], str] = lambda: f"{life}-{next(numbers)}"
+        client_warnings = ClientWarnings(ClientCounters(), Throttle(time.monotonic), log)
+        self.warn = client_warnings.warn
+        self.application = OpenTopics(self._bus, time.time, self._new_id, token)
+        history = History(time.monotonic)
+        hub = Hub(client_warnings.failed, LimitSettings(MAX_LAST_MESSAGES=topics), history=history)
+        self.pending = PendingRequests(
+            application=self.application,
+            hub=hub,
+            history=history,
+            flusher=Flusher(time.monotonic, lambda flush: reactor.callLater(0, flush), client_warnings.failed),
+            later=reactor.callLater,
+            clock=time.monotonic,
+            warn=self.warn,
+            failed=client_warnings.failed,
+            settings=HttpServerSettings(HTTP_MAX_LISTENERS=listeners),
+        )
+        self._looking = LoopingCall(self.pending.tick)
+        self._looking.clock = reactor
+
+    def start(self) -> None:
+        """Begin to take messages and to deliver them."""
+        self._bus.start(self._receive, lambda: None)
+        self._looking.start(self.pending.wheel.tick)
+
+    def stop(self) -> None:
+        """Let the clients that wait go; nothing is published any more."""
+        if self._looking.running:
+            self._looking.stop()
+        for client in list(self.pending.pending):
+            client.close()
+        self._bus.stop()
+
+    def say(self, topic: str, body: bytes, content_type: str = "text/plain; charset=utf-8") -> Deferred[None]:
+        """Publish. Fires when the bus has taken it; fails with :class:`~fanout.bus.interface.BusError`."""
+        headers = (("content-type", content_type),)
+        return self._bus.publish(Message(topic, body, self._new_id(), int(time.time()), headers))
+
+    def last(self, topic: str) -> bytes | None:
+        """The last value of a topic; None when it has none."""
+        message = self.pending.hub.last(topic)
+        return None if message is None else message.body
+
+    def _receive(self, message: Message) -> None:
+        self.pending.hub.publish(message.topic, message)
+
+
+_BODY_BYTES = 16_384
 
 
 def serve(reactor: Any, rows: Iterable[Route], topics: LocalTopics, *, ip: str = "127.0.0.1", port: int = 8000) -> None:

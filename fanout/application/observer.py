@@ -22,7 +22,7 @@ from twisted.python.failure import Failure
 
 from fanout.application.interface import Application, Extension, Principal, Refused
 from fanout.hub.message import Message, Publication
-from fanout.process.throttle import Throttle
+from fanout.process.logs import Throttle
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import Any
 from pika import ConnectionParameters, PlainCredentials
 from twisted.internet.endpoints import HostnameEndpoint
 
-from fanout.listeners.certificates import secure_endpoint
+from fanout.listeners.tls import secure_endpoint
 from fanout.settings import BrokerSettings
 
 

@@ -22,7 +22,7 @@ from fanout.bus.interface import BusError, BusState
 from fanout.bus.pair import Confirms, PublisherConnection
 from fanout.bus.reconnect import ReconnectingClient
 from fanout.bus.unconfirmed import Unconfirmed
-from fanout.process.throttle import Throttle
+from fanout.process.logs import Throttle
 
 # What a broker that has stopped reading may cost in the socket's buffer; it confirms far more than that per second.
 MAX_SENT = 500

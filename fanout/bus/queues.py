@@ -26,7 +26,7 @@ from fanout.bus.interface import BrokerConnection, BusError
 from fanout.bus.message import AGAIN, DEFAULT_LIMITS, MalformedMessage, MessageLimits, from_amqp
 from fanout.bus.retry_buffer import RetryBuffer
 from fanout.hub.message import Message
-from fanout.process.throttle import Throttle
+from fanout.process.logs import Throttle
 
 log = structlog.get_logger()
 

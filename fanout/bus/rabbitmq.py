@@ -4,7 +4,7 @@
 once and in the order of its publisher, also across reconnects, as far as the broker allows; what a node misses it
 notices, so that it can catch up. Neither a slow broker nor a slow node may take unbounded memory, here or there.
 The AMQP itself is in :mod:`~fanout.bus.pair` and :mod:`~fanout.bus.connection`, the outbox in
-:mod:`~fanout.bus.unconfirmed`, duplicates in :mod:`~fanout.bus.serial`, reconnecting in :mod:`~fanout.bus.reconnect`.
+:mod:`~fanout.bus.unconfirmed`, duplicates in :mod:`~fanout.bus.message`, reconnecting in :mod:`~fanout.bus.reconnect`.
 
 **States of the connection.**
 
@@ -62,10 +62,9 @@ from twisted.internet.defer import Deferred, fail, succeed
 
 from fanout.bus.config import DEFAULT_RETRY_POLICY, Broker, RetryPolicy, broker, broker_endpoint, retry_policy
 from fanout.bus.interface import BusCounters, BusError, BusState
-from fanout.bus.message import AGAIN, DEFAULT_LIMITS, MalformedMessage, MessageLimits, from_amqp, to_amqp
+from fanout.bus.message import AGAIN, DEFAULT_LIMITS, MalformedMessage, MessageLimits, Seen, Serials, from_amqp, to_amqp
 from fanout.bus.pair import Pair
 from fanout.bus.reconnect import ReconnectingClient
-from fanout.bus.serial import Seen, Serials
 from fanout.bus.unconfirmed import Confirmed, Publish, Unconfirmed
 from fanout.hub.message import Message
 from fanout.settings import BrokerSettings

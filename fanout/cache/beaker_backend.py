@@ -26,8 +26,7 @@ from beaker.exceptions import MissingCacheParameter
 from beaker.synchronization import null_synchronizer
 from twisted.internet.defer import Deferred
 
-from fanout.cache.memcached import Memcached, cache_key
-from fanout.cache.servers import MemcachedServers
+from fanout.cache.memcached import Memcached, MemcachedServers, cache_key
 
 NAME = "fanout_memcached"
 TIMEOUT = 0.05

@@ -1,7 +1,7 @@
 """The journal: an append-only log of messages with retention, for the reactor.
 
 A thread of its own reads and writes the file (:mod:`fanout.journal.records`). Messages that arrive within a few
-milliseconds share one transaction, and so one fsync (:mod:`fanout.journal.batches`). Long work is done in small steps,
+milliseconds share one transaction, and so one fsync (:mod:`fanout.journal.sqlite`). Long work is done in small steps,
 so that new messages never wait for it.
 """
 
@@ -14,9 +14,8 @@ from typing import Any, TypeVar
 from twisted.internet.defer import Deferred, fail, maybeDeferred
 from twisted.python.failure import Failure
 
-from fanout.journal.batches import DELAY, Batches, BatchesFull
 from fanout.journal.records import HEADER, PAGE, JournalError, Ledger, Place, Record, Selection, csv_rows
-from fanout.journal.sqlite import FileThread
+from fanout.journal.sqlite import DELAY, Batches, BatchesFull, FileThread
 from fanout.settings import SettingsGroup, setting
 
 __all__ = ["Journal", "JournalError", "JournalSettings", "Record", "Selection"]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Annotated
+
+from pydantic import AfterValidator
 
 _IPV6_PREFIX = 64
 """Bits. A subscriber gets at least a /64 (RFC 6177), and may use another address of it for every connection."""
@@ -63,3 +66,12 @@ class Networks:
         except ValueError:
             return False
         return any(address in network for network in self._networks)
+
+
+def _networks(value: str) -> str:
+    Networks.parse(value)
+    return value
+
+
+NetworkList = Annotated[str, AfterValidator(_networks)]
+"""The type of a setting that is a list of networks, as :meth:`Networks.parse` reads it."""

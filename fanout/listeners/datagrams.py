@@ -15,7 +15,7 @@ from twisted.internet.protocol import DatagramProtocol
 from twisted.python.failure import Failure
 
 from fanout.listeners.address import Networks
-from fanout.process.throttle import Throttle
+from fanout.process.logs import Throttle
 
 # Linux gives a socket the datagrams of every group anybody on the host has joined, unless told otherwise (ip(7)).
 _IP_MULTICAST_ALL = 49

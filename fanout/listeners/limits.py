@@ -7,11 +7,28 @@ from collections import Counter
 from collections.abc import Callable, Hashable
 
 from fanout.cache.bounded_dict import BoundedDict
-from fanout.listeners.address import neighbourhood
-from fanout.settings.engine import LimitSettings
+from fanout.listeners.address import NetworkList, neighbourhood
+from fanout.settings.engine import MAX_PORT, LimitSettings
+from fanout.settings.field import SettingsGroup, setting
 
 _KEYS = 20_000
 """Addresses whose rate is remembered; beyond it the one that came longest ago is forgotten, and starts anew."""
+
+
+class SecuritySettings(SettingsGroup):
+    """TLS and proxies."""
+
+    TLS_CERTIFICATE: str = setting("", "Certificate and its chain (PEM), read again when it changes; empty = no TLS.")
+    TLS_KEY: str = setting("", "Its private key (PEM, without a password); empty = in the same file.")
+    STOMP_TLS_PORT: int = setting(
+        61614, "The port at STOMP_IP for STOMP over TLS, where there is a certificate; 0 = none.", ge=0, le=MAX_PORT
+    )
+    HTTPS_PORT: int = setting(8443, "The port at HTTP_IP for HTTPS and wss://, likewise.", ge=0, le=MAX_PORT)
+    PROXY_FROM: NetworkList = setting(
+        "",
+        "Networks of proxies that send a PROXY header (v1 or v2), with commas; anybody there can claim any address.",
+    )
+    PROXY_HEADER_SECONDS: float = setting(5, "Time for that header; a proxy sends it at once.", "s", ge=0.1, le=60)
 
 
 class TokenBucket:

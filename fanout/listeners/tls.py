@@ -3,21 +3,226 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
-from OpenSSL import SSL
-from twisted.internet.interfaces import IProtocolFactory
+import structlog
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from OpenSSL import SSL, crypto
+from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.error import ConnectError, DNSLookupError
+from twisted.internet.error import ConnectionRefusedError as NobodyListens
+from twisted.internet.error import TimeoutError as NoAnswer
+from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IProtocolFactory
 from twisted.internet.protocol import connectionDone
+from twisted.internet.ssl import (
+    AcceptableCiphers,
+    Certificate,
+    CertificateOptions,
+    TLSVersion,
+    optionsForClientTLS,
+    platformTrust,
+    trustRootFromCertificates,
+)
+from twisted.internet.task import LoopingCall
 from twisted.internet.tcp import Server
 from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from fanout.listeners import straight_write
 from fanout.listeners.address import Networks
-from fanout.listeners.certificates import Certificates, openssl_reason
+from fanout.listeners.limits import SecuritySettings
 from fanout.listeners.proxy import ProxiedFactory
-from fanout.settings.engine import SecuritySettings
+from fanout.settings import SettingsError
+
+# Our own certificate, read again when its file changes, and whom we trust when we are the client.
+#
+# TLS 1.2 and 1.3, and of 1.2 only what has forward secrecy and authenticated encryption (RFC 9325 §4.2): that is what
+# every TLS library of the last ten years speaks. Old receivers that cannot do so speak plain STOMP.
+
+LOOK_SECONDS = 2.0
+"""Between two looks at the files, which cost nothing; who renews a certificate may wait for the line in the log."""
+MAX_SIZE = 1_048_576
+"""Octets of a file. A chain with its key takes some thousand, all authorities of a system some hundred thousand."""
+
+_CIPHERS = AcceptableCiphers.fromOpenSSLCipherString("ECDHE+AESGCM:ECDHE+CHACHA20")
+
+log = structlog.get_logger(__name__)
+
+
+class CertificateError(SettingsError):
+    """A setting names a file that cannot be used. The text says which, what is wrong, and what to do."""
+
+
+@implementer(IOpenSSLServerConnectionCreator)
+class Certificates:
+    """The certificate of our listeners. Connections that stand are not touched when it changes.
+
+    :ivar expires: Unix time at which it is no longer valid.
+    """
+
+    def __init__(self, certificate: str, key: str, reactor: Any, *, interval: float = LOOK_SECONDS) -> None:
+        """
+        :param certificate: path of a PEM file: ours first, then those between it and the authority.
+        :param key: path of a PEM file: its private key, without a password. May be the same file.
+        :param interval: seconds between two looks at the files.
+        """
+        self._certificate, self._key = Path(certificate), Path(key)
+        self._interval = interval
+        self._seen: tuple[object, ...] = ()
+        self._options: CertificateOptions | None = None
+        self._look = LoopingCall(self._reload_if_changed)
+        self._look.clock = reactor
+        self.expires = 0.0
+
+    def load(self) -> None:
+        """Read the files, at the start.
+
+        :raises CertificateError: they cannot be used; what was in use stays so.
+        """
+        self._seen = self._signature()
+        chain = _certificates(self._certificate)
+        options = CertificateOptions(
+            privateKey=crypto.PKey.from_cryptography_key(_key(self._key, chain[0], self._certificate)),
+            certificate=crypto.X509.from_cryptography(chain[0]),
+            extraCertChain=[crypto.X509.from_cryptography(each) for each in chain[1:]],
+            raiseMinimumTo=TLSVersion.TLSv1_2,
+            acceptableCiphers=_CIPHERS,
+        )
+        try:
+            options.getContext()
+        except SSL.Error as error:
+            raise CertificateError(f"{self._certificate} cannot be used: {openssl_reason(error)}") from None
+        self._options = options
+        self.expires = chain[0].not_valid_after_utc.timestamp()
+
+    def reload(self) -> bool:
+        """Read the files again, changed or not; whether they could be used. If not, the old ones stay in use."""
+        try:
+            self.load()
+        except CertificateError as error:
+            log.error("certificate.refused", error=str(error), kept=self._options is not None)
+            return False
+        log.info("certificate.loaded", file=str(self._certificate), expires=_iso(self.expires))
+        return True
+
+    def start(self) -> None:
+        """Look at the files from now on, and follow their changes."""
+        self._look.start(self._interval, now=False)
+
+    def stop(self) -> None:
+        """Look no longer."""
+        if self._look.running:
+            self._look.stop()
+
+    def serverConnectionForTLS(self, protocol: Any) -> SSL.Connection:
+        """For Twisted: a client has come, and gets the certificate of now."""
+        assert self._options is not None, "load() comes first"
+        return self._options.serverConnectionForTLS(protocol)
+
+    def _reload_if_changed(self) -> None:
+        if self._signature() == self._seen:
+            return
+        try:
+            self.reload()
+        except Exception:  # Whatever a strange file does to a library must not end the looking.
+            log.exception("certificate.refused", file=str(self._certificate))
+
+    def _signature(self) -> tuple[object, ...]:
+        return _signature(self._certificate), _signature(self._key)
+
+
+def trust(authorities: str = "") -> Any:
+    """Whom to believe that a server is the one it says.
+
+    :param authorities: path of a PEM file with their certificates; empty for those the system knows.
+    :raises CertificateError: it cannot be used.
+    """
+    if not authorities:
+        return platformTrust()
+    certificates = _certificates(Path(authorities))
+    return trustRootFromCertificates([Certificate(crypto.X509.from_cryptography(each)) for each in certificates])
+
+
+def secure_endpoint(reactor: Any, host: str, port: int, authorities: str = "") -> Any:
+    """A client endpoint with TLS. The server has to prove that it is called ``host``: a name, or an IP address.
+
+    :param authorities: see :func:`trust`.
+    :raises CertificateError: that file cannot be used.
+    """
+    options = optionsForClientTLS(host, trustRoot=trust(authorities))
+    return wrapClientTLS(options, HostnameEndpoint(reactor, host, port))
+
+
+def openssl_reason(error: BaseException) -> str:
+    """OpenSSL's own words for what went wrong."""
+    errors = error.args[0] if error.args else []
+    return str(errors[-1][-1]) if isinstance(errors, list) and errors else str(error) or type(error).__name__
+
+
+def connect_failure(error: BaseException, seconds: float) -> str:
+    """The reason, in a few words; it may hold what a stranger said.
+
+    :param error: what the attempt ended with.
+    :param seconds: how long it was given.
+    """
+    if isinstance(error, DNSLookupError):
+        return "no such host"
+    if isinstance(error, NobodyListens):
+        return "nothing listens there (connection refused)"
+    if isinstance(error, NoAnswer):
+        return f"no answer within {seconds:g} s"
+    if isinstance(error, ConnectError) and error.osError is not None:
+        return str(getattr(error.osError, "strerror", None) or error.osError)
+    return str(error) or type(error).__name__
+
+
+def _signature(path: Path) -> tuple[int, ...] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_SIZE + 1)
+    except OSError as error:
+        raise CertificateError(f"{path} cannot be read: {error.strerror}") from None
+    if len(data) > MAX_SIZE:
+        raise CertificateError(f"{path} is longer than {MAX_SIZE} octets")
+    return data
+
+
+def _certificates(path: Path) -> Sequence[x509.Certificate]:
+    data = _read(path)
+    try:
+        return x509.load_pem_x509_certificates(data)
+    except ValueError:
+        raise CertificateError(f"{path} holds no certificate in PEM form (BEGIN CERTIFICATE)") from None
+
+
+def _key(path: Path, certificate: x509.Certificate, where: Path) -> Any:
+    data = _read(path)
+    try:
+        key = serialization.load_pem_private_key(data, password=None)
+    except TypeError:
+        raise CertificateError(f"{path} has a password: take it off, and let nobody else read the file") from None
+    except ValueError:
+        raise CertificateError(f"{path} holds no private key in PEM form (BEGIN PRIVATE KEY)") from None
+    if key.public_key() != certificate.public_key():
+        raise CertificateError(f"the key in {path} does not belong to the first certificate in {where}")
+    return key
+
+
+def _iso(when: float) -> str:
+    return datetime.fromtimestamp(when, UTC).isoformat(timespec="seconds")
 
 
 class TlsTransport(BufferingTLSTransport):

@@ -13,7 +13,7 @@ from typing import Any
 from fanout.http.auth import OperatorAuth
 from fanout.http.response import Response
 from fanout.http.routing import Request, Route, every_method, subtree
-from fanout.metrics.prometheus import CONTENT_TYPE, Metrics
+from fanout.metrics.prometheus import CONTENT_TYPE, Measure, Metrics, Table
 
 DRAINING = "draining"
 
@@ -114,3 +114,15 @@ class HealthRoutes:
         report = self._health.report()
         told = report if self._auth.allows(request.http) else {"ready": report["ready"]}
         return Response.json(told, 200 if report["ready"] else 503)
+
+
+HEALTH: Table[Health] = (
+    Measure("gauge", "fanout_ready", "What /readyz says: 1 for ready.", lambda health: health.ready),
+    Measure(
+        "gauge",
+        "fanout_condition_well",
+        "The conditions of /readyz one by one: 1 for well.",
+        lambda health: {condition.name: condition.well for condition in health.conditions()},
+        ("condition",),
+    ),
+)

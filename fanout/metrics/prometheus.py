@@ -21,6 +21,16 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
+from fanout.application.observer import ClientCounters
+from fanout.bus.interface import Bus, CountedBus
+from fanout.cache.memcached import Memcached
+from fanout.hub.hub import Hub
+from fanout.hub.outbox import Flusher
+from fanout.listeners.limits import ConnectionLimit, SubscriptionLimit
+from fanout.listeners.tls import Certificates
+from fanout.metrics.traffic import ClientCounts, ReactorLag
+from fanout.process.supervisor import TaskState
+
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 _FAMILIES: dict[str, Any] = {"counter": CounterMetricFamily, "gauge": GaugeMetricFamily}
 
@@ -109,3 +119,213 @@ def reference(tables: Mapping[str, Table[Any]]) -> str:
     lines += ["## The process", "", "| metric | type | what it tells |", "| --- | --- | --- |"]
     lines += [f"| `{family.samples[0].name}` | {family.type} | {family.documentation} |" for family in process]
     return "\n".join(lines) + "\n"
+
+
+# Every metric of the engine: one table for each kind of part.
+
+HUB: Table[Hub] = (
+    Measure("gauge", "fanout_topics", "Topics somebody listens to.", lambda hub: len(hub.topics())),
+    Measure("gauge", "fanout_last_messages", "Topics whose last message is kept.", lambda hub: len(hub.remembered)),
+    Measure("gauge", "fanout_last_messages_bytes", "Memory of these.", lambda hub: hub.remembered_octets),
+    Measure(
+        "counter", "fanout_messages_total", "Messages that came over the bus, of all nodes.", lambda hub: hub.messages
+    ),
+    Measure(
+        "counter", "fanout_deliveries_total", "Messages given to clients, counted for each.", lambda hub: hub.deliveries
+    ),
+    Measure("counter", "fanout_delivered_bytes_total", "Bodies of these deliveries.", lambda hub: hub.delivered_octets),
+)
+CLIENTS: Table[ClientCounts] = (
+    Measure(
+        "gauge",
+        "fanout_clients",
+        "Clients that are connected; the version is of STOMP, and empty for the others and before CONNECT.",
+        lambda client_counts: client_counts.clients(),
+        ("protocol", "version"),
+    ),
+    Measure(
+        "gauge",
+        "fanout_subscriptions",
+        "Topics listened to, counted for each client.",
+        lambda client_counts: client_counts.subscriptions(),
+    ),
+)
+SUBSCRIPTION_LIMIT: Table[SubscriptionLimit] = (
+    Measure(
+        "counter",
+        "fanout_subscriptions_refused_total",
+        "Subscriptions that were too many: for the node, or for their address (MAX_SUBSCRIPTIONS_*).",
+        lambda subscription_limit: subscription_limit.refused,
+        ("limit",),
+    ),
+)
+CERTIFICATES: Table[Certificates] = (
+    Measure(
+        "gauge",
+        "fanout_certificate_expires_timestamp_seconds",
+        "Until when the certificate of all listeners is valid, Unix time; less time() it is the seconds left.",
+        lambda certificates: certificates.expires,
+    ),
+)
+CONNECTION_LIMIT: Table[ConnectionLimit] = (
+    Measure(
+        "counter",
+        "fanout_connections_refused_total",
+        "Connections that were too many: for the node, for their address, or too fast (MAX_CONNECTIONS*, CONNECT_*).",
+        lambda connection_limit: connection_limit.refused,
+        ("limit",),
+    ),
+    Measure(
+        "gauge",
+        "fanout_connections",
+        "Connections that are open, of all protocols.",
+        lambda connection_limit: connection_limit.total,
+    ),
+)
+FLUSHER: Table[Flusher] = (
+    Measure(
+        "counter",
+        "fanout_dropped_messages_total",
+        "Messages that clients did not get because they read too slowly (SLOW_CLIENTS).",
+        lambda flusher: flusher.dropped,
+    ),
+    Measure(
+        "gauge",
+        "fanout_outboxes_bytes",
+        "What waits for slow clients, of OUTBOX_TOTAL_BYTES.",
+        lambda flusher: flusher.held,
+    ),
+)
+CLIENT_COUNTERS: Table[ClientCounters] = (
+    Measure(
+        "counter",
+        "fanout_session_events_total",
+        "STOMP sessions opened and closed.",
+        lambda counters: counters.sessions,
+        ("event",),
+    ),
+    Measure(
+        "counter",
+        "fanout_subscription_events_total",
+        "Subscriptions of STOMP clients made and ended.",
+        lambda counters: counters.subscriptions,
+        ("event",),
+    ),
+    Measure(
+        "counter",
+        "fanout_logins_total",
+        "Logins: accepted, refused, or unanswered because the directory is down or the address has to wait.",
+        lambda counters: counters.logins,
+        ("outcome",),
+    ),
+    Measure(
+        "counter",
+        "fanout_publishes_total",
+        "Messages of this node's publishers: accepted, forbidden, unanswered by the directory, not taken by the bus.",
+        lambda counters: counters.publishes,
+        ("outcome",),
+    ),
+    Measure(
+        "counter",
+        "fanout_published_bytes_total",
+        "Bodies of the accepted ones.",
+        lambda counters: counters.published_octets,
+    ),
+    Measure(
+        "counter",
+        "fanout_faults_total",
+        "What clients did wrong, by the words of the ERROR or the event in the log; client.slow is one cut off.",
+        lambda counters: counters.faults,
+        ("kind",),
+    ),
+)
+BUS: Table[Bus] = (
+    Measure(
+        "gauge",
+        "fanout_bus_connected",
+        "Whether messages travel between the nodes (1) or not (0).",
+        lambda bus: bus.state().connected,
+    ),
+    Measure(
+        "gauge",
+        "fanout_bus_waiting",
+        "Messages accepted from publishers and not yet confirmed.",
+        lambda bus: bus.state().waiting,
+    ),
+)
+_BROKER = {
+    "connects": "Connections made to the broker.",
+    "received": "Messages the broker has sent.",
+    "malformed": "Of these, dropped as they were no messages of ours.",
+    "duplicates": "Of these, dropped as second copies.",
+    "published": "Messages handed to the broker, repeats after an outage included.",
+    "confirmed": "Messages the broker has confirmed.",
+    "failed": "Messages whose publisher was told that they failed.",
+    "returned": "Messages the broker had no queue for.",
+    "missed": "Messages of other nodes that did not come: this node was too slow, or away.",
+}
+
+
+def _counter(name: str) -> Callable[[CountedBus], float]:
+    return lambda bus: float(getattr(bus.counters, name))
+
+
+RABBITMQ: Table[CountedBus] = tuple(
+    Measure("counter", f"fanout_rabbitmq_{name}_total", text, _counter(name)) for name, text in _BROKER.items()
+)
+_CALLS = ("calls", "failures", "skipped", "refused", "reconnects", "overflow")
+MEMCACHED: Table[Memcached] = (
+    Measure(
+        "gauge", "fanout_memcached_servers_down", "memcached servers that do not answer.", lambda each: len(each.down)
+    ),
+    Measure(
+        "counter",
+        "fanout_memcached_calls_total",
+        "Calls: answered, failed, skipped in an outage, values refused, connections made anew, too many at once.",
+        lambda each: {name: each.counts[name] for name in _CALLS},
+        ("outcome",),
+    ),
+)
+LAG: Table[ReactorLag] = (
+    Measure(
+        "gauge",
+        "fanout_loop_lag_worst_seconds",
+        "How late the event loop came round at worst in the last minute.",
+        lambda lag: lag.worst,
+    ),
+    Measure("counter", "fanout_loop_lag_seconds_total", "How late it came round, added up.", lambda lag: lag.total),
+)
+TaskStates = Callable[[], Sequence[TaskState]]
+TASKS: Table[TaskStates] = (
+    Measure(
+        "gauge",
+        "fanout_task_failing",
+        "Whether the last round of a task failed (1) or not (0).",
+        lambda states: {state.name: state.failing for state in states()},
+        ("task",),
+    ),
+    Measure(
+        "counter",
+        "fanout_task_restarts_total",
+        "How often a task was tried again after a failure.",
+        lambda states: {state.name: state.restarts for state in states()},
+        ("task",),
+    ),
+    Measure(
+        "gauge",
+        "fanout_task_last_success_timestamp_seconds",
+        "When a round of a task last ended well, Unix time; 0 for never.",
+        lambda states: {state.name: state.last_success or 0.0 for state in states()},
+        ("task",),
+    ),
+)
+Build = dict[str, str]
+BUILD: Table[Build] = (
+    Measure(
+        "gauge",
+        "fanout_build_info",
+        "Always 1; the labels tell what runs.",
+        lambda build: {tuple(build.values()): 1.0},
+        ("program", "version", "python", "twisted"),
+    ),
+)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, SecretStr, field_validator
+from pydantic import BeforeValidator, SecretStr, field_validator
 
-from fanout.listeners.address import Networks
 from fanout.settings.field import JsonDict, SettingsGroup, setting
 
 MAX_PORT = 65_535
@@ -22,13 +21,7 @@ def _level_name(value: object) -> object:
     return value.upper() if isinstance(value, str) else value
 
 
-def _networks(value: str) -> str:
-    Networks.parse(value)
-    return value
-
-
 LogLevel = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(_level_name)]
-NetworkList = Annotated[str, AfterValidator(_networks)]
 
 
 class StompSettings(SettingsGroup):
@@ -66,22 +59,6 @@ class StompSettings(SettingsGroup):
         if "," in value or not value.strip():
             raise ValueError("should be one address to listen on, such as 0.0.0.0 or ::")
         return value
-
-
-class SecuritySettings(SettingsGroup):
-    """TLS and proxies."""
-
-    TLS_CERTIFICATE: str = setting("", "Certificate and its chain (PEM), read again when it changes; empty = no TLS.")
-    TLS_KEY: str = setting("", "Its private key (PEM, without a password); empty = in the same file.")
-    STOMP_TLS_PORT: int = setting(
-        61614, "The port at STOMP_IP for STOMP over TLS, where there is a certificate; 0 = none.", ge=0, le=MAX_PORT
-    )
-    HTTPS_PORT: int = setting(8443, "The port at HTTP_IP for HTTPS and wss://, likewise.", ge=0, le=MAX_PORT)
-    PROXY_FROM: NetworkList = setting(
-        "",
-        "Networks of proxies that send a PROXY header (v1 or v2), with commas; anybody there can claim any address.",
-    )
-    PROXY_HEADER_SECONDS: float = setting(5, "Time for that header; a proxy sends it at once.", "s", ge=0.1, le=60)
 
 
 class LimitSettings(SettingsGroup):

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from fanout.settings.field import SettingsGroup
-from fanout.settings.words import Words
+from fanout.settings.reference import Words
 
 # Secrets that stand in files of their own: ``RABBITMQ_PASSWORD_FILE=/run/secrets/rabbitmq_password``.
 #

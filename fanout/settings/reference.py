@@ -2,10 +2,92 @@
 
 from __future__ import annotations
 
+import json
 import pprint
+from typing import Any
+
+from pydantic import SecretStr
 
 from fanout.settings.field import SettingsGroup
-from fanout.settings.words import Words
+
+# Settings in words: for help, for complaints and for the reference.
+
+MASK = "********"
+
+
+class Words:
+    """Says what the settings of one class are."""
+
+    def __init__(self, settings_class: type[SettingsGroup]) -> None:
+        self._fields = settings_class.model_fields
+        self._defaults = settings_class()
+        self._schema: dict[str, dict[str, Any]] = settings_class.model_json_schema()["properties"]
+
+    def reason(self, name: str) -> str:
+        """The sentence that says what it is for."""
+        return self._fields[name].description or ""
+
+    def unit(self, name: str) -> str:
+        """What its number counts, or nothing."""
+        return str(self._schema[name]["unit"])
+
+    def is_boolean(self, name: str) -> bool:
+        """Whether it is a switch."""
+        return self._schema[name].get("type") == "boolean"
+
+    def is_secret(self, name: str) -> bool:
+        """Whether its value must not be shown."""
+        return self._fields[name].annotation is SecretStr
+
+    def default(self, name: str) -> Any:
+        """Its default, in the clear: defaults are public."""
+        default = getattr(self._defaults, name)
+        return default.get_secret_value() if isinstance(default, SecretStr) else default
+
+    def help(self, name: str) -> str:
+        """For a help page: ``Time for one answer. (default: 5 s)``."""
+        default = self.default(name)
+        shown = default if isinstance(default, str) and default else json.dumps(default)
+        return f"{self.reason(name)} (default: {shown} {self.unit(name)}".rstrip() + ")"
+
+    def choices(self, name: str) -> str:
+        """What it may be, if it is one of a few words: ``auto, on, off``."""
+        return ", ".join(self._schema[name].get("enum", ()))
+
+    def metavar(self, name: str) -> str:
+        """For a help page: what to write behind the flag."""
+        kind = self._schema[name].get("type", "")
+        if "enum" in self._schema[name]:
+            return "|".join(self._schema[name]["enum"])
+        return {"integer": "N", "number": "N", "boolean": "true|false", "string": "TEXT"}.get(kind, "JSON")
+
+    def shown(self, name: str, value: object) -> str:
+        """A value for people, masked if it is a secret."""
+        if name in self._fields and self.is_secret(name):
+            return MASK
+        return repr(value)
+
+    def allowed(self, name: str) -> str:
+        """What a value should be: ``should be a whole number from 1 to 65535``."""
+        schema = self._schema[name]
+        if "enum" in schema:
+            return f"should be one of {self.choices(name)}"
+        kind = schema.get("type", "")
+        kinds = {
+            "integer": "a whole number",
+            "number": "a number",
+            "boolean": "true or false",
+            "string": f"text: {self.reason(name)}" if "pattern" in schema else "text",
+            "array": "a list",
+            "object": "a dict",
+        }
+        return f"should be {kinds.get(kind, 'different')}{self.bounds(name)}"
+
+    def bounds(self, name: str) -> str:
+        """The range of a number: `` from 1 to 65535``."""
+        least, most = self._schema[name].get("minimum"), self._schema[name].get("maximum")
+        return (f" from {least}" if least is not None else "") + (f" to {most}" if most is not None else "")
+
 
 CONFIG_HEAD = """\
 # Every setting with its default. Copy this file to config.py and uncomment what you change.

@@ -15,12 +15,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from fanout.stomp.codec import Decoder, encode
+from fanout.stomp.codec import Decoder, Frame, Headers, LocalProtocolError, RemoteProtocolError, encode
 from fanout.stomp.dialect import DIALECTS, VERSIONS, Dialect
-from fanout.stomp.errors import LocalProtocolError, RemoteProtocolError
-from fanout.stomp.frame import Frame, Headers
-from fanout.stomp.heartbeat import Heartbeat
 from fanout.stomp.limits import StompLimits
+from fanout.stomp.negotiation import Heartbeat
 
 # What a server tells its client, as :class:`~fanout.stomp.client.ClientSession` reports it.
 

@@ -15,11 +15,68 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from fanout.stomp.dialect import DIALECTS, ESCAPE, SPECIAL, Dialect
-from fanout.stomp.errors import RemoteProtocolError
-from fanout.stomp.frame import Frame, Headers
 from fanout.stomp.limits import StompLimits
+
+# Who broke the protocol: the peer, or we.
+
+
+class LocalProtocolError(Exception):
+    """We called the session in a way its state does not allow: a bug of ours, never the client's fault."""
+
+
+class RemoteProtocolError(Exception):
+    """The peer broke STOMP, or one of our limits.
+
+    :ivar summary: a few words, for the ERROR frame's ``message`` header.
+    :ivar detail: one or two sentences for its body: what was wrong and what to do.
+    :ivar frame: the first line and the receipt of the frame at fault, as far as they were read.
+    :ivar boundary_known: whether the end of the frame at fault is still known, so that a 1.0 client may go on
+        (an ERROR leaves a 1.0 connection open).
+    """
+
+    def __init__(
+        self,
+        summary: str,
+        detail: str = "",
+        *,
+        command: str = "",
+        receipt: str | None = None,
+        boundary_known: bool = False,
+    ) -> None:
+        super().__init__(summary)
+        self.summary = summary
+        self.detail = detail or summary
+        self.command = command
+        self.receipt = receipt
+        self.boundary_known = boundary_known
+
+
+# A STOMP frame, as read or about to be written.
+
+Headers = tuple[tuple[str, str], ...]
+
+
+class Frame(NamedTuple):
+    """Command, headers in their order, body.
+
+    :ivar headers: unescaped; a name may stand several times, and the first counts (stomp.md F5).
+    :ivar body: octets.
+    """
+
+    command: str
+    headers: Headers = ()
+    body: bytes = b""
+
+    def get(self, name: str, default: str | None = None) -> str | None:
+        """The first value of a header (STOMP 1.2, "Repeated Header Entries")."""
+        for key, value in self.headers:
+            if key == name:
+                return value
+        return default
+
 
 _PADDING = re.compile(rb"[\r\n\0 \t]*")
 _HEAD_END = re.compile(rb"\r?\n\r?\n|\0")

@@ -10,13 +10,11 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from fanout.hub.message import Publication
-from fanout.stomp.answers import Answer
-from fanout.stomp.delivery import MessageForm
+from fanout.stomp.codec import Frame, RemoteProtocolError
 from fanout.stomp.dialect import Dialect
-from fanout.stomp.errors import RemoteProtocolError
 from fanout.stomp.events import Event, Publish, Subscribe, Unsubscribe
-from fanout.stomp.frame import Frame
 from fanout.stomp.limits import StompLimits
+from fanout.stomp.server_frames import Answer, MessageForm
 from fanout.stomp.subscriptions import ACK_MODES, Subscription, Subscriptions
 from fanout.stomp.transactions import Transactions
 

@@ -1,7 +1,7 @@
 """What a client asks for, as the session tells it to its caller.
 
-Every event but :class:`Connect` carries an :class:`~fanout.stomp.answers.Answer`, which the caller must settle exactly
-once, at once or later.
+Every event but :class:`Connect` carries an :class:`~fanout.stomp.server_frames.Answer`, which the caller must settle
+exactly once, at once or later.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from fanout.hub.message import Publication
-from fanout.stomp.answers import Answer
-from fanout.stomp.frame import Headers
+from fanout.stomp.codec import Headers
+from fanout.stomp.server_frames import Answer
 from fanout.stomp.subscriptions import Subscription
 
 

@@ -39,8 +39,8 @@ two tables in ``commands.py``, not in conditions all over the code.
 
 **Invariants.**
 
-- Every event but ``Connect`` carries an :class:`~fanout.stomp.answers.Answer`, settled exactly once. Answers go out in
-  the order of the frames, however late some of them are settled.
+- Every event but ``Connect`` carries an :class:`~fanout.stomp.server_frames.Answer`, settled exactly once. Answers go
+  out in the order of the frames, however late some of them are settled.
 - Frames whose answers are outstanding are bounded: a *saturated* session gives no events, so its caller stops reading.
   The octets it holds are bounded by the decoder.
 - ``accept`` and ``refuse`` are legal in AUTHENTICATING only; elsewhere they raise ``LocalProtocolError``.
@@ -62,16 +62,14 @@ from __future__ import annotations
 from enum import Enum
 
 from fanout.hub.message import Message
-from fanout.stomp import answers, commands, negotiation
-from fanout.stomp.answers import Answer, Answers
-from fanout.stomp.codec import Decoder, encode
+from fanout.stomp import commands, negotiation
+from fanout.stomp import server_frames as answers
+from fanout.stomp.codec import Decoder, Frame, LocalProtocolError, RemoteProtocolError, encode
 from fanout.stomp.dialect import Dialect
-from fanout.stomp.errors import LocalProtocolError, RemoteProtocolError
 from fanout.stomp.events import Connect, Event, Subscribe
-from fanout.stomp.frame import Frame
-from fanout.stomp.heartbeat import Heartbeat
 from fanout.stomp.limits import SessionOptions, StompLimits
-from fanout.stomp.negotiation import Agreement
+from fanout.stomp.negotiation import Agreement, Heartbeat
+from fanout.stomp.server_frames import Answer, Answers
 from fanout.stomp.subscriptions import Subscription, Subscriptions
 from fanout.stomp.transactions import Transactions
 

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 
 from fanout.hub.subscriber import Cohort
-from fanout.stomp.delivery import MessageForm, ack_id
+from fanout.stomp.server_frames import MessageForm, ack_id
 
 ACK_MODES = ("auto", "client", "client-individual")
 

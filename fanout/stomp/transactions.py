@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from fanout.stomp.errors import RemoteProtocolError
-from fanout.stomp.frame import Frame
+from fanout.stomp.codec import Frame, RemoteProtocolError
 from fanout.stomp.limits import StompLimits
 
 

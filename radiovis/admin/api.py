@@ -37,9 +37,8 @@ from fanout.http.response import HttpError, Response
 from fanout.http.routing import Request, Route, subtree
 from fanout.hub.hub import Hub
 from fanout.hub.message import Message
-from fanout.metrics.client_counts import ClientCounts
 from fanout.metrics.health import Health
-from fanout.metrics.rates import Rates
+from fanout.metrics.traffic import ClientCounts, Rates
 from fanout.process.supervisor import TaskState
 from radiovis import topics
 from radiovis.preflight.message_check import Preflight

@@ -24,10 +24,9 @@ from fanout.http.server import HttpSite
 from fanout.listeners import port
 from fanout.listeners.limits import ConnectionLimit
 from fanout.listeners.tls import ListenerWrapper
-from fanout.metrics.health import Condition, Health, HealthRoutes
-from fanout.metrics.prometheus import Metrics
-from fanout.metrics.rates import ReactorLag
-from fanout.metrics.tables import BUILD, CERTIFICATES, HEALTH, LAG, Build
+from fanout.metrics.health import HEALTH, Condition, Health, HealthRoutes
+from fanout.metrics.prometheus import BUILD, CERTIFICATES, LAG, Build, Metrics
+from fanout.metrics.traffic import ReactorLag
 from fanout.settings import LimitSettings, SettingsError
 from radiovis.settings import Settings
 
@@ -122,18 +121,18 @@ class Admin:
         ports: AdminPorts,
         program: str,
         checks: Sequence[Check],
-        entrance: ListenerWrapper | None = None,
+        listener_wrapper: ListenerWrapper | None = None,
     ) -> None:
         """
         :param program: as people start it: ``server.py``.
-        :param entrance: adds TLS to the port that has it. Its maker starts it. None without such a port.
+        :param listener_wrapper: adds TLS to the port that has it. Its maker starts it. None without such a port.
         :raises SettingsError: others could read the pages without a token.
         """
         self._reactor = reactor
         self._settings = settings
         self._ports = ports
         self._auth = ports.auth(settings)
-        self._entrance = entrance
+        self._listener_wrapper = listener_wrapper
         self._listening: dict[str, Any] = {}
         self._running: list[LoopingCall] = []
         lag = ReactorLag(reactor.seconds)
@@ -143,8 +142,8 @@ class Admin:
         self.metrics.add(HEALTH, self.health)
         self.metrics.add(LAG, lag)
         self.metrics.add(BUILD, _build(program))
-        if entrance is not None and entrance.certificates is not None:
-            self.metrics.add(CERTIFICATES, entrance.certificates)
+        if listener_wrapper is not None and listener_wrapper.certificates is not None:
+            self.metrics.add(CERTIFICATES, listener_wrapper.certificates)
         self.routes: list[Route] = HealthRoutes(self.health, self.metrics, self._auth).routes()
 
     def start(self) -> dict[str, str]:
@@ -157,8 +156,8 @@ class Admin:
         site = self._site()
         if self._ports.plain:
             self._listen(site)
-        if self._ports.secure and self._entrance is not None:
-            factory = self._entrance.secure(site)
+        if self._ports.secure and self._listener_wrapper is not None:
+            factory = self._listener_wrapper.secure(site)
             self._listening["admin_tls"] = port.listen(self._reactor, self._ports.ip, self._ports.secure, factory)
         for function, interval in self.loops if self._listening else ():
             loop = LoopingCall(function)

@@ -5,8 +5,25 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from fanout.metrics.prometheus import Measure, Table, reference
-from fanout.metrics.tables import ENGINE
+from fanout.metrics.health import HEALTH
+from fanout.metrics.prometheus import (
+    BUILD,
+    BUS,
+    CERTIFICATES,
+    CLIENT_COUNTERS,
+    CLIENTS,
+    CONNECTION_LIMIT,
+    FLUSHER,
+    HUB,
+    LAG,
+    MEMCACHED,
+    RABBITMQ,
+    SUBSCRIPTION_LIMIT,
+    TASKS,
+    Measure,
+    Table,
+    reference,
+)
 from radiovis.directory.interface import OutageReport
 from radiovis.preflight.message_check import Preflight
 from radiovis.schedule.held_slides import HeldSlides
@@ -95,6 +112,16 @@ SCHEDULE: Table[HeldSlides] = (
         ("how",),
     ),
 )
+
+ENGINE: dict[str, Table[Any]] = {
+    "Clients": (*CLIENTS, *CONNECTION_LIMIT, *SUBSCRIPTION_LIMIT, *CERTIFICATES, *CLIENT_COUNTERS, *FLUSHER),
+    "Messages": HUB,
+    "Bus": (*BUS, *RABBITMQ),
+    "memcached": MEMCACHED,
+    "Tasks": TASKS,
+    "The process as a whole": (*HEALTH, *LAG, *BUILD),
+}
+"""The metrics of the engine, by the chapter of docs/metrics.md."""
 
 RADIOVIS: dict[str, Table[Any]] = {
     "Stations": (*TUNING, *DIRECTORY),

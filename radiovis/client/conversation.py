@@ -9,27 +9,27 @@ The rules of STOMP are in the sans-IO session of ``fanout/stomp/client.py``. Onl
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from twisted.internet import protocol
-from twisted.internet.defer import CancelledError, DeferredQueue
+from twisted.internet.defer import CancelledError, Deferred, DeferredQueue
 from twisted.internet.defer import TimeoutError as TookTooLong
 from twisted.internet.endpoints import HostnameEndpoint, connectProtocol, wrapClientTLS
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.ssl import optionsForClientTLS
 from twisted.internet.tcp import Client
 from twisted.internet.threads import deferToThread
+from twisted.python import log as twisted_log
 from twisted.python.failure import Failure
 
-from fanout.listeners.certificates import connect_failure, openssl_reason, trust
+from fanout.listeners.tls import connect_failure, openssl_reason, trust
 from fanout.stomp.client import ClientEvent, ClientSession, Connected, ConnectRefused, Receipted
+from fanout.stomp.codec import RemoteProtocolError
 from fanout.stomp.dialect import VERSIONS
-from fanout.stomp.errors import RemoteProtocolError
-from radiovis.client.arguments import CommandError
+from radiovis.client.command_line import CommandError, printable
 from radiovis.client.server_address import ServerAddress
 from radiovis.client.sockets import certificate_complaint
-from radiovis.client.terminal import printable
 from radiovis.client.websocket import WebSocketEndpoint
 
 CONNECT_SECONDS = 10.0
@@ -260,3 +260,34 @@ def error_text(refused: ConnectRefused) -> str:
     """An ERROR in one line."""
     summary, detail = printable(refused.summary.strip()), printable(" ".join(refused.detail.split()))
     return summary if not detail or detail == summary else f"{summary} ({detail})" if summary else detail
+
+
+# Runs one coroutine on Twisted's reactor, for commands that end.
+
+Main = Callable[[Any], Coroutine[Any, Any, int]]
+
+
+def run_reactor(main: Main) -> int:
+    """Start the reactor, run ``main(reactor)``, stop the reactor. A process can call it once.
+
+    :return: what ``main`` returned.
+    :raises Exception: what ``main`` raised; ``KeyboardInterrupt`` after Ctrl-C.
+    """
+    from twisted.internet import reactor  # noqa: PLC0415  (importing it installs it)
+
+    results: list[int | Failure] = []
+    twisted_log.startLoggingWithObserver(lambda _: None, setStdout=False)  # stderr is for the command's own lines.
+
+    def begin() -> None:
+        done = Deferred.fromCoroutine(main(reactor))
+        done.addBoth(results.append)
+        done.addBoth(lambda _: reactor.stop() if reactor.running else None)
+
+    reactor.callWhenRunning(begin)
+    reactor.run()
+    if not results:
+        raise KeyboardInterrupt
+    if isinstance(results[0], Failure):
+        results[0].raiseException()
+    assert isinstance(results[0], int)
+    return results[0]

@@ -8,8 +8,8 @@ import os
 from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 
-from fanout.listeners.certificates import CertificateError, trust
-from radiovis.client.arguments import WRONG, CommandError
+from fanout.listeners.tls import CertificateError, trust
+from radiovis.client.command_line import WRONG, CommandError
 
 VARIABLE = "RADIOVIS_SERVER"
 """The environment variable for the flag: other users of the machine can read a passcode on a command line."""

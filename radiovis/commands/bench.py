@@ -9,11 +9,9 @@ import resource
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 
-from radiovis.bench.load import Figures, Load, Workload
-from radiovis.bench.target import TOPIC, Target, own_node
-from radiovis.client.arguments import DONE, FAILED, WRONG, CommandError, CommandParser, positive
+from radiovis.bench.load import TOPIC, Figures, Load, Target, Workload, own_node
+from radiovis.client.command_line import DONE, FAILED, WRONG, CommandError, CommandParser, positive, progress
 from radiovis.client.server_address import FORM, ServerAddress, address
-from radiovis.client.terminal import progress
 
 _BAR = 30
 _RESERVED_FILES = 100

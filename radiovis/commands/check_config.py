@@ -14,10 +14,9 @@ from pydantic import SecretStr
 
 from fanout.settings import SettingsError
 from fanout.settings.field import DEFAULT
-from fanout.settings.words import MASK
+from fanout.settings.reference import MASK
 from radiovis.admin.listener import AdminPorts
-from radiovis.client.arguments import DONE, WRONG, CommandError, SettingsParser, given_settings
-from radiovis.client.terminal import paint, printable
+from radiovis.client.command_line import DONE, WRONG, CommandError, SettingsParser, given_settings, paint, printable
 from radiovis.directory.stations_file import StationsFileError, read_stations
 from radiovis.node.workers import check_workers
 from radiovis.settings import Settings

@@ -9,9 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from radiovis.client.arguments import DONE, FAILED, WRONG, CommandError, SettingsParser, given_settings
-from radiovis.client.arguments import seconds as span
-from radiovis.client.terminal import printable
+from radiovis.client.command_line import DONE, FAILED, WRONG, CommandError, SettingsParser, given_settings, printable
+from radiovis.client.command_line import seconds as span
 from radiovis.settings import Settings
 
 _SECONDS = 3.0

@@ -14,9 +14,8 @@ from pathlib import Path
 
 from fanout.journal.records import HEADER, JournalError, Ledger, Place, Record, Selection, csv_rows
 from fanout.settings import read_settings
-from radiovis.client.arguments import DONE, FAILED, WRONG, CommandError, CommandParser, positive
-from radiovis.client.arguments import seconds as span
-from radiovis.client.terminal import paint, printable
+from radiovis.client.command_line import DONE, FAILED, WRONG, CommandError, CommandParser, paint, positive, printable
+from radiovis.client.command_line import seconds as span
 from radiovis.settings import Settings
 
 _DAY = 86_400

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from fanout.settings import SettingsError
-from radiovis.client.arguments import PROGRAM, CommandError
+from radiovis.client.command_line import PROGRAM, CommandError
 from radiovis.directory.stations import StationsFileError
 
 _WRONG = 2

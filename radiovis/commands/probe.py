@@ -20,11 +20,9 @@ from twisted.names.client import Resolver
 from twisted.names.error import DNSNameError, DNSQueryTimeoutError
 
 from fanout.stomp.client import Connected, ConnectRefused, MessageReceived
-from radiovis.client.arguments import DONE, FAILED, WRONG, CommandError, CommandParser, seconds
-from radiovis.client.conversation import Conversation, ConversationEnded, converse, error_text
-from radiovis.client.reactor import run_reactor
+from radiovis.client.command_line import DONE, FAILED, WRONG, CommandError, CommandParser, paint, printable, seconds
+from radiovis.client.conversation import Conversation, ConversationEnded, converse, error_text, run_reactor
 from radiovis.client.server_address import ServerAddress, add_ca_flag, address, given_server
-from radiovis.client.terminal import paint, printable
 from radiovis.slides.fetch import SlideFetch
 
 SECONDS = (1, 2, 4)

@@ -9,11 +9,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from fanout.stomp.client import ConnectRefused, Receipted
-from radiovis.client.arguments import DONE, FAILED, WRONG, CommandError, CommandParser, seconds
-from radiovis.client.conversation import Conversation, ConversationEnded, converse, error_text
-from radiovis.client.reactor import run_reactor
+from radiovis.client.command_line import DONE, FAILED, WRONG, CommandError, CommandParser, printable, seconds
+from radiovis.client.conversation import Conversation, ConversationEnded, converse, error_text, run_reactor
 from radiovis.client.server_address import ServerAddress, add_server_flag, given_server
-from radiovis.client.terminal import printable
 from radiovis.directory.interface import MAX_TEXT, MAX_URL
 
 _CLOSE = "close"

@@ -10,7 +10,7 @@ import importlib
 import sys
 from collections.abc import Iterator, Mapping
 
-from radiovis.client.arguments import CommandParser
+from radiovis.client.command_line import CommandParser
 from radiovis.commands import fallback as watchdog_cli
 from radiovis.commands import main as cli
 

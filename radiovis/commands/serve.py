@@ -14,9 +14,9 @@ from fanout.process.daemon import raise_limit
 from fanout.process.logs import set_up_logs
 from fanout.process.service import Notify, Service, use_monotonic_timers
 from fanout.settings import SettingsError, add_flags, given_flags, parse_flags, read_settings
-from radiovis.client.arguments import WRONG, CommandError
+from radiovis.client.command_line import WRONG, CommandError
+from radiovis.node.listeners import port_setting
 from radiovis.node.node import Node
-from radiovis.node.places import port_setting
 from radiovis.node.workers import ParentWatch, WorkerSupervisor
 from radiovis.settings import Settings
 

@@ -20,8 +20,7 @@ import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
 from fanout.settings import read_settings
-from radiovis.client.arguments import DONE, WRONG, CommandError, CommandParser
-from radiovis.client.terminal import printable
+from radiovis.client.command_line import DONE, WRONG, CommandError, CommandParser, printable
 from radiovis.directory.password import hash_password
 from radiovis.directory.stations import Stations, parse_stations, station_id
 from radiovis.directory.stations_file import read_stations, read_text

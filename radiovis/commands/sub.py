@@ -17,11 +17,26 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.task import deferLater
 
 from fanout.stomp.client import ConnectRefused, MessageReceived
-from radiovis.client.arguments import DONE, FAILED, WRONG, CommandError, CommandParser, positive, seconds
-from radiovis.client.conversation import ConnectRejected, Conversation, ConversationEnded, converse, error_text
-from radiovis.client.reactor import run_reactor
+from radiovis.client.command_line import (
+    DONE,
+    FAILED,
+    WRONG,
+    CommandError,
+    CommandParser,
+    paint,
+    positive,
+    printable,
+    seconds,
+)
+from radiovis.client.conversation import (
+    ConnectRejected,
+    Conversation,
+    ConversationEnded,
+    converse,
+    error_text,
+    run_reactor,
+)
 from radiovis.client.server_address import ServerAddress, add_server_flag, given_server
-from radiovis.client.terminal import paint, printable
 from radiovis.slides.fetch import Slide, SlideFetch
 
 _ENDINGS = {"image/png": ".png", "image/jpeg": ".jpg"}

@@ -12,12 +12,20 @@ from twisted.internet.defer import Deferred
 from twisted.web.client import Agent
 from twisted.web.http_headers import Headers
 
-from fanout.listeners.certificates import connect_failure
-from radiovis.client.arguments import DONE, FAILED, WRONG, CommandError, SettingsParser, given_settings
-from radiovis.client.reactor import run_reactor
-from radiovis.client.terminal import paint, printable
+from fanout.listeners.tls import connect_failure
+from radiovis.client.command_line import (
+    DONE,
+    FAILED,
+    WRONG,
+    CommandError,
+    SettingsParser,
+    given_settings,
+    paint,
+    printable,
+)
+from radiovis.client.conversation import run_reactor
 from radiovis.directory.interface import Channel, Directory, DirectoryError
-from radiovis.node import parts
+from radiovis.node import build
 from radiovis.settings import Settings
 from radiovis.topics import channel_of
 
@@ -63,8 +71,8 @@ def run(words: Sequence[str]) -> int:
 
 def _directory(reactor: Any, settings: Settings, *, fake: bool) -> Directory:
     if fake:
-        return parts.fake_directory(settings)
-    return parts.stations_file(reactor, settings, lambda: None) or parts.plugit_api(reactor, settings)
+        return build.fake_directory(settings)
+    return build.stations_file(reactor, settings, lambda: None) or build.plugit_api(reactor, settings)
 
 
 async def _topic_states(reactor: Any, base: str, settings: Settings) -> TopicStates:

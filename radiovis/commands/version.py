@@ -7,7 +7,7 @@ import platform
 from collections.abc import Sequence
 
 from fanout import __version__
-from radiovis.client.arguments import DONE, WRONG, CommandParser
+from radiovis.client.command_line import DONE, WRONG, CommandParser
 
 
 def command() -> CommandParser:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from radiovis.conformance.check import CheckList
-from radiovis.conformance.raw_client import CheckFailed, shown
-from radiovis.conformance.subject import CheckSkipped, Subject
+from radiovis.conformance.subject import CheckFailed, CheckSkipped, Subject, shown
 
 CHECKS = CheckList()
 

@@ -7,9 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
-from fanout.stomp.errors import RemoteProtocolError
-from radiovis.conformance.raw_client import CheckFailed
-from radiovis.conformance.subject import CheckSkipped, Subject
+from fanout.stomp.codec import RemoteProtocolError
+from radiovis.conformance.subject import CheckFailed, CheckSkipped, Subject
 
 Body = Callable[[Subject], None]
 B = TypeVar("B", bound=Body)

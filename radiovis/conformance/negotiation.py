@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 
 from radiovis.conformance.check import CheckList
-from radiovis.conformance.raw_client import CheckFailed
-from radiovis.conformance.subject import Subject
+from radiovis.conformance.subject import CheckFailed, Subject
 
 CHECKS = CheckList()
 PATIENCE = 60

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from radiovis.conformance.check import CheckList
-from radiovis.conformance.raw_client import CheckFailed, RawClient, shown
-from radiovis.conformance.subject import CheckSkipped, Subject
+from radiovis.conformance.subject import CheckFailed, CheckSkipped, RawClient, Subject, shown
 
 CHECKS = CheckList()
 

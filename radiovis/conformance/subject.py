@@ -2,11 +2,180 @@
 
 from __future__ import annotations
 
+import itertools
 import secrets
+import socket
+import time
+from dataclasses import replace
 
+from fanout.stomp.codec import Decoder, Frame
+from fanout.stomp.dialect import DIALECTS
+from fanout.stomp.limits import StompLimits
+from radiovis.client.command_line import printable
 from radiovis.client.server_address import ServerAddress
-from radiovis.client.sockets import open_socket
-from radiovis.conformance.raw_client import CheckFailed, RawClient
+from radiovis.client.sockets import BlockingSocket, open_socket
+from radiovis.client.websocket import NoWebSocket
+
+# The client of a check: it sends any octets, also invalid ones, and reads frames, each step with a time limit.
+#
+# It shares the transports with the other commands, and the decoder with the server. It has no session: a session would
+# send valid frames only.
+
+_LIMITS = replace(
+    StompLimits(), frame_bytes=2**22, header_bytes=2**16, headers=1_000
+)  # What the server sends is judged by the checks.
+_SHOWN = 160
+_names = itertools.count(1)
+
+
+class CheckFailed(Exception):
+    """The server did not do what the rule asks. The text says what it did."""
+
+
+class RawClient:
+    """One connection.
+
+    :ivar octets: all octets received.
+    :ivar reads: the same, read by read.
+    """
+
+    def __init__(self, connection: BlockingSocket, seconds: float) -> None:
+        """:param seconds: how long to wait for a frame or an end."""
+        self.octets = b""
+        self.reads: list[bytes] = []
+        self._socket = connection
+        self._seconds = seconds
+        self._decoder = Decoder(_LIMITS)
+        self._decoder.dialect = DIALECTS["1.0"]
+
+    def speak(self, version: str) -> None:
+        """Read the server's frames by the rules of a version from now on."""
+        self._decoder.dialect = DIALECTS[version]
+
+    # Out
+
+    def send(self, octets: bytes) -> None:
+        """Send octets. If the server has closed the connection, the next read reports it."""
+        try:
+            self._socket.sendall(octets)
+        except (BrokenPipeError, ConnectionResetError):
+            return
+
+    def say(self, frame: str, body: bytes = b"") -> None:
+        """Send a frame: its lines, joined by a blank for short, as in ``SUBSCRIBE id:1 destination:/topic/x``."""
+        self.send("\n".join(frame.split(" ")).encode() + b"\n\n" + body + b"\0")
+
+    def publish(self, topic: str, body: bytes, *headers: str) -> None:
+        """SEND, and wait for the receipt."""
+        name = f"r{next(_names)}"
+        self.say(" ".join(("SEND", f"destination:{topic}", f"receipt:{name}", *headers)), body)
+        self.expect("RECEIPT", "receipt-id", name)
+
+    def subscribe(self, topic: str, id: str = "s", *headers: str) -> None:
+        """SUBSCRIBE, and wait for the receipt. No message may come before."""
+        name = f"r{next(_names)}"
+        self.say(" ".join(("SUBSCRIBE", f"destination:{topic}", f"id:{id}", f"receipt:{name}", *headers)))
+        self.expect("RECEIPT", "receipt-id", name)
+
+    def half_close(self) -> None:
+        """Close our side of the connection, which only plain TCP can do."""
+        assert isinstance(self._socket, socket.socket)
+        self._socket.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._socket.close()
+
+    # In
+
+    def frame(self, seconds: float | None = None) -> Frame:
+        """The next frame. :raises CheckFailed: none came in time, or the server closed the connection."""
+        deadline = time.monotonic() + (self._seconds if seconds is None else seconds)
+        while (found := self._decoder.next_frame()) is None:
+            if not self._read(deadline):
+                raise CheckFailed("it closed the connection" + (" without a word" if not self.octets else ""))
+        return found
+
+    def expect(self, command: str, name: str = "", value: str | None = None) -> Frame:
+        """The next frame, which must be of this kind, and have this header.
+
+        :param name: of a header that must be there; empty for none.
+        :param value: what it must be; None for anything.
+        """
+        found = self.frame()
+        wanted = command + (f" with {name}" if name else "") + (f":{value}" if value is not None else "")
+        if found.command != command:
+            raise CheckFailed(f"instead of {wanted} it sent {shown(found)}")
+        if name and (found.get(name) is None or value not in (None, found.get(name))):
+            raise CheckFailed(f"instead of {wanted} it sent {shown(found)}")
+        return found
+
+    def refused(self) -> Frame:
+        """An ERROR, and then the end."""
+        error = self.expect("ERROR", "message")
+        self.ends()
+        return error
+
+    def ends(self, seconds: float | None = None) -> None:
+        """The server closes the connection without a frame. :param seconds: to wait; None for the usual time."""
+        seconds = self._seconds if seconds is None else seconds
+        deadline = time.monotonic() + seconds
+        while True:
+            found = self._decoder.next_frame()
+            if found is not None:
+                raise CheckFailed(f"instead of closing the connection it sent {shown(found)}")
+            try:
+                if not self._read(deadline):
+                    return
+            except CheckFailed:
+                raise CheckFailed(f"it kept the connection open for {seconds:g} s") from None
+
+    def quiet(self, topic: str) -> list[Frame]:
+        """The frames that come until the server has processed everything sent: shows that a frame did not come.
+
+        :param topic: one without messages.
+        """
+        name = f"r{next(_names)}"
+        self.say(f"SUBSCRIBE destination:{topic} id:{name} receipt:{name}")
+        came = []
+        while (found := self.frame()).get("receipt-id") != name:
+            came.append(found)
+        return came
+
+    def octets_for(self, seconds: float) -> bytes:
+        """The octets of the next read; none if nothing comes within so many seconds."""
+        before = len(self.octets)
+        try:
+            self._read(time.monotonic() + seconds)
+        except CheckFailed:
+            return b""
+        return self.octets[before:]
+
+    def _read(self, deadline: float) -> bool:
+        left = deadline - time.monotonic()
+        self._socket.settimeout(max(0.001, left))
+        try:
+            data = self._socket.recv(65536)
+        except TimeoutError:
+            raise CheckFailed(f"it said nothing for {self._seconds:g} s") from None
+        except ConnectionResetError:
+            return False
+        except NoWebSocket as error:
+            raise CheckFailed(str(error)) from None
+        finally:
+            self._socket.settimeout(self._seconds)
+        self.octets += data
+        self.reads.append(data)
+        self._decoder.receive(data)
+        return bool(data)
+
+
+def shown(frame: Frame) -> str:
+    """A frame in one line."""
+    headers = " ".join(f"{name}:{value}" for name, value in frame.headers)
+    body = frame.body.decode("utf-8", "replace")
+    return printable(f"{frame.command} {headers} {body}".strip())[:_SHOWN]
+
 
 SECONDS = 5.0
 

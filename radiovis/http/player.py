@@ -14,18 +14,17 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from fanout.application.interface import Application, Refused
-from fanout.http.handshake import accept
 from fanout.http.response import HttpError, Upgrade
 from fanout.http.routing import Request
-from fanout.http.websocket import WebSocket, WebSocketServer, text
+from fanout.http.websocket import WebSocket, WebSocketServer, accept, text
 from fanout.hub.hub import Hub
 from fanout.hub.message import Message
 from fanout.hub.outbox import Flusher
 from fanout.hub.subscriber import Cohort, FramedForm, OutboxSubscriber
 from fanout.listeners.limits import SubscriptionLimit
 from fanout.settings.engine import LimitSettings
-from fanout.stomp.delivery import MessageForm
 from fanout.stomp.dialect import DIALECTS
+from fanout.stomp.server_frames import MessageForm
 
 _PREFIX = b"RADIOVISWEBSOCKET:"
 _HELLO = text(_PREFIX + b"HELLO\0")

@@ -12,8 +12,7 @@ from fanout.http.topics import Topics
 from fanout.settings import SettingsError
 from radiovis.http.pages import WallPages, assets
 from radiovis.http.publish import REALM, Publishing
-from radiovis.http.push import Push
-from radiovis.http.visjson import Polls, check_topic
+from radiovis.http.visjson import Polls, Push, check_topic
 from radiovis.http.wall import Wall, WallEvents
 from radiovis.settings import Settings
 

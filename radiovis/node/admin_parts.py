@@ -14,11 +14,8 @@ from fanout.cache.memcached import Memcached
 from fanout.hub.hub import Hub
 from fanout.journal.journal import Journal
 from fanout.listeners.tls import ListenerWrapper
-from fanout.metrics.client_counts import ClientCounts
 from fanout.metrics.health import Condition
-from fanout.metrics.prometheus import Metrics
-from fanout.metrics.rates import Rates
-from fanout.metrics.tables import (
+from fanout.metrics.prometheus import (
     BUS,
     CLIENT_COUNTERS,
     CLIENTS,
@@ -29,7 +26,9 @@ from fanout.metrics.tables import (
     RABBITMQ,
     SUBSCRIPTION_LIMIT,
     TASKS,
+    Metrics,
 )
+from fanout.metrics.traffic import ClientCounts, Rates
 from fanout.process.supervisor import TaskState
 from radiovis.admin.api import NodeApi, NodeView
 from radiovis.admin.journal import JournalApi
@@ -37,8 +36,8 @@ from radiovis.admin.listener import Admin, AdminPorts, Check
 from radiovis.admin.metrics import DIRECTORY, PREFLIGHT, SCHEDULE, TUNING, WATCHDOG
 from radiovis.directory.interface import Directory, OutageReport
 from radiovis.http.pages import admin_pages
-from radiovis.node import door_parts
-from radiovis.node.sides import Core, Servers, Stations
+from radiovis.node.build import Core, Stations
+from radiovis.node.servers import Servers, make_listener_wrapper
 from radiovis.settings import Settings
 from radiovis.topic_resolution import TopicResolver
 from radiovis.watchdog.watchdog import Watchdog
@@ -54,8 +53,8 @@ def node_admin(
     ports: AdminPorts,
     core: Core,
     stations: Stations,
-    doors: Servers,
-    tally: ClientCounters,
+    servers: Servers,
+    client_counters: ClientCounters,
 ) -> Admin | None:
     """The listener of a node; None where it is turned off.
 
@@ -63,12 +62,14 @@ def node_admin(
     """
     if not ports.wanted:
         return None
-    admin = Admin(reactor, settings, ports, "server.py", _node_checks(core, stations), doors.entrance)
-    client_counts = ClientCounts(core.hub, doors.stomp.connections, doors.listening.pending, doors.websockets.sockets)
+    admin = Admin(reactor, settings, ports, "server.py", _node_checks(core, stations), servers.listener_wrapper)
+    client_counts = ClientCounts(
+        core.hub, servers.stomp.connections, servers.pending_requests.pending, servers.websockets.sockets
+    )
     rates = _rates(settings, core.hub, client_counts)
     admin.loops.append((rates.sample, rates.interval))
     _add_shared(admin.metrics, core.bus, core.memcached, stations.directory)
-    _add_doors(admin.metrics, doors, client_counts, tally)
+    _add_servers(admin.metrics, servers, client_counts, client_counters)
     _add_stations(admin.metrics, stations)
     view = _view(admin, core, stations, client_counts, rates)
     admin.routes += [*admin_pages(), *NodeApi(view).routes()]
@@ -81,7 +82,7 @@ def operators_entrance(reactor: Any, settings: Settings, ports: AdminPorts) -> L
 
     :raises SettingsError: the certificate cannot be used, or is missing.
     """
-    return door_parts.entrance(reactor, settings, _warn) if ports.secure else None
+    return make_listener_wrapper(reactor, settings, _warn) if ports.secure else None
 
 
 def _add_journal(admin: Admin, journal: Journal | None) -> None:
@@ -110,7 +111,7 @@ def watchdog_admin(
     reactor: Any,
     settings: Settings,
     ports: AdminPorts,
-    entrance: ListenerWrapper | None,
+    listener_wrapper: ListenerWrapper | None,
     *,
     bus: Bus,
     memcached: Memcached | None,
@@ -119,13 +120,13 @@ def watchdog_admin(
 ) -> Admin | None:
     """The listener of ``fallback.py``; None where it is turned off.
 
-    :param entrance: what stands before the port with TLS.
+    :param listener_wrapper: what stands before the port with TLS.
     :raises SettingsError: others could read it without a token.
     """
     if not ports.wanted:
         return None
     checks = [*_shared_checks(bus, memcached), lambda: _tasks(watchdog, needed=True), lambda: _log(watchdog)]
-    admin = Admin(reactor, settings, ports, "fallback.py", checks, entrance)
+    admin = Admin(reactor, settings, ports, "fallback.py", checks, listener_wrapper)
     _add_shared(admin.metrics, bus, memcached, directory)
     _add_watchdog(admin.metrics, watchdog)
     _add_journal(admin, watchdog.journal)
@@ -197,13 +198,15 @@ def _add_shared(metrics: Metrics, bus: Bus, memcached: Memcached | None, directo
         metrics.add(DIRECTORY, directory)
 
 
-def _add_doors(metrics: Metrics, doors: Servers, client_counts: ClientCounts, tally: ClientCounters) -> None:
-    metrics.add(HUB, doors.stomp.hub)
-    metrics.add(FLUSHER, doors.stomp.flusher)
+def _add_servers(
+    metrics: Metrics, servers: Servers, client_counts: ClientCounts, client_counters: ClientCounters
+) -> None:
+    metrics.add(HUB, servers.stomp.hub)
+    metrics.add(FLUSHER, servers.stomp.flusher)
     metrics.add(CLIENTS, client_counts)
-    metrics.add(CONNECTION_LIMIT, doors.connection_limit)
-    metrics.add(SUBSCRIPTION_LIMIT, doors.stomp.subscription_limit)
-    metrics.add(CLIENT_COUNTERS, tally)
+    metrics.add(CONNECTION_LIMIT, servers.connection_limit)
+    metrics.add(SUBSCRIPTION_LIMIT, servers.stomp.subscription_limit)
+    metrics.add(CLIENT_COUNTERS, client_counters)
 
 
 def _add_stations(metrics: Metrics, stations: Stations) -> None:

@@ -17,15 +17,14 @@ from fanout.bus.rabbitmq import RabbitMQ
 from fanout.journal.journal import Journal
 from radiovis.admin.listener import AdminPorts
 from radiovis.directory.interface import Directory
-from radiovis.node import parts, slide_parts
+from radiovis.node import build
 from radiovis.node.admin_parts import operators_entrance, watchdog_admin
 from radiovis.node.reload import Reloading, Take
 from radiovis.schedule.broker_store import BrokerSlideStore
 from radiovis.schedule.held_slides import HeldSlides
 from radiovis.settings import Settings
 from radiovis.topic_resolution import TopicResolver
-from radiovis.watchdog.journal_log import JournalLog
-from radiovis.watchdog.log import DatagramLog, Log
+from radiovis.watchdog.log import DatagramLog, JournalLog, Log
 from radiovis.watchdog.plugit_log import PlugItLog
 from radiovis.watchdog.sources import QueueSource, Source
 from radiovis.watchdog.startup import StartupState
@@ -50,19 +49,19 @@ class Fallback:
         self._given = settings
         self._settings = fake_settings(settings) if fake else settings
         self._fake = fake
-        self._stations = None if fake else parts.stations_file(reactor, settings, self._directory_changed)
-        self._memcached = parts.memcached(reactor, settings)
-        self._monitoring = parts.monitoring(reactor, settings, announce="fallbacks")
+        self._stations = None if fake else build.stations_file(reactor, settings, self._directory_changed)
+        self._memcached = build.memcached(reactor, settings)
+        self._monitoring = build.monitoring_events(reactor, settings, announce="fallbacks")
         self._bus = self._make_bus()
         directory, entries, kept = self._directory_and_log()
         self._watchdog = self._make_watchdog(directory, entries, kept)
         ports = AdminPorts.of(settings, "FB_", fake=fake)
-        self._entrance = operators_entrance(reactor, settings, ports)
+        self._listener_wrapper = operators_entrance(reactor, settings, ports)
         self._admin = watchdog_admin(
             reactor,
             settings,
             ports,
-            self._entrance,
+            self._listener_wrapper,
             bus=self._bus,
             memcached=self._memcached,
             directory=directory,
@@ -92,25 +91,25 @@ class Fallback:
             recall=StartupState(self._memcached, kept, self._reactor.seconds).recall,
             source=self._queue_source,
             schedule=self._schedule(leader),
-            preflight=slide_parts.preflight(self._reactor, self._settings),
+            preflight=build.preflight(self._reactor, self._settings),
         )
 
     def _schedule(self, leader: BrokerLeader) -> HeldSlides | None:
         settings = self._settings
         if settings.SCHEDULE == "pass":
             return None
-        store = BrokerSlideStore(self._reactor, self._bus, slide_parts.held_queue(settings, fake=self._fake))
+        store = BrokerSlideStore(self._reactor, self._bus, build.held_queue(settings, fake=self._fake))
         return HeldSlides(store, self._bus, leader, settings, clock=time.time, wall=time.time)
 
     def _directory_and_log(self) -> tuple[Directory, Log, Journal | None]:
         reactor, settings = self._reactor, self._settings
         if self._fake:
-            return parts.fake_directory(settings), DatagramLog(reactor), None
+            return build.fake_directory(settings), DatagramLog(reactor), None
         if self._stations is not None:
             kept = journal(reactor, settings)
             return self._stations, JournalLog(kept, time.time), kept
-        api = parts.plugit_api(reactor, settings)
-        directory = parts.cached(api, settings, self._memcached)
+        api = build.plugit_api(reactor, settings)
+        directory = build.cached(api, settings, self._memcached)
         return directory, PlugItLog(api, reactor, settings), None
 
     def _queue_source(self, take: Callable[[Delivered], Deferred[None]]) -> Source:
@@ -131,7 +130,7 @@ class Fallback:
         addresses = self._admin.start() if self._admin is not None else {}
         self._watchdog.start()
         self._bus.start(self._watchdog.hear, self._watchdog.hear_again)
-        for part in (self._stations, self._monitoring, self._status, self._entrance):
+        for part in (self._stations, self._monitoring, self._status, self._listener_wrapper):
             if part is not None:
                 part.start()
         log.info("fallback.ready", queue=self._settings.FB_QUEUE, **addresses)
@@ -143,7 +142,7 @@ class Fallback:
         :param take_logs: sets up the logs anew.
         """
         takes = {"LOG_LEVEL": [take_logs], "LOG_FORMAT": [take_logs]}
-        files = [part.reload for part in (self._stations, self._entrance) if part is not None]
+        files = [part.reload for part in (self._stations, self._listener_wrapper) if part is not None]
         return Reloading(self._given, read, takes, files)
 
     def status(self) -> str:
@@ -158,7 +157,7 @@ class Fallback:
         log.info("fallback.stopping")
         if self._admin is not None:
             self._admin.drain()
-        for each in (self._stations, self._entrance, self._status):
+        for each in (self._stations, self._listener_wrapper, self._status):
             if each is not None:
                 each.stop()
         await self._watchdog.stop()

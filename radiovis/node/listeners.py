@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -10,8 +11,49 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from fanout.listeners import port
 from fanout.listeners.port import SlicedPort, keep_alive
 from fanout.listeners.tls import ListenerWrapper
-from radiovis.node.places import ListenAddress
 from radiovis.settings import Settings
+
+# Where a node listens for clients.
+
+_TEST_IP, _TEST_PORT = "127.0.0.1", 61424  # contract §1.12
+
+
+@dataclass(frozen=True, slots=True)
+class ListenAddress:
+    """An address to listen on.
+
+    :ivar port: 0 for a free one.
+    :ivar door: who is behind it: ``stomp``, ``http``, or nobody the public knows.
+    :ivar secure: with TLS.
+    """
+
+    ip: str
+    port: int
+    door: str = ""
+    secure: bool = False
+
+
+_PORTS = ("STOMP_PORT", "STOMP_TLS_PORT", "HTTP_PORT", "HTTPS_PORT", "ADMIN_PORT", "ADMIN_TLS_PORT")
+
+
+def port_setting(settings: Settings, port: int) -> str:
+    """The name of the setting this port came from; empty for none."""
+    return next((name for name in _PORTS if getattr(settings, name) == port), "")
+
+
+def places(settings: Settings, *, fake: bool) -> dict[str, ListenAddress]:
+    """Every place of a node, by its name. :param fake: ``--test`` mode, which has a port of its own for STOMP."""
+    found = {"stomp": ListenAddress(settings.STOMP_IP, settings.STOMP_PORT, "stomp")}
+    if fake and settings.source_of("STOMP_PORT") == "default":
+        found["stomp"] = ListenAddress(_TEST_IP, _TEST_PORT, "stomp")
+    # Test suites start many nodes on one machine: with --test there is HTTP only where it is asked for.
+    if settings.HTTP_PORT and not (fake and settings.source_of("HTTP_PORT") == "default"):
+        found["http"] = ListenAddress(settings.HTTP_IP, settings.HTTP_PORT, "http")
+    if settings.TLS_CERTIFICATE and settings.STOMP_TLS_PORT:
+        found["stomp_tls"] = ListenAddress(settings.STOMP_IP, settings.STOMP_TLS_PORT, "stomp", secure=True)
+    if settings.TLS_CERTIFICATE and settings.HTTPS_PORT:
+        found["https"] = ListenAddress(settings.HTTP_IP, settings.HTTPS_PORT, "http", secure=True)
+    return found
 
 
 class Listeners:
@@ -21,21 +63,21 @@ class Listeners:
         self,
         reactor: Any,
         settings: Settings,
-        entrance: ListenerWrapper,
+        listener_wrapper: ListenerWrapper,
         places: Mapping[str, ListenAddress],
-        doors: Mapping[str, Any],
+        servers: Mapping[str, Any],
         *,
         reuse_port: bool = False,
     ) -> None:
         """
-        :param doors: a factory of protocols for each :attr:`ListenAddress.door`.
+        :param servers: a factory of protocols for each :attr:`ListenAddress.door`.
         :param reuse_port: share the ports with the other workers of this machine.
         """
         self._reactor = reactor
         self._settings = settings
-        self._entrance = entrance
+        self._listener_wrapper = listener_wrapper
         self._places = places
-        self._doors = doors
+        self._servers = servers
         self._reuse_port = reuse_port
         self._ports: list[SlicedPort] = []
 
@@ -47,19 +89,19 @@ class Listeners:
         return {name: self._open(place) for name, place in self._places.items()}
 
     def _open(self, place: ListenAddress) -> str:
-        door = self._doors[place.door]
-        factory = self._entrance.secure(door) if place.secure else self._entrance.plain(door)
-        listening = port.listen(
+        door = self._servers[place.door]
+        factory = self._listener_wrapper.secure(door) if place.secure else self._listener_wrapper.plain(door)
+        pending_requests = port.listen(
             self._reactor, place.ip, place.port, factory, self._settings.ACCEPT_SLICE, reuse_port=self._reuse_port
         )
-        keep_alive(listening.socket, self._settings.TCP_KEEPALIVE_SECONDS)
-        self._ports.append(listening)
-        host: Any = listening.getHost()  # type: ignore[no-untyped-call]
+        keep_alive(pending_requests.socket, self._settings.TCP_KEEPALIVE_SECONDS)
+        self._ports.append(pending_requests)
+        host: Any = pending_requests.getHost()  # type: ignore[no-untyped-call]
         return f"[{host.host}]:{host.port}" if ":" in host.host else f"{host.host}:{host.port}"
 
     def close(self) -> list[Deferred[Any]]:
         """Accept no more connections. Each fires when its socket is closed."""
         if self._reuse_port:
-            for listening in self._ports:
-                listening.accept_queue()
-        return [maybeDeferred(listening.stopListening) for listening in self._ports]
+            for pending_requests in self._ports:
+                pending_requests.accept_queue()
+        return [maybeDeferred(pending_requests.stopListening) for pending_requests in self._ports]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.task import LoopingCall
 
 from fanout.application.login_throttle import LoginThrottle
 from fanout.application.observer import ClientCounters, ClientWarnings, CountedApplication, Observers
@@ -15,24 +17,107 @@ from fanout.hub.history import History
 from fanout.hub.message import new_id
 from fanout.listeners.limits import ConnectionLimit
 from fanout.listeners.tls import ListenerWrapper
-from fanout.process.throttle import Throttle
-from fanout.stomp_server.tcp import StompFactory
-from radiovis.admin.listener import AdminPorts
+from fanout.process.logs import Throttle
+from fanout.stomp_server.transports import StompFactory
+from radiovis.admin.listener import Admin, AdminPorts
 from radiovis.application import RadioVIS
+from radiovis.events import MonitoringEvents
 from radiovis.http.wall import Wall
-from radiovis.node import door_parts, parts, slide_parts
+from radiovis.node import build
 from radiovis.node.admin_parts import node_admin
+from radiovis.node.build import Core, Observability, Stations
 from radiovis.node.consumer import BusConsumer, StationsRefresh, TopicReceiver, move_subscriptions
-from radiovis.node.drain import Drain
-from radiovis.node.life import Life
-from radiovis.node.listeners import Listeners
-from radiovis.node.places import ListenAddress, places
+from radiovis.node.listeners import ListenAddress, Listeners, places
 from radiovis.node.reload import Reloading, Take, node_takes
-from radiovis.node.sides import Core, Observability, Servers, Stations
+from radiovis.node.servers import (
+    Drain,
+    Servers,
+    make_flusher,
+    make_http_site,
+    make_listener_wrapper,
+    make_pending_requests,
+    make_public_site,
+    make_stomp_server,
+    make_websocket_server,
+)
 from radiovis.publish_rights import PublishRights
 from radiovis.settings import Settings
 from radiovis.topic_resolution import TopicResolver
 from radiovis.watchdog.watchdog import standing_alone
+
+# A node's life: in which order its parts start and stop.
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """What there is to start and to stop; None for what this node does without.
+
+    :ivar loops: functions to be called, each with the seconds in between.
+    """
+
+    reactor: Any
+    log: Any
+    core: Core
+    stations: Stations
+    servers: Servers
+    monitoring: MonitoringEvents | None
+    consumer: BusConsumer
+    listeners: Listeners
+    admin: Admin | None
+    loops: Sequence[tuple[Callable[[], None], float]]
+    running: list[LoopingCall] = field(default_factory=list)
+
+    def start(self) -> None:
+        """Listen, and begin to hear the bus.
+
+        :raises twisted.internet.error.CannotListenError: a port is taken.
+        """
+        self._listen()
+        if self.monitoring is not None:
+            self.monitoring.start()
+        self.consumer.start(self.core.bus)
+        if self.stations.watchdog is not None:
+            self.stations.watchdog.start()
+        if self.stations.file is not None:
+            self.stations.file.start()
+        self.servers.listener_wrapper.start()
+        for function, interval in self.loops:
+            loop = LoopingCall(function)
+            loop.clock = self.reactor
+            loop.start(interval)
+            self.running.append(loop)
+
+    def _listen(self) -> None:
+        addresses = self.listeners.open()
+        for guest in self.core.guests:
+            addresses |= guest.start()
+        if self.admin is not None:
+            addresses |= self.admin.start()
+        # Not before the reactor runs: a SIGTERM that came in between would find no handler.
+        self.reactor.callWhenRunning(self.log.info, "server.ready", **addresses)
+
+    async def stop(self) -> None:
+        """Take no more clients, let those here go, have the bus take what is on its way; returns when all is done."""
+        if self.admin is not None:
+            self.admin.drain()
+        closing = [*self.listeners.close(), *(guest.stop() for guest in self.core.guests)]
+        await self.servers.drain.leave()
+        if self.stations.file is not None:
+            self.stations.file.stop()
+        self.servers.listener_wrapper.stop()
+        if self.stations.watchdog is not None:
+            closing.append(Deferred.fromCoroutine(self.stations.watchdog.stop()))
+        await DeferredList([*closing, self.core.bus.stop()], consumeErrors=True)
+        await self.servers.drain.gone()
+        for loop in self.running:
+            loop.stop()
+        await self.core.last_slides.write()
+        for part in (self.core.memcached, self.monitoring, self.admin):
+            if part is not None:
+                stopped: Awaitable[Any] = part.stop()
+                await stopped
+        self.log.info("server.stopped")
+
 
 log = structlog.get_logger(__name__)
 
@@ -51,39 +136,42 @@ class Node:
         where = places(settings, fake=fake)
         ports = AdminPorts.of(settings, fake=fake, worker=worker)
         observability = _observability(reactor, settings)
-        report = observability.complaints.report
-        entrance = door_parts.entrance(reactor, settings, observability.complaints.warn)
+        report = observability.client_warnings.report
+        listener_wrapper = make_listener_wrapper(reactor, settings, observability.client_warnings.warn)
 
         asked_for = any(place.door == "http" for place in where.values())
         core = _make_core(reactor, settings, observability, asked_for=asked_for)
         stations = _stations(reactor, settings, core, lambda: refreshing.refresh(), fake=fake)  # noqa: PLW0108  (made below)
-        doors = _doors(reactor, settings, entrance, core, stations, observability)
+        servers = _servers(reactor, settings, listener_wrapper, core, stations, observability)
 
-        refreshing = StationsRefresh(stations.resolver, doors.wall, report)
+        refreshing = StationsRefresh(stations.resolver, servers.wall, report)
         receiver = TopicReceiver(stations.resolver, core.hub, core.last_slides, log, observability.observer)
-        self._settings, self._core, self._stations, self._doors = settings, core, stations, doors
+        self._settings, self._core, self._stations, self._servers = settings, core, stations, servers
         self._life = Life(
             reactor=reactor,
             log=log,
             core=core,
             stations=stations,
-            doors=doors,
+            servers=servers,
             monitoring=observability.monitoring,
             consumer=BusConsumer(reactor, receiver, stations.watchdog, report, core.guests),
-            listeners=_listeners(reactor, settings, doors, where, worker),
-            admin=node_admin(reactor, settings, ports, core, stations, doors, observability.tally),
+            listeners=_listeners(reactor, settings, servers, where, worker),
+            admin=node_admin(reactor, settings, ports, core, stations, servers, observability.client_counters),
             loops=(
-                *((door.tick, door.wheel.tick) for door in (doors.stomp, doors.listening, doors.websockets)),
+                *(
+                    (door.tick, door.wheel.tick)
+                    for door in (servers.stomp, servers.pending_requests, servers.websockets)
+                ),
                 (refreshing.refresh, settings.FB_CHANNEL_CACHE),
             ),
         )
 
     def start(self) -> None:
-        """See :meth:`radiovis.node.life.Life.start`."""
+        """See :meth:`radiovis.node.node.Life.start`."""
         self._life.start()
 
     def stop(self) -> Deferred[None]:
-        """See :meth:`radiovis.node.life.Life.stop`."""
+        """See :meth:`radiovis.node.node.Life.stop`."""
         return Deferred.fromCoroutine(self._life.stop())
 
     def reloading(self, read: Callable[[], Settings], take_logs: Take) -> Reloading:
@@ -92,107 +180,114 @@ class Node:
         :param read: reads the settings as at the start.
         :param take_logs: sets up the logs anew.
         """
-        takes = node_takes(self._doors, self._stations.throttle, self._core.history)
+        takes = node_takes(self._servers, self._stations.throttle, self._core.history)
         takes |= {"LOG_LEVEL": [take_logs], "LOG_FORMAT": [take_logs]}
-        parts_of_files = (self._stations.file, self._doors.entrance, *self._core.guests)
+        parts_of_files = (self._stations.file, self._servers.listener_wrapper, *self._core.guests)
         files = [part.reload for part in parts_of_files if part is not None]
         return Reloading(self._settings, read, takes, files)
 
     def status(self) -> str:
         """How it is doing, in one line for people."""
-        return f"{self._doors.drain.clients} clients; bus: {self._core.bus.state().reason}"
+        return f"{self._servers.drain.clients} clients; bus: {self._core.bus.state().reason}"
 
 
 def _observability(reactor: Any, settings: Settings) -> Observability:
-    tally = ClientCounters()
-    monitoring = parts.monitoring(reactor, settings)
+    client_counters = ClientCounters()
+    monitoring = build.monitoring_events(reactor, settings)
     return Observability(
-        tally=tally,
-        complaints=ClientWarnings(tally, Throttle(time.monotonic), log),
+        client_counters=client_counters,
+        client_warnings=ClientWarnings(client_counters, Throttle(time.monotonic), log),
         monitoring=monitoring,
-        observer=Observers(tally, monitoring) if monitoring else tally,
+        observer=Observers(client_counters, monitoring) if monitoring else client_counters,
     )
 
 
 def _make_core(reactor: Any, settings: Settings, observability: Observability, *, asked_for: bool) -> Core:
     """:param asked_for: whether anybody may ask for the history."""
-    memcached = parts.memcached(reactor, settings)
-    bus = parts.bus(reactor, settings)
+    memcached = build.memcached(reactor, settings)
+    bus = build.bus(reactor, settings)
     history = History(time.monotonic, settings)
-    flusher = door_parts.flusher(reactor, settings, observability.complaints)
-    hub = parts.hub(settings, observability.complaints.failed, history if asked_for else None, flusher)
+    flusher = make_flusher(reactor, settings, observability.client_warnings)
+    hub = build.hub(settings, observability.client_warnings.failed, history if asked_for else None, flusher)
     return Core(
         memcached=memcached,
         bus=bus,
         history=history,
         flusher=flusher,
         hub=hub,
-        guests=parts.guests(reactor, settings, hub, bus),
-        last_slides=parts.last_slides(reactor, settings, memcached),
+        guests=build.guests(reactor, settings, hub, bus),
+        last_slides=build.last_slides(reactor, settings, memcached),
     )
 
 
 def _stations(reactor: Any, settings: Settings, core: Core, changed: Callable[[], None], *, fake: bool) -> Stations:
     """:param changed: called when the stations file was."""
-    file = None if fake else parts.stations_file(reactor, settings, changed)
-    directory = parts.fake_directory(settings) if fake else file
-    directory = directory or parts.plugit(reactor, settings, core.memcached)
+    file = None if fake else build.stations_file(reactor, settings, changed)
+    directory = build.fake_directory(settings) if fake else file
+    directory = directory or build.plugit(reactor, settings, core.memcached)
     resolver = TopicResolver(directory, lambda: move_subscriptions(core.hub, resolver, log))
     publishing = PublishRights(directory, resolver, time.time, new_id)
     throttle = LoginThrottle(reactor, settings, time.monotonic)
-    shelf = slide_parts.entrance(reactor, settings, core.bus, fake=fake)
-    preflight = slide_parts.preflight(reactor, settings)
+    slide_intake = build.slide_intake(reactor, settings, core.bus, fake=fake)
+    preflight = build.preflight(reactor, settings)
     bare = RadioVIS(directory, resolver, publishing, core.last_slides, core.bus, throttle, log)
     watchdog = None
     if settings.STANDALONE:
         watchdog = standing_alone(
-            reactor, settings, core.bus, directory, resolver, fake=fake, entrance=shelf, preflight=preflight
+            reactor,
+            settings,
+            core.bus,
+            directory,
+            resolver,
+            fake=fake,
+            listener_wrapper=slide_intake,
+            preflight=preflight,
         )
     return Stations(
         file=file,
         directory=directory,
         resolver=resolver,
         throttle=throttle,
-        application=slide_parts.extended(bare, settings, shelf, preflight),
+        application=build.extended(bare, settings, slide_intake, preflight),
         preflight=preflight,
         watchdog=watchdog,
     )
 
 
-def _doors(
+def _servers(
     reactor: Any,
     settings: Settings,
-    entrance: ListenerWrapper,
+    listener_wrapper: ListenerWrapper,
     core: Core,
     stations: Stations,
     observability: Observability,
 ) -> Servers:
-    complaints = observability.complaints
+    client_warnings = observability.client_warnings
     connection_limit = ConnectionLimit(settings)
-    counted = CountedApplication(stations.application, observability.tally)
-    stomp = door_parts.stomp(settings, counted, core, observability, log)
-    websockets = door_parts.websockets(reactor, settings, complaints.warn, complaints.failed)
-    listening = door_parts.listening(reactor, settings, stomp, core.history, complaints.failed)
-    wall = Wall(listening, stations.directory, stations.resolver, settings)
-    public = door_parts.public_site(settings, stomp, websockets, listening, wall)
+    counted = CountedApplication(stations.application, observability.client_counters)
+    stomp = make_stomp_server(settings, counted, core, observability, log)
+    websockets = make_websocket_server(reactor, settings, client_warnings.warn, client_warnings.failed)
+    pending_requests = make_pending_requests(reactor, settings, stomp, core.history, client_warnings.failed)
+    wall = Wall(pending_requests, stations.directory, stations.resolver, settings)
+    public = make_public_site(settings, stomp, websockets, pending_requests, wall)
     return Servers(
-        entrance=entrance,
+        listener_wrapper=listener_wrapper,
         connection_limit=connection_limit,
         stomp=stomp,
         websockets=websockets,
-        listening=listening,
+        pending_requests=pending_requests,
         wall=wall,
         public=public,
-        site=door_parts.http(reactor, settings, connection_limit, stomp, listening, public),
-        drain=Drain(reactor, stomp, listening, websockets),
+        site=make_http_site(reactor, settings, connection_limit, stomp, pending_requests, public),
+        drain=Drain(reactor, stomp, pending_requests, websockets),
     )
 
 
 def _listeners(
-    reactor: Any, settings: Settings, doors: Servers, where: Mapping[str, ListenAddress], worker: int | None
+    reactor: Any, settings: Settings, servers: Servers, where: Mapping[str, ListenAddress], worker: int | None
 ) -> Listeners:
     behind = {
-        "stomp": StompFactory(reactor, doors.stomp, doors.connection_limit),
-        "http": doors.site,
+        "stomp": StompFactory(reactor, servers.stomp, servers.connection_limit),
+        "http": servers.site,
     }
-    return Listeners(reactor, settings, doors.entrance, where, behind, reuse_port=worker is not None)
+    return Listeners(reactor, settings, servers.listener_wrapper, where, behind, reuse_port=worker is not None)

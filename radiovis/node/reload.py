@@ -13,7 +13,7 @@ from fanout.application.login_throttle import LoginThrottle
 from fanout.hub.history import History
 from fanout.process.daemon import raise_limit
 from fanout.settings import SettingsError
-from radiovis.node.sides import Servers
+from radiovis.node.servers import Servers
 from radiovis.settings import Settings
 
 Take = Callable[[Settings], None]
@@ -122,18 +122,18 @@ class Reloading:
             log.warning("settings.need_restart", settings=later)
 
 
-def node_takes(doors: Servers, throttle: LoginThrottle, history: History) -> dict[str, list[Take]]:
+def node_takes(servers: Servers, throttle: LoginThrottle, history: History) -> dict[str, list[Take]]:
     """What can change in a node. Clients that are connected keep the limits they came under."""
-    stomp = doors.stomp
+    stomp = servers.stomp
     parts = (
         stomp,
         stomp.flusher,
         stomp.subscription_limit,
-        doors.listening,
-        doors.websockets,
-        doors.connection_limit,
-        doors.site,
-        doors.public,
+        servers.pending_requests,
+        servers.websockets,
+        servers.connection_limit,
+        servers.site,
+        servers.public,
         throttle,
         history,
     )

@@ -41,7 +41,7 @@ from fanout.process.supervisor import DEFAULT_RETRY_POLICY, LAST_PAUSE
 from fanout.settings import SettingsError
 from fanout.settings.engine import MAX_PORT
 from radiovis.admin.listener import AdminPorts
-from radiovis.node.places import places
+from radiovis.node.listeners import places
 from radiovis.settings import Settings
 
 COMMAND = "worker"

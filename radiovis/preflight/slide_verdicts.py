@@ -11,8 +11,7 @@ from twisted.internet.defer import Deferred
 
 from fanout.cache.bounded_dict import BoundedDict
 from radiovis.settings import SlideSettings
-from radiovis.slides.fetch import Slide
-from radiovis.slides.host_limit import host_of, share
+from radiovis.slides.fetch import Slide, host_of, share
 
 BAD_SECONDS = 10.0
 """Seconds a bad slide counts as bad. Not longer, because a publisher publishes a corrected slide again at once."""

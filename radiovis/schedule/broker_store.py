@@ -13,7 +13,7 @@ from fanout.bus.interface import BrokerBus, BrokerConnection, BusError
 from fanout.bus.message import to_amqp
 from fanout.bus.queues import ENTRANCE, ConfirmedChannel, Unroutable, WorkItem, WorkQueue
 from fanout.hub.message import Message
-from radiovis.schedule.interface import Take
+from radiovis.schedule.held_slides import Take
 
 SECONDS = 10.0
 """Seconds within which the broker must confirm, because a publisher waits."""

@@ -16,9 +16,8 @@ from twisted.python.failure import Failure
 
 from fanout.bus.interface import BusError
 from fanout.hub.message import Message
-from fanout.journal.batches import Batches, BatchesFull
-from fanout.journal.sqlite import FileThread, Layout, SqliteFile
-from radiovis.schedule.interface import Take
+from fanout.journal.sqlite import Batches, BatchesFull, FileThread, Layout, SqliteFile
+from radiovis.schedule.held_slides import Take
 from radiovis.settings import SlideSettings
 
 CANCELS = 100
@@ -41,7 +40,7 @@ log = structlog.get_logger(__name__)
 
 
 class DiskSlideStore:
-    """The messages that one process holds, a :class:`~radiovis.schedule.interface.LocalSlideStore`.
+    """The messages that one process holds, a :class:`~radiovis.schedule.held_slides.LocalSlideStore`.
 
     :ivar settings: may be replaced while it runs; a new ``SCHEDULE_FILE`` has no effect.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import structlog
 from twisted.internet.defer import Deferred, FirstError, gatherResults
@@ -12,10 +12,39 @@ from twisted.internet.defer import Deferred, FirstError, gatherResults
 from fanout.bus.interface import Bus, BusError
 from fanout.bus.leader import Leader
 from fanout.hub.message import Message
-from radiovis.schedule.interface import SlideStore
 from radiovis.schedule.timetable import Held, Name, Timetable, name_of
-from radiovis.schedule.trigger_time import for_now, trigger_time
+from radiovis.schedule.trigger_time import SlideIntake, for_now, trigger_time
 from radiovis.settings import SlideSettings
+
+# Where held messages lie, so that no crash loses them: what a node and the watchdog ask of a store.
+
+Take = Callable[[Message, int], None]
+"""Receives each message of a store, in the order of arrival, with the ticket by which the store knows it."""
+
+
+class SlideStore(Protocol):
+    """The side of the watchdog that leads: gives the messages that are held."""
+
+    async def ensure(self, take: Take, forget: Callable[[], None], *, room: bool) -> None:
+        """Start to give the messages that are held and those that come, or keep on giving them.
+
+        :param take: called with each message.
+        :param forget: called if all messages given so far will be given again, with other tickets.
+        :param room: whether more messages are wanted.
+        :raises BusError: the store cannot be read now.
+        """
+
+    def done(self, ticket: int) -> None:
+        """Drop a message."""
+
+    async def stop(self) -> None:
+        """Give no more. Messages that are not done stay."""
+
+
+@runtime_checkable
+class LocalSlideStore(SlideIntake, SlideStore, Protocol):
+    """Optional ability of an intake: it is the store as well, so that the same process can send what it holds."""
+
 
 AT_ONCE = 100
 """Messages sent at once. The next ones follow when these are confirmed, so that clients are served in between."""

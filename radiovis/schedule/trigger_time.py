@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import lru_cache
+from typing import Protocol
 
 from twisted.internet.defer import Deferred
 
 from fanout.application.interface import Application, Extension, Principal, Refused
 from fanout.bus.interface import together
 from fanout.hub.message import Message, Publication
-from radiovis.schedule.interface import SlideIntake
 from radiovis.settings import SlideSettings
 
 HEADER, NOW = "trigger-time", "NOW"
@@ -50,6 +50,13 @@ def for_now(message: Message, when: int | None = None) -> Message:
     """
     headers = tuple((name, NOW if name == HEADER else value) for name, value in message.headers)
     return message._replace(headers=headers, when=message.when if when is None else when)
+
+
+class SlideIntake(Protocol):
+    """A node's side: takes messages that are to be shown later, and those with an empty body, which cancel one."""
+
+    def hold(self, message: Message) -> Deferred[None]:
+        """Keep a message; fires once no crash can lose it. Fails with :class:`~fanout.bus.interface.BusError`."""
 
 
 class ScheduledApplication(Extension):

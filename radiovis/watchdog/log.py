@@ -1,7 +1,7 @@
 """The interface between the watchdog and the log of everything that was published, and what all logs share.
 
 There are three logs: :mod:`~radiovis.watchdog.plugit_log` (a cluster with PlugIt),
-:mod:`~radiovis.watchdog.journal_log` (a stations file), and :class:`DatagramLog` here (``--test``).
+:mod:`~radiovis.watchdog.log` (a stations file), and :class:`DatagramLog` here (``--test``).
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ import structlog
 from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 from twisted.internet.error import MessageLengthError
 from twisted.internet.protocol import DatagramProtocol
+from twisted.python.failure import Failure
 
 from fanout.bus.leader import Leader
-from fanout.bus.serial import SERIAL
-from fanout.journal.journal import Journal
+from fanout.bus.message import SERIAL
+from fanout.journal.journal import Journal, JournalError, Record
 from radiovis.settings import WatchdogSettings
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -147,7 +148,7 @@ def own_serial(serial: str) -> str:
 class RecentSerials:
     """The serials of the entries that were kept lately, so that a message delivered twice is kept once.
 
-    It knows exactly those, unlike :class:`fanout.bus.serial.Seen`: an entry that was refused comes again after later
+    It knows exactly those, unlike :class:`fanout.bus.message.Seen`: an entry that was refused comes again after later
     ones.
     """
 
@@ -243,3 +244,53 @@ class LogCleanup:
         dropped = await self._entries.cleanup(max_age)
         if dropped:
             log.info("log.cleaned", dropped=dropped, max_age=max_age)
+
+
+# The log in the SQLite journal: for clusters with a stations file, and for a node without a broker.
+
+
+class JournalLog:
+    """A :class:`~radiovis.watchdog.log.Log` that keeps entries in a journal.
+
+    :ivar journal: may be searched.
+    """
+
+    def __init__(self, journal: Journal, clock: Callable[[], float]) -> None:
+        """
+        :param journal: closed by :meth:`stop`.
+        :param clock: Unix time in seconds.
+        """
+        self.journal = journal
+        self._clock = clock
+        self._outage = Outage("journal", clock)
+
+    def add(self, entry: Entry) -> Deferred[None]:
+        """Keep an entry; fires when it is on the disk. A second copy is not kept twice."""
+        record = Record(entry.topic, entry.body, entry.headers, entry.timestamp, own_serial(entry.serial))
+        return self.journal.add(record).addCallbacks(self._kept, self._failed)
+
+    def cleanup(self, max_age: int) -> Deferred[int]:
+        """Drop entries older than this many seconds; fires with how many went."""
+        before = int(self._clock()) - max_age
+        return Deferred.fromCoroutine(self.journal.cleanup(before)).addErrback(_not_cleaned)
+
+    def state(self) -> LogState:
+        """How the journal is doing."""
+        return LogState(self._outage.error, self._outage.since)
+
+    def stop(self) -> Deferred[None]:
+        """Write what is waiting, and close the journal."""
+        return Deferred.fromCoroutine(self.journal.stop())
+
+    def _kept(self, _: None) -> None:
+        self._outage.over()
+
+    def _failed(self, failure: Failure) -> None:
+        failure.trap(JournalError)
+        self._outage.failed(str(failure.value))
+        raise LogFull(str(failure.value)) from failure.value
+
+
+def _not_cleaned(failure: Failure) -> int:
+    failure.trap(JournalError)
+    raise LogError(str(failure.value)) from failure.value

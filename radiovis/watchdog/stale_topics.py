@@ -8,7 +8,7 @@ decide:
 - which topics exist: :class:`~radiovis.watchdog.topic_listing.TopicListing`, task 1;
 - when a topic was last alive: :class:`~radiovis.watchdog.broker_liveness.BrokerLiveness`, task 2;
 - which topics are stale: :class:`~radiovis.watchdog.staleness.Staleness`, which also remembers when each is next due;
-- what the message looks like: :mod:`~radiovis.watchdog.defaults`.
+- what the message looks like: :mod:`~radiovis.watchdog.stale_topics`.
 
 **The life of a topic**, text and image each for itself:
 

@@ -18,13 +18,12 @@ from fanout.journal.journal import Journal, JournalSettings
 from fanout.process.supervisor import RetryPolicy, Supervisor, TaskState
 from radiovis.directory.interface import Directory, DirectoryError
 from radiovis.preflight.message_check import Preflight
-from radiovis.schedule.held_slides import HeldSlides
-from radiovis.schedule.interface import LocalSlideStore, SlideIntake
+from radiovis.schedule.held_slides import HeldSlides, LocalSlideStore
+from radiovis.schedule.trigger_time import SlideIntake
 from radiovis.settings import Settings, WatchdogSettings
 from radiovis.topic_resolution import TopicResolver
 from radiovis.watchdog.broker_liveness import BrokerLiveness
-from radiovis.watchdog.journal_log import JournalLog
-from radiovis.watchdog.log import HasJournal, Log, LogCleanup, LogError, LogState
+from radiovis.watchdog.log import HasJournal, JournalLog, Log, LogCleanup, LogError, LogState
 from radiovis.watchdog.sources import Keys, LogTaker, Source, TapSource
 from radiovis.watchdog.stale_topics import StaleTopics
 from radiovis.watchdog.staleness import Staleness
@@ -195,13 +194,13 @@ def standing_alone(
     resolver: TopicResolver,
     *,
     fake: bool,
-    entrance: SlideIntake | None,
+    listener_wrapper: SlideIntake | None,
     preflight: Preflight | None,
 ) -> Watchdog:
     """The watchdog inside a node without a broker.
 
     :param fake: ``--test`` mode.
-    :param entrance: where held messages are put; None where that is left to the radios.
+    :param listener_wrapper: where held messages are put; None where that is left to the radios.
     """
     kept, leader = journal(reactor, settings), Alone()
     return Watchdog(
@@ -214,16 +213,16 @@ def standing_alone(
         entries=JournalLog(kept, time.time),
         recall=StartupState(None, kept, reactor.seconds).recall,
         source=lambda take: TapSource(reactor, take),
-        schedule=_schedule(settings, entrance, bus, leader),
+        schedule=_schedule(settings, listener_wrapper, bus, leader),
         preflight=preflight,
     )
 
 
-def _schedule(settings: Settings, entrance: SlideIntake | None, bus: Bus, leader: Leader) -> HeldSlides | None:
+def _schedule(settings: Settings, listener_wrapper: SlideIntake | None, bus: Bus, leader: Leader) -> HeldSlides | None:
     """Where the node's own intake is also the store that gives the slides out again."""
-    if not isinstance(entrance, LocalSlideStore):
+    if not isinstance(listener_wrapper, LocalSlideStore):
         return None
-    return HeldSlides(entrance, bus, leader, settings, clock=time.time, wall=time.time)
+    return HeldSlides(listener_wrapper, bus, leader, settings, clock=time.time, wall=time.time)
 
 
 def journal(reactor: Any, settings: JournalSettings) -> Journal:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from radiovis.conformance.suite import CHECKS
+from radiovis.commands.conformance import CHECKS
 from tests.acceptance.case import NodeCase
 from tests.acceptance.command_case import Done, run
 from tests.authority import Authority

@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.trial import unittest
 
 from artcast.catalogue import Catalogue
-from artcast.copies import Copies
+from artcast.datum import Copies
 from artcast.feed import REGISTRATIONS, Feed
 from artcast.forms import JsonForm
 from fanout.bus.interface import BusError

@@ -156,7 +156,7 @@ class Keys(SiteCase):
 
     def test_pages_need_nobody_else(self) -> None:
         for folder in ("static", "templates"):
-            for file in (Path(__file__).parents[2] / "artcast" / "pages" / folder).iterdir():
+            for file in (Path(__file__).parents[2] / "artcast" / folder).iterdir():
                 self.assertNotRegex(file.read_text(), r"(?i)jquery|(src|href|url|import)\s*[=(]?\s*[\"']?https?://")
 
 

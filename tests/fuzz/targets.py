@@ -24,18 +24,16 @@ from artcast.datum import Datum, as_json, parse, read_datum, read_registration
 from artcast.forms import text_of
 from fanout.bus.connection import UNREADABLE
 from fanout.bus.message import DEFAULT_LIMITS, MalformedMessage, from_amqp, to_amqp
-from fanout.http.accept import choose
 from fanout.http.files import Folder
 from fanout.http.response import HttpError
 from fanout.http.routing import BadPath, Pattern, split
+from fanout.http.topics import choose
 from fanout.http.websocket import WebSocket, WebSocketServer
 from fanout.hub.message import Message
 from fanout.listeners.datagrams import MalformedDatagram
 from fanout.settings import WebSocketServerSettings
-from fanout.stomp.codec import Decoder, encode
+from fanout.stomp.codec import Decoder, Frame, RemoteProtocolError, encode
 from fanout.stomp.dialect import DIALECTS
-from fanout.stomp.errors import RemoteProtocolError
-from fanout.stomp.frame import Frame
 from fanout.stomp.limits import StompLimits
 from fanout.stomp.session import State
 from radiovis import topics

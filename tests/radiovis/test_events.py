@@ -13,7 +13,7 @@ from twisted.trial import unittest
 from fanout.application.observer import Client
 from fanout.hub.message import Message
 from radiovis.events import MonitoringEvents, masked
-from radiovis.node import parts
+from radiovis.node import build
 from radiovis.settings import MonitoringSettings, Settings
 
 NOW = 1795294598.75
@@ -193,14 +193,16 @@ class Masking(unittest.TestCase):
 
 class MadeAsTheSettingsSay(unittest.TestCase):
     def test_disabled_is_nothing_at_all(self) -> None:
-        self.assertIsNone(parts.monitoring(Clock(), Settings(MONITORING_ENABLED=False)))
+        self.assertIsNone(build.monitoring_events(Clock(), Settings(MONITORING_ENABLED=False)))
 
     def test_a_node_without_a_broker_does_not_look_for_one(self) -> None:
         for name in ("STANDALONE", "RABBITMQ_LOOPBACK"):
-            self.assertIsNone(parts.monitoring(Clock(), Settings(**{name: True})), name)
-            self.assertIsNotNone(parts.monitoring(Clock(), Settings(**{name: True}, MONITORING_ENABLED=True)), name)
+            self.assertIsNone(build.monitoring_events(Clock(), Settings(**{name: True})), name)
+            self.assertIsNotNone(
+                build.monitoring_events(Clock(), Settings(**{name: True}, MONITORING_ENABLED=True)), name
+            )
 
     def test_enabled_unless_told_otherwise_and_silent_until_the_start(self) -> None:
         clock = Clock()
-        self.assertIsNotNone(parts.monitoring(clock, Settings()))
+        self.assertIsNotNone(build.monitoring_events(clock, Settings()))
         self.assertEqual(clock.getDelayedCalls(), [])

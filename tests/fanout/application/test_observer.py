@@ -13,7 +13,7 @@ from fanout.application.interface import Principal, Refused
 from fanout.application.observer import Client, ClientCounters, ClientWarnings, CountedApplication, Observers
 from fanout.bus.interface import BusError
 from fanout.hub.message import Message, Publication
-from fanout.process.throttle import Throttle
+from fanout.process.logs import Throttle
 
 
 class Lines(unittest.TestCase):
@@ -22,27 +22,27 @@ class Lines(unittest.TestCase):
         logs = capture_logs()
         self.lines = logs.__enter__()
         self.addCleanup(logs.__exit__, None, None, None)
-        self.complaints = ClientWarnings(ClientCounters(), Throttle(self.clock.seconds), structlog.get_logger())
+        self.client_warnings = ClientWarnings(ClientCounters(), Throttle(self.clock.seconds), structlog.get_logger())
 
     def test_a_flood_of_faults_of_one_address_is_a_line_a_second(self) -> None:
         for _ in range(10):
-            self.complaints.warn("client.turned_away", "192.0.2.1", connections=5)
-        self.complaints.warn("client.turned_away", "192.0.2.2")
+            self.client_warnings.warn("client.turned_away", "192.0.2.1", connections=5)
+        self.client_warnings.warn("client.turned_away", "192.0.2.2")
         self.assertEqual([line["address"] for line in self.lines], ["192.0.2.1", "192.0.2.2"])
         self.clock.advance(1)
-        self.complaints.warn("client.turned_away", "192.0.2.1")
+        self.client_warnings.warn("client.turned_away", "192.0.2.1")
         self.assertEqual(self.lines[-1]["held_back"], 9)
 
     def test_one_kind_hides_no_other_of_the_same_address(self) -> None:
         for _ in range(10):
-            self.complaints.warn("client.fault", "192.0.2.1")
-        self.complaints.warn("login.refused", "192.0.2.1", login="1.rock")
+            self.client_warnings.warn("client.fault", "192.0.2.1")
+        self.client_warnings.warn("login.refused", "192.0.2.1", login="1.rock")
         self.assertEqual([line["event"] for line in self.lines], ["client.fault", "login.refused"])
 
     def test_faults_of_ours_come_with_what_was_raised(self) -> None:
         error = ValueError("broken")
-        self.complaints.failed(self, error)
-        self.complaints.report(Failure(error), "catch_up.failed")
+        self.client_warnings.failed(self, error)
+        self.client_warnings.report(Failure(error), "catch_up.failed")
         self.assertEqual([line["event"] for line in self.lines], ["client.failed", "catch_up.failed"])
         self.assertEqual((self.lines[0]["part"], self.lines[0]["exc_info"]), ("Lines", error))
         self.assertIs(self.lines[1]["exc_info"][1], error)
@@ -54,34 +54,34 @@ MESSAGES = (Message("/t", b"12", "a", 1), Message("/t", b"345", "b", 1))
 
 class TestTally(unittest.TestCase):
     def setUp(self) -> None:
-        self.tally = ClientCounters()
+        self.client_counters = ClientCounters()
 
     def test_sessions_and_subscriptions(self) -> None:
-        observers = Observers(self.tally, ClientCounters())
+        observers = Observers(self.client_counters, ClientCounters())
         observers.opened(CLIENT)
         for topic in ("/a", "/b", "/c"):
             observers.subscribed(CLIENT, topic)
         observers.unsubscribed(CLIENT, "/a")
         observers.delivered("/b", 1)
-        self.assertEqual(self.tally.subscriptions, {"made": 3, "ended": 1})
+        self.assertEqual(self.client_counters.subscriptions, {"made": 3, "ended": 1})
         observers.closed(CLIENT, ["/c", "/b"])
-        self.assertEqual(self.tally.subscriptions, {"made": 3, "ended": 3})
-        self.assertEqual(self.tally.sessions, {"opened": 1, "closed": 1})
+        self.assertEqual(self.client_counters.subscriptions, {"made": 3, "ended": 3})
+        self.assertEqual(self.client_counters.sessions, {"opened": 1, "closed": 1})
 
     def test_faults_by_their_words(self) -> None:
-        self.tally.warned("client.fault", {"fault": "Malformed header"})
-        self.tally.warned("client.fault", {"fault": "Malformed header"})
-        self.tally.warned("client.slow", {"reason": "does not read"})
-        self.tally.warned("websocket.fault", {"fault": "whatever the client sent"})
-        faults = {kind: count for kind, count in self.tally.faults.items() if count}
+        self.client_counters.warned("client.fault", {"fault": "Malformed header"})
+        self.client_counters.warned("client.fault", {"fault": "Malformed header"})
+        self.client_counters.warned("client.slow", {"reason": "does not read"})
+        self.client_counters.warned("websocket.fault", {"fault": "whatever the client sent"})
+        faults = {kind: count for kind, count in self.client_counters.faults.items() if count}
         self.assertEqual(faults, {"Malformed header": 2, "client.slow": 1, "websocket.fault": 1})
 
     def test_clients_that_make_up_faults_cost_no_more(self) -> None:
         for number in range(1000):
-            self.tally.warned("client.fault", {"fault": f"fault {number}"})
-        self.assertLess(len(self.tally.faults), 70)
-        self.assertEqual(sum(self.tally.faults.values()), 1000)
-        self.assertGreater(self.tally.faults["other"], 900)
+            self.client_counters.warned("client.fault", {"fault": f"fault {number}"})
+        self.assertLess(len(self.client_counters.faults), 70)
+        self.assertEqual(sum(self.client_counters.faults.values()), 1000)
+        self.assertGreater(self.client_counters.faults["other"], 900)
 
 
 class Scripted:
@@ -112,10 +112,10 @@ class Scripted:
 
 class TestCountedApplication(unittest.TestCase):
     def setUp(self) -> None:
-        self.tally = ClientCounters()
+        self.client_counters = ClientCounters()
 
     def counted(self, answer: object) -> CountedApplication:
-        return CountedApplication(Scripted(answer), self.tally)
+        return CountedApplication(Scripted(answer), self.client_counters)
 
     async def test_logins(self) -> None:
         known = Principal("1.a", "1")
@@ -123,14 +123,14 @@ class TestCountedApplication(unittest.TestCase):
         self.assertIsNone(await self.counted(None).login("1.a", "p", "::1"))
         with self.assertRaises(Refused):
             await self.counted(Refused("Wrong", temporary=True)).login("1.a", "p", "::1")
-        self.assertEqual(self.tally.logins, {"accepted": 1, "refused": 1, "unanswered": 1})
+        self.assertEqual(self.client_counters.logins, {"accepted": 1, "refused": 1, "unanswered": 1})
 
     async def test_publishes(self) -> None:
         await self.counted(None).publish(MESSAGES)
-        self.assertEqual((self.tally.publishes["accepted"], self.tally.published_octets), (2, 5))
+        self.assertEqual((self.client_counters.publishes["accepted"], self.client_counters.published_octets), (2, 5))
         with self.assertRaises(BusError):
             await self.counted(BusError("full")).publish(MESSAGES)
-        self.assertEqual((self.tally.publishes["bus"], self.tally.published_octets), (2, 5))
+        self.assertEqual((self.client_counters.publishes["bus"], self.client_counters.published_octets), (2, 5))
 
     async def test_refusals(self) -> None:
         sends = [Publication("/t", (), b"1")]
@@ -138,4 +138,4 @@ class TestCountedApplication(unittest.TestCase):
         for temporary in (False, True, True):
             with self.assertRaises(Refused):
                 await self.counted(Refused("no", temporary=temporary)).admit(None, sends)
-        self.assertEqual(self.tally.publishes, {"accepted": 0, "forbidden": 1, "unanswered": 2, "bus": 0})
+        self.assertEqual(self.client_counters.publishes, {"accepted": 0, "forbidden": 1, "unanswered": 2, "bus": 0})

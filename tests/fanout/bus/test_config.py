@@ -7,7 +7,7 @@ from twisted.trial import unittest
 
 from fanout.bus import config as configured
 from fanout.bus.rabbitmq import RabbitMQ, rabbitmq
-from fanout.listeners.certificates import CertificateError
+from fanout.listeners.tls import CertificateError
 from fanout.settings import BrokerSettings
 
 

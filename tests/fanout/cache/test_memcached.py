@@ -14,8 +14,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.threads import deferToThread
 from twisted.trial import unittest
 
-from fanout.cache.memcached import Memcached, cache_key
-from fanout.cache.servers import MemcachedServers, parse_servers
+from fanout.cache.memcached import Memcached, MemcachedServers, cache_key, parse_servers
 from tests import services
 
 

@@ -19,7 +19,7 @@ from fanout.listeners import port
 from fanout.listeners.limits import ConnectionLimit
 from tests.web import Address, Answer, Raw, ask
 from webserver.config import SiteLimits
-from webserver.local_topics import LocalTopics
+from webserver.serving import LocalTopics
 
 T = TypeVar("T")
 

@@ -116,7 +116,7 @@ class WithLogin:
 
 class TestLogIn(unittest.TestCase):
     def setUp(self) -> None:
-        self.complaints: list[tuple[str, str, dict[str, Any]]] = []
+        self.client_warnings: list[tuple[str, str, dict[str, Any]]] = []
 
     def log_in(self, authorization: str | None, refused: Refused | None = None) -> Any:
         request: Any = WithLogin(authorization)
@@ -124,7 +124,7 @@ class TestLogIn(unittest.TestCase):
         return log_in(application, self._warn, request, "stations")
 
     def _warn(self, event: str, address: str, **fields: Any) -> None:
-        self.complaints.append((event, address, fields))
+        self.client_warnings.append((event, address, fields))
 
     async def assert_refused(self, status: int, authorization: str | None, refused: Refused | None = None) -> HttpError:
         with self.assertRaises(HttpError) as caught:
@@ -134,17 +134,17 @@ class TestLogIn(unittest.TestCase):
 
     async def test_one_who_is_known(self) -> None:
         self.assertEqual(await self.log_in(basic_login("a", "secret")), Principal("a", "192.0.2.1"))
-        self.assertEqual(self.complaints, [])
+        self.assertEqual(self.client_warnings, [])
 
     async def test_a_wrong_password_is_logged_without_it(self) -> None:
         error = await self.assert_refused(401, basic_login("a", "wrong"))
         self.assertEqual(error.headers, {"WWW-Authenticate": 'Basic realm="stations", charset="UTF-8"'})
-        self.assertEqual(self.complaints, [("login.refused", "192.0.2.1", {"login": "a"})])
+        self.assertEqual(self.client_warnings, [("login.refused", "192.0.2.1", {"login": "a"})])
 
     async def test_none_at_all(self) -> None:
         for authorization in (None, "", "Bearer x", "Basic ?", basic_login("a", "secret").replace("Basic", "Digest")):
             await self.assert_refused(401, authorization)
-        self.assertEqual(self.complaints, [])
+        self.assertEqual(self.client_warnings, [])
 
     async def test_who_goes_meanwhile_does_not_keep_a_failure_from_counting(self) -> None:
         for refused in (None, TooManyFailures()):

@@ -97,7 +97,7 @@ class SlowClients(StreamCase):
         self.assertFalse(request.aborted)
         self.house.wait(2)
         self.assertTrue(request.aborted)
-        self.assertEqual(self.house.complaints, ["client.slow"])
+        self.assertEqual(self.house.client_warnings, ["client.slow"])
         self.assertEqual(self.house.door.pending, set())
 
 

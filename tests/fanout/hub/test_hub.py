@@ -13,9 +13,9 @@ from fanout.hub.hub import Hub
 from fanout.hub.message import Message
 from fanout.hub.subscriber import Cohort, FramedForm
 from fanout.settings import LimitSettings
-from fanout.stomp import delivery
-from fanout.stomp.delivery import MessageForm
+from fanout.stomp import server_frames as delivery
 from fanout.stomp.dialect import DIALECTS
+from fanout.stomp.server_frames import MessageForm
 
 # Messages in envelopes.
 

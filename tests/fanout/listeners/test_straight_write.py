@@ -13,9 +13,8 @@ from twisted.internet.testing import StringTransport
 from twisted.internet.threads import deferToThread
 from twisted.trial import unittest
 
-from fanout.listeners.certificates import Certificates
 from fanout.listeners.straight_write import write
-from fanout.listeners.tls import TlsFactory
+from fanout.listeners.tls import Certificates, TlsFactory
 from tests.authority import Authority
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from twisted.trial import unittest
 
-from fanout.metrics.prometheus import Measure, Metrics, reference
-from fanout.metrics.tables import ENGINE
+from fanout.metrics.prometheus import ENGINE, Measure, Metrics, reference
 from tests.prometheus import parse
 
 

@@ -23,7 +23,7 @@ from fanout.settings import (
     setting,
 )
 from fanout.settings.field import JsonDict
-from fanout.settings.words import MASK
+from fanout.settings.reference import MASK
 
 
 class Settings(RabbitMQSettings, StompSettings):

@@ -8,10 +8,9 @@ from fanout.hub.hub import Hub
 from fanout.hub.message import Message, Publication
 from fanout.hub.subscriber import Cohort, Subscriber
 from fanout.stomp.client import ClientEvent, ClientSession
-from fanout.stomp.codec import Decoder
+from fanout.stomp.codec import Decoder, Frame
 from fanout.stomp.dialect import DIALECTS
 from fanout.stomp.events import Connect, Event, Publish, Subscribe, Unsubscribe
-from fanout.stomp.frame import Frame
 from fanout.stomp.limits import SessionOptions, StompLimits
 from fanout.stomp.session import ServerSession, State
 

@@ -3,8 +3,7 @@ from __future__ import annotations
 from twisted.trial import unittest
 
 from fanout.stomp.client import ClientSession, Connected, ConnectRefused, MessageReceived, Receipted
-from fanout.stomp.errors import LocalProtocolError, RemoteProtocolError
-from fanout.stomp.frame import Frame
+from fanout.stomp.codec import Frame, LocalProtocolError, RemoteProtocolError
 from fanout.stomp.limits import StompLimits
 from tests.fanout.stomp.pair import Pair, read_frames
 from tests.fanout.stomp.wire_cases import ALL

@@ -9,10 +9,8 @@ from hypothesis import strategies as st
 from twisted.trial import unittest
 
 from fanout.stomp import codec
-from fanout.stomp.codec import Decoder, encode
+from fanout.stomp.codec import Decoder, Frame, RemoteProtocolError, encode
 from fanout.stomp.dialect import DIALECTS
-from fanout.stomp.errors import RemoteProtocolError
-from fanout.stomp.frame import Frame
 from tests.fanout.stomp.wire_cases import ALL, CASES, FRAMES, LIMITS, WireCase, per_version
 
 _SHORT = 400  # octets up to which a row is split in two everywhere

@@ -2,9 +2,8 @@ from __future__ import annotations
 
 from twisted.trial import unittest
 
-from fanout.stomp.errors import LocalProtocolError
+from fanout.stomp.codec import Frame, LocalProtocolError
 from fanout.stomp.events import Connect
-from fanout.stomp.frame import Frame
 from fanout.stomp.limits import SessionOptions, StompLimits
 from fanout.stomp.session import State
 from tests.fanout.stomp.pair import Server, opened, read_frames

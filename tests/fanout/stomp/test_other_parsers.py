@@ -16,11 +16,9 @@ from stompest.protocol import StompFrame, StompParser, StompSession, commands
 from twisted.trial import unittest
 
 from fanout.hub.message import Message
-from fanout.stomp.codec import Decoder, encode
-from fanout.stomp.delivery import MessageForm
+from fanout.stomp.codec import Decoder, Frame, RemoteProtocolError, encode
 from fanout.stomp.dialect import DIALECTS
-from fanout.stomp.errors import RemoteProtocolError
-from fanout.stomp.frame import Frame
+from fanout.stomp.server_frames import MessageForm
 from tests.fanout.stomp.pair import Server, opened, read_frames
 from tests.fanout.stomp.wire_cases import ALL, LATER, LIMITS, per_version
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 from twisted.trial import unittest
 
 from fanout.stomp.client import ConnectRefused, MessageReceived, Receipted
+from fanout.stomp.codec import Frame
 from fanout.stomp.events import Subscribe
-from fanout.stomp.frame import Frame
 from fanout.stomp.limits import StompLimits
 from fanout.stomp.session import State
 from tests.fanout.stomp.pair import Pair, Server, opened, read_frames

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from fanout.stomp.frame import Frame
+from fanout.stomp.codec import Frame
 from fanout.stomp.limits import StompLimits
 
 LIMITS = StompLimits()

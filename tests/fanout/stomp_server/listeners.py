@@ -112,7 +112,7 @@ class House:
         subscription_limit = subscription_limit or SubscriptionLimit()
         self.clock = Clock()
         self.failures: list[Exception] = []
-        self.complaints: list[str] = []
+        self.client_warnings: list[str] = []
         self.turns = 0
         self.application = Application()
         history = History(self.clock.seconds)
@@ -130,7 +130,7 @@ class House:
             flusher=flusher,
             later=self._later,
             clock=self.clock.seconds,
-            warn=lambda event, address, **fields: self.complaints.append(event),
+            warn=lambda event, address, **fields: self.client_warnings.append(event),
             failed=lambda client, error: self.failures.append(error),
             subscription_limit=subscription_limit,
             settings=HttpServerSettings.model_construct(**settings),

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from twisted.trial import unittest
 
-from fanout.metrics.tables import ENGINE
+from fanout.metrics.prometheus import ENGINE
 from radiovis.admin.metrics import RADIOVIS, page
 
 ROOT = Path(__file__).parents[3]

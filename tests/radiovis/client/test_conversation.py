@@ -8,7 +8,7 @@ from twisted.internet import protocol, reactor
 from twisted.trial import unittest
 
 from fanout.stomp.client import MessageReceived, Receipted
-from radiovis.client.arguments import CommandError
+from radiovis.client.command_line import CommandError
 from radiovis.client.conversation import (
     ConnectRejected,
     Conversation,

@@ -12,8 +12,14 @@ from twisted.trial import unittest
 
 from fanout.application.interface import Refused
 from fanout.hub.message import Message
-from radiovis.preflight.checked_publish import CheckedApplication
-from radiovis.preflight.message_check import LOG_SECONDS, RECENT, Preflight, body_complaints, slide_url
+from radiovis.preflight.message_check import (
+    LOG_SECONDS,
+    RECENT,
+    CheckedApplication,
+    Preflight,
+    body_complaints,
+    slide_url,
+)
 from radiovis.preflight.slide_verdicts import UNDER_WAY, SlideVerdicts
 from radiovis.settings import SlideSettings
 from tests.radiovis.preflight.slides import Slides

@@ -10,8 +10,7 @@ from zope.interface import implementer
 
 from radiovis.preflight.slide_verdicts import BAD_SECONDS, KEPT, UNDER_WAY, SlideVerdicts, Verdict
 from radiovis.settings import SlideSettings
-from radiovis.slides.fetch import SlideFetch
-from radiovis.slides.host_limit import share
+from radiovis.slides.fetch import SlideFetch, share
 from tests.radiovis.preflight.slides import Slides
 
 GOOD = Verdict(())

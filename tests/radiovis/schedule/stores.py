@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from fanout.bus.interface import BusError
 from fanout.hub.message import Message
-from radiovis.schedule.interface import Take
+from radiovis.schedule.held_slides import Take
 
 TOPIC = "/topic/fm/4e1/4000/09580/image"
 

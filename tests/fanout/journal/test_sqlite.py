@@ -5,7 +5,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial import unittest
 
-from fanout.journal.batches import Batches, BatchesFull
+from fanout.journal.sqlite import Batches, BatchesFull
 
 
 class _BatchesCase(unittest.TestCase):

@@ -9,6 +9,9 @@ from twisted.internet.interfaces import IAddress, IDelayedCall, IHalfCloseablePr
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from fanout.http.response import Upgrade
+from fanout.http.routing import Request
+from fanout.http.websocket import WebSocket, WebSocketServer, accept
 from fanout.listeners import straight_write
 from fanout.listeners.address import plain
 from fanout.listeners.limits import ConnectionLimit
@@ -143,3 +146,29 @@ class StompFactory(protocol.Factory):
 
     def logPrefix(self) -> str:
         return "stomp"
+
+
+# STOMP over WebSocket: the same session as over TCP, in messages.
+#
+# One frame may come in several messages, and one message may hold several frames: to the session they are one stream.
+# The server sends a message for each frame, because small clients take one for the other.
+
+SUBPROTOCOLS = ("v12.stomp", "v11.stomp", "v10.stomp")
+
+
+class StompWebSocket:
+    """The handler of the path where STOMP clients connect. The version is agreed on in CONNECT; the subprotocol repeats
+    it for browsers.
+    """
+
+    def __init__(self, stomp: StompServer, websockets: WebSocketServer) -> None:
+        self._stomp = stomp
+        self._websockets = websockets
+
+    def open(self, request: Request) -> Upgrade:
+        """A session of its own for each client. :raises HttpError: the request is no handshake."""
+        head = accept(request, self._websockets, SUBPROTOCOLS)
+        return Upgrade(WebSocket(self._websockets, self._connect, request.address, request.port), head)
+
+    def _connect(self, socket: WebSocket) -> Connection:
+        return connect(self._stomp, socket, socket.address, socket.port)

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from threading import Thread
 from typing import Any
 
 import treq.client
 from beaker.cache import CacheManager
 from beaker.util import parse_cache_config_options
 from twisted.internet.endpoints import HostnameEndpoint
+from twisted.python.threadpool import ThreadPool
 from twisted.web.client import Agent, BrowserLikePolicyForHTTPS, HTTPConnectionPool
 
 from fanout.application.guests import Guest, Host, invite
+from fanout.application.interface import Application
+from fanout.application.login_throttle import LoginThrottle
+from fanout.application.observer import ClientCounters, ClientWarnings, Observer
 from fanout.bus.config import Broker, RetryPolicy
-from fanout.bus.interface import Bus
+from fanout.bus.interface import BrokerBus, Bus
 from fanout.bus.loopback import Loopback
 from fanout.bus.publisher import Publisher
 from fanout.bus.rabbitmq import rabbitmq
@@ -24,7 +31,8 @@ from fanout.cache.memcached import Memcached
 from fanout.hub.history import History
 from fanout.hub.hub import Hub
 from fanout.hub.outbox import Flusher
-from fanout.listeners.certificates import secure_endpoint, trust
+from fanout.listeners.tls import secure_endpoint, trust
+from fanout.settings import SettingsError
 from radiovis.directory.cached import CachedDirectory
 from radiovis.directory.fake import FakeDirectory
 from radiovis.directory.interface import Directory
@@ -33,7 +41,16 @@ from radiovis.directory.plugit_http import PlugItCalls
 from radiovis.directory.stations_file import StationsFile
 from radiovis.events import MonitoringEvents
 from radiovis.last_slides import LastSlides
+from radiovis.preflight.message_check import CheckedApplication, Preflight
+from radiovis.preflight.slide_verdicts import SlideVerdicts
+from radiovis.schedule.broker_store import BrokerIntake
+from radiovis.schedule.disk_store import DiskSlideStore
+from radiovis.schedule.trigger_time import ScheduledApplication, SlideIntake
 from radiovis.settings import Settings
+from radiovis.slides.fetch import SlideFetch
+from radiovis.slides.public_addresses import PublicAddresses, system_lookup
+from radiovis.topic_resolution import TopicResolver
+from radiovis.watchdog.watchdog import Watchdog
 
 _MONITORING_STOP_SECONDS = 2.0  # nobody should wait longer for the last events
 
@@ -72,7 +89,7 @@ def last_slides(reactor: Any, settings: Settings, memcached: Memcached | None) -
     return LastSlides(reactor, settings, memcached)
 
 
-def monitoring(reactor: Any, settings: Settings, announce: str = "servers") -> MonitoringEvents | None:
+def monitoring_events(reactor: Any, settings: Settings, announce: str = "servers") -> MonitoringEvents | None:
     """What tells the outside about this process; None when nobody asked for it.
 
     :param announce: as what the process says it has started.
@@ -142,3 +159,109 @@ def cached(api: Directory, settings: Settings, memcached: Memcached | None) -> D
         cache=caches.get_cache("radiovis.directory"),
         shared=None if memcached is None else beaker_backend.SharedCache(memcached, "radiovis"),
     )
+
+
+# A node's three sides, and who looks on: the parts that belong together, passed as one. ``app.py`` joins them.
+
+
+@dataclass(frozen=True, slots=True)
+class Observability:
+    """Who is told what clients do, and what went wrong.
+
+    :ivar monitoring: tells the outside; None when nobody asked for it.
+    :ivar observer: the tally, and the monitoring if there is one.
+    """
+
+    client_counters: ClientCounters
+    client_warnings: ClientWarnings
+    monitoring: MonitoringEvents | None
+    observer: Observer
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    """What is on air: what comes over the bus, and what was said last.
+
+    :ivar memcached: what the nodes share besides the bus; None for a node by itself.
+    :ivar flusher: writes, once per turn, what the hub has decided.
+    :ivar guests: further applications that share the hub and the bus.
+    """
+
+    memcached: Memcached | None
+    bus: Bus
+    history: History
+    flusher: Flusher
+    hub: Hub
+    guests: Sequence[Guest]
+    last_slides: LastSlides
+
+
+@dataclass(frozen=True, slots=True)
+class Stations:
+    """Who says it: the stations, what they may, and what is said for those that are silent.
+
+    :ivar file: the directory, where it is a file that people edit; None for another.
+    :ivar application: RadioVIS as the doors see it.
+    :ivar preflight: looks at slides; None when nobody asked for it.
+    :ivar watchdog: of a node by itself; a cluster's is a process of its own.
+    """
+
+    file: StationsFile | None
+    directory: Directory
+    resolver: TopicResolver
+    throttle: LoginThrottle
+    application: Application
+    preflight: Preflight | None
+    watchdog: Watchdog | None
+
+
+def preflight(reactor: Any, settings: Settings) -> Preflight | None:
+    """What looks at slides; None when nobody asked for it."""
+    if settings.PREFLIGHT == "off":
+        return None
+    lookup = system_lookup(reactor, _lookups(settings.PREFLIGHT_AT_ONCE))
+    fetch = SlideFetch(reactor, settings, dial=PublicAddresses(reactor, settings, lookup).dial)
+    return Preflight(settings, SlideVerdicts(reactor, settings, fetch.get), reactor)
+
+
+class _Unawaited(ThreadPool):
+    """Its threads do not hold up the end of the process: an answer of a name server may take half a minute."""
+
+    threadFactory: Any = staticmethod(partial(Thread, daemon=True))
+
+
+def _lookups(threads: int) -> ThreadPool:
+    pool = _Unawaited(0, threads, name="preflight")
+    pool.start()
+    return pool
+
+
+def slide_intake(reactor: Any, settings: Settings, bus: Bus, *, fake: bool) -> SlideIntake | None:
+    """Where a node puts what is to be shown later; None when that is left to the radios.
+
+    :param fake: ``--test`` mode.
+    :raises SettingsError: there is nothing that could hold it.
+    """
+    if settings.SCHEDULE == "pass":
+        return None
+    if settings.STANDALONE:
+        return DiskSlideStore(reactor, settings)
+    if not isinstance(bus, BrokerBus):
+        raise SettingsError("SCHEDULE = server: without a broker nothing holds messages, but with --standalone.")
+    return BrokerIntake(reactor, bus, held_queue(settings, fake=fake))
+
+
+def held_queue(settings: Settings, *, fake: bool) -> str:
+    """The broker's queue of held messages. :param fake: ``--test`` mode."""
+    return f"{settings.TEST_FB_QUEUE if fake else settings.FB_QUEUE}.held"
+
+
+def extended(
+    application: Application, settings: Settings, listener_wrapper: SlideIntake | None, preflight: Preflight | None
+) -> Application:
+    """The application with what the settings add to it; nothing is in the way of a publish that needs none of it."""
+    if listener_wrapper is not None:
+        application = ScheduledApplication(application, listener_wrapper, time.time, settings)
+    if preflight is not None:
+        application = CheckedApplication(application, preflight)
+    return application

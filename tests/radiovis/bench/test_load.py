@@ -3,8 +3,7 @@ from __future__ import annotations
 import os
 import unittest
 
-from radiovis.bench.load import cpu_seconds, resident
-from radiovis.bench.target import Target
+from radiovis.bench.load import Target, cpu_seconds, resident
 from radiovis.client.server_address import ServerAddress
 
 

@@ -7,7 +7,7 @@ import os
 import unittest
 from unittest import mock
 
-from radiovis.client.terminal import paint, printable, progress
+from radiovis.client.command_line import paint, printable, progress
 
 
 class Terminal(io.StringIO):

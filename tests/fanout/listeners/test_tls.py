@@ -9,7 +9,7 @@ from twisted.internet import error as failures
 from twisted.internet.task import Clock
 from twisted.trial import unittest
 
-from fanout.listeners.certificates import CertificateError, Certificates, connect_failure, secure_endpoint, trust
+from fanout.listeners.tls import CertificateError, Certificates, connect_failure, secure_endpoint, trust
 from tests.authority import Authority
 
 

@@ -1,0 +1,235 @@
+"""Each part of the doors, made as the settings say. ``app.py`` joins them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import structlog
+from twisted.internet.task import deferLater
+
+from fanout import __version__
+from fanout.application.interface import Application
+from fanout.application.observer import ClientWarnings
+from fanout.http.dispatch import Dispatcher
+from fanout.http.pending import PendingRequests
+from fanout.http.routing import Handler
+from fanout.http.server import HttpSite
+from fanout.http.websocket import WebSocketServer
+from fanout.hub.history import History
+from fanout.hub.outbox import Flusher
+from fanout.listeners.limits import ConnectionLimit
+from fanout.listeners.tls import Certificates, ListenerWrapper
+from fanout.settings import SettingsError
+from fanout.stomp_server.server import StompServer
+from fanout.stomp_server.transports import StompWebSocket
+from radiovis.http.player import Player
+from radiovis.http.routes import PublicSite
+from radiovis.http.wall import Wall
+from radiovis.node.build import Core, Observability
+from radiovis.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Servers:
+    """Who hears it: how clients come in, what they are served by, and how they are let go.
+
+    :ivar listener_wrapper: what stands before all doors.
+    :ivar connection_limit: how many come in, by whichever door.
+    :ivar public: the handlers of the public site.
+    """
+
+    listener_wrapper: ListenerWrapper
+    connection_limit: ConnectionLimit
+    stomp: StompServer
+    websockets: WebSocketServer
+    pending_requests: PendingRequests
+    wall: Wall
+    public: PublicSite
+    site: HttpSite
+    drain: Drain
+
+
+# What looks at slides, and holds those for later: made as the settings say.
+
+
+def make_listener_wrapper(reactor: Any, settings: Settings, warn: Callable[..., None]) -> ListenerWrapper:
+    """What stands before all doors.
+
+    :raises CertificateError: the certificate cannot be used.
+    :raises SettingsError: there is a key, and no certificate.
+    """
+    certificates = None
+    if settings.TLS_KEY and not settings.TLS_CERTIFICATE:
+        raise SettingsError("TLS_KEY needs TLS_CERTIFICATE.")
+    if settings.TLS_CERTIFICATE:
+        certificates = Certificates(settings.TLS_CERTIFICATE, settings.TLS_KEY or settings.TLS_CERTIFICATE, reactor)
+        certificates.load()
+    return ListenerWrapper(reactor, settings, warn, certificates)
+
+
+def make_flusher(reactor: Any, settings: Settings, client_warnings: ClientWarnings) -> Flusher:
+    """What writes, once per turn, all that waits for clients."""
+    return Flusher(
+        time.monotonic,
+        lambda flush: reactor.callLater(0, flush),
+        client_warnings.failed,
+        settings,
+    )
+
+
+def make_stomp_server(
+    settings: Settings, application: Application, core: Core, observability: Observability, log: Any
+) -> StompServer:
+    """The door of STOMP clients, over whatever wire. The other doors share what it has."""
+    monitoring = observability.monitoring
+    return StompServer(
+        settings,
+        f"radiovis/{__version__}",
+        application=application,
+        hub=core.hub,
+        flusher=core.flusher,
+        clock=time.monotonic,
+        log=log,
+        warn=observability.client_warnings.warn,
+        observer=observability.observer,
+        delivery_observer=None if monitoring is None else monitoring.delivery_observer,
+    )
+
+
+def make_public_site(
+    settings: Settings, stomp: StompServer, websockets: WebSocketServer, pending_requests: PendingRequests, wall: Wall
+) -> PublicSite:
+    """The handlers of the public site. :raises SettingsError: SLIDES_DIR is no folder."""
+    player = Player(
+        stomp.application,
+        stomp.hub,
+        stomp.flusher,
+        websockets,
+        stomp.log,
+        stomp.subscription_limit,
+        stomp.settings,
+    )
+    handlers: dict[str, Handler] = {"/stomp": StompWebSocket(stomp, websockets).open, "/topic": player.open}
+    return PublicSite(pending_requests, settings, wall, handlers)
+
+
+def make_http_site(
+    reactor: Any,
+    settings: Settings,
+    connection_limit: ConnectionLimit,
+    stomp: StompServer,
+    pending_requests: PendingRequests,
+    public: PublicSite,
+) -> HttpSite:
+    """The listener of the public site, WebSockets among it."""
+    dispatcher = Dispatcher(public.routes, pending_requests)
+    return HttpSite(reactor, dispatcher, connection_limit, settings, stomp.warn, name="radiovis")
+
+
+def make_pending_requests(
+    reactor: Any, settings: Settings, stomp: StompServer, history: History, failed: Callable[[object, Exception], None]
+) -> PendingRequests:
+    """The door of HTTP clients that listen. They share all they can with those of STOMP."""
+    return PendingRequests(
+        application=stomp.application,
+        hub=stomp.hub,
+        history=history,
+        flusher=stomp.flusher,
+        subscription_limit=stomp.subscription_limit,
+        later=reactor.callLater,
+        clock=time.monotonic,
+        warn=stomp.warn,
+        failed=failed,
+        settings=settings,
+    )
+
+
+def make_websocket_server(
+    reactor: Any, settings: Settings, warn: Callable[..., None], failed: Callable[[object, Exception], None]
+) -> WebSocketServer:
+    """What all WebSockets share, whatever is spoken over them."""
+    return WebSocketServer(reactor, settings, time.monotonic, warn, failed)
+
+
+# How a node lets its clients go before it ends: they are told, and spread over some time.
+#
+# Radios come back at once, each to another node of the cluster. If all were let go in the same moment, all logins and
+# subscriptions would reach that node in the same moment, too.
+
+SUMMARY = "Server shutting down"
+_UNNOTICED = 200
+"""Clients per second that no other node notices; fewer clients need no time."""
+_TICK = 0.05
+_LOG_SECONDS = 1.0
+_SLACK = 0.5
+"""Seconds beyond the lingering for the last octets and the ends of connections to be seen."""
+
+log = structlog.get_logger(__name__)
+
+
+class Drain:
+    """Lets the clients of all servers go, spread over the DRAIN_SECONDS of the STOMP server."""
+
+    def __init__(
+        self,
+        reactor: Any,
+        stomp: StompServer,
+        pending: PendingRequests,
+        websockets: WebSocketServer,
+    ) -> None:
+        self._reactor = reactor
+        self._stomp = stomp
+        self._pending = pending
+        self._websockets = websockets
+
+    @property
+    def clients(self) -> int:
+        """How many are still there; one of HTTP only while it is held."""
+        return len(self._farewells())
+
+    async def leave(self) -> None:
+        """Close all connections. A client that waits for a RECEIPT gets it first, once the bus has answered."""
+        farewells = self._farewells()
+        seconds = min(self._stomp.settings.DRAIN_SECONDS, len(farewells) / _UNNOTICED)
+        log.info("server.draining", clients=len(farewells), seconds=round(seconds, 1))
+        self._websockets.go_away()
+        began = logged = self._stomp.clock()
+        done = 0
+        while done < len(farewells):
+            now = self._stomp.clock()
+            passed = now - began + _TICK
+            due = len(farewells) if passed >= seconds else int(len(farewells) * passed / seconds)
+            self._say(farewells[done:due])
+            done = due
+            if now - logged >= _LOG_SECONDS:
+                logged = now
+                log.info("server.draining", clients=self.clients)
+            await deferLater(self._reactor, _TICK)
+
+    async def gone(self) -> None:
+        """Wait until all clients have gone, but not for long; also those that came meanwhile, over open connections."""
+        self._say(self._farewells())
+        deadline = self._stomp.clock() + self._stomp.settings.LINGER_SECONDS + _SLACK
+        await deferLater(self._reactor, _TICK)
+        while self.clients and self._stomp.clock() < deadline:
+            await deferLater(self._reactor, _TICK)
+
+    def _farewells(self) -> list[Callable[[], None]]:
+        connections = self._stomp.connections
+        with_session: Collection[object] = connections
+        return [
+            *(partial(each.close, SUMMARY) for each in connections),
+            *(each.close for each in self._pending.pending),
+            *(each.finish for each in self._websockets.sockets if each.listener not in with_session),
+        ]
+
+    def _say(self, farewells: Sequence[Callable[[], None]]) -> None:
+        for farewell in farewells:
+            try:
+                farewell()
+            except Exception:
+                log.exception("client.failed")  # the others are to be told, too
