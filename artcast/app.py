@@ -9,8 +9,7 @@ import structlog
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.task import LoopingCall
 
-from artcast.catalogue import Catalogue
-from artcast.datum import Copies
+from artcast.catalogue import Catalogue, Copies
 from artcast.feed import Feed
 from artcast.settings import ArtcastSettings
 from artcast.site import Pages, Site

@@ -9,8 +9,8 @@ import structlog
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from artcast.catalogue import Catalogue
-from artcast.datum import Copies, Datum, as_json, parse, read_datum, read_registration
+from artcast.catalogue import Catalogue, Copies
+from artcast.datum import Datum, as_json, parse, read_datum, read_registration
 from fanout.bus.interface import BusError
 from fanout.hub.hub import Hub
 from fanout.hub.message import Message

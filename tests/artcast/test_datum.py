@@ -6,7 +6,8 @@ import json
 
 from twisted.trial import unittest
 
-from artcast.datum import Copies, Datum, Registration, as_json, parse, read_datum, read_registration
+from artcast.catalogue import Copies
+from artcast.datum import Datum, Registration, as_json, parse, read_datum, read_registration
 from fanout.listeners.datagrams import MalformedDatagram
 
 NESTED = b'["k", ' + b"[" * 2000 + b"]" * 2000 + b"]"

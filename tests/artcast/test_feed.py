@@ -10,8 +10,7 @@ from structlog.testing import capture_logs
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.trial import unittest
 
-from artcast.catalogue import Catalogue
-from artcast.datum import Copies
+from artcast.catalogue import Catalogue, Copies
 from artcast.feed import REGISTRATIONS, Feed
 from artcast.forms import JsonForm
 from fanout.bus.interface import BusError

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from twisted.trial import unittest
 
-from fanout.metrics.prometheus import ENGINE, Measure, Metrics, reference
+from fanout.metrics.prometheus import Measure, Metrics, reference
+from radiovis.admin.metrics import ENGINE
 from tests.prometheus import parse
 
 

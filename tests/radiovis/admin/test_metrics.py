@@ -4,8 +4,7 @@ from pathlib import Path
 
 from twisted.trial import unittest
 
-from fanout.metrics.prometheus import ENGINE
-from radiovis.admin.metrics import RADIOVIS, page
+from radiovis.admin.metrics import ENGINE, RADIOVIS, page
 
 ROOT = Path(__file__).parents[3]
 
