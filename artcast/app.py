@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Any
+from uuid import uuid4
 
 import structlog
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
@@ -23,7 +25,6 @@ from fanout.http.response import ErrorPages
 from fanout.http.server import NO_SNIFFING, HttpSite
 from fanout.hub.history import History
 from fanout.hub.hub import Hub
-from fanout.hub.message import new_id
 from fanout.hub.outbox import Flusher
 from fanout.listeners import port
 from fanout.listeners.address import Networks
@@ -149,10 +150,10 @@ def _pending(
 ) -> PendingRequests:
     http = HttpServerSettings(HTTP_MAX_LISTENERS=settings.MAX_POLLS, HISTORY_MESSAGES=1)
     return PendingRequests(
-        application=OpenTopics(bus, time.time, new_id),  # no route lets anybody publish
+        application=OpenTopics(bus, time.time, lambda: str(uuid4())),  # no route lets anybody publish
         hub=hub,
         history=History(time.monotonic, http),
-        flusher=Flusher(time.monotonic, lambda flush: reactor.callLater(0, flush), client_warnings.failed),
+        flusher=Flusher(time.monotonic, partial(reactor.callLater, 0), client_warnings.failed),
         later=reactor.callLater,
         clock=time.monotonic,
         warn=client_warnings.warn,

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
+from twisted.python.failure import Failure
 
-from fanout.application.interface import Principal, Refused, ResolvedTopic
+from fanout.application.interface import Application, Principal, Refused, ResolvedTopic
 from fanout.application.login_throttle import LoginThrottle
+from fanout.application.observer import ClientCounters
 from fanout.bus.interface import Bus, together
 from fanout.hub.message import Headers, Message, Publication
 from radiovis.directory.interface import Directory, DirectoryError
@@ -80,3 +82,49 @@ class RadioVIS:
 
     def receipt_headers(self, messages: Sequence[Message]) -> None:
         """The broker has them: there is nothing to add."""
+
+
+class CountedApplication:
+    """Counts the answers of another application. One of these stands before all servers, so none of them counts.
+
+    It is no :class:`~fanout.application.interface.Extension`: methods that count nothing are the inner application's
+    own, so that a publish costs no call more.
+    """
+
+    def __init__(self, application: Application, counters: ClientCounters) -> None:
+        self._application = application
+        self._counters = counters
+        self.resolve = application.resolve
+        self.recall = application.recall
+        self.receipt_headers = application.receipt_headers
+
+    async def login(self, login: str, passcode: str, address: str) -> Principal | None:
+        """See :meth:`Application.login <fanout.application.interface.Application.login>`."""
+        try:
+            principal = await self._application.login(login, passcode, address)
+        except Refused:
+            self._counters.logins["unanswered"] += 1
+            raise
+        self._counters.logins["refused" if principal is None else "accepted"] += 1
+        return principal
+
+    async def admit(self, principal: Principal | None, publications: Sequence[Publication]) -> tuple[Message, ...]:
+        """See :meth:`Application.admit <fanout.application.interface.Application.admit>`."""
+        try:
+            return await self._application.admit(principal, publications)
+        except Refused as refused:
+            self._counters.publishes["unanswered" if refused.temporary else "forbidden"] += len(publications)
+            raise
+
+    def publish(self, messages: Sequence[Message]) -> Deferred[None]:
+        """See :meth:`Application.publish <fanout.application.interface.Application.publish>`."""
+        published = self._application.publish(messages)
+        return published.addCallbacks(self._published, self._failed, callbackArgs=(messages,), errbackArgs=(messages,))
+
+    def _published(self, result: None, messages: Sequence[Message]) -> None:
+        self._counters.publishes["accepted"] += len(messages)
+        self._counters.published_octets += sum(len(message.body) for message in messages)
+
+    def _failed(self, failure: Failure, messages: Sequence[Message]) -> Failure:
+        self._counters.publishes["bus"] += len(messages)
+        return failure

@@ -28,6 +28,7 @@ class LastSlides:
     """Writes last messages for the other nodes, and reads those they wrote.
 
     :ivar settings: may be replaced while it runs.
+    :ivar is_shared: whether there is a memcached; without one all of this does nothing.
     """
 
     def __init__(self, clock: Any, settings: NodeSettings, memcached: Memcached | None) -> None:
@@ -39,6 +40,7 @@ class LastSlides:
         self.settings = settings
         self._clock = clock
         self._memcached = memcached
+        self.is_shared = memcached is not None
         self._waiting: dict[str, Message] = {}
         self._asked: dict[str, list[Deferred[Message | None]]] = {}
 

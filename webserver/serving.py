@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from itertools import count
 from secrets import token_hex
 from typing import Any
@@ -63,7 +64,7 @@ class LocalTopics:
             application=self.application,
             hub=hub,
             history=history,
-            flusher=Flusher(time.monotonic, lambda flush: reactor.callLater(0, flush), client_warnings.failed),
+            flusher=Flusher(time.monotonic, partial(reactor.callLater, 0), client_warnings.failed),
             later=reactor.callLater,
             clock=time.monotonic,
             warn=self.warn,

@@ -4,7 +4,6 @@
 :class:`Observer`         is told of sessions and subscriptions, for monitoring and for the counters
 :class:`ClientCounters`   the counters: what metrics and pages show
 :class:`ClientWarnings`   writes clients' faults and our own to the log, a limited number of lines for each client
-:class:`CountedApplication`  counts the answers of the application, for all servers
 ========================  =======================================================================================
 
 The servers report here and expect nothing back.
@@ -17,11 +16,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from fanout.application.interface import Application, Extension, Principal, Refused
-from fanout.hub.message import Message, Publication
+from fanout.hub.message import Message
 from fanout.process.logs import Throttle
 
 
@@ -198,42 +195,3 @@ class ClientWarnings:
         :param event: the name of the log event.
         """
         self._log.error(event, exc_info=(failure.type, failure.value, failure.getTracebackObject()))
-
-
-class CountedApplication(Extension):
-    """Counts the answers of another application. One of these stands before all servers, so none of them counts."""
-
-    def __init__(self, application: Application, counters: ClientCounters) -> None:
-        super().__init__(application)
-        self._counters = counters
-
-    async def login(self, login: str, passcode: str, address: str) -> Principal | None:
-        """See :meth:`Application.login <fanout.application.interface.Application.login>`."""
-        try:
-            principal = await self._application.login(login, passcode, address)
-        except Refused:
-            self._counters.logins["unanswered"] += 1
-            raise
-        self._counters.logins["refused" if principal is None else "accepted"] += 1
-        return principal
-
-    async def admit(self, principal: Principal | None, publications: Sequence[Publication]) -> tuple[Message, ...]:
-        """See :meth:`Application.admit <fanout.application.interface.Application.admit>`."""
-        try:
-            return await self._application.admit(principal, publications)
-        except Refused as refused:
-            self._counters.publishes["unanswered" if refused.temporary else "forbidden"] += len(publications)
-            raise
-
-    def publish(self, messages: Sequence[Message]) -> Deferred[None]:
-        """See :meth:`Application.publish <fanout.application.interface.Application.publish>`."""
-        published = self._application.publish(messages)
-        return published.addCallbacks(self._published, self._failed, callbackArgs=(messages,), errbackArgs=(messages,))
-
-    def _published(self, result: None, messages: Sequence[Message]) -> None:
-        self._counters.publishes["accepted"] += len(messages)
-        self._counters.published_octets += sum(len(message.body) for message in messages)
-
-    def _failed(self, failure: Failure, messages: Sequence[Message]) -> Failure:
-        self._counters.publishes["bus"] += len(messages)
-        return failure

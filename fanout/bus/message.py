@@ -19,7 +19,7 @@ from uuid import uuid4
 
 from pika.spec import PERSISTENT_DELIVERY_MODE, BasicProperties
 
-from fanout.hub.message import Message, new_id
+from fanout.hub.message import Message
 
 # AMQP writes the length of a header name in one octet.
 MAX_NAME_BYTES = 255
@@ -137,7 +137,7 @@ def _message_id(headers: Mapping[Any, Any], properties: BasicProperties, limits:
         text = _text(value)
         if text and len(text.encode()) <= limits.header_bytes:
             return text
-    return new_id()
+    return str(uuid4())
 
 
 def _when(headers: Mapping[Any, Any], properties: BasicProperties, now: int) -> int:

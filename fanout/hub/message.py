@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from random import getrandbits
 from typing import NamedTuple
-
-# RFC 9562, 4.1 and 5.4: which bits say that an UUID is random.
-_UUID_BITS = (1 << 128) - 1 & ~(0xF << 76) & ~(0x3 << 62)
-_UUID_4 = 0x4 << 76 | 0x2 << 62
 
 Headers = tuple[tuple[str, str], ...]
 """Names and values, in their order."""
@@ -53,12 +48,3 @@ class Message(NamedTuple):
 
     def __hash__(self) -> int:
         return id(self)
-
-
-def new_id() -> str:
-    """A message-id that was never given before: a random UUID (RFC 9562), as the original gives.
-
-    Not ``uuid.uuid4``, which is four times as much work for each publish; nobody has to be unable to guess it.
-    """
-    digits = f"{getrandbits(128) & _UUID_BITS | _UUID_4:032x}"
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"

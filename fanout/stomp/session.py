@@ -51,7 +51,7 @@ two tables in ``commands.py``, not in conditions all over the code.
 **Why events, and not methods of a handler?** The caller may have to wait for a directory or a broker before it can
 settle an event, and must stop reading meanwhile. With events it pulls the next one when it is ready; a handler would be
 pushed, and would need a queue of its own. **Why are messages no matter of the session?** A message is encoded once for
-all clients with the same form (``delivery.py``); a session that wrote each of its own would undo that.
+all clients with the same form (``server_frames.py``); a session that wrote each of its own would undo that.
 
 The citations (N9, C4, R1, §7) are the paragraphs of ``stomp.md``, which says where this server follows the original
 and where the specification.
@@ -351,6 +351,11 @@ class ServerSession:
             return look
         overdue = self._began_at + self._patience
         return overdue if look is None else min(look, overdue)
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether the time of a frame that has begun, or of the CONNECT, is running."""
+        return self._began_at is not None
 
     @property
     def _patience(self) -> float:

@@ -65,33 +65,36 @@ class Subscription:
 
 
 class Subscriptions:
-    """All of one client, in the order they came."""
+    """All subscriptions of one client.
 
-    __slots__ = ("_all",)
+    :ivar all: in the order they came.
+    """
+
+    __slots__ = ("all",)
 
     def __init__(self) -> None:
-        self._all: list[Subscription] = []  # most clients have two
+        self.all: list[Subscription] = []  # most clients have two
 
     def __len__(self) -> int:
-        return len(self._all)
+        return len(self.all)
 
     def __iter__(self) -> Iterator[Subscription]:
-        return iter(self._all)
+        return iter(self.all)
 
     def add(self, subscription: Subscription) -> None:
         """Remember it; whether the id is free was asked before."""
-        self._all.append(subscription)
+        self.all.append(subscription)
 
     def remove(self, subscription: Subscription) -> None:
         """Forget it; nothing happens when it is not there."""
-        if subscription in self._all:
-            self._all.remove(subscription)
+        if subscription in self.all:
+            self.all.remove(subscription)
 
     def by_id(self, id_: str) -> Subscription | None:
         """The subscription with this id; the latest when a 1.0 client used it twice."""
-        return next((each for each in reversed(self._all) if each.id == id_), None)
+        return next((each for each in reversed(self.all) if each.id == id_), None)
 
     def by_destination(self, destination: str, id_: str | None) -> Subscription | None:
         """A subscription to this destination as the client wrote it, rather the one with this id (1.0 only)."""
-        matching = [each for each in self._all if each.destination == destination]
+        matching = [each for each in self.all if each.destination == destination]
         return next((each for each in matching if each.id == id_), matching[0] if matching else None)

@@ -1,4 +1,4 @@
-"""STOMP over TCP and over TLS: this transport carries octets, and does nothing else."""
+"""What carries STOMP: TCP, TLS over it, and WebSocket. A transport carries octets, and does nothing else."""
 
 from __future__ import annotations
 
@@ -12,12 +12,40 @@ from zope.interface import implementer
 from fanout.http.response import Upgrade
 from fanout.http.routing import Request
 from fanout.http.websocket import WebSocket, WebSocketServer, accept
+from fanout.hub.message import Message
+from fanout.hub.subscriber import Cohort, Offered
 from fanout.listeners import straight_write
 from fanout.listeners.address import plain
 from fanout.listeners.limits import ConnectionLimit
 from fanout.listeners.tls import TlsTransport
-from fanout.stomp_server.connection import Connection, connect
-from fanout.stomp_server.server import StompServer
+from fanout.stomp_server.connection import Connection
+from fanout.stomp_server.server import StompServer, Transport
+
+
+class ObservedConnection(Connection):
+    """A connection that tells the server's ``delivery_observer`` of each message. Others do not even check for one."""
+
+    __slots__ = ()
+
+    def _give(self, cohort: Cohort, message: Message, data: bytes) -> None:
+        super()._give(cohort, message, data)
+        if self._server.delivery_observer is not None:
+            self._server.delivery_observer(self._client, cohort.topic, message)
+
+    def offer_joined(self, cohort: Cohort, offered: Offered, data: bytes, *, only: bool) -> None:
+        """See :meth:`Connection.offer_joined`; each by itself, as the observer is told of each."""
+        for message, frame in self._unheard(cohort, offered):
+            self._give(cohort, message, frame)
+
+
+def connect(server: StompServer, transport: Transport, address: str, port: int) -> Connection:
+    """A client has connected.
+
+    :param address: its IP address.
+    :param port: its port there, which tells clients of one address apart.
+    """
+    kind = Connection if server.delivery_observer is None else ObservedConnection
+    return kind(server, transport, address, port)
 
 
 @implementer(IHalfCloseableProtocol, IPushProducer)

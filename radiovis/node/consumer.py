@@ -44,12 +44,12 @@ class TopicReceiver:
     def __init__(
         self, resolver: TopicResolver, hub: Hub, last_slides: LastSlides, log: Any, observer: Observer | None = None
     ) -> None:
-        """:param observer: is told how many clients each message was given to."""
+        """:param observer: is told how many clients each message was given to; None saves the call."""
         self._resolver = resolver
         self._hub = hub
         self._last_slides = last_slides
         self._log = log
-        self._observer = observer or Observer()
+        self._observer = observer
         self._waiting: dict[str, deque[Message]] = {}
 
     def receive(self, message: Message) -> None:
@@ -95,11 +95,12 @@ class TopicReceiver:
 
     def _publish(self, key: str, message: Message) -> None:
         self._offer(key, message)
-        self._last_slides.keep(key, message)
+        if self._last_slides.is_shared:
+            self._last_slides.keep(key, message)
 
     def _offer(self, key: str, message: Message) -> None:
         clients = self._hub.publish(key, message)
-        if clients:
+        if clients and self._observer is not None:
             self._observer.delivered(key, clients)
 
 

@@ -12,15 +12,14 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.task import LoopingCall
 
 from fanout.application.login_throttle import LoginThrottle
-from fanout.application.observer import ClientCounters, ClientWarnings, CountedApplication, Observers
+from fanout.application.observer import ClientCounters, ClientWarnings, Observers
 from fanout.hub.history import History
-from fanout.hub.message import new_id
 from fanout.listeners.limits import ConnectionLimit
 from fanout.listeners.tls import ListenerWrapper
 from fanout.process.logs import Throttle
 from fanout.stomp_server.transports import StompFactory
 from radiovis.admin.listener import Admin, AdminPorts
-from radiovis.application import RadioVIS
+from radiovis.application import CountedApplication, RadioVIS
 from radiovis.events import MonitoringEvents
 from radiovis.http.wall import Wall
 from radiovis.node import build
@@ -145,7 +144,7 @@ class Node:
         servers = _servers(reactor, settings, listener_wrapper, core, stations, observability)
 
         refreshing = StationsRefresh(stations.resolver, servers.wall, report)
-        receiver = TopicReceiver(stations.resolver, core.hub, core.last_slides, log, observability.observer)
+        receiver = TopicReceiver(stations.resolver, core.hub, core.last_slides, log, observability.monitoring)
         self._settings, self._core, self._stations, self._servers = settings, core, stations, servers
         self._life = Life(
             reactor=reactor,
@@ -226,7 +225,7 @@ def _stations(reactor: Any, settings: Settings, core: Core, changed: Callable[[]
     directory = build.fake_directory(settings) if fake else file
     directory = directory or build.plugit(reactor, settings, core.memcached)
     resolver = TopicResolver(directory, lambda: move_subscriptions(core.hub, resolver, log))
-    publishing = PublishRights(directory, resolver, time.time, new_id)
+    publishing = PublishRights(directory, resolver, time.time)
     throttle = LoginThrottle(reactor, settings, time.monotonic)
     slide_intake = build.slide_intake(reactor, settings, core.bus, fake=fake)
     preflight = build.preflight(reactor, settings)

@@ -75,7 +75,7 @@ def make_flusher(reactor: Any, settings: Settings, client_warnings: ClientWarnin
     """What writes, once per turn, all that waits for clients."""
     return Flusher(
         time.monotonic,
-        lambda flush: reactor.callLater(0, flush),
+        partial(reactor.callLater, 0),
         client_warnings.failed,
         settings,
     )

@@ -1,34 +1,20 @@
-"""Coroutines that need not wait answer at once; the others go on as with ``await``."""
+"""What is left of a coroutine that waits goes on as with ``await``."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial import unittest
 
-from fanout.stomp_server.eager import start_eagerly
+from fanout.stomp_server.connection import _rest
 
 
-class Prompt(unittest.TestCase):
+class Rest(unittest.TestCase):
     def begin(self, coroutine: Any) -> Deferred[Any]:
-        waiting = start_eagerly(coroutine)
-        assert isinstance(waiting, Deferred)
+        waiting: Deferred[Any] = Deferred.fromCoroutine(_rest(coroutine, coroutine.send(None)))
         self.assertNoResult(waiting)
         return waiting
-
-    def test_one_that_does_not_wait_answers_at_once(self) -> None:
-        async def ready() -> int:
-            return 1 + await succeed(1)
-
-        self.assertEqual(start_eagerly(ready()), 2)
-
-    def test_what_it_raises_at_once_is_raised(self) -> None:
-        async def bad() -> None:
-            raise ValueError("bad")
-
-        with self.assertRaisesRegex(ValueError, "bad"):
-            start_eagerly(bad())
 
     def test_one_that_waits_several_times(self) -> None:
         asked: list[Deferred[int]] = [Deferred(), Deferred(), Deferred()]
