@@ -22,14 +22,33 @@ _UUID_BITS = (1 << 128) - 1 & ~(0xF << 76) & ~(0x3 << 62)
 _UUID_4 = 0x4 << 76 | 0x2 << 62
 
 
+def new_id() -> str:
+    """A message-id that was never given before: a random UUID (RFC 9562), as the original gives.
+
+    Not ``uuid.uuid4``, which is four times as much work for each publish; nobody has to be unable to guess it.
+    """
+    digits = f"{getrandbits(128) & _UUID_BITS | _UUID_4:032x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
 class PublishRights:
     """Turns what a station sends into messages, or refuses it."""
 
-    def __init__(self, directory: Directory, resolver: TopicResolver, clock: Callable[[], float]) -> None:
-        """:param clock: Unix time in seconds."""
+    def __init__(
+        self,
+        directory: Directory,
+        resolver: TopicResolver,
+        clock: Callable[[], float],
+        make_id: Callable[[], str] = new_id,
+    ) -> None:
+        """
+        :param clock: Unix time in seconds.
+        :param make_id: makes the message-id of a publish that brings none.
+        """
         self._directory = directory
         self._resolver = resolver
         self._clock = clock
+        self._make_id = make_id
 
     async def admit(self, principal: Principal | None, publications: Sequence[Publication]) -> tuple[Message, ...]:
         """The messages of one SEND, or of a transaction: all of them, or none.
@@ -67,7 +86,7 @@ class PublishRights:
     def _messages(self, publication: Publication, targets: list[str]) -> list[Message]:
         """One message per target, all with the same id."""
         given = dict(reversed(publication.headers))  # the first of repeated headers counts
-        message_id = given.get("message-id") or new_id()
+        message_id = given.get("message-id") or self._make_id()
         headers = forwarded(given)
         when = int(self._clock())
         return [Message(target, publication.body, message_id, when, headers) for target in targets]
@@ -78,12 +97,3 @@ def forwarded(given: dict[str, str]) -> Headers:
     if _FORWARDED.isdisjoint(given):
         return ()
     return tuple((name, given[name]) for name in FORWARDED if given.get(name))
-
-
-def new_id() -> str:
-    """A message-id that was never given before: a random UUID (RFC 9562), as the original gives.
-
-    Not ``uuid.uuid4``, which is four times as much work for each publish; nobody has to be unable to guess it.
-    """
-    digits = f"{getrandbits(128) & _UUID_BITS | _UUID_4:032x}"
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"

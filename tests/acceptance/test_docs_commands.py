@@ -40,6 +40,7 @@ NOT_RUN = {
     r"sudo |systemctl ": "changes the machine; tests/test_units.py looks at the units",
     r"make (demo|test|check|chaos|soak|fuzz|audit|settings|bench)": "has tests of its own, or runs them",
     r"\. \.venv/bin/activate$": "the tests have an environment",
+    r"python -m (bench\.|tools\.)": "are for a clone with its development packages; tests/test_layout.py runs them",
     r"pip install ": "tests/test_packaging.py installs into an empty environment",
     r"rabbitmqctl ": "tests/deploy/test_rabbitmq.py gives them to a broker",
     r"python -m artcast|python server\.py --with artcast": "tests/artcast/test_process.py and others start it",

@@ -30,7 +30,10 @@ ELSEWHERE = {
     "`/readyz` says bus": ["test_outages.py test_is_killed", "test_outages.py test_is_short_of_disk"],
     "many clients went at once": ["../fanout/stomp_server/test_slow_clients.py test_five_thousand_vanish_at_once"],
     "slow clients in the dashboard": ["test_admin.py test_the_slowest_client"],
-    "log entries wait": ["test_backup.py test_copied_while_the_watchdog_writes_and_sent_by_another"],
+    "log entries wait": ["test_watchdog_log.py test_a_backlog_waits_in_the_queue_over_a_restart_and_comes_in_order"],
+    "log entries are missing": [
+        "../deploy/test_rabbitmq.py test_a_full_log_queue_drops_the_oldest_and_they_are_counted"
+    ],
     "nothing starts, exit code 2": ["test_start.py test_a_port_that_is_taken"],
     "TLS clients fail": [
         "test_conformance.py test_what_is_wrong_with_a_certificate_is_said",

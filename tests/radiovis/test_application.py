@@ -9,10 +9,11 @@ from twisted.trial import unittest
 
 from fanout.application.interface import Principal, Refused
 from fanout.application.login_throttle import LoginThrottle
+from fanout.application.observer import ClientCounters
 from fanout.bus.interface import BusError
 from fanout.hub.message import Message, Publication
 from fanout.settings import LimitSettings
-from radiovis.application import RadioVIS
+from radiovis.application import CountedApplication, RadioVIS
 from radiovis.directory.interface import Channel
 from radiovis.last_slides import LastSlides
 from radiovis.publish_rights import PublishRights
@@ -158,3 +159,72 @@ class TestPublish(_Case):
         for _, confirmed in self.bus.published:
             confirmed.errback(BusError("stopped"))
         self.failureResultOf(done, BusError)
+
+
+_MESSAGES = (Message("/t", b"12", "a", 1), Message("/t", b"345", "b", 1))
+
+
+class Scripted:
+    """An application that answers as told; an exception is raised."""
+
+    def __init__(self, answer: object) -> None:
+        self.answer = answer
+
+    async def login(self, login: str, passcode: str, address: str) -> object:
+        return self._given()
+
+    async def admit(self, principal: object, sends: object) -> object:
+        return self._given()
+
+    def publish(self, messages: object) -> Deferred[None]:
+        done: Deferred[None] = Deferred()
+        if isinstance(self.answer, Exception):
+            done.errback(self.answer)
+        else:
+            done.callback(None)
+        return done
+
+    async def resolve(self, destination: str, headers: object) -> object:
+        return self._given()
+
+    async def recall(self, topic: str) -> object:
+        return self._given()
+
+    def receipt_headers(self, messages: object) -> None:
+        return None
+
+    def _given(self) -> object:
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+class TestCountedApplication(unittest.TestCase):
+    def setUp(self) -> None:
+        self.client_counters = ClientCounters()
+
+    def counted(self, answer: object) -> CountedApplication:
+        return CountedApplication(Scripted(answer), self.client_counters)
+
+    async def test_logins(self) -> None:
+        known = Principal("1.a", "1")
+        self.assertIs(await self.counted(known).login("1.a", "p", "::1"), known)
+        self.assertIsNone(await self.counted(None).login("1.a", "p", "::1"))
+        with self.assertRaises(Refused):
+            await self.counted(Refused("Wrong", temporary=True)).login("1.a", "p", "::1")
+        self.assertEqual(self.client_counters.logins, {"accepted": 1, "refused": 1, "unanswered": 1})
+
+    async def test_publishes(self) -> None:
+        await self.counted(None).publish(_MESSAGES)
+        self.assertEqual((self.client_counters.publishes["accepted"], self.client_counters.published_octets), (2, 5))
+        with self.assertRaises(BusError):
+            await self.counted(BusError("full")).publish(_MESSAGES)
+        self.assertEqual((self.client_counters.publishes["bus"], self.client_counters.published_octets), (2, 5))
+
+    async def test_refusals(self) -> None:
+        sends = [Publication("/t", (), b"1")]
+        self.assertEqual(await self.counted(_MESSAGES).admit(None, sends), _MESSAGES)
+        for temporary in (False, True, True):
+            with self.assertRaises(Refused):
+                await self.counted(Refused("no", temporary=temporary)).admit(None, sends)
+        self.assertEqual(self.client_counters.publishes, {"accepted": 0, "forbidden": 1, "unanswered": 2, "bus": 0})

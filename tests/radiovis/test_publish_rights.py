@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from itertools import count
+from uuid import RFC_4122, UUID
 
 from twisted.trial import unittest
 
 from fanout.application.interface import Principal, Refused
 from fanout.hub.message import Message, Publication
-from radiovis.publish_rights import FORWARDED, PublishRights, forwarded
+from radiovis.publish_rights import FORWARDED, PublishRights, forwarded, new_id
 from radiovis.topic_resolution import TopicResolver
 from tests.radiovis.scripted_directory import ScriptedDirectory
 
@@ -148,3 +150,24 @@ class TestMessages(_Case):
     def test_forwarded_headers_have_one_order(self) -> None:
         given = dict.fromkeys(reversed(FORWARDED), "x")
         self.assertEqual([name for name, _ in forwarded(given)], list(FORWARDED))
+
+
+class NewIds(unittest.TestCase):
+    def test_each_is_another_random_uuid_in_its_usual_spelling(self) -> None:
+        ids = {new_id() for _ in range(10_000)}
+        self.assertEqual(len(ids), 10_000)
+        for each in ids:
+            uuid = UUID(each)
+            self.assertEqual((str(uuid), uuid.version, uuid.variant), (each, 4, RFC_4122))
+
+    def test_a_forked_process_gives_others(self) -> None:
+        """Workers of one machine begin as copies of one process."""
+        reading, writing = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.write(writing, new_id().encode())
+            os._exit(0)
+        os.waitpid(child, 0)
+        os.close(writing)
+        with os.fdopen(reading) as pipe:
+            self.assertNotEqual(pipe.read(), new_id())

@@ -1,22 +1,17 @@
-"""None"""
-
 from __future__ import annotations
 
 import structlog
 from structlog.testing import capture_logs
-from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial import unittest
 
-from fanout.application.interface import Principal, Refused
-from fanout.application.observer import Client, ClientCounters, ClientWarnings, CountedApplication, Observers
-from fanout.bus.interface import BusError
-from fanout.hub.message import Message, Publication
+from fanout.application.observer import Client, ClientCounters, ClientWarnings, Observers
+from fanout.hub.message import Message
 from fanout.process.logs import Throttle
 
 
-class Lines(unittest.TestCase):
+class TestClientWarnings(unittest.TestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         logs = capture_logs()
@@ -44,7 +39,7 @@ class Lines(unittest.TestCase):
         self.client_warnings.failed(self, error)
         self.client_warnings.report(Failure(error), "catch_up.failed")
         self.assertEqual([line["event"] for line in self.lines], ["client.failed", "catch_up.failed"])
-        self.assertEqual((self.lines[0]["part"], self.lines[0]["exc_info"]), ("Lines", error))
+        self.assertEqual((self.lines[0]["part"], self.lines[0]["exc_info"]), ("TestClientWarnings", error))
         self.assertIs(self.lines[1]["exc_info"][1], error)
 
 
@@ -52,7 +47,7 @@ CLIENT = Client("s", "192.0.2.1:1")
 MESSAGES = (Message("/t", b"12", "a", 1), Message("/t", b"345", "b", 1))
 
 
-class TestTally(unittest.TestCase):
+class TestClientCounters(unittest.TestCase):
     def setUp(self) -> None:
         self.client_counters = ClientCounters()
 
@@ -82,60 +77,3 @@ class TestTally(unittest.TestCase):
         self.assertLess(len(self.client_counters.faults), 70)
         self.assertEqual(sum(self.client_counters.faults.values()), 1000)
         self.assertGreater(self.client_counters.faults["other"], 900)
-
-
-class Scripted:
-    """An application that answers as told; an exception is raised."""
-
-    def __init__(self, answer: object) -> None:
-        self.answer = answer
-
-    async def login(self, login: str, passcode: str, address: str) -> object:
-        return self._given()
-
-    async def admit(self, principal: object, sends: object) -> object:
-        return self._given()
-
-    def publish(self, messages: object) -> Deferred[None]:
-        done: Deferred[None] = Deferred()
-        if isinstance(self.answer, Exception):
-            done.errback(self.answer)
-        else:
-            done.callback(None)
-        return done
-
-    def _given(self) -> object:
-        if isinstance(self.answer, Exception):
-            raise self.answer
-        return self.answer
-
-
-class TestCountedApplication(unittest.TestCase):
-    def setUp(self) -> None:
-        self.client_counters = ClientCounters()
-
-    def counted(self, answer: object) -> CountedApplication:
-        return CountedApplication(Scripted(answer), self.client_counters)
-
-    async def test_logins(self) -> None:
-        known = Principal("1.a", "1")
-        self.assertIs(await self.counted(known).login("1.a", "p", "::1"), known)
-        self.assertIsNone(await self.counted(None).login("1.a", "p", "::1"))
-        with self.assertRaises(Refused):
-            await self.counted(Refused("Wrong", temporary=True)).login("1.a", "p", "::1")
-        self.assertEqual(self.client_counters.logins, {"accepted": 1, "refused": 1, "unanswered": 1})
-
-    async def test_publishes(self) -> None:
-        await self.counted(None).publish(MESSAGES)
-        self.assertEqual((self.client_counters.publishes["accepted"], self.client_counters.published_octets), (2, 5))
-        with self.assertRaises(BusError):
-            await self.counted(BusError("full")).publish(MESSAGES)
-        self.assertEqual((self.client_counters.publishes["bus"], self.client_counters.published_octets), (2, 5))
-
-    async def test_refusals(self) -> None:
-        sends = [Publication("/t", (), b"1")]
-        self.assertEqual(await self.counted(MESSAGES).admit(None, sends), MESSAGES)
-        for temporary in (False, True, True):
-            with self.assertRaises(Refused):
-                await self.counted(Refused("no", temporary=temporary)).admit(None, sends)
-        self.assertEqual(self.client_counters.publishes, {"accepted": 0, "forbidden": 1, "unanswered": 2, "bus": 0})

@@ -48,6 +48,8 @@ class Listener:
 class KeptSlides:
     """Last slides in a dictionary."""
 
+    is_shared = True
+
     def __init__(self) -> None:
         self.kept: dict[str, Message] = {}
 
