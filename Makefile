@@ -30,7 +30,7 @@ help:
 	@echo "make audit     asks osv.dev about known vulnerabilities of every pinned package"
 	@echo "make check     style, types, layers, container files, known vulnerabilities; AUDIT=required"
 	@echo "make bench-table, bench-carriers, bench-herd, bench-growth, bench-slow, bench-crowd, bench-broker: how fast it is; see bench/"
-	@echo "make settings  writes config.py.dist, docs/{settings,artcast-settings,metrics,commands,exit-codes}.md anew"
+	@echo "make settings  writes config.py.dist, docs/{settings,artcast-settings,metrics,commands,exit-codes}.md and docs/layers.svg anew"
 	@echo "make clean     removes what the others made"
 
 demo: $(VENV)/run.stamp
@@ -66,13 +66,14 @@ audit: $(VENV)/audit.stamp
 bench-%: $(VENV)/dev.stamp servers
 	@$(BIN)/python -m bench.$*
 
-settings: $(VENV)/run.stamp
+settings: $(VENV)/dev.stamp
 	$(BIN)/python -m radiovis.settings config > config.py.dist
 	$(BIN)/python -m radiovis.settings reference > docs/settings.md
 	$(BIN)/python -m artcast.settings > docs/artcast-settings.md
 	$(BIN)/python -m radiovis.admin.metrics > docs/metrics.md
 	$(BIN)/python -m radiovis.commands.reference > docs/commands.md
 	$(BIN)/python -m radiovis.commands.reference exit-codes > docs/exit-codes.md
+	$(BIN)/python -m tools.draw_layers > docs/layers.svg
 
 clean:
 	rm -rf $(VENV) bench/build tests/node/node_modules .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info

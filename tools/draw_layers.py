@@ -17,7 +17,7 @@ import grimp
 
 PANELS = ("fanout", "radiovis")
 WIDTH, BOX_HEIGHT, ROW_GAP, BOX_GAP, MARGIN, TITLE = 1160, 46, 34, 14, 20, 30  # pixels
-BOX_WIDTH = 178
+BOX_WIDTH = 206
 STYLE = """
 text { font: 13px system-ui, sans-serif; fill: #1c2733 }
 .title { font-weight: 600; font-size: 16px }
