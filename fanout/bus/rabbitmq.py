@@ -65,7 +65,7 @@ from fanout.bus.interface import BusCounters, BusError, BusState
 from fanout.bus.message import AGAIN, DEFAULT_LIMITS, MalformedMessage, MessageLimits, Seen, Serials, from_amqp, to_amqp
 from fanout.bus.pair import Pair
 from fanout.bus.reconnect import ReconnectingClient
-from fanout.bus.unconfirmed import Confirmed, Publish, Unconfirmed
+from fanout.bus.unconfirmed import Confirmed, Unconfirmed, UnconfirmedPublish
 from fanout.hub.message import Message
 from fanout.settings import BrokerSettings
 
@@ -294,7 +294,7 @@ class RabbitMQ:
         self._watch_age()
         self._check_drained()
 
-    def _fail(self, publishes: list[Publish], reason: str) -> None:
+    def _fail(self, publishes: list[UnconfirmedPublish], reason: str) -> None:
         for publish in publishes:
             if not publish.done.called:  # One that was sent again had been confirmed before.
                 self.counters.failed += 1
@@ -358,7 +358,7 @@ class RabbitMQ:
                 self._taken(publish, now)
         self._check_drained()
 
-    def _taken(self, publish: Publish, now: float) -> None:
+    def _taken(self, publish: UnconfirmedPublish, now: float) -> None:
         self._confirmed.keep(publish, now)
         if not publish.done.called:
             self.counters.confirmed += 1

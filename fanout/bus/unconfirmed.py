@@ -22,7 +22,7 @@ OVERHEAD = 500
 
 
 @dataclass(eq=False, slots=True)
-class Publish:
+class UnconfirmedPublish:
     """One publish on its way to the broker.
 
     :ivar number: rises by order of publishing.
@@ -54,8 +54,8 @@ class Unconfirmed:
         self._max_count = max_count
         self._max_bytes = max_bytes
         self._max_age = max_age
-        self._waiting: deque[Publish] = deque()
-        self._sent: dict[int, Publish] = {}
+        self._waiting: deque[UnconfirmedPublish] = deque()
+        self._sent: dict[int, UnconfirmedPublish] = {}
         self._last_tag = 0
         self._last_number = 0
         self._bytes = 0
@@ -80,7 +80,7 @@ class Unconfirmed:
         """How many have been sent on this connection and are not confirmed yet."""
         return len(self._sent)
 
-    def add(self, properties: BasicProperties, body: bytes, now: float) -> Publish:
+    def add(self, properties: BasicProperties, body: bytes, now: float) -> UnconfirmedPublish:
         """Accept a publish, as the last of the waiting ones.
 
         :raises BusError: too many publishes are unconfirmed, or too many octets.
@@ -92,12 +92,12 @@ class Unconfirmed:
         if self._bytes + size > self._max_bytes:
             raise BusError(f"{self._bytes} octets are waiting for the broker already, of {self._max_bytes} allowed")
         self._last_number += 1
-        publish = Publish(self._last_number, properties, body, now + self._max_age, size)
+        publish = UnconfirmedPublish(self._last_number, properties, body, now + self._max_age, size)
         self._bytes += size
         self._waiting.append(publish)
         return publish
 
-    def send_next(self) -> Publish:
+    def send_next(self) -> UnconfirmedPublish:
         """The oldest waiting one, which now counts as sent under the next delivery tag of the channel."""
         publish = self._waiting.popleft()
         self._last_tag += 1
@@ -111,7 +111,7 @@ class Unconfirmed:
         self._forget([self._waiting.popleft()])
         return True
 
-    def connection_lost(self, confirmed: Iterable[Publish] = ()) -> None:
+    def connection_lost(self, confirmed: Iterable[UnconfirmedPublish] = ()) -> None:
         """Let the sent ones wait again, in order before the others; the next channel counts its tags from 1.
 
         :param confirmed: publishes to be repeated though they were confirmed; a broker confirms in any order.
@@ -125,7 +125,7 @@ class Unconfirmed:
         self._returned.clear()
         self._last_tag = 0
 
-    def confirm(self, tag: int, multiple: bool) -> list[Publish]:
+    def confirm(self, tag: int, multiple: bool) -> list[UnconfirmedPublish]:
         """Remove what a broker's ``ack`` or ``nack`` is about, oldest first.
 
         :param tag: the delivery tag.
@@ -139,7 +139,7 @@ class Unconfirmed:
         if len(self._returned) < self._max_count:
             self._returned.add(serial)
 
-    def was_returned(self, publish: Publish) -> bool:
+    def was_returned(self, publish: UnconfirmedPublish) -> bool:
         """Whether a confirmed one had been returned. Answers once."""
         if not self._returned:
             return False
@@ -154,7 +154,7 @@ class Unconfirmed:
         oldest = next(iter(self._sent.values()), None) or next(iter(self._waiting), None)
         return None if oldest is None else oldest.deadline
 
-    def expire(self, now: float) -> list[Publish]:
+    def expire(self, now: float) -> list[UnconfirmedPublish]:
         """Remove those whose deadline has passed, oldest first."""
         late_tags = []
         for tag, publish in self._sent.items():
@@ -166,7 +166,7 @@ class Unconfirmed:
             late.append(self._waiting.popleft())
         return self._forget(late)
 
-    def clear(self) -> list[Publish]:
+    def clear(self) -> list[UnconfirmedPublish]:
         """Remove all, oldest first."""
         self.connection_lost()
         everything = list(self._waiting)
@@ -181,7 +181,7 @@ class Unconfirmed:
             tags.append(each)
         return tags
 
-    def _forget(self, publishes: list[Publish]) -> list[Publish]:
+    def _forget(self, publishes: list[UnconfirmedPublish]) -> list[UnconfirmedPublish]:
         for publish in publishes:
             self._bytes -= publish.size
             self._repeated -= publish.done.called
@@ -201,18 +201,18 @@ class Confirmed:
         self._max_count = max_count
         self._max_bytes = max_bytes
         self._bytes = 0
-        self._kept: deque[tuple[float, Publish]] = deque()
+        self._kept: deque[tuple[float, UnconfirmedPublish]] = deque()
 
     def __len__(self) -> int:
         return len(self._kept)
 
-    def keep(self, publish: Publish, now: float) -> None:
+    def keep(self, publish: UnconfirmedPublish, now: float) -> None:
         """The broker has just confirmed this one."""
         self._kept.append((now, publish))
         self._bytes += publish.size
         self._trim(now)
 
-    def take(self, now: float) -> list[Publish]:
+    def take(self, now: float) -> list[UnconfirmedPublish]:
         """Those confirmed not too long ago, which are forgotten here; in the order of their confirms."""
         self._trim(now)
         taken = [publish for _, publish in self._kept]

@@ -43,7 +43,7 @@ class TaskState:
 
 
 @dataclass(frozen=True, slots=True)
-class RetryPolicy:
+class SupervisorPolicy:
     """How failures are treated.
 
     :ivar first_pause: seconds after a first failure.
@@ -62,7 +62,7 @@ class RetryPolicy:
         return min(self.first_pause * 2.0 ** min(failures - 1, 30), self.last_pause)
 
 
-DEFAULT_RETRY_POLICY = RetryPolicy()
+DEFAULT_SUPERVISOR_POLICY = SupervisorPolicy()
 
 
 class Task:
@@ -74,7 +74,7 @@ class Task:
         name: str,
         work: Work,
         interval: float,
-        retry_policy: RetryPolicy,
+        retry_policy: SupervisorPolicy,
         unix_time: Callable[[], float],
     ) -> None:
         self.name = name
@@ -203,7 +203,7 @@ class Supervisor:
     def __init__(
         self,
         clock: Any,
-        retry_policy: RetryPolicy = DEFAULT_RETRY_POLICY,
+        retry_policy: SupervisorPolicy = DEFAULT_SUPERVISOR_POLICY,
         unix_time: Callable[[], float] = time.time,
     ) -> None:
         """

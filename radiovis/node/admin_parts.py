@@ -36,7 +36,7 @@ from radiovis.admin.listener import Admin, AdminPorts, Check
 from radiovis.admin.metrics import DIRECTORY, PREFLIGHT, SCHEDULE, TUNING, WATCHDOG
 from radiovis.directory.interface import Directory, OutageReport
 from radiovis.http.pages import admin_pages
-from radiovis.node.build import Core, Stations
+from radiovis.node.build import ApplicationParts, Core
 from radiovis.node.servers import Servers, make_listener_wrapper
 from radiovis.settings import Settings
 from radiovis.topic_resolution import TopicResolver
@@ -52,7 +52,7 @@ def node_admin(
     settings: Settings,
     ports: AdminPorts,
     core: Core,
-    stations: Stations,
+    stations: ApplicationParts,
     servers: Servers,
     client_counters: ClientCounters,
 ) -> Admin | None:
@@ -90,7 +90,7 @@ def _add_journal(admin: Admin, journal: Journal | None) -> None:
         admin.routes += JournalApi(journal, time.time).routes()
 
 
-def _view(admin: Admin, core: Core, stations: Stations, client_counts: ClientCounts, rates: Rates) -> NodeView:
+def _view(admin: Admin, core: Core, stations: ApplicationParts, client_counts: ClientCounts, rates: Rates) -> NodeView:
     watchdog = stations.watchdog
     return NodeView(
         hub=core.hub,
@@ -136,7 +136,7 @@ def watchdog_admin(
 # Checks
 
 
-def _node_checks(core: Core, stations: Stations) -> list[Check]:
+def _node_checks(core: Core, stations: ApplicationParts) -> list[Check]:
     checks = [*_shared_checks(core.bus, core.memcached), _directory_check(stations.directory, stations.resolver)]
     if stations.watchdog is not None:
         checks.append(_watchdog_check(stations.watchdog))
@@ -209,7 +209,7 @@ def _add_servers(
     metrics.add(CLIENT_COUNTERS, client_counters)
 
 
-def _add_stations(metrics: Metrics, stations: Stations) -> None:
+def _add_stations(metrics: Metrics, stations: ApplicationParts) -> None:
     metrics.add(TUNING, stations.resolver)
     if stations.preflight is not None:
         metrics.add(PREFLIGHT, stations.preflight)

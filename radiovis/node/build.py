@@ -197,7 +197,7 @@ class Core:
 
 
 @dataclass(frozen=True, slots=True)
-class Stations:
+class ApplicationParts:
     """Who says it: the stations, what they may, and what is said for those that are silent.
 
     :ivar file: the directory, where it is a file that people edit; None for another.

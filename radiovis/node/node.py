@@ -24,7 +24,7 @@ from radiovis.events import MonitoringEvents
 from radiovis.http.wall import Wall
 from radiovis.node import build
 from radiovis.node.admin_parts import node_admin
-from radiovis.node.build import Core, Observability, Stations
+from radiovis.node.build import ApplicationParts, Core, Observability
 from radiovis.node.consumer import BusConsumer, StationsRefresh, TopicReceiver, move_subscriptions
 from radiovis.node.listeners import ListenAddress, Listeners, places
 from radiovis.node.reload import Reloading, Take, node_takes
@@ -57,7 +57,7 @@ class Life:
     reactor: Any
     log: Any
     core: Core
-    stations: Stations
+    stations: ApplicationParts
     servers: Servers
     monitoring: MonitoringEvents | None
     consumer: BusConsumer
@@ -219,7 +219,9 @@ def _make_core(reactor: Any, settings: Settings, observability: Observability, *
     )
 
 
-def _stations(reactor: Any, settings: Settings, core: Core, changed: Callable[[], None], *, fake: bool) -> Stations:
+def _stations(
+    reactor: Any, settings: Settings, core: Core, changed: Callable[[], None], *, fake: bool
+) -> ApplicationParts:
     """:param changed: called when the stations file was."""
     file = None if fake else build.stations_file(reactor, settings, changed)
     directory = build.fake_directory(settings) if fake else file
@@ -242,7 +244,7 @@ def _stations(reactor: Any, settings: Settings, core: Core, changed: Callable[[]
             listener_wrapper=slide_intake,
             preflight=preflight,
         )
-    return Stations(
+    return ApplicationParts(
         file=file,
         directory=directory,
         resolver=resolver,
@@ -258,7 +260,7 @@ def _servers(
     settings: Settings,
     listener_wrapper: ListenerWrapper,
     core: Core,
-    stations: Stations,
+    stations: ApplicationParts,
     observability: Observability,
 ) -> Servers:
     client_warnings = observability.client_warnings

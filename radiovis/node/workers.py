@@ -37,7 +37,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
 from fanout.listeners import port
-from fanout.process.supervisor import DEFAULT_RETRY_POLICY, LAST_PAUSE
+from fanout.process.supervisor import DEFAULT_SUPERVISOR_POLICY, LAST_PAUSE
 from fanout.settings import SettingsError
 from fanout.settings.engine import MAX_PORT
 from radiovis.admin.listener import AdminPorts
@@ -104,7 +104,7 @@ class WorkerProcess(ProcessProtocol):
     def _begin_again(self, pid: int | None, reason: Failure) -> None:
         lived = self._supervisor.reactor.seconds() - self._began
         self._failures = 1 if lived > LAST_PAUSE else self._failures + 1
-        pause = DEFAULT_RETRY_POLICY.pause(self._failures)
+        pause = DEFAULT_SUPERVISOR_POLICY.pause(self._failures)
         log.error("worker.died", worker=self.number, pid=pid, reason=_in_words(reason), again_in=pause)
         self._call = self._supervisor.reactor.callLater(pause, self.begin)
 

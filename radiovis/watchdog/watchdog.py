@@ -15,7 +15,7 @@ from fanout.bus.leader import Alone, Leader
 from fanout.bus.queues import Delivered
 from fanout.hub.message import Message
 from fanout.journal.journal import Journal, JournalSettings
-from fanout.process.supervisor import RetryPolicy, Supervisor, TaskState
+from fanout.process.supervisor import Supervisor, SupervisorPolicy, TaskState
 from radiovis.directory.interface import Directory, DirectoryError
 from radiovis.preflight.message_check import Preflight
 from radiovis.schedule.held_slides import HeldSlides, LocalSlideStore
@@ -88,7 +88,7 @@ class Watchdog:
         self.schedule = schedule
         self._ticking = LoopingCall(self._tick)
         self._ticking.clock = reactor
-        self._supervisor = Supervisor(reactor, RetryPolicy(explained=(BusError, DirectoryError, LogError)))
+        self._supervisor = Supervisor(reactor, SupervisorPolicy(explained=(BusError, DirectoryError, LogError)))
 
     def start(self) -> None:
         """Begin the tasks."""

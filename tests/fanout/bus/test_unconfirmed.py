@@ -6,7 +6,7 @@ from pika.spec import BasicProperties
 from twisted.trial import unittest
 
 from fanout.bus.interface import BusError
-from fanout.bus.unconfirmed import OVERHEAD, Confirmed, Publish, Unconfirmed
+from fanout.bus.unconfirmed import OVERHEAD, Confirmed, Unconfirmed, UnconfirmedPublish
 
 
 class Outbox(unittest.TestCase):
@@ -125,15 +125,15 @@ class Outbox(unittest.TestCase):
         self.assertEqual(len(self.outbox), 0)
 
 
-def bodies(publishes: list[Publish]) -> list[bytes]:
+def bodies(publishes: list[UnconfirmedPublish]) -> list[bytes]:
     return [publish.body for publish in publishes]
 
 
-def publish(number: int, size: int = 10) -> Publish:
-    return Publish(number, BasicProperties(), b"", 60.0, size)
+def publish(number: int, size: int = 10) -> UnconfirmedPublish:
+    return UnconfirmedPublish(number, BasicProperties(), b"", 60.0, size)
 
 
-def numbers(publishes: list[Publish]) -> list[int]:
+def numbers(publishes: list[UnconfirmedPublish]) -> list[int]:
     return [each.number for each in publishes]
 
 

@@ -7,7 +7,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial import unittest
 
-from fanout.process.supervisor import RetryPolicy, Supervisor, TaskState
+from fanout.process.supervisor import Supervisor, SupervisorPolicy, TaskState
 from tests.wrong_clock import WrongClock
 
 
@@ -38,7 +38,7 @@ class Supervised(unittest.TestCase):
     def setUp(self) -> None:
         self.clock = WrongClock()
         self.supervisor = Supervisor(
-            self.clock, RetryPolicy(round_limit=50, explained=(Explained,)), self.clock.unix_time
+            self.clock, SupervisorPolicy(round_limit=50, explained=(Explained,)), self.clock.unix_time
         )
         self.worker, self.other = Worker(self.clock), Worker(self.clock)
         self.task = self.supervisor.spawn("one", self.worker.work, 10)
