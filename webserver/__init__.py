@@ -1,1 +1,1 @@
-"""."""
+"""A web server for files, uploads, WSGI applications and topics: ``python -m webserver SITE.toml``."""

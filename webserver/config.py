@@ -1,4 +1,7 @@
-"""SITE.toml: what one server serves. All mistakes in it are reported at once, one line each."""
+"""SITE.toml: what one server serves. All mistakes in it are reported at once, one line each.
+
+:func:`read_site` reads the file. :func:`reference` writes the table of all keys for the manual.
+"""
 
 from __future__ import annotations
 
@@ -208,8 +211,6 @@ def table_of(annotation: Any) -> type[BaseModel] | None:
     kinds = [annotation, *get_args(annotation)]
     return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
 
-
-# Every key of a site file, for people.
 
 _BOUNDS = {"ge": "at least", "gt": "more than", "le": "at most"}
 

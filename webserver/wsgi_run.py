@@ -1,4 +1,8 @@
-"""One run of a WSGI application in a thread, and its answer in the reactor's. The rules of PEP 3333 are wsgiref's."""
+"""One run of a WSGI application in a thread, and its answer in the reactor's. The rules of PEP 3333 are wsgiref's.
+
+:class:`Run` takes the answer to the reactor, :class:`Gateway` calls the application, and :func:`environ` makes its
+environment from a request (PEP 3333, "environ Variables").
+"""
 
 from __future__ import annotations
 
@@ -23,7 +27,7 @@ log = structlog.get_logger(__name__)
 
 
 class Abandoned(Exception):
-    """Nobody waits any more for what the application makes."""
+    """The answer of the application is not wanted any more."""
 
 
 class Run:
@@ -166,8 +170,6 @@ class _ErrorLog:
     def flush(self) -> None:
         """Nothing is held back."""
 
-
-# What a WSGI application is told of a request (PEP 3333, "environ Variables").
 
 SOFTWARE = "fanout"
 

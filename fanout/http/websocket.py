@@ -1,9 +1,13 @@
-"""One WebSocket (RFC 6455): messages for its listener, pings, back-pressure, and an orderly close.
+"""WebSockets (RFC 6455): the opening handshake, and messages for a listener, pings, back-pressure, an orderly close.
 
-wsproto reads and writes the frames; here is what it leaves open: how much a message may hold, that a silent client is
-asked whether it still lives, and that nothing grows while a client does not read.
+wsproto reads and writes the frames. :class:`WebSocket` adds what wsproto leaves open: how much a message may hold, that
+a client that sends nothing is asked whether it still lives, and that nothing grows while a client does not read.
+:class:`WebSocketServer` is what all WebSockets of a node share.
 
-The opening handshake is in ``handshake.py``.
+:func:`accept` makes the handshake from an HTTP request (§4.2). Twisted has a WebSocket of its own
+(``twisted.web.websocket``), but it agrees on no subprotocol, which browsers insist on once they have offered one, and
+it bounds neither a message nor the time without one. wsproto's handshake parses the request anew, and fails with
+exceptions that it does not document on odd headers. So the handshake is written here.
 """
 
 from __future__ import annotations
@@ -315,14 +319,6 @@ class WebSocket(protocol.Protocol):
         elif self._server.settings.WEBSOCKET_PING_SECONDS:
             self._server.wheel.schedule(self, self._heard_at + self._server.settings.WEBSOCKET_PING_SECONDS)
 
-
-# The opening handshake of a WebSocket (RFC 6455 §4.2): from an HTTP request to an
-# :class:`~fanout.http.websocket.WebSocket`.
-#
-# Twisted has a WebSocket of its own (``twisted.web.websocket``), but it agrees on no subprotocol, which browsers insist
-# on once they have offered one, and it bounds neither a message nor a silence. wsproto's handshake parses the request
-# anew, and fails with exceptions that it does not document on odd headers. So the handshake is written here, and
-# wsproto reads and writes the frames.
 
 _KEY_OCTETS = 16
 

@@ -6,6 +6,8 @@ hundred connections a turn and adds 20 each time that was not enough, until it d
 
 With ``reuse_port`` several processes listen on the same address (``SO_REUSEPORT``): the kernel gives each listening
 socket a queue of its own and spreads new connections over them by a hash of both addresses.
+
+:func:`keep_alive` lets TCP itself find clients that vanished without closing, such as phones out of reach.
 """
 
 from __future__ import annotations
@@ -106,8 +108,6 @@ def _bind(ip: str, port: int, *, reuse_port: bool = False) -> socket.socket:
         raise CannotListenError(ip, port, error) from None
     return bound
 
-
-# Clients that vanished without a word, such as phones out of reach, are found by TCP itself.
 
 _PROBES = 4
 """Probes without an answer after which a client is gone."""

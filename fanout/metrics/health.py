@@ -1,7 +1,8 @@
-"""Health: whether a process lives, and whether a load balancer should send it clients. And the routes that tell so.
+"""Health: whether a process lives, and whether a load balancer should send it clients (:class:`Health`).
 
 A process that answers at all is live. It is ready when it has everything that clients need. Something that it can do
 without for a while makes it *degraded*: people should see that, but it is no reason to send the clients away.
+:class:`HealthRoutes` answers load balancers and Prometheus.
 """
 
 from __future__ import annotations
@@ -72,9 +73,6 @@ class Health:
                 each.name: {"well": each.well, "needed": each.needed, "reason": each.reason} for each in conditions
             },
         }
-
-
-# What machines ask a process: does it live, is it ready, how is it doing.
 
 
 _LIVE = Response.json({"live": True})

@@ -9,6 +9,8 @@ each is called, what it means, and how it is read::
 
 Labels have few values: never a topic, an address or a login. Names follow Prometheus' conventions: ``fanout_`` for the
 engine, base units, ``_total`` for what only grows.
+
+Every metric of the engine stands below, in one table for each kind of part.
 """
 
 from __future__ import annotations
@@ -120,8 +122,6 @@ def reference(tables: Mapping[str, Table[Any]]) -> str:
     lines += [f"| `{family.samples[0].name}` | {family.type} | {family.documentation} |" for family in process]
     return "\n".join(lines) + "\n"
 
-
-# Every metric of the engine: one table for each kind of part.
 
 HUB: Table[Hub] = (
     Measure("gauge", "fanout_topics", "Topics somebody listens to.", lambda hub: len(hub.topics())),

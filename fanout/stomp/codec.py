@@ -9,6 +9,9 @@ The frame as we read it, in the specification's own notation with our deviations
               * the blank line may be missing before the NUL of a DISCONNECT (F14)
 
 The decoder is pulled, one frame at a time, because the CONNECT frame decides how the frames behind it are read.
+
+:class:`Frame` is a frame as read or about to be written, :class:`Decoder` reads, :func:`encode` writes. Two errors say
+who broke the protocol: :class:`RemoteProtocolError` the peer, :class:`LocalProtocolError` our own code.
 """
 
 from __future__ import annotations
@@ -19,8 +22,6 @@ from typing import NamedTuple
 
 from fanout.stomp.dialect import DIALECTS, ESCAPE, SPECIAL, Dialect
 from fanout.stomp.limits import StompLimits
-
-# Who broke the protocol: the peer, or we.
 
 
 class LocalProtocolError(Exception):
@@ -53,8 +54,6 @@ class RemoteProtocolError(Exception):
         self.receipt = receipt
         self.boundary_known = boundary_known
 
-
-# A STOMP frame, as read or about to be written.
 
 Headers = tuple[tuple[str, str], ...]
 

@@ -1,4 +1,8 @@
-"""CONNECT and CONNECTED: what two sides agree on before anything else (stomp.md §1)."""
+"""CONNECT and CONNECTED: what two sides agree on before anything else (stomp.md §1).
+
+:class:`Agreement` is the version and the heart-beats; :class:`Heartbeat` keeps them (STOMP 1.1 and 1.2,
+"Heart-beating"; stomp.md §5).
+"""
 
 from __future__ import annotations
 
@@ -9,8 +13,6 @@ from fanout.stomp.codec import Frame, RemoteProtocolError
 from fanout.stomp.dialect import DIALECTS, VERSIONS, Dialect, choose
 from fanout.stomp.limits import SessionOptions
 
-# Heart-beats (STOMP 1.1 and 1.2, "Heart-beating"; stomp.md §5).
-
 _HEART_BEAT = re.compile(r"([0-9]{1,20}),([0-9]{1,20})", re.ASCII)
 _SHORTEST, _LONGEST = 1.0, 3600.0  # below: a client could make us write a thousand times a second; above: pointless
 _EARLY = 0.8  # of the interval, because a beat takes time to travel
@@ -18,7 +20,7 @@ _PATIENCE = 2.0  # intervals of silence before a client counts as gone
 
 
 class Heartbeat:
-    """Who owes whom a sign of life, and when. Times are seconds on the caller's clock.
+    """When each side owes the other a sign of life. Times are seconds on the caller's clock.
 
     :ivar send_every: how often we must be heard; 0 when the client does not care.
     :ivar expect_every: how often we must hear the client; 0 when it promised nothing.

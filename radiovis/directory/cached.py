@@ -4,7 +4,7 @@ An answer is kept twice. This process keeps it in a Beaker cache, which the sett
 share it through a second Beaker cache, in memcached, whose calls are made in threads. Both keep it longer than it is
 *fresh*:
 
-* fresh (``DIRECTORY_FRESH_SECONDS``): the answer is given, and nobody is asked.
+* fresh (``DIRECTORY_FRESH_SECONDS``): the answer is given without a question.
 * shared (``DIRECTORY_SHARED_SECONDS``): an answer of another node is found in memcached. A country's code is then taken
   without asking; any other answer only if it is fresh.
 * stale (``DIRECTORY_STALE_SECONDS``): the answer is given only while the directory fails.
@@ -12,6 +12,8 @@ share it through a second Beaker cache, in memcached, whose calls are made in th
 Callers that ask the same question at the same time cause one call. In an outage only the first caller waits for the
 failure; until the directory works again, callers get the stale answer at once and a new attempt is made in the
 background every :data:`RETRY` seconds.
+
+Answers are kept as JSON. Values that are read back are checked: other programs may write to memcached.
 
 Logins are never cached. The channels a station may publish to are not shared: memcached has no passwords.
 """
@@ -45,9 +47,6 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 class _NotAsked(DirectoryError):
     """The directory was not asked, so this says nothing about its health."""
-
-
-# The answers as JSON. Values that are read back are checked: other programs may write to memcached.
 
 
 @dataclass(frozen=True, slots=True)

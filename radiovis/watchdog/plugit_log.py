@@ -6,9 +6,9 @@ PlugIt, and acknowledges each one when PlugIt has accepted it. Until then the br
 lost when this process, this machine or PlugIt goes away. Who keeps what, and where that stands:
 
 =============================  =========================================================================
-a message nobody took yet      the broker's queue; a policy bounds it (``deploy/rabbitmq/policies.sh``)
+a message not taken yet        the broker's queue; a policy bounds it (``deploy/rabbitmq/policies.sh``)
 the ones in hand, unanswered   the broker's queue too: delivered and not acknowledged
-order, and "offer it again"    :class:`fanout.bus.durable_queue.DurableQueue` and its retry buffer
+order, and "offer it again"    :class:`fanout.bus.queues.DurableQueue` and its retry buffer
 one call at a time, the pause  this file
 refused for good               dropped here, counted in :attr:`~radiovis.watchdog.log.LogState.refused`
 dropped by the full queue      counted by :class:`radiovis.watchdog.sources.QueueSource`
@@ -37,7 +37,7 @@ The pause doubles from 1 s to 15 s, and one success ends it. *Closed*: everythin
 - An entry is accepted once, unless this process or the connection to the broker dies between PlugIt's answer and the
   acknowledgement, or PlugIt's answer is lost. Then it comes twice. A copy that comes to the process that sent the
   first one is recognised by its serial. Copies that a publisher sends again after the broker had confirmed the first
-  one never come here (:attr:`fanout.bus.durable_queue.Delivered.again`): the durable queue had the first one.
+  one never come here (:attr:`fanout.bus.queues.Delivered.again`): the durable queue had the first one.
 - When the connection to the broker is lost, what came by it is not sent any more: the broker gives it to the watchdog
   that leads next. So a watchdog that was frozen does not send what another one has sent meanwhile.
 - An entry is dropped only when PlugIt takes the entry behind it, right after it refused this one once more, as it did
