@@ -58,7 +58,7 @@ class Pages:
 
 def _templates(folder: Path) -> Environment:
     return Environment(
-        autoescape=True,  # everything, always: whoever may send a datagram chose these words
+        autoescape=True,  # always: any sender of a datagram can choose these words
         loader=FileSystemLoader(folder),
         trim_blocks=True,
         lstrip_blocks=True,

@@ -1,4 +1,4 @@
-"""Who may publish what, and what becomes of it (contract §1.5)."""
+"""The rights to publish: which topics a station may publish to, and the messages made of it (contract §1.5)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from radiovis import topics
 from radiovis.directory.interface import Directory, DirectoryError
 from radiovis.topic_resolution import TopicResolver
 
-# Contract §2, change 3; nothing else, so that nobody can forge what the server says (stomp.md C4).
+# Contract §2, change 3; nothing else, so that no publisher can forge what the server says (stomp.md C4).
 FORWARDED = ("trigger-time", "link", "SlideId", "CategoryId", "CategoryTitle", "content-type")
 _FORWARDED = frozenset(FORWARDED)
 
@@ -25,7 +25,7 @@ class PublishRights:
     ) -> None:
         """
         :param clock: Unix time in seconds.
-        :param new_id: makes a message-id for those who send none.
+        :param new_id: makes a message-id for publishers that send none.
         """
         self._directory = directory
         self._resolver = resolver
@@ -35,7 +35,7 @@ class PublishRights:
     async def admit(self, principal: Principal | None, publications: Sequence[Publication]) -> tuple[Message, ...]:
         """The messages of one SEND, or of a transaction: all of them, or none.
 
-        :raises Refused: nobody is logged in, there is no destination, or it is not the station's.
+        :raises Refused: the client is not logged in, there is no destination, or it is not the station's.
         """
         if principal is None:
             raise Refused(_FORBIDDEN, "Publishing needs a login.")

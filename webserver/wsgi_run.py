@@ -34,7 +34,7 @@ class Run:
     """What the thread hands over to the reactor.
 
     :ivar started: fires with status and headers, or fails with what the application raised before it had any.
-    :ivar abandoned: whether nobody wants it any more.
+    :ivar abandoned: whether the answer is not wanted any more.
     """
 
     def __init__(self, reactor: Any, seconds: float) -> None:
@@ -49,7 +49,7 @@ class Run:
     # In the reactor's thread
 
     def abandon(self) -> None:
-        """Let the application notice at its next piece that nobody wants it."""
+        """Let the application notice at its next piece that the answer is not wanted any more."""
         self.abandoned = True
         self._go_on()
 

@@ -4,7 +4,7 @@ Nodes of every version and any AMQP client share this form. Everything about a m
 ``headers`` property, as strings. We write it that way, so that older nodes understand us. We read more than that:
 another client may set just ``topic``, use other types, or fill in the AMQP properties instead.
 
-**Serials.** When a connection dies, nobody knows whether the messages not yet confirmed got through, so they are sent
+**Serials.** When a connection dies, it is unknown whether the messages not yet confirmed arrived, so they are sent
 again. Each publish carries a serial ``fanout-<publisher>-<number>``; numbers rise in the order of publishing
 (:class:`Serials`). A publisher sends in order, and after a reconnect again in order from some message on. So every copy
 of number *n* reaches a receiver after all lower numbers: :class:`Seen` needs one number per publisher to know a copy.

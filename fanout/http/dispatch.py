@@ -53,7 +53,7 @@ class Dispatcher:
     ) -> None:
         """
         :param pending: for handlers that answer with messages of topics; None when there are none.
-        :param auth: decides who may ask for more than the routes that are open to everybody; None on a site without
+        :param auth: decides whether a client may use routes that are not open to all; None on a site without
             secrets.
         """
         self._routes = routes

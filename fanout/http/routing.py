@@ -243,7 +243,7 @@ class Route:
     :ivar pattern: of the path.
     :ivar handlers: by method.
     :ivar public: whether scripts of any other site may read the answers (CORS). Never for what needs a password.
-    :ivar without_auth: whether the route is open to everybody on a site that asks for a token.
+    :ivar without_auth: whether the route needs no token on a site that asks for one.
     """
 
     def __init__(self, pattern: str, *, public: bool = False, without_auth: bool = False, **handlers: Handler) -> None:

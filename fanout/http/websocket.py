@@ -36,7 +36,7 @@ from fanout.hub.wheel import Wheel
 from fanout.listeners import straight_write
 from fanout.settings.engine import WebSocketServerSettings
 
-_WHOLE = Connection(ConnectionType.SERVER)  # Writes whole messages; these leave no trace in it, so it serves everybody.
+_WHOLE = Connection(ConnectionType.SERVER)  # Shared: writing a whole message leaves no trace in it.
 
 
 def text(data: bytes) -> bytes:
@@ -102,7 +102,7 @@ class WebSocketServer:
         self.wheel.turn(self.clock(), self.failed)
 
     def go_away(self) -> None:
-        """The node shuts down: who leaves from now on is told so. It may take a while until all have left."""
+        """The node shuts down: sockets that close from now on are told so. It may take a while until all are closed."""
         for socket in self.sockets:
             socket.goodbye = CloseReason.GOING_AWAY
 
@@ -113,7 +113,7 @@ class WebSocket(protocol.Protocol):
 
     :ivar address: the client's IP address.
     :ivar port: and its port there.
-    :ivar goodbye: the code with which we close a socket that nobody complains of.
+    :ivar goodbye: the code with which we close a socket that made no mistake.
     :ivar framing: makes a message of octets: :func:`text` or :func:`binary`, whichever the client speaks itself.
     :ivar slot: the wheel's.
     """
@@ -124,7 +124,7 @@ class WebSocket(protocol.Protocol):
     def __init__(
         self, server: WebSocketServer, listen: Callable[[WebSocket], Listener], address: str = "", port: int = 0
     ) -> None:
-        """:param listen: called when the connection stands; makes who talks over it."""
+        """:param listen: called when the connection stands; makes its listener."""
         self.address = address
         self.port = port
         self._server = server
@@ -146,7 +146,7 @@ class WebSocket(protocol.Protocol):
 
     @property
     def listener(self) -> Listener | None:
-        """Who talks over it; None until the connection stands."""
+        """The listener; None until the connection stands."""
         return self._listener
 
     # Twisted's side
@@ -292,7 +292,7 @@ class WebSocket(protocol.Protocol):
     # Time
 
     def on_timer(self, now: float) -> None:
-        """For the wheel: ping a client that has been silent, drop one that stays so."""
+        """For the wheel: ping a client that has sent nothing, drop one that does not answer."""
         if self._closing:
             return
         if self._paused:

@@ -58,7 +58,7 @@ class Message(NamedTuple):
 def new_id() -> str:
     """A message-id that was never given before: a random UUID (RFC 9562), as the original gives.
 
-    Not ``uuid.uuid4``, which is four times as much work for each publish; nobody has to be unable to guess it.
+    Not ``uuid.uuid4``, which is four times as much work for each publish; an id need not be unguessable.
     """
     digits = f"{getrandbits(128) & _UUID_BITS | _UUID_4:032x}"
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"

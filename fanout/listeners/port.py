@@ -116,7 +116,7 @@ _PROBES = 4
 def keep_alive(listening: socket.socket, seconds: int) -> None:
     """Have all connections this socket accepts probed: once, on the listening socket, as they inherit its options.
 
-    :param seconds: silence before the first probe; a vanished client is gone after twice that. 0 for the system's own
+    :param seconds: idle time before the first probe; a vanished client is gone after twice that. 0 for the system's own
         times, two hours on Linux.
     """
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

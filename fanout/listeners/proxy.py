@@ -49,7 +49,7 @@ class ProxyHeaderError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ProxiedClient:
-    """Who the connection comes from.
+    """The client from which the connection comes.
 
     :ivar host: IP address; empty when the proxy speaks for itself (health checks), or does not know.
     :ivar rest: what followed the header: the client's own words.
@@ -131,7 +131,7 @@ _MOST_WAITING = 1_000  # connections without their header; a proxy sends it with
 
 
 class ProxiedFactory(protocol.Factory):
-    """Listens for a factory behind proxies. Its protocols are built when it is known who their client is."""
+    """Listens for a factory behind proxies. Its protocols are built when their client's address is known."""
 
     noisy = False
 

@@ -135,7 +135,7 @@ class Certificates:
             return
         try:
             self.reload()
-        except Exception:  # Whatever a strange file does to a library must not end the looking.
+        except Exception:  # No failure of a library on a strange file may end the checks.
             log.exception("certificate.refused", file=str(self._certificate))
 
     def _signature(self) -> tuple[object, ...]:
@@ -288,7 +288,7 @@ class TlsFactory(TLSMemoryBIOFactory):
         self.warn = warn
 
     def buildProtocol(self, addr: Any) -> Any:
-        """None where the wrapped factory wants nobody; Twisted's would wrap that None."""
+        """None where the wrapped factory refuses the client; Twisted's would wrap that None."""
         behind = self.wrappedFactory.buildProtocol(addr)
         return None if behind is None else self.protocol(self, behind)
 

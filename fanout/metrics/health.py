@@ -82,7 +82,7 @@ class HealthRoutes:
     """Handlers for load balancers and Prometheus."""
 
     def __init__(self, health: Health, metrics: Metrics, auth: OperatorAuth) -> None:
-        """:param auth: decides who is told why the process is not ready."""
+        """:param auth: decides whether a client is told why the process is not ready."""
         self._health = health
         self._metrics = metrics
         self._auth = auth

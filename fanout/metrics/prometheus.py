@@ -1,4 +1,4 @@
-"""Metrics for Prometheus: tables of what can be read off the parts of a process, read when somebody asks.
+"""Metrics for Prometheus: tables of what can be read off the parts of a process, read at each scrape.
 
 Nothing is counted here, so nothing on the way of a message gets slower. A part keeps plain numbers; a table says what
 each is called, what it means, and how it is read::
@@ -87,7 +87,7 @@ class _Part(Generic[S]):
             yield measure.family(self._part)
 
     def describe(self) -> Iterator[Metric]:
-        """Names without values: nothing is read before somebody asks."""
+        """Names without values: nothing is read before a scrape."""
         for measure in self._table:
             yield _FAMILIES[measure.kind](measure.name, measure.help, labels=measure.labels)
 

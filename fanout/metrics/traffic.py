@@ -73,7 +73,7 @@ class ClientCounts:
         return sum(self.clients().values())
 
     def subscriptions(self) -> int:
-        """How many times somebody listens to a topic."""
+        """The number of subscriptions to topics."""
         return sum(len(cohort.members) for cohort in self._hub.cohorts())
 
     def of_topic(self, topic: str) -> dict[str, int]:

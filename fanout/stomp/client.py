@@ -250,7 +250,7 @@ class ClientSession:
         return data
 
     def overdue(self, now: float) -> bool:
-        """Whether the server has been silent for longer than it promised: it is gone."""
+        """Whether the server has sent nothing for longer than it promised: it is gone."""
         return self._heartbeat.missed(now, self._heard_at)
 
     def next_look(self) -> float | None:

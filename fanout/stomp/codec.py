@@ -87,7 +87,7 @@ _OPENING = frozenset({"CONNECT", "STOMP"})
 
 
 class Decoder:
-    """Finds frames in whatever pieces the network delivers, in time linear in the octets (stomp.md F13).
+    """Finds frames in the pieces that the network delivers, in time linear in the octets (stomp.md F13).
 
     :ivar dialect: how the next frame is read; the session sets it when the version is agreed.
     """
@@ -156,7 +156,7 @@ class Decoder:
             self._head = self._next_head()
         if self._head is None:
             if self._start == len(self._buffer):
-                self._drop_consumed()  # a silent client costs nothing here
+                self._drop_consumed()  # an idle client costs nothing here
             return None
         return self._finish(self._head)
 

@@ -16,7 +16,7 @@ from fanout.stomp.limits import SessionOptions
 _HEART_BEAT = re.compile(r"([0-9]{1,20}),([0-9]{1,20})", re.ASCII)
 _SHORTEST, _LONGEST = 1.0, 3600.0  # below: a client could make us write a thousand times a second; above: pointless
 _EARLY = 0.8  # of the interval, because a beat takes time to travel
-_PATIENCE = 2.0  # intervals of silence before a client counts as gone
+_PATIENCE = 2.0  # intervals without a sign of life before a client counts as gone
 
 
 class Heartbeat:
@@ -49,11 +49,11 @@ class Heartbeat:
         return cls(_interval(ours[0], wants), _interval(can_send, ours[1]))
 
     def owed(self, now: float, sent_at: float) -> bool:
-        """Whether we have been silent long enough for a beat."""
+        """Whether we have sent nothing for so long that a beat is due."""
         return bool(self.send_every) and now - sent_at >= self.send_every * _EARLY
 
     def missed(self, now: float, heard_at: float) -> bool:
-        """Whether the client has been silent so long that it must be gone."""
+        """Whether the client has sent nothing for so long that it must be gone."""
         return bool(self.expect_every) and now - heard_at > self.expect_every * _PATIENCE
 
     def next_look(self, sent_at: float, heard_at: float) -> float | None:

@@ -103,7 +103,7 @@ class Answers:
         self._line: deque[Answer] = deque()
 
     def expect(self, command: str | None, receipt: str | None) -> Answer:
-        """A frame came in: keep its place in line. None: no frame, it is we who have something to say."""
+        """A frame came in: keep its place in line. None: the server speaks without a frame."""
         answer = Answer(self, command, receipt)
         self._line.append(answer)
         return answer

@@ -73,7 +73,9 @@ def command() -> CommandParser:
         metavar="PREFIX",
         help="what the login may publish to; its last character separates parts (default: /topic/test/1/)",
     )
-    parser.add_argument("--any-frequency", default="", metavar="PREFIX", help="likewise, as in /topic/fm/4e1/4000/*/")
+    parser.add_argument(
+        "--any-frequency", default="", metavar="PREFIX", help="the same for any frequency, as in /topic/fm/4e1/4000/*/"
+    )
     parser.add_argument(
         "--host", default="", help="the virtual host, as RabbitMQ has them (default: the server's name)"
     )

@@ -69,7 +69,7 @@ class _Question(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class _CachedAnswer(Generic[T]):
-    """An answer of the time ``at``; nobody asks again before ``until`` (both Unix time in seconds).
+    """An answer of the time ``at``; the directory is not asked again before ``until`` (both Unix time in seconds).
 
     :ivar failing: whether the directory failed when it was asked after that.
     """
@@ -197,7 +197,7 @@ class CachedDirectory:
         return await self._answer(_TOPICS, "all", self._directory.topics)
 
     async def default(self, channel: int) -> Default | None:
-        """What a silent channel shows."""
+        """What a stale channel shows."""
         return await self._answer(_DEFAULT, str(channel), partial(self._directory.default, channel))
 
     async def _ask_gcc(self, country: str) -> str | None:
@@ -257,7 +257,7 @@ class CachedDirectory:
         return self._keep(question, key, _CachedAnswer(answer, asked, self._now() + self.fresh))
 
     def _is_fresh(self, known: _CachedAnswer[T]) -> bool:
-        """Whether nobody needs to ask. An answer of the future is not fresh: the clock was set back."""
+        """Whether the directory need not be asked. An answer of the future is not fresh: the clock was set back."""
         return known.at <= self._now() < known.until
 
     def _after_failure(self, known: _CachedAnswer[T] | None, error: DirectoryError) -> _CachedAnswer[T]:

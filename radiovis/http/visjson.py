@@ -23,7 +23,7 @@ from radiovis.settings import Settings
 
 # Two parts or more behind /topic/, without what no topic has.
 _TOPIC = re.compile(r"/topic(?:/[^/\s\x00-\x1f\x7f]+){2,}")
-# A name, or names with dots. Anything more would be somebody else's script in our answer.
+# A name, or names with dots. Anything more could be an attacker's script in our answer.
 _CALLBACK = re.compile(r"[A-Za-z_$][\w$]*(?:\.[A-Za-z_$][\w$]*)*", re.ASCII)
 _CALLBACK_LENGTH = 64
 # So that no content sniffer takes an answer that begins with the client's own words for something else.

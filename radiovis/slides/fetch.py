@@ -184,7 +184,7 @@ class _Counted(ProtocolWrapper):
 
 
 MOST_READ = 4 * 2**20
-"""Octets read of one slide: far more than any radio takes, so that the complaint can name the size."""
+"""Octets read of one slide: far more than any radio takes, so that the error can name the size."""
 REDIRECTS = 3
 """Redirects followed for one slide. Receivers follow some (contract §4), and each delays the picture."""
 _MOVED = frozenset((301, 302, 303, 307, 308))

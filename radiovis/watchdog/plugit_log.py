@@ -3,7 +3,7 @@
 The log has one queue, and it is on the broker: ``FB_QUEUE``. Every message of the exchange is copied into it, on the
 broker's disk, whether a watchdog runs or not. The watchdog that leads takes messages from its head, gives them to
 PlugIt, and acknowledges each one when PlugIt has accepted it. Until then the broker has the message, so nothing is
-lost when this process, this machine or PlugIt goes away. Who keeps what, and where that stands:
+lost when this process, this machine or PlugIt goes away. Where each message is, and which part handles it:
 
 =============================  =========================================================================
 a message not taken yet        the broker's queue; a policy bounds it (``deploy/rabbitmq/policies.sh``)
@@ -45,7 +45,7 @@ The pause doubles from 1 s to 15 s, and one success ends it. *Closed*: everythin
   am broken". So the entry behind is not tried earlier, and only while ``cleanup_logs`` works, which the watchdog asks
   for anyway. If the entry behind is refused as well, both stay, and it becomes a
   suspect in its turn. A broken ``add_log`` therefore costs calls, and no entry. A bad entry with nothing behind it
-  stays, too: it holds up nobody.
+  stays, too: it holds up no other entry.
 
 **Why not a spool on this machine's disk.** That was the first design: entries were acknowledged when they were in a
 file, and sent from there. It had more than a thousand lines (segments, cursor, lock, adoption of a dead process's
@@ -125,7 +125,7 @@ class PlugItLog:
         self._sending = False
         self._call: Deferred[None] | None = None
         self._closed = False
-        self._failures = 0  # in a row, of whatever entry
+        self._failures = 0  # in a row, of any entry
         self._rest_until = float("-inf")
         self._suspects: list[_Suspect] = []  # refused in this round; the next entry decides
         self._refusals: dict[Entry, tuple[int, int]] = {}  # in a row, by entry: all, and while PlugIt was well

@@ -35,7 +35,7 @@ itself, and standbys, which hear it too, know as much as the leader.
 - *Only the leader sends*, and it asks the broker whether it still leads before each round and looks again between
   batches. A process that was frozen for a minute believes that it leads; the broker knows better. Defaults go over the
   connection that holds the lock, so one that lost the lock cannot publish either.
-- *A living topic never gets a default.* Whatever we do not know counts as alive: topics heard before a restart
+- *A living topic never gets a default.* What is not known counts as alive: topics heard before a restart
   (:mod:`~radiovis.watchdog.startup`), time in which the bus was away, memories that do not answer.
 - *Nothing due is forgotten.* Taking a topic as due makes it due again after ``FB_FALLBACK_CHECK``. A round may fail at
   any point, and the next one finds the rest.
