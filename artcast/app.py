@@ -41,7 +41,7 @@ class Artcast:
     """One server, by itself or as a guest (:class:`fanout.application.guests.Guest`) of another."""
 
     def __init__(self, reactor: Any, settings: ArtcastSettings, hub: Hub, bus: Bus) -> None:
-        """:param bus: started by whoever made it, who gives :meth:`hear` what comes over it."""
+        """:param bus: the caller starts it, and passes its messages to :meth:`hear`."""
         self._reactor = reactor
         self._settings = settings
         client_warnings = ClientWarnings(ClientCounters(), Throttle(time.monotonic), log)

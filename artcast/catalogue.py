@@ -1,4 +1,6 @@
-"""What this server knows: the keys and the facts about each, and which data came already by another way. Sans-IO."""
+"""What this server knows: the keys and the facts about each (:class:`Catalogue`), and which data are copies of data
+that came already by another way (:class:`Copies`). Sans-IO.
+"""
 
 from __future__ import annotations
 
@@ -66,17 +68,16 @@ class Catalogue:
         return self._json
 
 
-# Removes duplicates: a datum may reach a server by its own port, and by the bus from each other server.
-#
-# The way by which a value of a source came first is its way. The same value of the same source by another way, within
-# some seconds, is a copy. By its own way it is a new datum each time, because a source may send a value twice.
-
 _VALUES = 10_000
 """Values remembered at a time. Sources send a few in a second, and each is remembered for some seconds."""
 
 
 class Copies:
-    """Tells copies from data. Sans-IO."""
+    """Tells copies from data: a datum may reach a server by its own port, and by the bus from each other server.
+
+    The way by which a value of a source came first is its way. The same value of the same source by another way, within
+    some seconds, is a copy. By its own way it is a new datum each time, because a source may send a value twice.
+    """
 
     def __init__(self, clock: Callable[[], float], seconds: float, values: int = _VALUES) -> None:
         """

@@ -116,7 +116,7 @@ def _failed(part: object, error: Exception) -> None:
 
 
 def _bus(reactor: Any, settings: Settings) -> Bus:
-    """Another server's ears, or nobody's."""
+    """The bus that joins this server with others, or one that reaches nobody."""
     if settings.BUS == "none":
         return Loopback()
     from fanout.bus.rabbitmq import rabbitmq  # noqa: PLC0415  (pika imports the reactor)

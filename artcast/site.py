@@ -1,4 +1,6 @@
-"""Everything that Artcast serves over HTTP: the routing table and its handlers."""
+"""Everything that Artcast serves over HTTP: :class:`Site` has the routing table and its handlers, :class:`Pages` makes
+the pages.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +18,6 @@ from fanout.http.response import Answer, Headers, NextValue, Response
 from fanout.http.routing import Request, Route, Routes
 from fanout.http.topics import choose
 
-# The pages: the table of keys, a key's values as they come, and for some keys a page of their own.
-
 _HERE = Path(__file__).parent
 _BY_ACCEPT = ("vary", "Accept")
 _POLICY = (
@@ -28,7 +28,9 @@ _OURS: Headers = (_BY_ACCEPT, ("content-security-policy", _POLICY), ("referrer-p
 
 
 class Pages:
-    """Makes pages of templates. Everything a source has said is escaped in them.
+    """The table of keys, a key's values as they come, and for some keys a page of their own, made of templates.
+
+    Everything a source has said is escaped in them.
 
     :ivar content: their style and scripts.
     """
@@ -56,7 +58,7 @@ class Pages:
 
 def _templates(folder: Path) -> Environment:
     return Environment(
-        autoescape=True,  # everything, always: whoever may send a datagram chose these words
+        autoescape=True,  # always: any sender of a datagram can choose these words
         loader=FileSystemLoader(folder),
         trim_blocks=True,
         lstrip_blocks=True,

@@ -1,4 +1,4 @@
-"""For whoever has values to tell. A source is a function, and a program of a few lines::
+"""For programs that publish values. A source is a function, and a program of a few lines::
 
     from artcast import source
 
@@ -32,7 +32,7 @@ from fanout.process.daemon import DaemonError, daemonize, drop_to, pid_file
 MAX_OCTETS = 4096
 """Of a datagram; no server takes a longer one."""
 REGISTER_SECONDS = 30.0
-_QUIET_SECONDS = 60.0  # a network that is away is complained about once in this time
+_QUIET_SECONDS = 60.0  # between two warnings that the network is away
 
 License: TypeAlias = Mapping[str, str] | None
 """``{"uri": …, "title": …}``, or None."""
@@ -127,7 +127,7 @@ class _Source:
             self.function(Context(self.key, sender))
         except SourceError as error:
             print(error, file=sys.stderr, flush=True)
-        except Exception:  # noqa: BLE001  (somebody's own program; it is told where, and the others go on)
+        except Exception:  # noqa: BLE001  (the source is a user's own code: its error is logged, and the others go on)
             traceback.print_exc()
 
 

@@ -59,7 +59,7 @@ def _measure(name: str, subscribers: int, run: int) -> Iterator[dict[str, Any]]:
 
 @contextmanager
 def _node() -> Iterator[dict[str, servers.Target]]:
-    """One node by each of its doors."""
+    """One node over each of its transports."""
     secure, web = free_port(), free_port()
     with TemporaryDirectory() as folder:
         certificate = Authority(Path(folder)).issue("node.pem", HOST)

@@ -1,4 +1,4 @@
-"""Who may publish what, and what becomes of it (contract §1.5)."""
+"""The rights to publish: which topics a station may publish to, and the messages made of it (contract §1.5)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from radiovis import topics
 from radiovis.directory.interface import Directory, DirectoryError
 from radiovis.topic_resolution import TopicResolver
 
-# Contract §2, change 3; nothing else, so that nobody can forge what the server says (stomp.md C4).
+# Contract §2, change 3; nothing else, so that no publisher can forge what the server says (stomp.md C4).
 FORWARDED = ("trigger-time", "link", "SlideId", "CategoryId", "CategoryTitle", "content-type")
 _FORWARDED = frozenset(FORWARDED)
 
@@ -25,7 +25,7 @@ _UUID_4 = 0x4 << 76 | 0x2 << 62
 def new_id() -> str:
     """A message-id that was never given before: a random UUID (RFC 9562), as the original gives.
 
-    Not ``uuid.uuid4``, which is four times as much work for each publish; nobody has to be unable to guess it.
+    Not ``uuid.uuid4``, which is four times as much work for each publish; an id need not be unguessable.
     """
     digits = f"{getrandbits(128) & _UUID_BITS | _UUID_4:032x}"
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
@@ -53,7 +53,7 @@ class PublishRights:
     async def admit(self, principal: Principal | None, publications: Sequence[Publication]) -> tuple[Message, ...]:
         """The messages of one SEND, or of a transaction: all of them, or none.
 
-        :raises Refused: nobody is logged in, there is no destination, or it is not the station's.
+        :raises Refused: the client is not logged in, there is no destination, or it is not the station's.
         """
         if principal is None:
             raise Refused(_FORBIDDEN, "Publishing needs a login.")

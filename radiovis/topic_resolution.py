@@ -56,14 +56,14 @@ class TopicResolver:
         return self.canonical_as_known(topic) if country is None or country in self._gcc else None
 
     async def resolve(self, destination: str) -> str:
-        """The key for somebody who wants to listen.
+        """The key for a client that subscribes.
 
         :raises Refused: an FM topic without all its parts.
         """
         return self._resolve(await self.canonical(destination))
 
     def resolve_again(self, destination: str) -> str:
-        """The key a destination has now, for somebody who listens to it already."""
+        """The key a destination has now, for a client that is subscribed to it."""
         topic = self.canonical_as_known(destination)
         try:
             return self._resolve(topic)
@@ -73,8 +73,8 @@ class TopicResolver:
     def _resolve(self, topic: str) -> str:
         """An FM radio gets its own frequency when that is listed, else the station's ``*`` if it registered one.
 
-        The original sent every unlisted frequency to ``*``, registered or not (§1.8); who published to an exact
-        frequency without a default picture was never heard.
+        The original sent every unlisted frequency to ``*``, registered or not (§1.8); what was published to an exact
+        frequency without a default picture reached no radio.
         """
         if not topics.is_fm(topic) or topics.channel_of(topic) in self._listed:
             return topic
@@ -101,7 +101,7 @@ class TopicResolver:
         self.loaded = True
 
     def _set_channels(self, registered: frozenset[str], listed: frozenset[str]) -> None:
-        """In one step with the call of ``changed``: who subscribes in between would be at odds with those before."""
+        """In one step with the call of ``changed``: a subscription in between would be resolved differently."""
         before = self._registered, self._listed
         self._registered, self._listed = registered, listed
         if before != (registered, listed):

@@ -1,1 +1,1 @@
-"""A general web server: files, uploads, WSGI applications and topics, as a TOML file says."""
+"""A web server for files, uploads, WSGI applications and topics: ``python -m webserver SITE.toml``."""

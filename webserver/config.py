@@ -1,4 +1,7 @@
-"""SITE.toml: what one server serves. All mistakes in it are reported at once, one line each."""
+"""SITE.toml: what one server serves. All mistakes in it are reported at once, one line each.
+
+:func:`read_site` reads the file. :func:`reference` writes the table of all keys for the manual.
+"""
 
 from __future__ import annotations
 
@@ -103,7 +106,7 @@ class UploadsPart(SitePart):
         default=16_777_216, ge=0, description="Octets of a file; limits.body_bytes holds as well."
     )
     total_bytes: int = Field(
-        default=1_073_741_824, ge=0, description="Octets of all its files together: nobody is to fill the disk."
+        default=1_073_741_824, ge=0, description="Octets of all its files together, so that uploads do not fill the disk."
     )
     most_files: int = Field(
         default=10_000, ge=1, le=1_000_000, description="Files in it; all are counted again for each upload."
@@ -208,8 +211,6 @@ def table_of(annotation: Any) -> type[BaseModel] | None:
     kinds = [annotation, *get_args(annotation)]
     return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
 
-
-# Every key of a site file, for people.
 
 _BOUNDS = {"ge": "at least", "gt": "more than", "le": "at most"}
 

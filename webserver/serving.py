@@ -1,4 +1,8 @@
-"""From a table of routes to a running server, in one call: for small programs."""
+"""A running server in one call, for small programs.
+
+:func:`serve` runs a table of routes. :class:`LocalTopics` is the topics of one process with everything that serves
+them: the shortest way from a reactor to a site with topics.
+"""
 
 from __future__ import annotations
 
@@ -32,8 +36,6 @@ from fanout.process.logs import Throttle, set_up_logs
 from fanout.process.service import Notify, Service
 from fanout.settings import HttpServerSettings, LimitSettings
 from webserver.config import SiteLimits
-
-# Topics of one process, with everything that serves them: the shortest way from a reactor to a site with topics.
 
 log = structlog.get_logger(__name__)
 

@@ -7,8 +7,8 @@
 ``DELETE`` ``/uploads/NAME`` 204, or 404
 ========== ================= =====================================================================
 
-A file is written beside its place and moved there when it is whole, so nobody ever sees half of one. All files of the
-folder together have a limit: 507 for what would pass it, and nothing of it stays.
+A file is written beside its place and moved there when it is whole, so no client ever sees half of one. All files of
+the folder together have a limit: 507 for what would pass it, and nothing of it stays.
 """
 
 from __future__ import annotations
@@ -192,7 +192,7 @@ class Uploads:
         return Path(name)
 
     def _begin(self, octets: int) -> tuple[int, str]:
-        """An open file that has its size from the beginning, so that others who come meanwhile count all of it.
+        """An open file that has its size from the beginning, so that other uploads of this time count all of it.
 
         :raises HttpError: there is no room for it.
         """

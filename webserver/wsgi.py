@@ -1,7 +1,8 @@
 """WSGI applications (PEP 3333) as parts of a site, unchanged, in a pool of threads.
 
-An application that raises gets its client a 500. One that never ends keeps its thread, as nobody can take it away,
-but not its client, who gets a 504, as do those who wait for a thread too long; when many wait, further ones get a 503.
+An application that raises gets its client a 500. One that never ends keeps its thread, which cannot be taken away,
+but not its client, which gets a 504. A client that waits too long for a thread gets a 504, too; when many wait, further
+ones get a 503.
 """
 
 from __future__ import annotations
@@ -211,7 +212,7 @@ def load(import_path: str, name: str, place: str) -> Callable[..., Any]:
 
     :param import_path: of its module.
     :param name: in there.
-    :param place: who asks; for errors.
+    :param place: the section of the table, for errors.
     :raises TableError: there is none.
     """
     if not import_path:

@@ -1,4 +1,8 @@
-"""One run of a WSGI application in a thread, and its answer in the reactor's. The rules of PEP 3333 are wsgiref's."""
+"""One run of a WSGI application in a thread, and its answer in the reactor's. The rules of PEP 3333 are wsgiref's.
+
+:class:`Run` takes the answer to the reactor, :class:`Gateway` calls the application, and :func:`environ` makes its
+environment from a request (PEP 3333, "environ Variables").
+"""
 
 from __future__ import annotations
 
@@ -23,14 +27,14 @@ log = structlog.get_logger(__name__)
 
 
 class Abandoned(Exception):
-    """Nobody waits any more for what the application makes."""
+    """The answer of the application is not wanted any more."""
 
 
 class Run:
     """What the thread hands over to the reactor.
 
     :ivar started: fires with status and headers, or fails with what the application raised before it had any.
-    :ivar abandoned: whether nobody wants it any more.
+    :ivar abandoned: whether the answer is not wanted any more.
     """
 
     def __init__(self, reactor: Any, seconds: float) -> None:
@@ -45,7 +49,7 @@ class Run:
     # In the reactor's thread
 
     def abandon(self) -> None:
-        """Let the application notice at its next piece that nobody wants it."""
+        """Let the application notice at its next piece that the answer is not wanted any more."""
         self.abandoned = True
         self._go_on()
 
@@ -166,8 +170,6 @@ class _ErrorLog:
     def flush(self) -> None:
         """Nothing is held back."""
 
-
-# What a WSGI application is told of a request (PEP 3333, "environ Variables").
 
 SOFTWARE = "fanout"
 

@@ -1,7 +1,7 @@
 """Further applications on a node: they share its reactor, hub and bus, and no application knows another.
 
 Each is a package with a module ``guest``, in which a function ``guest(host)`` makes the application. What it publishes
-in the hub is heard by every client of the node that asks for the topic, over whatever protocol.
+in the hub goes to every client of the node that subscribes to the topic, over any protocol.
 """
 
 from __future__ import annotations

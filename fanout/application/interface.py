@@ -1,7 +1,8 @@
 """What the servers ask of the application they serve, whatever protocol their clients speak.
 
-The values are the engine's own: whatever a client speaks, what it wants to publish is a
-:class:`~fanout.hub.message.Publication`, and the application never sees a frame or a request.
+The values are the engine's own: what a client wants to publish is a :class:`~fanout.hub.message.Publication`, and the
+application never sees a frame or a request. :class:`Extension` is an application around another one.
+:class:`OpenTopics` is the smallest one.
 """
 
 from __future__ import annotations
@@ -135,11 +136,8 @@ class Extension:
         return self._application.receipt_headers(messages)
 
 
-# The smallest application: a topic is what it is called, and whoever knows the token may publish on any.
-
-
 class OpenTopics:
-    """An :class:`~fanout.application.interface.Application` in which every name is a topic."""
+    """An :class:`Application` in which every name is a topic, and every client that sends the token may publish."""
 
     def __init__(
         self,
@@ -151,7 +149,7 @@ class OpenTopics:
         """
         :param clock: Unix time in seconds.
         :param new_id: makes the id of a message, each another.
-        :param token: the password, with any login, of who may publish; empty for everybody.
+        :param token: the password, with any login, that publishers need; empty for none.
         """
         self._bus = bus
         self._clock = clock
@@ -159,7 +157,7 @@ class OpenTopics:
         self._token = token
 
     async def login(self, login: str, passcode: str, address: str) -> Principal | None:
-        """Whoever knows the token."""
+        """A publisher that sends the token. :raises Refused: the token is another."""
         known = compare_digest(passcode.encode(), self._token.encode())
         return Principal(login, login) if known else None
 

@@ -5,10 +5,10 @@ logins are spaced out, one a second, and refused when too many wait. The other h
 name from all of them: beyond some failures of a name, each stranger to it waits some seconds, and has few tries at a
 time.
 
-Nobody can lock the owner of an account out with that. A name is never closed: the right password gets in after a wait,
-however many failures there are, because strangers do not wait for each other. And an address that has logged in with
-this name before is no stranger, and does not wait at all. What it costs: a thousand addresses still have a few hundred
-guesses a second together, so passwords have to be long, and the application should bind accounts to networks.
+An attacker cannot lock the owner of an account out with that. A name is never closed: the right password gets in after
+a wait, however many failures there are, because strangers do not wait for each other. And an address that has logged in
+with this name before is no stranger, and does not wait at all. What it costs: a thousand addresses still have a few
+hundred guesses a second together, so passwords have to be long, and the application should bind accounts to networks.
 
 An address is one of IPv4, or a /64 of IPv6.
 """

@@ -28,7 +28,7 @@ class Broker:
         (pika checks once per such period).
     :ivar prefetch: how many messages the broker may send ahead of our acknowledgement.
     :ivar check: seconds between two checks whether our queue is still bound to the exchange, and how full it is. The
-        broker does not report that it dropped messages, or that somebody deleted the exchange or the binding.
+        broker does not report that it dropped messages, or that the exchange or the binding was deleted.
     :ivar queue_length: how many messages the broker keeps for a node that does not take them; beyond it the oldest
         are dropped, as the newest values matter.
     """

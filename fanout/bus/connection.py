@@ -7,7 +7,7 @@ for everything else. Pika's ``TwistedChannel`` is not used: it keeps received me
 searches all unconfirmed publishes at every confirm.
 
 Three private names of pika are used, all in this file, because no public one leads there. ``_impl`` is the plain
-connection behind the protocol; pika shows it to nobody before a channel is open, and a refused login never gets that
+connection behind the protocol; pika does not show it before a channel is open, and a refused login never gets that
 far. ``_error`` is the reason why pika closes the socket, which pika itself overwrites when the socket is closed.
 ``_frame_buffer`` begins with the frame that pika could not read.
 """

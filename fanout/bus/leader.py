@@ -6,8 +6,8 @@ RESOURCE_LOCKED, and deletes it when that connection ends. This gives what a loc
 - **Mutual exclusion is the broker's.** There is no lease to renew and no clock to compare. A lock in memcached, the
   obvious other way, expires by time: a leader that was stopped for a while (a virtual machine that moves, a swapping
   host) would go on acting beside its successor.
-- **Who has lost the lock cannot publish.** The lock belongs to the connection over which the bus publishes. A leader
-  that does not know yet that it was replaced has no connection to publish over.
+- **A process that lost the lock cannot publish.** The lock belongs to the connection over which the bus publishes. A
+  leader that does not know yet that it was replaced has no connection to publish over.
 - **It is free as soon as the broker knows of the holder's end**: at once when its socket closes, after two to three
   heart-beats when the holder is frozen or the network is gone.
 
@@ -64,7 +64,7 @@ class Leader(Protocol):
     async def claim(self) -> bool:
         """Become the leader if there is none, and find out for certain whether this process is the leader.
 
-        :raises BusError: nobody can tell now.
+        :raises BusError: it is unknown now.
         """
 
 

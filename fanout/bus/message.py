@@ -1,8 +1,13 @@
-"""A message in its AMQP form and back. Nodes of every version and any AMQP client share this form.
+"""A message in its AMQP form and back, and the serial numbers by which second copies of a message are dropped.
 
-Everything about a message but its body stands in the ``headers`` property, as strings. We write it that way, so that
-older nodes understand us. We read more than that: another client may set just ``topic``, use other types, or fill in
-the AMQP properties instead.
+Nodes of every version and any AMQP client share this form. Everything about a message but its body stands in the
+``headers`` property, as strings. We write it that way, so that older nodes understand us. We read more than that:
+another client may set just ``topic``, use other types, or fill in the AMQP properties instead.
+
+**Serials.** When a connection dies, it is unknown whether the messages not yet confirmed arrived, so they are sent
+again. Each publish carries a serial ``fanout-<publisher>-<number>``; numbers rise in the order of publishing
+(:class:`Serials`). A publisher sends in order, and after a reconnect again in order from some message on. So every copy
+of number *n* reaches a receiver after all lower numbers: :class:`Seen` needs one number per publisher to know a copy.
 """
 
 from __future__ import annotations
@@ -180,21 +185,14 @@ def _text(value: object) -> str | None:
         case int() | float() | Decimal():
             text = str(value)
         case datetime():
-            text = str(int(value.timestamp()))  # An AMQP timestamp is Unix seconds on the wire.
+            text = str(int(value.timestamp()))  # An AMQP timestamp holds Unix seconds.
         case _:
             return None
     return None if NUL in text else text
 
 
-# Serial numbers, by which a receiver drops the second copy of a message that had to be sent twice.
-#
-# When a connection dies, nobody knows whether the messages not yet confirmed got through, so they are sent again. Each
-# publish carries a serial ``fanout-<publisher>-<number>``; numbers rise by order of publishing. A publisher sends in
-# order, and after a reconnect again in order from some message on, so every copy of number *n* comes
-# to a receiver after all lower numbers: one number per publisher is all the memory it takes to know a second copy.
-
 SERIAL = re.compile(r"fanout-([0-9a-f]{32})-([0-9]{1,18})", re.ASCII)
-# Processes of one cluster, each restart counted anew: a thousand is far beyond any.
+# Publishers that are remembered: processes of one cluster, each restart counted anew. A thousand is far beyond any.
 MAX_PUBLISHERS = 1000
 
 

@@ -210,7 +210,7 @@ class Publisher:
             self._client.connection.abort(ConnectionAbortedError("the broker refuses what is published (basic.nack)"))
 
     def returned(self, properties: BasicProperties) -> None:
-        """No queue is bound any more: somebody deleted it. That is not worth a reconnect."""
+        """No queue is bound any more: it was deleted. That is not worth a reconnect."""
         if self._throttle.allow("returned"):
             self._log.warning("publisher.returned", reason="no queue is bound to the exchange")
 

@@ -1,4 +1,4 @@
-"""Queues with a name, which keep messages while nobody reads them: two kinds of readers, and a writer.
+"""Queues with a name, which keep messages while they have no reader: two kinds of readers, and a writer.
 
 - :class:`DurableQueue` reads a queue bound to the exchange. A message is acknowledged when the taker has stored it.
 - :class:`WorkQueue` reads a queue whose messages stay with the broker until they are done, which may take days.
@@ -32,12 +32,12 @@ log = structlog.get_logger()
 
 LOG_SECONDS = 60.0
 STOP_SECONDS = 5.0
-ENTRANCE = "amq.direct"
+WORK_EXCHANGE = "amq.direct"
 """The exchange by which others write to a work queue, with its name as the key; it always exists on a broker."""
 READ_SECONDS = 600.0
 """After so long a work queue is read anew. RabbitMQ closes a channel that has not acknowledged for 30 minutes."""
 MAX_OCTETS = 64 * 2**20
-"""What a work queue may hold while nobody reads it; further messages are refused. It is the same in all versions:
+"""What a work queue may hold without a reader; further messages are refused. It is the same in all versions:
 RabbitMQ refuses to declare a queue again with other arguments."""
 MAX_UNANSWERED = 1_000
 """Publishes of one channel without an answer yet; a broker that answers takes milliseconds."""
@@ -78,7 +78,7 @@ class _QueueReader:
 
     async def _consume(self, connection: BrokerConnection, channel: AmqpChannel) -> str:
         """Begin to read; the consumer's tag."""
-        channel.raw.add_on_cancel_callback(lambda _frame: channel.close())  # Somebody has deleted the queue.
+        channel.raw.add_on_cancel_callback(lambda _frame: channel.close())  # The queue was deleted.
         connection.unreadable = self._unreadable
         self._channel, self._last_delivery = channel, 0
         answer = await channel.ask("basic_consume", queue=self._name, on_message_callback=self._on_message)
@@ -284,7 +284,7 @@ class WorkQueue(_QueueReader):
     """Reads a queue completely, and leaves each message with the broker until it is done. One reader at a time.
 
     What was read and is not done comes again when the reader, or its machine, is gone. Others write to the queue only
-    while the reader has room: :data:`ENTRANCE` leads to it then. What frees room may always be written, by the
+    while the reader has room: :data:`WORK_EXCHANGE` leads to it then. What frees room may always be written, by the
     broker's default exchange.
     """
 
@@ -319,7 +319,7 @@ class WorkQueue(_QueueReader):
             await self._read(connection)
         if room != self._room and self._channel is not None:
             verb = "queue_bind" if room else "queue_unbind"
-            await self._channel.ask(verb, queue=self._name, exchange=ENTRANCE, routing_key=self._name)
+            await self._channel.ask(verb, queue=self._name, exchange=WORK_EXCHANGE, routing_key=self._name)
             self._room = room
             log.info("kept_queue.open" if room else "kept_queue.full", queue=self._name)
 
@@ -390,7 +390,7 @@ class ConfirmedChannel:
 
         :param properties: their ``correlation_id`` is overwritten.
         :return: fails with :class:`Unroutable` if no queue would get it, with :class:`BusError` if the broker refuses
-            or the connection is lost; in the last case nobody knows whether the broker has it.
+            or the connection is lost; in the last case it is unknown whether the broker has it.
         """
         if not self.is_open:
             return fail(BusError("the channel is closed"))

@@ -34,7 +34,7 @@ The AMQP itself is in :mod:`~fanout.bus.pair` and :mod:`~fanout.bus.connection`,
    clients, are always new.
 4. *Gaps.* A number that is left out was lost on its way to us. The node is asked to catch up, at most once per
    :data:`GAP_SECONDS`. Gaps do not count while stopping: then it is we who leave messages behind.
-5. *Nobody's fault costs others the connection.* A malformed message is counted and dropped; a receiver that raises is
+5. *A fault of one costs no other the connection.* A malformed message is counted and dropped; a receiver that raises is
    logged.
 
 **Why not otherwise?** *A durable queue per node* would lose nothing in an outage, but grow while a node is away, keep

@@ -1,4 +1,9 @@
-"""memcached for the reactor: the calls of :class:`~fanout.cache.memcached.MemcachedServers`, made in threads."""
+"""memcached, as one shared dictionary for the reactor.
+
+:class:`MemcachedServers` is one or more servers; its calls block. Each server has a circuit breaker
+(:class:`MemcachedServer`): after a failure it is not called for a while, and its values count as missing.
+:class:`Memcached` makes the same calls in threads and returns Deferreds.
+"""
 
 from __future__ import annotations
 
@@ -24,10 +29,6 @@ from pymemcache.exceptions import (
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
-
-# One or more memcached servers as one shared dictionary. The calls block: make them in worker threads.
-#
-# Each server has a circuit breaker: after a failure it is not called for a while, and its values count as missing.
 
 DEFAULT_PORT = 11211
 TIMEOUT = 0.2

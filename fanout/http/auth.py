@@ -1,10 +1,13 @@
 """Authentication over HTTP: of operators by a token, of publishers by login and password, and of browsers by their
 origin.
 
-With a token, an operator is whoever knows it, as ``Authorization: Bearer …``, or as the password of HTTP Basic, which
-browsers ask their user for. Without a token the listener is on a loopback address, and only programs of the same
-machine reach it. A web page in a browser there could reach it, too, under a name of its own that points to 127.0.0.1
-(DNS rebinding); so the request has to name the listener by its address, or ``localhost``.
+:class:`OperatorAuth`: with a token, an operator is a client that sends it, as ``Authorization: Bearer …``, or as the
+password of HTTP Basic, which browsers ask their user for. Without a token the listener is on a loopback address, and
+only programs of the same machine reach it. A web page in a browser there could reach it, too, under a name of its own
+that points to 127.0.0.1 (DNS rebinding); so the request has to name the listener by its address, or ``localhost``.
+
+:func:`log_in` takes a login by HTTP Basic (RFC 7617) to the application that knows it. :func:`check_same_site` refuses
+requests that a browser sends for a page of another site.
 """
 
 from __future__ import annotations
@@ -91,9 +94,6 @@ def _passwords(request: HttpRequest) -> list[str]:
     return []
 
 
-# Logging in by HTTP Basic (RFC 7617), and an application that knows the login.
-
-
 def basic_login(request: HttpRequest, realm: str) -> tuple[str, str]:
     """Login and password. :raises HttpError: there are none."""
     scheme, _, credentials = (request.getHeader("authorization") or "").partition(" ")
@@ -131,9 +131,6 @@ async def log_in(application: Application, warn: Callable[..., None], request: H
         warn("login.refused", request.address, login=login)
         raise unauthorized("Wrong credentials.", realm)
     return principal
-
-
-# Whether a browser sends a request for a page of another site.
 
 
 def check_same_site(request: Request) -> None:

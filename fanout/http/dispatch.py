@@ -1,6 +1,6 @@
 """Dispatches requests: finds the handler of a request in the routing table, calls it, and sends its answer.
 
-    request → OperatorAuth, if the site has one → Routes.find → handler → Response, NextValue or Upgrade → the wire
+    request → OperatorAuth, if the site has one → Routes.find → handler → Response, NextValue or Upgrade → client
 
 Every error takes one way out: a handler raises :class:`~fanout.http.response.HttpError`, and the site's error pages
 give it its form. Any other exception is a bug: it is logged, and the client gets a 500. An answer that breaks in the
@@ -53,7 +53,7 @@ class Dispatcher:
     ) -> None:
         """
         :param pending: for handlers that answer with messages of topics; None when there are none.
-        :param auth: decides who may ask for more than the routes that are open to everybody; None on a site without
+        :param auth: decides whether a client may use routes that are not open to all; None on a site without
             secrets.
         """
         self._routes = routes
@@ -142,9 +142,6 @@ def _check_host(http: HttpRequest) -> None:
     if len(hosts) > 1 or (not hosts and http.clientproto == b"HTTP/1.1"):
         http.channel.persistent = 0
         raise HttpError(400, "A request of HTTP/1.1 names its Host once.", Connection="close")
-
-
-# Sending answers.
 
 
 class _Sender:

@@ -229,7 +229,7 @@ class _Answering:
         for poll in now:
             try:
                 poll.answer()
-            except Exception as error:  # noqa: BLE001  (one broken client is reported and stops nobody else)
+            except Exception as error:  # noqa: BLE001  (one broken client is reported and stops no other)
                 self._requests.failed(poll, error)
         if self._ready:
             self._requests.later(0, self._answer)

@@ -4,7 +4,8 @@
 ``Response``        status, headers and a body: octets, pieces of octets, a file, or a stream of events
 ``NextValue``       a long poll: answered when the next message on its topics comes
 ``Upgrade``         the connection leaves HTTP, as for a WebSocket
-``HttpError``       raised: the answer is an error, in the form that the site's ``ErrorPages`` give it
+``HttpError``       raised: the answer is an error
+``ErrorPages``      what a client sees of an error: a page of the site, or else :func:`json_page`
 =================== ==================================================================================
 """
 
@@ -157,8 +158,6 @@ NO_CONTENT = Response(status=204)
 
 Answer: TypeAlias = Response | NextValue | Upgrade
 
-
-# What a client sees of an error. Sans-IO.
 
 ErrorPage: TypeAlias = Callable[[HttpError], Response]
 

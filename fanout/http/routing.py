@@ -1,8 +1,19 @@
-"""The routing table of a site: which handler answers which method at which path.
+"""The routing table of a site: which handler answers which method at which path, and the request it is given.
 
 A handler is a function of one argument: ``async def show(request: Request) -> Response``. It may also be a plain
 function, or a method of the object that holds what it needs. The first route that fits path and method answers. HEAD is
 answered by the handler of GET, and OPTIONS by the table, unless a route has them. The table does no input or output.
+
+A :class:`Pattern` of paths consists of segments:
+
+=============== ================================================
+``/hello``      these segments and no others
+``{name}``      one whole segment, not empty
+``{name:path}`` the rest, which may be empty and may have slashes; only at the end
+=============== ================================================
+
+A path is split first and decoded then, so an encoded slash never makes a segment into two: only ``{name:path}`` takes
+one. What could climb out of a folder, or forge a line of a log, is refused: :class:`BadPath`.
 """
 
 from __future__ import annotations
@@ -16,17 +27,6 @@ from urllib.parse import unquote_to_bytes
 from fanout.http.response import Answer, HttpError
 from fanout.http.server import HttpRequest
 
-# Patterns of paths.
-#
-# =============== ================================================
-# ``/hello``      these segments and no others
-# ``{name}``      one whole segment, not empty
-# ``{name:path}`` the rest, which may be empty and may have slashes; only at the end
-# =============== ================================================
-#
-# A path is taken apart first and decoded then, so an encoded slash never makes a segment into two: only ``{name:path}``
-# takes one. What could climb out of a folder, or forge a line of a log, is refused as no path.
-
 _PARAMETER = re.compile(r"\{([a-z_][a-z0-9_]*)(:path)?\}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _BAD_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
@@ -34,7 +34,7 @@ _PLAIN = re.compile(rb"/[A-Za-z0-9/_~*:,.-]*")
 
 
 class BadPath(ValueError):
-    """This is no path. The text says why, for the client."""
+    """The path is invalid. The text says why, for the client."""
 
 
 def split(path: bytes) -> list[str]:
@@ -126,8 +126,6 @@ def _name(part: str) -> str:
         raise ValueError(f"{part!r} should be a whole segment such as {{name}}, or {{name:path}} at the end.")
     return found.group(1)
 
-
-# What a handler is given.
 
 CHUNK = 65_536
 """Octets of a body handed on at a time: as many as Twisted's transports hold before they ask to pause."""
@@ -245,7 +243,7 @@ class Route:
     :ivar pattern: of the path.
     :ivar handlers: by method.
     :ivar public: whether scripts of any other site may read the answers (CORS). Never for what needs a password.
-    :ivar without_auth: whether the route is open to everybody on a site that asks for a token.
+    :ivar without_auth: whether the route needs no token on a site that asks for one.
     """
 
     def __init__(self, pattern: str, *, public: bool = False, without_auth: bool = False, **handlers: Handler) -> None:

@@ -269,7 +269,7 @@ class HttpRequest(Request):
 
     @property
     def gone(self) -> bool:
-        """Whether nobody waits for an answer (any more)."""
+        """Whether no client waits for an answer (any more)."""
         return bool(self._disconnected or self.finished)
 
     def gotLength(self, length: int | None) -> None:

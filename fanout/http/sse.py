@@ -138,7 +138,7 @@ class Stream(OutboxSubscriber):
     # Time
 
     def on_timer(self, now: float) -> None:
-        """Send a comment on a stream that was silent for long, and cut off a client that reads nothing."""
+        """Send a comment on a stream without events for long, and cut off a client that reads nothing."""
         if self._request is None:
             return
         if self._blocked_at is not None:

@@ -9,6 +9,10 @@
 ``PUT, POST``   ``/channels/NAME``            publishes the body; 201 for a first value, else 204
 ``DELETE``      ``/channels/NAME``            forgets its values; 204, or 404; not where others remember them
 =============== ============================= ==========================================================
+
+:class:`Topics` has the handlers. :func:`choose` reads the Accept header (RFC 9110, 12.5.1) and decides which of several
+types a client gets; it is sans-IO, and other sites use it too. :class:`ValueEvent` and :class:`PlainValue` are the
+forms of a value: as a server-sent event, and as the body of an answer.
 """
 
 from __future__ import annotations
@@ -41,8 +45,6 @@ from fanout.http.response import (
 from fanout.http.routing import Handler, Request, Route
 from fanout.http.sse import EVENT_STREAM, encode_id, event, last_event_id
 from fanout.hub.message import Message, Publication
-
-# Which of several forms a client wants: the Accept header (RFC 9110, 12.5.1). Sans-IO.
 
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - the grammar's token
 _QUOTED = r'"(?:[^"\\]|\\.)*"'
@@ -159,10 +161,8 @@ def _offer(text: str) -> MediaRange:
     return found
 
 
-# How a topic's value is written for the web.
-
 OCTETS = "application/octet-stream"
-"""The type of a value of which nobody says what it is (STOMP 1.2)."""
+"""The type of a value without a content-type (STOMP 1.2)."""
 
 
 @dataclass(frozen=True, slots=True)

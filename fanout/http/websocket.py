@@ -1,9 +1,13 @@
-"""One WebSocket (RFC 6455): messages for its listener, pings, back-pressure, and an orderly close.
+"""WebSockets (RFC 6455): the opening handshake, and messages for a listener, pings, back-pressure, an orderly close.
 
-wsproto reads and writes the frames; here is what it leaves open: how much a message may hold, that a silent client is
-asked whether it still lives, and that nothing grows while a client does not read.
+wsproto reads and writes the frames. :class:`WebSocket` adds what wsproto leaves open: how much a message may hold, that
+a client that sends nothing is asked whether it still lives, and that nothing grows while a client does not read.
+:class:`WebSocketServer` is what all WebSockets of a node share.
 
-The opening handshake is in ``handshake.py``.
+:func:`accept` makes the handshake from an HTTP request (§4.2). Twisted has a WebSocket of its own
+(``twisted.web.websocket``), but it agrees on no subprotocol, which browsers insist on once they have offered one, and
+it bounds neither a message nor the time without one. wsproto's handshake parses the request anew, and fails with
+exceptions that it does not document on odd headers. So the handshake is written here.
 """
 
 from __future__ import annotations
@@ -32,7 +36,7 @@ from fanout.hub.wheel import Wheel
 from fanout.listeners import straight_write
 from fanout.settings.engine import WebSocketServerSettings
 
-_WHOLE = Connection(ConnectionType.SERVER)  # Writes whole messages; these leave no trace in it, so it serves everybody.
+_WHOLE = Connection(ConnectionType.SERVER)  # Shared: writing a whole message leaves no trace in it.
 
 
 def text(data: bytes) -> bytes:
@@ -98,7 +102,7 @@ class WebSocketServer:
         self.wheel.turn(self.clock(), self.failed)
 
     def go_away(self) -> None:
-        """The node shuts down: who leaves from now on is told so. It may take a while until all have left."""
+        """The node shuts down: sockets that close from now on are told so. It may take a while until all are closed."""
         for socket in self.sockets:
             socket.goodbye = CloseReason.GOING_AWAY
 
@@ -109,7 +113,7 @@ class WebSocket(protocol.Protocol):
 
     :ivar address: the client's IP address.
     :ivar port: and its port there.
-    :ivar goodbye: the code with which we close a socket that nobody complains of.
+    :ivar goodbye: the code with which we close a socket that made no mistake.
     :ivar framing: makes a message of octets: :func:`text` or :func:`binary`, whichever the client speaks itself.
     :ivar slot: the wheel's.
     """
@@ -120,7 +124,7 @@ class WebSocket(protocol.Protocol):
     def __init__(
         self, server: WebSocketServer, listen: Callable[[WebSocket], Listener], address: str = "", port: int = 0
     ) -> None:
-        """:param listen: called when the connection stands; makes who talks over it."""
+        """:param listen: called when the connection stands; makes its listener."""
         self.address = address
         self.port = port
         self._server = server
@@ -142,7 +146,7 @@ class WebSocket(protocol.Protocol):
 
     @property
     def listener(self) -> Listener | None:
-        """Who talks over it; None until the connection stands."""
+        """The listener; None until the connection stands."""
         return self._listener
 
     # Twisted's side
@@ -288,7 +292,7 @@ class WebSocket(protocol.Protocol):
     # Time
 
     def on_timer(self, now: float) -> None:
-        """For the wheel: ping a client that has been silent, drop one that stays so."""
+        """For the wheel: ping a client that has sent nothing, drop one that does not answer."""
         if self._closing:
             return
         if self._paused:
@@ -315,14 +319,6 @@ class WebSocket(protocol.Protocol):
         elif self._server.settings.WEBSOCKET_PING_SECONDS:
             self._server.wheel.schedule(self, self._heard_at + self._server.settings.WEBSOCKET_PING_SECONDS)
 
-
-# The opening handshake of a WebSocket (RFC 6455 §4.2): from an HTTP request to an
-# :class:`~fanout.http.websocket.WebSocket`.
-#
-# Twisted has a WebSocket of its own (``twisted.web.websocket``), but it agrees on no subprotocol, which browsers insist
-# on once they have offered one, and it bounds neither a message nor a silence. wsproto's handshake parses the request
-# anew, and fails with exceptions that it does not document on odd headers. So the handshake is written here, and
-# wsproto reads and writes the frames.
 
 _KEY_OCTETS = 16
 

@@ -195,7 +195,7 @@ class Hub:
         for member in cohort.members:
             try:
                 member.offer(cohort, message, data)
-            except Exception as error:  # noqa: BLE001  (whatever it is, the neighbours get theirs; it is reported)
+            except Exception as error:  # noqa: BLE001  (any failure: it is reported, and the other subscribers get the message)
                 self._failed(member, error)
 
     # Gathering

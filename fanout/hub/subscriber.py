@@ -96,7 +96,7 @@ class Subscriber(ABC):
         """Take the messages of one turn; asked of cohorts that gather. Must not call the hub.
 
         :param data: the octets of all of them, in one piece; shared by the cohort's members.
-        :param only: whether nobody else is offered anything in this turn, which is over.
+        :param only: whether no other subscriber is offered anything in this turn, which is over.
         """
         for message, octets in offered:
             self.offer(cohort, message, octets)

@@ -1,7 +1,8 @@
 """One timer for any number of connections.
 
-Every connection wants to be looked at now and then: a heart-beat is owed, a client has fallen silent. Ten thousand
-reactor timers would cost more than the work they announce, so items are laid into slots, and one tick empties one slot.
+Every connection wants to be looked at now and then: a heart-beat is owed, a client has sent nothing for too long. Ten
+thousand reactor timers would cost more than the work they announce, so items are laid into slots, and one tick empties
+one slot.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ class Scheduled(Protocol):
     slot: int | None
 
     def on_timer(self, now: float) -> None:
-        """The wheel came round. Who wants to be looked at again says so with :meth:`Wheel.schedule`."""
+        """The wheel came round. An item that wants another look calls :meth:`Wheel.schedule`."""
         ...
 
 
@@ -48,7 +49,7 @@ class Wheel(Generic[T]):
         self._slots.setdefault(slot, {})[item] = None
 
     def forget(self, item: T) -> None:
-        """Take an item off the wheel: who is gone must not be kept in memory until the next look at it."""
+        """Take an item off the wheel: a client that is gone must not stay in memory until its next look."""
         if item.slot is not None:
             slot = self._slots[item.slot]
             del slot[item]
@@ -64,7 +65,7 @@ class Wheel(Generic[T]):
         for item in self.due(now):
             try:
                 item.on_timer(now)
-            except Exception as error:  # noqa: BLE001  (one broken client is reported and stops nobody else)
+            except Exception as error:  # noqa: BLE001  (one broken client is reported and stops no other)
                 failed(item, error)
 
     def due(self, now: float) -> list[T]:

@@ -1,6 +1,11 @@
 """The records of the journal: an append-only table in a SQLite file, queries by topic and time, and CSV.
 
 Every call of :class:`Ledger` blocks. :class:`~fanout.journal.journal.Journal` makes the calls for the reactor.
+
+:func:`csv_rows` writes records as CSV (RFC 4180), for spreadsheets and scripts. The columns are ``time`` (UTC, ISO
+8601), ``timestamp`` (Unix, s), ``topic``, ``body``, ``headers`` (JSON, a list of pairs) and ``serial``. The octets of a
+body are written unchanged: to get them back, open the file as UTF-8 with ``errors="surrogateescape"`` and
+``newline=""``.
 """
 
 from __future__ import annotations
@@ -203,12 +208,6 @@ def _page(rows: Iterable[tuple[str, bytes, str, int, str, int]], octets: int) ->
         if octets <= 0:
             return
 
-
-# Records as CSV (RFC 4180), for spreadsheets and scripts.
-#
-# The columns are ``time`` (UTC, ISO 8601), ``timestamp`` (Unix, s), ``topic``, ``body``, ``headers`` (JSON, a list of
-# pairs) and ``serial``. The octets of a body are written unchanged: to get them back, open the file as UTF-8 with
-# ``errors="surrogateescape"`` and ``newline=""``.
 
 COLUMNS = ("time", "timestamp", "topic", "body", "headers", "serial")
 HEADER = (",".join(COLUMNS) + "\r\n").encode()

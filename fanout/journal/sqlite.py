@@ -1,7 +1,8 @@
 """One SQLite file, and the thread that uses it: opening, transactions, damage, and errors with advice.
 
 Several parts keep data in a file of their own. This module is what they share. Every call of :class:`SqliteFile`
-blocks; :class:`FileThread` makes the calls for the reactor.
+blocks; :class:`FileThread` makes the calls for the reactor. :class:`Batches` is the group commit: items that come
+within a few milliseconds share one write to the disk.
 
 A file is opened by the first call, and opened again by the next call after a failure, so that a full disk or a missing
 folder needs no restart. Commits are on the disk when they return (``synchronous = FULL``), and readers do not hold up
@@ -254,10 +255,8 @@ def _code(error: sqlite3.Error) -> int:
     return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
 
 
-# Group commit: items that come within a few milliseconds share one write to the disk.
-
 DELAY = 0.005
-"""Seconds from the first item to the write: not noticed by anybody, and a burst shares one fsync."""
+"""Seconds from the first item to the write: too short to notice, and a burst shares one fsync."""
 BATCH_OCTETS = 4 * 2**20
 """Octets of one write; a larger item is written alone. More gains nothing: the fsync is then the smaller part."""
 MAX_WAITING = 10_000

@@ -14,7 +14,7 @@ _IPV6_PREFIX = 64
 def plain(host: str) -> str:
     """An address in the usual form: one of IPv4 that reached a listener of IPv6 comes as ``::ffff:192.0.2.1``.
 
-    Whatever is no address stays what it is.
+    Any other text is returned unchanged.
     """
     if ":" not in host:
         return host
@@ -26,7 +26,7 @@ def plain(host: str) -> str:
 
 
 def neighbourhood(host: str) -> str:
-    """Who is counted as one: an address of IPv4, or a /64 of IPv6."""
+    """What is counted as one client: an address of IPv4, or a /64 of IPv6."""
     if ":" not in host:
         return host
     try:

@@ -1,6 +1,7 @@
 """A port for datagrams, which sources send to a multicast group or plainly to the port.
 
-Every server on a host hears the group, as they share the port. A datagram sent to the port itself reaches one of them.
+Every server on a host gets what is sent to the group, as they share the port. A datagram sent to the port itself
+reaches one of them.
 """
 
 from __future__ import annotations
@@ -46,11 +47,11 @@ class DatagramPort(DatagramProtocol):
         networks: Networks | None = None,
     ) -> None:
         """
-        :param name: what is heard here, for the log.
+        :param name: what is received here, for the log.
         :param take: is given each datagram, and raises :class:`MalformedDatagram`.
         :param group: multicast address to join; empty for none.
         :param octets: of the longest datagram.
-        :param networks: who may send; None for everybody.
+        :param networks: from which clients may send; None for all.
         """
         self._reactor = reactor
         self._name = name

@@ -6,6 +6,8 @@ hundred connections a turn and adds 20 each time that was not enough, until it d
 
 With ``reuse_port`` several processes listen on the same address (``SO_REUSEPORT``): the kernel gives each listening
 socket a queue of its own and spreads new connections over them by a hash of both addresses.
+
+:func:`keep_alive` lets TCP itself find clients that vanished without closing, such as phones out of reach.
 """
 
 from __future__ import annotations
@@ -107,8 +109,6 @@ def _bind(ip: str, port: int, *, reuse_port: bool = False) -> socket.socket:
     return bound
 
 
-# Clients that vanished without a word, such as phones out of reach, are found by TCP itself.
-
 _PROBES = 4
 """Probes without an answer after which a client is gone."""
 
@@ -116,7 +116,7 @@ _PROBES = 4
 def keep_alive(listening: socket.socket, seconds: int) -> None:
     """Have all connections this socket accepts probed: once, on the listening socket, as they inherit its options.
 
-    :param seconds: silence before the first probe; a vanished client is gone after twice that. 0 for the system's own
+    :param seconds: idle time before the first probe; a vanished client is gone after twice that. 0 for the system's own
         times, two hours on Linux.
     """
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

@@ -1,7 +1,18 @@
-"""Connections through a proxy: it says first whose they are (``proxy_header.py``), and then is no longer there.
+"""Connections through a proxy, which sends a header with the client's address first: PROXY protocol, versions 1 and 2.
 
-Only who is trusted is asked. From everybody else such a header is what the protocol behind makes of it, and to none of
-them it means anything: STOMP and HTTP refuse it as bad input, and TLS as no handshake.
+:class:`ProxyHeader` reads the header and is sans-IO; :class:`ProxiedFactory` and :class:`Proxied` put it in front of
+any server, which then sees the client's own address.
+
+Only trusted proxies are asked for a header. From other clients it is input for the server behind, and bad input to all
+of them: STOMP and HTTP refuse it, and TLS sees no handshake.
+
+Source of the rules: haproxy's ``doc/proxy-protocol.txt`` (sections 2.1 and 2.2)::
+
+    v1  "PROXY TCP4 192.0.2.1 198.51.100.1 56324 61613" CR LF     at most 107 octets
+    v2  12 octets of signature, version and command, family, length, addresses, and more that is skipped
+
+Twisted has a parser of its own (``twisted.protocols.haproxy``); it believes every client, wants the first 16 octets in
+one piece, has no time limit, and lets a protocol begin before its client's address is known.
 """
 
 from __future__ import annotations
@@ -19,15 +30,6 @@ from twisted.internet.tcp import Server
 from twisted.python.failure import Failure
 
 from fanout.listeners.address import Networks, plain
-
-# The header by which a proxy says whose connection it passes on: PROXY protocol, versions 1 and 2. Sans-IO.
-#
-# Source of the rules: haproxy's ``doc/proxy-protocol.txt`` (sections 2.1 and 2.2). Twisted has a parser of its own
-# (``twisted.protocols.haproxy``); it believes everybody, wants the first 16 octets in one piece, has no limit of time,
-# and lets a protocol begin before it is known who its client is.
-#
-# v1  "PROXY TCP4 192.0.2.1 198.51.100.1 56324 61613\r\n"       at most 107 octets
-# v2  12 octets of signature, version and command, family, length, addresses, and more that is skipped
 
 V1_LONGEST = 107
 V2_LONGEST = 16 + 2_048
@@ -47,7 +49,7 @@ class ProxyHeaderError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ProxiedClient:
-    """Who the connection comes from.
+    """The client from which the connection comes.
 
     :ivar host: IP address; empty when the proxy speaks for itself (health checks), or does not know.
     :ivar rest: what followed the header: the client's own words.
@@ -129,7 +131,7 @@ _MOST_WAITING = 1_000  # connections without their header; a proxy sends it with
 
 
 class ProxiedFactory(protocol.Factory):
-    """Listens for a factory behind proxies. Its protocols are built when it is known who their client is."""
+    """Listens for a factory behind proxies. Its protocols are built when their client's address is known."""
 
     noisy = False
 

@@ -1,4 +1,13 @@
-"""TLS in front of a server. Twisted does it; here is what it leaves open: failed handshakes, and a call too late."""
+"""TLS of our listeners, and of our own connections to other servers.
+
+:class:`Certificates` is our certificate, read again when its file changes. :class:`TlsFactory` puts TLS in front of a
+server; Twisted does the protocol, and the factory adds what it leaves open: failed handshakes, and calls that come too
+late. :class:`ListenerWrapper` puts TLS and the PROXY protocol in front of any listener. :func:`trust` and
+:func:`secure_endpoint` are for connections that we open.
+
+We speak TLS 1.2 and 1.3, and of 1.2 only what has forward secrecy and authenticated encryption (RFC 9325 §4.2): every
+TLS library of the last ten years speaks that. Old clients that cannot do so speak plain STOMP.
+"""
 
 from __future__ import annotations
 
@@ -39,13 +48,10 @@ from fanout.listeners.limits import SecuritySettings
 from fanout.listeners.proxy import ProxiedFactory
 from fanout.settings import SettingsError
 
-# Our own certificate, read again when its file changes, and whom we trust when we are the client.
-#
-# TLS 1.2 and 1.3, and of 1.2 only what has forward secrecy and authenticated encryption (RFC 9325 §4.2): that is what
-# every TLS library of the last ten years speaks. Old receivers that cannot do so speak plain STOMP.
-
 LOOK_SECONDS = 2.0
-"""Between two looks at the files, which cost nothing; who renews a certificate may wait for the line in the log."""
+"""Between two looks at the files, which cost nothing. A person who renews a certificate can wait for the line in the
+log.
+"""
 MAX_SIZE = 1_048_576
 """Octets of a file. A chain with its key takes some thousand, all authorities of a system some hundred thousand."""
 
@@ -129,7 +135,7 @@ class Certificates:
             return
         try:
             self.reload()
-        except Exception:  # Whatever a strange file does to a library must not end the looking.
+        except Exception:  # No failure of a library on a strange file may end the checks.
             log.exception("certificate.refused", file=str(self._certificate))
 
     def _signature(self) -> tuple[object, ...]:
@@ -282,7 +288,7 @@ class TlsFactory(TLSMemoryBIOFactory):
         self.warn = warn
 
     def buildProtocol(self, addr: Any) -> Any:
-        """None where the wrapped factory wants nobody; Twisted's would wrap that None."""
+        """None where the wrapped factory refuses the client; Twisted's would wrap that None."""
         behind = self.wrappedFactory.buildProtocol(addr)
         return None if behind is None else self.protocol(self, behind)
 

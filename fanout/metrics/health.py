@@ -1,7 +1,8 @@
-"""Health: whether a process lives, and whether a load balancer should send it clients. And the routes that tell so.
+"""Health: whether a process lives, and whether a load balancer should send it clients (:class:`Health`).
 
 A process that answers at all is live. It is ready when it has everything that clients need. Something that it can do
 without for a while makes it *degraded*: people should see that, but it is no reason to send the clients away.
+:class:`HealthRoutes` answers load balancers and Prometheus.
 """
 
 from __future__ import annotations
@@ -74,9 +75,6 @@ class Health:
         }
 
 
-# What machines ask a process: does it live, is it ready, how is it doing.
-
-
 _LIVE = Response.json({"live": True})
 
 
@@ -84,7 +82,7 @@ class HealthRoutes:
     """Handlers for load balancers and Prometheus."""
 
     def __init__(self, health: Health, metrics: Metrics, auth: OperatorAuth) -> None:
-        """:param auth: decides who is told why the process is not ready."""
+        """:param auth: decides whether a client is told why the process is not ready."""
         self._health = health
         self._metrics = metrics
         self._auth = auth

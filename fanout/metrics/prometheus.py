@@ -1,4 +1,4 @@
-"""Metrics for Prometheus: tables of what can be read off the parts of a process, read when somebody asks.
+"""Metrics for Prometheus: tables of what can be read off the parts of a process, read at each scrape.
 
 Nothing is counted here, so nothing on the way of a message gets slower. A part keeps plain numbers; a table says what
 each is called, what it means, and how it is read::
@@ -9,6 +9,8 @@ each is called, what it means, and how it is read::
 
 Labels have few values: never a topic, an address or a login. Names follow Prometheus' conventions: ``fanout_`` for the
 engine, base units, ``_total`` for what only grows.
+
+Every metric of the engine stands below, in one table for each kind of part.
 """
 
 from __future__ import annotations
@@ -85,7 +87,7 @@ class _Part(Generic[S]):
             yield measure.family(self._part)
 
     def describe(self) -> Iterator[Metric]:
-        """Names without values: nothing is read before somebody asks."""
+        """Names without values: nothing is read before a scrape."""
         for measure in self._table:
             yield _FAMILIES[measure.kind](measure.name, measure.help, labels=measure.labels)
 
@@ -120,8 +122,6 @@ def reference(tables: Mapping[str, Table[Any]]) -> str:
     lines += [f"| `{family.samples[0].name}` | {family.type} | {family.documentation} |" for family in process]
     return "\n".join(lines) + "\n"
 
-
-# Every metric of the engine: one table for each kind of part.
 
 HUB: Table[Hub] = (
     Measure("gauge", "fanout_topics", "Topics somebody listens to.", lambda hub: len(hub.topics())),

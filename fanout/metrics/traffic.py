@@ -1,4 +1,9 @@
-"""The clients that are connected now, counted by walking through the servers and the hub; nothing is kept."""
+"""Figures about the traffic of a node, for pages and metrics.
+
+:class:`ClientCounts` counts the connected clients by walking through the servers and the hub; nothing is kept.
+:class:`Rates` keeps how much happened in each of the last intervals: what a page draws over time.
+:class:`ReactorLag` measures how late the reactor comes round: every client notices when something keeps it busy.
+"""
 
 from __future__ import annotations
 
@@ -68,7 +73,7 @@ class ClientCounts:
         return sum(self.clients().values())
 
     def subscriptions(self) -> int:
-        """How many times somebody listens to a topic."""
+        """The number of subscriptions to topics."""
         return sum(len(cohort.members) for cohort in self._hub.cohorts())
 
     def of_topic(self, topic: str) -> dict[str, int]:
@@ -101,9 +106,6 @@ def _slow(members: Iterable[Subscriber]) -> Iterator[Slow]:
         if outbox is not None and (len(outbox) or outbox.dropped):
             waiting = len(outbox)
             yield Slow(member.address, member.protocol, waiting, outbox.octets, outbox.dropped, outbox.blocked)
-
-
-# How much happened in each of the last intervals: what a page draws over time.
 
 
 class Rates:
@@ -151,8 +153,6 @@ class Rates:
         columns = {name: [round(values[at], 3) for _, values in points] for at, name in enumerate(names)}
         return {"interval": self.interval, "times": [round(time, 3) for time, _ in points], **columns}
 
-
-# How late the reactor comes round: what every client feels when something keeps it busy.
 
 INTERVAL = 0.5
 """Seconds between two looks. A publish to 5,000 clients takes a tenth of that."""

@@ -1,4 +1,4 @@
-"""What a program of Unix does besides its work: go to the background, give up root, leave its number in a file.
+"""What a Unix daemon does besides its work: go to the background, give up root, write a pidfile, ask for more files.
 
 Only the standard library, so that small programs can use it too::
 
@@ -118,15 +118,15 @@ def _remove(file: Path, mine: str) -> None:
         print(f"cannot remove the pidfile {file}: {error.strerror}", file=sys.stderr)
 
 
-# How many files a process may have open. A connection is one, and many systems allow 1,024 unless asked for more.
-
 _RESERVED = 200  # for everything that is no client
 
 log = structlog.get_logger(__name__)
 
 
 def raise_limit(connections: int) -> None:
-    """Ask for as many as the system gives, and log it when that is too few.
+    """Ask for as many open files as the system gives, and log it when that is too few.
+
+    A connection is one file, and many systems allow 1,024 unless asked for more.
 
     :param connections: clients there shall be room for.
     """

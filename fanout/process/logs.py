@@ -1,7 +1,8 @@
 """Logs: events with fields, for people on a terminal or as JSON, and never a secret among them.
 
 Every module logs with ``structlog.get_logger(__name__)``; a session binds its id once (``log.bind(session=…)``).
-What Twisted, pika and other libraries log goes through the same pipe.
+What Twisted, pika and other libraries log is processed in the same way. :class:`Throttle` keeps a flood of bad clients
+from becoming a flood of log lines.
 """
 
 from __future__ import annotations
@@ -150,9 +151,6 @@ def _escape(text: str) -> str:
     return _CONTROL.sub(lambda found: found.group().encode("unicode_escape").decode(), text)
 
 
-# At most one thing per key and interval: keeps a flood of bad clients from becoming a flood of log lines.
-
-
 @dataclass(slots=True)
 class _Entry:
     since: float
@@ -161,7 +159,7 @@ class _Entry:
 
 
 class Throttle:
-    """Says whether a key's turn has come. Sans-IO::
+    """At most one thing per key and interval. Sans-IO::
 
         if throttle.allow(address):
             log.warning("bad frame", address=address, held_back=throttle.held_back(address))

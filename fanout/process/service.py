@@ -1,7 +1,7 @@
 """A daemon's life: how its process is set up, signals from outside, and notifications to systemd.
 
 ======= ==========================================================================================
-SIGTERM end in order; so does SIGINT. Another one ends the process at once, whatever it is doing
+SIGTERM end in order; so does SIGINT. Another one ends the process at once
 SIGHUP  read the settings again
 ======= ==========================================================================================
 """
@@ -45,9 +45,9 @@ def search_seldom() -> None:
 
 
 def use_monotonic_timers(reactor: Any) -> None:
-    """Have the reactor's timers follow a clock that nobody sets. To be called before any timer is started.
+    """Have the reactor's timers follow a clock that cannot be set. To be called before any timer is started.
 
-    Twisted asks ``time.time``. If somebody then sets the machine's clock back by an hour, no time-out ends and no
+    Twisted asks ``time.time``. If the machine's clock is then set back by an hour, no time-out ends and no
     heart-beat is sent for an hour; if it is set forward, all of them end at once and every client is cut off.
     ``reactor.seconds()`` is no date any more: dates, for people and for other machines, are ``time.time``.
     """
@@ -105,7 +105,7 @@ class Service:
     ) -> None:
         """Be ready for signals: from now on they wait for the reactor to run.
 
-        Python's own answer to a SIGINT, an exception, would be swallowed by whatever callback runs at that moment.
+        Python's own answer to a SIGINT, an exception, would be swallowed by the callback that runs at that moment.
 
         :param stop: ends the work in order; fires when that is done.
         :param reload: reads the settings again, and reports itself what is wrong with them.
@@ -135,7 +135,7 @@ class Service:
         beat.start(self._notify.watchdog / 2 or _STATUS_SECONDS, now=False)
 
     def _beat(self) -> None:
-        """Only a reactor that turns comes here, so a hung process falls silent and systemd starts another one."""
+        """Only a reactor that turns comes here, so a hung process sends nothing and systemd starts another one."""
         self._notify.tell(WATCHDOG=1, STATUS=self._status())
 
     def _answer_end_with(self, handler: Callable[..., None] | signal.Handlers) -> None:

@@ -17,7 +17,7 @@ log = structlog.get_logger()
 FIRST_PAUSE = 1.0
 """Seconds until a failed task is tried again; each further failure doubles it."""
 LAST_PAUSE = 60.0
-"""Longest such pause: an operator who has mended something need not wait longer to see it."""
+"""Longest such pause: an operator who repaired something need not wait longer to see the effect."""
 ROUND_LIMIT = 300.0
 """Seconds one round may take. A task that hangs for good would be as dead as one that ended, and look alive."""
 
@@ -218,7 +218,7 @@ class Supervisor:
     def spawn(self, name: str, work: Work, interval: float, after: float = 0) -> Task:
         """Begin a task.
 
-        :param work: does one round. Raises whatever went wrong.
+        :param work: does one round. Its exception is logged.
         :param interval: seconds from the beginning of one round to the beginning of the next.
         :param after: seconds until the first one.
         """

@@ -7,7 +7,8 @@
         while event := session.next_event():
             ...
 
-The commands follow the version the server chose: what 1.0, 1.1 and 1.2 want of an ACK is known here.
+The commands follow the version the server chose: what 1.0, 1.1 and 1.2 want of an ACK is known here. What the server
+sends is reported as :class:`Connected`, :class:`MessageReceived`, :class:`Receipted` or :class:`ConnectRefused`.
 """
 
 from __future__ import annotations
@@ -19,8 +20,6 @@ from fanout.stomp.codec import Decoder, Frame, Headers, LocalProtocolError, Remo
 from fanout.stomp.dialect import DIALECTS, VERSIONS, Dialect
 from fanout.stomp.limits import StompLimits
 from fanout.stomp.negotiation import Heartbeat
-
-# What a server tells its client, as :class:`~fanout.stomp.client.ClientSession` reports it.
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +250,7 @@ class ClientSession:
         return data
 
     def overdue(self, now: float) -> bool:
-        """Whether the server has been silent for longer than it promised: it is gone."""
+        """Whether the server has sent nothing for longer than it promised: it is gone."""
         return self._heartbeat.missed(now, self._heard_at)
 
     def next_look(self) -> float | None:

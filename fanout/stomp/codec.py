@@ -9,6 +9,9 @@ The frame as we read it, in the specification's own notation with our deviations
               * the blank line may be missing before the NUL of a DISCONNECT (F14)
 
 The decoder is pulled, one frame at a time, because the CONNECT frame decides how the frames behind it are read.
+
+:class:`Frame` is a frame as read or about to be written, :class:`Decoder` reads, :func:`encode` writes. Two errors say
+who broke the protocol: :class:`RemoteProtocolError` the peer, :class:`LocalProtocolError` our own code.
 """
 
 from __future__ import annotations
@@ -19,8 +22,6 @@ from typing import NamedTuple
 
 from fanout.stomp.dialect import DIALECTS, ESCAPE, SPECIAL, Dialect
 from fanout.stomp.limits import StompLimits
-
-# Who broke the protocol: the peer, or we.
 
 
 class LocalProtocolError(Exception):
@@ -54,8 +55,6 @@ class RemoteProtocolError(Exception):
         self.boundary_known = boundary_known
 
 
-# A STOMP frame, as read or about to be written.
-
 Headers = tuple[tuple[str, str], ...]
 
 
@@ -88,7 +87,7 @@ _OPENING = frozenset({"CONNECT", "STOMP"})
 
 
 class Decoder:
-    """Finds frames in whatever pieces the network delivers, in time linear in the octets (stomp.md F13).
+    """Finds frames in the pieces that the network delivers, in time linear in the octets (stomp.md F13).
 
     :ivar dialect: how the next frame is read; the session sets it when the version is agreed.
     """
@@ -157,7 +156,7 @@ class Decoder:
             self._head = self._next_head()
         if self._head is None:
             if self._start == len(self._buffer):
-                self._drop_consumed()  # a silent client costs nothing here
+                self._drop_consumed()  # an idle client costs nothing here
             return None
         return self._finish(self._head)
 

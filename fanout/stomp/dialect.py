@@ -21,7 +21,7 @@ class Dialect:
         other habits of the original (stomp.md §7).
     :ivar drop_cr: every CR in the header block is deleted, as the original did; otherwise only the one before LF.
     :ivar refuse_cr: a CR inside a header line is an error (1.2 has an escape for it).
-    :ivar end: what is written after the body: NUL, and LF for those who wait for it (stomp.md F12a).
+    :ivar end: what is written after the body: NUL, and LF for clients that wait for it (stomp.md F12a).
     """
 
     version: str

@@ -17,7 +17,7 @@ from fanout.stomp.subscriptions import Subscription
 
 @dataclass(frozen=True, slots=True)
 class Connect:
-    """Somebody wants in. Answer with :meth:`ServerSession.accept` or :meth:`ServerSession.refuse`.
+    """A client logs in. Answer with :meth:`ServerSession.accept` or :meth:`ServerSession.refuse`.
 
     :ivar login: empty together with ``passcode`` for an anonymous listener.
     :ivar passcode: never shown by ``repr``.

@@ -16,7 +16,7 @@ from fanout.stomp.dialect import DIALECTS, Dialect
 class StompLimits:
     """Bounds for one connection.
 
-    :ivar connect_bytes: octets before the first frame is complete. Nobody is known yet; a CONNECT needs a few hundred.
+    :ivar connect_bytes: octets before the first frame is complete. The client is unknown yet; a CONNECT needs a few hundred.
     :ivar connect_timeout: seconds until the first frame must be complete.
     :ivar frame_bytes: octets of one frame, headers and body. Most messages are a few hundred octets; RabbitMQ's
         STOMP plugin allows 4 MiB of body, ActiveMQ 100 MiB.
@@ -72,8 +72,8 @@ class SessionOptions:
 
     :ivar server: the ``server`` header of CONNECTED, name/version.
     :ivar heartbeat: milliseconds between the beats we can send, and between those we want.
-    :ivar idle_lf: seconds of silence after which a client without heart-beats is sent a LF; 0 for never
-        (one old receiver mistakes it for a frame; others sit behind a NAT that forgets silent connections).
+    :ivar idle_lf: seconds without a frame after which a client without heart-beats is sent a LF; 0 for never
+        (one old receiver mistakes it for a frame; others sit behind a NAT that forgets idle connections).
     :ivar hosts: the virtual hosts served; empty for any (stomp.md N6: several clients send their socket's name).
     :ivar dialects: version → how it is written here; see :meth:`Dialect.with_trailing_lf`.
     """

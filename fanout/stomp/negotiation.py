@@ -1,4 +1,8 @@
-"""CONNECT and CONNECTED: what two sides agree on before anything else (stomp.md §1)."""
+"""CONNECT and CONNECTED: what two sides agree on before anything else (stomp.md §1).
+
+:class:`Agreement` is the version and the heart-beats; :class:`Heartbeat` keeps them (STOMP 1.1 and 1.2,
+"Heart-beating"; stomp.md §5).
+"""
 
 from __future__ import annotations
 
@@ -9,16 +13,14 @@ from fanout.stomp.codec import Frame, RemoteProtocolError
 from fanout.stomp.dialect import DIALECTS, VERSIONS, Dialect, choose
 from fanout.stomp.limits import SessionOptions
 
-# Heart-beats (STOMP 1.1 and 1.2, "Heart-beating"; stomp.md §5).
-
 _HEART_BEAT = re.compile(r"([0-9]{1,20}),([0-9]{1,20})", re.ASCII)
 _SHORTEST, _LONGEST = 1.0, 3600.0  # below: a client could make us write a thousand times a second; above: pointless
 _EARLY = 0.8  # of the interval, because a beat takes time to travel
-_PATIENCE = 2.0  # intervals of silence before a client counts as gone
+_PATIENCE = 2.0  # intervals without a sign of life before a client counts as gone
 
 
 class Heartbeat:
-    """Who owes whom a sign of life, and when. Times are seconds on the caller's clock.
+    """When each side owes the other a sign of life. Times are seconds on the caller's clock.
 
     :ivar send_every: how often we must be heard; 0 when the client does not care.
     :ivar expect_every: how often we must hear the client; 0 when it promised nothing.
@@ -47,11 +49,11 @@ class Heartbeat:
         return cls(_interval(ours[0], wants), _interval(can_send, ours[1]))
 
     def owed(self, now: float, sent_at: float) -> bool:
-        """Whether we have been silent long enough for a beat."""
+        """Whether we have sent nothing for so long that a beat is due."""
         return bool(self.send_every) and now - sent_at >= self.send_every * _EARLY
 
     def missed(self, now: float, heard_at: float) -> bool:
-        """Whether the client has been silent so long that it must be gone."""
+        """Whether the client has sent nothing for so long that it must be gone."""
         return bool(self.expect_every) and now - heard_at > self.expect_every * _PATIENCE
 
     def next_look(self, sent_at: float, heard_at: float) -> float | None:

@@ -1,7 +1,9 @@
-"""What a client is told about its frames, in the order of the frames (stomp.md R1).
+"""The frames a server sends: answers to the client's frames, and MESSAGE.
 
-A SEND is answered when the bus has the message, which takes a while; the frames behind it are processed meanwhile,
-and their answers wait in line. MESSAGE frames do not: they belong to nobody's frame.
+:class:`Answers` keeps the answers (RECEIPT, ERROR) in the order of the client's frames (stomp.md R1). A SEND is
+answered when the bus has the message, which takes a while; the frames behind it are processed meanwhile, and their
+answers wait in line. A MESSAGE answers no frame, so it does not wait. :class:`MessageForm` writes it; subscribers that
+want the same octets share one encoding.
 """
 
 from __future__ import annotations
@@ -101,7 +103,7 @@ class Answers:
         self._line: deque[Answer] = deque()
 
     def expect(self, command: str | None, receipt: str | None) -> Answer:
-        """A frame came in: keep its place in line. None: no frame, it is we who have something to say."""
+        """A frame came in: keep its place in line. None: the server speaks without a frame."""
         answer = Answer(self, command, receipt)
         self._line.append(answer)
         return answer
@@ -148,8 +150,6 @@ def _shown(command: str) -> str:
     looks_like_one = command.isascii() and command.isalpha() and len(command) <= _LONGEST_SHOWN
     return command if looks_like_one else "(not readable)"
 
-
-# The MESSAGE frame. Clients that want the same octets share one encoding.
 
 # What one publish has encoded so far: (dialect, destination) → everything before the subscription, the rest.
 Encoded = dict[tuple[Dialect, str], tuple[bytes, bytes]]

@@ -2,7 +2,7 @@
 
     octets → session → event → application, hub → answer → outbox → octets
 
-A transport (``tcp.py``, ``websocket.py``) carries the octets of one client. ``connection.py`` drives its session.
+A transport (``transports.py``) carries the octets of one client. ``connection.py`` drives its session.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Transport(Protocol):
 
 
 class ServedConnection(Scheduled, Protocol):
-    """What the server, and whoever counts or ends its clients, needs to know of a connection."""
+    """What the server, metrics and shutdown need to know of a connection."""
 
     @property
     def address(self) -> str:

@@ -1,4 +1,9 @@
-"""What carries STOMP: TCP, TLS over it, and WebSocket. A transport carries octets, and does nothing else."""
+"""The transports of STOMP: TCP, with TLS or without (:class:`StompProtocol`), and WebSocket (:class:`StompWebSocket`).
+
+A transport carries octets, and does nothing else. Over a WebSocket, one frame may come in several messages, and one
+message may hold several frames: to the session they are one stream. The server sends one message for each frame,
+because small clients take a message for a frame.
+"""
 
 from __future__ import annotations
 
@@ -175,11 +180,6 @@ class StompFactory(protocol.Factory):
     def logPrefix(self) -> str:
         return "stomp"
 
-
-# STOMP over WebSocket: the same session as over TCP, in messages.
-#
-# One frame may come in several messages, and one message may hold several frames: to the session they are one stream.
-# The server sends a message for each frame, because small clients take one for the other.
 
 SUBPROTOCOLS = ("v12.stomp", "v11.stomp", "v10.stomp")
 

@@ -79,7 +79,7 @@ class JournalApi:
             if not request.startedWriting:
                 raise HttpError(503, str(error)) from None
             log.error("export.failed", reason=str(error))
-            request.loseConnection()  # type: ignore[no-untyped-call]  # In the middle: nobody takes it for the whole.
+            request.loseConnection()  # type: ignore[no-untyped-call]  # In the middle, so no client takes it for the whole.
         except DownloadGone:
             return
         finally:
@@ -100,7 +100,7 @@ class Download:
         request.lost = self.stopProducing
 
     def write(self, data: bytes) -> Deferred[None] | None:
-        """For :meth:`fanout.journal.journal.Journal.export_csv`. :raises Gone: nobody reads it."""
+        """For :meth:`fanout.journal.journal.Journal.export_csv`. :raises DownloadGone: the client has gone."""
         request = self._request
         if request.gone:
             raise DownloadGone

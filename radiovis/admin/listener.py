@@ -41,7 +41,7 @@ class AdminPorts:
     :ivar plain: the one in the clear; 0 for none.
     :ivar secure: the one with TLS; 0 for none.
     :ivar setting: the name of the setting of the plain one.
-    :ivar chosen: whether somebody has asked for just this plain one.
+    :ivar chosen: whether the settings ask for just this plain one.
     """
 
     ip: str
@@ -151,7 +151,7 @@ class Admin:
         one machine start without any setting.
 
         :return: the addresses, by the name of the listener.
-        :raises CannotListenError: a port somebody has asked for is taken.
+        :raises CannotListenError: a port that the settings name is taken.
         """
         site = self._site()
         if self._ports.plain:

@@ -1,8 +1,9 @@
 """The load: many subscribers and one publisher on raw sockets, so that the server is measured and not a client.
 
-The sans-IO session of ``fanout/stomp/client.py`` logs in and subscribes. After that no frame is parsed.
-
-Frames are counted by the NUL that ends each; latency is read on some subscribers from a time stamp in the body.
+:class:`Target` is the server that is measured: a node started for it (:func:`own_node`), or any STOMP server named by a
+URL. :class:`Load` makes the load. The sans-IO session of ``fanout/stomp/client.py`` logs in and subscribes; after that
+no frame is parsed. Frames are counted by the NUL that ends each; latency is read on some subscribers from a time stamp
+in the body.
 """
 
 from __future__ import annotations
@@ -29,8 +30,6 @@ from radiovis.client.server_address import ServerAddress
 from radiovis.client.sockets import open_tcp
 from radiovis.directory.password import hash_password
 from radiovis.settings import Settings
-
-# The server that is measured: a node started for it, or any STOMP server named by a URL.
 
 TOPIC = "/topic/bench/text"
 _SOURCE = Path(__file__).parents[2]

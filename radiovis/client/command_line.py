@@ -1,4 +1,8 @@
-"""The command line of a command: its arguments, its exit codes, and one line for what is wrong."""
+"""The command line of a command: its arguments, its exit codes, one line for each error, and output for a terminal.
+
+:func:`paint` and :func:`progress` write colours and a line of progress; :func:`printable` makes text from elsewhere
+harmless for the terminal.
+"""
 
 from __future__ import annotations
 
@@ -106,8 +110,6 @@ def given_settings(given: argparse.Namespace) -> Settings:
     """The settings of flags, environment and ``config.py``. :raises SettingsError: something is wrong."""
     return read_settings(Settings, given_flags(given), os.environ, given.config)
 
-
-# Output for a terminal: colours, a line of progress, and text from elsewhere made harmless.
 
 _COLOURS = {"red": 31, "green": 32, "yellow": 33, "grey": 90}
 

@@ -1,7 +1,8 @@
 """The STOMP client of the commands: over TCP, TLS or a WebSocket, on Twisted.
 
 :class:`StompClient` is the protocol; it calls back. A coroutine uses :class:`Conversation`: it says something on the
-session, flushes, and waits for the next event. :func:`converse` opens one and logs in. Every failure is a
+session, flushes, and waits for the next event. :func:`converse` opens one and logs in. :func:`run_reactor` runs one
+coroutine on Twisted's reactor, for commands that end. Every failure is a
 :class:`CommandError` with one line for people, so a command needs no error handling of its own.
 
 The rules of STOMP are in the sans-IO session of ``fanout/stomp/client.py``. Only the transports are here.
@@ -261,8 +262,6 @@ def error_text(refused: ConnectRefused) -> str:
     summary, detail = printable(refused.summary.strip()), printable(" ".join(refused.detail.split()))
     return summary if not detail or detail == summary else f"{summary} ({detail})" if summary else detail
 
-
-# Runs one coroutine on Twisted's reactor, for commands that end.
 
 Main = Callable[[Any], Coroutine[Any, Any, int]]
 

@@ -86,7 +86,7 @@ def add_server_flag(parser: argparse.ArgumentParser) -> None:
 
 def add_ca_flag(parser: argparse.ArgumentParser) -> None:
     """Add ``--ca``."""
-    parser.add_argument("--ca", default="", metavar="FILE", help="PEM: who vouches for its certificate (TLS)")
+    parser.add_argument("--ca", default="", metavar="FILE", help="PEM: the authority of its certificate (TLS)")
 
 
 def given_server(given: argparse.Namespace) -> ServerAddress:

@@ -57,7 +57,7 @@ class MessageSocket:
         self._raw.sendall(self._websocket.wrapped(octets))
 
     def recv(self, size: int) -> bytes:
-        """The next message, whatever its size; empty at the end."""
+        """The next message, of any size; empty at the end."""
         while not self._came:
             if self._websocket.ended or not self._receive():
                 return b""

@@ -1,4 +1,15 @@
-"""``conformance``: check any RadioVIS server from outside; the checks are in ``radiovis/conformance``."""
+"""``conformance``: check any RadioVIS server from outside.
+
+The checks are in ``radiovis/conformance``; here are their order, the choice of some, and the first contact with the
+server.
+
+==================  ====================================================================
+``negotiation.py``  N: CONNECT and versions · H: heart-beats
+``frames.py``       F: line ends, bodies, escapes · B: input that must not harm a server
+``behaviour.py``    C: commands · R: receipts and errors · T: half-closed connections
+``receivers.py``    L: lessons of real receivers · M: STOMP 1.0 · V: RadioVIS
+==================  ====================================================================
+"""
 
 from __future__ import annotations
 
@@ -14,21 +25,10 @@ from radiovis.client.command_line import DONE, FAILED, WRONG, CommandError, Comm
 from radiovis.client.server_address import FORM, add_ca_flag, address, given_server
 from radiovis.client.sockets import connect_error
 from radiovis.conformance import behaviour, frames, negotiation, receivers
-from radiovis.conformance import frames as bad_input
 from radiovis.conformance.check import ConformanceCheck, Outcome
 from radiovis.conformance.subject import SECONDS, Subject
 
-# All checks in their order, the choice of some, and the first contact with the server.
-#
-# ==================  ===============================================================
-# ``negotiation.py``  N: CONNECT and versions · H: heart-beats
-# ``frames.py``       F: line ends, bodies, escapes
-# ``behaviour.py``    C: commands · R: receipts and errors · T: half-closed connections
-# ``receivers.py``    L: lessons of real receivers · M: STOMP 1.0 · V: RadioVIS
-# ``bad_input.py``    B: input that must not harm a server
-# ==================  ===============================================================
-
-CHECKS = (*negotiation.CHECKS, *frames.CHECKS, *behaviour.CHECKS, *receivers.CHECKS, *bad_input.BAD_INPUT_CHECKS)
+CHECKS = (*negotiation.CHECKS, *frames.CHECKS, *behaviour.CHECKS, *receivers.CHECKS, *frames.BAD_INPUT_CHECKS)
 
 
 def chosen(patterns: Sequence[str]) -> list[ConformanceCheck]:
@@ -73,7 +73,9 @@ def command() -> CommandParser:
         metavar="PREFIX",
         help="what the login may publish to; its last character separates parts (default: /topic/test/1/)",
     )
-    parser.add_argument("--any-frequency", default="", metavar="PREFIX", help="likewise, as in /topic/fm/4e1/4000/*/")
+    parser.add_argument(
+        "--any-frequency", default="", metavar="PREFIX", help="the same for any frequency, as in /topic/fm/4e1/4000/*/"
+    )
     parser.add_argument(
         "--host", default="", help="the virtual host, as RabbitMQ has them (default: the server's name)"
     )

@@ -16,7 +16,7 @@ from radiovis.settings import Settings
 _SECONDS = 3.0
 _PORTS = ("ADMIN_PORT", "ADMIN_TLS_PORT", "FB_ADMIN_PORT", "FB_ADMIN_TLS_PORT")
 _MOST_BYTES = 65_536  # A report has a line for each condition.
-_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where to ask whoever listens there.
+_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where to ask a listener of all addresses.
 
 
 def command() -> SettingsParser:
@@ -92,7 +92,7 @@ def _ask_program(settings: Settings, path: str, seconds: float) -> list[tuple[_P
 
 
 def _ask(port: _Port, path: str, seconds: float, token: str) -> tuple[int, Any] | None:
-    """Status and report; None when nobody listens."""
+    """Status and report; None when no process listens."""
     try:
         return _answer(_connection(port.host, port.number, seconds, secure=port.secure), path, token)
     except ConnectionRefusedError:

@@ -159,7 +159,7 @@ async def find_servers(dns_client: Resolver, name: str, *, http: bool = False) -
 
 
 async def _ask(dns_client: Resolver, name: str, kind: int) -> list[Any]:
-    """The answers, of whatever kind they are; empty when the name exists without any."""
+    """The answers, of any kind; empty when the name exists without any."""
     if any(not 0 < len(label) < 64 for label in name.split(".")) or len(name) > 253:
         raise LookupFailed(f"{name[:80]} is no name the DNS can be asked for")
     try:

@@ -31,7 +31,7 @@ def command() -> CommandParser:
     parser.add_argument("--trigger-time", metavar="TIME", help="when to show it: NOW or ISO 8601")
     parser.add_argument("--header", type=_header, action="append", default=[], metavar="NAME:VALUE", help="repeat it")
     parser.add_argument("--receipt", action="store_true", help="print each confirmation: its time, its headers")
-    parser.add_argument("--json", action="store_true", help="likewise, as JSON")
+    parser.add_argument("--json", action="store_true", help="the same as JSON")
     parser.add_argument("--seconds", type=seconds, default=10.0, help="how long to wait for each (default: 10)")
     add_server_flag(parser)
     return parser

@@ -37,9 +37,9 @@ Every command ends with an [exit code](exit-codes.md), and says why on stderr, w
 Colour is only for terminals, and never with `NO_COLOR`. `--json` prints what scripts want to read.
 
 A server is given as `stomp://[login:passcode@]host[:port]`; `stomps://` is the same over TLS, `ws://` and `wss://` over
-a WebSocket (its path is `/stomp` unless given). The ports are 61613, 61614, 80 and 443 unless given. `--ca` names who
-vouches for a certificate that this machine does not trust by itself. Better than on the command line, where other users
-of the machine can read it, a passcode stands in the environment: `RADIOVIS_SERVER=stomp://1.rock:secret@vis.example`.
+a WebSocket (its path is `/stomp` unless given). The ports are 61613, 61614, 80 and 443 unless given. `--ca` names the
+authority of a certificate that this machine does not trust by itself. Other users of the machine can read a command
+line, so a passcode rather stands in the environment: `RADIOVIS_SERVER=stomp://1.rock:secret@vis.example`.
 
 Besides those below there is `serve`, which needs not be named and takes every [setting](settings.md) as a flag.
 The watchdog is a program of its own: `python fallback.py`, and `python fallback.py status`.

@@ -26,13 +26,13 @@ from radiovis.directory.stations import Stations, parse_stations, station_id
 from radiovis.directory.stations_file import read_stations, read_text
 from radiovis.settings import Settings
 
-# Changes a stations file the way a careful person would: nothing else in it moves, and nobody ever sees half of it.
-
-_NEW_MODE = 0o640  # A new file: hashes are nobody else's business, but the node's group may have to read it.
+_NEW_MODE = 0o640  # A new file: hashes are secret, but the node's group may have to read it.
 
 
 class StationsEditor:
-    """Reads and replaces a stations file. As a context it keeps a lock against other editors of this kind.
+    """Changes a stations file and leaves comments and order as they are; a reader never sees half a file.
+
+    As a context it keeps a lock against other editors of this kind.
 
     :ivar text: what stands in it.
     :ivar stations: what that means.

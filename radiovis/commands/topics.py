@@ -99,7 +99,7 @@ async def _page(reactor: Any, base: str, after: str, settings: Settings) -> dict
 
     try:
         code, body = await Deferred.fromCoroutine(get()).addTimeout(_SECONDS, reactor)
-    except Exception as error:  # noqa: BLE001 - whatever a URL leads to.
+    except Exception as error:  # noqa: BLE001 - a URL may lead to anything.
         raise CommandError(f"{base} does not answer: {printable(connect_failure(error, _SECONDS))}") from None
     if code in (401, 403):
         raise CommandError(f"{base} does not let us in: set ADMIN_TOKEN as the node has it")

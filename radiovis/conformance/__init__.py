@@ -2,6 +2,6 @@
 
 The rules of STOMP, and what receivers need (contract §5).
 
-``check.py`` defines a check, ``subject.py`` the server under test, ``raw_client.py`` the client that talks to it, and
-``suite.py`` the order. Every other file holds checks, a function each.
+``check.py`` defines a check, ``subject.py`` the server under test and the client that talks to it. Every other file
+holds checks, a function each. ``radiovis/commands/conformance.py`` has their order.
 """

@@ -1,4 +1,7 @@
-"""Frames: line ends, bodies, escapes."""
+"""Checks of frames (F: line ends, bodies, escapes), and of bad input (B).
+
+Bad input must not harm a server: it answers at once with an ERROR, or closes the connection.
+"""
 
 from __future__ import annotations
 
@@ -119,8 +122,6 @@ def _round_trip(subject: Subject, body: bytes, *headers: str) -> None:
     if came != body:
         raise CheckFailed(f"sent {body!r}, got {came!r}")
 
-
-# Input that must not harm a server: it answers at once with an ERROR or closes the connection.
 
 BAD_INPUT_CHECKS = CheckList()
 

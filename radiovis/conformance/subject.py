@@ -1,4 +1,9 @@
-"""The server under test: opens connections for a check, logged in or not, and closes them."""
+"""The server under test (:class:`Subject`), and the client of a check (:class:`RawClient`).
+
+The subject opens connections for a check, logged in or not, and closes them. The client sends any octets, also invalid
+ones, and reads frames, each step with a time limit. It shares the transports with the other commands, and the decoder
+with the server. It has no session: a session would send valid frames only.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +20,6 @@ from radiovis.client.command_line import printable
 from radiovis.client.server_address import ServerAddress
 from radiovis.client.sockets import BlockingSocket, open_socket
 from radiovis.client.websocket import NoWebSocket
-
-# The client of a check: it sends any octets, also invalid ones, and reads frames, each step with a time limit.
-#
-# It shares the transports with the other commands, and the decoder with the server. It has no session: a session would
-# send valid frames only.
 
 _LIMITS = replace(
     StompLimits(), frame_bytes=2**22, header_bytes=2**16, headers=1_000

@@ -4,7 +4,7 @@ An answer is kept twice. This process keeps it in a Beaker cache, which the sett
 share it through a second Beaker cache, in memcached, whose calls are made in threads. Both keep it longer than it is
 *fresh*:
 
-* fresh (``DIRECTORY_FRESH_SECONDS``): the answer is given, and nobody is asked.
+* fresh (``DIRECTORY_FRESH_SECONDS``): the answer is given without a question.
 * shared (``DIRECTORY_SHARED_SECONDS``): an answer of another node is found in memcached. A country's code is then taken
   without asking; any other answer only if it is fresh.
 * stale (``DIRECTORY_STALE_SECONDS``): the answer is given only while the directory fails.
@@ -12,6 +12,8 @@ share it through a second Beaker cache, in memcached, whose calls are made in th
 Callers that ask the same question at the same time cause one call. In an outage only the first caller waits for the
 failure; until the directory works again, callers get the stale answer at once and a new attempt is made in the
 background every :data:`RETRY` seconds.
+
+Answers are kept as JSON. Values that are read back are checked: other programs may write to memcached.
 
 Logins are never cached. The channels a station may publish to are not shared: memcached has no passwords.
 """
@@ -47,9 +49,6 @@ class _NotAsked(DirectoryError):
     """The directory was not asked, so this says nothing about its health."""
 
 
-# The answers as JSON. Values that are read back are checked: other programs may write to memcached.
-
-
 @dataclass(frozen=True, slots=True)
 class _Question(Generic[T]):
     """One kind of question.
@@ -70,7 +69,7 @@ class _Question(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class _CachedAnswer(Generic[T]):
-    """An answer of the time ``at``; nobody asks again before ``until`` (both Unix time in seconds).
+    """An answer of the time ``at``; the directory is not asked again before ``until`` (both Unix time in seconds).
 
     :ivar failing: whether the directory failed when it was asked after that.
     """
@@ -198,7 +197,7 @@ class CachedDirectory:
         return await self._answer(_TOPICS, "all", self._directory.topics)
 
     async def default(self, channel: int) -> Default | None:
-        """What a silent channel shows."""
+        """What a stale channel shows."""
         return await self._answer(_DEFAULT, str(channel), partial(self._directory.default, channel))
 
     async def _ask_gcc(self, country: str) -> str | None:
@@ -258,7 +257,7 @@ class CachedDirectory:
         return self._keep(question, key, _CachedAnswer(answer, asked, self._now() + self.fresh))
 
     def _is_fresh(self, known: _CachedAnswer[T]) -> bool:
-        """Whether nobody needs to ask. An answer of the future is not fresh: the clock was set back."""
+        """Whether the directory need not be asked. An answer of the future is not fresh: the clock was set back."""
         return known.at <= self._now() < known.until
 
     def _after_failure(self, known: _CachedAnswer[T] | None, error: DirectoryError) -> _CachedAnswer[T]:

@@ -56,7 +56,7 @@ class Channel:
 
 @dataclass(frozen=True, slots=True)
 class Default:
-    """What the watchdog shows on a silent channel. A part that is None is not sent.
+    """What the watchdog shows on a stale channel. A part that is None is not sent.
 
     :ivar image: absolute URL of the slide.
     :ivar text: radio text, without the ``TEXT`` word.
@@ -95,7 +95,7 @@ class Directory(Protocol):
         ...
 
     async def default(self, channel: int) -> Default | None:
-        """What a silent channel shows; None if it has no default."""
+        """What a stale channel shows; None if it has no default."""
         ...
 
 

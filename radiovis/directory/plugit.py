@@ -81,7 +81,7 @@ class PlugIt:
         return tuple(Channel(topic, id, topic in listed) for topic, id in (listed | known).items())
 
     async def default(self, channel: int) -> Default | None:
-        """What a silent channel shows."""
+        """What a stale channel shows."""
         answer = await self._calls.ask("get_channel_default", id=str(channel))
         info = self._part(answer, "get_channel_default", "info", (dict, type(None)))
         if not info:

@@ -1,4 +1,7 @@
-"""The content of a stations file (TOML): its format, and every check, with errors that name file and line."""
+"""The content of a stations file (TOML): its format, and every check, with errors that name file and line.
+
+``tomllib`` gives lines for syntax errors only, so :func:`read_sections` finds the line of each table and key.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +19,6 @@ from urllib.parse import urlsplit
 from fanout.listeners.address import network
 from radiovis.directory.interface import MAX_TEXT, MAX_URL, Channel, Default, checked_prefix
 from radiovis.directory.password import StoredPassword
-
-# The line of each table and key in a TOML text. ``tomllib`` gives lines for syntax errors only.
 
 _HEADER = re.compile(r"\s*\[\[?([^\[\]]+)\]\]?\s*(#.*)?")
 _KEY = re.compile(r"\s*(\"[^\"]*\"|'[^']*'|[A-Za-z0-9_-]+)\s*[.=]")

@@ -16,7 +16,7 @@ from radiovis.http.wall import Wall
 
 _HERE = Path(__file__).parent
 _FRESH_SECONDS = 0.5
-"""How long the wall serves everybody: a page of 200 stations takes 8 ms to make."""
+"""How long one rendering of the wall is served to all: a page of 200 stations takes 8 ms to make."""
 
 
 def _templates() -> Environment:
@@ -63,7 +63,7 @@ class WallPages:
     def _make(self) -> Response:
         wall = self._wall
         cards = [(each, wall.slide(each.topic), wall.text(each.topic)) for each in wall.hung]
-        cards.sort(key=lambda card: card[1] is None and card[2] is None)  # the silent ones last
+        cards.sort(key=lambda card: card[1] is None and card[2] is None)  # stations without a message last
         hidden = len(wall.stations) - len(cards)
         return _page("wall.html", cards=cards, hidden=hidden, version=wall.version)
 

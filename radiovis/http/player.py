@@ -29,7 +29,7 @@ from fanout.stomp.server_frames import MessageForm
 _PREFIX = b"RADIOVISWEBSOCKET:"
 _HELLO = text(_PREFIX + b"HELLO\0")
 _NO_VIS = text(_PREFIX + b"NOVIS\0")
-_UNEXPECTED = text(_PREFIX + b"ERROR:Unexcepted message\0")  # The spelling is the original's, and on the wire.
+_UNEXPECTED = text(_PREFIX + b"ERROR:Unexcepted message\0")  # The original's spelling.
 _FAILED = text(_PREFIX + b"ERROR:The server made an error\0")
 _FULL = text(_PREFIX + b"ERROR:Too many subscriptions\0")
 _KINDS = ("image", "text")

@@ -1,4 +1,10 @@
-"""RadioVIS over HTTP (RVIS01 §5, contract §4): ``vis.json``, and ``/comet`` of early servers in plain text."""
+"""RadioVIS over HTTP (RVIS01 §5, contract §4): long polls and event streams.
+
+:class:`Polls`: ``vis.json``, and ``/comet`` of early servers in plain text.
+
+:class:`Push`: ``GET /radiodns/push/1.0/<service identifier>``, slides and texts of one station as server-sent events,
+as the RadioDNS demo has it (contract §4, last row): events ``image`` and ``text``, the last ones at once.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +23,7 @@ from radiovis.settings import Settings
 
 # Two parts or more behind /topic/, without what no topic has.
 _TOPIC = re.compile(r"/topic(?:/[^/\s\x00-\x1f\x7f]+){2,}")
-# A name, or names with dots. Anything more would be somebody else's script in our answer.
+# A name, or names with dots. Anything more could be an attacker's script in our answer.
 _CALLBACK = re.compile(r"[A-Za-z_$][\w$]*(?:\.[A-Za-z_$][\w$]*)*", re.ASCII)
 _CALLBACK_LENGTH = 64
 # So that no content sniffer takes an answer that begins with the client's own words for something else.
@@ -114,10 +120,6 @@ def _callback(request: Request) -> bytes | None:
         raise HttpError(400, f"A callback is a name of JavaScript with up to {_CALLBACK_LENGTH} characters.")
     return callback.encode()
 
-
-# ``GET /radiodns/push/1.0/<service identifier>``: slides and texts of one station as server-sent events.
-#
-# As the RadioDNS demo has it (contract §4, last row): events ``image`` and ``text``, the last ones at once.
 
 _TYPES = ("image", "text")
 _WORDS = {"image": "SHOW ", "text": "TEXT "}

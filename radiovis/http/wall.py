@@ -139,7 +139,7 @@ class Wall(Subscriber):
         message = self.pending.hub.last(f"{topic}text")
         return shown.text(message) if message else None
 
-    # Who watches
+    # Viewers
 
     def enter(self, viewer: WallViewer) -> None:
         """Show a viewer what is on air, and everything from now on."""
@@ -166,7 +166,7 @@ class Wall(Subscriber):
         for viewer in list(self._viewers):
             try:
                 viewer.take(slot, data)
-            except Exception as error:  # noqa: BLE001  (one broken viewer is reported and stops nobody else)
+            except Exception as error:  # noqa: BLE001  (one broken viewer is reported and stops no other)
                 self.pending.failed(viewer, error)
 
     def _greeting(self) -> bytes:

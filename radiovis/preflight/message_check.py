@@ -1,4 +1,9 @@
-"""Checks published messages: why radios may not show a text or a slide. The findings are kept for the operator."""
+"""Checks published messages: why radios may not show a text or a slide. The findings are kept for the operator.
+
+:func:`body_complaints` checks the words, lengths and URL of a body, without a fetch; it is sans-IO. :class:`Preflight`
+also fetches the slide. :class:`CheckedApplication` checks messages when they are published: before they are sent
+(``PREFLIGHT = reject``) or afterwards (``warn``).
+"""
 
 from __future__ import annotations
 
@@ -19,8 +24,6 @@ from fanout.process.logs import Throttle
 from radiovis.directory.interface import MAX_TEXT, MAX_URL
 from radiovis.preflight.slide_verdicts import SlideVerdicts, Verdict
 from radiovis.settings import SlideSettings
-
-# Checks that need no fetch: the words, lengths and URL of a body. Sans-IO.
 
 _KINDS = {"text": "TEXT", "image": "SHOW"}
 _BLANK_OR_CONTROL = re.compile(r"[\x00-\x20\x7f]")
@@ -169,8 +172,6 @@ class Preflight:
             self.unfit += 1
             log.warning("preflight.unfit", topic=finding.topic, body=finding.body, complaints=finding.complaints)
 
-
-# Checks messages when they are published: before they are sent (``PREFLIGHT = reject``) or afterwards (``warn``).
 
 _SUMMARY, _DETAIL = 200, 1_000  # characters of what a publisher is told
 

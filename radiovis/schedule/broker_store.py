@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 
 from fanout.bus.interface import BrokerBus, BrokerConnection, BusError
 from fanout.bus.message import to_amqp
-from fanout.bus.queues import ENTRANCE, ConfirmedChannel, Unroutable, WorkItem, WorkQueue
+from fanout.bus.queues import WORK_EXCHANGE, ConfirmedChannel, Unroutable, WorkItem, WorkQueue
 from fanout.hub.message import Message
 from radiovis.schedule.held_slides import Take
 
@@ -44,7 +44,7 @@ class BrokerIntake:
             raise BusError(str(error)) from None
         channel = await self._open()
         try:
-            await channel.publish(ENTRANCE if message.body else "", self._queue, properties, body)
+            await channel.publish(WORK_EXCHANGE if message.body else "", self._queue, properties, body)
         except Unroutable:
             if message.body:  # If nothing was ever held, there is nothing to cancel.
                 raise BusError(

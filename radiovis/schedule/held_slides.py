@@ -1,4 +1,9 @@
-"""Sends the held messages when they are due. A task of the watchdog; only the watchdog that leads does it."""
+"""Sends the held messages when they are due (:class:`HeldSlides`). A task of the watchdog; only the watchdog that leads
+does it.
+
+:class:`SlideStore` is where held messages are kept, so that no crash loses them: a queue of the broker, or a SQLite
+file, in files of their own.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +20,6 @@ from fanout.hub.message import Message
 from radiovis.schedule.timetable import Held, Name, Timetable, name_of
 from radiovis.schedule.trigger_time import SlideIntake, for_now, trigger_time
 from radiovis.settings import SlideSettings
-
-# Where held messages lie, so that no crash loses them: what a node and the watchdog ask of a store.
 
 Take = Callable[[Message, int], None]
 """Receives each message of a store, in the order of arrival, with the ticket by which the store knows it."""

@@ -1,4 +1,9 @@
-"""Fetches slides as a receiver does, with limits on time, memory and the number of fetches at the same time."""
+"""Fetches slides as a receiver does, with limits on time, memory and the number of fetches at the same time.
+
+:class:`SlideFetch` fetches. :class:`HostLimit` is the limit on fetches at the same time: one host gets at most half of
+it, so a host that hangs does not block others. :class:`Connections` is the connections of one fetch: together they
+bring a limited number of octets, and they end with the fetch.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +33,6 @@ from fanout import __version__
 from fanout.listeners.tls import connect_failure
 from radiovis.settings import SlideSettings
 from radiovis.slides.picture import HEIGHT, MOST_OCTETS, WIDTH, Picture, decoding_fault, look_at
-
-# A limit on fetches at the same time. One host gets at most half of it: a host that hangs does not block others.
 
 
 def share(whole: int) -> int:
@@ -73,8 +76,6 @@ class HostLimit:
             if own.tokens == own.limit and self.hosts.get(host) is own:
                 del self.hosts[host]
 
-
-# The connections of one fetch: together they bring a limited number of octets, and they end with the fetch.
 
 HEAD_OCTETS = 64 * 2**10
 """Octets of the answers' heads: Twisted limits the length of a header, but not their number."""
@@ -183,7 +184,7 @@ class _Counted(ProtocolWrapper):
 
 
 MOST_READ = 4 * 2**20
-"""Octets read of one slide: far more than any radio takes, so that the complaint can name the size."""
+"""Octets read of one slide: far more than any radio takes, so that the error can name the size."""
 REDIRECTS = 3
 """Redirects followed for one slide. Receivers follow some (contract §4), and each delays the picture."""
 _MOVED = frozenset((301, 302, 303, 307, 308))

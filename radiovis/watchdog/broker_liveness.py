@@ -50,7 +50,7 @@ class BrokerLiveness:
         self._deaf = False
 
     async def check(self) -> None:
-        """One round: claim the lead, and begin whatever should be going on and is not.
+        """One round: claim the lead, and begin what should be running and is not.
 
         :raises BusError: the broker is not there, or does not give us the queue.
         :raises LogError: the log on this machine refuses entries.

@@ -1,7 +1,9 @@
-"""The interface between the watchdog and the log of everything that was published, and what all logs share.
+"""The log of everything that was published: its interface (:class:`Log`), what all logs share, and two of the three
+logs.
 
-There are three logs: :mod:`~radiovis.watchdog.plugit_log` (a cluster with PlugIt),
-:mod:`~radiovis.watchdog.log` (a stations file), and :class:`DatagramLog` here (``--test``).
+The logs are :class:`~radiovis.watchdog.plugit_log.PlugItLog` (a cluster with PlugIt), :class:`JournalLog` here (in
+SQLite, for a stations file and for a node without a broker), and :class:`DatagramLog` here (``--test``).
+:class:`LogCleanup` drops old entries.
 """
 
 from __future__ import annotations
@@ -244,9 +246,6 @@ class LogCleanup:
         dropped = await self._entries.cleanup(max_age)
         if dropped:
             log.info("log.cleaned", dropped=dropped, max_age=max_age)
-
-
-# The log in the SQLite journal: for clusters with a stations file, and for a node without a broker.
 
 
 class JournalLog:

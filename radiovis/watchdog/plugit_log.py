@@ -3,12 +3,12 @@
 The log has one queue, and it is on the broker: ``FB_QUEUE``. Every message of the exchange is copied into it, on the
 broker's disk, whether a watchdog runs or not. The watchdog that leads takes messages from its head, gives them to
 PlugIt, and acknowledges each one when PlugIt has accepted it. Until then the broker has the message, so nothing is
-lost when this process, this machine or PlugIt goes away. Who keeps what, and where that stands:
+lost when this process, this machine or PlugIt goes away. Where each message is, and which part handles it:
 
 =============================  =========================================================================
-a message nobody took yet      the broker's queue; a policy bounds it (``deploy/rabbitmq/policies.sh``)
+a message not taken yet        the broker's queue; a policy bounds it (``deploy/rabbitmq/policies.sh``)
 the ones in hand, unanswered   the broker's queue too: delivered and not acknowledged
-order, and "offer it again"    :class:`fanout.bus.durable_queue.DurableQueue` and its retry buffer
+order, and "offer it again"    :class:`fanout.bus.queues.DurableQueue` and its retry buffer
 one call at a time, the pause  this file
 refused for good               dropped here, counted in :attr:`~radiovis.watchdog.log.LogState.refused`
 dropped by the full queue      counted by :class:`radiovis.watchdog.sources.QueueSource`
@@ -37,7 +37,7 @@ The pause doubles from 1 s to 15 s, and one success ends it. *Closed*: everythin
 - An entry is accepted once, unless this process or the connection to the broker dies between PlugIt's answer and the
   acknowledgement, or PlugIt's answer is lost. Then it comes twice. A copy that comes to the process that sent the
   first one is recognised by its serial. Copies that a publisher sends again after the broker had confirmed the first
-  one never come here (:attr:`fanout.bus.durable_queue.Delivered.again`): the durable queue had the first one.
+  one never come here (:attr:`fanout.bus.queues.Delivered.again`): the durable queue had the first one.
 - When the connection to the broker is lost, what came by it is not sent any more: the broker gives it to the watchdog
   that leads next. So a watchdog that was frozen does not send what another one has sent meanwhile.
 - An entry is dropped only when PlugIt takes the entry behind it, right after it refused this one once more, as it did
@@ -45,7 +45,7 @@ The pause doubles from 1 s to 15 s, and one success ends it. *Closed*: everythin
   am broken". So the entry behind is not tried earlier, and only while ``cleanup_logs`` works, which the watchdog asks
   for anyway. If the entry behind is refused as well, both stay, and it becomes a
   suspect in its turn. A broken ``add_log`` therefore costs calls, and no entry. A bad entry with nothing behind it
-  stays, too: it holds up nobody.
+  stays, too: it holds up no other entry.
 
 **Why not a spool on this machine's disk.** That was the first design: entries were acknowledged when they were in a
 file, and sent from there. It had more than a thousand lines (segments, cursor, lock, adoption of a dead process's
@@ -125,7 +125,7 @@ class PlugItLog:
         self._sending = False
         self._call: Deferred[None] | None = None
         self._closed = False
-        self._failures = 0  # in a row, of whatever entry
+        self._failures = 0  # in a row, of any entry
         self._rest_until = float("-inf")
         self._suspects: list[_Suspect] = []  # refused in this round; the next entry decides
         self._refusals: dict[Entry, tuple[int, int]] = {}  # in a row, by entry: all, and while PlugIt was well

@@ -117,10 +117,10 @@ class Source(Protocol):
 class QueueSource:
     """A :class:`Source` that takes messages from the durable queue, over the connection by which the bus hears.
 
-    The queue may be bounded by a policy of the broker, which then drops the oldest messages and tells nobody. They are
-    counted as gaps in the publishers' serials (:class:`~fanout.bus.message.Seen`). Messages of devices have no serials,
-    and what is dropped while no watchdog leads, or between two leaders, is not seen by either: the count is a lower
-    bound, and 0 is only sure if ``waiting`` never came near the policy's limit.
+    The queue may be bounded by a policy of the broker, which then drops the oldest messages and reports nothing. They
+    are counted as gaps in the publishers' serials (:class:`~fanout.bus.message.Seen`). Messages of devices have no
+    serials, and what is dropped while no watchdog leads, or between two leaders, is not seen by either: the count is a
+    lower bound, and 0 is only sure if ``waiting`` never came near the policy's limit.
     """
 
     def __init__(
@@ -214,13 +214,13 @@ class TapSource:
         """:param clock: Twisted's reactor."""
         self.lost = 0
         self._clock = clock
-        self._handover = RetryBuffer(clock, take)
+        self._retry_buffer = RetryBuffer(clock, take)
         self._throttle = Throttle(clock.seconds)
 
     def hear(self, message: Message) -> None:
         """Log it. A message that finds no room is lost, and that is logged."""
-        if self._handover.waiting < TAP_WAITING:
-            self._handover.offer(Delivered(message, ""), _nothing)
+        if self._retry_buffer.waiting < TAP_WAITING:
+            self._retry_buffer.offer(Delivered(message, ""), _nothing)
             return
         self.lost += 1
         if self._throttle.allow("lost"):
@@ -236,20 +236,20 @@ class TapSource:
     @property
     def trouble(self) -> str:
         """What the log said last."""
-        return self._handover.trouble
+        return self._retry_buffer.trouble
 
     @property
     def waiting(self) -> int:
         """Messages in memory."""
-        return self._handover.waiting
+        return self._retry_buffer.waiting
 
     async def stop(self) -> None:
         """Wait for the log; what it refuses is lost with the process."""
         try:
-            await self._handover.idle().addTimeout(STOP_SECONDS, self._clock)
+            await self._retry_buffer.idle().addTimeout(STOP_SECONDS, self._clock)
         except defer.TimeoutError:
-            log.warning("log.unfinished_at_stop", waiting=self._handover.waiting)
-        self._handover.forget()
+            log.warning("log.unfinished_at_stop", waiting=self._retry_buffer.waiting)
+        self._retry_buffer.forget()
 
 
 def _nothing() -> None:

@@ -8,7 +8,7 @@ decide:
 - which topics exist: :class:`~radiovis.watchdog.topic_listing.TopicListing`, task 1;
 - when a topic was last alive: :class:`~radiovis.watchdog.broker_liveness.BrokerLiveness`, task 2;
 - which topics are stale: :class:`~radiovis.watchdog.staleness.Staleness`, which also remembers when each is next due;
-- what the message looks like: :mod:`~radiovis.watchdog.stale_topics`.
+- what the message looks like: :mod:`~radiovis.watchdog.defaults`.
 
 **The life of a topic**, text and image each for itself:
 
@@ -27,7 +27,7 @@ decide:
     └───────┘
 
 "On default" begins when the default comes back over the bus, not when it is handed to the bus: the watchdog hears its
-own message like everybody else's, and only what was heard counts. So a default that the broker lost is sent again by
+own message like any other, and only what was heard counts. So a default that the broker lost is sent again by
 itself, and standbys, which hear it too, know as much as the leader.
 
 **Invariants.**
@@ -35,7 +35,7 @@ itself, and standbys, which hear it too, know as much as the leader.
 - *Only the leader sends*, and it asks the broker whether it still leads before each round and looks again between
   batches. A process that was frozen for a minute believes that it leads; the broker knows better. Defaults go over the
   connection that holds the lock, so one that lost the lock cannot publish either.
-- *A living topic never gets a default.* Whatever we do not know counts as alive: topics heard before a restart
+- *A living topic never gets a default.* What is not known counts as alive: topics heard before a restart
   (:mod:`~radiovis.watchdog.startup`), time in which the bus was away, memories that do not answer.
 - *Nothing due is forgotten.* Taking a topic as due makes it due again after ``FB_FALLBACK_CHECK``. A round may fail at
   any point, and the next one finds the rest.

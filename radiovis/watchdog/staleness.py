@@ -25,7 +25,7 @@ class Liveness:
     """The last thing known of a topic.
 
     :ivar when: Unix time in seconds at which it was published or heard.
-    :ivar is_default: whether it was a default, so that the station itself has been silent for longer.
+    :ivar is_default: whether it was a default, so that the station's own message is older.
     """
 
     when: float

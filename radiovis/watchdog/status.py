@@ -64,7 +64,7 @@ class _Teller(Protocol):
 def ask(path: str) -> Report | None:
     """What a running daemon says of itself; None when none is running there. Blocks.
 
-    :raises OSError: the socket is there, but cannot be used, or nobody answers in time.
+    :raises OSError: the socket is there, but cannot be used, or does not answer in time.
     """
     with socket.socket(socket.AF_UNIX) as asking:
         asking.settimeout(ANSWER_SECONDS)

@@ -34,7 +34,7 @@ from radiovis.watchdog.topic_listing import Recall, TopicListing
 _LOOK_SECONDS = 1.0  # between two attempts to lead: a standby acts that long after the leader has gone
 _STOP_SECONDS = 5.0  # for the rounds under way
 _SCHEDULE_SECONDS = 1.0  # between two looks whether the store of held slides is there
-_TICK_SECONDS = 0.1  # between two looks whether a held slide is due: nobody sees a slide that is so late
+_TICK_SECONDS = 0.1  # between two looks whether a held slide is due: too short for viewers to notice
 
 
 def fake_settings(settings: Settings) -> Settings:

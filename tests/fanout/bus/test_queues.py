@@ -19,8 +19,8 @@ from fanout.bus.config import RetryPolicy
 from fanout.bus.interface import BusError
 from fanout.bus.message import to_amqp
 from fanout.bus.queues import (
-    ENTRANCE,
     READ_SECONDS,
+    WORK_EXCHANGE,
     ConfirmedChannel,
     Delivered,
     DurableQueue,
@@ -339,7 +339,7 @@ class Keeping(unittest.TestCase):
     async def ensure(self, reader: Reader, node: Node, *, room: bool = True) -> None:
         await reader.queue.ensure(node.bus.connection.publishing, room=room)
 
-    async def write(self, *names: str, exchange: str = ENTRANCE) -> None:
+    async def write(self, *names: str, exchange: str = WORK_EXCHANGE) -> None:
         for name in names:
             properties, body = to_amqp(Message("/topic/x", b"SHOW", name, 1, (("trigger-time", "soon"),)))
             await self.writer.publish(exchange, self.name, properties, body)
@@ -386,7 +386,7 @@ class Keeping(unittest.TestCase):
 
     def write_one(self, name: str) -> Any:
         properties, body = to_amqp(Message("/topic/x", b"SHOW", name, 1))
-        return self.writer.publish(ENTRANCE, self.name, properties, body)
+        return self.writer.publish(WORK_EXCHANGE, self.name, properties, body)
 
     async def test_what_is_no_message_is_dropped(self) -> None:
         await self.ensure(self.reader, self.node)
