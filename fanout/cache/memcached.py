@@ -25,6 +25,8 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
+from fanout.settings.field import HOSTS, SettingsGroup, setting
+
 # One or more memcached servers as one shared dictionary. The calls block: make them in worker threads.
 #
 # Each server has a circuit breaker: after a failure it is not called for a while, and its values count as missing.
@@ -38,6 +40,20 @@ MAX_VALUE = 1_000_000
 """Bytes of one value; memcached refuses 1 MiB and more unless started with ``-I``."""
 LONGEST_EXPIRE = 30 * 24 * 3600
 """Seconds. memcached reads a larger number as a date (``protocol.txt``, "Expiration times")."""
+
+
+class MemcachedSettings(SettingsGroup):
+    """memcached."""
+
+    MEMCACHED_HOST: str = setting(
+        "127.0.0.1",
+        "host[:port], several with commas; empty = none, so that the nodes do not share their last messages.",
+        pattern=HOSTS,
+    )
+    MEMCACHED_TIMEOUT: float = setting(
+        0.2, "Time for one answer; clients wait while a cache is slow.", "s", ge=0.01, le=10
+    )
+
 
 T = TypeVar("T")
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
