@@ -20,19 +20,18 @@ from fanout.application.observer import ClientCounters, ClientWarnings
 from fanout.bus.interface import Bus
 from fanout.http.access_log import AccessLog, log_file
 from fanout.http.dispatch import Dispatcher
-from fanout.http.pending import PendingRequests
+from fanout.http.pending import HttpServerSettings, PendingRequests
 from fanout.http.response import ErrorPages
 from fanout.http.server import NO_SNIFFING, HttpSite
-from fanout.hub.history import History
+from fanout.hub.history import History, HistorySettings
 from fanout.hub.hub import Hub
 from fanout.hub.outbox import Flusher
 from fanout.listeners import port
 from fanout.listeners.address import Networks
 from fanout.listeners.datagrams import DatagramPort
-from fanout.listeners.limits import ConnectionLimit
+from fanout.listeners.limits import ConnectionLimit, ConnectionSettings
 from fanout.listeners.port import keep_alive
 from fanout.process.logs import Throttle
-from fanout.settings import HttpServerSettings, LimitSettings
 
 log = structlog.get_logger(__name__)
 
@@ -65,7 +64,7 @@ class Artcast:
             origin=settings.ACCESS_CONTROL_ALLOW_ORIGIN,
         )
         dispatcher = Dispatcher(site.routes(), self._pending)
-        limits = LimitSettings(
+        limits = ConnectionSettings(
             MAX_CONNECTIONS=settings.MAX_CONNECTIONS,
             MAX_CONNECTIONS_PER_ADDRESS=settings.MAX_CONNECTIONS_PER_ADDRESS,
             CONNECT_RATE=0,
@@ -148,15 +147,14 @@ def _ports(reactor: Any, settings: ArtcastSettings, feed: Feed) -> tuple[Datagra
 def _pending(
     reactor: Any, settings: ArtcastSettings, hub: Hub, bus: Bus, client_warnings: ClientWarnings
 ) -> PendingRequests:
-    http = HttpServerSettings(HTTP_MAX_LISTENERS=settings.MAX_POLLS, HISTORY_MESSAGES=1)
     return PendingRequests(
         application=OpenTopics(bus, time.time, lambda: str(uuid4())),  # no route lets anybody publish
         hub=hub,
-        history=History(time.monotonic, http),
+        history=History(time.monotonic, HistorySettings(HISTORY_MESSAGES=1)),
         flusher=Flusher(time.monotonic, partial(reactor.callLater, 0), client_warnings.failed),
         later=reactor.callLater,
         clock=time.monotonic,
         warn=client_warnings.warn,
         failed=client_warnings.failed,
-        settings=http,
+        settings=HttpServerSettings(HTTP_MAX_LISTENERS=settings.MAX_POLLS),
     )

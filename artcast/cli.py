@@ -19,13 +19,13 @@ from artcast.settings import CONFIG_FILE, Settings, read
 from fanout.bus.interface import Bus
 from fanout.bus.loopback import Loopback
 from fanout.http.access_log import log_file
-from fanout.hub.hub import Hub
+from fanout.hub.hub import Hub, RetainedSettings
 from fanout.hub.message import Message
 from fanout.listeners.tls import CertificateError
 from fanout.process.daemon import DaemonError, daemonize, drop_to, pid_file, raise_limit
 from fanout.process.logs import set_up_logs
 from fanout.process.service import Notify, Service, use_monotonic_timers
-from fanout.settings import LimitSettings, SettingsError, add_flags, given_flags, parse_flags
+from fanout.settings import SettingsError, add_flags, given_flags, parse_flags
 
 PROGRAM = "artcast"
 _WRONG = 2  # exit code for anything the operator has to put right before the program can start
@@ -77,7 +77,7 @@ def _serve(settings: Settings, ready: Callable[[], None] | None) -> None:
     errors = _error_log(settings)
     raise_limit(settings.MAX_CONNECTIONS)
     bus = _bus(reactor, settings)
-    artcast = Artcast(reactor, settings, Hub(_failed, LimitSettings(MAX_LAST_MESSAGES=1)), bus)
+    artcast = Artcast(reactor, settings, Hub(_failed, RetainedSettings(MAX_LAST_MESSAGES=1)), bus)
 
     def stop() -> Deferred[Any]:
         return DeferredList([artcast.stop(), bus.stop()], consumeErrors=True)

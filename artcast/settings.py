@@ -13,9 +13,11 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator
 
+from fanout.bus.config import BrokerSettings
 from fanout.listeners.address import NetworkList
-from fanout.settings import BrokerSettings, LogSettings, SettingsGroup, read_settings, setting
-from fanout.settings.engine import MAX_PORT
+from fanout.process.logs import LogSettings
+from fanout.settings import SettingsGroup, read_settings, setting
+from fanout.settings.field import MAX_PORT
 from fanout.settings.reference import reference
 
 CONFIG_FILE = Path("artcast_config.py")
@@ -65,10 +67,10 @@ class ClientSettings(SettingsGroup):
         10_000, "Clients that wait for a value at a time; those beyond get a 503. Each takes 6 KB.", "clients", ge=1
     )
     MAX_CONNECTIONS: int = setting(
-        12_000, "Open connections; keep it below the process's limit of open files.", "connections", ge=1
+        12_000, "Most open connections; keep it below the process's limit of open files.", "connections", ge=1
     )
     MAX_CONNECTIONS_PER_ADDRESS: int = setting(
-        10_000, "Connections of one address, 0 = no limit; a school is behind one.", "connections", ge=0
+        10_000, "Most open connections of one address, 0 = no limit; a school is behind one.", "connections", ge=0
     )
     REQUEST_TIMEOUT: float = setting(
         30, "Time for a request to be complete; also how long an idle connection is kept.", "s", ge=1
@@ -100,8 +102,10 @@ class SourceSettings(SettingsGroup):
 
     DATA_GROUP: Group = setting("224.1.1.1", "Multicast group of values; empty = only what is sent to the port.")
     DATA_PORT: int = setting(5007, "The port of values; 0 = a free one.", ge=0, le=MAX_PORT)
-    REGISTER_GROUP: Group = setting("224.1.1.1", "Multicast group of facts about keys; empty = as above.")
-    REGISTER_PORT: int = setting(5008, "The port of that; 0 = a free one.", ge=0, le=MAX_PORT)
+    REGISTER_GROUP: Group = setting(
+        "224.1.1.1", "Multicast group of registrations; empty = only what is sent to the port."
+    )
+    REGISTER_PORT: int = setting(5008, "The port of registrations; 0 = a free one.", ge=0, le=MAX_PORT)
     SOURCES: NetworkList = setting("", "Networks whose datagrams are taken, with commas; empty = anybody's.")
     MAX_DATAGRAM_BYTES: int = setting(4_096, "One datagram; sources send no longer ones.", "octets", ge=64, le=65_507)
     MAX_KEYS: int = setting(
@@ -181,4 +185,4 @@ def read(settings_class: type[S], options: Mapping[str, str], environ: Mapping[s
 
 if __name__ == "__main__":
     # ``python -m artcast.settings`` prints docs/artcast-settings.md.
-    print(reference(Settings, REFERENCE_HEAD), end="")
+    print(reference(Settings, REFERENCE_HEAD, reloads=False), end="")

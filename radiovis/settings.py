@@ -8,28 +8,24 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import SecretStr, field_validator
 
+from fanout.application.login_throttle import LoginSettings
+from fanout.bus.config import RabbitMQSettings
+from fanout.cache.memcached import MemcachedSettings
+from fanout.http.pending import HttpServerSettings, HttpSettings, WebSocketServerSettings, WebSocketSettings
+from fanout.hub.history import HistorySettings
+from fanout.hub.hub import RetainedSettings
+from fanout.hub.outbox import OutboxSettings
 from fanout.journal.journal import JournalSettings
 from fanout.listeners.address import NetworkList
-from fanout.listeners.limits import SecuritySettings
-from fanout.settings import (
-    AdminSettings,
-    HttpServerSettings,
-    HttpSettings,
-    LimitSettings,
-    LogSettings,
-    MemcachedSettings,
-    RabbitMQSettings,
-    SettingsGroup,
-    StompServerSettings,
-    StompSettings,
-    WebSocketServerSettings,
-    WebSocketSettings,
-    setting,
-)
-from fanout.settings.engine import MAX_PORT
-from fanout.settings.field import Json, JsonDict
+from fanout.listeners.limits import ConnectionSettings, SecuritySettings, SubscriptionSettings
+from fanout.process.logs import LogSettings
+from fanout.settings.field import MAX_PORT, Json, JsonDict, SettingsGroup, setting
 from fanout.settings.reference import config_dist, reference
+from fanout.stomp.limits import StompLimitSettings, StompSettings
+from fanout.stomp_server.server import StompServerSettings
 
+SHORTEST_TOKEN = 16
+"""Characters of ADMIN_TOKEN."""
 TopicAndId = Annotated[list[tuple[str, int]], Json]
 Topics = Annotated[list[str], Json]
 CountryCodes = Annotated[dict[str, str], Json]
@@ -38,21 +34,61 @@ CountryCodes = Annotated[dict[str, str], Json]
 class NodeSettings(SettingsGroup):
     """The node."""
 
-    STANDALONE: bool = setting(False, "One node by itself: no broker, no memcached, no PlugIt, the watchdog inside.")
+    STANDALONE: bool = setting(
+        False, "One node by itself, without broker, memcached and PlugIt, and with the watchdog inside."
+    )
     WORKERS: int = setting(
         1,
-        "Front-ends sharing this machine's ports, one for each core, each with all limits to itself. Needs a broker.",
+        "Processes that share this machine's ports, one per core, each with its own limits; needs a broker.",
         "processes",
         ge=1,
         le=64,
     )
     WITH: str = setting(
         "",
-        "Further applications in this process, on the same hub and bus, with commas, such as artcast; empty = none.",
+        "Further applications in this process, with the same hub and bus, with commas, such as artcast.",
     )
     LAST_SLIDE_SECONDS: int = setting(
         86_400, "How long memcached keeps a topic's last message for nodes that have none.", "s", ge=1, le=2_592_000
     )
+    DRAIN_SECONDS: float = setting(
+        5,
+        "How long the shutdown takes to disconnect all clients, so that not all of them return at once.",
+        "s",
+        ge=0,
+        le=300,
+        reload=True,
+    )
+
+
+class AdminSettings(SettingsGroup):
+    """For operators."""
+
+    ADMIN_IP: str = setting(
+        "127.0.0.1", "The one address to listen on for metrics, health and operators' pages; others need a token."
+    )
+    ADMIN_PORT: int = setting(8081, "The port at ADMIN_IP for operators; 0 = none.", ge=0, le=MAX_PORT)
+    ADMIN_TLS_PORT: int = setting(
+        0,
+        "The port at ADMIN_IP for operators over TLS, with TLS_CERTIFICATE and ADMIN_TOKEN; 0 = none.",
+        ge=0,
+        le=MAX_PORT,
+    )
+    ADMIN_TOKEN: SecretStr = setting(
+        SecretStr(""),
+        "Bearer token or password that operators have to give; empty = none, for this machine only.",
+    )
+    ADMIN_RATES_SECONDS: int = setting(
+        1_800, "How far back the messages per second are shown, with a point for every 5 s.", "s", ge=60, le=86_400
+    )
+
+    @field_validator("ADMIN_TOKEN")
+    @classmethod
+    def _long_enough(cls, value: SecretStr) -> SecretStr:
+        token = value.get_secret_value()
+        if token and (len(token) < SHORTEST_TOKEN or not token.isascii() or not token.isprintable() or " " in token):
+            raise ValueError(f"should be {SHORTEST_TOKEN} characters or more, of ASCII and without spaces")
+        return value
 
 
 class DirectorySettings(SettingsGroup):
@@ -60,18 +96,22 @@ class DirectorySettings(SettingsGroup):
 
     STATIONS_FILE: str = setting("", "Stations file (TOML); empty = ask PlugIt at RADIODNS_API_URL.")
     RADIODNS_API_URL: SecretStr = setting(
-        SecretStr("http://127.0.0.1:5000/action/radiovis/api/dev-secret/"), "PlugIt's API; its last part is the secret."
+        SecretStr("http://127.0.0.1:5000/action/radiovis/api/dev-secret/"),
+        "URL of PlugIt's API; its last part is the secret.",
     )
     DIRECTORY_CA: str = setting(
-        "", "Who vouches for PlugIt's certificate (https://…; PEM file); empty = whom this system trusts."
+        "", "CA certificates for PlugIt's certificate (https://…; PEM file); empty = those of the system."
     )
     DIRECTORY_TIMEOUT: float = setting(5, "Time for one answer of PlugIt; a radio waits for it.", "s", ge=0.1, le=60)
     DIRECTORY_ATTEMPTS: int = setting(
-        3, "How often a question is put before it counts as failed.", "calls", ge=1, le=10
+        3, "How often a request is sent before it counts as failed.", "calls", ge=1, le=10
     )
     DIRECTORY_FRESH_SECONDS: float = setting(60, "How long an answer is used without asking again.", "s", ge=0)
     DIRECTORY_SHARED_SECONDS: int = setting(600, "How long the nodes share an answer in memcached.", "s", ge=0)
     DIRECTORY_STALE_SECONDS: float = setting(86_400, "How long an old answer serves while PlugIt is down.", "s", ge=0)
+    CACHE_OPTS: JsonDict = setting(
+        {"cache.type": "memory"}, "Options of Beaker, which caches the directory's answers for a minute."
+    )
 
     @field_validator("RADIODNS_API_URL")
     @classmethod
@@ -96,21 +136,25 @@ class WatchdogSettings(SettingsGroup):
     FB_FALLBACK_TIME: float = setting(60, "Silence after which a topic gets its default slide and text.", "s", ge=0.1)
     FB_REPEAT: float = setting(
         0,
-        "After how long an idle topic's default is sent again; 0 = FB_FALLBACK_TIME, as the original.",
+        "Time after which an idle topic's default is sent again; 0 = FB_FALLBACK_TIME, as the original.",
         "s",
         ge=0,
     )
     FB_HEARTBEAT: int = setting(
-        2, "AMQP heart-beat of the watchdog: a frozen leader is replaced after two to four of them.", "s", ge=1, le=60
+        2, "AMQP heart-beat of the watchdog; a frozen leader is replaced after two to four of them.", "s", ge=1, le=60
     )
     FB_STATUS_SOCKET: str = setting(
-        "fallback.socket", "Unix socket at which fallback.py status asks; one for each on a machine. Empty = none."
+        "fallback.socket",
+        "Unix socket for fallback.py status, a different one for each watchdog of a machine; empty = none.",
     )
     FB_ADMIN_PORT: int = setting(
-        8090, "The port at ADMIN_IP for metrics and health of the watchdog by itself; 0 = none.", ge=0, le=MAX_PORT
+        8090, "The port at ADMIN_IP for metrics and health of fallback.py; 0 = none.", ge=0, le=MAX_PORT
     )
     FB_ADMIN_TLS_PORT: int = setting(
-        0, "A second port for them, with TLS, as ADMIN_TLS_PORT; or the only one.", ge=0, le=MAX_PORT
+        0,
+        "The port at ADMIN_IP for the same over TLS, with the conditions of ADMIN_TLS_PORT; 0 = none.",
+        ge=0,
+        le=MAX_PORT,
     )
     FB_IMAGE_LOCATIONS: str = setting(
         "", "URL in front of a default slide's file name; empty = the slide's own public_url."
@@ -132,56 +176,63 @@ class SlideSettings(SettingsGroup):
 
     PREFLIGHT: Literal["off", "warn", "reject"] = setting(
         "off",
-        "Look at slides when they are published; reject refuses what radios cannot show. Off: it asks other servers.",
+        "Fetch and check slides when they are published; reject refuses those that radios cannot show.",
     )
     PREFLIGHT_SECONDS: float = setting(
         5,
-        "Time for one slide, also the longest a publisher waits for it; receivers give it as much.",
+        "Time to fetch one slide, for which its publisher waits; receivers wait as long.",
         "s",
         ge=0.5,
         le=30,
     )
     PREFLIGHT_AT_ONCE: int = setting(
-        8, "Slides fetched side by side, half of them from one host, which may hang; others wait.", ge=1, le=64
+        8, "Slides fetched at the same time, at most half of them from one host, which may hang.", ge=1, le=64
     )
     PREFLIGHT_CACHE_SECONDS: float = setting(
-        300, "How long a good slide counts as good without another look; a bad one does for 10 s.", "s", ge=1, le=86_400
+        300, "How long a good slide is not fetched again; a bad one is fetched again after 10 s.", "s", ge=1, le=86_400
     )
     PREFLIGHT_PRIVATE: NetworkList = setting(
         "",
-        "Networks that may be asked for slides though they are not public, with commas; publishers choose the address.",
+        "Private networks from which slides may be fetched, with commas, as publishers choose the addresses.",
     )
     SCHEDULE: Literal["pass", "server"] = setting(
         "pass",
-        "A trigger-time in the future: pass it on, as the original, or hold the message until then. Same on all nodes.",
+        "Messages for later: pass leaves the waiting to radios, server holds them; the same on all nodes.",
     )
     SCHEDULE_MAX: int = setting(
-        1_000, "Messages held at a time, of all stations; each may have MAX_FRAME_BYTES.", "messages", ge=1, le=10_000
+        1_000,
+        "Most messages held for later, of all stations, each of at most MAX_FRAME_BYTES.",
+        "messages",
+        ge=1,
+        le=10_000,
     )
     SCHEDULE_HORIZON: float = setting(
         604_800,
-        "How far ahead a trigger-time may be: what is later is more often a mistake.",
+        "How far ahead a trigger-time may be; a later one is probably a mistake.",
         "s",
         ge=60,
         le=31_622_400,
     )
     SCHEDULE_FILE: str = setting(
-        "radiovis-schedule.sqlite", "Where a node by itself holds them; empty = in memory. A cluster's broker has them."
+        "radiovis-schedule.sqlite",
+        "File in which a standalone node holds messages for later; empty = in memory; a cluster uses the broker.",
     )
 
 
 class PageSettings(SettingsGroup):
     """Pages and pictures."""
 
-    SLIDES_DIR: str = setting(
-        "", "Folder of pictures served at /slides/, or a link to one, which may be switched; empty = none."
-    )
+    SLIDES_DIR: str = setting("", "Folder of pictures served at /slides/, or a symbolic link to it; empty = none.")
     SLIDES_LINKS: bool = setting(
         False,
-        "Whether symbolic links below it are followed, which may lead out of the folder, to any file we can read.",
+        "Follow symbolic links inside SLIDES_DIR, which may lead to any file that the server can read.",
     )
     WALL_STATIONS: int = setting(
-        200, "Stations on the wall at /; each costs every viewer's browser a picture.", "stations", ge=1, le=2_000
+        200,
+        "Most stations on the wall at /; each viewer's browser loads a picture for each of them.",
+        "stations",
+        ge=1,
+        le=2_000,
     )
 
 
@@ -190,35 +241,46 @@ class MonitoringSettings(SettingsGroup):
 
     MONITORING_ENABLED: bool = setting(
         lambda settings: not (settings.get("STANDALONE") or settings.get("RABBITMQ_LOOPBACK")),
-        "Send events about clients and messages to a broker; False for a node without one, True otherwise unless set.",
+        "Send events about clients and messages to a broker; the default is False for a node without a broker.",
     )
-    MONITORING_HOST: str = setting("127.0.0.1", "The broker that takes the events.")
-    MONITORING_PORT: int = setting(5672, "Its AMQP port.", ge=1, le=MAX_PORT)
-    MONITORING_TLS: bool = setting(False, "As RABBITMQ_TLS.")
-    MONITORING_CA: str = setting("", "As RABBITMQ_CA.")
-    MONITORING_USER: str = setting("guest", "The user to log in as.")
-    MONITORING_PASSWORD: SecretStr = setting(SecretStr("guest"), "The password of MONITORING_USER.")
-    MONITORING_VHOST: str = setting("/", "The virtual host.")
-    MONITORING_DEBUG: bool = setting(True, "Kept from the original, where it made its AMQP library talk; no effect.")
-    MONITORING_EXCHANGE: str = setting("monitoring.buffer", "The exchange the events go to.")
-    MONITORING_QUEUE: str = setting("radiovis", "The queue that holds them for whoever reads them.")
+    MONITORING_HOST: str = setting("127.0.0.1", "Host of the broker that takes the events.")
+    MONITORING_PORT: int = setting(5672, "AMQP port of MONITORING_HOST.", ge=1, le=MAX_PORT)
+    MONITORING_TLS: bool = setting(
+        False, "Connect with TLS, and check that the certificate is for MONITORING_HOST; often at port 5671."
+    )
+    MONITORING_CA: str = setting(
+        "", "CA certificates for that broker's certificate (PEM file); empty = those of the system."
+    )
+    MONITORING_USER: str = setting("guest", "User name at that broker.")
+    MONITORING_PASSWORD: SecretStr = setting(SecretStr("guest"), "Password of MONITORING_USER.")
+    MONITORING_VHOST: str = setting("/", "Virtual host at that broker.")
+    MONITORING_DEBUG: bool = setting(True, "No effect; the original's AMQP library logged more with it.")
+    MONITORING_EXCHANGE: str = setting("monitoring.buffer", "Exchange that the events are published to.")
+    MONITORING_QUEUE: str = setting("radiovis", "Queue that holds the events until somebody reads them.")
     MONITORING_SERVER_ID: str = setting("rabbit@radiodnsrabbitmq", "Names of this server in the events, with commas.")
     MONITORING_PER_DELIVERY: bool = setting(
         False,
-        "An event for every message to every client, with body and address, as the original; False counts by topic.",
+        "Send an event for each message to each client, as the original; False = counts by topic.",
     )
     MONITORING_ADDRESSES: Literal["full", "masked"] = setting(
         "full",
-        "Clients' addresses, personal data, in the events: whole, or just the network.",
+        "Clients' addresses, which are personal data: full, or masked to the network.",
     )
     MONITORING_BUFFER: int = setting(
-        10_000, "Events kept while their broker is away; the oldest are dropped beyond that.", "events", ge=1
+        10_000, "Most events kept while their broker is away; beyond it the oldest are dropped.", "events", ge=1
     )
     MONITORING_BUFFER_BYTES: int = setting(
-        16_777_216, "The same in octets: events per delivery hold whole messages.", "octets", ge=1_048_576
+        16_777_216,
+        "Most octets of events kept while their broker is away; beyond it the oldest are dropped.",
+        "octets",
+        ge=1_048_576,
     )
     MONITORING_RETRY_MAX_SECONDS: float = setting(
-        30, "Longest wait between attempts to reach that broker; the original's only one.", "s", ge=0.2, le=3600
+        30,
+        "Longest pause before connecting to that broker again; the original always waited so long.",
+        "s",
+        ge=0.2,
+        le=3600,
     )
 
 
@@ -254,7 +316,7 @@ class FakeDirectorySettings(SettingsGroup):
     TEST_FB_FALLBACK_TIME: float = setting(10, "FB_FALLBACK_TIME in test mode.", "s", ge=0.1)
     TEST_FB_QUEUE: str = setting(
         lambda settings: f"{settings.get('FB_QUEUE', '')}_testMode",
-        "FB_QUEUE in test mode; FB_QUEUE + _testMode unless set.",
+        "FB_QUEUE in test mode; the default is FB_QUEUE with _testMode at its end.",
     )
     TEST_FB_LOGS_CLEANUP: float = setting(5, "FB_LOGS_CLEANUP in test mode.", "s", ge=0.1)
 
@@ -276,9 +338,15 @@ class Settings(
     WebSocketSettings,
     HttpServerSettings,
     HttpSettings,
+    HistorySettings,
+    RetainedSettings,
+    LoginSettings,
     StompServerSettings,
-    LimitSettings,
+    OutboxSettings,
+    SubscriptionSettings,
+    ConnectionSettings,
     SecuritySettings,
+    StompLimitSettings,
     StompSettings,
     NodeSettings,
 ):

@@ -19,8 +19,7 @@ from fanout.http.routing import Route, Routes
 from fanout.http.server import NO_SNIFFING, HttpSite
 from fanout.http.topics import Topics
 from fanout.listeners import port
-from fanout.listeners.limits import ConnectionLimit
-from fanout.settings import LimitSettings
+from fanout.listeners.limits import ConnectionLimit, ConnectionSettings
 from webserver.config import SiteConfig, SiteError, UploadsPart, WsgiPart
 from webserver.serving import LocalTopics
 from webserver.uploads import Uploads
@@ -58,7 +57,7 @@ class WebServer:
             self._reactor,
             Dispatcher(self._routes, self._topics.pending),
             ConnectionLimit(
-                LimitSettings(
+                ConnectionSettings(
                     MAX_CONNECTIONS=limits.connections,
                     MAX_CONNECTIONS_PER_ADDRESS=limits.connections_per_address,
                     CONNECT_RATE=0,

@@ -22,19 +22,18 @@ from fanout.application.interface import OpenTopics
 from fanout.application.observer import ClientCounters, ClientWarnings
 from fanout.bus.loopback import Loopback
 from fanout.http.dispatch import Dispatcher
-from fanout.http.pending import PendingRequests
+from fanout.http.pending import HttpServerSettings, PendingRequests
 from fanout.http.response import ErrorPages
 from fanout.http.routing import Route, Routes
 from fanout.http.server import NO_SNIFFING, HttpSite
 from fanout.hub.history import History
-from fanout.hub.hub import Hub
+from fanout.hub.hub import Hub, RetainedSettings
 from fanout.hub.message import Message
 from fanout.hub.outbox import Flusher
 from fanout.listeners import port as ports
-from fanout.listeners.limits import ConnectionLimit
+from fanout.listeners.limits import ConnectionLimit, ConnectionSettings
 from fanout.process.logs import Throttle, set_up_logs
 from fanout.process.service import Notify, Service
-from fanout.settings import HttpServerSettings, LimitSettings
 from webserver.config import SiteLimits
 
 log = structlog.get_logger(__name__)
@@ -61,7 +60,7 @@ class LocalTopics:
         self.warn = client_warnings.warn
         self.application = OpenTopics(self._bus, time.time, self._new_id, token)
         history = History(time.monotonic)
-        hub = Hub(client_warnings.failed, LimitSettings(MAX_LAST_MESSAGES=topics), history=history)
+        hub = Hub(client_warnings.failed, RetainedSettings(MAX_LAST_MESSAGES=topics), history=history)
         self.pending = PendingRequests(
             application=self.application,
             hub=hub,
@@ -117,7 +116,7 @@ def serve(reactor: Any, rows: Iterable[Route], topics: LocalTopics, *, ip: str =
     site = HttpSite(
         reactor,
         Dispatcher(Routes(rows), topics.pending),
-        ConnectionLimit(LimitSettings(CONNECT_RATE=0)),
+        ConnectionLimit(ConnectionSettings(CONNECT_RATE=0)),
         SiteLimits(body_bytes=_BODY_BYTES),
         topics.warn,
         pages=ErrorPages(),

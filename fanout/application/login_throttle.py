@@ -24,9 +24,44 @@ from twisted.internet.task import deferLater
 from fanout.application.interface import Refused
 from fanout.cache.bounded_dict import BoundedDict
 from fanout.listeners.address import neighbourhood
-from fanout.settings.engine import LimitSettings
+from fanout.settings.field import SettingsGroup, setting
 
 _REMEMBERED = 10_000  # of each kind; beyond it the one that failed, or succeeded, longest ago is forgotten
+
+
+class LoginSettings(SettingsGroup):
+    """Logins."""
+
+    LOGIN_FAILURES: int = setting(
+        5,
+        "Failed logins of one address without a consequence; after them its logins wait for each other.",
+        "logins",
+        ge=1,
+        reload=True,
+    )
+    LOGIN_PAUSE_SECONDS: float = setting(
+        1, "Time between two logins of an address after LOGIN_FAILURES.", "s", ge=0, reload=True
+    )
+    LOGIN_QUEUE_SECONDS: float = setting(
+        10, "Longest wait of a login; one that would have to wait longer is refused at once.", "s", ge=0, reload=True
+    )
+    LOGIN_FORGET_SECONDS: float = setting(
+        300, "Time without a failed login after which all failures are forgotten.", "s", ge=1, reload=True
+    )
+    LOGIN_FAILURES_PER_NAME: int = setting(
+        20,
+        "Failed logins of one name, from any address, before the addresses new to that name have to wait.",
+        "logins",
+        ge=1,
+        reload=True,
+    )
+    LOGIN_STRANGER_SECONDS: float = setting(
+        3,
+        "How long a login from an address new to that name waits after LOGIN_FAILURES_PER_NAME.",
+        "s",
+        ge=0,
+        reload=True,
+    )
 
 
 class TooManyFailures(Refused):
@@ -79,10 +114,10 @@ class LoginThrottle:
     """
 
     def __init__(
-        self, reactor: Any, settings: LimitSettings | None = None, clock: Callable[[], float] | None = None
+        self, reactor: Any, settings: LoginSettings | None = None, clock: Callable[[], float] | None = None
     ) -> None:
         """:param clock: seconds, monotonic; the reactor's unless given."""
-        self.settings = settings or LimitSettings()
+        self.settings = settings or LoginSettings()
         self._reactor = reactor
         self._clock: Callable[[], float] = clock or reactor.seconds
         self._addresses, self._names = _Failed(), _Failed()

@@ -1,20 +1,84 @@
-"""Which broker, how to log in to it, and how long and how much to wait for it: values, and these from the settings.
+"""The settings of the broker, and two values made of them: how to log in to it, and how long and how much to wait.
 
 The values are classes of their own because two groups of settings fill them under different names: the bus uses
 ``RABBITMQ_*``, and a :class:`~fanout.bus.publisher.Publisher` may have another broker. No reload changes them; they
-are fixed when a connection is opened.
+are fixed when a connection is opened. Commands import the settings, so nothing here opens a connection or needs TLS.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from pika import ConnectionParameters, PlainCredentials
-from twisted.internet.endpoints import HostnameEndpoint
+from pydantic import SecretStr
 
-from fanout.listeners.tls import secure_endpoint
-from fanout.settings import BrokerSettings
+from fanout.settings.field import MAX_PORT, SettingsGroup, setting
+
+
+class BrokerSettings(SettingsGroup):
+    """RabbitMQ."""
+
+    RABBITMQ_HOST: str = setting("127.0.0.1", "Host of the broker that all nodes share.")
+    RABBITMQ_PORT: int = setting(5672, "AMQP port of the broker.", ge=1, le=MAX_PORT)
+    RABBITMQ_TLS: bool = setting(
+        False, "Connect with TLS, and check that the certificate is for RABBITMQ_HOST; often at port 5671."
+    )
+    RABBITMQ_CA: str = setting(
+        "", "CA certificates for the broker's certificate (PEM file); empty = those of the system."
+    )
+    RABBITMQ_USER: str = setting(
+        "guest", "User name at the broker; RabbitMQ lets guest log in from its own machine only."
+    )
+    RABBITMQ_PASSWORD: SecretStr = setting(SecretStr("guest"), "Password of RABBITMQ_USER.")
+    RABBITMQ_VHOST: str = setting("/", "Virtual host at the broker.")
+    RABBITMQ_EXCHANGE: str = setting(
+        "amq.fanout", "Fan-out exchange that nodes and devices publish to; it must exist."
+    )
+    RABBITMQ_PREFETCH: int = setting(
+        1_000,
+        "Messages the broker sends ahead of acknowledgements; more is faster and takes memory of this node.",
+        "messages",
+        ge=1,
+        le=65_535,
+    )
+    RABBITMQ_OUTBOX: int = setting(
+        10_000, "Most published messages that wait for a confirm; beyond it publishes are refused.", "messages", ge=1
+    )
+    RABBITMQ_OUTBOX_BYTES: int = setting(
+        67_108_864,
+        "Most octets of published messages that wait for a confirm; beyond it publishes are refused.",
+        "octets",
+        ge=65_536,
+    )
+    RABBITMQ_OUTBOX_SECONDS: float = setting(
+        60, "How long a message waits for the broker before its publisher is told that it failed.", "s", ge=1
+    )
+    RABBITMQ_RESEND_SECONDS: float = setting(
+        30,
+        "Messages confirmed within this time before the broker was lost are sent again, as it may lose them.",
+        "s",
+        ge=0,
+    )
+    RABBITMQ_HEARTBEAT: int = setting(
+        10, "AMQP heart-beat; a dead broker is noticed after twice this time.", "s", ge=1, le=600
+    )
+    RABBITMQ_CONNECT_TIMEOUT: float = setting(10, "Time for a connection to the broker, login included.", "s", ge=0.1)
+    RABBITMQ_RETRY_SECONDS: float = setting(
+        0.2, "First pause before connecting again; each further pause is longer.", "s", ge=0.01
+    )
+    RABBITMQ_RETRY_MAX_SECONDS: float = setting(
+        3,
+        "Longest pause before connecting again; after that, a node waits as long for the other nodes.",
+        "s",
+        ge=0.1,
+    )
+
+
+class RabbitMQSettings(BrokerSettings):
+    """RabbitMQ or not."""
+
+    RABBITMQ_LOOPBACK: bool = setting(False, "Use no broker, so that this node gets messages of its own clients only.")
+    RABBITMQ_DEBUG: bool = setting(True, "No effect; the original's AMQP library logged more with it.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +151,6 @@ DEFAULT_RETRY_POLICY = RetryPolicy()
 
 
 # From the settings
-
-
-def broker_endpoint(reactor: Any, settings: BrokerSettings) -> Any:
-    """The client endpoint of the broker, TCP or TLS. :raises CertificateError: RABBITMQ_CA cannot be used."""
-    if settings.RABBITMQ_TLS:
-        return secure_endpoint(reactor, settings.RABBITMQ_HOST, settings.RABBITMQ_PORT, settings.RABBITMQ_CA)
-    return HostnameEndpoint(reactor, settings.RABBITMQ_HOST, settings.RABBITMQ_PORT)
 
 
 def broker(settings: BrokerSettings, name: str) -> Broker:

@@ -23,12 +23,13 @@ from pika.channel import Channel
 from pika.exceptions import AMQPError, ChannelClosedByBroker, ConnectionClosedByBroker
 from pika.frame import decode_frame
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import connectProtocol
+from twisted.internet.endpoints import HostnameEndpoint, connectProtocol
 from twisted.internet.interfaces import ITCPTransport
 from twisted.python.failure import Failure
 
-from fanout.bus.config import Broker
+from fanout.bus.config import Broker, BrokerSettings
 from fanout.bus.interface import BrokerConnection, BusError
+from fanout.listeners.tls import secure_endpoint
 
 # AMQP 0-9-1, 1.2 "reply-code".
 ACCESS_REFUSED, NOT_FOUND, RESOURCE_LOCKED, PRECONDITION_FAILED, NOT_ALLOWED = 403, 404, 405, 406, 530
@@ -39,6 +40,13 @@ CLOSE_SECONDS = 3.0
 READ_BYTES = 4096
 # What pika raises for octets it cannot decode; RecursionError for thousands of nested tables.
 UNREADABLE = (AMQPError, ArithmeticError, LookupError, OSError, RecursionError, ValueError, struct.error)
+
+
+def broker_endpoint(reactor: Any, settings: BrokerSettings) -> Any:
+    """The client endpoint of the broker, TCP or TLS. :raises CertificateError: RABBITMQ_CA cannot be used."""
+    if settings.RABBITMQ_TLS:
+        return secure_endpoint(reactor, settings.RABBITMQ_HOST, settings.RABBITMQ_PORT, settings.RABBITMQ_CA)
+    return HostnameEndpoint(reactor, settings.RABBITMQ_HOST, settings.RABBITMQ_PORT)
 
 
 class AmqpConnection(TwistedProtocolConnection):  # type: ignore[misc]  # Pika ships no types.

@@ -60,14 +60,14 @@ from pika.spec import BasicProperties
 from twisted.internet import defer
 from twisted.internet.defer import Deferred, fail, succeed
 
-from fanout.bus.config import DEFAULT_RETRY_POLICY, Broker, RetryPolicy, broker, broker_endpoint, retry_policy
+from fanout.bus.config import DEFAULT_RETRY_POLICY, Broker, BrokerSettings, RetryPolicy, broker, retry_policy
+from fanout.bus.connection import broker_endpoint
 from fanout.bus.interface import BusCounters, BusError, BusState
 from fanout.bus.message import AGAIN, DEFAULT_LIMITS, MalformedMessage, MessageLimits, Seen, Serials, from_amqp, to_amqp
 from fanout.bus.pair import Pair
 from fanout.bus.reconnect import ReconnectingClient
 from fanout.bus.unconfirmed import Confirmed, Unconfirmed, UnconfirmedPublish
 from fanout.hub.message import Message
-from fanout.settings import BrokerSettings
 
 log = structlog.get_logger()
 

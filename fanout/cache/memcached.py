@@ -30,6 +30,8 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
+from fanout.settings.field import HOSTS, SettingsGroup, setting
+
 DEFAULT_PORT = 11211
 TIMEOUT = 0.2
 """Seconds. A healthy server on the same network answers within 0.01. pymemcache's default is to wait for ever."""
@@ -39,6 +41,20 @@ MAX_VALUE = 1_000_000
 """Bytes of one value; memcached refuses 1 MiB and more unless started with ``-I``."""
 LONGEST_EXPIRE = 30 * 24 * 3600
 """Seconds. memcached reads a larger number as a date (``protocol.txt``, "Expiration times")."""
+
+
+class MemcachedSettings(SettingsGroup):
+    """memcached."""
+
+    MEMCACHED_HOST: str = setting(
+        "127.0.0.1",
+        "host[:port], several with commas; empty = none, so that the nodes do not share their last messages.",
+        pattern=HOSTS,
+    )
+    MEMCACHED_TIMEOUT: float = setting(
+        0.2, "Time for one answer; clients wait while a cache is slow.", "s", ge=0.01, le=10
+    )
+
 
 T = TypeVar("T")
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)

@@ -29,12 +29,12 @@ from wsproto.frame_protocol import CloseReason
 from wsproto.utilities import generate_accept_token
 from zope.interface import implementer
 
+from fanout.http.pending import WebSocketServerSettings
 from fanout.http.response import HttpError
 from fanout.http.routing import Request
 from fanout.hub.subscriber import Framing
 from fanout.hub.wheel import Wheel
 from fanout.listeners import straight_write
-from fanout.settings.engine import WebSocketServerSettings
 
 _WHOLE = Connection(ConnectionType.SERVER)  # Shared: writing a whole message leaves no trace in it.
 

@@ -13,10 +13,26 @@ from heapq import merge
 from itertools import islice
 
 from fanout.hub.message import Message
-from fanout.settings.engine import HttpSettings
+from fanout.settings.field import SettingsGroup, setting
 
 _OVERHEAD = 1024
 """Octets an entry takes besides its body: objects, headers, its share of the indices."""
+
+
+class HistorySettings(SettingsGroup):
+    """History."""
+
+    HISTORY_MESSAGES: int = setting(
+        1_000,
+        "Most messages of one topic kept for polls and event streams that come back.",
+        "messages",
+        ge=1,
+        reload=True,
+    )
+    HISTORY_SECONDS: float = setting(600, "How long the history keeps a message.", "s", ge=1, reload=True)
+    HISTORY_BYTES: int = setting(
+        33_554_432, "Most memory that the history of all topics may take.", "octets", ge=65_536, reload=True
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +52,17 @@ class Heard:
 class History:
     """The last messages, by topic and in order."""
 
-    def __init__(self, clock: Callable[[], float], settings: HttpSettings | None = None) -> None:
+    def __init__(self, clock: Callable[[], float], settings: HistorySettings | None = None) -> None:
         """:param clock: seconds, monotonic."""
         self._clock = clock
-        self.settings = settings or HttpSettings()
+        self.settings = settings or HistorySettings()
         self._octets = 0
         self._position = 0
         self._all: OrderedDict[int, Heard] = OrderedDict()
         self._topics: dict[str, list[Heard]] = {}
 
     @property
-    def settings(self) -> HttpSettings:
+    def settings(self) -> HistorySettings:
         """How many messages are kept of one topic, how long, and how much memory all may take.
 
         Smaller limits take effect with the next message.
@@ -54,7 +70,7 @@ class History:
         return self._settings
 
     @settings.setter
-    def settings(self, settings: HttpSettings) -> None:
+    def settings(self, settings: HistorySettings) -> None:
         self._settings = settings
         self._most_messages = settings.HISTORY_MESSAGES  # read for each message
         self._most_seconds = settings.HISTORY_SECONDS

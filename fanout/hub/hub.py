@@ -53,12 +53,26 @@ from fanout.cache.bounded_dict import BoundedDict
 from fanout.hub.history import History
 from fanout.hub.message import Message
 from fanout.hub.subscriber import Cohort, Form, Subscriber
-from fanout.settings.engine import LimitSettings
+from fanout.settings.field import SettingsGroup, setting
 
 _PIECE = 65_536
 """Octets beyond which a cohort gathers no more: a slow client is judged by what one piece adds to its outbox."""
 _MESSAGE_OVERHEAD = 512
 """Octets a retained message takes besides its body and headers: the objects, and its topic."""
+
+
+class RetainedSettings(SettingsGroup):
+    """Last messages."""
+
+    MAX_LAST_MESSAGES: int = setting(
+        100_000,
+        "Most topics whose last message is kept; beyond it the message published longest ago is dropped.",
+        "topics",
+        ge=1,
+    )
+    MAX_LAST_MESSAGES_BYTES: int = setting(
+        67_108_864, "Most memory that the last messages of all topics may take.", "octets", ge=262_144
+    )
 
 
 class Hub:
@@ -72,7 +86,7 @@ class Hub:
     def __init__(
         self,
         failed: Callable[[Subscriber, Exception], None],
-        settings: LimitSettings | None = None,
+        settings: RetainedSettings | None = None,
         *,
         history: History | None = None,
         at_end_of_turn: Callable[[Callable[[], None]], object] | None = None,
@@ -88,7 +102,7 @@ class Hub:
         self._failed = failed
         self._history = history
         self._topics: dict[str, dict[Form, Cohort]] = {}
-        settings = settings or LimitSettings()
+        settings = settings or RetainedSettings()
         self._last: BoundedDict[str, Message] = BoundedDict(
             settings.MAX_LAST_MESSAGES, weigh=_weight, weight_limit=settings.MAX_LAST_MESSAGES_BYTES
         )

@@ -56,12 +56,53 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Literal, Protocol
 
-from fanout.settings.engine import LimitSettings
+from fanout.settings.field import SettingsGroup, setting
 
 _RELIEVED = 0.875
 """Of the total limit: how much may still wait when the largest outboxes have given way."""
 
 Policy = Literal["newest", "drop", "queue"]
+
+
+class OutboxSettings(SettingsGroup):
+    """Slow clients."""
+
+    OUTBOX_BYTES: int = setting(
+        1_048_576,
+        "Most octets that wait for one client that reads slowly; beyond it SLOW_CLIENTS applies.",
+        "octets",
+        ge=4096,
+        reload=True,
+    )
+    OUTBOX_TOTAL_BYTES: int = setting(
+        268_435_456,
+        "Most octets that wait for all slow clients; beyond it messages of the largest outboxes are dropped.",
+        "octets",
+        ge=65_536,
+        reload=True,
+    )
+    SLOW_CLIENTS: Policy = setting(
+        "newest",
+        "If an outbox is full: newest keeps one message per topic, drop drops new ones, queue ends the client.",
+        reload=True,
+    )
+    WRITE_TIMEOUT: float = setting(
+        60,
+        "Time after which a client that reads nothing of what waits for it is disconnected.",
+        "s",
+        ge=1,
+        reload=True,
+    )
+
+    def doubts(self) -> tuple[str, ...]:
+        """A limit for all clients that is below that for one."""
+        if self.OUTBOX_TOTAL_BYTES >= self.OUTBOX_BYTES:
+            return super().doubts()
+        doubt = (
+            f"OUTBOX_TOTAL_BYTES = {self.OUTBOX_TOTAL_BYTES} is less than OUTBOX_BYTES = {self.OUTBOX_BYTES}, "
+            "so the latter has no meaning."
+        )
+        return (*super().doubts(), doubt)
 
 
 class Sink(Protocol):
@@ -262,14 +303,14 @@ class Flusher:
         clock: Callable[[], float],
         at_end_of_turn: Callable[[Callable[[], None]], object],
         failed: Callable[[Outbox, Exception], None],
-        settings: LimitSettings | None = None,
+        settings: OutboxSettings | None = None,
     ) -> None:
         """
         :param at_end_of_turn: calls its argument when all input of this turn of the reactor was processed.
         :param failed: is called with an outbox whose sink raised, and the exception.
         """
         self.clock = clock
-        self.settings = settings or LimitSettings()
+        self.settings = settings or OutboxSettings()
         self.dropped = 0
         self._at_end_of_turn = at_end_of_turn
         self._failed = failed
@@ -280,12 +321,12 @@ class Flusher:
         self._held: dict[Outbox, int] = {}
 
     @property
-    def settings(self) -> LimitSettings:
+    def settings(self) -> OutboxSettings:
         """The limits and the policy; new ones count at once, also for clients that are connected."""
         return self._settings
 
     @settings.setter
-    def settings(self, settings: LimitSettings) -> None:
+    def settings(self, settings: OutboxSettings) -> None:
         self._settings = settings
         self.limit = settings.OUTBOX_BYTES  # read for each message and client
         self.total_limit = settings.OUTBOX_TOTAL_BYTES

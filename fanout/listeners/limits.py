@@ -8,8 +8,7 @@ from collections.abc import Callable, Hashable
 
 from fanout.cache.bounded_dict import BoundedDict
 from fanout.listeners.address import NetworkList, neighbourhood
-from fanout.settings.engine import MAX_PORT, LimitSettings
-from fanout.settings.field import SettingsGroup, setting
+from fanout.settings.field import MAX_PORT, SettingsGroup, setting
 
 _KEYS = 20_000
 """Addresses whose rate is remembered; beyond it the one that came longest ago is forgotten, and starts anew."""
@@ -19,16 +18,84 @@ class SecuritySettings(SettingsGroup):
     """TLS and proxies."""
 
     TLS_CERTIFICATE: str = setting("", "Certificate and its chain (PEM), read again when it changes; empty = no TLS.")
-    TLS_KEY: str = setting("", "Its private key (PEM, without a password); empty = in the same file.")
+    TLS_KEY: str = setting("", "Private key of TLS_CERTIFICATE (PEM, without a password); empty = in the same file.")
     STOMP_TLS_PORT: int = setting(
         61614, "The port at STOMP_IP for STOMP over TLS, where there is a certificate; 0 = none.", ge=0, le=MAX_PORT
     )
-    HTTPS_PORT: int = setting(8443, "The port at HTTP_IP for HTTPS and wss://, likewise.", ge=0, le=MAX_PORT)
+    HTTPS_PORT: int = setting(
+        8443, "The port at HTTP_IP for HTTPS and wss://, where there is a certificate; 0 = none.", ge=0, le=MAX_PORT
+    )
     PROXY_FROM: NetworkList = setting(
         "",
-        "Networks of proxies that send a PROXY header (v1 or v2), with commas; anybody there can claim any address.",
+        "Networks of proxies that send a PROXY header (v1 or v2), with commas; hosts there can claim any address.",
     )
-    PROXY_HEADER_SECONDS: float = setting(5, "Time for that header; a proxy sends it at once.", "s", ge=0.1, le=60)
+    PROXY_HEADER_SECONDS: float = setting(
+        5, "Time for a complete PROXY header; a proxy sends it at once.", "s", ge=0.1, le=60
+    )
+
+
+class ConnectionSettings(SettingsGroup):
+    """Connections."""
+
+    MAX_CONNECTIONS: int = setting(
+        18_000,
+        "Most clients of one node, of all protocols; keep it below the process's limit of open files.",
+        "connections",
+        ge=1,
+        reload=True,
+    )
+    MAX_CONNECTIONS_PER_ADDRESS: int = setting(
+        10_000,
+        "Most clients of one address, 0 = no limit; behind a mobile operator's NAT or a proxy are thousands.",
+        "connections",
+        ge=0,
+        reload=True,
+    )
+    CONNECT_BURST: int = setting(
+        10_000,
+        "Connections that one address may open at once; the clients behind a NAT return together.",
+        "connections",
+        ge=1,
+        reload=True,
+    )
+    CONNECT_RATE: float = setting(
+        1_000,
+        "Connections a second that one address may open beyond CONNECT_BURST, 0 = no limit.",
+        "1/s",
+        ge=0,
+        reload=True,
+    )
+    ACCEPT_SLICE: int = setting(
+        50,
+        "New connections accepted at a time, so that many of them do not delay the clients that are connected.",
+        "connections",
+        ge=1,
+    )
+    TCP_KEEPALIVE_SECONDS: int = setting(
+        60,
+        "Silence after which TCP asks if a client is there; it is gone after twice that; 0 = the system's time.",
+        "s",
+        ge=0,
+    )
+
+
+class SubscriptionSettings(SettingsGroup):
+    """Subscriptions."""
+
+    MAX_SUBSCRIPTIONS_PER_ADDRESS: int = setting(
+        50_000,
+        "Most subscriptions of all clients of one address, 0 = no limit; a client needs two, some need more.",
+        "subscriptions",
+        ge=0,
+        reload=True,
+    )
+    MAX_SUBSCRIPTIONS_TOTAL: int = setting(
+        200_000,
+        "Most subscriptions of all clients; each takes about 1 KB of memory.",
+        "subscriptions",
+        ge=1,
+        reload=True,
+    )
 
 
 class TokenBucket:
@@ -71,22 +138,22 @@ class ConnectionLimit:
     :ivar refused: connections that were refused, by the limit that they exceeded.
     """
 
-    def __init__(self, settings: LimitSettings | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, settings: ConnectionSettings | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         """:param clock: seconds, monotonic."""
         self.refused: Counter[str] = Counter(connections=0, connections_per_address=0, pace=0)
         self.total = 0
         self._clock = clock
         self._open: Counter[str] = Counter()
-        self._settings = settings or LimitSettings()
+        self._settings = settings or ConnectionSettings()
         self._bucket = self._new_bucket()
 
     @property
-    def settings(self) -> LimitSettings:
+    def settings(self) -> ConnectionSettings:
         """The limits. Smaller ones end no connection that is open."""
         return self._settings
 
     @settings.setter
-    def settings(self, settings: LimitSettings) -> None:
+    def settings(self, settings: ConnectionSettings) -> None:
         before, self._settings = self._settings, settings
         if (before.CONNECT_BURST, before.CONNECT_RATE) != (settings.CONNECT_BURST, settings.CONNECT_RATE):
             self._bucket = self._new_bucket()  # how fast each address was until now is forgotten
@@ -132,8 +199,8 @@ class SubscriptionLimit:
     :ivar refused: subscriptions that were refused, by the limit that they exceeded.
     """
 
-    def __init__(self, settings: LimitSettings | None = None) -> None:
-        self.settings = settings or LimitSettings()
+    def __init__(self, settings: SubscriptionSettings | None = None) -> None:
+        self.settings = settings or SubscriptionSettings()
         self.refused: Counter[str] = Counter(subscriptions=0, subscriptions_per_address=0)
         self._held: Counter[str] = Counter()
         self.total = 0

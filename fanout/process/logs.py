@@ -13,13 +13,15 @@ import sys
 from collections.abc import Callable, Hashable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Literal, TextIO
+from typing import Annotated, Any, Literal, TextIO
 
 import structlog
+from pydantic import BeforeValidator
 from structlog.typing import Processor
 from twisted.logger import STDLibLogObserver, globalLogBeginner
 
 from fanout.cache.bounded_dict import BoundedDict
+from fanout.settings.field import SettingsGroup, setting
 
 MASK = "********"
 LIBRARIES = ("twisted", "pika", "pymemcache", "beaker")  # At INFO they report every connection and factory.
@@ -37,6 +39,27 @@ _TRACEBACK = "exception"
 
 Event = MutableMapping[str, Any]
 _NONE: Mapping[str, object] = MappingProxyType({})
+
+
+def _level_name(value: object) -> object:
+    """``logging.DEBUG`` in a config.py, or its name in any case."""
+    if isinstance(value, int):
+        return logging.getLevelName(value)
+    return value.upper() if isinstance(value, str) else value
+
+
+LogLevel = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(_level_name)]
+
+
+class LogSettings(SettingsGroup):
+    """Logs."""
+
+    LOG_LEVEL: LogLevel = setting(
+        "INFO", "Least important line to write; DEBUG is for developers, not for thousands of clients.", reload=True
+    )
+    LOG_FORMAT: Literal["auto", "console", "json"] = setting(
+        "auto", "console for people, json for machines; auto = console on a terminal, otherwise json.", reload=True
+    )
 
 
 def set_up_logs(

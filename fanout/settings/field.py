@@ -11,24 +11,39 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr
 from pydantic.fields import FieldInfo
 
 DEFAULT = "default"
+MAX_PORT = 65_535
+HOSTS = r"^$|^[^\s,]+(\s*,\s*[^\s,]+)*$"
+"""Pattern of a list with commas, without empty entries; the list itself may be empty."""
 
 
 def setting(
-    default: Any, reason: str, unit: str = "", *, ge: float | None = None, le: float | None = None, pattern: str = ""
+    default: Any,
+    reason: str,
+    unit: str = "",
+    *,
+    ge: float | None = None,
+    le: float | None = None,
+    pattern: str = "",
+    reload: bool = False,
 ) -> Any:
     """A field of a :class:`SettingsGroup`.
 
     :param default: a value, or a function that makes one of the settings before it (a dict by name).
-    :param reason: one sentence: what it is for, and why one would change it.
+    :param reason: the help text, one sentence: what the setting is for, and why one would change it.
     :param unit: what a number counts: ``s``, ``octets``, ``frames`` …
     :param ge: smallest allowed number.
     :param le: largest allowed number.
     :param pattern: regular expression a text has to match; the reason names the form in words.
+    :param reload: whether a reload applies a new value; otherwise it needs a restart.
     """
     default_is = {"default_factory": default} if callable(default) else {"default": default}
-    return Field(
-        **default_is, description=reason, ge=ge, le=le, pattern=pattern or None, json_schema_extra={"unit": unit}
-    )
+    extra: dict[str, Any] = {"unit": unit, "reload": reload}
+    return Field(**default_is, description=reason, ge=ge, le=le, pattern=pattern or None, json_schema_extra=extra)
+
+
+def _extra(field: FieldInfo) -> dict[str, Any]:
+    """What :func:`setting` notes beside what pydantic has parameters for."""
+    return field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
 
 
 def _from_json(value: object) -> object:
@@ -74,6 +89,11 @@ class SettingsGroup(BaseModel):
         """Remember where the values came from. For the loader only."""
         self._sources = dict(sources)
         self._warnings = warnings
+
+    @classmethod
+    def reloadable(cls) -> tuple[str, ...]:
+        """Names of the settings that a reload applies."""
+        return tuple(name for name, field in cls.model_fields.items() if _extra(field).get("reload"))
 
     @classmethod
     def groups(cls) -> Iterator[tuple[str, dict[str, FieldInfo]]]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import pprint
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import SecretStr
 
 from fanout.settings.field import SettingsGroup
 
-# Settings in words: for help, for complaints and for the reference.
+# Settings in words: for help, for error messages and for the reference.
 
 MASK = "********"
 
@@ -30,6 +31,10 @@ class Words:
     def unit(self, name: str) -> str:
         """What its number counts, or nothing."""
         return str(self._schema[name]["unit"])
+
+    def is_reloadable(self, name: str) -> bool:
+        """Whether a reload applies a new value."""
+        return bool(self._schema[name]["reload"])
 
     def is_boolean(self, name: str) -> bool:
         """Whether it is a switch."""
@@ -94,6 +99,7 @@ CONFIG_HEAD = """\
 #
 # A flag (--stomp-port 61613) wins over the environment (STOMP_PORT=61613), the environment over this file.
 # A secret may stand in a file of its own: RABBITMQ_PASSWORD_FILE=/run/secrets/rabbitmq_password in the environment.
+# A reload (SIGHUP) applies the settings marked "reload"; the others need a restart.
 # Generated from the code by "make settings"; do not edit.
 """
 REFERENCE_HEAD = """\
@@ -103,8 +109,10 @@ A flag (`--stomp-port 61613`) wins over the environment (`STOMP_PORT=61613`), th
 working folder (or `--config PATH`), `config.py` over the default. Switches take true/false, yes/no, 1/0. Lists and
 dicts are JSON in flags and in the environment. Generated from the code by `make settings`; do not edit.
 
-A secret (passwords, `ADMIN_TOKEN`, `RADIODNS_API_URL`) may stand in a file of its own, which the environment names:
+A secret (a password, a token, a URL with a secret in it) may stand in a file of its own, which the environment names:
 `RABBITMQ_PASSWORD_FILE=/run/secrets/rabbitmq_password`.
+
+A reload (SIGHUP) applies the settings with *yes* in the column *reload*; the others need a restart.
 """
 
 
@@ -115,28 +123,36 @@ def config_dist(settings_class: type[SettingsGroup]) -> str:
     for heading, fields in settings_class.groups():
         lines.append(f"\n# --- {heading} ---\n")
         for name in fields:
-            shape = ", ".join(filter(None, [words.unit(name), words.bounds(name).strip(), words.choices(name)]))
-            lines.append(f"# {words.reason(name)}" + (f" ({shape})" if shape else ""))
+            reload = "reload" if words.is_reloadable(name) else ""
+            shape = [words.unit(name), words.bounds(name).strip(), words.choices(name), reload]
+            note = ", ".join(filter(None, shape))
+            lines.append(f"# {words.reason(name)}" + (f" ({note})" if note else ""))
             lines.extend(f"#{line}" for line in _assignment(name, words.default(name)))
             lines.append("")
     return "\n".join(lines)
 
 
-def reference(settings_class: type[SettingsGroup], head: str = REFERENCE_HEAD) -> str:
+def reference(settings_class: type[SettingsGroup], head: str = REFERENCE_HEAD, *, reloads: bool = True) -> str:
     """The text of ``docs/settings.md``: one table per group.
 
-    :param head: what stands before them, for an application whose settings come from elsewhere.
+    :param head: the text above the tables, for an application whose settings come from elsewhere.
+    :param reloads: whether the application reads its settings again; if not, the tables have no column about it.
     """
     words = Words(settings_class)
+    columns = ["setting", "default", "unit, range", *(["reload"] if reloads else []), "what for"]
     lines = [head]
     for heading, fields in settings_class.groups():
-        lines += [f"## {heading}", "", "| setting | default | unit, range | what for |", "| --- | --- | --- | --- |"]
+        lines += [f"## {heading}", "", _row(columns), _row(["---"] * len(columns))]
         for name in fields:
-            default = words.default(name)
             shape = " ".join(filter(None, [words.unit(name), words.bounds(name).strip(), words.choices(name)]))
-            lines.append(f"| `{name}` | `{default!r}` | {shape} | {words.reason(name)} |")
+            reload = ["yes" if words.is_reloadable(name) else ""] if reloads else []
+            lines.append(_row([f"`{name}`", f"`{words.default(name)!r}`", shape, *reload, words.reason(name)]))
         lines.append("")
     return "\n".join(lines)
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def _assignment(name: str, default: object) -> list[str]:

@@ -1,15 +1,119 @@
-"""What one session may cost, and what it offers: the values of the settings that a session needs, without pydantic.
+"""The settings of STOMP, and the values that a session takes from them: its limits, and what it offers.
 
-The defaults stand here with their reasons; each is a setting with the same meaning.
+A session gets plain values, so the protocol core works without settings. The defaults of these values stand here with
+their reasons; each is a setting with the same meaning.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
-from fanout.settings.engine import LimitSettings, StompSettings
+from pydantic import field_validator
+
+from fanout.settings.field import HOSTS, MAX_PORT, SettingsGroup, setting
 from fanout.stomp.dialect import DIALECTS, Dialect
+
+
+class StompSettings(SettingsGroup):
+    """STOMP."""
+
+    STOMP_IP: str = setting("0.0.0.0", "The one address to listen on; :: is every address, IPv6 too.")  # noqa: S104
+    STOMP_PORT: int = setting(61613, "The port to listen on; clients expect 61613.", ge=0, le=MAX_PORT)
+    STOMP_HOSTS: str = setting(
+        "",
+        "Accepted values of the host header, with commas; empty accepts any, as some clients send none.",
+        pattern=HOSTS,
+        reload=True,
+    )
+    HEARTBEAT_MS: str = setting(
+        "10000,10000",
+        "Heart-beats: what we send, what we ask for; some clients close a connection after 30 s of silence.",
+        "ms,ms",
+        pattern=r"^\d{1,7},\d{1,7}$",
+        reload=True,
+    )
+    IDLE_LF_SECONDS: float = setting(
+        0,
+        "Silence after which a client without heart-beats is sent a LF; 0 = never, as one client mistakes it.",
+        "s",
+        ge=0,
+        reload=True,
+    )
+    TRAILING_LF: Literal["auto", "on", "off"] = setting(
+        "auto", "LF after each frame we send; auto = from STOMP 1.1 on, as some old clients break on it.", reload=True
+    )
+    LINGER_SECONDS: float = setting(
+        1, "How long to read on after an ERROR, so that a TCP reset does not discard the ERROR.", "s", ge=0, le=60
+    )
+
+    @field_validator("STOMP_IP")
+    @classmethod
+    def _one_address(cls, value: str) -> str:
+        if "," in value or not value.strip():
+            raise ValueError("should be one address to listen on, such as 0.0.0.0 or ::")
+        return value
+
+
+class StompLimitSettings(SettingsGroup):
+    """Limits of one STOMP client."""
+
+    CONNECT_TIMEOUT: float = setting(
+        10, "Time for a complete CONNECT; clients need well under one second.", "s", ge=0.1, reload=True
+    )
+    CONNECT_BYTES: int = setting(16_384, "Largest CONNECT frame, headers and body.", "octets", ge=256, reload=True)
+    MAX_FRAME_BYTES: int = setting(
+        262_144, "Largest frame, headers and body; most have less than 1,000 octets.", "octets", ge=1024, reload=True
+    )
+    MAX_HEADER_BYTES: int = setting(
+        8_192,
+        "Longest header line or command line; ActiveMQ and Apollo allow 10 KiB.",
+        "octets",
+        ge=256,
+        reload=True,
+    )
+    MAX_HEADERS: int = setting(
+        64, "Most header lines of one frame; publishers send about ten.", "headers", ge=8, reload=True
+    )
+    MAX_SUBSCRIPTIONS: int = setting(
+        256,
+        "Most subscriptions of one client; most clients need two, a page with many topics some dozens.",
+        "subscriptions",
+        ge=1,
+        reload=True,
+    )
+    MAX_TRANSACTIONS: int = setting(
+        16, "Most transactions that one client may hold open.", "transactions", ge=1, reload=True
+    )
+    MAX_TRANSACTION_ACTIONS: int = setting(
+        1_024, "Most frames that wait in one transaction for its COMMIT.", "frames", ge=1, reload=True
+    )
+    MAX_TRANSACTION_BYTES: int = setting(
+        1_048_576,
+        "Most octets, of headers and bodies, that wait in one transaction for its COMMIT.",
+        "octets",
+        ge=1024,
+        reload=True,
+    )
+    MAX_UNACKED: int = setting(
+        4_096,
+        "Messages of one subscription remembered for an ACK; beyond it the oldest count as acknowledged.",
+        "messages",
+        ge=1,
+        reload=True,
+    )
+    FRAME_TIMEOUT: float = setting(
+        30, "Time for a frame that has begun to be complete, against clients that drip octets.", "s", ge=1, reload=True
+    )
+    MAX_DESTINATION_BYTES: int = setting(1_024, "Longest topic.", "octets", ge=64, reload=True)
+    MAX_PENDING_RECEIPTS: int = setting(
+        1_000,
+        "Frames of one client that may wait for the bus; above it the server stops reading from the client.",
+        "frames",
+        ge=1,
+        reload=True,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +151,7 @@ class StompLimits:
     pending_answers: int = 1_000
 
     @classmethod
-    def of(cls, settings: LimitSettings) -> StompLimits:
+    def of(cls, settings: StompLimitSettings) -> StompLimits:
         """As the operator wants them."""
         return cls(
             connect_bytes=settings.CONNECT_BYTES,

@@ -13,16 +13,29 @@ from typing import Any, Protocol
 from fanout.application.interface import Application
 from fanout.application.observer import DeliveryObserver, Observer
 from fanout.hub.hub import Hub
-from fanout.hub.outbox import Flusher
+from fanout.hub.outbox import Flusher, OutboxSettings
 from fanout.hub.subscriber import Framing
 from fanout.hub.wheel import Scheduled, Wheel
-from fanout.listeners.limits import SubscriptionLimit
-from fanout.settings.engine import StompServerSettings
-from fanout.stomp.limits import SessionOptions, StompLimits
+from fanout.listeners.limits import SubscriptionLimit, SubscriptionSettings
+from fanout.stomp.limits import SessionOptions, StompLimits, StompLimitSettings, StompSettings
 
 MANY = 100
 """Clients that vanish in one tick of the wheel. So many are logged: a network with many of them has failed. Single ones
 are ordinary, and logged at DEBUG."""
+
+
+class StompServerSettings(OutboxSettings, SubscriptionSettings, StompLimitSettings, StompSettings):
+    """Everything that a STOMP server reads."""
+
+    def doubts(self) -> tuple[str, ...]:
+        """A client that is slow, and is sent one frame of the largest size, would be disconnected or get none."""
+        if self.OUTBOX_BYTES >= self.MAX_FRAME_BYTES:
+            return super().doubts()
+        doubt = (
+            f"OUTBOX_BYTES = {self.OUTBOX_BYTES} is less than MAX_FRAME_BYTES = {self.MAX_FRAME_BYTES}: "
+            "a client that is sent one large message counts as one that reads too slowly."
+        )
+        return (doubt, *super().doubts())
 
 
 class Transport(Protocol):

@@ -22,12 +22,12 @@ from fanout.http.dispatch import Dispatcher
 from fanout.http.routing import Route, Routes
 from fanout.http.server import HttpSite
 from fanout.listeners import port
-from fanout.listeners.limits import ConnectionLimit
+from fanout.listeners.limits import ConnectionLimit, ConnectionSettings
 from fanout.listeners.tls import ListenerWrapper
 from fanout.metrics.health import HEALTH, Condition, Health, HealthRoutes
 from fanout.metrics.prometheus import BUILD, CERTIFICATES, LAG, Build, Metrics
 from fanout.metrics.traffic import ReactorLag
-from fanout.settings import LimitSettings, SettingsError
+from fanout.settings import SettingsError
 from radiovis.settings import Settings
 
 _REALM = "RadioVIS operators"
@@ -170,7 +170,7 @@ class Admin:
         return HttpSite(
             self._reactor,
             Dispatcher(Routes(self.routes), auth=self._auth),
-            ConnectionLimit(LimitSettings(MAX_CONNECTIONS=_CONNECTIONS, CONNECT_RATE=0)),
+            ConnectionLimit(ConnectionSettings(MAX_CONNECTIONS=_CONNECTIONS, CONNECT_RATE=0)),
             self._settings,
             _warn,
             name="radiovis",

@@ -22,8 +22,8 @@ from fanout.hub.message import Message
 from fanout.hub.outbox import Flusher
 from fanout.hub.subscriber import Cohort, FramedForm, OutboxSubscriber
 from fanout.listeners.limits import SubscriptionLimit
-from fanout.settings.engine import LimitSettings
 from fanout.stomp.dialect import DIALECTS
+from fanout.stomp.limits import StompLimitSettings
 from fanout.stomp.server_frames import MessageForm
 
 _PREFIX = b"RADIOVISWEBSOCKET:"
@@ -47,7 +47,7 @@ class Player:
         server: WebSocketServer,
         log: Any,
         subscription_limit: SubscriptionLimit,
-        settings: LimitSettings,
+        settings: StompLimitSettings,
     ) -> None:
         """:param settings: MAX_DESTINATION_BYTES, as for STOMP clients."""
         self.server = server

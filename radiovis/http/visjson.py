@@ -18,7 +18,7 @@ from fanout.http.response import JSON, TEXT, EventStream, HttpError, NextValue, 
 from fanout.http.routing import Request
 from fanout.http.sse import EVENT_STREAM, encode_id, event, last_event_id
 from fanout.hub.message import Message
-from fanout.settings import LimitSettings
+from fanout.stomp.limits import StompLimitSettings
 from radiovis.settings import Settings
 
 # Two parts or more behind /topic/, without what no topic has.
@@ -104,7 +104,7 @@ def _plain(objects: Sequence[bytes]) -> Response:
     )
 
 
-def check_topic(topic: str, settings: LimitSettings) -> None:
+def check_topic(topic: str, settings: StompLimitSettings) -> None:
     """:raises HttpError: this cannot be a topic."""
     if len(topic.encode()) > settings.MAX_DESTINATION_BYTES:
         raise HttpError(400, f"A topic may have {settings.MAX_DESTINATION_BYTES} octets.")
@@ -143,7 +143,7 @@ class PushForm:
 class Push:
     """The handler. The service identifier is a channel without ``/topic/``, such as ``fm/4e1/4000/09580``."""
 
-    def __init__(self, settings: LimitSettings) -> None:
+    def __init__(self, settings: StompLimitSettings) -> None:
         self.settings = settings
 
     async def push(self, request: Request) -> Response:

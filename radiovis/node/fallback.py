@@ -11,6 +11,7 @@ import structlog
 from twisted.internet.defer import Deferred
 
 from fanout.bus import config as configured
+from fanout.bus.connection import broker_endpoint
 from fanout.bus.leader import BrokerLeader
 from fanout.bus.queues import Delivered, QueueNames
 from fanout.bus.rabbitmq import RabbitMQ
@@ -19,7 +20,7 @@ from radiovis.admin.listener import AdminPorts
 from radiovis.directory.interface import Directory
 from radiovis.node import build
 from radiovis.node.admin_parts import operators_entrance, watchdog_admin
-from radiovis.node.reload import Reloading, Take
+from radiovis.node.reload import Reloading, Take, log_takes
 from radiovis.schedule.broker_store import BrokerSlideStore
 from radiovis.schedule.held_slides import HeldSlides
 from radiovis.settings import Settings
@@ -76,7 +77,7 @@ class Fallback:
         retry_policy = configured.retry_policy(settings)
         # A default is right at this moment only: after a reconnect somebody else may have sent it, or the station.
         retry_policy = replace(retry_policy, outlast=False, last_retry=min(retry_policy.last_retry, _LAST_RETRY))
-        return RabbitMQ(self._reactor, configured.broker_endpoint(self._reactor, settings), broker, retry_policy)
+        return RabbitMQ(self._reactor, broker_endpoint(self._reactor, settings), broker, retry_policy)
 
     def _make_watchdog(self, directory: Directory, entries: Log, kept: Journal | None) -> Watchdog:
         leader = BrokerLeader(self._bus, f"{self._settings.FB_QUEUE}.leader")
@@ -141,7 +142,7 @@ class Fallback:
         :param read: reads the settings as at the start.
         :param take_logs: sets up the logs anew.
         """
-        takes = {"LOG_LEVEL": [take_logs], "LOG_FORMAT": [take_logs]}
+        takes = log_takes(take_logs)
         files = [part.reload for part in (self._stations, self._listener_wrapper) if part is not None]
         return Reloading(self._given, read, takes, files)
 

@@ -27,7 +27,7 @@ from radiovis.node.admin_parts import node_admin
 from radiovis.node.build import ApplicationParts, Core, Observability
 from radiovis.node.consumer import BusConsumer, StationsRefresh, TopicReceiver, move_subscriptions
 from radiovis.node.listeners import ListenAddress, Listeners, places
-from radiovis.node.reload import Reloading, Take, node_takes
+from radiovis.node.reload import Reloading, Take, log_takes, node_takes
 from radiovis.node.servers import (
     Drain,
     Servers,
@@ -180,7 +180,7 @@ class Node:
         :param take_logs: sets up the logs anew.
         """
         takes = node_takes(self._servers, self._stations.throttle, self._core.history)
-        takes |= {"LOG_LEVEL": [take_logs], "LOG_FORMAT": [take_logs]}
+        takes |= log_takes(take_logs)
         parts_of_files = (self._stations.file, self._servers.listener_wrapper, *self._core.guests)
         files = [part.reload for part in parts_of_files if part is not None]
         return Reloading(self._settings, read, takes, files)
@@ -280,7 +280,7 @@ def _servers(
         wall=wall,
         public=public,
         site=make_http_site(reactor, settings, connection_limit, stomp, pending_requests, public),
-        drain=Drain(reactor, stomp, pending_requests, websockets),
+        drain=Drain(reactor, settings, stomp, pending_requests, websockets),
     )
 
 

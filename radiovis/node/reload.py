@@ -1,6 +1,7 @@
 """SIGHUP: the settings are read again, and what can change while a process runs does.
 
 A file with a mistake changes nothing. What cannot change, such as a port, is named in the log and waits for a restart.
+Which settings can change is declared with each of them: ``setting(…, reload=True)``.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import structlog
 from fanout.application.login_throttle import LoginThrottle
 from fanout.hub.history import History
 from fanout.process.daemon import raise_limit
+from fanout.process.logs import LogSettings
 from fanout.settings import SettingsError
 from radiovis.node.servers import Servers
 from radiovis.settings import Settings
@@ -19,59 +21,7 @@ from radiovis.settings import Settings
 Take = Callable[[Settings], None]
 Takes = Mapping[str, Sequence[Take]]
 
-_RELOADED = frozenset(
-    {
-        "CONNECT_BURST",
-        "CONNECT_BYTES",
-        "CONNECT_RATE",
-        "CONNECT_TIMEOUT",
-        "DRAIN_SECONDS",
-        "FRAME_TIMEOUT",
-        "HEARTBEAT_MS",
-        "HISTORY_BYTES",
-        "HISTORY_MESSAGES",
-        "HISTORY_SECONDS",
-        "HTTP_BODY_BYTES",
-        "HTTP_CATCH_UP_SECONDS",
-        "HTTP_COMMENT_SECONDS",
-        "HTTP_MAX_LISTENERS",
-        "HTTP_MAX_TOPICS",
-        "HTTP_POLL_TIMEOUT",
-        "HTTP_REQUEST_TIMEOUT",
-        "IDLE_LF_SECONDS",
-        "LOGIN_FAILURES",
-        "LOGIN_FAILURES_PER_NAME",
-        "LOGIN_FORGET_SECONDS",
-        "LOGIN_PAUSE_SECONDS",
-        "LOGIN_QUEUE_SECONDS",
-        "LOGIN_STRANGER_SECONDS",
-        "MAX_CONNECTIONS",
-        "MAX_CONNECTIONS_PER_ADDRESS",
-        "MAX_DESTINATION_BYTES",
-        "MAX_FRAME_BYTES",
-        "MAX_HEADERS",
-        "MAX_HEADER_BYTES",
-        "MAX_PENDING_RECEIPTS",
-        "MAX_SUBSCRIPTIONS",
-        "MAX_SUBSCRIPTIONS_PER_ADDRESS",
-        "MAX_SUBSCRIPTIONS_TOTAL",
-        "MAX_TRANSACTIONS",
-        "MAX_TRANSACTION_ACTIONS",
-        "MAX_TRANSACTION_BYTES",
-        "MAX_UNACKED",
-        "OUTBOX_BYTES",
-        "OUTBOX_TOTAL_BYTES",
-        "SLOW_CLIENTS",
-        "STOMP_HOSTS",
-        "TRAILING_LF",
-        "WEBSOCKET_MESSAGE_BYTES",
-        "WEBSOCKET_ORIGINS",
-        "WEBSOCKET_PING_SECONDS",
-        "WEBSOCKET_PONG_SECONDS",
-        "WRITE_TIMEOUT",
-    }
-)
-"""Settings that can change in a running node."""
+_LOGS = LogSettings.reloadable()
 
 log = structlog.get_logger(__name__)
 
@@ -89,7 +39,7 @@ class Reloading:
         """
         :param settings: those the process was started with.
         :param read: reads them as at the start; raises :class:`SettingsError`.
-        :param takes: for each setting that can change now: have the parts it is for take it over.
+        :param takes: for each setting that can change now: the functions that give new settings to the parts.
         :param files: what reads other files again, and keeps what it has when it cannot; None for what there is not.
         """
         self._settings = settings
@@ -123,7 +73,7 @@ class Reloading:
 
 
 def node_takes(servers: Servers, throttle: LoginThrottle, history: History) -> dict[str, list[Take]]:
-    """What can change in a node. Clients that are connected keep the limits they came under."""
+    """What can change in a node, besides its logs. Clients that are connected keep the limits they came under."""
     stomp = servers.stomp
     parts = (
         stomp,
@@ -134,6 +84,7 @@ def node_takes(servers: Servers, throttle: LoginThrottle, history: History) -> d
         servers.connection_limit,
         servers.site,
         servers.public,
+        servers.drain,
         throttle,
         history,
     )
@@ -143,4 +94,9 @@ def node_takes(servers: Servers, throttle: LoginThrottle, history: History) -> d
             part.settings = settings
         raise_limit(settings.MAX_CONNECTIONS)
 
-    return {name: [take] for name in _RELOADED}
+    return {name: [take] for name in Settings.reloadable() if name not in _LOGS}
+
+
+def log_takes(take: Take) -> dict[str, list[Take]]:
+    """What can change in the logs of every process. :param take: sets up the logs anew."""
+    return {name: [take] for name in _LOGS}

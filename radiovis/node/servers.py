@@ -30,7 +30,7 @@ from radiovis.http.player import Player
 from radiovis.http.routes import PublicSite
 from radiovis.http.wall import Wall
 from radiovis.node.build import Core, Observability
-from radiovis.settings import Settings
+from radiovis.settings import NodeSettings, Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,16 +172,21 @@ log = structlog.get_logger(__name__)
 
 
 class Drain:
-    """Lets the clients of all servers go, spread over the DRAIN_SECONDS of the STOMP server."""
+    """Lets the clients of all servers go, spread over DRAIN_SECONDS.
+
+    :ivar settings: DRAIN_SECONDS; new values count for a drain that has not begun.
+    """
 
     def __init__(
         self,
         reactor: Any,
+        settings: NodeSettings,
         stomp: StompServer,
         pending: PendingRequests,
         websockets: WebSocketServer,
     ) -> None:
         self._reactor = reactor
+        self.settings = settings
         self._stomp = stomp
         self._pending = pending
         self._websockets = websockets
@@ -194,7 +199,7 @@ class Drain:
     async def leave(self) -> None:
         """Close all connections. A client that waits for a RECEIPT gets it first, once the bus has answered."""
         farewells = self._farewells()
-        seconds = min(self._stomp.settings.DRAIN_SECONDS, len(farewells) / _UNNOTICED)
+        seconds = min(self.settings.DRAIN_SECONDS, len(farewells) / _UNNOTICED)
         log.info("server.draining", clients=len(farewells), seconds=round(seconds, 1))
         self._websockets.go_away()
         began = logged = self._stomp.clock()

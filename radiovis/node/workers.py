@@ -39,7 +39,7 @@ from twisted.python.failure import Failure
 from fanout.listeners import port
 from fanout.process.supervisor import DEFAULT_SUPERVISOR_POLICY, LAST_PAUSE
 from fanout.settings import SettingsError
-from fanout.settings.engine import MAX_PORT
+from fanout.settings.field import MAX_PORT
 from radiovis.admin.listener import AdminPorts
 from radiovis.node.listeners import places
 from radiovis.settings import Settings

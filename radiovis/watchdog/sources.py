@@ -9,13 +9,13 @@ import structlog
 from twisted.internet import defer
 from twisted.internet.defer import Deferred
 
+from fanout.bus.config import BrokerSettings
 from fanout.bus.interface import BrokerBus, BusError
 from fanout.bus.message import Seen
 from fanout.bus.queues import Delivered, DurableQueue, QueueNames
 from fanout.bus.retry_buffer import RetryBuffer
 from fanout.hub.message import Message
 from fanout.process.logs import Throttle
-from fanout.settings import RabbitMQSettings
 from radiovis import topics
 from radiovis.directory.interface import DirectoryError
 from radiovis.topic_resolution import TopicResolver
@@ -129,7 +129,7 @@ class QueueSource:
         bus: BrokerBus,
         names: QueueNames,
         take: Callable[[Delivered], Deferred[None]],
-        settings: RabbitMQSettings,
+        settings: BrokerSettings,
         *,
         remote: bool = False,
     ) -> None:

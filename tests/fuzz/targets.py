@@ -25,13 +25,13 @@ from artcast.forms import text_of
 from fanout.bus.connection import UNREADABLE
 from fanout.bus.message import DEFAULT_LIMITS, MalformedMessage, from_amqp, to_amqp
 from fanout.http.files import Folder
+from fanout.http.pending import WebSocketServerSettings
 from fanout.http.response import HttpError
 from fanout.http.routing import BadPath, Pattern, Request, split
 from fanout.http.topics import choose
 from fanout.http.websocket import WebSocket, WebSocketServer
 from fanout.hub.message import Message
 from fanout.listeners.datagrams import MalformedDatagram
-from fanout.settings import WebSocketServerSettings
 from fanout.stomp.codec import Decoder, Frame, RemoteProtocolError, encode
 from fanout.stomp.dialect import DIALECTS
 from fanout.stomp.limits import StompLimits

@@ -8,11 +8,10 @@ from twisted.internet.task import Clock
 from twisted.trial import unittest
 
 from fanout.application.interface import Principal, Refused
-from fanout.application.login_throttle import LoginThrottle
+from fanout.application.login_throttle import LoginSettings, LoginThrottle
 from fanout.application.observer import ClientCounters
 from fanout.bus.interface import BusError
 from fanout.hub.message import Message, Publication
-from fanout.settings import LimitSettings
 from radiovis.application import CountedApplication, RadioVIS
 from radiovis.directory.interface import Channel
 from radiovis.last_slides import LastSlides
@@ -48,7 +47,7 @@ class _Case(unittest.TestCase):
         self.resolver = resolver
         publishing = PublishRights(self.directory, resolver, lambda: 1.0, lambda: "1")
         self.clock = Clock()
-        self.throttle = LoginThrottle(self.clock, LimitSettings(LOGIN_FAILURES=2))
+        self.throttle = LoginThrottle(self.clock, LoginSettings(LOGIN_FAILURES=2))
         slides = LastSlides(None, NodeSettings(), None)
         self.radiovis = RadioVIS(self.directory, resolver, publishing, slides, self.bus, self.throttle, self.log)  # type: ignore[arg-type]
 

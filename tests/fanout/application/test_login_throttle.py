@@ -4,8 +4,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial import unittest
 
-from fanout.application.login_throttle import LoginThrottle, TooManyFailures
-from fanout.settings import LimitSettings
+from fanout.application.login_throttle import LoginSettings, LoginThrottle, TooManyFailures
 
 
 class TestLoginThrottle(unittest.TestCase):
@@ -13,7 +12,7 @@ class TestLoginThrottle(unittest.TestCase):
         self.clock = Clock()
         self.throttle = LoginThrottle(
             self.clock,
-            LimitSettings(
+            LoginSettings(
                 LOGIN_FAILURES=3,
                 LOGIN_PAUSE_SECONDS=1,
                 LOGIN_QUEUE_SECONDS=2,

@@ -6,9 +6,10 @@ from twisted.internet.endpoints import HostnameEndpoint
 from twisted.trial import unittest
 
 from fanout.bus import config as configured
+from fanout.bus.config import BrokerSettings
+from fanout.bus.connection import broker_endpoint
 from fanout.bus.rabbitmq import RabbitMQ, rabbitmq
 from fanout.listeners.tls import CertificateError
-from fanout.settings import BrokerSettings
 
 
 class FromSettings(unittest.TestCase):
@@ -21,9 +22,9 @@ class FromSettings(unittest.TestCase):
         self.assertEqual((retry_policy.max_age, retry_policy.resend), (7, 30))
 
     def test_without_tls_it_is_a_plain_endpoint(self) -> None:
-        self.assertIsInstance(configured.broker_endpoint(reactor, BrokerSettings()), HostnameEndpoint)
+        self.assertIsInstance(broker_endpoint(reactor, BrokerSettings()), HostnameEndpoint)
         self.assertIsInstance(rabbitmq(reactor, BrokerSettings(), "name"), RabbitMQ)
 
     def test_an_authority_that_cannot_be_read_is_an_error(self) -> None:
         with self.assertRaises(CertificateError):
-            configured.broker_endpoint(reactor, BrokerSettings(RABBITMQ_TLS=True, RABBITMQ_CA="/nowhere.pem"))
+            broker_endpoint(reactor, BrokerSettings(RABBITMQ_TLS=True, RABBITMQ_CA="/nowhere.pem"))

@@ -19,12 +19,12 @@ from wsproto.connection import Connection, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong, TextMessage
 
 from fanout.http.dispatch import Dispatcher
+from fanout.http.pending import WebSocketServerSettings
 from fanout.http.response import HttpError, Upgrade
 from fanout.http.routing import Request, Route, Routes
 from fanout.http.server import HttpSite
 from fanout.http.websocket import WebSocket, WebSocketServer, accept, agree, binary, text
 from fanout.listeners.limits import ConnectionLimit
-from fanout.settings import WebSocketServerSettings
 from webserver.config import SiteLimits
 
 

@@ -6,8 +6,7 @@ from collections.abc import Callable
 
 from twisted.internet.task import Clock
 
-from fanout.hub.outbox import Flusher, Outbox, Policy
-from fanout.settings import LimitSettings
+from fanout.hub.outbox import Flusher, Outbox, OutboxSettings, Policy
 
 
 class Wire:
@@ -43,7 +42,7 @@ class OutboxCase:
             self.clock.seconds,
             self.turns.append,
             lambda outbox, error: self.failures.append((outbox, error)),
-            LimitSettings.model_construct(OUTBOX_BYTES=100, SLOW_CLIENTS=self.policy),
+            OutboxSettings.model_construct(OUTBOX_BYTES=100, SLOW_CLIENTS=self.policy),
         )
         self.wire = Wire()
         self.outbox = Outbox(self.wire, self.flusher)

@@ -2,9 +2,8 @@ from __future__ import annotations
 
 from twisted.trial import unittest
 
-from fanout.hub.history import History
+from fanout.hub.history import History, HistorySettings
 from fanout.hub.message import Message
-from fanout.settings import HttpSettings
 
 
 def message(message_id: str, body: bytes = b"x") -> Message:
@@ -17,7 +16,7 @@ class HistoryCase(unittest.TestCase):
 
     def history(self, *said: str, **bounds: float) -> History:
         """A history in which each of these, ``topic:id``, was said."""
-        history = History(lambda: self.now, HttpSettings.model_construct(**bounds))
+        history = History(lambda: self.now, HistorySettings.model_construct(**bounds))
         for each in said:
             topic, _, message_id = each.partition(":")
             history.add(topic, message(message_id))
@@ -88,7 +87,7 @@ class Bounds(HistoryCase):
 
     def test_made_smaller_it_is_cut_with_the_next_message_there(self) -> None:
         history = self.history("b:0", "a:1", "a:2", "a:3", "a:4")
-        history.settings = HttpSettings(HISTORY_MESSAGES=2)
+        history.settings = HistorySettings(HISTORY_MESSAGES=2)
         history.add("a", message("5"))
         self.assertIsNone(self.following(history, "3", "a"))
         self.assertEqual(self.following(history, "4", "a"), ["5"])
@@ -107,7 +106,7 @@ class Bounds(HistoryCase):
         self.assertEqual(len(history), 0)
 
     def test_only_so_many_octets_and_the_oldest_of_any_topic_goes(self) -> None:
-        history = History(lambda: 0.0, HttpSettings(HISTORY_BYTES=100_000))
+        history = History(lambda: 0.0, HistorySettings(HISTORY_BYTES=100_000))
         for number in range(100):
             history.add(f"t{number}", message(str(number), b"x" * 9_000))
         self.assertLessEqual(len(history), 100_000 // 9_000)
@@ -116,7 +115,7 @@ class Bounds(HistoryCase):
         self.assertEqual(self.following(history, "99", "t99"), [])
 
     def test_a_message_larger_than_all_room_is_not_kept(self) -> None:
-        history = History(lambda: 0.0, HttpSettings.model_construct(HISTORY_BYTES=5_000))
+        history = History(lambda: 0.0, HistorySettings.model_construct(HISTORY_BYTES=5_000))
         history.add("a", message("1", b"x" * 6_000))
         self.assertEqual(len(history), 0)
 

@@ -7,10 +7,9 @@ from twisted.trial import unittest
 
 from fanout.http.websocket import binary, text
 from fanout.hub import hub as hub_module
-from fanout.hub.hub import Hub
+from fanout.hub.hub import Hub, RetainedSettings
 from fanout.hub.message import Message
 from fanout.hub.subscriber import Cohort, FramedForm
-from fanout.settings import LimitSettings
 from fanout.stomp import server_frames as delivery
 from fanout.stomp.dialect import DIALECTS
 from fanout.stomp.server_frames import MessageForm
@@ -290,7 +289,7 @@ class Failures(HubCase):
 
 class TheLastMessages(unittest.TestCase):
     def hub(self, **limits: int) -> Hub:
-        return Hub(self.fail, LimitSettings.model_construct(**limits))
+        return Hub(self.fail, RetainedSettings.model_construct(**limits))
 
     def test_the_latest_counts(self) -> None:
         hub = self.hub()

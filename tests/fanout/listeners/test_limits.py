@@ -3,18 +3,25 @@ from __future__ import annotations
 from twisted.internet.task import Clock
 from twisted.trial import unittest
 
-from fanout.listeners.limits import ConnectionLimit, SubscriptionLimit, TokenBucket
-from fanout.settings import LimitSettings
+from fanout.listeners.limits import (
+    ConnectionLimit,
+    ConnectionSettings,
+    SubscriptionLimit,
+    SubscriptionSettings,
+    TokenBucket,
+)
 
 
 def connection_limit_of(total: int, per_address: int) -> ConnectionLimit:
     return ConnectionLimit(
-        LimitSettings(MAX_CONNECTIONS=total, MAX_CONNECTIONS_PER_ADDRESS=per_address, CONNECT_RATE=0)
+        ConnectionSettings(MAX_CONNECTIONS=total, MAX_CONNECTIONS_PER_ADDRESS=per_address, CONNECT_RATE=0)
     )
 
 
 def subscription_limit_of(total: int, per_address: int) -> SubscriptionLimit:
-    return SubscriptionLimit(LimitSettings(MAX_SUBSCRIPTIONS_TOTAL=total, MAX_SUBSCRIPTIONS_PER_ADDRESS=per_address))
+    return SubscriptionLimit(
+        SubscriptionSettings(MAX_SUBSCRIPTIONS_TOTAL=total, MAX_SUBSCRIPTIONS_PER_ADDRESS=per_address)
+    )
 
 
 class TestGate(unittest.TestCase):
@@ -50,7 +57,7 @@ class TestGate(unittest.TestCase):
     def test_one_address_comes_no_faster_than_it_may(self) -> None:
         clock = Clock()
         connection_limit = ConnectionLimit(
-            LimitSettings(MAX_CONNECTIONS=100, MAX_CONNECTIONS_PER_ADDRESS=0, CONNECT_BURST=3, CONNECT_RATE=1),
+            ConnectionSettings(MAX_CONNECTIONS=100, MAX_CONNECTIONS_PER_ADDRESS=0, CONNECT_BURST=3, CONNECT_RATE=1),
             clock.seconds,
         )
         self.assertEqual([connection_limit.admit("a") for _ in range(4)], [True] * 3 + [False])
@@ -61,7 +68,7 @@ class TestGate(unittest.TestCase):
 
     def test_a_reload_keeps_the_rates_unless_they_change(self) -> None:
         clock = Clock()
-        settings = LimitSettings(CONNECT_BURST=1, CONNECT_RATE=1)
+        settings = ConnectionSettings(CONNECT_BURST=1, CONNECT_RATE=1)
         connection_limit = ConnectionLimit(settings, clock.seconds)
         self.assertTrue(connection_limit.admit("a"))
         connection_limit.settings = settings.model_copy(update={"MAX_CONNECTIONS": 7})

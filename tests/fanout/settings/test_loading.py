@@ -10,12 +10,10 @@ from typing import ClassVar
 from pydantic import SecretStr
 from twisted.trial import unittest
 
+from fanout.bus.config import RabbitMQSettings
 from fanout.settings import (
-    LimitSettings,
-    RabbitMQSettings,
     SettingsError,
     SettingsGroup,
-    StompSettings,
     add_flags,
     given_flags,
     load_settings,
@@ -23,7 +21,8 @@ from fanout.settings import (
     setting,
 )
 from fanout.settings.field import JsonDict
-from fanout.settings.reference import MASK
+from fanout.settings.reference import MASK, config_dist, reference
+from fanout.stomp.limits import StompSettings
 
 
 class Settings(RabbitMQSettings, StompSettings):
@@ -53,15 +52,6 @@ class LoadingTestCase(unittest.TestCase):
         return str(self.assertRaises(SettingsError, self.load, *argv, path=path, **environ)).splitlines()
 
 
-class DoubtTests(unittest.TestCase):
-    def test_limits_that_do_not_fit_together_are_told(self) -> None:
-        self.assertEqual(LimitSettings().warnings(), ())
-        [told] = LimitSettings(OUTBOX_BYTES=65_536).warnings()
-        self.assertIn("OUTBOX_BYTES = 65536 is less than MAX_FRAME_BYTES = 262144", told)
-        [told] = LimitSettings(OUTBOX_TOTAL_BYTES=524_288).warnings()
-        self.assertIn("OUTBOX_TOTAL_BYTES = 524288 is less than OUTBOX_BYTES = 1048576", told)
-
-
 class GroupTests(unittest.TestCase):
     def test_a_combination_of_groups_may_be_a_part_of_another_one(self) -> None:
         class Outer(SettingsGroup):
@@ -82,6 +72,33 @@ class GroupTests(unittest.TestCase):
         self.assertEqual(set(fields), set(Both.model_fields))
         stomp = dict(Both.groups())["STOMP"]
         self.assertEqual(stomp["STOMP_PORT"].default, 7)
+
+
+class ReloadTests(unittest.TestCase):
+    class Two(SettingsGroup):
+        """Two."""
+
+        MODE: str = setting("a", "The mode.", reload=True)
+        PORT: int = setting(1, "The port.", ge=0)
+
+    def test_a_group_tells_which_settings_a_reload_applies(self) -> None:
+        self.assertEqual(self.Two.reloadable(), ("MODE",))
+
+    def test_the_manual_tells_it(self) -> None:
+        lines = reference(self.Two).splitlines()
+        self.assertIn("| setting | default | unit, range | reload | what for |", lines)
+        self.assertIn("| `MODE` | `'a'` |  | yes | The mode. |", lines)
+        self.assertIn("| `PORT` | `1` | from 0 |  | The port. |", lines)
+
+    def test_the_manual_of_an_application_that_does_not_reload_is_silent_about_it(self) -> None:
+        text = reference(self.Two, "# Options\n", reloads=False)
+        self.assertNotIn("reload", text)
+        self.assertIn("| `MODE` | `'a'` |  | The mode. |", text)
+
+    def test_the_file_to_start_from_tells_it(self) -> None:
+        lines = config_dist(self.Two).splitlines()
+        self.assertIn("# The mode. (reload)", lines)
+        self.assertIn("# The port. (from 0)", lines)
 
 
 class PrecedenceTests(LoadingTestCase):

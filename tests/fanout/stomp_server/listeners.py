@@ -9,13 +9,12 @@ from typing import Any
 from twisted.internet.task import Clock
 
 from fanout.application.interface import Refused, ResolvedTopic
-from fanout.http.pending import PendingRequests
+from fanout.http.pending import HttpServerSettings, PendingRequests
 from fanout.hub.history import History
 from fanout.hub.hub import Hub
 from fanout.hub.message import Message
-from fanout.hub.outbox import Flusher
+from fanout.hub.outbox import Flusher, OutboxSettings
 from fanout.listeners.limits import SubscriptionLimit
-from fanout.settings import HttpServerSettings, LimitSettings
 
 
 @dataclass(frozen=True)
@@ -121,7 +120,7 @@ class House:
             self.clock.seconds,
             lambda flush: self.clock.callLater(0, flush),
             lambda outbox, error: self.failures.append(error),
-            LimitSettings.model_construct(OUTBOX_BYTES=settings.pop("outbox", 4096)),
+            OutboxSettings.model_construct(OUTBOX_BYTES=settings.pop("outbox", 4096)),
         )
         self.door = PendingRequests(
             application=self.application,  # type: ignore[arg-type]

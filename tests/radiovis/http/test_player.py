@@ -15,12 +15,13 @@ from wsproto.events import CloseConnection, TextMessage
 from wsproto.events import Message as WebSocketMessage
 
 from fanout.application.interface import Refused, ResolvedTopic
+from fanout.http.pending import WebSocketServerSettings
 from fanout.http.websocket import WebSocket, WebSocketServer
 from fanout.hub.hub import Hub
 from fanout.hub.message import Message
-from fanout.hub.outbox import Flusher
-from fanout.listeners.limits import SubscriptionLimit
-from fanout.settings import LimitSettings, WebSocketServerSettings
+from fanout.hub.outbox import Flusher, OutboxSettings
+from fanout.listeners.limits import SubscriptionLimit, SubscriptionSettings
+from fanout.stomp.limits import StompLimitSettings
 from radiovis.http.player import Player, PlayerClient, PlayerForm
 
 CHANNEL = "/topic/fm/4e1/4000/09580"
@@ -82,7 +83,7 @@ class TestPlayer(unittest.TestCase):
             self.clock.seconds,
             self.turn.append,
             lambda outbox, error: self.failed.append(error),
-            LimitSettings(OUTBOX_BYTES=4_096),
+            OutboxSettings(OUTBOX_BYTES=4_096),
         )
         self.door = WebSocketServer(
             self.clock,
@@ -91,8 +92,7 @@ class TestPlayer(unittest.TestCase):
             lambda *_, **__: None,
             lambda _, error: self.failed.append(error),
         )
-        settings = LimitSettings(MAX_SUBSCRIPTIONS_TOTAL=100)
-        self.subscription_limit = SubscriptionLimit(settings)
+        self.subscription_limit = SubscriptionLimit(SubscriptionSettings(MAX_SUBSCRIPTIONS_TOTAL=100))
         self.player = Player(
             self.application,  # type: ignore[arg-type]
             self.hub,
@@ -100,7 +100,7 @@ class TestPlayer(unittest.TestCase):
             self.door,
             self.log,
             self.subscription_limit,
-            settings,
+            StompLimitSettings(),
         )
 
     def open(self) -> None:

@@ -4,21 +4,34 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from unittest.mock import Mock
+from unittest.mock import Mock, patch
 
 from twisted.trial import unittest
 
-from radiovis.node.reload import node_takes
+from radiovis.node import reload
+from radiovis.node.reload import log_takes, node_takes
 from radiovis.settings import Settings
 
-MANUAL = Path(__file__).parents[3] / "docs" / "production.md"
+DOCS = Path(__file__).parents[3] / "docs"
 
 
 class TestTheManual(unittest.TestCase):
     def test_it_says_what_changes_in_a_running_node(self) -> None:
-        (said,) = re.findall(r"In a running node these parts .*? change: (.*?)\. ", MANUAL.read_text(), re.DOTALL)
-        parts, _, rest = said.partition(", all but ")
-        fields = dict(Settings.groups())
-        named = {name for part in re.findall(r"\w+", parts.replace(" and ", ", ")) for name in fields[part]}
-        changing = {*node_takes(Mock(), Mock(), Mock()), "LOG_LEVEL", "LOG_FORMAT"}
-        self.assertEqual(named - set(re.findall(r"`(\w+)`", rest)), changing)
+        rows = re.findall(r"^\| `(\w+)` \| .* \| yes \| ", (DOCS / "settings.md").read_text(), re.MULTILINE)
+        self.assertIn("column *reload* of [settings.md](settings.md)", (DOCS / "production.md").read_text())
+        self.assertEqual(set(rows), {*node_takes(Mock(), Mock(), Mock()), *log_takes(Mock())})
+
+    def test_it_says_what_changes_in_a_running_watchdog(self) -> None:
+        (said,) = re.findall(r"A running `fallback\.py` changes (.*?) only\.", (DOCS / "production.md").read_text())
+        self.assertEqual(set(re.findall(r"`(\w+)`", said)), set(log_takes(Mock())))
+
+
+class TestAReload(unittest.TestCase):
+    def test_every_setting_reaches_every_part_of_the_node(self) -> None:
+        for name in node_takes(Mock(), Mock(), Mock()):
+            servers, throttle, history, settings = Mock(), Mock(), Mock(), Settings()
+            (take,) = node_takes(servers, throttle, history)[name]
+            with patch.object(reload, "raise_limit"):
+                take(settings)
+            for part in (servers.stomp, servers.pending_requests, servers.drain, servers.site, throttle, history):
+                self.assertIs(part.settings, settings)

@@ -12,10 +12,10 @@ from twisted.internet.task import Clock
 from twisted.internet.threads import deferToThread
 from twisted.trial import unittest
 
+from fanout.bus.config import BrokerSettings
 from fanout.bus.interface import BusError
 from fanout.bus.queues import Delivered, QueueNames
 from fanout.hub.message import Message
-from fanout.settings import RabbitMQSettings
 from radiovis.topic_resolution import TopicResolver
 from radiovis.watchdog.log import LogError
 from radiovis.watchdog.sources import REMOTE_PREFETCH, TAP_WAITING, Keys, LogTaker, QueueSource, TapSource
@@ -86,7 +86,7 @@ class Queue(unittest.TestCase):
 
     def source(self, *, remote: bool = True) -> QueueSource:
         names = QueueNames(self.name, self.exchange)
-        source = QueueSource(reactor, self.node.bus, names, self.take, RabbitMQSettings(), remote=remote)
+        source = QueueSource(reactor, self.node.bus, names, self.take, BrokerSettings(), remote=remote)
         self.addCleanup(lambda: Deferred.fromCoroutine(source.stop()))
         return source
 
