@@ -52,7 +52,7 @@ def node_admin(
     settings: Settings,
     ports: AdminPorts,
     core: Core,
-    stations: ApplicationParts,
+    parts: ApplicationParts,
     servers: Servers,
     client_counters: ClientCounters,
 ) -> Admin | None:
@@ -62,18 +62,18 @@ def node_admin(
     """
     if not ports.wanted:
         return None
-    admin = Admin(reactor, settings, ports, "server.py", _node_checks(core, stations), servers.listener_wrapper)
+    admin = Admin(reactor, settings, ports, "server.py", _node_checks(core, parts), servers.listener_wrapper)
     client_counts = ClientCounts(
         core.hub, servers.stomp.connections, servers.pending_requests.pending, servers.websockets.sockets
     )
     rates = _rates(settings, core.hub, client_counts)
     admin.loops.append((rates.sample, rates.interval))
-    _add_shared(admin.metrics, core.bus, core.memcached, stations.directory)
+    _add_shared(admin.metrics, core.bus, core.memcached, parts.directory)
     _add_servers(admin.metrics, servers, client_counts, client_counters)
-    _add_stations(admin.metrics, stations)
-    view = _view(admin, core, stations, client_counts, rates)
+    _add_stations(admin.metrics, parts)
+    view = _view(admin, core, parts, client_counts, rates)
     admin.routes += [*admin_pages(), *NodeApi(view).routes()]
-    _add_journal(admin, None if stations.watchdog is None else stations.watchdog.journal)
+    _add_journal(admin, None if parts.watchdog is None else parts.watchdog.journal)
     return admin
 
 
@@ -90,8 +90,8 @@ def _add_journal(admin: Admin, journal: Journal | None) -> None:
         admin.routes += JournalApi(journal, time.time).routes()
 
 
-def _view(admin: Admin, core: Core, stations: ApplicationParts, client_counts: ClientCounts, rates: Rates) -> NodeView:
-    watchdog = stations.watchdog
+def _view(admin: Admin, core: Core, parts: ApplicationParts, client_counts: ClientCounts, rates: Rates) -> NodeView:
+    watchdog = parts.watchdog
     return NodeView(
         hub=core.hub,
         client_counts=client_counts,
@@ -100,7 +100,7 @@ def _view(admin: Admin, core: Core, stations: ApplicationParts, client_counts: C
         rates=rates,
         tasks=_no_tasks if watchdog is None else watchdog.tasks,
         journal=watchdog is not None and watchdog.journal is not None,
-        preflight=stations.preflight,
+        preflight=parts.preflight,
         schedule=None if watchdog is None else watchdog.schedule,
         clock=time.time,
         started=time.time(),
@@ -136,10 +136,10 @@ def watchdog_admin(
 # Checks
 
 
-def _node_checks(core: Core, stations: ApplicationParts) -> list[Check]:
-    checks = [*_shared_checks(core.bus, core.memcached), _directory_check(stations.directory, stations.resolver)]
-    if stations.watchdog is not None:
-        checks.append(_watchdog_check(stations.watchdog))
+def _node_checks(core: Core, parts: ApplicationParts) -> list[Check]:
+    checks = [*_shared_checks(core.bus, core.memcached), _directory_check(parts.directory, parts.resolver)]
+    if parts.watchdog is not None:
+        checks.append(_watchdog_check(parts.watchdog))
     return checks
 
 
@@ -209,12 +209,12 @@ def _add_servers(
     metrics.add(CLIENT_COUNTERS, client_counters)
 
 
-def _add_stations(metrics: Metrics, stations: ApplicationParts) -> None:
-    metrics.add(TUNING, stations.resolver)
-    if stations.preflight is not None:
-        metrics.add(PREFLIGHT, stations.preflight)
-    if stations.watchdog is not None:
-        _add_watchdog(metrics, stations.watchdog)
+def _add_stations(metrics: Metrics, parts: ApplicationParts) -> None:
+    metrics.add(TUNING, parts.resolver)
+    if parts.preflight is not None:
+        metrics.add(PREFLIGHT, parts.preflight)
+    if parts.watchdog is not None:
+        _add_watchdog(metrics, parts.watchdog)
 
 
 def _add_watchdog(metrics: Metrics, watchdog: Watchdog) -> None:

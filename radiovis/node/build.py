@@ -1,4 +1,4 @@
-"""Each part of a node, made as the settings say. ``app.py`` joins them."""
+"""Makes the parts of a node as the settings say. ``node.py`` joins them; ``servers.py`` makes the servers."""
 
 from __future__ import annotations
 
@@ -52,18 +52,18 @@ from radiovis.slides.public_addresses import PublicAddresses, system_lookup
 from radiovis.topic_resolution import TopicResolver
 from radiovis.watchdog.watchdog import Watchdog
 
-_MONITORING_STOP_SECONDS = 2.0  # nobody should wait longer for the last events
+_MONITORING_STOP_SECONDS = 2.0  # for the last events; the end of a node should not wait longer
 
 
 def memcached(reactor: Any, settings: Settings) -> Memcached | None:
-    """What the nodes share besides the bus; None for a node by itself."""
+    """The memcached that the nodes share; None for a stand-alone node."""
     if settings.STANDALONE or not settings.MEMCACHED_HOST:
         return None
     return Memcached(reactor, settings.MEMCACHED_HOST, timeout=settings.MEMCACHED_TIMEOUT)
 
 
 def bus(reactor: Any, settings: Settings) -> Bus:
-    """RabbitMQ, or no broker at all."""
+    """The bus: RabbitMQ, or loopback where there is no broker."""
     if settings.STANDALONE or settings.RABBITMQ_LOOPBACK:
         return Loopback()
     return rabbitmq(reactor, settings, f"radiovis {settings.STOMP_IP}:{settings.STOMP_PORT}")
@@ -72,27 +72,27 @@ def bus(reactor: Any, settings: Settings) -> Bus:
 def hub(
     settings: Settings, failed: Callable[[object, Exception], None], history: History | None, flusher: Flusher
 ) -> Hub:
-    """Who listens to what, and what was said last.
+    """The index of subscribers and retained messages.
 
-    :param history: None where nobody would ask for it.
+    :param history: None if no HTTP client can ask for it.
     """
     return Hub(failed, settings, history=history, at_end_of_turn=flusher.first)
 
 
 def guests(reactor: Any, settings: Settings, hub: Hub, bus: Bus) -> list[Guest]:
-    """The applications that run with this one. :raises SettingsError: there is none of that name, or it cannot run."""
+    """The guest applications of ``WITH``. :raises SettingsError: one does not exist, or cannot run."""
     return invite(settings.WITH, Host(reactor, hub, bus, os.environ))
 
 
 def last_slides(reactor: Any, settings: Settings, memcached: Memcached | None) -> LastSlides:
-    """What the nodes keep for each other."""
+    """The last message of each topic, shared by the nodes."""
     return LastSlides(reactor, settings, memcached)
 
 
 def monitoring_events(reactor: Any, settings: Settings, announce: str = "servers") -> MonitoringEvents | None:
-    """What tells the outside about this process; None when nobody asked for it.
+    """The events for the monitoring broker; None if monitoring is off.
 
-    :param announce: as what the process says it has started.
+    :param announce: the kind of process that the first event names.
     """
     if not settings.MONITORING_ENABLED:
         return None
@@ -161,15 +161,12 @@ def cached(api: Directory, settings: Settings, memcached: Memcached | None) -> D
     )
 
 
-# A node's three sides, and who looks on: the parts that belong together, passed as one. ``app.py`` joins them.
-
-
 @dataclass(frozen=True, slots=True)
 class Observability:
-    """Who is told what clients do, and what went wrong.
+    """Counts, logs and reports what clients do.
 
-    :ivar monitoring: tells the outside; None when nobody asked for it.
-    :ivar observer: the tally, and the monitoring if there is one.
+    :ivar monitoring: sends events to the monitoring broker; None if monitoring is off.
+    :ivar observer: is told what clients do: the counters, and monitoring if it is on.
     """
 
     client_counters: ClientCounters
@@ -180,10 +177,10 @@ class Observability:
 
 @dataclass(frozen=True, slots=True)
 class Core:
-    """What is on air: what comes over the bus, and what was said last.
+    """Carries and remembers messages.
 
-    :ivar memcached: what the nodes share besides the bus; None for a node by itself.
-    :ivar flusher: writes, once per turn, what the hub has decided.
+    :ivar memcached: shared by the nodes; None for a stand-alone node.
+    :ivar flusher: writes what waits for clients, once per turn of the reactor.
     :ivar guests: further applications that share the hub and the bus.
     """
 
@@ -198,12 +195,12 @@ class Core:
 
 @dataclass(frozen=True, slots=True)
 class ApplicationParts:
-    """Who says it: the stations, what they may, and what is said for those that are silent.
+    """What RadioVIS is on this node: stations, topics, rights, and what is added to a publish.
 
-    :ivar file: the directory, where it is a file that people edit; None for another.
-    :ivar application: RadioVIS as the doors see it.
-    :ivar preflight: looks at slides; None when nobody asked for it.
-    :ivar watchdog: of a node by itself; a cluster's is a process of its own.
+    :ivar file: the directory if it is a stations file; None for PlugIt.
+    :ivar application: RadioVIS as the servers ask it.
+    :ivar preflight: checks slides; None if it is off.
+    :ivar watchdog: of a stand-alone node; in a cluster it is a process of its own.
     """
 
     file: StationsFile | None
@@ -216,7 +213,7 @@ class ApplicationParts:
 
 
 def preflight(reactor: Any, settings: Settings) -> Preflight | None:
-    """What looks at slides; None when nobody asked for it."""
+    """The check of slides; None if it is off."""
     if settings.PREFLIGHT == "off":
         return None
     lookup = system_lookup(reactor, _lookups(settings.PREFLIGHT_AT_ONCE))
@@ -225,7 +222,7 @@ def preflight(reactor: Any, settings: Settings) -> Preflight | None:
 
 
 class _Unawaited(ThreadPool):
-    """Its threads do not hold up the end of the process: an answer of a name server may take half a minute."""
+    """Threads that do not delay the end of the process: an answer of a name server may take half a minute."""
 
     threadFactory: Any = staticmethod(partial(Thread, daemon=True))
 
@@ -237,10 +234,10 @@ def _lookups(threads: int) -> ThreadPool:
 
 
 def slide_intake(reactor: Any, settings: Settings, bus: Bus, *, fake: bool) -> SlideIntake | None:
-    """Where a node puts what is to be shown later; None when that is left to the radios.
+    """Where a node puts messages that are to be shown later; None if receivers do that themselves.
 
     :param fake: ``--test`` mode.
-    :raises SettingsError: there is nothing that could hold it.
+    :raises SettingsError: neither a broker nor a disk could hold them.
     """
     if settings.SCHEDULE == "pass":
         return None
@@ -257,11 +254,11 @@ def held_queue(settings: Settings, *, fake: bool) -> str:
 
 
 def extended(
-    application: Application, settings: Settings, listener_wrapper: SlideIntake | None, preflight: Preflight | None
+    application: Application, settings: Settings, slide_intake: SlideIntake | None, preflight: Preflight | None
 ) -> Application:
-    """The application with what the settings add to it; nothing is in the way of a publish that needs none of it."""
-    if listener_wrapper is not None:
-        application = ScheduledApplication(application, listener_wrapper, time.time, settings)
+    """The application, with schedule and preflight around it where the settings ask for them."""
+    if slide_intake is not None:
+        application = ScheduledApplication(application, slide_intake, time.time, settings)
     if preflight is not None:
         application = CheckedApplication(application, preflight)
     return application

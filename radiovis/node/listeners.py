@@ -1,4 +1,4 @@
-"""What a node listens on: a socket for each place, with the door behind it."""
+"""Where a node listens for clients: its listen addresses, and a socket for each of them."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ from fanout.listeners.port import SlicedPort, keep_alive
 from fanout.listeners.tls import ListenerWrapper
 from radiovis.settings import Settings
 
-# Where a node listens for clients.
-
 _TEST_IP, _TEST_PORT = "127.0.0.1", 61424  # contract §1.12
 
 
@@ -23,13 +21,13 @@ class ListenAddress:
     """An address to listen on.
 
     :ivar port: 0 for a free one.
-    :ivar door: who is behind it: ``stomp``, ``http``, or nobody the public knows.
+    :ivar server: which server the clients get: ``stomp`` or ``http``.
     :ivar secure: with TLS.
     """
 
     ip: str
     port: int
-    door: str = ""
+    server: str = ""
     secure: bool = False
 
 
@@ -41,8 +39,8 @@ def port_setting(settings: Settings, port: int) -> str:
     return next((name for name in _PORTS if getattr(settings, name) == port), "")
 
 
-def places(settings: Settings, *, fake: bool) -> dict[str, ListenAddress]:
-    """Every place of a node, by its name. :param fake: ``--test`` mode, which has a port of its own for STOMP."""
+def listen_addresses(settings: Settings, *, fake: bool) -> dict[str, ListenAddress]:
+    """The listen addresses of a node, by name. :param fake: ``--test`` mode, which has a STOMP port of its own."""
     found = {"stomp": ListenAddress(settings.STOMP_IP, settings.STOMP_PORT, "stomp")}
     if fake and settings.source_of("STOMP_PORT") == "default":
         found["stomp"] = ListenAddress(_TEST_IP, _TEST_PORT, "stomp")
@@ -57,26 +55,26 @@ def places(settings: Settings, *, fake: bool) -> dict[str, ListenAddress]:
 
 
 class Listeners:
-    """Opens every place, and closes them."""
+    """Opens a socket for each listen address, and closes them."""
 
     def __init__(
         self,
         reactor: Any,
         settings: Settings,
         listener_wrapper: ListenerWrapper,
-        places: Mapping[str, ListenAddress],
+        addresses: Mapping[str, ListenAddress],
         servers: Mapping[str, Any],
         *,
         reuse_port: bool = False,
     ) -> None:
         """
-        :param servers: a factory of protocols for each :attr:`ListenAddress.door`.
+        :param servers: a factory of protocols for each :attr:`ListenAddress.server`.
         :param reuse_port: share the ports with the other workers of this machine.
         """
         self._reactor = reactor
         self._settings = settings
         self._listener_wrapper = listener_wrapper
-        self._places = places
+        self._addresses = addresses
         self._servers = servers
         self._reuse_port = reuse_port
         self._ports: list[SlicedPort] = []
@@ -86,13 +84,13 @@ class Listeners:
 
         :raises twisted.internet.error.CannotListenError: a port is taken.
         """
-        return {name: self._open(place) for name, place in self._places.items()}
+        return {name: self._open(address) for name, address in self._addresses.items()}
 
-    def _open(self, place: ListenAddress) -> str:
-        door = self._servers[place.door]
-        factory = self._listener_wrapper.secure(door) if place.secure else self._listener_wrapper.plain(door)
+    def _open(self, address: ListenAddress) -> str:
+        server = self._servers[address.server]
+        factory = self._listener_wrapper.secure(server) if address.secure else self._listener_wrapper.plain(server)
         pending_requests = port.listen(
-            self._reactor, place.ip, place.port, factory, self._settings.ACCEPT_SLICE, reuse_port=self._reuse_port
+            self._reactor, address.ip, address.port, factory, self._settings.ACCEPT_SLICE, reuse_port=self._reuse_port
         )
         keep_alive(pending_requests.socket, self._settings.TCP_KEEPALIVE_SECONDS)
         self._ports.append(pending_requests)

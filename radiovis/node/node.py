@@ -1,4 +1,18 @@
-"""The composition root: the only file that knows every part and joins them to a node."""
+"""One front-end: builds its parts, joins them, and starts and stops them in order.
+
+This is the composition root. ``build.py`` and ``servers.py`` make single parts as the settings say; here they are
+joined. The parts come in four groups, each made from those before it:
+
+==================  ======================================================================================
+observability       counters, the log of clients' faults, events for the monitoring broker
+core                bus, hub, outboxes, history, last slides: what carries and remembers messages
+application parts   directory, topic resolution, publish rights, preflight, schedule, watchdog
+servers             STOMP, HTTP, WebSocket, long polls and event streams, and how their clients are let go
+==================  ======================================================================================
+
+At the start the listeners come first, so that a port that is taken ends the start before anything else was begun. At
+the end the order is reversed: no new clients, let the clients go, let the bus take what is on its way, then the rest.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +40,7 @@ from radiovis.node import build
 from radiovis.node.admin_parts import node_admin
 from radiovis.node.build import ApplicationParts, Core, Observability
 from radiovis.node.consumer import BusConsumer, StationsRefresh, TopicReceiver, move_subscriptions
-from radiovis.node.listeners import ListenAddress, Listeners, places
+from radiovis.node.listeners import ListenAddress, Listeners, listen_addresses
 from radiovis.node.reload import Reloading, Take, log_takes, node_takes
 from radiovis.node.servers import (
     Drain,
@@ -44,12 +58,10 @@ from radiovis.settings import Settings
 from radiovis.topic_resolution import TopicResolver
 from radiovis.watchdog.watchdog import standing_alone
 
-# A node's life: in which order its parts start and stop.
-
 
 @dataclass(frozen=True, slots=True)
-class Life:
-    """What there is to start and to stop; None for what this node does without.
+class Lifecycle:
+    """Starts and stops the parts of a node in order. A part that this node does without is None.
 
     :ivar loops: functions to be called, each with the seconds in between.
     """
@@ -57,7 +69,7 @@ class Life:
     reactor: Any
     log: Any
     core: Core
-    stations: ApplicationParts
+    parts: ApplicationParts
     servers: Servers
     monitoring: MonitoringEvents | None
     consumer: BusConsumer
@@ -67,7 +79,7 @@ class Life:
     running: list[LoopingCall] = field(default_factory=list)
 
     def start(self) -> None:
-        """Listen, and begin to hear the bus.
+        """Listen, and begin to receive from the bus.
 
         :raises twisted.internet.error.CannotListenError: a port is taken.
         """
@@ -75,10 +87,10 @@ class Life:
         if self.monitoring is not None:
             self.monitoring.start()
         self.consumer.start(self.core.bus)
-        if self.stations.watchdog is not None:
-            self.stations.watchdog.start()
-        if self.stations.file is not None:
-            self.stations.file.start()
+        if self.parts.watchdog is not None:
+            self.parts.watchdog.start()
+        if self.parts.file is not None:
+            self.parts.file.start()
         self.servers.listener_wrapper.start()
         for function, interval in self.loops:
             loop = LoopingCall(function)
@@ -96,16 +108,16 @@ class Life:
         self.reactor.callWhenRunning(self.log.info, "server.ready", **addresses)
 
     async def stop(self) -> None:
-        """Take no more clients, let those here go, have the bus take what is on its way; returns when all is done."""
+        """Accept no more clients, let the connected ones go, send what waits for the bus; returns when all is done."""
         if self.admin is not None:
             self.admin.drain()
         closing = [*self.listeners.close(), *(guest.stop() for guest in self.core.guests)]
         await self.servers.drain.leave()
-        if self.stations.file is not None:
-            self.stations.file.stop()
+        if self.parts.file is not None:
+            self.parts.file.stop()
         self.servers.listener_wrapper.stop()
-        if self.stations.watchdog is not None:
-            closing.append(Deferred.fromCoroutine(self.stations.watchdog.stop()))
+        if self.parts.watchdog is not None:
+            closing.append(Deferred.fromCoroutine(self.parts.watchdog.stop()))
         await DeferredList([*closing, self.core.bus.stop()], consumeErrors=True)
         await self.servers.drain.gone()
         for loop in self.running:
@@ -132,46 +144,46 @@ class Node:
         :raises SettingsError: the operators' pages would be open to others, or SLIDES_DIR is no folder.
         :raises CertificateError: a certificate cannot be used.
         """
-        where = places(settings, fake=fake)
+        where = listen_addresses(settings, fake=fake)
         ports = AdminPorts.of(settings, fake=fake, worker=worker)
         observability = _observability(reactor, settings)
         report = observability.client_warnings.report
         listener_wrapper = make_listener_wrapper(reactor, settings, observability.client_warnings.warn)
 
-        asked_for = any(place.door == "http" for place in where.values())
+        asked_for = any(address.server == "http" for address in where.values())
         core = _make_core(reactor, settings, observability, asked_for=asked_for)
-        stations = _stations(reactor, settings, core, lambda: refreshing.refresh(), fake=fake)  # noqa: PLW0108  (made below)
-        servers = _servers(reactor, settings, listener_wrapper, core, stations, observability)
+        parts = _parts(reactor, settings, core, lambda: refreshing.refresh(), fake=fake)  # noqa: PLW0108  (made below)
+        servers = _servers(reactor, settings, listener_wrapper, core, parts, observability)
 
-        refreshing = StationsRefresh(stations.resolver, servers.wall, report)
-        receiver = TopicReceiver(stations.resolver, core.hub, core.last_slides, log, observability.monitoring)
-        self._settings, self._core, self._stations, self._servers = settings, core, stations, servers
-        self._life = Life(
+        refreshing = StationsRefresh(parts.resolver, servers.wall, report)
+        receiver = TopicReceiver(parts.resolver, core.hub, core.last_slides, log, observability.monitoring)
+        self._settings, self._core, self._parts, self._servers = settings, core, parts, servers
+        self._lifecycle = Lifecycle(
             reactor=reactor,
             log=log,
             core=core,
-            stations=stations,
+            parts=parts,
             servers=servers,
             monitoring=observability.monitoring,
-            consumer=BusConsumer(reactor, receiver, stations.watchdog, report, core.guests),
+            consumer=BusConsumer(reactor, receiver, parts.watchdog, report, core.guests),
             listeners=_listeners(reactor, settings, servers, where, worker),
-            admin=node_admin(reactor, settings, ports, core, stations, servers, observability.client_counters),
+            admin=node_admin(reactor, settings, ports, core, parts, servers, observability.client_counters),
             loops=(
                 *(
-                    (door.tick, door.wheel.tick)
-                    for door in (servers.stomp, servers.pending_requests, servers.websockets)
+                    (each.tick, each.wheel.tick)
+                    for each in (servers.stomp, servers.pending_requests, servers.websockets)
                 ),
                 (refreshing.refresh, settings.FB_CHANNEL_CACHE),
             ),
         )
 
     def start(self) -> None:
-        """See :meth:`radiovis.node.node.Life.start`."""
-        self._life.start()
+        """See :meth:`Lifecycle.start`."""
+        self._lifecycle.start()
 
     def stop(self) -> Deferred[None]:
-        """See :meth:`radiovis.node.node.Life.stop`."""
-        return Deferred.fromCoroutine(self._life.stop())
+        """See :meth:`Lifecycle.stop`."""
+        return Deferred.fromCoroutine(self._lifecycle.stop())
 
     def reloading(self, read: Callable[[], Settings], take_logs: Take) -> Reloading:
         """What a SIGHUP calls.
@@ -179,14 +191,14 @@ class Node:
         :param read: reads the settings as at the start.
         :param take_logs: sets up the logs anew.
         """
-        takes = node_takes(self._servers, self._stations.throttle, self._core.history)
+        takes = node_takes(self._servers, self._parts.throttle, self._core.history)
         takes |= log_takes(take_logs)
-        parts_of_files = (self._stations.file, self._servers.listener_wrapper, *self._core.guests)
+        parts_of_files = (self._parts.file, self._servers.listener_wrapper, *self._core.guests)
         files = [part.reload for part in parts_of_files if part is not None]
         return Reloading(self._settings, read, takes, files)
 
     def status(self) -> str:
-        """How it is doing, in one line for people."""
+        """Its state in one line, for systemd."""
         return f"{self._servers.drain.clients} clients; bus: {self._core.bus.state().reason}"
 
 
@@ -219,10 +231,10 @@ def _make_core(reactor: Any, settings: Settings, observability: Observability, *
     )
 
 
-def _stations(
+def _parts(
     reactor: Any, settings: Settings, core: Core, changed: Callable[[], None], *, fake: bool
 ) -> ApplicationParts:
-    """:param changed: called when the stations file was."""
+    """:param changed: called when the stations file has changed."""
     file = None if fake else build.stations_file(reactor, settings, changed)
     directory = build.fake_directory(settings) if fake else file
     directory = directory or build.plugit(reactor, settings, core.memcached)
@@ -241,7 +253,7 @@ def _stations(
             directory,
             resolver,
             fake=fake,
-            listener_wrapper=slide_intake,
+            slide_intake=slide_intake,
             preflight=preflight,
         )
     return ApplicationParts(
@@ -260,16 +272,16 @@ def _servers(
     settings: Settings,
     listener_wrapper: ListenerWrapper,
     core: Core,
-    stations: ApplicationParts,
+    parts: ApplicationParts,
     observability: Observability,
 ) -> Servers:
     client_warnings = observability.client_warnings
     connection_limit = ConnectionLimit(settings)
-    counted = CountedApplication(stations.application, observability.client_counters)
+    counted = CountedApplication(parts.application, observability.client_counters)
     stomp = make_stomp_server(settings, counted, core, observability, log)
     websockets = make_websocket_server(reactor, settings, client_warnings.warn, client_warnings.failed)
     pending_requests = make_pending_requests(reactor, settings, stomp, core.history, client_warnings.failed)
-    wall = Wall(pending_requests, stations.directory, stations.resolver, settings)
+    wall = Wall(pending_requests, parts.directory, parts.resolver, settings)
     public = make_public_site(settings, stomp, websockets, pending_requests, wall)
     return Servers(
         listener_wrapper=listener_wrapper,

@@ -1,4 +1,4 @@
-"""Each part of the doors, made as the settings say. ``app.py`` joins them."""
+"""Makes the servers of a node as the settings say, and lets their clients go at the end (:class:`Drain`)."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ from radiovis.settings import NodeSettings, Settings
 
 @dataclass(frozen=True, slots=True)
 class Servers:
-    """Who hears it: how clients come in, what they are served by, and how they are let go.
+    """How clients connect, what serves them, and how they are let go.
 
-    :ivar listener_wrapper: what stands before all doors.
-    :ivar connection_limit: how many come in, by whichever door.
+    :ivar listener_wrapper: TLS and the PROXY protocol, for all listeners.
+    :ivar connection_limit: the limit of open connections, for all listeners.
     :ivar public: the handlers of the public site.
     """
 
@@ -53,11 +53,8 @@ class Servers:
     drain: Drain
 
 
-# What looks at slides, and holds those for later: made as the settings say.
-
-
 def make_listener_wrapper(reactor: Any, settings: Settings, warn: Callable[..., None]) -> ListenerWrapper:
-    """What stands before all doors.
+    """TLS and the PROXY protocol, for all listeners.
 
     :raises CertificateError: the certificate cannot be used.
     :raises SettingsError: there is a key, and no certificate.
@@ -72,7 +69,7 @@ def make_listener_wrapper(reactor: Any, settings: Settings, warn: Callable[..., 
 
 
 def make_flusher(reactor: Any, settings: Settings, client_warnings: ClientWarnings) -> Flusher:
-    """What writes, once per turn, all that waits for clients."""
+    """Writes what waits for clients, once per turn of the reactor."""
     return Flusher(
         time.monotonic,
         partial(reactor.callLater, 0),
@@ -84,7 +81,7 @@ def make_flusher(reactor: Any, settings: Settings, client_warnings: ClientWarnin
 def make_stomp_server(
     settings: Settings, application: Application, core: Core, observability: Observability, log: Any
 ) -> StompServer:
-    """The door of STOMP clients, over whatever wire. The other doors share what it has."""
+    """What all STOMP connections share, over any transport. The other servers use its application, hub and limits."""
     monitoring = observability.monitoring
     return StompServer(
         settings,
@@ -133,7 +130,7 @@ def make_http_site(
 def make_pending_requests(
     reactor: Any, settings: Settings, stomp: StompServer, history: History, failed: Callable[[object, Exception], None]
 ) -> PendingRequests:
-    """The door of HTTP clients that listen. They share all they can with those of STOMP."""
+    """What long polls and event streams share. They have hub, application and limits in common with STOMP."""
     return PendingRequests(
         application=stomp.application,
         hub=stomp.hub,
@@ -155,11 +152,6 @@ def make_websocket_server(
     return WebSocketServer(reactor, settings, time.monotonic, warn, failed)
 
 
-# How a node lets its clients go before it ends: they are told, and spread over some time.
-#
-# Radios come back at once, each to another node of the cluster. If all were let go in the same moment, all logins and
-# subscriptions would reach that node in the same moment, too.
-
 SUMMARY = "Server shutting down"
 _UNNOTICED = 200
 """Clients per second that no other node notices; fewer clients need no time."""
@@ -172,9 +164,12 @@ log = structlog.get_logger(__name__)
 
 
 class Drain:
-    """Lets the clients of all servers go, spread over DRAIN_SECONDS.
+    """Lets the clients of all servers go before a node ends: each is told, and they are spread over some time.
 
-    :ivar settings: DRAIN_SECONDS; new values count for a drain that has not begun.
+    Receivers come back at once, each to another node of the cluster. If all were let go in the same moment, all logins
+    and subscriptions would reach that node in the same moment.
+
+    :ivar settings: ``DRAIN_SECONDS`` is read when the drain begins.
     """
 
     def __init__(

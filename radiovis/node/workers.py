@@ -41,7 +41,7 @@ from fanout.process.supervisor import DEFAULT_SUPERVISOR_POLICY, LAST_PAUSE
 from fanout.settings import SettingsError
 from fanout.settings.field import MAX_PORT
 from radiovis.admin.listener import AdminPorts
-from radiovis.node.listeners import places
+from radiovis.node.listeners import listen_addresses
 from radiovis.settings import Settings
 
 COMMAND = "worker"
@@ -165,7 +165,7 @@ class WorkerSupervisor:
         self.members = [WorkerProcess(self, number) for number in range(settings.WORKERS)]
 
     def _reserve(self, *, fake: bool) -> None:
-        for place in places(self._settings, fake=fake).values():
+        for place in listen_addresses(self._settings, fake=fake).values():
             reserved = port.reserve(place.ip, place.port)
             self._reserved.append(reserved)
             if not place.port:  # Only STOMP_PORT = 0 is a free port; the others are off with 0.

@@ -194,13 +194,13 @@ def standing_alone(
     resolver: TopicResolver,
     *,
     fake: bool,
-    listener_wrapper: SlideIntake | None,
+    slide_intake: SlideIntake | None,
     preflight: Preflight | None,
 ) -> Watchdog:
     """The watchdog inside a node without a broker.
 
     :param fake: ``--test`` mode.
-    :param listener_wrapper: where held messages are put; None where that is left to the radios.
+    :param slide_intake: where held messages are put; None where that is left to the radios.
     """
     kept, leader = journal(reactor, settings), Alone()
     return Watchdog(
@@ -213,16 +213,16 @@ def standing_alone(
         entries=JournalLog(kept, time.time),
         recall=StartupState(None, kept, reactor.seconds).recall,
         source=lambda take: TapSource(reactor, take),
-        schedule=_schedule(settings, listener_wrapper, bus, leader),
+        schedule=_schedule(settings, slide_intake, bus, leader),
         preflight=preflight,
     )
 
 
-def _schedule(settings: Settings, listener_wrapper: SlideIntake | None, bus: Bus, leader: Leader) -> HeldSlides | None:
+def _schedule(settings: Settings, slide_intake: SlideIntake | None, bus: Bus, leader: Leader) -> HeldSlides | None:
     """Where the node's own intake is also the store that gives the slides out again."""
-    if not isinstance(listener_wrapper, LocalSlideStore):
+    if not isinstance(slide_intake, LocalSlideStore):
         return None
-    return HeldSlides(listener_wrapper, bus, leader, settings, clock=time.time, wall=time.time)
+    return HeldSlides(slide_intake, bus, leader, settings, clock=time.time, wall=time.time)
 
 
 def journal(reactor: Any, settings: JournalSettings) -> Journal:
