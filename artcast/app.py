@@ -28,8 +28,8 @@ from fanout.hub.hub import Hub
 from fanout.hub.outbox import Flusher
 from fanout.listeners import port
 from fanout.listeners.address import Networks
+from fanout.listeners.client_limits import ConnectionLimit, ConnectionSettings
 from fanout.listeners.datagrams import DatagramPort
-from fanout.listeners.limits import ConnectionLimit, ConnectionSettings
 from fanout.listeners.port import keep_alive
 from fanout.process.logs import Throttle
 

@@ -13,7 +13,7 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator
 
-from fanout.bus.config import BrokerSettings
+from fanout.bus.broker_settings import BrokerSettings
 from fanout.listeners.address import NetworkList
 from fanout.process.logs import LogSettings
 from fanout.settings import SettingsGroup, read_settings, setting

@@ -16,7 +16,7 @@ from artcast.forms import HTML, JSON, TEXT, JsonForm, license_link, text_of
 from fanout.http.files import Files
 from fanout.http.response import Answer, Headers, NextValue, Response
 from fanout.http.routing import Request, Route, Routes
-from fanout.http.topics import choose
+from fanout.http.topic_resources import choose
 
 _HERE = Path(__file__).parent
 _BY_ACCEPT = ("vary", "Accept")

@@ -14,7 +14,7 @@ from twisted.internet import reactor
 
 from fanout.http.response import Response
 from fanout.http.routing import Request, Route
-from fanout.http.topics import Topics
+from fanout.http.topic_resources import Topics
 from webserver.serving import LocalTopics, serve
 
 topics = LocalTopics(reactor)

@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import SecretStr, field_validator
 
 from fanout.application.login_throttle import LoginSettings
-from fanout.bus.config import RabbitMQSettings
+from fanout.bus.broker_settings import RabbitMQSettings
 from fanout.cache.memcached import MemcachedSettings
 from fanout.http.pending import HttpServerSettings, HttpSettings, WebSocketServerSettings, WebSocketSettings
 from fanout.hub.history import HistorySettings
@@ -17,7 +17,7 @@ from fanout.hub.hub import RetainedSettings
 from fanout.hub.outbox import OutboxSettings
 from fanout.journal.journal import JournalSettings
 from fanout.listeners.address import NetworkList
-from fanout.listeners.limits import ConnectionSettings, SecuritySettings, SubscriptionSettings
+from fanout.listeners.client_limits import ConnectionSettings, SecuritySettings, SubscriptionSettings
 from fanout.process.logs import LogSettings
 from fanout.settings.field import MAX_PORT, Json, JsonDict, SettingsGroup, setting
 from fanout.settings.reference import config_dist, reference

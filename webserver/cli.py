@@ -19,8 +19,8 @@ from twisted.internet.error import CannotListenError
 
 from fanout.process.logs import set_up_logs
 from fanout.process.service import Notify, Service, use_monotonic_timers
-from webserver.config import SiteConfig, SiteError, read_site, reference
 from webserver.server import WebServer
+from webserver.site_config import SiteConfig, SiteError, read_site, reference
 
 _WRONG = 2
 

@@ -17,11 +17,11 @@ from fanout.http.files import Files
 from fanout.http.response import ErrorPage, ErrorPages, HttpError, Response
 from fanout.http.routing import Route, Routes
 from fanout.http.server import NO_SNIFFING, HttpSite
-from fanout.http.topics import Topics
+from fanout.http.topic_resources import Topics
 from fanout.listeners import port
-from fanout.listeners.limits import ConnectionLimit, ConnectionSettings
-from webserver.config import SiteConfig, SiteError, UploadsPart, WsgiPart
+from fanout.listeners.client_limits import ConnectionLimit, ConnectionSettings
 from webserver.serving import LocalTopics
+from webserver.site_config import SiteConfig, SiteError, UploadsPart, WsgiPart
 from webserver.uploads import Uploads
 from webserver.wsgi import Mounted, TableError, Wsgi, WsgiTable, load, one
 

@@ -31,10 +31,10 @@ from fanout.hub.hub import Hub, RetainedSettings
 from fanout.hub.message import Message
 from fanout.hub.outbox import Flusher
 from fanout.listeners import port as ports
-from fanout.listeners.limits import ConnectionLimit, ConnectionSettings
+from fanout.listeners.client_limits import ConnectionLimit, ConnectionSettings
 from fanout.process.logs import Throttle, set_up_logs
 from fanout.process.service import Notify, Service
-from webserver.config import SiteLimits
+from webserver.site_config import SiteLimits
 
 log = structlog.get_logger(__name__)
 

@@ -31,7 +31,7 @@ from typing import Protocol
 
 import structlog
 
-from fanout.bus.connection import RESOURCE_LOCKED, AmqpChannel, Refusal
+from fanout.bus.amqp_connection import RESOURCE_LOCKED, AmqpChannel, Refusal
 from fanout.bus.interface import BrokerBus, BrokerConnection, BrokerConnections, BusError
 
 log = structlog.get_logger(__name__)

@@ -18,8 +18,8 @@ from pika.spec import Basic, BasicProperties
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.python.failure import Failure
 
-from fanout.bus.config import Broker
-from fanout.bus.connection import AmqpConnection
+from fanout.bus.amqp_connection import AmqpConnection
+from fanout.bus.broker_settings import Broker
 
 # The consumer
 

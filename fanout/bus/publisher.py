@@ -16,12 +16,12 @@ from pika.spec import BasicProperties
 from twisted.internet import defer
 from twisted.internet.defer import Deferred, succeed
 
-from fanout.bus.config import Broker, RetryPolicy
-from fanout.bus.connection import NOT_FOUND
+from fanout.bus.amqp_connection import NOT_FOUND
+from fanout.bus.broker_settings import Broker, RetryPolicy
 from fanout.bus.interface import BusError, BusState
 from fanout.bus.pair import Confirms, PublisherConnection
 from fanout.bus.reconnect import ReconnectingClient
-from fanout.bus.unconfirmed import Unconfirmed
+from fanout.bus.unconfirmed_publishes import Unconfirmed
 from fanout.process.logs import Throttle
 
 # What a broker that has stopped reading may cost in the socket's buffer; it confirms far more than that per second.

@@ -21,10 +21,10 @@ from pika.spec import Basic, BasicProperties
 from twisted.internet import defer
 from twisted.internet.defer import Deferred, fail
 
-from fanout.bus.connection import PRECONDITION_FAILED, AmqpChannel, Refusal
+from fanout.bus.amqp_connection import PRECONDITION_FAILED, AmqpChannel, Refusal
+from fanout.bus.amqp_message import AGAIN, DEFAULT_LIMITS, MalformedMessage, MessageLimits, from_amqp
+from fanout.bus.consumer_retry import RetryBuffer
 from fanout.bus.interface import BrokerConnection, BusError
-from fanout.bus.message import AGAIN, DEFAULT_LIMITS, MalformedMessage, MessageLimits, from_amqp
-from fanout.bus.retry_buffer import RetryBuffer
 from fanout.hub.message import Message
 from fanout.process.logs import Throttle
 

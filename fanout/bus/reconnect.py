@@ -15,7 +15,7 @@ from twisted.internet import defer
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
-from fanout.bus.config import RetryPolicy
+from fanout.bus.broker_settings import RetryPolicy
 
 
 class Reconnectable(Protocol):

@@ -15,8 +15,8 @@ from fanout.hub.hub import Hub
 from fanout.hub.message import Message
 from fanout.hub.outbox import Flusher, OutboxSettings
 from fanout.hub.subscriber import Cohort, Form, Subscriber
-from fanout.hub.wheel import Wheel
-from fanout.listeners.limits import SubscriptionLimit
+from fanout.hub.timer_wheel import Wheel
+from fanout.listeners.client_limits import SubscriptionLimit
 from fanout.settings.field import HOSTS, MAX_PORT, SettingsGroup, setting
 from fanout.stomp.limits import StompSettings
 

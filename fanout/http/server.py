@@ -29,7 +29,7 @@ from twisted.web.server import Request, Site
 
 from fanout.http.response import REASONS, ErrorPages, HttpError, json_page
 from fanout.listeners.address import plain
-from fanout.listeners.limits import ConnectionLimit
+from fanout.listeners.client_limits import ConnectionLimit
 from fanout.listeners.tls import TlsTransport, beneath
 
 # What a browser may do with pages. Pictures may come from anywhere.

@@ -33,7 +33,7 @@ from fanout.http.pending import WebSocketServerSettings
 from fanout.http.response import HttpError
 from fanout.http.routing import Request
 from fanout.hub.subscriber import Framing
-from fanout.hub.wheel import Wheel
+from fanout.hub.timer_wheel import Wheel
 from fanout.listeners import straight_write
 
 _WHOLE = Connection(ConnectionType.SERVER)  # Shared: writing a whole message leaves no trace in it.

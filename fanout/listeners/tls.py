@@ -44,8 +44,8 @@ from zope.interface import implementer
 
 from fanout.listeners import straight_write
 from fanout.listeners.address import Networks
-from fanout.listeners.limits import SecuritySettings
-from fanout.listeners.proxy import ProxiedFactory
+from fanout.listeners.client_limits import SecuritySettings
+from fanout.listeners.proxy_protocol import ProxiedFactory
 from fanout.settings import SettingsError
 
 LOOK_SECONDS = 2.0

@@ -28,10 +28,10 @@ from fanout.bus.interface import Bus, CountedBus
 from fanout.cache.memcached import Memcached
 from fanout.hub.hub import Hub
 from fanout.hub.outbox import Flusher
-from fanout.listeners.limits import ConnectionLimit, SubscriptionLimit
+from fanout.listeners.client_limits import ConnectionLimit, SubscriptionLimit
 from fanout.listeners.tls import Certificates
 from fanout.metrics.traffic import ClientCounts, ReactorLag
-from fanout.process.supervisor import TaskState
+from fanout.process.supervised_tasks import TaskState
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 _FAMILIES: dict[str, Any] = {"counter": CounterMetricFamily, "gauge": GaugeMetricFamily}

@@ -15,8 +15,8 @@ from fanout.application.observer import DeliveryObserver, Observer
 from fanout.hub.hub import Hub
 from fanout.hub.outbox import Flusher, OutboxSettings
 from fanout.hub.subscriber import Framing
-from fanout.hub.wheel import Scheduled, Wheel
-from fanout.listeners.limits import SubscriptionLimit, SubscriptionSettings
+from fanout.hub.timer_wheel import Scheduled, Wheel
+from fanout.listeners.client_limits import SubscriptionLimit, SubscriptionSettings
 from fanout.stomp.limits import SessionOptions, StompLimits, StompLimitSettings, StompSettings
 
 MANY = 100

@@ -21,7 +21,7 @@ from fanout.hub.message import Message
 from fanout.hub.subscriber import Cohort, Offered
 from fanout.listeners import straight_write
 from fanout.listeners.address import plain
-from fanout.listeners.limits import ConnectionLimit
+from fanout.listeners.client_limits import ConnectionLimit
 from fanout.listeners.tls import TlsTransport
 from fanout.stomp_server.connection import Connection
 from fanout.stomp_server.server import StompServer, Transport

@@ -39,7 +39,7 @@ from fanout.hub.hub import Hub
 from fanout.hub.message import Message
 from fanout.metrics.health import Health
 from fanout.metrics.traffic import ClientCounts, Rates
-from fanout.process.supervisor import TaskState
+from fanout.process.supervised_tasks import TaskState
 from radiovis import topics
 from radiovis.preflight.message_check import Preflight
 from radiovis.schedule.held_slides import HeldSlides

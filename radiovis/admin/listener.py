@@ -22,7 +22,7 @@ from fanout.http.dispatch import Dispatcher
 from fanout.http.routing import Route, Routes
 from fanout.http.server import HttpSite
 from fanout.listeners import port
-from fanout.listeners.limits import ConnectionLimit, ConnectionSettings
+from fanout.listeners.client_limits import ConnectionLimit, ConnectionSettings
 from fanout.listeners.tls import ListenerWrapper
 from fanout.metrics.health import HEALTH, Condition, Health, HealthRoutes
 from fanout.metrics.prometheus import BUILD, CERTIFICATES, LAG, Build, Metrics

@@ -16,7 +16,7 @@ from twisted.internet.error import CannotListenError
 from fanout.process.logs import set_up_logs
 from fanout.process.service import Notify, Service, use_monotonic_timers
 from fanout.settings import SettingsError, add_flags, given_flags, parse_flags, read_settings
-from radiovis.directory.stations import StationsFileError
+from radiovis.directory.stations_parser import StationsFileError
 from radiovis.node.fallback import Fallback
 from radiovis.settings import Settings
 from radiovis.watchdog.status import Report, ask, is_well

@@ -14,7 +14,7 @@ from typing import Any
 
 from fanout.settings import SettingsError
 from radiovis.client.command_line import PROGRAM, CommandError
-from radiovis.directory.stations import StationsFileError
+from radiovis.directory.stations_parser import StationsFileError
 
 _WRONG = 2
 EXITS = {

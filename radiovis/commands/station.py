@@ -22,8 +22,8 @@ from tomlkit.exceptions import TOMLKitError
 from fanout.settings import read_settings
 from radiovis.client.command_line import DONE, WRONG, CommandError, CommandParser, printable
 from radiovis.directory.password import hash_password
-from radiovis.directory.stations import Stations, parse_stations, station_id
 from radiovis.directory.stations_file import read_stations, read_text
+from radiovis.directory.stations_parser import Stations, parse_stations, station_id
 from radiovis.settings import Settings
 
 _NEW_MODE = 0o640  # A new file: hashes are secret, but the node's group may have to read it.

@@ -13,7 +13,7 @@ from twisted.internet.threads import deferToThreadPool
 
 from radiovis.directory.interface import Channel, Default, DirectoryError
 from radiovis.directory.password import check_password
-from radiovis.directory.stations import Stations, StationsFileError, parse_stations
+from radiovis.directory.stations_parser import Stations, StationsFileError, parse_stations
 
 __all__ = ["StationsFile", "StationsFileError", "read_stations", "read_text"]
 

@@ -21,7 +21,7 @@ from fanout.hub.hub import Hub
 from fanout.hub.message import Message
 from fanout.hub.outbox import Flusher
 from fanout.hub.subscriber import Cohort, FramedForm, OutboxSubscriber
-from fanout.listeners.limits import SubscriptionLimit
+from fanout.listeners.client_limits import SubscriptionLimit
 from fanout.stomp.dialect import DIALECTS
 from fanout.stomp.limits import StompLimitSettings
 from fanout.stomp.server_frames import MessageForm

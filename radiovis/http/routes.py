@@ -8,7 +8,7 @@ from fanout.http.files import Files
 from fanout.http.pending import PendingRequests
 from fanout.http.response import TEXT
 from fanout.http.routing import Handler, Route, Routes, subtree
-from fanout.http.topics import Topics
+from fanout.http.topic_resources import Topics
 from fanout.settings import SettingsError
 from radiovis.http.pages import WallPages, assets
 from radiovis.http.publish import REALM, Publishing

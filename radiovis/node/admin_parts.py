@@ -29,9 +29,9 @@ from fanout.metrics.prometheus import (
     Metrics,
 )
 from fanout.metrics.traffic import ClientCounts, Rates
-from fanout.process.supervisor import TaskState
+from fanout.process.supervised_tasks import TaskState
 from radiovis.admin.api import NodeApi, NodeView
-from radiovis.admin.journal import JournalApi
+from radiovis.admin.journal_search import JournalApi
 from radiovis.admin.listener import Admin, AdminPorts, Check
 from radiovis.admin.metrics import DIRECTORY, PREFLIGHT, SCHEDULE, TUNING, WATCHDOG
 from radiovis.directory.interface import Directory, OutageReport

@@ -21,7 +21,7 @@ from fanout.application.guests import Guest, Host, invite
 from fanout.application.interface import Application
 from fanout.application.login_throttle import LoginThrottle
 from fanout.application.observer import ClientCounters, ClientWarnings, Observer
-from fanout.bus.config import Broker, RetryPolicy
+from fanout.bus.broker_settings import Broker, RetryPolicy
 from fanout.bus.interface import BrokerBus, Bus
 from fanout.bus.loopback import Loopback
 from fanout.bus.publisher import Publisher

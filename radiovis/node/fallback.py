@@ -10,8 +10,8 @@ from typing import Any
 import structlog
 from twisted.internet.defer import Deferred
 
-from fanout.bus import config as configured
-from fanout.bus.connection import broker_endpoint
+from fanout.bus import broker_settings as configured
+from fanout.bus.amqp_connection import broker_endpoint
 from fanout.bus.leader import BrokerLeader
 from fanout.bus.queues import Delivered, QueueNames
 from fanout.bus.rabbitmq import RabbitMQ

@@ -28,7 +28,7 @@ from twisted.internet.task import LoopingCall
 from fanout.application.login_throttle import LoginThrottle
 from fanout.application.observer import ClientCounters, ClientWarnings, Observers
 from fanout.hub.history import History
-from fanout.listeners.limits import ConnectionLimit
+from fanout.listeners.client_limits import ConnectionLimit
 from fanout.listeners.tls import ListenerWrapper
 from fanout.process.logs import Throttle
 from fanout.stomp_server.transports import StompFactory

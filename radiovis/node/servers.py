@@ -21,7 +21,7 @@ from fanout.http.server import HttpSite
 from fanout.http.websocket import WebSocketServer
 from fanout.hub.history import History
 from fanout.hub.outbox import Flusher
-from fanout.listeners.limits import ConnectionLimit
+from fanout.listeners.client_limits import ConnectionLimit
 from fanout.listeners.tls import Certificates, ListenerWrapper
 from fanout.settings import SettingsError
 from fanout.stomp_server.server import StompServer

@@ -37,7 +37,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
 from fanout.listeners import port
-from fanout.process.supervisor import DEFAULT_SUPERVISOR_POLICY, LAST_PAUSE
+from fanout.process.supervised_tasks import DEFAULT_SUPERVISOR_POLICY, LAST_PAUSE
 from fanout.settings import SettingsError
 from fanout.settings.field import MAX_PORT
 from radiovis.admin.listener import AdminPorts

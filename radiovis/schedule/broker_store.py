@@ -9,8 +9,8 @@ import structlog
 from twisted.internet import defer
 from twisted.internet.defer import Deferred
 
+from fanout.bus.amqp_message import to_amqp
 from fanout.bus.interface import BrokerBus, BrokerConnection, BusError
-from fanout.bus.message import to_amqp
 from fanout.bus.queues import WORK_EXCHANGE, ConfirmedChannel, Unroutable, WorkItem, WorkQueue
 from fanout.hub.message import Message
 from radiovis.schedule.held_slides import Take

@@ -10,10 +10,10 @@ from twisted.internet.defer import Deferred
 from fanout.bus.interface import Bus, BusError
 from fanout.bus.leader import Leader
 from fanout.hub.message import Message
-from radiovis.watchdog.defaults import is_default
+from radiovis.watchdog.default_messages import is_default
 from radiovis.watchdog.log import LogError
 from radiovis.watchdog.sources import Keys, Source
-from radiovis.watchdog.staleness import Liveness, Staleness
+from radiovis.watchdog.topic_deadlines import Liveness, Staleness
 
 log = structlog.get_logger(__name__)
 

@@ -20,8 +20,8 @@ from twisted.internet.error import MessageLengthError
 from twisted.internet.protocol import DatagramProtocol
 from twisted.python.failure import Failure
 
+from fanout.bus.duplicates import SERIAL
 from fanout.bus.leader import Leader
-from fanout.bus.message import SERIAL
 from fanout.journal.journal import Journal, JournalError, Record
 from radiovis.settings import WatchdogSettings
 
@@ -150,8 +150,8 @@ def own_serial(serial: str) -> str:
 class RecentSerials:
     """The serials of the entries that were kept lately, so that a message delivered twice is kept once.
 
-    It knows exactly those, unlike :class:`fanout.bus.message.Seen`: an entry that was refused comes again after later
-    ones.
+    It knows exactly those, unlike :class:`fanout.bus.duplicates.Seen`: an entry that was refused comes again after
+    later ones.
     """
 
     SIZE = 10_000

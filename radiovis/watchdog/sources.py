@@ -9,11 +9,11 @@ import structlog
 from twisted.internet import defer
 from twisted.internet.defer import Deferred
 
-from fanout.bus.config import BrokerSettings
+from fanout.bus.broker_settings import BrokerSettings
+from fanout.bus.consumer_retry import RetryBuffer
+from fanout.bus.duplicates import Seen
 from fanout.bus.interface import BrokerBus, BusError
-from fanout.bus.message import Seen
 from fanout.bus.queues import Delivered, DurableQueue, QueueNames
-from fanout.bus.retry_buffer import RetryBuffer
 from fanout.hub.message import Message
 from fanout.process.logs import Throttle
 from radiovis import topics
@@ -118,7 +118,7 @@ class QueueSource:
     """A :class:`Source` that takes messages from the durable queue, over the connection by which the bus hears.
 
     The queue may be bounded by a policy of the broker, which then drops the oldest messages and reports nothing. They
-    are counted as gaps in the publishers' serials (:class:`~fanout.bus.message.Seen`). Messages of devices have no
+    are counted as gaps in the publishers' serials (:class:`~fanout.bus.duplicates.Seen`). Messages of devices have no
     serials, and what is dropped while no watchdog leads, or between two leaders, is not seen by either: the count is a
     lower bound, and 0 is only sure if ``waiting`` never came near the policy's limit.
     """

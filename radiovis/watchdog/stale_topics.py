@@ -7,8 +7,9 @@ decide:
 
 - which topics exist: :class:`~radiovis.watchdog.topic_listing.TopicListing`, task 1;
 - when a topic was last alive: :class:`~radiovis.watchdog.broker_liveness.BrokerLiveness`, task 2;
-- which topics are stale: :class:`~radiovis.watchdog.staleness.Staleness`, which also remembers when each is next due;
-- what the message looks like: :mod:`~radiovis.watchdog.defaults`.
+- which topics are stale: :class:`~radiovis.watchdog.topic_deadlines.Staleness`, which also remembers when each is
+  next due;
+- what the message looks like: :mod:`~radiovis.watchdog.default_messages`.
 
 **The life of a topic**, text and image each for itself:
 
@@ -73,8 +74,8 @@ from radiovis import topics
 from radiovis.directory.interface import Channel, Default, Directory, DirectoryError
 from radiovis.preflight.message_check import Preflight
 from radiovis.settings import WatchdogSettings
-from radiovis.watchdog.defaults import KINDS, default_message
-from radiovis.watchdog.staleness import Staleness
+from radiovis.watchdog.default_messages import KINDS, default_message
+from radiovis.watchdog.topic_deadlines import Staleness
 from radiovis.watchdog.topic_listing import TopicListing
 
 log = structlog.get_logger(__name__)

@@ -14,8 +14,8 @@ import structlog
 from fanout.cache.memcached import Memcached
 from fanout.journal.journal import Journal, JournalError
 from radiovis.last_slides import recall_many
-from radiovis.watchdog.defaults import is_default
-from radiovis.watchdog.staleness import Liveness
+from radiovis.watchdog.default_messages import is_default
+from radiovis.watchdog.topic_deadlines import Liveness
 
 log = structlog.get_logger(__name__)
 

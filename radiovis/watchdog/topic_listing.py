@@ -9,8 +9,8 @@ import structlog
 
 from radiovis.directory.interface import Channel, Directory
 from radiovis.topic_resolution import TopicResolver
-from radiovis.watchdog.defaults import KINDS
-from radiovis.watchdog.staleness import Liveness, Staleness
+from radiovis.watchdog.default_messages import KINDS
+from radiovis.watchdog.topic_deadlines import Liveness, Staleness
 
 log = structlog.get_logger(__name__)
 

@@ -15,7 +15,7 @@ from fanout.bus.leader import Alone, Leader
 from fanout.bus.queues import Delivered
 from fanout.hub.message import Message
 from fanout.journal.journal import Journal, JournalSettings
-from fanout.process.supervisor import Supervisor, SupervisorPolicy, TaskState
+from fanout.process.supervised_tasks import Supervisor, SupervisorPolicy, TaskState
 from radiovis.directory.interface import Directory, DirectoryError
 from radiovis.preflight.message_check import Preflight
 from radiovis.schedule.held_slides import HeldSlides, LocalSlideStore
@@ -26,9 +26,9 @@ from radiovis.watchdog.broker_liveness import BrokerLiveness
 from radiovis.watchdog.log import HasJournal, JournalLog, Log, LogCleanup, LogError, LogState
 from radiovis.watchdog.sources import Keys, LogTaker, Source, TapSource
 from radiovis.watchdog.stale_topics import StaleTopics
-from radiovis.watchdog.staleness import Staleness
 from radiovis.watchdog.startup import StartupState
 from radiovis.watchdog.status import Report
+from radiovis.watchdog.topic_deadlines import Staleness
 from radiovis.watchdog.topic_listing import Recall, TopicListing
 
 _LOOK_SECONDS = 1.0  # between two attempts to lead: a standby acts that long after the leader has gone

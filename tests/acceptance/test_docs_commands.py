@@ -45,7 +45,7 @@ NOT_RUN = {
     r"rabbitmqctl ": "tests/deploy/test_rabbitmq.py gives them to a broker",
     r"python -m artcast|python server\.py --with artcast": "tests/artcast/test_process.py and others start it",
     r"python -m webserver\b": "tests/webserver/test_cli.py starts this site",
-    r"curl .*(127\.0\.0\.1:8000|x:TOKEN)": "tests/fanout/http/test_topics.py asks the same",
+    r"curl .*(127\.0\.0\.1:8000|x:TOKEN)": "tests/fanout/http/test_topic_resources.py asks the same",
     r"/opt/radiovis/deploy/rabbitmq/policies\.sh ": "tests/deploy/test_rabbitmq.py runs it beside a broker",
 }
 """Beginnings of commands, and why they are left out."""

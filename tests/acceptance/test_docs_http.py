@@ -15,7 +15,7 @@ from twisted.internet.task import Clock
 
 from fanout.http.routing import Route
 from radiovis.admin.api import NodeApi
-from radiovis.admin.journal import JournalApi
+from radiovis.admin.journal_search import JournalApi
 from radiovis.admin.listener import Admin, AdminPorts
 from radiovis.http.pages import admin_pages
 from radiovis.http.routes import PublicSite

@@ -22,13 +22,13 @@ from wsproto.events import BytesMessage, TextMessage
 
 from artcast.datum import Datum, as_json, parse, read_datum, read_registration
 from artcast.forms import text_of
-from fanout.bus.connection import UNREADABLE
-from fanout.bus.message import DEFAULT_LIMITS, MalformedMessage, from_amqp, to_amqp
+from fanout.bus.amqp_connection import UNREADABLE
+from fanout.bus.amqp_message import DEFAULT_LIMITS, MalformedMessage, from_amqp, to_amqp
 from fanout.http.files import Folder
 from fanout.http.pending import WebSocketServerSettings
 from fanout.http.response import HttpError
 from fanout.http.routing import BadPath, Pattern, Request, split
-from fanout.http.topics import choose
+from fanout.http.topic_resources import choose
 from fanout.http.websocket import WebSocket, WebSocketServer
 from fanout.hub.message import Message
 from fanout.listeners.datagrams import MalformedDatagram

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tests.web import Events, ask
 from webserver.cli import main
-from webserver.config import reference
+from webserver.site_config import reference
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "site"

@@ -17,7 +17,7 @@ from fanout.http.routing import Route
 from tests.fanout.http import served
 from tests.web import Raw, basic
 from webserver import uploads as uploads_module
-from webserver.config import SiteLimits
+from webserver.site_config import SiteLimits
 from webserver.uploads import Uploads
 
 HOST = b"host: x\r\n"

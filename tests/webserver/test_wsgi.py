@@ -16,7 +16,7 @@ from twisted.internet import reactor
 from fanout.http.routing import Route
 from tests.fanout.http import served
 from tests.web import Raw
-from webserver.config import SiteLimits
+from webserver.site_config import SiteLimits
 from webserver.wsgi import TableError, Wsgi, WsgiTable, one
 
 HOST = b"host: x\r\n"

@@ -12,7 +12,7 @@ from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
-from fanout.bus.config import Broker, RetryPolicy
+from fanout.bus.broker_settings import Broker, RetryPolicy
 from fanout.bus.rabbitmq import RabbitMQ
 from fanout.hub.message import Message
 

@@ -8,7 +8,7 @@ from uuid import uuid4
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
-from fanout.bus.config import RetryPolicy
+from fanout.bus.broker_settings import RetryPolicy
 from fanout.hub.message import Message
 from tests import services
 from tests.fanout.bus.node import QUICK, Node, until

@@ -4,7 +4,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.trial import unittest
 
-from fanout.bus.config import BrokerSettings
+from fanout.bus.broker_settings import BrokerSettings
 from fanout.bus.interface import BrokerBus, BusError, CountedBus, together
 from fanout.bus.loopback import Loopback
 from fanout.bus.rabbitmq import rabbitmq

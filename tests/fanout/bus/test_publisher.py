@@ -13,9 +13,9 @@ from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.threads import deferToThread
 from twisted.trial import unittest
 
-from fanout.bus.config import Broker, RetryPolicy
+from fanout.bus.broker_settings import Broker, RetryPolicy
 from fanout.bus.publisher import MAX_SENT, Publisher
-from fanout.bus.unconfirmed import OVERHEAD
+from fanout.bus.unconfirmed_publishes import OVERHEAD
 from tests import services
 from tests.fanout.bus.node import until
 from tests.fanout.bus.queue_reader import channel, take_until

@@ -15,9 +15,9 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.threads import deferToThread
 from twisted.trial import unittest
 
-from fanout.bus.config import RetryPolicy
+from fanout.bus.amqp_message import to_amqp
+from fanout.bus.broker_settings import RetryPolicy
 from fanout.bus.interface import BusError
-from fanout.bus.message import to_amqp
 from fanout.bus.queues import (
     READ_SECONDS,
     WORK_EXCHANGE,

@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 from twisted.internet.defer import DeferredList, gatherResults
 from twisted.trial import unittest
 
-from fanout.bus.config import RetryPolicy
+from fanout.bus.broker_settings import RetryPolicy
 from fanout.bus.interface import BusError
 from fanout.hub.message import Message
 from tests.fanout.bus.node import Node, device_publishes, until

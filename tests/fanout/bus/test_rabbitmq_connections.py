@@ -12,8 +12,8 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.protocols import portforward
 from twisted.trial import unittest
 
-from fanout.bus.config import RetryPolicy
-from fanout.bus.connection import AmqpChannel
+from fanout.bus.amqp_connection import AmqpChannel
+from fanout.bus.broker_settings import RetryPolicy
 from fanout.bus.interface import BusError
 from fanout.hub.message import Message
 from tests import services

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred, DeferredList, gatherResults
 from twisted.internet.threads import deferToThread
 from twisted.trial import unittest
 
-from fanout.bus.config import RetryPolicy
+from fanout.bus.broker_settings import RetryPolicy
 from fanout.bus.interface import BusError
 from tests import services
 from tests.fanout.bus.node import QUICK, Node, device_publishes, until

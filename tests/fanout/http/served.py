@@ -16,10 +16,10 @@ from fanout.http.response import ErrorPages
 from fanout.http.routing import Route, Routes
 from fanout.http.server import NO_SNIFFING, HttpSite
 from fanout.listeners import port
-from fanout.listeners.limits import ConnectionLimit
+from fanout.listeners.client_limits import ConnectionLimit
 from tests.web import Address, Answer, Raw, ask
-from webserver.config import SiteLimits
 from webserver.serving import LocalTopics
+from webserver.site_config import SiteLimits
 
 T = TypeVar("T")
 

@@ -17,7 +17,7 @@ from fanout.http.response import NO_CONTENT, ErrorPages, HttpError, Response, js
 from fanout.http.routing import Request, Route, subtree
 from tests.fanout.http import served
 from tests.web import Raw
-from webserver.config import SiteLimits
+from webserver.site_config import SiteLimits
 
 HOST = b"host: x\r\n"
 

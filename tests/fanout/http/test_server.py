@@ -11,8 +11,8 @@ from fanout.http.dispatch import Dispatcher
 from fanout.http.response import Response
 from fanout.http.routing import Request, Route, Routes
 from fanout.http.server import HttpSite
-from fanout.listeners.limits import ConnectionLimit
-from webserver.config import SiteLimits
+from fanout.listeners.client_limits import ConnectionLimit
+from webserver.site_config import SiteLimits
 
 CLIENT = IPv4Address("TCP", "192.0.2.1", 4711)
 

@@ -24,8 +24,8 @@ from fanout.http.response import HttpError, Upgrade
 from fanout.http.routing import Request, Route, Routes
 from fanout.http.server import HttpSite
 from fanout.http.websocket import WebSocket, WebSocketServer, accept, agree, binary, text
-from fanout.listeners.limits import ConnectionLimit
-from webserver.config import SiteLimits
+from fanout.listeners.client_limits import ConnectionLimit
+from webserver.site_config import SiteLimits
 
 
 class TopicSubscription:

@@ -10,7 +10,7 @@ from typing import ClassVar
 from pydantic import SecretStr
 from twisted.trial import unittest
 
-from fanout.bus.config import RabbitMQSettings
+from fanout.bus.broker_settings import RabbitMQSettings
 from fanout.settings import (
     SettingsError,
     SettingsGroup,

@@ -14,7 +14,7 @@ from fanout.hub.history import History
 from fanout.hub.hub import Hub
 from fanout.hub.message import Message
 from fanout.hub.outbox import Flusher, OutboxSettings
-from fanout.listeners.limits import SubscriptionLimit
+from fanout.listeners.client_limits import SubscriptionLimit
 
 
 @dataclass(frozen=True)

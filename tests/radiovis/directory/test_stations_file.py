@@ -16,8 +16,8 @@ from twisted.trial import unittest
 
 from radiovis.directory.interface import Channel, Default, DirectoryError
 from radiovis.directory.password import hash_password
-from radiovis.directory.stations import read_sections
 from radiovis.directory.stations_file import StationsFile, StationsFileError
+from radiovis.directory.stations_parser import read_sections
 
 STORED = hash_password("geheim")
 GOOD = f"""\

@@ -20,7 +20,7 @@ from fanout.http.websocket import WebSocket, WebSocketServer
 from fanout.hub.hub import Hub
 from fanout.hub.message import Message
 from fanout.hub.outbox import Flusher, OutboxSettings
-from fanout.listeners.limits import SubscriptionLimit, SubscriptionSettings
+from fanout.listeners.client_limits import SubscriptionLimit, SubscriptionSettings
 from fanout.stomp.limits import StompLimitSettings
 from radiovis.http.player import Player, PlayerClient, PlayerForm
 

@@ -12,7 +12,7 @@ from twisted.internet.threads import deferToThread
 
 from fanout.http.dispatch import Dispatcher
 from fanout.http.server import HttpSite
-from fanout.listeners.limits import ConnectionLimit
+from fanout.listeners.client_limits import ConnectionLimit
 from fanout.settings import SettingsError
 from radiovis.http.routes import PublicSite
 from radiovis.settings import Settings

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from fanout.bus.interface import BusError, BusState
 from fanout.hub.message import Message
 from radiovis.watchdog.log import Entry, LogError, LogFull, LogState
-from radiovis.watchdog.staleness import Liveness
+from radiovis.watchdog.topic_deadlines import Liveness
 
 
 class FakeBus:

@@ -12,7 +12,7 @@ from radiovis.topic_resolution import TopicResolver
 from radiovis.watchdog.broker_liveness import BrokerLiveness
 from radiovis.watchdog.log import LogError
 from radiovis.watchdog.sources import Keys
-from radiovis.watchdog.staleness import Staleness
+from radiovis.watchdog.topic_deadlines import Staleness
 from tests.radiovis.scripted_directory import ScriptedDirectory
 from tests.radiovis.watchdog.fakes import FakeBus, FakeLeader
 

@@ -14,7 +14,7 @@ from twisted.internet.task import Clock
 from twisted.trial import unittest
 from twisted.web.client import Agent
 
-from fanout.bus.retry_buffer import RetryBuffer
+from fanout.bus.consumer_retry import RetryBuffer
 from radiovis.directory.interface import DirectoryError
 from radiovis.directory.plugit import PlugIt
 from radiovis.directory.plugit_http import PlugItCalls

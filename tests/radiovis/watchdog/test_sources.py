@@ -12,7 +12,7 @@ from twisted.internet.task import Clock
 from twisted.internet.threads import deferToThread
 from twisted.trial import unittest
 
-from fanout.bus.config import BrokerSettings
+from fanout.bus.broker_settings import BrokerSettings
 from fanout.bus.interface import BusError
 from fanout.bus.queues import Delivered, QueueNames
 from fanout.hub.message import Message

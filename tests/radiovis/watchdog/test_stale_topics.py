@@ -13,9 +13,9 @@ from radiovis.preflight.message_check import Preflight
 from radiovis.preflight.slide_verdicts import SlideVerdicts
 from radiovis.settings import SlideSettings, WatchdogSettings
 from radiovis.topic_resolution import TopicResolver
-from radiovis.watchdog.defaults import IMAGE, TEXT, default_message, is_default
+from radiovis.watchdog.default_messages import IMAGE, TEXT, default_message, is_default
 from radiovis.watchdog.stale_topics import AT_ONCE, StaleTopics
-from radiovis.watchdog.staleness import Liveness, Staleness
+from radiovis.watchdog.topic_deadlines import Liveness, Staleness
 from radiovis.watchdog.topic_listing import TopicListing
 from tests.radiovis.preflight.slides import Slides
 from tests.radiovis.scripted_directory import ScriptedDirectory

@@ -13,8 +13,8 @@ from fanout.hub.message import Message
 from fanout.journal.journal import Journal, JournalSettings
 from fanout.journal.records import Record
 from radiovis.last_slides import encode
-from radiovis.watchdog.staleness import Liveness
 from radiovis.watchdog.startup import AT_ONCE, StartupState
+from radiovis.watchdog.topic_deadlines import Liveness
 from tests import services
 
 NOW = 1_795_294_643.0

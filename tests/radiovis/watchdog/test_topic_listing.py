@@ -8,7 +8,7 @@ from twisted.trial import unittest
 from radiovis.directory.interface import Channel, DirectoryError
 from radiovis.settings import WatchdogSettings
 from radiovis.topic_resolution import TopicResolver
-from radiovis.watchdog.staleness import Liveness, Staleness
+from radiovis.watchdog.topic_deadlines import Liveness, Staleness
 from radiovis.watchdog.topic_listing import TopicListing
 from tests.radiovis.scripted_directory import ScriptedDirectory
 from tests.radiovis.watchdog.fakes import FakeMemory

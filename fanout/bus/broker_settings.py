@@ -31,9 +31,7 @@ class BrokerSettings(SettingsGroup):
     )
     RABBITMQ_PASSWORD: SecretStr = setting(SecretStr("guest"), "Password of RABBITMQ_USER.")
     RABBITMQ_VHOST: str = setting("/", "Virtual host at the broker.")
-    RABBITMQ_EXCHANGE: str = setting(
-        "amq.fanout", "Fan-out exchange that nodes and devices publish to; it must exist."
-    )
+    RABBITMQ_EXCHANGE: str = setting("amq.fanout", "Fan-out exchange that nodes and devices publish to; it must exist.")
     RABBITMQ_PREFETCH: int = setting(
         1_000,
         "Messages the broker sends ahead of acknowledgements; more is faster and takes memory of this node.",

@@ -3,7 +3,7 @@ from __future__ import annotations
 from twisted.internet.task import Clock
 from twisted.trial import unittest
 
-from fanout.listeners.limits import (
+from fanout.listeners.client_limits import (
     ConnectionLimit,
     ConnectionSettings,
     SubscriptionLimit,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from twisted.trial import unittest
 
 from radiovis.directory.interface import Default
-from radiovis.directory.stations import Stations, StationsFileError, parse_stations
+from radiovis.directory.stations_parser import Stations, StationsFileError, parse_stations
 
 STORED = "scrypt$1024$8$1$MDEyMzQ1Njc4OWFiY2RlZg==$MDEyMzQ1Njc4OWFiY2RlZg=="
 GOOD = f"""\

@@ -13,7 +13,7 @@ from twisted.web.http_headers import Headers
 from fanout.http.dispatch import Dispatcher
 from fanout.journal.journal import JournalError
 from fanout.journal.records import HEADER
-from radiovis.admin.journal import JournalApi
+from radiovis.admin.journal_search import JournalApi
 from tests.radiovis.http.site import OneRoute, Site
 
 

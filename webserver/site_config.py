@@ -106,7 +106,9 @@ class UploadsPart(SitePart):
         default=16_777_216, ge=0, description="Octets of a file; limits.body_bytes holds as well."
     )
     total_bytes: int = Field(
-        default=1_073_741_824, ge=0, description="Octets of all its files together, so that uploads do not fill the disk."
+        default=1_073_741_824,
+        ge=0,
+        description="Octets of all its files together, so that uploads do not fill the disk.",
     )
     most_files: int = Field(
         default=10_000, ge=1, le=1_000_000, description="Files in it; all are counted again for each upload."

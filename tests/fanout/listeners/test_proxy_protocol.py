@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial import unittest
 
-from fanout.listeners.proxy import V1_LONGEST, V2_LONGEST, ProxiedClient, ProxyHeader, ProxyHeaderError
+from fanout.listeners.proxy_protocol import V1_LONGEST, V2_LONGEST, ProxiedClient, ProxyHeader, ProxyHeaderError
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 

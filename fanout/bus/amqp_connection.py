@@ -27,7 +27,7 @@ from twisted.internet.endpoints import HostnameEndpoint, connectProtocol
 from twisted.internet.interfaces import ITCPTransport
 from twisted.python.failure import Failure
 
-from fanout.bus.config import Broker, BrokerSettings
+from fanout.bus.broker_settings import Broker, BrokerSettings
 from fanout.bus.interface import BrokerConnection, BusError
 from fanout.listeners.tls import secure_endpoint
 

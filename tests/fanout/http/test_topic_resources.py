@@ -13,7 +13,7 @@ from twisted.trial import unittest
 
 from fanout.http.response import HttpError
 from fanout.http.routing import Route
-from fanout.http.topics import Topics, choose, parse
+from fanout.http.topic_resources import Topics, choose, parse
 from tests.fanout.http import served
 from tests.web import Events, Raw, basic
 from webserver.serving import LocalTopics

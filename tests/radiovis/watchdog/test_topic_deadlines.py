@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.trial import unittest
 
 from radiovis.settings import WatchdogSettings
-from radiovis.watchdog.staleness import STRANGERS, Liveness, Staleness, _Watched
+from radiovis.watchdog.topic_deadlines import STRANGERS, Liveness, Staleness, _Watched
 
 ROCK, TALK, JAZZ = (f"/topic/fm/4e1/4000/{frequency}/text" for frequency in ("09580", "09700", "10120"))
 START = 1_795_294_643.0

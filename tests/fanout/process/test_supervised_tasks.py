@@ -7,7 +7,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial import unittest
 
-from fanout.process.supervisor import Supervisor, SupervisorPolicy, TaskState
+from fanout.process.supervised_tasks import Supervisor, SupervisorPolicy, TaskState
 from tests.wrong_clock import WrongClock
 
 

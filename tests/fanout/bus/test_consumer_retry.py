@@ -7,7 +7,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.trial import unittest
 
-from fanout.bus.retry_buffer import RetryBuffer
+from fanout.bus.consumer_retry import RetryBuffer
 
 
 class Full(Exception):

@@ -6,7 +6,7 @@ from pika.spec import BasicProperties
 from twisted.trial import unittest
 
 from fanout.bus.interface import BusError
-from fanout.bus.unconfirmed import OVERHEAD, Confirmed, Unconfirmed, UnconfirmedPublish
+from fanout.bus.unconfirmed_publishes import OVERHEAD, Confirmed, Unconfirmed, UnconfirmedPublish
 
 
 class Outbox(unittest.TestCase):

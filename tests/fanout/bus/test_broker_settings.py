@@ -5,9 +5,9 @@ from twisted.internet import reactor
 from twisted.internet.endpoints import HostnameEndpoint
 from twisted.trial import unittest
 
-from fanout.bus import config as configured
-from fanout.bus.config import BrokerSettings
-from fanout.bus.connection import broker_endpoint
+from fanout.bus import broker_settings as configured
+from fanout.bus.amqp_connection import broker_endpoint
+from fanout.bus.broker_settings import BrokerSettings
 from fanout.bus.rabbitmq import RabbitMQ, rabbitmq
 from fanout.listeners.tls import CertificateError
 

@@ -1,6 +1,6 @@
 """Which topics are stale: nothing was heard on them for too long. No clock and no sockets here; time is passed in.
 
-Every watched topic lies on a :class:`~fanout.hub.wheel.Wheel` by the time at which it becomes stale, and is moved
+Every watched topic lies on a :class:`~fanout.hub.timer_wheel.Wheel` by the time at which it becomes stale, and is moved
 whenever something is heard on it. A check therefore costs as much as there are stale topics, however many others
 there are. To read all topics at each check would be simpler, and cost the most when nothing is wrong.
 """
@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from fanout.hub.wheel import Wheel
+from fanout.hub.timer_wheel import Wheel
 from radiovis.settings import WatchdogSettings
 
 TICK = 0.25

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial import unittest
 
-from fanout.hub.wheel import Wheel
+from fanout.hub.timer_wheel import Wheel
 
 _TICK = 0.25
 

@@ -8,8 +8,8 @@ from uuid import UUID
 from pika.spec import BasicProperties
 from twisted.trial import unittest
 
-from fanout.bus.connection import UNREADABLE
-from fanout.bus.message import MalformedMessage, MessageLimits, Seen, Serials, from_amqp, to_amqp
+from fanout.bus.amqp_connection import UNREADABLE
+from fanout.bus.amqp_message import MalformedMessage, MessageLimits, from_amqp, to_amqp
 from fanout.hub.message import Message
 
 NOW = 1_795_294_700
@@ -166,40 +166,3 @@ class Malformed(unittest.TestCase):
             table = b"\x01aF" + len(table).to_bytes(4, "big") + table
         with self.assertRaises(UNREADABLE):
             BasicProperties().decode(b"\x20\x00" + len(table).to_bytes(4, "big") + table)
-
-
-class ACopyIsTakenOnce(unittest.TestCase):
-    def test_copies_after_a_reconnect_are_dropped_and_the_rest_is_not(self) -> None:
-        serials, seen = Serials(), Seen()
-        one, two, three, four = (serials.next() for _ in range(4))
-        self.assertEqual([seen.is_new(each) for each in (one, two)], [True, True])
-        self.assertEqual([seen.is_new(each) for each in (one, two, three, four)], [False, False, True, True])
-
-    def test_publishers_do_not_disturb_each_other(self) -> None:
-        seen, ours, theirs = Seen(), Serials(), Serials()
-        for _ in range(3):
-            self.assertTrue(seen.is_new(ours.next()))
-        self.assertTrue(seen.is_new(theirs.next()))
-
-    def test_what_was_left_out_is_counted(self) -> None:
-        serials, seen = Serials(), Seen()
-        given = [serials.next() for _ in range(10)]
-        for index, missed in ((2, 0), (3, 0), (6, 2), (4, 2), (6, 2), (9, 4)):
-            seen.is_new(given[index])
-            self.assertEqual(seen.missed, missed, index)
-
-    def test_a_device_may_use_correlation_ids_as_it_likes(self) -> None:
-        seen = Seen()
-        for given in ("1", "1", None, None, b"\xff", "fanout-1", "fanout-x-1", "", "fanout-x-1"):
-            self.assertTrue(seen.is_new(given), given)
-
-    def test_memory_is_bounded_and_forgets_the_longest_silent(self) -> None:
-        seen, publishers = Seen(max_publishers=2), [Serials() for _ in range(3)]
-        first = publishers[0].next()
-        self.assertTrue(seen.is_new(first))
-        second = publishers[1].next()
-        self.assertTrue(seen.is_new(second))
-        self.assertTrue(seen.is_new(publishers[0].next()))
-        self.assertTrue(seen.is_new(publishers[2].next()))
-        self.assertFalse(seen.is_new(first))
-        self.assertTrue(seen.is_new(second))
