@@ -117,7 +117,7 @@ class Poll(Subscriber):
             self.answer()
             return
         assert self._request is not None
-        self._request.park(self.leave)
+        self._request.hold(self.leave)
         requests.pending.add(self)
         self._schedule()
 

@@ -16,7 +16,7 @@ from fanout.stomp.dialect import DIALECTS, Dialect
 class StompLimits:
     """Bounds for one connection.
 
-    :ivar connect_bytes: octets before the first frame is complete. The client is unknown yet; a CONNECT needs a few hundred.
+    :ivar connect_bytes: octets before the first frame is complete. A CONNECT of an unknown client needs a few hundred.
     :ivar connect_timeout: seconds until the first frame must be complete.
     :ivar frame_bytes: octets of one frame, headers and body. Most messages are a few hundred octets; RabbitMQ's
         STOMP plugin allows 4 MiB of body, ActiveMQ 100 MiB.
