@@ -7,6 +7,9 @@
 
 A poll of one topic gets one message, the next in order. A poll of several gets all that followed, in order, so that
 the last one's id stands for all of them.
+
+:class:`LongPolls` holds the polls and answers them; :class:`Poll` is one of them, and :class:`Question` what it asks
+for.
 """
 
 from __future__ import annotations
