@@ -68,13 +68,13 @@ class ClientSettings(SettingsGroup):
         12_000, "Open connections; keep it below the process's limit of open files.", "connections", ge=1
     )
     MAX_CONNECTIONS_PER_ADDRESS: int = setting(
-        10_000, "Connections of one address, 0 = no limit; a school is behind one.", "connections", ge=0
+        10_000, "Likewise of one address, 0 = no limit; a school is behind one.", "connections", ge=0
     )
     REQUEST_TIMEOUT: float = setting(
         30, "Time for a request to be complete; also how long an idle connection is kept.", "s", ge=1
     )
     GONE_SECONDS: int = setting(
-        60, "Idle time after which TCP asks if a client is there; one that does not answer is cut off.", "s", ge=1
+        60, "Silence after which TCP asks if a client is there; one that does not answer is cut off.", "s", ge=1
     )
 
     # What the engine's HTTP server reads, fanout.http.server.RequestSettings.
@@ -100,12 +100,12 @@ class SourceSettings(SettingsGroup):
 
     DATA_GROUP: Group = setting("224.1.1.1", "Multicast group of values; empty = only what is sent to the port.")
     DATA_PORT: int = setting(5007, "The port of values; 0 = a free one.", ge=0, le=MAX_PORT)
-    REGISTER_GROUP: Group = setting("224.1.1.1", "Multicast group of facts about keys; empty = as above.")
+    REGISTER_GROUP: Group = setting("224.1.1.1", "Multicast group of what is to be known about keys; empty likewise.")
     REGISTER_PORT: int = setting(5008, "The port of that; 0 = a free one.", ge=0, le=MAX_PORT)
     SOURCES: NetworkList = setting("", "Networks whose datagrams are taken, with commas; empty = anybody's.")
     MAX_DATAGRAM_BYTES: int = setting(4_096, "One datagram; sources send no longer ones.", "octets", ge=64, le=65_507)
     MAX_KEYS: int = setting(
-        10_000, "Keys that are listed: every sender can invent some. Each takes up to 4 KB.", "keys", ge=1
+        10_000, "Keys that are listed: anybody who may send can invent them. Each takes up to 4 KB.", "keys", ge=1
     )
     MAX_KEY_BYTES: int = setting(
         1_000, "One key; longer ones would not fit into a topic of the bus.", "octets", ge=16, le=1_000
@@ -131,7 +131,7 @@ class BusSettings(BrokerSettings):
     """The bus."""
 
     BUS: Literal["none", "rabbitmq"] = setting(
-        "none", "How servers exchange values where multicast does not reach: rabbitmq, or none."
+        "none", "How servers hear each other where multicast does not reach: rabbitmq, or not at all."
     )
     RABBITMQ_OUTBOX_SECONDS: float = setting(
         2, "How long a value waits for the broker: it is a state, and old ones are of no use.", "s", ge=1
