@@ -76,7 +76,7 @@ class ClientSettings(SettingsGroup):
         30, "Time for a request to be complete; also how long an idle connection is kept.", "s", ge=1
     )
     GONE_SECONDS: int = setting(
-        60, "Idle time after which TCP asks if a client is there; one that does not answer is cut off.", "s", ge=1
+        60, "Silence after which TCP asks if a client is there; one that does not answer is cut off.", "s", ge=1
     )
 
     # What the engine's HTTP server reads, fanout.http.server.RequestSettings.
@@ -109,7 +109,7 @@ class SourceSettings(SettingsGroup):
     SOURCES: NetworkList = setting("", "Networks whose datagrams are taken, with commas; empty = anybody's.")
     MAX_DATAGRAM_BYTES: int = setting(4_096, "One datagram; sources send no longer ones.", "octets", ge=64, le=65_507)
     MAX_KEYS: int = setting(
-        10_000, "Keys that are listed: every sender can invent some. Each takes up to 4 KB.", "keys", ge=1
+        10_000, "Keys that are listed: anybody who may send can invent them. Each takes up to 4 KB.", "keys", ge=1
     )
     MAX_KEY_BYTES: int = setting(
         1_000, "One key; longer ones would not fit into a topic of the bus.", "octets", ge=16, le=1_000
@@ -135,7 +135,7 @@ class BusSettings(BrokerSettings):
     """The bus."""
 
     BUS: Literal["none", "rabbitmq"] = setting(
-        "none", "How servers exchange values where multicast does not reach: rabbitmq, or none."
+        "none", "How servers hear each other where multicast does not reach: rabbitmq, or not at all."
     )
     RABBITMQ_OUTBOX_SECONDS: float = setting(
         2, "How long a value waits for the broker: it is a state, and old ones are of no use.", "s", ge=1

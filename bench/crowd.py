@@ -67,7 +67,7 @@ def one_octet_a_second(stage: Stage) -> None:
 
 
 def never_read(stage: Stage) -> None:
-    """Likewise."""
+    """Never read, until the server says that they are slow."""
     radios = _full(stage)
     stage.ready.set()
     stage.over.wait()

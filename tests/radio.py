@@ -28,7 +28,7 @@ _receipts = itertools.count(1)
 
 @dataclass(frozen=True)
 class Frame:
-    """A frame as it stood on the wire.
+    """A frame as it was received.
 
     :ivar headers: in order, as written: an escaped value is still escaped.
     :ivar raw: all octets, from the command to the NUL.

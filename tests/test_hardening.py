@@ -36,7 +36,7 @@ _numbers = itertools.count(1)
 
 
 class Attack(BadInputCase):
-    """A node with all doors open, which has served one of each, so that what it loads once is not counted."""
+    """A node with all its servers, which has served one client of each, so that what it loads once is not counted."""
 
     settings: ClassVar[dict[str, Any]] = {"CONNECT_TIMEOUT": 3}
 
@@ -293,7 +293,7 @@ class Smuggling(Attack):
             with self.subTest(line=line):
                 self.refused(f"{line}\r\nhost: x\r\n\r\n")
 
-    def test_stomp_at_the_http_door(self) -> None:
+    def test_stomp_at_the_http_port(self) -> None:
         for octets in ("CONNECT\n\n\0", "SEND\ndestination:/topic/test/1/bad\n\nx\0", "\0\0\0\0"):
             with Raw(self.server.http, octets.encode()) as raw, suppress(ConnectionResetError):
                 self.assertNotIn(b"CONNECTED", raw.to_the_end())

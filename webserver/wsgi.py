@@ -3,6 +3,8 @@
 An application that raises gets its client a 500. One that never ends keeps its thread, which cannot be taken away,
 but not its client, which gets a 504. A client that waits too long for a thread gets a 504, too; when many wait, further
 ones get a 503.
+
+:class:`Wsgi` has the handlers. :class:`WsgiTable` chooses the application of a request from a table (``urls.ini``).
 """
 
 from __future__ import annotations

@@ -6,6 +6,8 @@ one its acknowledgements would stay unread with everything else.
 
 When one connection ends the other is closed, so that there is only one question: connected or not. If not, what was
 unconfirmed is sent again over the next pair, and what was missed meanwhile is asked for.
+
+:class:`Pair` joins a :class:`ConsumerConnection` and a :class:`PublisherConnection`.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ The AMQP itself is in :mod:`~fanout.bus.pair` and :mod:`~fanout.bus.amqp_connect
    ``basic.nack``, a return (no queue bound) or the end of its time fails it. An ack means that the broker has the
    message, not that every node has it: nodes' queues are transient, and a crash of the broker loses them. Confirmed
    publishes are therefore kept for some seconds more, and sent again if the connection is lost. Those copies are marked
-   (``type`` is :data:`AGAIN`), and nobody waits for their confirms.
+   (``type`` is :data:`AGAIN`), and no publisher waits for their confirms.
 3. *Duplicates.* Every copy of number n comes after all lower numbers of its publisher. So one number per publisher is
    enough to recognize a second copy. A marked copy from a publisher never heard before is dropped if it was published
    before this node began to receive: it is old news and not a loss. Messages without a serial, from other AMQP
@@ -353,7 +353,7 @@ class RabbitMQ:
         now = self._reactor.seconds()
         for publish in self._unconfirmed.confirm(tag, multiple):
             if self._unconfirmed.was_returned(publish):
-                self._fail([publish], f"no queue is bound to exchange {self._broker.exchange!r}: nobody would get it")
+                self._fail([publish], f"no queue is bound to exchange {self._broker.exchange!r}: no node would get it")
             elif not taken:
                 self._fail([publish], "the broker refused it (basic.nack)")
             else:

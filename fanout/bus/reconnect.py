@@ -2,6 +2,8 @@
 
 Twisted's ``ClientService`` is not enough: it knows a connection from its socket's connect to its loss, while a
 connection here is open only after login and declarations, and a refused login has to slow down the attempts.
+
+:class:`ReconnectingClient` opens a :class:`Reconnectable` again and again, and reports to a :class:`ReconnectingUser`.
 """
 
 from __future__ import annotations

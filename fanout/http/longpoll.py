@@ -7,6 +7,9 @@
 
 A poll of one topic gets one message, the next in order. A poll of several gets all that followed, in order, so that
 the last one's id stands for all of them.
+
+:class:`LongPolls` holds the polls and answers them; :class:`Poll` is one of them, and :class:`Question` what it asks
+for.
 """
 
 from __future__ import annotations
@@ -117,7 +120,7 @@ class Poll(Subscriber):
             self.answer()
             return
         assert self._request is not None
-        self._request.park(self.leave)
+        self._request.hold(self.leave)
         requests.pending.add(self)
         self._schedule()
 

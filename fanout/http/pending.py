@@ -1,4 +1,8 @@
-"""What HTTP requests that wait for messages have in common: polls and event streams stay open for a long time."""
+"""What HTTP requests that wait for messages have in common: polls and event streams stay open for a long time.
+
+:class:`PendingRequests` is what they share on a node, :class:`PendingRequest` is what each of them offers, and
+:class:`TopicSubscription` is the topics of one request.
+"""
 
 from __future__ import annotations
 

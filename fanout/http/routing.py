@@ -14,6 +14,8 @@ A :class:`Pattern` of paths consists of segments:
 
 A path is split first and decoded then, so an encoded slash never makes a segment into two: only ``{name:path}`` takes
 one. What could climb out of a folder, or forge a line of a log, is refused: :class:`BadPath`.
+
+:class:`Routes` is the table, of :class:`Route`; it gives a :class:`Found`. :class:`Request` is what a handler is given.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Twisted parses requests and frames answers. This file adds what Twisted leaves o
 
 * Bounds: lengths of lines, headers and bodies, and the time in which a request has to be complete. A request beyond
   them is refused before it reaches a handler, and the connection is closed.
-* Memory: a request that waits for long frees what was read of it (:meth:`HttpRequest.park`).
+* Memory: a request that waits for long frees what was read of it (:meth:`HttpRequest.hold`).
 * One way for every request: :class:`HttpSite` hands it to the dispatcher; no tree of resources is searched.
 
 Names with an underscore are Twisted's own. They are used where it offers no other way; its version is pinned.
@@ -245,7 +245,7 @@ class HttpRequest(Request):
         values = self.requestHeaders.getRawHeaders(key.encode())
         return values[-1].decode(errors="replace") if values else None
 
-    def park(self, lost: Callable[[], None]) -> None:
+    def hold(self, lost: Callable[[], None]) -> None:
         """Free what was read of this request: it will wait for long, and thousands may wait at a time.
 
         :param lost: called when the client goes away meanwhile.

@@ -92,7 +92,7 @@ class Stream(OutboxSubscriber):
         request.put_header("x-accel-buffering", "no")  # nginx would keep events back
         request.registerProducer(self, True)  # type: ignore[no-untyped-call]
         request.write(_RETRY)  # type: ignore[no-untyped-call]
-        request.park(self.leave)
+        request.hold(self.leave)
         self._requests.pending.add(self)
         missed = self._subscription.since(last_id, self._requests.replay) if last_id else None
         heard = self._subscription.newest() if missed is None else missed

@@ -1,4 +1,7 @@
-"""One message, as all parts of the engine pass it on: before it was admitted, and after."""
+"""One message, as all parts of the engine pass it on: before it was admitted, and after.
+
+:class:`Publication` is what a client wants to publish; :class:`Message` is what was published.
+"""
 
 from __future__ import annotations
 

@@ -219,7 +219,7 @@ def _key(path: Path, certificate: x509.Certificate, where: Path) -> Any:
     try:
         key = serialization.load_pem_private_key(data, password=None)
     except TypeError:
-        raise CertificateError(f"{path} has a password: take it off, and let nobody else read the file") from None
+        raise CertificateError(f"{path} has a password: remove it, and let no other user read the file") from None
     except ValueError:
         raise CertificateError(f"{path} holds no private key in PEM form (BEGIN PRIVATE KEY)") from None
     if key.public_key() != certificate.public_key():

@@ -84,7 +84,7 @@ def _checked(given: argparse.Namespace) -> Settings:
     settings = _settings(given)
     if settings.STANDALONE or settings.RABBITMQ_LOOPBACK:
         name = "STANDALONE" if settings.STANDALONE else "RABBITMQ_LOOPBACK"
-        raise SettingsError(f"{name}: without a broker fallback.py hears nobody; server.py --standalone has it inside.")
+        raise SettingsError(f"{name}: fallback.py needs a broker; server.py --standalone has the watchdog inside.")
     return settings
 
 
@@ -109,7 +109,7 @@ def _status(words: Sequence[str]) -> int:
         print(f"fallback.py: {path}: {error.strerror or error}", file=sys.stderr)
         return _FAILING
     if report is None:
-        print(f"fallback.py: not running: nobody answers at {path or '(no FB_STATUS_SOCKET)'}", file=sys.stderr)
+        print(f"fallback.py: not running: no answer at {path or '(no FB_STATUS_SOCKET)'}", file=sys.stderr)
         return _NOT_RUNNING
     print(json.dumps(report) if given.json else _table(report))
     return 0 if is_well(report) else _FAILING

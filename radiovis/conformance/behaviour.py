@@ -70,7 +70,7 @@ def _message_headers(subject: Subject) -> None:
         raise CheckFailed(f"it sent {shown(message)}")
 
 
-@CHECKS.add("C6", "ACK of a message nobody was sent gets an ERROR")
+@CHECKS.add("C6", "ACK of a message that was not sent gets an ERROR")
 def _unknown_ack(subject: Subject) -> None:
     client = subject.radio("1.2")
     client.say("ACK id:nothing")
@@ -143,7 +143,7 @@ def _error_receipt(subject: Subject) -> None:
     client.expect("ERROR", "receipt-id", "7")
 
 
-@CHECKS.add("R3", "nobody may publish without a login")
+@CHECKS.add("R3", "a client without a login cannot publish")
 def _anonymous_send(subject: Subject) -> None:
     client = subject.connect()
     client.say(f"CONNECT accept-version:1.2 host:{subject.host}")

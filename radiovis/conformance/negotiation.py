@@ -35,7 +35,7 @@ def _empty_login(subject: Subject) -> None:
     client.expect("CONNECTED")
 
 
-@CHECKS.add("N3", "the highest version both speak is chosen, in whatever order they are offered")
+@CHECKS.add("N3", "the highest version both speak is chosen, in any order of the offer")
 def _highest_version(subject: Subject) -> None:
     for offered, chosen in (("1.0,1.2,1.1", "1.2"), ("1.1,1.0", "1.1"), ("1.1,9.9", "1.1")):
         client = subject.connect()
@@ -131,7 +131,7 @@ def _bad_heart_beat(subject: Subject) -> None:
     client.refused()
 
 
-@CHECKS.add("N10", f"who connects and says nothing, or half a CONNECT, is let go within {PATIENCE} s (BBC)")
+@CHECKS.add("N10", f"a client that sends nothing, or half a CONNECT, is disconnected within {PATIENCE} s (BBC)")
 def _silence(subject: Subject) -> None:
     silent, slow = subject.connect(), subject.connect()
     slow.send(b"CONNECT\nlogin:")

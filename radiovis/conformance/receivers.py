@@ -148,7 +148,7 @@ def _forwarded(subject: Subject) -> None:
         raise CheckFailed(f"without {', '.join(lost)}")
 
 
-@CHECKS.add("V4", "a publisher's other headers do not: nobody knows what they do to a radio")
+@CHECKS.add("V4", "a publisher's other headers do not: their effect on a radio is unknown")
 def _not_forwarded(subject: Subject) -> None:
     radio, _ = _published_slide(subject, "x-anything:1", "priority:9")
     message = radio.expect("MESSAGE")
@@ -156,7 +156,7 @@ def _not_forwarded(subject: Subject) -> None:
         raise CheckFailed(f"it sent {shown(message)}")
 
 
-@CHECKS.add("V5", "nobody publishes to other people's topics")
+@CHECKS.add("V5", "a station cannot publish to topics of others")
 def _foreign_topic(subject: Subject) -> None:
     station = subject.station()
     station.say("SEND destination:/topic/somebody/else/image receipt:1", b"SHOW http://s/1.png")

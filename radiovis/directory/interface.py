@@ -1,6 +1,8 @@
 """What the server asks of a directory of stations: the interface, and its value types.
 
 Three directories exist: PlugIt, the stations file, and the one of ``--test`` mode.
+
+:class:`Directory` is the interface. :class:`OutageReport` and :class:`LogStore` are optional abilities of one.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 The wall is one subscriber of each station's topics, however many viewers there are: a publish costs one encoding and
 one call per viewer, and a viewer costs no more than an outbox. Without viewers it subscribes to nothing.
+
+:class:`Wall` is that subscriber, :class:`WallViewer` one browser, and :class:`WallEvents` the handler of their streams.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Held messages of a cluster, in a durable queue of the broker: the watchdog that leads finds them there."""
+"""Held messages of a cluster, in a durable queue of the broker: the watchdog that leads finds them there.
+
+A node writes them with :class:`BrokerIntake`, the watchdog reads them with :class:`BrokerSlideStore`.
+"""
 
 from __future__ import annotations
 

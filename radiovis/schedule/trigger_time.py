@@ -2,6 +2,8 @@
 
 A message whose time is in the future is held until then (``SCHEDULE = server``). A message whose time is over is shown
 now, because some receivers show nothing else. Any other text, and a message without the header, is passed on as it is.
+
+:class:`ScheduledApplication` decides that for each publish, and gives messages for later to a :class:`SlideIntake`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""Where the entries of the log come from: the durable queue of a cluster, or the bus of a node without a broker."""
+"""Where the entries of the log come from: the durable queue of a cluster, or the bus of a node without a broker.
+
+:class:`QueueSource` is the first, :class:`TapSource` the second :class:`Source`. Both give messages to a
+:class:`LogTaker`, which makes entries of them.
+"""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ class TestRoutes(site.SiteCase):
         nothing: Any = object()  # a handler that nobody asks
         websockets = {"/stomp": nothing, "/topic": nothing}
         settings = Settings(SLIDES_DIR=str(ROOT / "demo" / "slides"))
-        paths = _paths(PublicSite(self.house.door, settings, self.wall, websockets).routes.rows)
+        paths = _paths(PublicSite(self.house.requests, settings, self.wall, websockets).routes.rows)
         self.assertIn("radiodns/vis/vis.json", paths)
         for path in paths:
             self.assert_described(self.public, path)

@@ -241,7 +241,7 @@ class Logins(BadInputCase):
         self.assert_slow_by_stomp()
 
     def assert_slow_by_stomp(self) -> None:
-        """The same address waits at the other door too, or is refused there."""
+        """The same address waits at the other server too, or is refused there."""
         started = time.monotonic()
         station = self.dial()
         station.say("CONNECT", {"login": "1.test", "passcode": "test"})
@@ -266,7 +266,7 @@ class Crowds(BadInputCase):
         while self.ask("/radiodns/vis/vis.json?" + urlencode({"topic": TOPIC})).status == 503:
             pass  # until the node has noticed that they are gone; the next test's requests would be refused
 
-    def test_more_connections_than_one_address_may_have_over_all_doors(self) -> None:
+    def test_more_connections_than_one_address_may_have_over_all_servers(self) -> None:
         with ExitStack() as held:
             for _ in range(100):
                 held.enter_context(Raw(self.server.http))

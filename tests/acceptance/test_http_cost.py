@@ -26,7 +26,7 @@ class CostCase(NodeCase):
         cls.settings = {**cls.settings, "HTTP_PORT": services.free_port()}
         super().setUpClass()
 
-    def park(self, path: str, clients: int, stack: ExitStack) -> list[Raw]:
+    def hold(self, path: str, clients: int, stack: ExitStack) -> list[Raw]:
         """So many clients that wait, each of them as far as the node is concerned."""
         request = f"GET {path} {HEADERS}".encode()
         pending = [stack.enter_context(Raw(self.server.http, request)) for _ in range(clients)]
@@ -35,9 +35,9 @@ class CostCase(NodeCase):
 
     def cost(self, path: str, stack: ExitStack) -> tuple[float, list[Raw]]:
         """Octets per client, once those the first ones cost are spent."""
-        warm = self.park(path, 100, stack)
+        warm = self.hold(path, 100, stack)
         before = self.server.memory()
-        pending = self.park(path, CLIENTS, stack)
+        pending = self.hold(path, CLIENTS, stack)
         return (self.server.memory() - before) / CLIENTS, warm + pending
 
     def report(self, what: str, octets: float, seconds: float) -> None:

@@ -1,7 +1,7 @@
 """What receivers met in the field taught (contract §5), one test for each lesson that is about the front-end.
 
 Not here: 9 and 10 (status pages, monitoring), 13 (DAB bridges), and what 4 and 12 say of HTTP and web hooks; they
-belong to the doors and programs that bring those.
+belong to the servers and programs that bring those.
 """
 
 from __future__ import annotations

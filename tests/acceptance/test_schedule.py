@@ -53,7 +53,7 @@ class TestCluster(_Case, Service):
         cls.pair[1].start().wait_for("leader.standing_by")
 
     def setUp(self) -> None:
-        self.ear, self.on_air = self.radio(self.node, 1), self.station(self.node)
+        self.subscriber, self.on_air = self.radio(self.node, 1), self.station(self.node)
         self.image = channel(1) + "image"
 
     def test_a_leader_is_killed_and_another_shows_it_at_its_time(self) -> None:
@@ -65,9 +65,9 @@ class TestCluster(_Case, Service):
         leader.kill()
         heir.wait_for("kept_queue.open", seconds=10)
         for number in range(2):
-            self.assert_on_air(self.ear, b"SHOW http://x/%d" % number, at + number * 0.5)
+            self.assert_on_air(self.subscriber, b"SHOW http://x/%d" % number, at + number * 0.5)
         leader.start().wait_for("leader.standing_by")
-        self.assertEqual((heir.report()["schedule"]["held"], self.ear.so_far()), (0, []))
+        self.assertEqual((heir.report()["schedule"]["held"], self.subscriber.so_far()), (0, []))
         self.pair.reverse()
 
     def test_replaced_cancelled_and_overtaken(self) -> None:
@@ -78,12 +78,12 @@ class TestCluster(_Case, Service):
         publish(self.on_air, self.image, b"", None, "c")
         publish(self.on_air, self.image, b"SHOW then", at, "n")
         publish(self.on_air, self.image, b"SHOW now", None, "n")
-        self.assertEqual(self.ear.expect("MESSAGE").body, b"SHOW now")
-        self.assert_on_air(self.ear, b"SHOW new", at)
+        self.assertEqual(self.subscriber.expect("MESSAGE").body, b"SHOW now")
+        self.assert_on_air(self.subscriber, b"SHOW new", at)
         publish(self.on_air, self.image, b"SHOW past", at - 3_600, "p")
-        self.assertEqual(self.ear.expect("MESSAGE").get("trigger-time"), "NOW")
+        self.assertEqual(self.subscriber.expect("MESSAGE").get("trigger-time"), "NOW")
         publish(self.on_air, self.image, b"SHOW nonsense", None, "z")
-        self.assertEqual([each.body for each in self.ear.so_far()], [b"SHOW nonsense"])
+        self.assertEqual([each.body for each in self.subscriber.so_far()], [b"SHOW nonsense"])
         code, table = self.pair[0].status()
         self.assertEqual(code, 0, table)
         self.assertIn("held    0 of 3 messages", table)

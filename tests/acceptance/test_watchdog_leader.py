@@ -27,7 +27,7 @@ class TestTwo(Service):
         self.node = self.make_node()
         self.make_queue()
         self.before = len(self.plugit.logs())
-        self.ear = self.radio(self.node, SILENT)
+        self.subscriber = self.radio(self.node, SILENT)
         self.on_air = self.make_broadcaster(
             self.node, channel(ALIVE) + "text", channel(ALIVE) + "image", name=self.id(), pause=0.01
         )
@@ -46,7 +46,7 @@ class TestTwo(Service):
 
     def first_default_after(self, moment: float) -> float:
         """Seconds from a moment to the next default."""
-        while (at := sent_at(self.ear.expect("MESSAGE"))) < moment:
+        while (at := sent_at(self.subscriber.expect("MESSAGE"))) < moment:
             pass
         return at - moment
 

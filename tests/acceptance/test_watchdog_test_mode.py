@@ -15,7 +15,7 @@ from tests.acceptance.test_monitoring import event
 from tests.fanout.bus.queue_reader import take_until
 from tests.radio import Radio
 from tests.radiovis.watchdog.daemon import Daemon
-from tests.radiovis.watchdog.ear import ear
+from tests.radiovis.watchdog.log_receiver import log_receiver
 
 
 class _Case(unittest.TestCase):
@@ -50,15 +50,15 @@ class _Case(unittest.TestCase):
 class TestDatagrams(_Case):
     def setUp(self) -> None:
         super().setUp()
-        self.ear = ear()
-        self.addCleanup(self.ear.close)
+        self.receiver = log_receiver()
+        self.addCleanup(self.receiver.close)
 
     def datagram(self, message: str) -> dict[str, Any]:
         """The next one about this body; others may come from other tests' watchdogs."""
         deadline = time.monotonic() + 20
         while True:
-            self.ear.settimeout(max(deadline - time.monotonic(), 0.01))
-            found: dict[str, Any] = json.loads(self.ear.recv(65536))
+            self.receiver.settimeout(max(deadline - time.monotonic(), 0.01))
+            found: dict[str, Any] = json.loads(self.receiver.recv(65536))
             if found.get("message") == message or found["type"] == message:
                 return found
 

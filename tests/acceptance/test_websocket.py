@@ -11,7 +11,7 @@ from tests.radio import frame
 
 
 class StompOverWebSocketTests(WebSocketCase):
-    """What a STOMP client may do over a WebSocket, seen on the wire."""
+    """What a STOMP client may do over a WebSocket, seen from outside."""
 
     def test_the_highest_offered_subprotocol_is_chosen(self) -> None:
         for offered, chosen in (

@@ -22,7 +22,7 @@ PREFIX = "/topic/artcast/"
 SOURCE = ("192.0.2.1", 4000)
 
 
-class Wire:
+class HandBus:
     """A bus that the test delivers by hand."""
 
     def __init__(self) -> None:
@@ -49,12 +49,12 @@ class Listener:
 
 
 class Server:
-    def __init__(self, wire: Wire, clock: Callable[[], float]) -> None:
+    def __init__(self, bus: HandBus, clock: Callable[[], float]) -> None:
         self.catalogue = Catalogue(100, lambda: None)
         self.hub = Hub(lambda *_: None)
         copies = Copies(clock, 5)
         options: Any = {"prefix": PREFIX, "key_octets": 100, "now": lambda: 1_700_000_000.0, "clock": clock}
-        self.feed = Feed(self.hub, wire.publish, self.catalogue, copies, **options)
+        self.feed = Feed(self.hub, bus.publish, self.catalogue, copies, **options)
         self.listener = Listener()
         topic = PREFIX + "key"
         self.hub.join(topic, JsonForm(topic), self.listener)
@@ -63,15 +63,15 @@ class Server:
 class Together(unittest.TestCase):
     def setUp(self) -> None:
         self.now = 100.0
-        self.wire = Wire()
-        self.servers = [Server(self.wire, lambda: self.now) for _ in range(3)]
+        self.bus = HandBus()
+        self.servers = [Server(self.bus, lambda: self.now) for _ in range(3)]
 
     def datagram(self, value: object, *servers: int, port: int = 4000, key: str = "key") -> None:
         for number in servers:
             self.servers[number].feed.take_datum(json.dumps([key, value]).encode(), (SOURCE[0], port))
 
     def deliver(self) -> None:
-        waiting, self.wire.waiting = self.wire.waiting, []
+        waiting, self.bus.waiting = self.bus.waiting, []
         for message in waiting:
             for server in self.servers:
                 self.assertTrue(server.feed.hear(message))
@@ -103,10 +103,10 @@ class Together(unittest.TestCase):
         self.deliver()
         self.datagram(1, 1, 2)
         self.assertEqual(self.heard(), [[1]] * 3)
-        self.assertEqual(self.wire.waiting, [])
+        self.assertEqual(self.bus.waiting, [])
 
     def test_without_the_bus_multicast_goes_on(self) -> None:
-        self.wire.broken = True
+        self.bus.broken = True
         with capture_logs() as entries:
             self.datagram(1, 0, 1)
             self.datagram(2, 0, 1)

@@ -22,7 +22,7 @@ HOST = "127.0.0.1"
 SECONDS = 30
 
 
-class Ears:
+class Receivers:
     """A server's two ports."""
 
     def __init__(self) -> None:
@@ -43,18 +43,18 @@ class Ears:
 
 
 class Case(unittest.TestCase):
-    """A case with ears. Has no tests of its own."""
+    """A case with receivers. Has no tests of its own."""
 
     def setUp(self) -> None:
-        self.ears = Ears()
-        self.addCleanup(self.ears.close)
+        self.receivers = Receivers()
+        self.addCleanup(self.receivers.close)
 
-    def heard(self, ear: socket.socket | None = None) -> Any:
-        return json.loads((ear or self.ears.data).recv(65_536))
+    def heard(self, receiver: socket.socket | None = None) -> Any:
+        return json.loads((receiver or self.receivers.data).recv(65_536))
 
     def start(self, *command: str, options: Sequence[str] | None = None) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [sys.executable, *command, *(self.ears.options if options is None else options)],
+            [sys.executable, *command, *(self.receivers.options if options is None else options)],
             cwd=ROOT,
             stderr=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -81,7 +81,7 @@ class Library(Case):
             source.run()
         """)
         facts = {"description": "a door", "provenance": "a switch", "license": {"uri": "u", "title": "t"}}
-        self.assertEqual(self.heard(self.ears.registration), ["door", facts])
+        self.assertEqual(self.heard(self.receivers.registration), ["door", facts])
         self.assertEqual(self.heard(), ["door", {"open": True}])
         self.assertEqual(process.wait(SECONDS), 0)  # all sources have ended
 
@@ -101,7 +101,7 @@ class Library(Case):
             source.run()
         """)
         self.assertEqual(self.heard(), ["good", 1])
-        self.assertEqual({self.heard(self.ears.registration)[0] for _ in range(4)}, {"good", "bad", "long", "odd"})
+        self.assertEqual({self.heard(self.receivers.registration)[0] for _ in range(4)}, {"good", "bad", "long", "odd"})
         process.send_signal(signal.SIGTERM)
         _, errors = process.communicate(timeout=SECONDS)
         self.assertEqual(process.returncode, 0)
@@ -117,7 +117,8 @@ class Library(Case):
         """)
         for _ in range(3):
             self.assertEqual(
-                self.heard(self.ears.registration), ["key", {"description": "d", "provenance": "p", "license": None}]
+                self.heard(self.receivers.registration),
+                ["key", {"description": "d", "provenance": "p", "license": None}],
             )
 
     def test_lower_level(self) -> None:
@@ -126,7 +127,7 @@ class Library(Case):
             source.register("key", "d", "p")
             source.send("key", [1, None])
         """)
-        self.assertEqual(self.heard(self.ears.registration)[0], "key")
+        self.assertEqual(self.heard(self.receivers.registration)[0], "key")
         self.assertEqual(self.heard(), ["key", [1, None]])
         self.assertEqual(process.wait(SECONDS), 0)
 

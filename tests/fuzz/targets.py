@@ -173,7 +173,7 @@ def vis_answer(data: bytes) -> None:
 # WebSockets
 
 
-class _Ear:
+class _Listener:
     """:ivar heard: octets that came through."""
 
     def __init__(self, _: object) -> None:
@@ -192,7 +192,7 @@ class _Ear:
         pass
 
 
-class _Wire(StringTransport):
+class _Transport(StringTransport):
     def abortConnection(self) -> None:
         self.loseConnection()
 
@@ -201,23 +201,23 @@ def websocket(data: bytes) -> None:
     """Never an exception; no more comes through than came in; nothing is kept behind the end."""
     failures: list[Exception] = []
     clock = Clock()
-    door = WebSocketServer(
+    websockets = WebSocketServer(
         clock, WebSocketServerSettings(), clock.seconds, lambda *_, **__: None, lambda _, error: failures.append(error)
     )
-    ears: list[_Ear] = []
+    listeners: list[_Listener] = []
 
-    def listen(wire: WebSocket) -> _Ear:
-        ears.append(_Ear(wire))
-        return ears[-1]
+    def listen(socket: WebSocket) -> _Listener:
+        listeners.append(_Listener(socket))
+        return listeners[-1]
 
-    socket = WebSocket(door, listen)
-    socket.makeConnection(_Wire())
+    socket = WebSocket(websockets, listen)
+    socket.makeConnection(_Transport())
     cut = data[0] if data else 0
     for part in (data[:cut], data[cut:]):
         socket.dataReceived(part)
     clock.advance(60)
     assert not failures, failures
-    assert ears[0].heard <= 3 * len(data), (ears[0].heard, len(data))  # A replaced octet is three of UTF-8.
+    assert listeners[0].heard <= 3 * len(data), (listeners[0].heard, len(data))  # A replaced octet is three of UTF-8.
 
 
 # AMQP

@@ -1,4 +1,4 @@
-"""RadioVIS as the doors see it."""
+"""RadioVIS as the servers see it."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ class TestTune(_Case):
         headers = (("x-ebu-nofastreply", "yes"), ("x-ebu-nofastreply", "no"))
         self.assertFalse((await self.radiovis.resolve("/topic/test/1/image", headers)).replay)
 
-    async def test_the_key_is_the_tunings(self) -> None:
+    async def test_the_key_is_the_resolvers(self) -> None:
         self.directory.registered = [Channel("/topic/fm/4e1/4000/*/", 1)]
         await self.resolver.refresh()
         resolved = await self.radiovis.resolve("/topic/fm/4E1/4000/09580/image", ())

@@ -1,4 +1,4 @@
-"""Events about clients and messages, with a clock of our own and nothing on the wire."""
+"""Events about clients and messages, with a clock of our own and no broker."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ class Programs(test_source.Case):
             self.assertEqual(process.wait(test_source.SECONDS), 0)
         self.start("-m", "artcast.sources.manual", "k", "1", "--description", "what it is")
         facts = {"description": "what it is", "provenance": "by hand", "license": None}
-        self.assertEqual(self.heard(self.ears.registration), ["k", facts])
+        self.assertEqual(self.heard(self.receivers.registration), ["k", facts])
 
     def test_co2_reads_a_file_or_a_url(self) -> None:
         folder = tempfile.TemporaryDirectory()

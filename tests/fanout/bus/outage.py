@@ -48,7 +48,7 @@ class Nodes:
 
 
 class Outage(Nodes):
-    """Likewise. The broker is our own, one for a whole file, which ends with :func:`close_broker`."""
+    """Tests with nodes. The broker is our own, one for a whole file, which ends with :func:`close_broker`."""
 
     broker: ClassVar[services.RabbitMQ | None] = None
 

@@ -17,9 +17,9 @@ TOPIC = "/topic/fm/4e1/4000/09580/image"
 
 
 def read(headers: dict[Any, Any] | None, body: bytes = b"SHOW http://a/b.png", **properties: Any) -> Message:
-    """What comes out of AMQP after going over the wire: properties are encoded and decoded again."""
-    wire = BasicProperties(headers=headers, **properties).encode()
-    return from_amqp(BasicProperties().decode(b"".join(wire)), body, NOW)
+    """The message after AMQP: properties are encoded and decoded again."""
+    encoded = BasicProperties(headers=headers, **properties).encode()
+    return from_amqp(BasicProperties().decode(b"".join(encoded)), body, NOW)
 
 
 class OldAndNewNodesUnderstandEachOther(unittest.TestCase):

@@ -1,4 +1,4 @@
-"""Each kind of answer, and each kind of bad request, on the wire."""
+"""Each kind of answer, and each kind of bad request, as octets."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ class PollCase(unittest.TestCase):
 
     def setUp(self) -> None:
         self.house = House(**self.settings)
-        self.polls = LongPolls(self.house.door)
+        self.polls = LongPolls(self.house.requests)
 
     def tearDown(self) -> None:
         self.assertEqual(self.house.failures, [])
@@ -168,13 +168,13 @@ class TheEnd(PollCase):
         self.assertIsNone(request.status)
         self.house.wait(1)
         self.assertEqual(request.status, 408)
-        self.assertEqual((self.house.door.pending, self.house.hub.topics()), (set(), []))
+        self.assertEqual((self.house.requests.pending, self.house.hub.topics()), (set(), []))
 
     def test_an_answered_poll_leaves_nothing(self) -> None:
         self.ask("/a", "/b")
         self.house.say("/a", "1")
         self.house.clock.advance(0.1)
-        self.assertEqual((self.house.door.pending, self.house.hub.topics()), (set(), []))
+        self.assertEqual((self.house.requests.pending, self.house.hub.topics()), (set(), []))
 
     def test_a_client_that_goes_leaves_nothing_and_nothing_is_written_to_it(self) -> None:
         request = self.ask()
@@ -182,7 +182,7 @@ class TheEnd(PollCase):
         self.house.say("/t", "1")
         self.house.wait(15)
         self.assertEqual((request.status, request.got), (None, b""))
-        self.assertEqual((self.house.door.pending, self.house.hub.topics()), (set(), []))
+        self.assertEqual((self.house.requests.pending, self.house.hub.topics()), (set(), []))
 
     def test_a_client_that_goes_between_the_message_and_its_answer(self) -> None:
         request = self.ask()

@@ -35,8 +35,8 @@ class Time(unittest.TestCase):
 
     def connect(self) -> None:
         self.channel = self.site.buildProtocol(CLIENT)
-        self.wire = StringTransport(peerAddress=CLIENT)
-        self.channel.makeConnection(self.wire)
+        self.transport = StringTransport(peerAddress=CLIENT)
+        self.channel.makeConnection(self.transport)
 
     def begin(self, length: int) -> None:
         self.channel.dataReceived(b"PUT / HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % length)
@@ -46,26 +46,26 @@ class Time(unittest.TestCase):
         for _ in range(10):
             self.clock.advance(8)
             self.channel.dataReceived(b"x" * 70_000)
-        self.assertIn(b"700000 octets", self.wire.value())
+        self.assertIn(b"700000 octets", self.transport.value())
 
     def test_one_that_drips_in_has_no_more_than_any_request(self) -> None:
         self.begin(700_000)
         for _ in range(10):
-            self.assertFalse(self.wire.disconnecting)
+            self.assertFalse(self.transport.disconnecting)
             self.channel.dataReceived(b"x" * 6_000)
             self.clock.advance(1)
-        self.assertTrue(self.wire.disconnecting)
-        self.assertEqual(self.wire.value(), b"")
+        self.assertTrue(self.transport.disconnecting)
+        self.assertEqual(self.transport.value(), b"")
 
     def test_new_settings_hold_for_connections_from_then_on(self) -> None:
-        first, wire = self.channel, self.wire
+        first, transport = self.channel, self.transport
         self.site.settings = SiteLimits(body_bytes=3, request_seconds=2)
         self.connect()
         self.begin(4)
-        self.assertIn(b" 413 ", self.wire.value())
+        self.assertIn(b" 413 ", self.transport.value())
         first.dataReceived(b"PUT / HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\n\r\nabcd")
-        self.assertIn(b"4 octets", wire.value())
+        self.assertIn(b"4 octets", transport.value())
         self.connect()
         self.clock.advance(3)
-        self.assertTrue(self.wire.disconnecting)
-        self.assertFalse(wire.disconnecting)
+        self.assertTrue(self.transport.disconnecting)
+        self.assertFalse(transport.disconnecting)

@@ -22,7 +22,7 @@ class StreamCase(unittest.TestCase):
 
     def listen(self, *destinations: str, last_id: str | None = None) -> Asked:
         request = Asked()
-        started = stream(self.house.door, request, destinations or ("/t",), PlainForm, last_id)  # type: ignore[arg-type]
+        started = stream(self.house.requests, request, destinations or ("/t",), PlainForm, last_id)  # type: ignore[arg-type]
         self.successResultOf(Deferred.fromCoroutine(started))
         self.house.turn()
         return request
@@ -66,7 +66,7 @@ class Listening(StreamCase):
         self.house.say("/t", "1")
         self.house.wait(20)
         self.assertEqual(request.got, _RETRY)
-        self.assertEqual((self.house.door.pending, self.house.hub.topics()), (set(), []))
+        self.assertEqual((self.house.requests.pending, self.house.hub.topics()), (set(), []))
 
     def test_a_node_that_ends_lets_them_go(self) -> None:
         request = self.listen()
@@ -98,7 +98,7 @@ class SlowClients(StreamCase):
         self.house.wait(2)
         self.assertTrue(request.aborted)
         self.assertEqual(self.house.client_warnings, ["client.slow"])
-        self.assertEqual(self.house.door.pending, set())
+        self.assertEqual(self.house.requests.pending, set())
 
 
 class Events(unittest.TestCase):

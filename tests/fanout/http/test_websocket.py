@@ -28,7 +28,7 @@ from fanout.listeners.client_limits import ConnectionLimit
 from webserver.site_config import SiteLimits
 
 
-class TopicSubscription:
+class RecordingListener:
     """A listener that keeps what it is told."""
 
     def __init__(self, socket: WebSocket) -> None:
@@ -49,7 +49,7 @@ class TopicSubscription:
         self.events.append("gone")
 
 
-class Wire(StringTransport):
+class RecordingTransport(StringTransport):
     """A transport that remembers how it was closed."""
 
     aborted = False
@@ -70,7 +70,7 @@ class _Case(unittest.TestCase):
         self.clock = Clock()
         self.client_warnings: list[dict[str, Any]] = []
         self.failures: list[Exception] = []
-        self.door = WebSocketServer(
+        self.websockets = WebSocketServer(
             self.clock,
             WebSocketServerSettings.model_construct(
                 WEBSOCKET_MESSAGE_BYTES=1_000,
@@ -86,19 +86,19 @@ class _Case(unittest.TestCase):
 
     def open(self) -> None:
         self.client = Connection(ConnectionType.CLIENT)
-        self.wire = Wire()
-        self.socket = WebSocket(self.door, TopicSubscription)
-        self.socket.makeConnection(self.wire)
-        ear = self.socket._listener
-        assert isinstance(ear, TopicSubscription)
-        self.ear = ear
+        self.transport = RecordingTransport()
+        self.socket = WebSocket(self.websockets, RecordingListener)
+        self.socket.makeConnection(self.transport)
+        listener = self.socket._listener
+        assert isinstance(listener, RecordingListener)
+        self.listener = listener
 
     def say(self, event: Event) -> None:
         self.socket.dataReceived(self.client.send(event))
 
     def answers(self) -> list[Event]:
-        self.client.receive_data(self.wire.value())
-        self.wire.clear()
+        self.client.receive_data(self.transport.value())
+        self.transport.clear()
         return list(self.client.events())
 
     def lose(self) -> None:
@@ -108,7 +108,7 @@ class _Case(unittest.TestCase):
         """Time passes, and the wheel turns."""
         for _ in range(int(seconds * 4)):
             self.clock.advance(0.25)
-            self.door.tick()
+            self.websockets.tick()
 
     def assert_closed_with(self, code: int) -> None:
         self.assertEqual([event.code for event in self.answers() if isinstance(event, CloseConnection)], [code])
@@ -117,10 +117,10 @@ class _Case(unittest.TestCase):
 class TestMessages(_Case):
     def test_pieces_are_passed_on_as_they_come(self) -> None:
         self.say(TextMessage("caf", message_finished=False))
-        self.assertEqual(self.ear.heard, b"caf")
+        self.assertEqual(self.listener.heard, b"caf")
         self.say(TextMessage("é"))
         self.say(BytesMessage(b"\0\xff"))
-        self.assertEqual(self.ear.heard, "café".encode() + b"\0\xff")
+        self.assertEqual(self.listener.heard, "café".encode() + b"\0\xff")
 
     @given(st.lists(st.integers(1, 400), max_size=30))
     def test_however_the_network_splits_the_octets(self, sizes: list[int]) -> None:
@@ -133,7 +133,7 @@ class TestMessages(_Case):
             self.socket.dataReceived(octets[:size])
             octets = octets[size:]
         self.socket.dataReceived(octets)
-        self.assertEqual(self.ear.heard, ("é" * 300).encode() + b"\0" * 200 + b".")
+        self.assertEqual(self.listener.heard, ("é" * 300).encode() + b"\0" * 200 + b".")
 
     def test_the_client_is_spoken_to_as_it_speaks_first(self) -> None:
         self.assertIs(self.socket.framing, text)
@@ -155,7 +155,7 @@ class TestMessages(_Case):
         self.say(TextMessage("é" * 500, message_finished=False))
         self.say(TextMessage("."))
         self.assert_closed_with(1009)
-        self.assertEqual(len(self.ear.heard), 4_000)
+        self.assertEqual(len(self.listener.heard), 4_000)
 
     def test_a_huge_length_is_refused_when_the_limit_is_passed_and_not_kept(self) -> None:
         head = bytes([0x82, 0xFF]) + struct.pack("!Q", 2**40) + b"\0\0\0\0"
@@ -182,24 +182,24 @@ class TestFaults(_Case):
         self.socket.dataReceived(b"\x81\x02hi" + self.client.send(TextMessage("later")))
         for _ in range(100):
             self.socket.dataReceived(self.client.send(TextMessage("x" * 1_000)))
-        self.assertEqual(self.ear.heard, b"")
+        self.assertEqual(self.listener.heard, b"")
         self.assertLess(len(self.socket._frames._proto._frame_decoder.buffer), 1_000)
 
     def test_the_client_has_a_moment_to_read_why_and_is_then_cut_off(self) -> None:
         self.socket.dataReceived(b"\x81\x02hi")
-        self.assertFalse(self.wire.disconnecting)
+        self.assertFalse(self.transport.disconnecting)
         self.clock.advance(1)
-        self.assertTrue(self.wire.disconnecting)
-        self.assertFalse(self.wire.aborted)
+        self.assertTrue(self.transport.disconnecting)
+        self.assertFalse(self.transport.aborted)
         self.clock.advance(1)
-        self.assertTrue(self.wire.aborted)
+        self.assertTrue(self.transport.aborted)
 
 
 class TestClose(_Case):
     def test_the_clients_close_is_answered_with_its_code(self) -> None:
         self.say(CloseConnection(3_005, "bye"))
         self.assert_closed_with(3_005)
-        self.assertTrue(self.wire.disconnecting)
+        self.assertTrue(self.transport.disconnecting)
 
     def test_a_close_without_a_code(self) -> None:
         self.socket.dataReceived(b"\x88\x80\0\0\0\0")
@@ -209,40 +209,40 @@ class TestClose(_Case):
         self.socket.finish(1_001)
         (close,) = self.answers()
         assert isinstance(close, CloseConnection)
-        self.assertFalse(self.wire.disconnecting)
+        self.assertFalse(self.transport.disconnecting)
         self.say(close.response())
-        self.assertTrue(self.wire.disconnecting)
+        self.assertTrue(self.transport.disconnecting)
 
     def test_what_comes_after_our_close_is_not_passed_on_and_nothing_is_written(self) -> None:
         self.socket.finish()
         self.answers()
         self.socket.dataReceived(Connection(ConnectionType.CLIENT).send(TextMessage("late")))
         self.socket.write(text(b"late"))
-        self.assertEqual((self.ear.heard, self.wire.value()), (b"", b""))
+        self.assertEqual((self.listener.heard, self.transport.value()), (b"", b""))
 
     def test_both_at_once(self) -> None:
         theirs = self.client.send(CloseConnection(1_000))
         self.socket.finish(1_001)
         self.socket.dataReceived(theirs)
         self.assert_closed_with(1_001)
-        self.assertTrue(self.wire.disconnecting)
+        self.assertTrue(self.transport.disconnecting)
 
     def test_a_second_close_and_octets_behind_the_first_are_nothing(self) -> None:
         self.say(CloseConnection(1_000))
         self.answers()
         self.socket.finish()
         self.socket.dataReceived(b"\x88\x80\0\0\0\0")
-        self.assertEqual(self.wire.value(), b"")
+        self.assertEqual(self.transport.value(), b"")
 
     def test_the_listener_is_told_once_and_no_timer_is_left(self) -> None:
         self.socket.finish()
         self.lose()
-        self.assertEqual(self.ear.events, ["gone"])
+        self.assertEqual(self.listener.events, ["gone"])
         self.assertEqual(self.clock.getDelayedCalls(), [])
-        self.assertEqual(self.door.sockets, set())
+        self.assertEqual(self.websockets.sockets, set())
 
     def test_who_leaves_a_node_that_shuts_down_is_told_so(self) -> None:
-        self.door.go_away()
+        self.websockets.go_away()
         self.socket.finish()
         self.assert_closed_with(1_001)
 
@@ -261,7 +261,7 @@ class TestPings(_Case):
         self.assertEqual(self.answers(), [])
         self.socket.resumeProducing()
         self.assertEqual(self.answers(), [Pong(b"999")])
-        self.assertEqual(self.ear.events, ["full", "drained"])
+        self.assertEqual(self.listener.events, ["full", "drained"])
 
     def test_a_silent_client_is_pinged_and_stays_while_it_answers(self) -> None:
         for _ in range(5):
@@ -270,7 +270,7 @@ class TestPings(_Case):
             self.wait(1)
             self.assertEqual(self.answers(), [Ping()])
             self.say(Pong())
-        self.assertFalse(self.wire.aborted)
+        self.assertFalse(self.transport.aborted)
 
     def test_anything_it_says_is_a_sign_of_life(self) -> None:
         for _ in range(10):
@@ -281,30 +281,30 @@ class TestPings(_Case):
     def test_who_does_not_answer_is_cut_off(self) -> None:
         self.wait(55.5)
         self.assertEqual(self.answers(), [Ping()])
-        self.assertTrue(self.wire.aborted)
+        self.assertTrue(self.transport.aborted)
         self.assertEqual([each["event"] for each in self.client_warnings], ["websocket.silent"])
         self.assertIn(self.client_warnings[0]["seconds"], (55, 56))
 
     def test_who_reads_nothing_is_cut_off_without_a_ping_on_top(self) -> None:
         self.socket.pauseProducing()
         self.wait(30)
-        self.assertEqual(self.wire.value(), b"")
+        self.assertEqual(self.transport.value(), b"")
         self.wait(26)
-        self.assertTrue(self.wire.aborted)
+        self.assertTrue(self.transport.aborted)
 
     def test_who_reads_slowly_is_alive(self) -> None:
         for _ in range(10):
             self.socket.pauseProducing()
             self.wait(40)
             self.socket.resumeProducing()
-        self.assertFalse(self.wire.aborted)
+        self.assertFalse(self.transport.aborted)
 
     def test_who_cannot_be_heard_because_of_us_is_not_blamed(self) -> None:
         self.socket.pause()
         self.wait(300)
         self.socket.resume()
         self.wait(20)
-        self.assertFalse(self.wire.aborted)
+        self.assertFalse(self.transport.aborted)
         self.assertEqual(self.answers(), [])
 
     def test_one_that_breaks_is_reported_and_the_others_are_looked_at(self) -> None:
@@ -316,7 +316,7 @@ class TestPings(_Case):
         self.assertIsInstance(self.answers()[0], Ping)
 
     def test_zero_turns_pings_off(self) -> None:
-        self.door = WebSocketServer(
+        self.websockets = WebSocketServer(
             self.clock,
             WebSocketServerSettings(WEBSOCKET_PING_SECONDS=0),
             self.clock.seconds,
@@ -395,26 +395,26 @@ class TestUpgrade(unittest.TestCase):
             self.clock, WebSocketServerSettings(), self.clock.seconds, lambda *_, **__: None, lambda *_: None
         )
         self.connection_limit = ConnectionLimit()
-        dispatcher = Dispatcher(Routes([Route("/ears", GET=self.open)]))
+        dispatcher = Dispatcher(Routes([Route("/socket", GET=self.open)]))
         site = HttpSite(self.clock, dispatcher, self.connection_limit, SiteLimits(), lambda *_, **__: None)
         self.channel = site.buildProtocol(IPv4Address("TCP", "192.0.2.1", 4711))
-        self.wire = StringTransport(peerAddress=IPv4Address("TCP", "192.0.2.1", 4711))
-        self.channel.makeConnection(self.wire)
+        self.transport = StringTransport(peerAddress=IPv4Address("TCP", "192.0.2.1", 4711))
+        self.channel.makeConnection(self.transport)
 
     def open(self, request: Request) -> Upgrade:
         return Upgrade(
-            WebSocket(self.server, TopicSubscription, request.address, request.port), accept(request, self.server)
+            WebSocket(self.server, RecordingListener, request.address, request.port), accept(request, self.server)
         )
 
-    def ask(self, line: bytes = b"GET /ears HTTP/1.1", behind: bytes = b"", **headers: str) -> bytes:
+    def ask(self, line: bytes = b"GET /socket HTTP/1.1", behind: bytes = b"", **headers: str) -> bytes:
         given = {"host": ["x"], **GOOD, **{name: [value] for name, value in headers.items()}}
         lines = [f"{name}: {value}".encode() for name, values in given.items() for value in values]
         self.channel.dataReceived(b"\r\n".join([line, *lines, b"", b""]) + behind)
-        return self.wire.value()
+        return self.transport.value()
 
-    def ear(self) -> TopicSubscription:
+    def listener(self) -> RecordingListener:
         (socket,) = self.server.sockets
-        assert isinstance(socket._listener, TopicSubscription)
+        assert isinstance(socket._listener, RecordingListener)
         return socket._listener
 
     def test_the_answer_of_the_rfc(self) -> None:
@@ -428,32 +428,32 @@ class TestUpgrade(unittest.TestCase):
         masked = bytes([0x81, 0x82]) + b"\0\0\0\0"
         self.ask(behind=masked + b"ab" + masked)
         self.channel.dataReceived(b"cd")
-        self.assertEqual(self.ear().heard, b"abcd")
-        self.assertEqual(self.ear().socket.address, "192.0.2.1")
+        self.assertEqual(self.listener().heard, b"abcd")
+        self.assertEqual(self.listener().socket.address, "192.0.2.1")
 
     def test_back_pressure_and_the_end_reach_it_and_the_gate_counts_it_until_then(self) -> None:
         self.ask()
-        ear = self.ear()
-        self.wire.producer.pauseProducing()
-        self.wire.producer.resumeProducing()
-        self.assertEqual((ear.events, self.connection_limit.total), (["full", "drained"], 1))
+        listener = self.listener()
+        self.transport.producer.pauseProducing()
+        self.transport.producer.resumeProducing()
+        self.assertEqual((listener.events, self.connection_limit.total), (["full", "drained"], 1))
         self.channel.connectionLost(None)
-        self.assertEqual((ear.events[-1], self.connection_limit.total), ("gone", 0))
+        self.assertEqual((listener.events[-1], self.connection_limit.total), ("gone", 0))
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_an_open_socket_is_no_slow_request(self) -> None:
         self.ask()
         self.clock.advance(1_000)
-        self.assertFalse(self.wire.disconnecting)
+        self.assertFalse(self.transport.disconnecting)
 
     def test_a_refusal_is_json_and_the_connection_goes_on_as_http(self) -> None:
         answer = self.ask(upgrade="h2c")
         self.assertTrue(answer.startswith(b"HTTP/1.1 426 Upgrade Required\r\n"), answer)
         self.assertIn(b'{"error": "Upgrade Required", "detail": "This address is a WebSocket."}', answer)
-        self.wire.clear()
+        self.transport.clear()
         self.assertTrue(self.ask().startswith(b"HTTP/1.1 101 "))
 
     def test_other_methods_and_versions(self) -> None:
-        for line in (b"HEAD /ears HTTP/1.1", b"GET /ears HTTP/1.0"):
+        for line in (b"HEAD /socket HTTP/1.1", b"GET /socket HTTP/1.0"):
             self.setUp()
             self.assertIn(b" 400 Bad Request\r\n", self.ask(line))

@@ -14,7 +14,7 @@ from fanout.stomp import server_frames as delivery
 from fanout.stomp.dialect import DIALECTS
 from fanout.stomp.server_frames import MessageForm
 
-# Messages in envelopes.
+# Framed messages.
 
 
 class Member:
@@ -25,7 +25,7 @@ class Member:
         self.got.append(data)
 
 
-class TestEnvelopes(unittest.TestCase):
+class TestFraming(unittest.TestCase):
     def setUp(self) -> None:
         self.wrapped = 0
 

@@ -24,7 +24,7 @@ def subscription_limit_of(total: int, per_address: int) -> SubscriptionLimit:
     )
 
 
-class TestGate(unittest.TestCase):
+class TestConnectionLimit(unittest.TestCase):
     def test_only_so_many_in_all(self) -> None:
         connection_limit = connection_limit_of(2, 0)
         self.assertEqual([connection_limit.admit(address) for address in ("a", "b", "c")], [True, True, False])
@@ -77,7 +77,7 @@ class TestGate(unittest.TestCase):
         self.assertTrue(connection_limit.admit("a"))
 
 
-class TestQuota(unittest.TestCase):
+class TestSubscriptionLimit(unittest.TestCase):
     def test_several_are_taken_all_or_none(self) -> None:
         subscription_limit = subscription_limit_of(3, 2)
         self.assertFalse(subscription_limit.take("a", 3))

@@ -1,4 +1,4 @@
-"""A herd at the door, counted: how many it lets in before those inside get their messages."""
+"""Many connections at once, counted: how many are accepted before connected clients get their messages."""
 
 from __future__ import annotations
 

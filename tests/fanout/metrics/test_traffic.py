@@ -17,7 +17,7 @@ IMAGE, TEXT = "/topic/a/image", "/topic/a/text"
 
 
 class Client:
-    """A client of any protocol, as the doors have them."""
+    """A client of any protocol, as the servers have them."""
 
     def __init__(
         self, flusher: Flusher | None, protocol: str = "stomp", version: str = "1.0", address: str = "192.0.2.1"

@@ -1,4 +1,4 @@
-"""A server's session with a door in memory behind it, alone or joined to a client's session."""
+"""A server's session with an application in memory, alone or joined to a client's session."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def read_frames(octets: bytes, version: str) -> list[Frame]:
 
 
 class Server:
-    """A session and the simplest door: every topic is a destination, everybody may do everything, at once.
+    """A session and the simplest application: every topic is a destination, everybody may do everything, at once.
 
     :ivar asked: the session's events.
     :ivar published: the SENDs that were answered.

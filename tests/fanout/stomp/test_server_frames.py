@@ -231,7 +231,7 @@ class WhatIsEchoed(unittest.TestCase):
 
 
 class Refusals(unittest.TestCase):
-    """What the door says no to."""
+    """What the server refuses."""
 
     def test_from_1_1_on_it_ends_the_session(self) -> None:
         server = opened("1.2")

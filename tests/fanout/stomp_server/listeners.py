@@ -1,4 +1,4 @@
-"""What the tests of polls and streams need: a door without sockets, and requests that remember their answer."""
+"""What the tests of polls and streams need: requests without sockets, which remember their answer."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Asked:
     def put_header(self, name: str, value: str) -> None:
         self.headers[name] = value
 
-    def park(self, lost: Callable[[], None]) -> None:
+    def hold(self, lost: Callable[[], None]) -> None:
         self.lost = lost
 
     def refuse(self, status: int, detail: str) -> None:
@@ -101,10 +101,10 @@ class Application:
 
 
 class House:
-    """A door with its hub.
+    """The pending requests of a server, with their hub.
 
     :ivar failures: what was reported as failed.
-    :ivar turns: how often the door had something done in a later turn of the reactor.
+    :ivar turns: how often something was to be done in a later turn of the reactor.
     """
 
     def __init__(self, *, subscription_limit: SubscriptionLimit | None = None, **settings: Any) -> None:
@@ -122,7 +122,7 @@ class House:
             lambda outbox, error: self.failures.append(error),
             OutboxSettings.model_construct(OUTBOX_BYTES=settings.pop("outbox", 4096)),
         )
-        self.door = PendingRequests(
+        self.requests = PendingRequests(
             application=self.application,  # type: ignore[arg-type]
             hub=self.hub,
             history=history,
@@ -146,7 +146,7 @@ class House:
 
     def end(self) -> None:
         """The node ends."""
-        for client in list(self.door.pending):
+        for client in list(self.requests.pending):
             client.close()
 
     def turn(self) -> None:
@@ -157,7 +157,7 @@ class House:
         """Time passes, the wheel turning."""
         for _ in range(int(seconds * 4)):
             self.clock.advance(0.25)
-            self.door.tick()
+            self.requests.tick()
 
 
 def join(lines: Sequence[bytes]) -> bytes:

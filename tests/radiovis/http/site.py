@@ -87,7 +87,7 @@ class SiteCase(unittest.TestCase):
         self.directory = ScriptedDirectory()
         self.directory.registered = [Channel(ROCK, 1, name="Rock FM"), Channel(TALK, 2)]
         resolver = TopicResolver(self.directory, lambda: None)
-        self.wall = Wall(self.house.door, self.directory, resolver, Settings(WALL_STATIONS=self.places))
+        self.wall = Wall(self.house.requests, self.directory, resolver, Settings(WALL_STATIONS=self.places))
         self.refresh()
 
     def tearDown(self) -> None:
@@ -104,6 +104,6 @@ class SiteCase(unittest.TestCase):
     def ask(self, handler: Handler, path: str = "") -> PageRequest:
         """:param path: what lies below the handler's own path."""
         request = PageRequest()
-        Dispatcher(OneRoute(handler, path), self.house.door)(request)  # type: ignore[arg-type]
+        Dispatcher(OneRoute(handler, path), self.house.requests)(request)  # type: ignore[arg-type]
         self.house.turn()
         return request

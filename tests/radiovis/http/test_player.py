@@ -85,7 +85,7 @@ class TestPlayer(unittest.TestCase):
             lambda outbox, error: self.failed.append(error),
             OutboxSettings(OUTBOX_BYTES=4_096),
         )
-        self.door = WebSocketServer(
+        self.websockets = WebSocketServer(
             self.clock,
             WebSocketServerSettings(),
             self.clock.seconds,
@@ -97,7 +97,7 @@ class TestPlayer(unittest.TestCase):
             self.application,  # type: ignore[arg-type]
             self.hub,
             flusher,
-            self.door,
+            self.websockets,
             self.log,
             self.subscription_limit,
             StompLimitSettings(),
@@ -105,17 +105,17 @@ class TestPlayer(unittest.TestCase):
 
     def open(self) -> None:
         self.client = Connection(ConnectionType.CLIENT)
-        self.wire = StringTransport(peerAddress=IPv4Address("TCP", "192.0.2.1", 4711))
+        self.transport = StringTransport(peerAddress=IPv4Address("TCP", "192.0.2.1", 4711))
         viewer: Callable[[WebSocket], PlayerClient] = lambda socket: PlayerClient(self.player, socket, CHANNEL)  # noqa: E731
-        self.socket = WebSocket(self.door, viewer, "192.0.2.1", 4711)
-        self.socket.makeConnection(self.wire)
+        self.socket = WebSocket(self.websockets, viewer, "192.0.2.1", 4711)
+        self.socket.makeConnection(self.transport)
 
     def heard(self) -> list[str]:
         """The messages the client has got, at the end of the turn."""
         while self.turn:
             self.turn.pop()()
-        self.client.receive_data(self.wire.value())
-        self.wire.clear()
+        self.client.receive_data(self.transport.value())
+        self.transport.clear()
         self.events = list(self.client.events())
         return [event.data for event in self.events if isinstance(event, WebSocketMessage)]
 

@@ -39,7 +39,7 @@ class SlidesCase(SiteCase):
         (self.folder / ".git" / "config").write_text("secret")
         (self.folder.parent / "outside.png").write_text("secret")
         settings = Settings(SLIDES_DIR=str(self.folder), SLIDES_LINKS=self.links)
-        dispatcher = Dispatcher(PublicSite(self.house.door, settings, self.wall, {}).routes)
+        dispatcher = Dispatcher(PublicSite(self.house.requests, settings, self.wall, {}).routes)
         site = HttpSite(reactor, dispatcher, ConnectionLimit(), settings, lambda *_, **__: None)
         self.port = reactor.listenTCP(0, site, interface="127.0.0.1")
         self.addCleanup(self.port.stopListening)
@@ -86,7 +86,7 @@ class TestSlides(SlidesCase):
     async def test_a_folder_that_is_not_there(self) -> None:
         settings = Settings(SLIDES_DIR=str(self.folder / "nowhere"))
         with self.assertRaisesRegex(SettingsError, "SLIDES_DIR: .*nowhere is no folder"):
-            PublicSite(self.house.door, settings, self.wall, {})
+            PublicSite(self.house.requests, settings, self.wall, {})
 
     async def test_the_pages_own_files_are_looked_at_again_each_time(self) -> None:
         response, _ = await self.ask("/static/wall.js")

@@ -40,7 +40,7 @@ class Watching(WallCase):
         self.assertEqual(viewer.events[-1][1], {"service": "fm/4e1/4000/09580", "src": None, "link": None, "when": 0.0})
         self.assertNotIn("javascript", viewer.html)
 
-    def test_whoever_watches_the_hub_has_one_subscriber_and_none_for_nobody(self) -> None:
+    def test_the_hub_has_one_subscriber_for_all_viewers_and_none_without(self) -> None:
         self.assertEqual(self.house.hub.topics(), [])
         viewers = [self.watch() for _ in range(3)]
         self.assertEqual(len(self.house.hub.topics()), 4)
@@ -52,9 +52,9 @@ class Watching(WallCase):
         self.assertEqual(len(self.house.hub.topics()), 4)
         viewers[2].leave()
         self.assertEqual(self.house.hub.topics(), [])
-        self.assertEqual(self.house.door.pending, set())
+        self.assertEqual(self.house.requests.pending, set())
 
-    def test_a_viewer_that_fails_stops_nobody_else(self) -> None:
+    def test_a_viewer_that_fails_stops_no_other(self) -> None:
         first, broken, last = (self.watch() for _ in range(3))
         viewer = next(each for each in self.wall._viewers if each._request is broken)  # type: ignore[attr-defined]
         viewer._outbox = None  # type: ignore[attr-defined]

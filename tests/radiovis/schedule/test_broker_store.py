@@ -26,7 +26,7 @@ class TestBrokerStore(unittest.TestCase):
         for each in (self.node, self.watchdog):
             each.start()
             await each.connected()
-        self.entrance = BrokerIntake(reactor, self.node.bus, self.queue)
+        self.intake = BrokerIntake(reactor, self.node.bus, self.queue)
         self.store = BrokerSlideStore(reactor, self.watchdog.bus, self.queue)
         self.taken: list[Message] = []
 
@@ -45,7 +45,7 @@ class TestBrokerStore(unittest.TestCase):
     async def test_from_one_to_the_other_as_it_was_and_in_order(self) -> None:
         await self.ensure()
         for name in ("a", "b"):
-            await self.entrance.hold(message(name, "2027-01-15T12:00:00Z", when=1_700_000_000))
+            await self.intake.hold(message(name, "2027-01-15T12:00:00Z", when=1_700_000_000))
         await until(lambda: len(self.taken) == 2, "both")
         first, _ = self.taken
         self.assertEqual((first.message_id, first.body, first.when), ("a", b"SHOW http://x/1.png", 1_700_000_000))
@@ -53,22 +53,22 @@ class TestBrokerStore(unittest.TestCase):
 
     async def test_where_nobody_reads_nothing_is_held_and_there_is_nothing_to_cancel(self) -> None:
         with self.assertRaisesRegex(BusError, "no fallback.py runs with SCHEDULE = server"):
-            await self.entrance.hold(message("a"))
-        await self.entrance.hold(message("a", body=b""))
+            await self.intake.hold(message("a"))
+        await self.intake.hold(message("a", body=b""))
 
     async def test_a_cancellation_needs_no_room(self) -> None:
         await self.ensure(room=False)
-        await self.assertFailure(self.entrance.hold(message("a")), BusError)
-        await self.entrance.hold(message("a", body=b""))
+        await self.assertFailure(self.intake.hold(message("a")), BusError)
+        await self.intake.hold(message("a", body=b""))
         await until(lambda: [each.body for each in self.taken] == [b""], "the cancellation")
 
     async def test_without_a_broker_the_publisher_is_told_at_once_and_later_it_works_again(self) -> None:
         await self.ensure()
-        await self.entrance.hold(message("a"))
+        await self.intake.hold(message("a"))
         self.node.bus.connection.abort(ConnectionAbortedError("killed"))
         await until(lambda: self.node.bus.connection is None, "it is gone")
-        await self.assertFailure(self.entrance.hold(message("b")), BusError)
+        await self.assertFailure(self.intake.hold(message("b")), BusError)
         await self.node.connected()
         await until(lambda: self.node.bus.connection is not None, "it is back")
-        await self.entrance.hold(message("c"))
+        await self.intake.hold(message("c"))
         await until(lambda: [each.message_id for each in self.taken] == ["a", "c"], "a and c")

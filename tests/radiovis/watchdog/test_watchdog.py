@@ -15,7 +15,7 @@ import pika
 from tests import services
 from tests.processes import Event
 from tests.radiovis.watchdog.daemon import Daemon
-from tests.radiovis.watchdog.ear import ear
+from tests.radiovis.watchdog.log_receiver import log_receiver
 
 WATCHED = "/topic/test/watchdog/"
 
@@ -147,7 +147,7 @@ class Daemons(unittest.TestCase):
         self.assertIn("Connection was refused", table)
 
     def test_every_message_is_logged_as_a_datagram(self) -> None:
-        with ear() as heard:
+        with log_receiver() as heard:
             heard.settimeout(20)
             daemon = self.daemon(TEST_FB_FALLBACK_TIME=1000).start()
             daemon.wait_for("queue.consuming")

@@ -10,8 +10,8 @@ from radiovis.watchdog.log import ADDRESS
 SECONDS = 120  # Others have it for a few seconds, but may wait for a busy machine themselves.
 
 
-def ear() -> socket.socket:
-    """A socket that hears them, once no other test process has it."""
+def log_receiver() -> socket.socket:
+    """A socket that receives them, once no other test process has it."""
     heard = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     deadline = time.monotonic() + SECONDS
     while True:
