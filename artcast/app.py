@@ -20,7 +20,7 @@ from fanout.application.observer import ClientCounters, ClientWarnings
 from fanout.bus.interface import Bus
 from fanout.http.access_log import AccessLog, log_file
 from fanout.http.dispatch import Dispatcher
-from fanout.http.pending import HttpServerSettings, PendingRequests
+from fanout.http.pending_requests import HttpServerSettings, PendingRequests
 from fanout.http.response import ErrorPages
 from fanout.http.server import NO_SNIFFING, HttpSite
 from fanout.hub.history import History, HistorySettings

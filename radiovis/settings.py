@@ -11,7 +11,7 @@ from pydantic import SecretStr, field_validator
 from fanout.application.login_throttle import LoginSettings
 from fanout.bus.broker_settings import RabbitMQSettings
 from fanout.cache.memcached import MemcachedSettings
-from fanout.http.pending import HttpServerSettings, HttpSettings, WebSocketServerSettings, WebSocketSettings
+from fanout.http.pending_requests import HttpServerSettings, HttpSettings, WebSocketServerSettings, WebSocketSettings
 from fanout.hub.history import HistorySettings
 from fanout.hub.hub import RetainedSettings
 from fanout.hub.outbox import OutboxSettings

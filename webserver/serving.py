@@ -22,7 +22,7 @@ from fanout.application.interface import OpenTopics
 from fanout.application.observer import ClientCounters, ClientWarnings
 from fanout.bus.loopback import Loopback
 from fanout.http.dispatch import Dispatcher
-from fanout.http.pending import HttpServerSettings, PendingRequests
+from fanout.http.pending_requests import HttpServerSettings, PendingRequests
 from fanout.http.response import ErrorPages
 from fanout.http.routing import Route, Routes
 from fanout.http.server import NO_SNIFFING, HttpSite

@@ -1,6 +1,7 @@
 """One AMQP connection from connect to close (:class:`AmqpConnection`), and channels on it (:class:`AmqpChannel`).
 
-What the connection is for is decided by its subclasses: see :mod:`fanout.bus.pair` and :mod:`fanout.bus.publisher`.
+What the connection is for is decided by its subclasses: see :mod:`fanout.bus.connection_pair` and
+:mod:`fanout.bus.publisher`.
 
 Pika does the AMQP. Its ``TwistedProtocolConnection`` is used for the socket, and its plain ``Channel``, with callbacks,
 for everything else. Pika's ``TwistedChannel`` is not used: it keeps received messages in a queue without a bound, and

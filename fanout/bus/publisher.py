@@ -18,8 +18,8 @@ from twisted.internet.defer import Deferred, succeed
 
 from fanout.bus.amqp_connection import NOT_FOUND
 from fanout.bus.broker_settings import Broker, RetryPolicy
+from fanout.bus.connection_pair import Confirms, PublisherConnection
 from fanout.bus.interface import BusError, BusState
-from fanout.bus.pair import Confirms, PublisherConnection
 from fanout.bus.reconnect import ReconnectingClient
 from fanout.bus.unconfirmed_publishes import Unconfirmed
 from fanout.process.logs import Throttle

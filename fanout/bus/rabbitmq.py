@@ -3,7 +3,7 @@
 **Responsibilities.** A publish is stored by the broker before its publisher is told so. Every node gets every message
 once and in the order of its publisher, also across reconnects, as far as the broker allows; what a node misses it
 notices, so that it can catch up. Neither a slow broker nor a slow node may take unbounded memory, here or there.
-The AMQP itself is in :mod:`~fanout.bus.pair` and :mod:`~fanout.bus.amqp_connection`, the outbox in
+The AMQP itself is in :mod:`~fanout.bus.connection_pair` and :mod:`~fanout.bus.amqp_connection`, the outbox in
 :mod:`~fanout.bus.unconfirmed_publishes`, second copies in :mod:`~fanout.bus.duplicates`, reconnecting in
 :mod:`~fanout.bus.reconnect`.
 
@@ -64,9 +64,9 @@ from twisted.internet.defer import Deferred, fail, succeed
 from fanout.bus.amqp_connection import broker_endpoint
 from fanout.bus.amqp_message import AGAIN, DEFAULT_LIMITS, MalformedMessage, MessageLimits, from_amqp, to_amqp
 from fanout.bus.broker_settings import DEFAULT_RETRY_POLICY, Broker, BrokerSettings, RetryPolicy, broker, retry_policy
+from fanout.bus.connection_pair import Pair
 from fanout.bus.duplicates import Seen, Serials
 from fanout.bus.interface import BusCounters, BusError, BusState
-from fanout.bus.pair import Pair
 from fanout.bus.reconnect import ReconnectingClient
 from fanout.bus.unconfirmed_publishes import Confirmed, Unconfirmed, UnconfirmedPublish
 from fanout.hub.message import Message

@@ -28,7 +28,7 @@ from zope.interface import implementer
 from fanout.http.auth import OperatorAuth
 from fanout.http.files import OneFile
 from fanout.http.longpoll import LongPolls, Question
-from fanout.http.pending import PendingRequests
+from fanout.http.pending_requests import PendingRequests
 from fanout.http.response import REASONS, Answer, CustomBody, EventStream, HttpError, NextValue, Response, Upgrade
 from fanout.http.routing import CORS, Found, Request, Routes
 from fanout.http.server import HttpRequest

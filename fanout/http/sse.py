@@ -16,7 +16,7 @@ from urllib.parse import quote, unquote
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
-from fanout.http.pending import PendingRequests, TopicSubscription, encode
+from fanout.http.pending_requests import PendingRequests, TopicSubscription, encode
 from fanout.http.server import HttpRequest
 from fanout.hub.subscriber import Form, OutboxSubscriber
 

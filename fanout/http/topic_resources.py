@@ -30,7 +30,7 @@ from urllib.parse import quote
 from fanout.application.interface import Principal, Refused
 from fanout.bus.interface import BusError
 from fanout.http.auth import check_same_site, log_in, unauthorized
-from fanout.http.pending import PendingRequests
+from fanout.http.pending_requests import PendingRequests
 from fanout.http.response import (
     HARMLESS,
     HTML,

@@ -29,7 +29,7 @@ from wsproto.frame_protocol import CloseReason
 from wsproto.utilities import generate_accept_token
 from zope.interface import implementer
 
-from fanout.http.pending import WebSocketServerSettings
+from fanout.http.pending_requests import WebSocketServerSettings
 from fanout.http.response import HttpError
 from fanout.http.routing import Request
 from fanout.hub.subscriber import Framing

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from heapq import nlargest
 from typing import Any
 
-from fanout.http.pending import PendingRequest
+from fanout.http.pending_requests import PendingRequest
 from fanout.hub.hub import Hub
 from fanout.hub.subscriber import Subscriber
 from fanout.stomp_server.server import ServedConnection

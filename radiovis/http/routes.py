@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from fanout.http.files import Files
-from fanout.http.pending import PendingRequests
+from fanout.http.pending_requests import PendingRequests
 from fanout.http.response import TEXT
 from fanout.http.routing import Handler, Route, Routes, subtree
 from fanout.http.topic_resources import Topics

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from fanout.http.pending import PendingRequests
+from fanout.http.pending_requests import PendingRequests
 from fanout.http.response import CustomBody, Response
 from fanout.http.routing import Request
 from fanout.http.server import HttpRequest

@@ -15,7 +15,7 @@ from fanout import __version__
 from fanout.application.interface import Application
 from fanout.application.observer import ClientWarnings
 from fanout.http.dispatch import Dispatcher
-from fanout.http.pending import PendingRequests
+from fanout.http.pending_requests import PendingRequests
 from fanout.http.routing import Handler
 from fanout.http.server import HttpSite
 from fanout.http.websocket import WebSocketServer

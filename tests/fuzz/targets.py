@@ -25,7 +25,7 @@ from artcast.forms import text_of
 from fanout.bus.amqp_connection import UNREADABLE
 from fanout.bus.amqp_message import DEFAULT_LIMITS, MalformedMessage, from_amqp, to_amqp
 from fanout.http.files import Folder
-from fanout.http.pending import WebSocketServerSettings
+from fanout.http.pending_requests import WebSocketServerSettings
 from fanout.http.response import HttpError
 from fanout.http.routing import BadPath, Pattern, Request, split
 from fanout.http.topic_resources import choose

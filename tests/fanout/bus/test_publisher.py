@@ -158,6 +158,7 @@ class TheBrokerIsAway(_Base, unittest.TestCase):
         await until(lambda: not publisher.state().connected, "disconnected")
         self.publish(publisher, *range(300, 600))
         await deferToThread(self.rabbitmq.start)
+        await until(lambda: publisher.state().connected, "connected again, so the queue exists")
         self.assertEqual(await self.bodies_until(599), list(range(1, 600)))
         self.assertEqual(publisher.counters.dropped, 0)
 

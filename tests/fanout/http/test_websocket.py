@@ -19,7 +19,7 @@ from wsproto.connection import Connection, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong, TextMessage
 
 from fanout.http.dispatch import Dispatcher
-from fanout.http.pending import WebSocketServerSettings
+from fanout.http.pending_requests import WebSocketServerSettings
 from fanout.http.response import HttpError, Upgrade
 from fanout.http.routing import Request, Route, Routes
 from fanout.http.server import HttpSite

@@ -15,7 +15,7 @@ from wsproto.events import CloseConnection, TextMessage
 from wsproto.events import Message as WebSocketMessage
 
 from fanout.application.interface import Refused, ResolvedTopic
-from fanout.http.pending import WebSocketServerSettings
+from fanout.http.pending_requests import WebSocketServerSettings
 from fanout.http.websocket import WebSocket, WebSocketServer
 from fanout.hub.hub import Hub
 from fanout.hub.message import Message
