@@ -26,7 +26,7 @@ from fanout.bus.connection import UNREADABLE
 from fanout.bus.message import DEFAULT_LIMITS, MalformedMessage, from_amqp, to_amqp
 from fanout.http.files import Folder
 from fanout.http.response import HttpError
-from fanout.http.routing import BadPath, Pattern, split
+from fanout.http.routing import BadPath, Pattern, Request, split
 from fanout.http.topics import choose
 from fanout.http.websocket import WebSocket, WebSocketServer
 from fanout.hub.message import Message
@@ -38,6 +38,7 @@ from fanout.stomp.limits import StompLimits
 from fanout.stomp.session import State
 from radiovis import topics
 from radiovis.http import visjson
+from radiovis.settings import Settings
 from tests.fanout.stomp.pair import Server, read_frames
 from tests.fanout.stomp.wire_cases import CASES
 
@@ -141,9 +142,11 @@ def topic(data: bytes) -> None:
 
 def vis_query(data: bytes) -> None:
     """Topics without anything no topic has, a callback that is nothing but a name; otherwise an error with a text."""
-    request: Any = SimpleNamespace(args=parse_qs(data, keep_blank_values=True))
+    http: Any = SimpleNamespace(args=parse_qs(data, keep_blank_values=True))
+    request = Request(http, (), {})
+    polls = visjson.Polls(Settings(HTTP_MAX_TOPICS=16, MAX_DESTINATION_BYTES=1024))
     try:
-        wanted = visjson.wanted_topics(request, 16, 1024)
+        wanted = polls._topics(request)
         callback = visjson._callback(request)
     except HttpError as error:
         assert 400 <= error.status < 500, error
