@@ -2,7 +2,7 @@
 
     python -m bench.carriers [--runs 5] [--subscribers 1000]
 
-Each run has a node of its own, as memory that was given back once is used again and not seen. Only the subscribers
+Each run has a node of its own, because freed memory is used again and would not be measured. Only the subscribers
 differ: the station publishes over TCP.
 """
 

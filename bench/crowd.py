@@ -54,7 +54,7 @@ class Stage:
 
 
 def one_octet_a_second(stage: Stage) -> None:
-    """They are cut off when what they are owed does not get less in WRITE_TIMEOUT."""
+    """The server cuts them off when their outbox does not shrink within WRITE_TIMEOUT."""
     radios = _full(stage)
     stage.ready.set()
     while not stage.over.wait(1):
@@ -89,7 +89,7 @@ def close_mid_frame(stage: Stage) -> None:
 
 
 def vanish(stage: Stage) -> None:
-    """All with a reset, as when a mast falls over."""
+    """All with a reset, as when a radio mast fails."""
     radios = Radios(stage.server.address[1], lambda number: f"{BAD}/{number % 100}", slide=False)
     radios.connect(VANISHING)
     stage.ready.set()

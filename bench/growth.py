@@ -2,8 +2,8 @@
 
     python -m bench.growth [--runs 3]
 
-Other topics have been said something on, and are listened to as far as 256 subscriptions of a client go round; other
-clients listen to topics of their own.
+Each other topic has a last message, and subscribers as far as 256 subscriptions of a client allow. Other clients
+subscribe to topics of their own.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def _relative(rows: list[list[object]]) -> None:
 
 @contextmanager
 def _other_topics(node: servers.Target, known: int, number: int) -> Iterator[None]:
-    """So many topics somebody has published on, each with a listener."""
+    """So many topics with a last message, each with a subscriber."""
     address = (HOST, node.port)
     with Radio.connect(address, "1.test", "test", version="1.2") as station:
         for first in range(known, number, 500):

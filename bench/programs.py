@@ -18,7 +18,7 @@ SECONDS = 60.0
 
 
 def path(name: str) -> str:
-    """Where ``fanload`` or ``floor`` is, after making sure it is there."""
+    """The path of ``fanload`` or ``floor``, which is built first."""
     subprocess.run(["make", "--silent", "-C", str(HERE)], check=True)
     return str(HERE / "build" / name)
 
@@ -32,7 +32,7 @@ def fanload(target: Target, *flags: object) -> dict[str, Any]:
 
 
 def wait_for(port: int) -> None:
-    """Until somebody listens."""
+    """Until a server listens on the port."""
     deadline = time.monotonic() + SECONDS
     while True:
         try:

@@ -1,4 +1,4 @@
-"""Many radios at once: they connect in parallel, where ``fanload``'s come one by one; subscribe, and wait."""
+"""Many radios at once: they connect in parallel (``fanload``'s connect one by one), subscribe, and wait."""
 
 from __future__ import annotations
 
