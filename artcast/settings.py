@@ -60,11 +60,14 @@ class ClientSettings(SettingsGroup):
         "*", "Web pages whose scripts may read values, as browsers want it; empty = only our own.", pattern=r"^[!-~]*$"
     )
     ACCESS_LOG: str = setting("", "File for a line per answer; empty = stderr.")
-    ACCESS_LOG_COUNT: int = setting(100, "Old files kept of it.", "files", ge=0, le=10_000)
-    ACCESS_LOG_SIZE: int = setting(10_000_000, "Size at which a new one begins.", "octets", ge=0)
+    ACCESS_LOG_COUNT: int = setting(100, "Old files kept of ACCESS_LOG.", "files", ge=0, le=10_000)
+    ACCESS_LOG_SIZE: int = setting(10_000_000, "Size of ACCESS_LOG at which a new file begins.", "octets", ge=0)
     TEMPLATES: str = setting("", "Folder of pages of your own: <key>.html is shown for a key; empty = ours for all.")
     MAX_POLLS: int = setting(
-        10_000, "Clients that wait for a value at a time; those beyond get a 503. Each takes 6 KB.", "clients", ge=1
+        10_000,
+        "Most clients that wait for a value at a time, each of which takes 6 KB; those beyond get a 503.",
+        "clients",
+        ge=1,
     )
     MAX_CONNECTIONS: int = setting(
         12_000, "Most open connections; keep it below the process's limit of open files.", "connections", ge=1
@@ -73,7 +76,7 @@ class ClientSettings(SettingsGroup):
         10_000, "Most open connections of one address, 0 = no limit; a school is behind one.", "connections", ge=0
     )
     REQUEST_TIMEOUT: float = setting(
-        30, "Time for a request to be complete; also how long an idle connection is kept.", "s", ge=1
+        30, "Time for a request to be complete; an idle connection is kept as long.", "s", ge=1
     )
     GONE_SECONDS: int = setting(
         60, "Silence after which TCP asks if a client is there; one that does not answer is cut off.", "s", ge=1
@@ -107,12 +110,14 @@ class SourceSettings(SettingsGroup):
     )
     REGISTER_PORT: int = setting(5008, "The port of registrations; 0 = a free one.", ge=0, le=MAX_PORT)
     SOURCES: NetworkList = setting("", "Networks whose datagrams are taken, with commas; empty = anybody's.")
-    MAX_DATAGRAM_BYTES: int = setting(4_096, "One datagram; sources send no longer ones.", "octets", ge=64, le=65_507)
+    MAX_DATAGRAM_BYTES: int = setting(
+        4_096, "Longest datagram; sources send no longer ones.", "octets", ge=64, le=65_507
+    )
     MAX_KEYS: int = setting(
-        10_000, "Keys that are listed: anybody who may send can invent them. Each takes up to 4 KB.", "keys", ge=1
+        10_000, "Most keys that are listed, as any sender can invent keys; each takes up to 4 KB.", "keys", ge=1
     )
     MAX_KEY_BYTES: int = setting(
-        1_000, "One key; longer ones would not fit into a topic of the bus.", "octets", ge=16, le=1_000
+        1_000, "Longest key; longer ones would not fit into a topic of the bus.", "octets", ge=16, le=1_000
     )
 
 
@@ -153,8 +158,8 @@ class ProcessSettings(SettingsGroup):
 
     DAEMONIZE: bool = setting(False, "Run in the background; the command ends when the server is ready.")
     ERROR_LOG: str = setting("", "File for errors and what else happens; empty = stderr.")
-    ERROR_LOG_COUNT: int = setting(100, "Old files kept of it.", "files", ge=0, le=10_000)
-    ERROR_LOG_SIZE: int = setting(10_000_000, "Size at which a new one begins.", "octets", ge=0)
+    ERROR_LOG_COUNT: int = setting(100, "Old files kept of ERROR_LOG.", "files", ge=0, le=10_000)
+    ERROR_LOG_SIZE: int = setting(10_000_000, "Size of ERROR_LOG at which a new file begins.", "octets", ge=0)
     PIDFILE: str = setting("", "File for the number of the process while it runs; empty = none.")
     UID: str = setting(
         "",

@@ -65,7 +65,8 @@ class AdminSettings(SettingsGroup):
     """For operators."""
 
     ADMIN_IP: str = setting(
-        "127.0.0.1", "The one address to listen on for metrics, health and operators' pages; others need a token."
+        "127.0.0.1",
+        "The one address to listen on for operators, their metrics and pages; beyond loopback set ADMIN_TOKEN.",
     )
     ADMIN_PORT: int = setting(8081, "The port at ADMIN_IP for operators; 0 = none.", ge=0, le=MAX_PORT)
     ADMIN_TLS_PORT: int = setting(
@@ -193,7 +194,7 @@ class SlideSettings(SettingsGroup):
     )
     PREFLIGHT_PRIVATE: NetworkList = setting(
         "",
-        "Private networks from which slides may be fetched, with commas, as publishers choose the addresses.",
+        "Private networks from which slides may be fetched, with commas; empty = public addresses only.",
     )
     SCHEDULE: Literal["pass", "server"] = setting(
         "pass",

@@ -34,7 +34,7 @@ class LoginSettings(SettingsGroup):
 
     LOGIN_FAILURES: int = setting(
         5,
-        "Failed logins of one address without a consequence; after them its logins wait for each other.",
+        "Failed logins of one address after which its logins are spaced by LOGIN_PAUSE_SECONDS.",
         "logins",
         ge=1,
         reload=True,
@@ -50,14 +50,14 @@ class LoginSettings(SettingsGroup):
     )
     LOGIN_FAILURES_PER_NAME: int = setting(
         20,
-        "Failed logins of one name, from any address, before the addresses new to that name have to wait.",
+        "Failed logins of one name, from any address, after which addresses new to that name have to wait.",
         "logins",
         ge=1,
         reload=True,
     )
     LOGIN_STRANGER_SECONDS: float = setting(
         3,
-        "How long a login from an address new to that name waits after LOGIN_FAILURES_PER_NAME.",
+        "How long a login from an address new to the name waits after LOGIN_FAILURES_PER_NAME.",
         "s",
         ge=0,
         reload=True,

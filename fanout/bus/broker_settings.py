@@ -66,7 +66,7 @@ class BrokerSettings(SettingsGroup):
     )
     RABBITMQ_RETRY_MAX_SECONDS: float = setting(
         3,
-        "Longest pause before connecting again; after that, a node waits as long for the other nodes.",
+        "Longest pause before connecting again; after that, sending waits as long for the other nodes.",
         "s",
         ge=0.1,
     )

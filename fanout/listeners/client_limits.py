@@ -73,7 +73,7 @@ class ConnectionSettings(SettingsGroup):
     )
     TCP_KEEPALIVE_SECONDS: int = setting(
         60,
-        "Silence after which TCP asks if a client is there; it is gone after twice that; 0 = the system's time.",
+        "Silence after which TCP probes a client, which is gone after twice that time; 0 = as the system does.",
         "s",
         ge=0,
     )
@@ -84,7 +84,7 @@ class SubscriptionSettings(SettingsGroup):
 
     MAX_SUBSCRIPTIONS_PER_ADDRESS: int = setting(
         50_000,
-        "Most subscriptions of all clients of one address, 0 = no limit; a client needs two, some need more.",
+        "Most subscriptions of all clients of one address, 0 = no limit; most clients need two.",
         "subscriptions",
         ge=0,
         reload=True,

@@ -1,6 +1,7 @@
-"""Reads settings: flags before the environment before ``config.py`` before the defaults. Complains in one line each.
+"""Reads settings: flags win over the environment, the environment over ``config.py``, ``config.py`` over the defaults.
 
-A secret may also stand in a file that the environment names; that counts as the environment.
+All mistakes are reported at once, one line each. A secret may also stand in a file that the environment names; that
+counts as the environment.
 """
 
 from __future__ import annotations
@@ -116,7 +117,7 @@ def add_flags(
 def parse_flags(
     parser: argparse.ArgumentParser, settings_class: type[SettingsGroup], argv: Sequence[str]
 ) -> argparse.Namespace:
-    """Parse arguments with what :func:`add_flags` added, and complain as the other sources of settings do.
+    """Parse arguments with what :func:`add_flags` added, and report mistakes as the other sources of settings do.
 
     :raises SettingsError: for a flag that is unknown or lacks its value.
     """

@@ -106,7 +106,9 @@ class StompLimitSettings(SettingsGroup):
     FRAME_TIMEOUT: float = setting(
         30, "Time for a frame that has begun to be complete, against clients that drip octets.", "s", ge=1, reload=True
     )
-    MAX_DESTINATION_BYTES: int = setting(1_024, "Longest topic.", "octets", ge=64, reload=True)
+    MAX_DESTINATION_BYTES: int = setting(
+        1_024, "Longest topic; most have less than 100 octets.", "octets", ge=64, reload=True
+    )
     MAX_PENDING_RECEIPTS: int = setting(
         1_000,
         "Frames of one client that may wait for the bus; above it the server stops reading from the client.",
