@@ -9,7 +9,6 @@ SQLite, for a stations file and for a node without a broker), and :class:`Datagr
 from __future__ import annotations
 
 import json
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -22,6 +21,7 @@ from twisted.python.failure import Failure
 
 from fanout.bus.duplicates import SERIAL
 from fanout.bus.leader import Leader
+from fanout.cache.bounded_dict import BoundedDict
 from fanout.journal.journal import Journal, JournalError, Record
 from radiovis.settings import WatchdogSettings
 
@@ -158,15 +158,12 @@ class RecentSerials:
     """Serials remembered. A message comes again when it was not acknowledged: one of the last few hundred at most."""
 
     def __init__(self, size: int = SIZE) -> None:
-        self._size = size
-        self._serials: OrderedDict[str, None] = OrderedDict()
+        self._serials: BoundedDict[str, None] = BoundedDict(size)
 
     def add(self, serial: str) -> None:
         """Remember a serial, if it is one of ours."""
         if own_serial(serial):
             self._serials[serial] = None
-            if len(self._serials) > self._size:
-                self._serials.popitem(last=False)
 
     def __contains__(self, serial: str) -> bool:
         return serial in self._serials

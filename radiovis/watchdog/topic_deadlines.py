@@ -7,10 +7,10 @@ there are. To read all topics at each check would be simpler, and cost the most 
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+from fanout.cache.bounded_dict import BoundedDict
 from fanout.hub.timer_wheel import Wheel
 from radiovis.settings import WatchdogSettings
 
@@ -71,7 +71,7 @@ class Staleness:
         self._wheel: Wheel[_Watched] = Wheel(tick)
         self._found: list[_Watched] = []
         self._checked = float("-inf")
-        self._strangers: OrderedDict[str, Liveness] = OrderedDict()
+        self._strangers: BoundedDict[str, Liveness] = BoundedDict(STRANGERS)
 
     def __len__(self) -> int:
         return len(self._watched)
@@ -108,9 +108,6 @@ class Staleness:
         watched = self._watched.get(topic)
         if watched is None:
             self._strangers[topic] = life
-            self._strangers.move_to_end(topic)
-            if len(self._strangers) > STRANGERS:
-                self._strangers.popitem(last=False)
             return
         watched.alive = True
         self._move(watched, self._due_after(life, life.when))
