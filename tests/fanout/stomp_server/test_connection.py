@@ -14,7 +14,8 @@ from fanout.hub.hub import Hub
 from fanout.hub.message import Headers, Message, Publication
 from fanout.hub.outbox import Flusher
 from fanout.stomp.codec import Frame
-from fanout.stomp_server.connection import Connection, connect
+from fanout.stomp_server.connection import Connection
+from fanout.stomp_server.transports import connect
 from fanout.stomp_server.server import MANY, StompServer, StompServerSettings
 from tests.fanout.stomp.pair import read_frames
 
