@@ -38,6 +38,7 @@ _LOOKS_LIKE_ONE = re.compile(rf"^ *\$? ?(?:{_PROGRAMS}) ", re.MULTILINE)
 NOT_RUN = {
     r"docker ": "needs Docker and a registry; make check validates the file",
     r"sudo |systemctl ": "changes the machine; tests/test_units.py looks at the units",
+    r"python -m bench\.trace_send": "tests/test_layout.py runs it",
     r"make (demo|test|check|chaos|soak|fuzz|audit|settings|bench)": "has tests of its own, or runs them",
     r"\. \.venv/bin/activate$": "the tests have an environment",
     r"python -m (bench\.|tools\.)": "are for a clone with its development packages; tests/test_layout.py runs them",
