@@ -40,7 +40,7 @@ nothing. Labels have few values, whatever clients do. Generated from the code by
 """
 
 
-TUNING: Table[TopicResolver] = (
+TOPIC_RESOLUTION: Table[TopicResolver] = (
     Measure(
         "gauge",
         "radiovis_stations_loaded",
@@ -124,7 +124,7 @@ ENGINE: dict[str, Table[Any]] = {
 """The metrics of the engine, by the chapter of docs/metrics.md."""
 
 RADIOVIS: dict[str, Table[Any]] = {
-    "Stations": (*TUNING, *DIRECTORY),
+    "Stations": (*TOPIC_RESOLUTION, *DIRECTORY),
     "Watchdog": WATCHDOG,
     "Slides": (*PREFLIGHT, *SCHEDULE),
 }

@@ -33,7 +33,7 @@ from fanout.process.supervised_tasks import TaskState
 from radiovis.admin.api import NodeApi, NodeView
 from radiovis.admin.journal_search import JournalApi
 from radiovis.admin.listener import Admin, AdminPorts, Check
-from radiovis.admin.metrics import DIRECTORY, PREFLIGHT, SCHEDULE, TUNING, WATCHDOG
+from radiovis.admin.metrics import DIRECTORY, PREFLIGHT, SCHEDULE, TOPIC_RESOLUTION, WATCHDOG
 from radiovis.directory.interface import Directory, OutageReport
 from radiovis.http.pages import admin_pages
 from radiovis.node.build import ApplicationParts, Core
@@ -77,7 +77,7 @@ def node_admin(
     return admin
 
 
-def operators_entrance(reactor: Any, settings: Settings, ports: AdminPorts) -> ListenerWrapper | None:
+def operators_listener_wrapper(reactor: Any, settings: Settings, ports: AdminPorts) -> ListenerWrapper | None:
     """What adds TLS in a program that lets in operators only; None without such a port.
 
     :raises SettingsError: the certificate cannot be used, or is missing.
@@ -210,7 +210,7 @@ def _add_servers(
 
 
 def _add_stations(metrics: Metrics, parts: ApplicationParts) -> None:
-    metrics.add(TUNING, parts.resolver)
+    metrics.add(TOPIC_RESOLUTION, parts.resolver)
     if parts.preflight is not None:
         metrics.add(PREFLIGHT, parts.preflight)
     if parts.watchdog is not None:

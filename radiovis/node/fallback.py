@@ -19,7 +19,7 @@ from fanout.journal.journal import Journal
 from radiovis.admin.listener import AdminPorts
 from radiovis.directory.interface import Directory
 from radiovis.node import build
-from radiovis.node.admin_parts import operators_entrance, watchdog_admin
+from radiovis.node.admin_parts import operators_listener_wrapper, watchdog_admin
 from radiovis.node.reload import Reloading, Take, log_takes
 from radiovis.schedule.broker_store import BrokerSlideStore
 from radiovis.schedule.held_slides import HeldSlides
@@ -57,7 +57,7 @@ class Fallback:
         directory, entries, kept = self._directory_and_log()
         self._watchdog = self._make_watchdog(directory, entries, kept)
         ports = AdminPorts.of(settings, "FB_", fake=fake)
-        self._listener_wrapper = operators_entrance(reactor, settings, ports)
+        self._listener_wrapper = operators_listener_wrapper(reactor, settings, ports)
         self._admin = watchdog_admin(
             reactor,
             settings,
