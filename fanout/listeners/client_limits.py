@@ -98,6 +98,10 @@ class SubscriptionSettings(SettingsGroup):
     )
 
 
+_ROUNDING = 1e-6
+"""Seconds. Sums and differences of clock times are not exact, and a bucket that is full must never refuse."""
+
+
 class TokenBucket:
     """Limits the rate of each of many keys: a burst at once, then so many a second. Sans-IO.
 
@@ -119,10 +123,10 @@ class TokenBucket:
         if not self._step:
             return True
         now = self._clock()
-        full_at = max(now, self._full_at.get(key, now)) + self._step
-        if full_at - now > self._depth:
+        missing = max(0.0, self._full_at.get(key, now) - now) + self._step
+        if missing > self._depth + _ROUNDING:
             return False
-        self._full_at[key] = full_at
+        self._full_at[key] = now + missing
         return True
 
     def __len__(self) -> int:

@@ -108,7 +108,7 @@ class TestSubscriptionLimit(unittest.TestCase):
         self.assertEqual((subscription_limit.total, len(subscription_limit._held)), (0, 0))
 
 
-class TestPace(unittest.TestCase):
+class TestTokenBucket(unittest.TestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.bucket = TokenBucket(self.clock.seconds, 5, 2)
@@ -135,6 +135,13 @@ class TestPace(unittest.TestCase):
         bucket = TokenBucket(self.clock.seconds, 1, 0)
         self.assertTrue(all(bucket.allow("a") for _ in range(1_000)))
         self.assertEqual(len(bucket), 0)
+
+    def test_a_burst_is_whole_at_every_time_of_the_clock(self) -> None:
+        """A sum of times is rounded: at 7,500.3 s a full bucket of one refused, because 1,000 s more were 1,000.0…01."""
+        for tenths in range(70_000, 90_000, 37):
+            for burst in (1, 3):
+                bucket = TokenBucket(lambda now=tenths / 10: now, burst, 0.001)  # type: ignore[misc]
+                self.assertEqual([bucket.allow("a") for _ in range(burst + 1)], [True] * burst + [False], tenths)
 
     def test_a_flood_of_keys_takes_no_more_memory_than_set(self) -> None:
         for number in range(20_100):
