@@ -6,11 +6,11 @@
     transport.write(session.data_to_send())  what it is told
     if session.state is State.CLOSED: ...    nothing follows
 
-**What it is responsible for.** Everything that STOMP says about one connection: framing and limits (``codec.py``), the
-version and the heart-beats agreed on (``negotiation.py``), what each command means (``commands.py``), which
+**What it is responsible for.** Everything that STOMP says about one connection: framing and limits (``codec.py``),
+the version and the heart-beats agreed on (``negotiation.py``), what each command means (``commands.py``), which
 subscriptions there are (``subscriptions.py``) and what they wait to have acknowledged, transactions
-(``transactions.py``), and the order of the answers (``server_frames.py``). It knows no socket, no clock, no topic and no
-rights: octets and times come in, events and octets go out. Whether a login is right, or a destination exists, the
+(``transactions.py``), and the order of the answers (``server_frames.py``). It knows no socket, no clock, no topic and
+no rights: octets and times come in, events and octets go out. Whether a login is right, or a destination exists, the
 caller finds out; the session waits.
 
 **The states**, and what leads from one to the next::

@@ -137,7 +137,7 @@ class TestTokenBucket(unittest.TestCase):
         self.assertEqual(len(bucket), 0)
 
     def test_a_burst_is_whole_at_every_time_of_the_clock(self) -> None:
-        """A sum of times is rounded: at 7,500.3 s a full bucket of one refused, because 1,000 s more were 1,000.0…01."""
+        """A sum of times is rounded: at 7,500.3 s a full bucket of one refused, as 1,000 s more were 1,000.0…01."""
         for tenths in range(70_000, 90_000, 37):
             for burst in (1, 3):
                 bucket = TokenBucket(lambda now=tenths / 10: now, burst, 0.001)  # type: ignore[misc]
