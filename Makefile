@@ -71,8 +71,8 @@ settings: $(VENV)/dev.stamp
 	$(BIN)/python -m radiovis.settings reference > docs/settings.md
 	$(BIN)/python -m artcast.settings > docs/artcast-settings.md
 	$(BIN)/python -m radiovis.admin.metrics > docs/metrics.md
-	$(BIN)/python -m radiovis.commands.reference > docs/commands.md
-	$(BIN)/python -m radiovis.commands.reference exit-codes > docs/exit-codes.md
+	$(BIN)/python -m radiovis.commands.command_reference > docs/commands.md
+	$(BIN)/python -m radiovis.commands.command_reference exit-codes > docs/exit-codes.md
 	$(BIN)/python -m tools.draw_layers > docs/layers.svg
 
 clean:

@@ -20,9 +20,9 @@ from fanout.application.observer import ClientCounters, ClientWarnings
 from fanout.bus.interface import Bus
 from fanout.http.access_log import AccessLog, log_file
 from fanout.http.dispatch import Dispatcher
+from fanout.http.http_server import NO_SNIFFING, HttpSite
 from fanout.http.pending_requests import HttpServerSettings, PendingRequests
 from fanout.http.response import ErrorPages
-from fanout.http.server import NO_SNIFFING, HttpSite
 from fanout.hub.history import History, HistorySettings
 from fanout.hub.hub import Hub
 from fanout.hub.outbox import Flusher

@@ -82,7 +82,7 @@ class ClientSettings(SettingsGroup):
         60, "Silence after which TCP asks if a client is there; one that does not answer is cut off.", "s", ge=1
     )
 
-    # What the engine's HTTP server reads, fanout.http.server.RequestSettings.
+    # What the engine's HTTP server reads, fanout.http.http_server.RequestSettings.
 
     @property
     def HTTP_BODY_BYTES(self) -> int:

@@ -22,7 +22,7 @@ from fanout.process.logs import LogSettings
 from fanout.settings.field import MAX_PORT, Json, JsonDict, SettingsGroup, setting
 from fanout.settings.reference import config_dist, reference
 from fanout.stomp.limits import StompLimitSettings, StompSettings
-from fanout.stomp_server.server import StompServerSettings
+from fanout.stomp_server.stomp_server import StompServerSettings
 
 SHORTEST_TOKEN = 16
 """Characters of ADMIN_TOKEN."""

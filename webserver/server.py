@@ -14,9 +14,9 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from fanout.http.access_log import AccessLog, log_file
 from fanout.http.dispatch import Dispatcher
 from fanout.http.files import Files
+from fanout.http.http_server import NO_SNIFFING, HttpSite
 from fanout.http.response import ErrorPage, ErrorPages, HttpError, Response
 from fanout.http.routing import Route, Routes
-from fanout.http.server import NO_SNIFFING, HttpSite
 from fanout.http.topic_resources import Topics
 from fanout.listeners import port
 from fanout.listeners.client_limits import ConnectionLimit, ConnectionSettings

@@ -22,10 +22,10 @@ from fanout.application.interface import OpenTopics
 from fanout.application.observer import ClientCounters, ClientWarnings
 from fanout.bus.loopback import Loopback
 from fanout.http.dispatch import Dispatcher
+from fanout.http.http_server import NO_SNIFFING, HttpSite
 from fanout.http.pending_requests import HttpServerSettings, PendingRequests
 from fanout.http.response import ErrorPages
 from fanout.http.routing import Route, Routes
-from fanout.http.server import NO_SNIFFING, HttpSite
 from fanout.hub.history import History
 from fanout.hub.hub import Hub, RetainedSettings
 from fanout.hub.message import Message

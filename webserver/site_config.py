@@ -63,7 +63,7 @@ class SiteLimits(SitePart):
     )
     connections_per_address: int = Field(default=0, ge=0, description="Of one address; 0 for no limit of its own.")
 
-    # What the engine's HTTP server reads, fanout.http.server.RequestSettings.
+    # What the engine's HTTP server reads, fanout.http.http_server.RequestSettings.
 
     @property
     def HTTP_BODY_BYTES(self) -> int:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from logging.handlers import RotatingFileHandler
 
-from fanout.http.server import LOGGED_HEADERS, HttpRequest
+from fanout.http.http_server import LOGGED_HEADERS, HttpRequest
 
 _LONGEST = 1_024  # octets of a value a client may have made up
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f-\x9f"\\]')
@@ -35,7 +35,7 @@ def log_file(path: str, octets: int, files: int) -> logging.Handler:
 
 
 class AccessLog:
-    """Writes the lines: the ``access`` of a :class:`fanout.http.server.HttpSite`."""
+    """Writes the lines: the ``access`` of a :class:`fanout.http.http_server.HttpSite`."""
 
     def __init__(self, handler: logging.Handler, now: Callable[[], float]) -> None:
         """

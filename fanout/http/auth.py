@@ -23,9 +23,9 @@ from twisted.internet.defer import Deferred
 
 from fanout.application.interface import Application, Principal, Refused
 from fanout.application.login_throttle import TooManyFailures
+from fanout.http.http_server import HttpRequest
 from fanout.http.response import HttpError, Response
 from fanout.http.routing import Request, Route, Routes
-from fanout.http.server import HttpRequest
 
 _LOCALHOST = "localhost"
 

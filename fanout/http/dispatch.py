@@ -27,11 +27,11 @@ from zope.interface import implementer
 
 from fanout.http.auth import OperatorAuth
 from fanout.http.files import OneFile
+from fanout.http.http_server import HttpRequest
 from fanout.http.longpoll import LongPolls, Question
 from fanout.http.pending_requests import PendingRequests
 from fanout.http.response import REASONS, Answer, CustomBody, EventStream, HttpError, NextValue, Response, Upgrade
 from fanout.http.routing import CORS, Found, Request, Routes
-from fanout.http.server import HttpRequest
 from fanout.http.sse import EVENT_STREAM, stream
 
 _WITHOUT_BODY = frozenset({204, 304})
@@ -46,7 +46,7 @@ log = structlog.get_logger(__name__)
 
 
 class Dispatcher:
-    """Answers every request of a site: the ``handle`` of a :class:`fanout.http.server.HttpSite`."""
+    """Answers every request of a site: the ``handle`` of a :class:`fanout.http.http_server.HttpSite`."""
 
     def __init__(
         self, routes: Routes, pending: PendingRequests | None = None, auth: OperatorAuth | None = None

@@ -16,9 +16,9 @@ from urllib.parse import quote
 from twisted.web.http import datetimeToString
 from twisted.web.static import File
 
+from fanout.http.http_server import HttpRequest
 from fanout.http.response import HARMLESS, HTML, HttpError, Response
 from fanout.http.routing import Request, Route
-from fanout.http.server import HttpRequest
 
 _WELL_KNOWN = ".well-known"  # RFC 8615; the one hidden name that is meant to be seen
 

@@ -18,8 +18,8 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from fanout.http.http_server import HttpRequest
 from fanout.http.pending_requests import PendingRequests, TopicSubscription, encode
-from fanout.http.server import HttpRequest
 from fanout.hub.message import Message
 from fanout.hub.subscriber import Cohort, Form, Subscriber
 

@@ -26,8 +26,8 @@ from functools import cached_property
 from typing import IO, NamedTuple, TypeAlias
 from urllib.parse import unquote_to_bytes
 
+from fanout.http.http_server import HttpRequest
 from fanout.http.response import Answer, HttpError
-from fanout.http.server import HttpRequest
 
 _PARAMETER = re.compile(r"\{([a-z_][a-z0-9_]*)(:path)?\}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")

@@ -16,8 +16,8 @@ from urllib.parse import quote, unquote
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
+from fanout.http.http_server import HttpRequest
 from fanout.http.pending_requests import PendingRequests, TopicSubscription, encode
-from fanout.http.server import HttpRequest
 from fanout.hub.subscriber import Form, OutboxSubscriber
 
 EVENT_STREAM = "text/event-stream"

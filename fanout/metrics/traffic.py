@@ -16,7 +16,7 @@ from typing import Any
 from fanout.http.pending_requests import PendingRequest
 from fanout.hub.hub import Hub
 from fanout.hub.subscriber import Subscriber
-from fanout.stomp_server.server import ServedConnection
+from fanout.stomp_server.stomp_server import ServedConnection
 
 _STOMP_WEBSOCKET = "stomp-websocket"
 

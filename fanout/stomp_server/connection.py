@@ -61,7 +61,7 @@ from fanout.hub.subscriber import Cohort, Form, FramedForm, Offered, OutboxSubsc
 from fanout.stomp.events import Connect, Event, Publish, Subscribe, Unsubscribe
 from fanout.stomp.session import ServerSession, State
 from fanout.stomp.subscriptions import Subscription
-from fanout.stomp_server.server import StompServer, Transport
+from fanout.stomp_server.stomp_server import StompServer, Transport
 
 T = TypeVar("T")
 

@@ -24,7 +24,7 @@ from fanout.listeners.address import plain
 from fanout.listeners.client_limits import ConnectionLimit
 from fanout.listeners.tls import TlsTransport
 from fanout.stomp_server.connection import Connection
-from fanout.stomp_server.server import StompServer, Transport
+from fanout.stomp_server.stomp_server import StompServer, Transport
 
 
 class ObservedConnection(Connection):

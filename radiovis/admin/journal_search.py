@@ -22,9 +22,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
+from fanout.http.http_server import HttpRequest
 from fanout.http.response import CustomBody, HttpError, Response
 from fanout.http.routing import Request, Route, subtree
-from fanout.http.server import HttpRequest
 from fanout.journal.journal import Journal, JournalError, Record, Selection
 from radiovis.admin.api import number
 

@@ -19,8 +19,8 @@ from twisted.internet.task import LoopingCall
 from fanout import __version__
 from fanout.http.auth import OperatorAuth, is_loopback
 from fanout.http.dispatch import Dispatcher
+from fanout.http.http_server import HttpSite
 from fanout.http.routing import Route, Routes
-from fanout.http.server import HttpSite
 from fanout.listeners import port
 from fanout.listeners.client_limits import ConnectionLimit, ConnectionSettings
 from fanout.listeners.tls import ListenerWrapper

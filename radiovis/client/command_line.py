@@ -92,8 +92,8 @@ def seconds(text: str) -> float:
 class SettingsParser(CommandParser):
     """The arguments of one command that uses a node's settings: it takes every flag of ``serve`` beside its own.
 
-    The flags of ``serve`` are added when it reads. The command's help page, and :mod:`radiovis.commands.reference`,
-    only say that they exist.
+    The flags of ``serve`` are added when it reads. The command's help page, and
+    :mod:`radiovis.commands.command_reference`, only say that they exist.
     """
 
     def __init__(self, name: str, description: str, exits: Mapping[int, str], note: str = "") -> None:

@@ -17,7 +17,7 @@ from fanout.process.logs import set_up_logs
 from fanout.process.service import Notify, Service, use_monotonic_timers
 from fanout.settings import SettingsError, add_flags, given_flags, parse_flags, read_settings
 from radiovis.directory.stations_parser import StationsFileError
-from radiovis.node.fallback import Fallback
+from radiovis.node.fallback_daemon import Fallback
 from radiovis.settings import Settings
 from radiovis.watchdog.status import Report, ask, is_well
 

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
+from fanout.http.http_server import HttpRequest
 from fanout.http.pending_requests import PendingRequests
 from fanout.http.response import CustomBody, Response
 from fanout.http.routing import Request
-from fanout.http.server import HttpRequest
 from fanout.http.sse import EVENT_STREAM, Stream, event
 from fanout.hub.message import Message
 from fanout.hub.subscriber import Cohort, Subscriber

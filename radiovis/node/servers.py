@@ -15,16 +15,16 @@ from fanout import __version__
 from fanout.application.interface import Application
 from fanout.application.observer import ClientWarnings
 from fanout.http.dispatch import Dispatcher
+from fanout.http.http_server import HttpSite
 from fanout.http.pending_requests import PendingRequests
 from fanout.http.routing import Handler
-from fanout.http.server import HttpSite
 from fanout.http.websocket import WebSocketServer
 from fanout.hub.history import History
 from fanout.hub.outbox import Flusher
 from fanout.listeners.client_limits import ConnectionLimit
 from fanout.listeners.tls import Certificates, ListenerWrapper
 from fanout.settings import SettingsError
-from fanout.stomp_server.server import StompServer
+from fanout.stomp_server.stomp_server import StompServer
 from fanout.stomp_server.transports import StompWebSocket
 from radiovis.http.player import Player
 from radiovis.http.routes import PublicSite

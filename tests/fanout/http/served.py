@@ -12,9 +12,9 @@ from twisted.trial import unittest
 
 from fanout.http.auth import OperatorAuth
 from fanout.http.dispatch import Dispatcher
+from fanout.http.http_server import NO_SNIFFING, HttpSite
 from fanout.http.response import ErrorPages
 from fanout.http.routing import Route, Routes
-from fanout.http.server import NO_SNIFFING, HttpSite
 from fanout.listeners import port
 from fanout.listeners.client_limits import ConnectionLimit
 from tests.web import Address, Answer, Raw, ask

@@ -10,7 +10,7 @@ from twisted.trial import unittest
 from twisted.web.http_headers import Headers
 
 from fanout.http.access_log import AccessLog, log_file
-from fanout.http.server import logged_headers
+from fanout.http.http_server import logged_headers
 
 WHEN = 1_795_294_143.9  # 21/Nov/2026:20:49:03 UTC
 

@@ -19,10 +19,10 @@ from wsproto.connection import Connection, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong, TextMessage
 
 from fanout.http.dispatch import Dispatcher
+from fanout.http.http_server import HttpSite
 from fanout.http.pending_requests import WebSocketServerSettings
 from fanout.http.response import HttpError, Upgrade
 from fanout.http.routing import Request, Route, Routes
-from fanout.http.server import HttpSite
 from fanout.http.websocket import WebSocket, WebSocketServer, accept, agree, binary, text
 from fanout.listeners.client_limits import ConnectionLimit
 from webserver.site_config import SiteLimits

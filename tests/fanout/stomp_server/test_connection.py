@@ -15,7 +15,7 @@ from fanout.hub.message import Headers, Message, Publication
 from fanout.hub.outbox import Flusher
 from fanout.stomp.codec import Frame
 from fanout.stomp_server.connection import Connection
-from fanout.stomp_server.server import MANY, StompServer, StompServerSettings
+from fanout.stomp_server.stomp_server import MANY, StompServer, StompServerSettings
 from fanout.stomp_server.transports import connect
 from tests.fanout.stomp.pair import read_frames
 

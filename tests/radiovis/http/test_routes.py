@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.threads import deferToThread
 
 from fanout.http.dispatch import Dispatcher
-from fanout.http.server import HttpSite
+from fanout.http.http_server import HttpSite
 from fanout.listeners.client_limits import ConnectionLimit
 from fanout.settings import SettingsError
 from radiovis.http.routes import PublicSite

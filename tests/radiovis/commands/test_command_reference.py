@@ -6,7 +6,7 @@ import unittest
 from pathlib import Path
 
 from radiovis.commands import main as cli
-from radiovis.commands.reference import MODULES, exit_codes_page, page
+from radiovis.commands.command_reference import MODULES, exit_codes_page, page
 from tests.radiovis.commands.calling import call
 
 PAGE = Path(__file__).parents[3] / "docs" / "commands.md"

@@ -8,9 +8,9 @@ from twisted.internet.testing import StringTransport
 from twisted.trial import unittest
 
 from fanout.http.dispatch import Dispatcher
+from fanout.http.http_server import HttpSite
 from fanout.http.response import Response
 from fanout.http.routing import Request, Route, Routes
-from fanout.http.server import HttpSite
 from fanout.listeners.client_limits import ConnectionLimit
 from webserver.site_config import SiteLimits
 

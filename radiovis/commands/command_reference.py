@@ -1,6 +1,6 @@
 """Generates ``docs/commands.md`` and ``docs/exit-codes.md`` from the commands' own command lines.
 
-``python -m radiovis.commands.reference [exit-codes]`` prints them.
+``python -m radiovis.commands.command_reference [exit-codes]`` prints them.
 """
 
 from __future__ import annotations

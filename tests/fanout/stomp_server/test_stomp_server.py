@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from twisted.trial import unittest
 
-from fanout.stomp_server.server import StompServerSettings
+from fanout.stomp_server.stomp_server import StompServerSettings
 
 
 class SettingsThatDoNotFitTogether(unittest.TestCase):
