@@ -47,6 +47,7 @@ NEVER_PASSED_ON = OWN_FIELDS | {
 NUL = "\0"
 INTEGER = re.compile(r"\s*[0-9]{1,20}\s*", re.ASCII)
 
+# AMQP property ``type`` of a copy of a message that was confirmed before (:mod:`fanout.bus.rabbitmq`, invariant 2).
 AGAIN = "again"
 
 

@@ -81,7 +81,6 @@ MALFORMED_LOG_SECONDS = 1.0
 LOGIN_SECONDS = 1.0
 # A queue that overflows loses many messages at a time; one warning and one catch-up are enough for all.
 GAP_SECONDS = 1.0
-# AMQP property ``type`` of a copy of a message that was confirmed before.
 
 
 class RabbitMQ:

@@ -3,7 +3,7 @@
 :class:`Unconfirmed` holds each publish from its acceptance to its confirm. :class:`Confirmed` keeps it a little longer:
 a confirm means that the broker has a message, not that every node received it. The nodes' queues are transient, so a
 message that was still in a queue when a broker crashed is lost. Its publisher therefore publishes it again over the
-next connection; a node that has seen it drops the copy (:mod:`fanout.bus.amqp_message`).
+next connection; a node that has seen it drops the copy (:mod:`fanout.bus.duplicates`).
 """
 
 from __future__ import annotations
