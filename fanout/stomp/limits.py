@@ -1,7 +1,7 @@
 """The settings of STOMP, and the values that a session takes from them: its limits, and what it offers.
 
-A session gets plain values, so the protocol core works without settings. The defaults of these values stand here with
-their reasons; each is a setting with the same meaning.
+A session gets plain values, because an operator's bounds do not bind every user of the protocol core: a client accepts
+larger frames than a server. The defaults of both are those of the settings.
 """
 
 from __future__ import annotations
@@ -118,6 +118,9 @@ class StompLimitSettings(SettingsGroup):
     )
 
 
+_DEFAULTS = StompLimitSettings()
+
+
 @dataclass(frozen=True, slots=True)
 class StompLimits:
     """Bounds for one connection.
@@ -139,19 +142,19 @@ class StompLimits:
     :ivar pending_answers: frames of one client that wait for the bus; reading pauses above it.
     """
 
-    connect_bytes: int = 16_384
-    connect_timeout: float = 10.0
-    frame_bytes: int = 262_144
-    header_bytes: int = 8_192
-    headers: int = 64
-    frame_timeout: float = 30.0
-    destination_bytes: int = 1_024
-    subscriptions: int = 256
-    transactions: int = 16
-    transaction_actions: int = 1_024
-    transaction_bytes: int = 1_048_576
-    unacknowledged: int = 4_096
-    pending_answers: int = 1_000
+    connect_bytes: int = _DEFAULTS.CONNECT_BYTES
+    connect_timeout: float = _DEFAULTS.CONNECT_TIMEOUT
+    frame_bytes: int = _DEFAULTS.MAX_FRAME_BYTES
+    header_bytes: int = _DEFAULTS.MAX_HEADER_BYTES
+    headers: int = _DEFAULTS.MAX_HEADERS
+    frame_timeout: float = _DEFAULTS.FRAME_TIMEOUT
+    destination_bytes: int = _DEFAULTS.MAX_DESTINATION_BYTES
+    subscriptions: int = _DEFAULTS.MAX_SUBSCRIPTIONS
+    transactions: int = _DEFAULTS.MAX_TRANSACTIONS
+    transaction_actions: int = _DEFAULTS.MAX_TRANSACTION_ACTIONS
+    transaction_bytes: int = _DEFAULTS.MAX_TRANSACTION_BYTES
+    unacknowledged: int = _DEFAULTS.MAX_UNACKED
+    pending_answers: int = _DEFAULTS.MAX_PENDING_RECEIPTS
 
     @classmethod
     def of(cls, settings: StompLimitSettings) -> StompLimits:
