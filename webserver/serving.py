@@ -42,7 +42,7 @@ log = structlog.get_logger(__name__)
 class LocalTopics:
     """A hub, its history, and the HTTP requests that wait for messages.
 
-    :ivar application: decides who may publish.
+    :ivar application: decides which client may publish.
     :ivar pending: for a :class:`~fanout.http.dispatch.Dispatcher`.
     :ivar warn: logs a client's fault, one a second of each address.
     """

@@ -34,7 +34,7 @@ The AMQP itself is in :mod:`~fanout.bus.connection_pair` and :mod:`~fanout.bus.a
    before this node began to receive: it is old news and not a loss. Messages without a serial, from other AMQP
    clients, are always new.
 4. *Gaps.* A number that is left out was lost on its way to us. The node is asked to catch up, at most once per
-   :data:`GAP_SECONDS`. Gaps do not count while stopping: then it is we who leave messages behind.
+   :data:`GAP_SECONDS`. Gaps do not count while stopping: a node that stops leaves messages behind.
 5. *A fault of one costs no other the connection.* A malformed message is counted and dropped; a receiver that raises is
    logged.
 

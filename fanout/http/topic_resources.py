@@ -218,7 +218,7 @@ def check_length(destination: str) -> None:
 
 
 class Topics:
-    """Handlers for topics. The application decides who may publish."""
+    """Handlers for topics. The application decides which client may publish."""
 
     def __init__(
         self,

@@ -3,7 +3,7 @@
 **What it is responsible for.** Four things, and they are in one place because each must happen in one step with the
 others: which subscribers listen to a topic; the *retained message*, the last one of a topic, which a new subscriber
 is shown; the *history*, for clients that come back and ask what they missed; and the fan-out itself. A topic is opaque
-here: the application hands in its canonical key, and decides who may publish.
+here: the application hands in its canonical key, and decides which client may publish.
 
 **Cohorts.** Ten thousand clients want a message in a handful of forms: STOMP 1.0 with a NUL, 1.2 with an id, an event
 of a stream. Subscribers of one topic with equal forms are a :class:`~fanout.hub.subscriber.Cohort`. A message is

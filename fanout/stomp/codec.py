@@ -11,7 +11,7 @@ The frame as we read it, in the specification's own notation with our deviations
 The decoder is pulled, one frame at a time, because the CONNECT frame decides how the frames behind it are read.
 
 :class:`Frame` is a frame as read or about to be written, :class:`Decoder` reads, :func:`encode` writes. Two errors say
-who broke the protocol: :class:`RemoteProtocolError` the peer, :class:`LocalProtocolError` our own code.
+which side broke the protocol: :class:`RemoteProtocolError` the peer, :class:`LocalProtocolError` our own code.
 """
 
 from __future__ import annotations
