@@ -34,6 +34,8 @@ LOG_SECONDS = 60.0
 STOP_SECONDS = 5.0
 WORK_EXCHANGE = "amq.direct"
 """The exchange by which others write to a work queue, with its name as the key; it always exists on a broker."""
+NOT_DURABLE = "inequivalent arg 'durable'"
+"""In a refusal of RabbitMQ. It names the first property that differs, and compares durability first."""
 READ_SECONDS = 600.0
 """After so long a work queue is read anew. RabbitMQ closes a channel that has not acknowledged for 30 minutes."""
 MAX_OCTETS = 64 * 2**20
@@ -237,13 +239,20 @@ class DurableQueue(_QueueReader):
         except Refusal as refusal:
             if refusal.code != PRECONDITION_FAILED:
                 raise
+            if NOT_DURABLE not in str(refusal):
+                return await self._declare_ours(connection, passive=True)  # An operator gave it arguments.
         await self._remove(connection)
         return await self._declare_ours(connection)
 
-    async def _declare_ours(self, connection: BrokerConnection) -> AmqpChannel:
+    async def _declare_ours(self, connection: BrokerConnection, passive: bool = False) -> AmqpChannel:
+        """:param passive: use the queue that exists, whatever its arguments."""
         channel = await AmqpChannel.open(connection)
         declared = await channel.ask(
-            "queue_declare", queue=self._name, durable=True, auto_delete=self._names.auto_delete
+            "queue_declare",
+            queue=self._name,
+            passive=passive,
+            durable=True,
+            auto_delete=self._names.auto_delete,
         )
         self._found = declared.method.message_count
         return channel

@@ -284,6 +284,15 @@ class Consuming(unittest.TestCase):
         await queue.consume(node.bus.connection.hearing)
         self.assertTrue(queue.consuming)
 
+    async def test_a_queue_with_arguments_of_an_operator_keeps_them(self) -> None:
+        arguments = {"x-max-length": 1000}
+        await self.broker(lambda channel: channel.queue_declare(self.name, durable=True, arguments=arguments))
+        node = await self.node()
+        await self.consuming(node)
+        await node.bus.publish(message(b"1"))
+        await until(lambda: self.taken, "the message")
+        await self.broker(lambda channel: channel.queue_declare(self.name, durable=True, arguments=arguments))
+
     async def test_a_queue_that_is_deleted_under_us_is_noticed(self) -> None:
         node = await self.node()
         queue = await self.consuming(node)
