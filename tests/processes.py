@@ -49,11 +49,13 @@ class Server:
         """
         :param flags: as on a command line, such as ``--test``.
         :param settings: environment variables; ``STOMP_PORT=0`` (a free one), ``LOG_FORMAT=json``, ``DRAIN_SECONDS=0``
-            and no memcached unless given otherwise. None leaves one out.
+            and no memcached unless given otherwise. None leaves one out. A name with dots is that of a constant, such
+            as ``fanout.stomp.limits.CONNECT_SECONDS``; see :mod:`tests.constants`.
         """
         self.folder = Path(tempfile.mkdtemp(prefix="radiovis-server-"))
         self.log: list[Event] = []
         self.command = [sys.executable, str(ROOT / "server.py"), *flags]
+        self._constants = {name: value for name, value in settings.items() if "." in name}
         self._settings: dict[str, object] = {
             "STOMP_IP": "127.0.0.1",
             "STOMP_PORT": 0,
@@ -63,7 +65,7 @@ class Server:
             "LOG_FORMAT": "json",
             "MEMCACHED_HOST": "",
             "DRAIN_SECONDS": 0,
-            **settings,
+            **{name: value for name, value in settings.items() if name not in self._constants},
         }
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
@@ -97,8 +99,11 @@ class Server:
         self.log.clear()
         environment = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
         environment |= {name: str(value) for name, value in self._settings.items() if value is not None}
+        program, *arguments = self.command
+        if self._constants:
+            arguments = [str(ROOT / "tests" / "constants.py"), json.dumps(self._constants), *arguments]
         self._process = subprocess.Popen(
-            self.command,
+            [program, *arguments],
             cwd=self.folder,
             env=environment,
             stdin=subprocess.DEVNULL,

@@ -21,6 +21,7 @@ def setting(
     reason: str,
     unit: str = "",
     *,
+    why: str = "",
     ge: float | None = None,
     le: float | None = None,
     pattern: str = "",
@@ -29,16 +30,22 @@ def setting(
     """A field of a :class:`SettingsGroup`.
 
     :param default: a value, or a function that makes one of the settings before it (a dict by name).
-    :param reason: the help text, one sentence: what the setting is for, and why one would change it.
+    :param reason: the help text, one sentence: what the setting is for.
     :param unit: what a number counts: ``s``, ``octets``, ``frames`` …
+    :param why: when an operator has a reason to change it, one sentence, such as "Raise it behind a large NAT."
     :param ge: smallest allowed number.
     :param le: largest allowed number.
     :param pattern: regular expression a text has to match; the reason names the form in words.
     :param reload: whether a reload applies a new value; otherwise it needs a restart.
     """
     default_is = {"default_factory": default} if callable(default) else {"default": default}
-    extra: dict[str, Any] = {"unit": unit, "reload": reload}
+    extra: dict[str, Any] = {"unit": unit, "why": why, "reload": reload}
     return Field(**default_is, description=reason, ge=ge, le=le, pattern=pattern or None, json_schema_extra=extra)
+
+
+def constant(value: object, unit: str = "") -> str:
+    """Why a setting is retired that has become a named constant, for :attr:`SettingsGroup.retired`."""
+    return f"it is always {value} {unit}".rstrip()
 
 
 def _extra(field: FieldInfo) -> dict[str, Any]:
@@ -89,6 +96,11 @@ class SettingsGroup(BaseModel):
         """Remember where the values came from. For the loader only."""
         self._sources = dict(sources)
         self._warnings = warnings
+
+    @classmethod
+    def all_retired(cls) -> dict[str, str]:
+        """What :attr:`retired` says in all groups that this class is made of."""
+        return {name: why for base in reversed(cls.__mro__) for name, why in vars(base).get("retired", {}).items()}
 
     @classmethod
     def reloadable(cls) -> tuple[str, ...]:

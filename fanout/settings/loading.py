@@ -110,7 +110,7 @@ def add_flags(
             group.add_argument(
                 _flag(name), dest=name, metavar=words.metavar(name), default=argparse.SUPPRESS, help=text, **kind
             )
-    for name in settings_class.retired:
+    for name in settings_class.all_retired():
         parser.add_argument(_flag(name), dest=name, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
 
 
@@ -152,7 +152,7 @@ def read_settings(
     names = settings_class.model_fields
     path, config = _config_file(config_path, config_file)
     environment, files = _environment(settings_class, environ)
-    retired = settings_class.retired
+    retired = settings_class.all_retired()
     dead = [name for name in config if name.startswith(DEAD)]
     unknown = [name for name in config if name not in names and name not in dead and name not in retired]
     sources = {
