@@ -1,9 +1,9 @@
 # make demo | test | chaos | fuzz | soak | check | audit | bench-table … | settings | clean | help
 #
 # Variables:
-#   PYTHON=python3.12     the Python the virtual environment is made with (3.11 or later)
-#   ARGS=tests/fanout     what "make test" runs: arguments for nosetests (default: everything, two files at a time);
-#                         ARGS="--jobs 3 tests/fanout" runs as many files at a time
+#   PYTHON=python3.13     the Python to use (3.11 or later); each has a virtual environment of its own
+#   ARGS=tests/fanout     what "make test" runs: arguments for nosetests (default: everything, three files at a time);
+#                         ARGS="--jobs 2 tests/fanout" runs as many files at a time
 #   SECONDS=180 SEED=7    how long "make chaos" and "make soak" go on, and the schedule of the chaos
 #   FUZZ_SECONDS=60       how long "make fuzz" tries each target
 #   AUDIT=required        "make check" fails where osv.dev cannot be asked about vulnerabilities
@@ -14,7 +14,7 @@ SECONDS ?=
 SEED ?=
 FUZZ_SECONDS ?= 60
 
-VENV := .venv
+VENV := .venv$(if $(filter-out python3,$(PYTHON)),-$(notdir $(PYTHON)))
 BIN  := $(VENV)/bin
 NODE_MODULES := tests/node/node_modules/.package-lock.json
 
@@ -23,7 +23,7 @@ NODE_MODULES := tests/node/node_modules/.package-lock.json
 
 help:
 	@echo "make demo      a node with three stations, and what a radio hears from it, until Ctrl-C"
-	@echo "make test      every test, two files at a time; ARGS=tests/fanout for some, ARGS='--jobs 1' for one by one"
+	@echo "make test      every test, three files at a time; ARGS=tests/fanout for some, ARGS='--jobs 1' for one by one"
 	@echo "make chaos     kills and freezes parts of a cluster under load, proves that nothing is lost; SECONDS, SEED"
 	@echo "make fuzz      invented octets for every parser, by coverage; FUZZ_SECONDS for each"
 	@echo "make soak      constant load for 10 minutes: memory and files stay flat; SECONDS"
@@ -76,7 +76,7 @@ settings: $(VENV)/dev.stamp
 	$(BIN)/python -m tools.draw_layers > docs/layers.svg
 
 clean:
-	rm -rf $(VENV) bench/build tests/node/node_modules .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info
+	rm -rf .venv .venv-* bench/build tests/node/node_modules .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # What the tests start private ones of, or ask: brokers, caches, load balancers, Prometheus' checks, a browser.

@@ -2,7 +2,7 @@
 
 import sys
 
-from radiovis.start import start
+from radiovis.__main__ import main
 
 if __name__ == "__main__":
-    sys.exit(start("radiovis.commands.main"))
+    sys.exit(main())

@@ -14,8 +14,8 @@ import uuid
 from tests.acceptance.case import NodeCase
 from tests.radio import Frame, Radio
 
-GCC = "/topic/fm/4e1/4000/09580/"  # Station 3 of --test may publish to both spellings of its one channel.
-CC = "/topic/fm/ch/4000/09580/"
+GCC = "/topic/fm/4e1/ffff/99999/"  # Station 3 of --test may publish to both spellings of its one channel.
+CC = "/topic/fm/ch/ffff/99999/"
 FORWARDED = ("trigger-time", "link", "SlideId", "content-type", "message-id")
 
 
@@ -83,8 +83,10 @@ class Connecting(NodeCase):
 
     def test_what_comes_with_connect_in_one_piece_is_worked_off_behind_it(self) -> None:
         radio = self.dial()
-        radio.send(b"CONNECT\nlogin:1.test\npasscode:test\n\n\0SUBSCRIBE\ndestination:/topic/test/1/piped\n\n\0")
-        radio.send(b"SEND\ndestination:/topic/test/1/piped\n\nTEXT piped\0")
+        radio.send(
+            b"CONNECT\nlogin:1.test\npasscode:test\n\n\0SUBSCRIBE\ndestination:/topic/id/tests._ebu.nowhere/topic1/piped\n\n\0"
+        )
+        radio.send(b"SEND\ndestination:/topic/id/tests._ebu.nowhere/topic1/piped\n\nTEXT piped\0")
         radio.expect("CONNECTED")
         self.assertEqual(radio.expect("MESSAGE").body, b"TEXT piped")
 
@@ -131,12 +133,17 @@ class Answering(NodeCase):
         self.assertTrue(radio.ends())
 
     def test_subscribe_without_destination(self) -> None:
-        for headers in ({}, {"destination": ""}, {"destination": "  "}, {"Destination": "/topic/test/1/image"}):
+        for headers in (
+            {},
+            {"destination": ""},
+            {"destination": "  "},
+            {"Destination": "/topic/id/tests._ebu.nowhere/topic1/image"},
+        ):
             with self.subTest(headers=headers):
                 self.assert_refused(self.radio(), "SUBSCRIBE", headers, "You need a destination to subscribe.")
 
     def test_subscribe_to_an_fm_topic_of_another_shape(self) -> None:
-        for destination in ("/topic/fm/x", "/topic/fm/4e1/4000/09580", "/topic/fm/4e1/4000/*/image"):
+        for destination in ("/topic/fm/x", "/topic/fm/4e1/ffff/99999", "/topic/fm/4e1/4000/*/image"):
             with self.subTest(destination=destination):
                 headers = {"destination": destination}
                 radio = self.radio()
@@ -165,7 +172,13 @@ class Answering(NodeCase):
         self.assert_refused(self.station(), "SEND", {}, "No destination ?")
 
     def test_send_to_somebody_elses_channel(self) -> None:
-        for destination in ("/topic/test/3/image", GCC + "image", "/topic/test/1", " " + self.topic(), "/queue/a"):
+        for destination in (
+            "/topic/id/tests._ebu.nowhere/topic3/image",
+            GCC + "image",
+            "/topic/id/tests._ebu.nowhere/topic1",
+            " " + self.topic(),
+            "/queue/a",
+        ):
             with self.subTest(destination=destination):
                 self.assert_refused(self.station(), "SEND", {"destination": destination}, "You cannot do that.")
 
@@ -303,7 +316,10 @@ class PublishRights(NodeCase):
 
     def test_broadcast_goes_to_all_channels_with_one_id(self) -> None:
         radios = [self.radio(), self.radio()]
-        destinations = ["/topic/test/1/both/text", "/topic/test/2/both/text"]
+        destinations = [
+            "/topic/id/tests._ebu.nowhere/topic1/both/text",
+            "/topic/id/tests._ebu.nowhere/topic2/both/text",
+        ]
         for radio, destination in zip(radios, destinations, strict=True):
             radio.subscribe(destination)
         self.station().publish("/topic/*/both/text", b"TEXT to all")

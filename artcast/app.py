@@ -21,9 +21,10 @@ from fanout.bus.interface import Bus
 from fanout.http.access_log import AccessLog, log_file
 from fanout.http.dispatch import Dispatcher
 from fanout.http.http_server import NO_SNIFFING, HttpSite
-from fanout.http.pending_requests import HttpServerSettings, PendingRequests
+from fanout.http.limits import HttpServerSettings
+from fanout.http.pending_requests import PendingRequests
 from fanout.http.response import ErrorPages
-from fanout.hub.history import History, HistorySettings
+from fanout.hub.history import History
 from fanout.hub.hub import Hub
 from fanout.hub.outbox import Flusher
 from fanout.listeners import port
@@ -79,6 +80,7 @@ class Artcast:
             pages=ErrorPages(),
             headers=(NO_SNIFFING,),
             access=AccessLog(self._access, time.time),
+            request_seconds=settings.REQUEST_TIMEOUT,
         )
 
     def start(self) -> dict[str, str]:
@@ -150,7 +152,7 @@ def _pending(
     return PendingRequests(
         application=OpenTopics(bus, time.time, lambda: str(uuid4())),  # no route lets anybody publish
         hub=hub,
-        history=History(time.monotonic, HistorySettings(HISTORY_MESSAGES=1)),
+        history=History(time.monotonic, messages_per_topic=1),
         flusher=Flusher(time.monotonic, partial(reactor.callLater, 0), client_warnings.failed),
         later=reactor.callLater,
         clock=time.monotonic,

@@ -16,18 +16,26 @@ from twisted.internet.error import CannotListenError
 
 from artcast.app import Artcast
 from artcast.settings import CONFIG_FILE, Settings, read
+from fanout import __version__
+from fanout.bus.broker_settings import RetryPolicy
 from fanout.bus.interface import Bus
 from fanout.bus.loopback import Loopback
 from fanout.http.access_log import log_file
-from fanout.hub.hub import Hub, RetainedSettings
+from fanout.hub.hub import Hub
 from fanout.hub.message import Message
 from fanout.listeners.tls import CertificateError
 from fanout.process.daemon import DaemonError, daemonize, drop_to, pid_file, raise_limit
 from fanout.process.logs import set_up_logs
 from fanout.process.service import Notify, Service, use_monotonic_timers
-from fanout.settings import SettingsError, add_flags, given_flags, parse_flags
+from fanout.settings import SettingsError, add_flags, given_flags, parse_flags, program_name
 
 PROGRAM = "artcast"
+_COMMON = ("CLIENT_PORT", "DATA_PORT", "REGISTER_PORT")
+"""The options that ``--help`` shows: those of a first start."""
+OUTBOX_SECONDS = 2.0
+"""Seconds a value waits for the broker. It is a state: a value that is older than this is of no use."""
+RESEND_SECONDS = 0.0
+"""Seconds before the loss of a connection from which confirmed values are sent again: none, as the next value comes."""
 _WRONG = 2  # exit code for anything the operator has to put right before the program can start
 
 log = structlog.get_logger(__name__)
@@ -53,12 +61,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _read(arguments: Sequence[str]) -> Settings:
     parser = argparse.ArgumentParser(
-        prog=f"python -m {PROGRAM}",
-        usage=f"python -m {PROGRAM} [--option VALUE ...]",
+        prog=program_name(PROGRAM, f"python -m {PROGRAM}"),
+        usage="%(prog)s [--option VALUE ...]",
         description="Serve the values that sources send, to clients that ask for the next one.",
         allow_abbrev=False,
     )
-    add_flags(parser, Settings, CONFIG_FILE)
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}", help="print the version")
+    add_flags(parser, Settings, CONFIG_FILE, _COMMON)
     given = parse_flags(parser, Settings, arguments)
     return read(Settings, given_flags(given), os.environ, given.config)
 
@@ -77,7 +86,7 @@ def _serve(settings: Settings, ready: Callable[[], None] | None) -> None:
     errors = _error_log(settings)
     raise_limit(settings.MAX_CONNECTIONS)
     bus = _bus(reactor, settings)
-    artcast = Artcast(reactor, settings, Hub(_failed, RetainedSettings(MAX_LAST_MESSAGES=1)), bus)
+    artcast = Artcast(reactor, settings, Hub(_failed, last_messages=1), bus)
 
     def stop() -> Deferred[Any]:
         return DeferredList([artcast.stop(), bus.stop()], consumeErrors=True)
@@ -121,7 +130,8 @@ def _bus(reactor: Any, settings: Settings) -> Bus:
         return Loopback()
     from fanout.bus.rabbitmq import rabbitmq  # noqa: PLC0415  (pika imports the reactor)
 
-    return rabbitmq(reactor, settings, f"{PROGRAM} {settings.CLIENT_IP}:{settings.CLIENT_PORT}")
+    name = f"{PROGRAM} {settings.CLIENT_IP}:{settings.CLIENT_PORT}"
+    return rabbitmq(reactor, settings, name, RetryPolicy(max_age=OUTBOX_SECONDS, resend=RESEND_SECONDS))
 
 
 def _warn(text: str) -> int:

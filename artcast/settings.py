@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, ClassVar, Literal, TypeVar
 
 from pydantic import AfterValidator
 
@@ -48,9 +48,6 @@ def _group(value: str) -> str:
 Group = Annotated[str, AfterValidator(_group)]
 
 
-_BODY_BYTES = 16_384
-
-
 class ClientSettings(SettingsGroup):
     """Clients."""
 
@@ -83,16 +80,6 @@ class ClientSettings(SettingsGroup):
     )
 
     # What the engine's HTTP server reads, fanout.http.http_server.RequestSettings.
-
-    @property
-    def HTTP_BODY_BYTES(self) -> int:
-        """Octets of a request's body: no route takes one."""
-        return _BODY_BYTES
-
-    @property
-    def HTTP_REQUEST_TIMEOUT(self) -> float:
-        """See ``REQUEST_TIMEOUT``."""
-        return self.REQUEST_TIMEOUT
 
     @property
     def WRITE_TIMEOUT(self) -> float:
@@ -139,17 +126,13 @@ class ArtcastSettings(SharedSettings, SourceSettings, ClientSettings):
 class BusSettings(BrokerSettings):
     """The bus."""
 
+    # Artcast has other values than BrokerSettings names, see artcast/cli.py.
+    retired: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        ("RABBITMQ_OUTBOX_SECONDS", "RABBITMQ_RESEND_SECONDS"), "it is a constant now"
+    )
+
     BUS: Literal["none", "rabbitmq"] = setting(
         "none", "How servers hear each other where multicast does not reach: rabbitmq, or not at all."
-    )
-    RABBITMQ_OUTBOX_SECONDS: float = setting(
-        2, "How long a value waits for the broker: it is a state, and old ones are of no use.", "s", ge=1
-    )
-    RABBITMQ_RESEND_SECONDS: float = setting(
-        0,
-        "Values confirmed so shortly before the broker was lost are sent again; 0 = none, the next one comes.",
-        "s",
-        ge=0,
     )
 
 

@@ -28,7 +28,7 @@ from tests.radio import Radio, frame
 
 MIB = 2**20
 WORKS = {8: ("-n", 900, "-m", 2_000, "-w", 8), 1: ("-n", 900, "-m", 700, "-w", 1)}
-BAD = "/topic/test/1/bad"
+BAD = "/topic/id/tests._ebu.nowhere/topic1/bad"
 SLOW, VANISHING = 100, 5_000
 BEGUN = 1.5
 """Seconds after which the load has its subscribers, and publishes."""

@@ -31,7 +31,8 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     runs = parser.parse_args().runs
     rows: list[list[object]] = []
-    with servers.node(MAX_LAST_MESSAGES=200_000, MAX_LAST_MESSAGES_BYTES=2**30) as node:
+    constants = {"fanout.hub.hub.MAX_LAST_MESSAGES": 200_000}
+    with servers.node(MAX_LAST_MESSAGES_BYTES=2**30, **constants) as node:
         known = 0
         for number in TOPICS:
             with _other_topics(node, known, number):
@@ -102,7 +103,7 @@ def _other_clients(node: servers.Target, number: int) -> Iterator[None]:
 
 
 def _topic(number: int) -> str:
-    return f"/topic/test/1/other/{number}/text"
+    return f"/topic/id/tests._ebu.nowhere/topic1/other/{number}/text"
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from tests.acceptance.cluster import Cluster
 from tests.processes import Server
 from tests.services import HOST, Memcached, RabbitMQ, free_port
 
-TOPIC = "/topic/test/1/bench"
+TOPIC = "/topic/id/tests._ebu.nowhere/topic1/bench"
 MANY = 30_000
 """Connections a measured node admits, also of one address: the load comes from few of them."""
 LIMITS = {"MAX_CONNECTIONS": MANY, "MAX_CONNECTIONS_PER_ADDRESS": 0, "MAX_SUBSCRIPTIONS_PER_ADDRESS": 0}

@@ -27,7 +27,7 @@ from tests.services import HOST, free_port
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("fanout", "radiovis")
-TOPIC = "/topic/test/1/image"
+TOPIC = "/topic/id/tests._ebu.nowhere/topic1/image"
 SENDS = 5
 SECONDS = 20.0
 """How long each answer may take on a busy machine."""

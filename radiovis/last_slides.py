@@ -16,10 +16,12 @@ from twisted.python.failure import Failure
 
 from fanout.cache.memcached import Memcached, cache_key
 from fanout.hub.message import Message
-from radiovis.settings import NodeSettings
 
 DELAY = 0.05
 """Seconds a topic waits before it is written: a burst on it is then written once."""
+KEPT_SECONDS = 86_400
+"""Seconds, a day, that memcached keeps a message for nodes that have none. A topic that says nothing for longer is off
+the air; without a limit memcached would keep the topics of stations that no longer exist."""
 _WAITING = 10_000  # topics; further ones are written with their next message
 _ENCODING = "latin-1"  # one character per octet, so that any body fits into JSON
 
@@ -27,17 +29,14 @@ _ENCODING = "latin-1"  # one character per octet, so that any body fits into JSO
 class LastSlides:
     """Writes last messages for the other nodes, and reads those they wrote.
 
-    :ivar settings: may be replaced while it runs.
     :ivar is_shared: whether there is a memcached; without one all of this does nothing.
     """
 
-    def __init__(self, clock: Any, settings: NodeSettings, memcached: Memcached | None) -> None:
+    def __init__(self, clock: Any, memcached: Memcached | None) -> None:
         """
         :param clock: Twisted's reactor.
-        :param settings: ``LAST_SLIDE_SECONDS``, the seconds memcached keeps a message.
         :param memcached: None for a node by itself.
         """
-        self.settings = settings
         self._clock = clock
         self._memcached = memcached
         self.is_shared = memcached is not None
@@ -58,7 +57,7 @@ class LastSlides:
         if self._memcached is None:
             return succeed(None)
         values = {_key(topic): encode(topic, each) for topic, each in waiting.items()}
-        return self._memcached.set_many(values, self.settings.LAST_SLIDE_SECONDS)
+        return self._memcached.set_many(values, KEPT_SECONDS)
 
     async def recall(self, topic: str) -> Message | None:
         """The last message of a topic; None if no node wrote one, or memcached does not answer.

@@ -1,9 +1,9 @@
 """A radio, or a publisher, on a raw socket: it knows STOMP's frames and forgives nothing.
 
     radio = Radio.connect(server.address)                            # 1.0; version="1.2" negotiates
-    radio.subscribe("/topic/test/1/image", id="7")
+    radio.subscribe("/topic/id/tests._ebu.nowhere/topic1/image", id="7")
     station = Radio.connect(server.address, "1.test", "test")
-    station.publish("/topic/test/1/image", b"SHOW http://s/1.png", link="http://s/")
+    station.publish("/topic/id/tests._ebu.nowhere/topic1/image", b"SHOW http://s/1.png", link="http://s/")
     assert radio.frame().body == b"SHOW http://s/1.png"
     assert radio.so_far() == []                                      # nothing else came
 

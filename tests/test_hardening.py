@@ -38,14 +38,14 @@ _numbers = itertools.count(1)
 class Attack(BadInputCase):
     """A node with all its servers, which has served one client of each, so that what it loads once is not counted."""
 
-    settings: ClassVar[dict[str, Any]] = {"CONNECT_TIMEOUT": 3}
+    settings: ClassVar[dict[str, Any]] = {"fanout.stomp.limits.CONNECT_SECONDS": 3}
 
     @classmethod
     def setUpClass(cls) -> None:
-        quick = {"HTTP_POLL_TIMEOUT": 1, "HTTP_CATCH_UP_SECONDS": 0}
+        quick = {"HTTP_POLL_TIMEOUT": 1, "fanout.http.limits.CATCH_UP_SECONDS": 0}
         cls.settings = {**quick, **cls.settings, "HTTP_PORT": services.free_port()}
         super().setUpClass()
-        ask(cls.server.http, poll_path("/topic/test/1/warm/image"))
+        ask(cls.server.http, poll_path("/topic/id/tests._ebu.nowhere/topic1/warm/image"))
         MessageSocket.connect(cls.server.http, "/stomp", ["v12.stomp"]).close()
 
     @contextmanager
@@ -64,7 +64,7 @@ class Attack(BadInputCase):
 
 class SlowLoris(Attack):
     def test_three_hundred_connects_that_never_end(self) -> None:
-        """Each holds 16 KiB (CONNECT_BYTES) at most, for CONNECT_TIMEOUT at most; others connect meanwhile."""
+        """Each holds 16 KiB (CONNECT_BYTES) at most, for CONNECT_SECONDS at most; others connect meanwhile."""
         with self.costs_at_most(16):
             radios = [self.dial() for _ in range(300)]
             for number in range(10):
@@ -107,7 +107,7 @@ class HeaderBomb(Attack):
 
     def test_escapes_that_grow_when_they_are_written(self) -> None:
         """One octet in, two out (stomp.md F9): for a hundred listeners it is encoded once."""
-        topic = "/topic/test/1/escapes"
+        topic = "/topic/id/tests._ebu.nowhere/topic1/escapes"
         listeners = [self.radio(version="1.2") for _ in range(100)]
         for each in listeners:
             each.subscribe(topic, id="1")
@@ -121,7 +121,7 @@ class Injection(Attack):
     """Into every header that is passed on to listeners, in every version on both sides."""
 
     def published(self, header: bytes, version: str | None, listener: Radio) -> Frame | None:
-        topic = f"/topic/test/1/injected/{next(_numbers)}"
+        topic = f"/topic/id/tests._ebu.nowhere/topic1/injected/{next(_numbers)}"
         listener.subscribe(topic, id=topic)
         with self.open(version) as station:
             station.send(send(header, destination=topic.encode()))
@@ -165,7 +165,7 @@ class Injection(Attack):
             self.assertEqual(got.body, b"ab")
 
     def test_bodies_reach_web_pages_as_data(self) -> None:
-        topic = "/topic/test/1/script/text"
+        topic = "/topic/id/tests._ebu.nowhere/topic1/script/text"
         self.publisher.publish(topic, b"TEXT </script><script>alert(1)</script>\xe2\x80\xa8", {"link": "javascript:x"})
         answer = ask(self.server.http, poll_path(topic, last_id="0", callback="c"))
         self.assertEqual(answer.headers["x-content-type-options"], "nosniff")
@@ -178,22 +178,29 @@ class LiesAboutLength(Attack):
         """Nothing is set aside for what is only announced."""
         with self.costs_at_most(8):
             for _ in range(100):
-                self.open("1.2").send(b"SEND\ndestination:/topic/test/1/bad\ncontent-length:262000\n\nx")
+                self.open("1.2").send(
+                    b"SEND\ndestination:/topic/id/tests._ebu.nowhere/topic1/bad\ncontent-length:262000\n\nx"
+                )
             self.assertEqual(self.radio(version="1.2").so_far(), [])
 
     def test_a_frame_hidden_in_a_body_stays_a_body(self) -> None:
         listener = self.radio()
-        listener.subscribe("/topic/test/1/hidden")
-        inner = send(b"", b"smuggled", b"/topic/test/1/hidden")
+        listener.subscribe("/topic/id/tests._ebu.nowhere/topic1/hidden")
+        inner = send(b"", b"smuggled", b"/topic/id/tests._ebu.nowhere/topic1/hidden")
         with self.open("1.2") as station:
-            station.send(send(b"content-length:%d\n" % len(inner), inner, b"/topic/test/1/elsewhere"))
+            station.send(
+                send(b"content-length:%d\n" % len(inner), inner, b"/topic/id/tests._ebu.nowhere/topic1/elsewhere")
+            )
             self.assertEqual(station.so_far(), [])
-        self.publisher.publish("/topic/test/1/hidden", b"the end")
+        self.publisher.publish("/topic/id/tests._ebu.nowhere/topic1/hidden", b"the end")
         self.assertEqual([each.body for each in listener.so_far()], [b"the end"])
 
 
 class Floods(Attack):
-    settings: ClassVar[dict[str, Any]] = {"LOGIN_PAUSE_SECONDS": 0.2, "LOGIN_QUEUE_SECONDS": 1}
+    settings: ClassVar[dict[str, Any]] = {
+        "fanout.application.login_throttle.PAUSE_SECONDS": 0.2,
+        "fanout.application.login_throttle.QUEUE_SECONDS": 1,
+    }
 
     def test_subscriptions_of_many_clients_that_come_again_and_again(self) -> None:
         """What a client subscribed to is gone with it: the tenth round costs what the first one did."""
@@ -212,12 +219,12 @@ class Floods(Attack):
 
     def test_a_storm_of_wrong_logins_does_not_touch_listeners(self) -> None:
         listener = self.radio()
-        listener.subscribe("/topic/test/1/storm")
+        listener.subscribe("/topic/id/tests._ebu.nowhere/topic1/storm")
         with self.costs_at_most(16):
             guessers = [self.dial() for _ in range(200)]
             for number, guesser in enumerate(guessers):
                 guesser.say("CONNECT", {"login": f"1.test{number % 3}", "passcode": "guess"})
-            self.publisher.publish("/topic/test/1/storm", b"TEXT a")
+            self.publisher.publish("/topic/id/tests._ebu.nowhere/topic1/storm", b"TEXT a")
             self.assertEqual(listener.expect("MESSAGE").body, b"TEXT a")
             for guesser in guessers:
                 self.assertIn(b"ERROR", guesser.rest(60))
@@ -245,7 +252,7 @@ class Floods(Attack):
 class Smuggling(Attack):
     """Two parsers that see different requests in the same octets: ours must refuse what others may read otherwise."""
 
-    settings: ClassVar[dict[str, Any]] = {"HTTP_REQUEST_TIMEOUT": 2}
+    settings: ClassVar[dict[str, Any]] = {"fanout.http.limits.REQUEST_SECONDS": 2}
 
     def refused(self, request: str) -> None:
         with Raw(self.server.http, request.encode("latin-1")) as raw:
@@ -294,7 +301,7 @@ class Smuggling(Attack):
                 self.refused(f"{line}\r\nhost: x\r\n\r\n")
 
     def test_stomp_at_the_http_port(self) -> None:
-        for octets in ("CONNECT\n\n\0", "SEND\ndestination:/topic/test/1/bad\n\nx\0", "\0\0\0\0"):
+        for octets in ("CONNECT\n\n\0", "SEND\ndestination:/topic/id/tests._ebu.nowhere/topic1/bad\n\nx\0", "\0\0\0\0"):
             with Raw(self.server.http, octets.encode()) as raw, suppress(ConnectionResetError):
                 self.assertNotIn(b"CONNECTED", raw.to_the_end())
 
@@ -303,7 +310,7 @@ class JsonP(Attack):
     """Somebody's script in our answer: Rosetta Flash, UTF-7, and names that are more than names."""
 
     def test_callbacks(self) -> None:
-        topic = "/topic/test/1/jsonp/image"
+        topic = "/topic/id/tests._ebu.nowhere/topic1/jsonp/image"
         self.publisher.publish(topic, b"SHOW http://a/1.png")
         for callback in (
             "CWSMIKI0hCD0Up0IZUnnnnnnnn" * 4,

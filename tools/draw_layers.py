@@ -32,7 +32,7 @@ Graph = dict[str, set[str]]
 
 def imports_of(package: str) -> Graph:
     """Each folder or top-level file of a package, and which others of the package it imports."""
-    graph = grimp.build_graph(package)
+    graph = grimp.build_graph(package, cache_dir=None)  # A cache would show files that were removed.
     children = sorted(graph.find_children(package))
     return {
         child: {

@@ -68,6 +68,8 @@ class WebServer:
             pages=self._error_pages,
             headers=(NO_SNIFFING,),
             access=self._access_log(),
+            body_bytes=limits.body_bytes,
+            request_seconds=limits.request_seconds,
         )
         self._listening = port.listen(self._reactor, server.ip, server.port, site)
         self._topics.start()

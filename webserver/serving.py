@@ -23,11 +23,12 @@ from fanout.application.observer import ClientCounters, ClientWarnings
 from fanout.bus.loopback import Loopback
 from fanout.http.dispatch import Dispatcher
 from fanout.http.http_server import NO_SNIFFING, HttpSite
-from fanout.http.pending_requests import HttpServerSettings, PendingRequests
+from fanout.http.limits import HttpServerSettings
+from fanout.http.pending_requests import PendingRequests
 from fanout.http.response import ErrorPages
 from fanout.http.routing import Route, Routes
 from fanout.hub.history import History
-from fanout.hub.hub import Hub, RetainedSettings
+from fanout.hub.hub import Hub
 from fanout.hub.message import Message
 from fanout.hub.outbox import Flusher
 from fanout.listeners import port as ports
@@ -60,7 +61,7 @@ class LocalTopics:
         self.warn = client_warnings.warn
         self.application = OpenTopics(self._bus, time.time, self._new_id, token)
         history = History(time.monotonic)
-        hub = Hub(client_warnings.failed, RetainedSettings(MAX_LAST_MESSAGES=topics), history=history)
+        hub = Hub(client_warnings.failed, last_messages=topics, history=history)
         self.pending = PendingRequests(
             application=self.application,
             hub=hub,
@@ -102,9 +103,6 @@ class LocalTopics:
         self.pending.hub.publish(message.topic, message)
 
 
-_BODY_BYTES = 16_384
-
-
 def serve(reactor: Any, rows: Iterable[Route], topics: LocalTopics, *, ip: str = "127.0.0.1", port: int = 8000) -> None:
     """Serve until a signal ends the process.
 
@@ -117,7 +115,7 @@ def serve(reactor: Any, rows: Iterable[Route], topics: LocalTopics, *, ip: str =
         reactor,
         Dispatcher(Routes(rows), topics.pending),
         ConnectionLimit(ConnectionSettings(CONNECT_RATE=0)),
-        SiteLimits(body_bytes=_BODY_BYTES),
+        SiteLimits(),
         topics.warn,
         pages=ErrorPages(),
         headers=(NO_SNIFFING,),

@@ -66,16 +66,6 @@ class SiteLimits(SitePart):
     # What the engine's HTTP server reads, fanout.http.http_server.RequestSettings.
 
     @property
-    def HTTP_BODY_BYTES(self) -> int:
-        """See ``body_bytes``."""
-        return self.body_bytes
-
-    @property
-    def HTTP_REQUEST_TIMEOUT(self) -> float:
-        """See ``request_seconds``."""
-        return self.request_seconds
-
-    @property
     def WRITE_TIMEOUT(self) -> float:
         """See ``unread_seconds``."""
         return self.unread_seconds

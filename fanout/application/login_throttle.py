@@ -15,51 +15,52 @@ An address is one of IPv4, or a /64 of IPv6.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from twisted.internet.task import deferLater
 
 from fanout.application.interface import Refused
 from fanout.cache.bounded_dict import BoundedDict
 from fanout.listeners.address import neighbourhood
-from fanout.settings.field import SettingsGroup, setting
+from fanout.settings.field import SettingsGroup, constant, setting
 
 _REMEMBERED = 10_000  # of each kind; beyond it the one that failed, or succeeded, longest ago is forgotten
+PAUSE_SECONDS: float = 1
+"""Seconds between two logins of an address after LOGIN_FAILURES: 86,400 guesses a day do not find a good
+password."""
+QUEUE_SECONDS: float = 10
+"""Longest wait of a login in seconds; one that would have to wait longer is refused at once. It bounds the logins
+that wait."""
+FORGET_SECONDS: float = 300
+"""Seconds without a failed login after which all failures are forgotten: as long as a person takes to find the right
+password."""
+FAILURES_PER_NAME = 20
+"""Failed logins of one name, from any address, after which addresses new to that name have to wait. More than the
+people and devices of one station cause by mistake."""
+STRANGER_SECONDS: float = 3
+"""Seconds that a login from an address new to the name waits after FAILURES_PER_NAME. A station whose address has
+changed can still log in; less than QUEUE_SECONDS, or every stranger would be refused."""
 
 
 class LoginSettings(SettingsGroup):
     """Logins."""
 
+    retired: ClassVar[Mapping[str, str]] = {
+        "LOGIN_PAUSE_SECONDS": constant(PAUSE_SECONDS, "s"),
+        "LOGIN_QUEUE_SECONDS": constant(QUEUE_SECONDS, "s"),
+        "LOGIN_FORGET_SECONDS": constant(FORGET_SECONDS, "s"),
+        "LOGIN_FAILURES_PER_NAME": constant(FAILURES_PER_NAME, "logins"),
+        "LOGIN_STRANGER_SECONDS": constant(STRANGER_SECONDS, "s"),
+    }
+
     LOGIN_FAILURES: int = setting(
         5,
-        "Failed logins of one address after which its logins are spaced by LOGIN_PAUSE_SECONDS.",
+        "Failed logins of one address after which it may log in only once a second.",
         "logins",
+        why="Raise it if many publishers share one NAT address and some of them keep a wrong password.",
         ge=1,
-        reload=True,
-    )
-    LOGIN_PAUSE_SECONDS: float = setting(
-        1, "Time between two logins of an address after LOGIN_FAILURES.", "s", ge=0, reload=True
-    )
-    LOGIN_QUEUE_SECONDS: float = setting(
-        10, "Longest wait of a login; one that would have to wait longer is refused at once.", "s", ge=0, reload=True
-    )
-    LOGIN_FORGET_SECONDS: float = setting(
-        300, "Time without a failed login after which all failures are forgotten.", "s", ge=1, reload=True
-    )
-    LOGIN_FAILURES_PER_NAME: int = setting(
-        20,
-        "Failed logins of one name, from any address, after which addresses new to that name have to wait.",
-        "logins",
-        ge=1,
-        reload=True,
-    )
-    LOGIN_STRANGER_SECONDS: float = setting(
-        3,
-        "How long a login from an address new to the name waits after LOGIN_FAILURES_PER_NAME.",
-        "s",
-        ge=0,
         reload=True,
     )
 
@@ -110,7 +111,7 @@ class LoginThrottle:
 
     A success does not clear an address: the owner of one account could guess those of others in between.
 
-    :ivar settings: LOGIN_…; new values count at once.
+    :ivar settings: LOGIN_FAILURES; a new value counts at once.
     """
 
     def __init__(
@@ -131,14 +132,14 @@ class LoginThrottle:
         """
         here = neighbourhood(address)
         wait = max(self._wait(here), self._wait_of_stranger(here, login))
-        if wait > self.settings.LOGIN_QUEUE_SECONDS:
+        if wait > QUEUE_SECONDS:
             raise TooManyFailures
         if wait > 0:
             await deferLater(self._reactor, wait)
 
     def _since(self, now: float) -> float:
         """Failures before this time are forgotten."""
-        return now - self.settings.LOGIN_FORGET_SECONDS
+        return now - FORGET_SECONDS
 
     def _wait(self, here: str) -> float:
         now = self._clock()
@@ -146,21 +147,18 @@ class LoginThrottle:
         if known is None:
             return 0.0
         turn = max(now, known.next_turn)
-        if turn - now <= self.settings.LOGIN_QUEUE_SECONDS:
-            known.next_turn = turn + self.settings.LOGIN_PAUSE_SECONDS
+        if turn - now <= QUEUE_SECONDS:
+            known.next_turn = turn + PAUSE_SECONDS
         return turn - now
 
     def _wait_of_stranger(self, here: str, login: str) -> float:
         """Each stranger waits by itself: a queue of them all would be a way to keep the owner out."""
         now = self._clock()
         pair = (here, login)
-        if (
-            pair in self._friends
-            or self._names.beyond(login, self.settings.LOGIN_FAILURES_PER_NAME, self._since(now)) is None
-        ):
+        if pair in self._friends or self._names.beyond(login, FAILURES_PER_NAME, self._since(now)) is None:
             return 0.0
-        turn = max(now, self._strangers.get(pair, 0.0)) + self.settings.LOGIN_STRANGER_SECONDS
-        if turn - now <= self.settings.LOGIN_QUEUE_SECONDS:
+        turn = max(now, self._strangers.get(pair, 0.0)) + STRANGER_SECONDS
+        if turn - now <= QUEUE_SECONDS:
             self._strangers[pair] = turn
         return turn - now
 
@@ -168,7 +166,7 @@ class LoginThrottle:
         """This login had the wrong password."""
         now = self._clock()
         known = self._addresses.add(neighbourhood(address), now, self._since(now))
-        known.next_turn = max(known.next_turn, now + self.settings.LOGIN_PAUSE_SECONDS)
+        known.next_turn = max(known.next_turn, now + PAUSE_SECONDS)
         self._names.add(login, now, self._since(now))
 
     def succeeded(self, address: str, login: str) -> None:

@@ -1,82 +1,126 @@
-"""The settings of the broker, and two values made of them: how to log in to it, and how long and how much to wait.
+"""The settings of the broker, and two values: how to log in to it, and how long and how much to wait.
 
-The values are classes of their own because two groups of settings fill them under different names: the bus uses
-``RABBITMQ_*``, and a :class:`~fanout.bus.publisher.Publisher` may have another broker. No reload changes them; they
-are fixed when a connection is opened. Commands import the settings, so nothing here opens a connection or needs TLS.
+The values are classes of their own because several programs fill them: the bus from the settings ``RABBITMQ_*``, and a
+:class:`~fanout.bus.publisher.Publisher` for another broker. What no operator has a reason to choose is a constant here
+and the default of a value; a program that needs another value passes it. No reload changes them; they are fixed when a
+connection is opened. Commands import the settings, so nothing here opens a connection or needs TLS.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from pika import ConnectionParameters, PlainCredentials
 from pydantic import SecretStr
 
-from fanout.settings.field import MAX_PORT, SettingsGroup, setting
+from fanout.settings.field import FILLED, MAX_PORT, SettingsGroup, constant, setting
+
+PREFETCH = 1_000
+"""Messages that the broker may send ahead of our acknowledgements: enough that it never waits for them. Most messages
+have less than 1,000 octets, so that a node that does not keep up holds about 1 MB of them."""
+MOST_MESSAGES = 10_000
+"""Messages that wait for the broker's confirm; further publishes are refused. It is 10 seconds of 1,000 publishes per
+second, far more than a cluster of stations has, and bounds the work of sending them all after an outage."""
+MOST_OCTETS = 67_108_864
+"""Octets of the same messages, 64 MiB: the bound of the memory that an outage of the broker may take."""
+MAX_AGE_SECONDS = 60
+"""Seconds a publish waits for the broker before its publisher is told that it failed. Long enough for a restart of the
+broker; after a minute most values are out of date, and a publisher should know."""
+RESEND_SECONDS = 30
+"""Messages that were confirmed within these seconds before the connection was lost are sent again. A broker that
+crashes may lose what it confirmed, and it may take two heart-beats of 10 s until the loss is noticed."""
+CONNECT_SECONDS = 10
+"""Seconds for one attempt to connect, login and queue included. A login usually takes less than 1 s; TCP sends a
+lost packet again after 1, 3 and 7 s, so that several lost packets delay it and do not fail it."""
+FIRST_RETRY_SECONDS = 0.2
+"""Seconds before the first attempt to connect again: most interruptions are over at once. Later pauses are longer."""
+LAST_RETRY_SECONDS = 3
+"""Longest pause in seconds before another attempt to connect. Short, because clients hear nothing new meanwhile; after
+the reconnect a node waits as long for the other nodes before it sends."""
 
 
 class BrokerSettings(SettingsGroup):
     """RabbitMQ."""
 
-    RABBITMQ_HOST: str = setting("127.0.0.1", "Host of the broker that all nodes share.")
-    RABBITMQ_PORT: int = setting(5672, "AMQP port of the broker.", ge=1, le=MAX_PORT)
+    retired: ClassVar[Mapping[str, str]] = {
+        "RABBITMQ_PREFETCH": constant(PREFETCH, "messages"),
+        "RABBITMQ_OUTBOX": constant(MOST_MESSAGES, "messages"),
+        "RABBITMQ_OUTBOX_BYTES": constant(MOST_OCTETS, "octets"),
+        "RABBITMQ_OUTBOX_SECONDS": constant(MAX_AGE_SECONDS, "s"),
+        "RABBITMQ_RESEND_SECONDS": constant(RESEND_SECONDS, "s"),
+        "RABBITMQ_CONNECT_TIMEOUT": constant(CONNECT_SECONDS, "s"),
+        "RABBITMQ_RETRY_SECONDS": constant(FIRST_RETRY_SECONDS, "s"),
+        "RABBITMQ_RETRY_MAX_SECONDS": constant(LAST_RETRY_SECONDS, "s"),
+    }
+
+    RABBITMQ_HOST: str = setting(
+        "127.0.0.1",
+        "Host of the broker that all nodes share.",
+        why="Change it if the broker runs on another machine.",
+        pattern=FILLED,
+    )
+    RABBITMQ_PORT: int = setting(
+        5672,
+        "AMQP port of the broker.",
+        ge=1,
+        le=MAX_PORT,
+        why="Change it if the broker listens on another port, such as 5671 for TLS.",
+    )
     RABBITMQ_TLS: bool = setting(
-        False, "Connect with TLS, and check that the certificate is for RABBITMQ_HOST; often at port 5671."
+        False,
+        "Connect to the broker with TLS, and check that its certificate is for RABBITMQ_HOST.",
+        why="Set it if the connection to the broker leaves a network that you trust.",
     )
     RABBITMQ_CA: str = setting(
-        "", "CA certificates for the broker's certificate (PEM file); empty = those of the system."
+        "",
+        "CA certificates (PEM file) that sign the broker's certificate; empty = those of the system.",
+        why="Set it if your own authority signed the broker's certificate.",
     )
     RABBITMQ_USER: str = setting(
-        "guest", "User name at the broker; RabbitMQ lets guest log in from its own machine only."
+        "guest",
+        "User name at the broker.",
+        why="Change it if the broker runs on another machine: RabbitMQ lets guest log in from its own machine only.",
+        pattern=FILLED,
     )
-    RABBITMQ_PASSWORD: SecretStr = setting(SecretStr("guest"), "Password of RABBITMQ_USER.")
-    RABBITMQ_VHOST: str = setting("/", "Virtual host at the broker.")
-    RABBITMQ_EXCHANGE: str = setting("amq.fanout", "Fan-out exchange that nodes and devices publish to; it must exist.")
-    RABBITMQ_PREFETCH: int = setting(
-        1_000,
-        "Messages the broker sends ahead of acknowledgements; more is faster and takes memory of this node.",
-        "messages",
-        ge=1,
-        le=65_535,
+    RABBITMQ_PASSWORD: SecretStr = setting(
+        SecretStr("guest"), "Password of RABBITMQ_USER.", why="Change it together with RABBITMQ_USER."
     )
-    RABBITMQ_OUTBOX: int = setting(
-        10_000, "Most published messages that wait for a confirm; beyond it publishes are refused.", "messages", ge=1
+    RABBITMQ_VHOST: str = setting(
+        "/",
+        "Virtual host at the broker.",
+        why="Change it if other programs share the broker.",
+        pattern=FILLED,
     )
-    RABBITMQ_OUTBOX_BYTES: int = setting(
-        67_108_864,
-        "Most octets of published messages that wait for a confirm; beyond it publishes are refused.",
-        "octets",
-        ge=65_536,
-    )
-    RABBITMQ_OUTBOX_SECONDS: float = setting(
-        60, "How long a message waits for the broker before its publisher is told that it failed.", "s", ge=1
-    )
-    RABBITMQ_RESEND_SECONDS: float = setting(
-        30,
-        "Messages confirmed within this time before the broker was lost are sent again, as it may lose them.",
-        "s",
-        ge=0,
+    RABBITMQ_EXCHANGE: str = setting(
+        "amq.fanout",
+        "Fan-out exchange that nodes and devices publish to; it must exist.",
+        why="Change it if two clusters share a virtual host, or if devices publish to another exchange.",
+        pattern=FILLED,
     )
     RABBITMQ_HEARTBEAT: int = setting(
-        10, "AMQP heart-beat; a dead broker is noticed after twice this time.", "s", ge=1, le=600
-    )
-    RABBITMQ_CONNECT_TIMEOUT: float = setting(10, "Time for a connection to the broker, login included.", "s", ge=0.1)
-    RABBITMQ_RETRY_SECONDS: float = setting(
-        0.2, "First pause before connecting again; each further pause is longer.", "s", ge=0.01
-    )
-    RABBITMQ_RETRY_MAX_SECONDS: float = setting(
-        3,
-        "Longest pause before connecting again; after that, sending waits as long for the other nodes.",
+        10,
+        "AMQP heart-beat; a dead broker is noticed after twice this time.",
         "s",
-        ge=0.1,
+        ge=1,
+        le=600,
+        why="Raise it if connections to a broker that is busy or far away are given up too early.",
     )
 
 
 class RabbitMQSettings(BrokerSettings):
     """RabbitMQ or not."""
 
-    RABBITMQ_LOOPBACK: bool = setting(False, "Use no broker, so that this node gets messages of its own clients only.")
-    RABBITMQ_DEBUG: bool = setting(True, "No effect; the original's AMQP library logged more with it.")
+    retired: ClassVar[Mapping[str, str]] = {
+        "RABBITMQ_DEBUG": "only the original's AMQP library logged more with it",
+    }
+
+    RABBITMQ_LOOPBACK: bool = setting(
+        False,
+        "Use no broker, so that this node gets messages of its own clients only.",
+        why="Set it for a single node without RabbitMQ.",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +146,7 @@ class Broker:
     durable: bool = True
     name: str = "fanout"
     heartbeat: int = 10
-    prefetch: int = 1000
+    prefetch: int = PREFETCH
     check: float = 10.0
     queue_length: int = 100_000
 
@@ -133,16 +177,16 @@ class RetryPolicy:
     :ivar octets: how many octets of unconfirmed publishes are kept.
     """
 
-    connect: float = 10.0
-    first_retry: float = 0.2
+    connect: float = CONNECT_SECONDS
+    first_retry: float = FIRST_RETRY_SECONDS
     factor: float = 1.7
-    last_retry: float = 10.0
-    max_age: float = 60.0
+    last_retry: float = LAST_RETRY_SECONDS
+    max_age: float = MAX_AGE_SECONDS
     outlast: bool = True
-    resend: float = 30.0
+    resend: float = RESEND_SECONDS
     stop: float = 5.0
-    messages: int = 10_000
-    octets: int = 64 * 1024 * 1024
+    messages: int = MOST_MESSAGES
+    octets: int = MOST_OCTETS
 
 
 DEFAULT_RETRY_POLICY = RetryPolicy()
@@ -160,18 +204,4 @@ def broker(settings: BrokerSettings, name: str) -> Broker:
         exchange=settings.RABBITMQ_EXCHANGE,
         name=name,
         heartbeat=settings.RABBITMQ_HEARTBEAT,
-        prefetch=settings.RABBITMQ_PREFETCH,
-    )
-
-
-def retry_policy(settings: BrokerSettings) -> RetryPolicy:
-    """How long a node waits for it."""
-    return RetryPolicy(
-        connect=settings.RABBITMQ_CONNECT_TIMEOUT,
-        first_retry=settings.RABBITMQ_RETRY_SECONDS,
-        last_retry=settings.RABBITMQ_RETRY_MAX_SECONDS,
-        max_age=settings.RABBITMQ_OUTBOX_SECONDS,
-        resend=settings.RABBITMQ_RESEND_SECONDS,
-        messages=settings.RABBITMQ_OUTBOX,
-        octets=settings.RABBITMQ_OUTBOX_BYTES,
     )

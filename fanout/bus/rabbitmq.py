@@ -63,7 +63,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 
 from fanout.bus.amqp_connection import broker_endpoint
 from fanout.bus.amqp_message import AGAIN, DEFAULT_LIMITS, MalformedMessage, MessageLimits, from_amqp, to_amqp
-from fanout.bus.broker_settings import DEFAULT_RETRY_POLICY, Broker, BrokerSettings, RetryPolicy, broker, retry_policy
+from fanout.bus.broker_settings import DEFAULT_RETRY_POLICY, Broker, BrokerSettings, RetryPolicy, broker
 from fanout.bus.connection_pair import Pair
 from fanout.bus.duplicates import Seen, Serials
 from fanout.bus.interface import BusCounters, BusError, BusState
@@ -397,10 +397,12 @@ class RabbitMQ:
             log.exception("bus.receive_failed")
 
 
-def rabbitmq(reactor: Any, settings: BrokerSettings, name: str) -> RabbitMQ:
+def rabbitmq(
+    reactor: Any, settings: BrokerSettings, name: str, retry_policy: RetryPolicy = DEFAULT_RETRY_POLICY
+) -> RabbitMQ:
     """A bus over the broker of the settings.
 
     :param name: the name of the connections in the broker's own lists.
     :raises CertificateError: RABBITMQ_CA cannot be used.
     """
-    return RabbitMQ(reactor, broker_endpoint(reactor, settings), broker(settings, name), retry_policy(settings))
+    return RabbitMQ(reactor, broker_endpoint(reactor, settings), broker(settings, name), retry_policy)

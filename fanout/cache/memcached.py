@@ -15,7 +15,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import structlog
 from pymemcache.client.base import PooledClient
@@ -30,11 +30,12 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
-from fanout.settings.field import HOSTS, SettingsGroup, setting
+from fanout.settings.field import HOSTS, SettingsGroup, constant, setting
 
 DEFAULT_PORT = 11211
 TIMEOUT = 0.2
-"""Seconds. A healthy server on the same network answers within 0.01. pymemcache's default is to wait for ever."""
+"""Seconds for one answer, for which clients wait. A healthy server on the same network answers within 0.01 s.
+pymemcache's default is to wait for ever."""
 RETRY = 1.0
 """Seconds without a call after a failure. With :data:`TIMEOUT` a hanging server takes at most a fifth of a thread."""
 MAX_VALUE = 1_000_000
@@ -46,13 +47,13 @@ LONGEST_EXPIRE = 30 * 24 * 3600
 class MemcachedSettings(SettingsGroup):
     """memcached."""
 
+    retired: ClassVar[Mapping[str, str]] = {"MEMCACHED_TIMEOUT": constant(TIMEOUT, "s")}
+
     MEMCACHED_HOST: str = setting(
         "127.0.0.1",
-        "host[:port], several with commas; empty = none, so that the nodes do not share their last messages.",
+        "Servers that the nodes share their last messages through: host[:port], with commas; empty = none.",
         pattern=HOSTS,
-    )
-    MEMCACHED_TIMEOUT: float = setting(
-        0.2, "Time for one answer; clients wait while a cache is slow.", "s", ge=0.01, le=10
+        why="Change it if memcached runs on other machines; name the same servers on all nodes.",
     )
 
 

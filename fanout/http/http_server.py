@@ -27,6 +27,7 @@ from twisted.web.http import HTTPChannel, datetimeToString
 from twisted.web.http_headers import Headers
 from twisted.web.server import Request, Site
 
+from fanout.http.limits import BODY_BYTES, REQUEST_SECONDS
 from fanout.http.response import REASONS, ErrorPages, HttpError, json_page
 from fanout.listeners.address import plain
 from fanout.listeners.client_limits import ConnectionLimit
@@ -50,16 +51,6 @@ LOGGED_HEADERS = (b"referer", b"user-agent")
 
 class RequestSettings(Protocol):
     """The settings the server reads. An application's settings have them, or translate its own to them."""
-
-    @property
-    def HTTP_BODY_BYTES(self) -> int:
-        """Octets of a request's body."""
-        ...
-
-    @property
-    def HTTP_REQUEST_TIMEOUT(self) -> float:
-        """Seconds for a request to be complete, from the opening of the connection or the answer before it."""
-        ...
 
     @property
     def WRITE_TIMEOUT(self) -> float:
@@ -112,8 +103,8 @@ class HttpChannel(HTTPChannel):
 
     def allHeadersReceived(self) -> None:
         """A body that is too long is refused before it is sent, and before "100 Continue" asks for it."""
-        if self.length is not None and self.length > self.settings.HTTP_BODY_BYTES:
-            self.refuse(413, f"A body may have {self.settings.HTTP_BODY_BYTES} octets.")
+        if self.length is not None and self.length > self.site.body_bytes:
+            self.refuse(413, f"A body may have {self.site.body_bytes} octets.")
         elif not self._refused:
             super().allHeadersReceived()  # type: ignore[no-untyped-call]
 
@@ -284,7 +275,7 @@ class HttpRequest(Request):
     def handleContentChunk(self, data: bytes) -> None:
         """A piece of the body. A large body gets more time as long as it comes; one that drips in does not."""
         before = self.content.tell()
-        most = self.channel.settings.HTTP_BODY_BYTES
+        most = self.channel.site.body_bytes
         if before + len(data) > most:  # of a body without an announced length
             self.channel.refuse(413, f"A body may have {most} octets.")
             return
@@ -352,6 +343,8 @@ class HttpSite(Site):
         pages: ErrorPages | None = None,
         headers: Sequence[tuple[bytes, bytes]] = SECURITY_HEADERS,
         access: Callable[[HttpRequest], None] | None = None,
+        body_bytes: int = BODY_BYTES,
+        request_seconds: float = REQUEST_SECONDS,
     ) -> None:
         """
         :param handle: answers a request, now or later: a :class:`fanout.http.dispatch.Dispatcher`.
@@ -361,8 +354,12 @@ class HttpSite(Site):
         :param pages: what clients see of errors; JSON if not given.
         :param headers: sent with each answer that has no other of their name.
         :param access: told of each request when it is answered; for an access log.
+        :param body_bytes: most octets of a request's body.
+        :param request_seconds: for a request to be complete; an idle connection is kept as long.
         """
-        super().__init__(None, HttpRequest, timeout=settings.HTTP_REQUEST_TIMEOUT, reactor=reactor)  # type: ignore[no-untyped-call]
+        super().__init__(None, HttpRequest, timeout=request_seconds, reactor=reactor)  # type: ignore[no-untyped-call]
+        self.body_bytes = body_bytes
+        self._request_seconds = request_seconds
         self.handle = handle
         self.settings = settings
         self.name = name.encode()
@@ -383,12 +380,11 @@ class HttpSite(Site):
                 of_address=self._connection_limit.of(address),
             )
             return None
-        settings = self.settings
-        channel: Any = HttpChannel(settings, self._connection_limit, address, getattr(addr, "port", 0))
+        channel: Any = HttpChannel(self.settings, self._connection_limit, address, getattr(addr, "port", 0))
         channel.factory = channel.site = self
         channel.requestFactory = self.requestFactory
         channel.callLater = self.reactor.callLater
-        channel.timeOut = settings.HTTP_REQUEST_TIMEOUT
+        channel.timeOut = self._request_seconds
         return channel
 
     def kept(self, headers: Headers) -> Headers:

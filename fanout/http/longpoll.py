@@ -3,7 +3,7 @@
     without last_id     the newest message of each topic at once; held when there is none
     with last_id        what followed that message at once; held when nothing did
     unknown last_id     the node from which the client comes may have got the message earlier: held until this node
-                        gets it too, and after HTTP_CATCH_UP_SECONDS treated as no last_id at all
+                        gets it too, and after CATCH_UP_SECONDS treated as no last_id at all
 
 A poll of one topic gets one message, the next in order. A poll of several gets all that followed, in order, so that
 the last one's id stands for all of them.
@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from fanout.http.http_server import HttpRequest
+from fanout.http.limits import CATCH_UP_SECONDS
 from fanout.http.pending_requests import PendingRequests, TopicSubscription, encode
 from fanout.hub.message import Message
 from fanout.hub.subscriber import Cohort, Form, Subscriber
@@ -106,7 +107,7 @@ class Poll(Subscriber):
         self._got: list[bytes] = []
         settings = polls.requests.settings
         self._deadline = now + (settings.HTTP_POLL_TIMEOUT if question.seconds is None else question.seconds)
-        self._patience = now + settings.HTTP_CATCH_UP_SECONDS
+        self._patience = now + CATCH_UP_SECONDS
         self._subscription = TopicSubscription(
             polls.requests, keys, [question.form(each) for each in question.destinations], self, request.address
         )

@@ -13,99 +13,15 @@ from typing import Protocol
 from twisted.internet.defer import Deferred, gatherResults
 
 from fanout.application.interface import Application, Refused
+from fanout.http.limits import MAX_TOPICS, HttpServerSettings
 from fanout.http.response import HttpError
 from fanout.hub.history import History
 from fanout.hub.hub import Hub
 from fanout.hub.message import Message
-from fanout.hub.outbox import Flusher, OutboxSettings
+from fanout.hub.outbox import Flusher
 from fanout.hub.subscriber import Cohort, Form, Subscriber
 from fanout.hub.timer_wheel import Wheel
 from fanout.listeners.client_limits import SubscriptionLimit
-from fanout.settings.field import HOSTS, MAX_PORT, SettingsGroup, setting
-from fanout.stomp.limits import StompSettings
-
-
-class HttpSettings(SettingsGroup):
-    """HTTP."""
-
-    HTTP_IP: str = setting("0.0.0.0", "The one address to listen on for HTTP.")  # noqa: S104
-    HTTP_PORT: int = setting(
-        8080, "The port to listen on for HTTP: polls, streams, publishing, pages; 0 = none.", ge=0, le=MAX_PORT
-    )
-    HTTP_POLL_TIMEOUT: float = setting(
-        12, "How long a poll is held; below 15, as some clients wait no longer.", "s", ge=1, le=300, reload=True
-    )
-    HTTP_CATCH_UP_SECONDS: float = setting(
-        2,
-        "How long a poll waits for the message of its last_id, which another node may have received earlier.",
-        "s",
-        ge=0,
-        le=60,
-        reload=True,
-    )
-    HTTP_COMMENT_SECONDS: float = setting(
-        15,
-        "Silence after which an event stream gets a comment; proxies cut silent ones after 30 to 60 s.",
-        "s",
-        ge=1,
-        reload=True,
-    )
-    HTTP_MAX_TOPICS: int = setting(
-        16, "Most topics of one poll; most clients ask for two.", "topics", ge=1, le=256, reload=True
-    )
-    HTTP_MAX_LISTENERS: int = setting(
-        10_000, "Most polls and event streams held at a time; those beyond get a 503.", "clients", ge=1, reload=True
-    )
-    HTTP_BODY_BYTES: int = setting(
-        16_384, "Largest body of a request; the longest publish needs 2,000.", "octets", ge=1024, reload=True
-    )
-    HTTP_REQUEST_TIMEOUT: float = setting(
-        30, "Time for a request to be complete; an idle connection is kept as long.", "s", ge=1, reload=True
-    )
-
-
-class HttpServerSettings(HttpSettings, OutboxSettings):
-    """Everything that polls and event streams read."""
-
-
-# The WebSockets themselves are in websocket.py, which imports Twisted's web server; a command that only reads the
-# settings should start without it.
-
-
-class WebSocketSettings(SettingsGroup):
-    """WebSocket."""
-
-    WEBSOCKET_ORIGINS: str = setting(
-        "",
-        "Origins whose scripts may connect, such as https://www.example.org, with commas; empty = all.",
-        pattern=HOSTS,
-        reload=True,
-    )
-    WEBSOCKET_MESSAGE_BYTES: int = setting(
-        1_048_576,
-        "Largest message; it may hold several frames, each of at most MAX_FRAME_BYTES.",
-        "octets",
-        ge=1024,
-        reload=True,
-    )
-    WEBSOCKET_PING_SECONDS: float = setting(
-        25,
-        "Silence of a client before it is pinged, 0 = never; many proxies close connections silent for 60 s.",
-        "s",
-        ge=0,
-        reload=True,
-    )
-    WEBSOCKET_PONG_SECONDS: float = setting(
-        30,
-        "Silence after the ping before a client is disconnected; a phone may take long to wake up.",
-        "s",
-        ge=1,
-        reload=True,
-    )
-
-
-class WebSocketServerSettings(WebSocketSettings, StompSettings):
-    """Everything that a WebSocket server reads: LINGER_SECONDS of STOMP, too, the time for the closing handshake."""
 
 
 class PendingRequest(Protocol):
@@ -134,8 +50,8 @@ class PendingRequest(Protocol):
 class PendingRequests:
     """What all polls and streams of a node share.
 
-    :ivar settings: HTTP_MAX_LISTENERS, HTTP_MAX_TOPICS, HTTP_POLL_TIMEOUT and so on; new values count for requests to
-        come, and for timers that are set anew.
+    :ivar settings: HTTP_MAX_LISTENERS, HTTP_POLL_TIMEOUT and so on; new values count for requests to come, and for
+        timers that are set anew.
     :ivar later: calls a function after so many seconds.
     :ivar clock: seconds, monotonic; the wheel's and the flusher's too.
     :ivar warn: logs a client's fault: event name, address, fields.
@@ -169,9 +85,8 @@ class PendingRequests:
         """
         if len(self.pending) >= self.settings.HTTP_MAX_LISTENERS:
             raise HttpError(503, "Too many clients listen here; try again later.", Retry_After="10")
-        most = self.settings.HTTP_MAX_TOPICS
-        if len(destinations) > most:
-            raise HttpError(400, f"Up to {most} topics at once; these are {len(destinations)}.")
+        if len(destinations) > MAX_TOPICS:
+            raise HttpError(400, f"Up to {MAX_TOPICS} topics at once; these are {len(destinations)}.")
         return await self.keys(destinations)
 
     async def keys(self, destinations: Sequence[str]) -> list[str]:

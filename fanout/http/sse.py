@@ -17,6 +17,7 @@ from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
 from fanout.http.http_server import HttpRequest
+from fanout.http.limits import COMMENT_SECONDS
 from fanout.http.pending_requests import PendingRequests, TopicSubscription, encode
 from fanout.hub.subscriber import Form, OutboxSubscriber
 
@@ -145,14 +146,14 @@ class Stream(OutboxSubscriber):
             if now - self._blocked_at >= self._requests.settings.WRITE_TIMEOUT:
                 self.cut_off()
                 return
-        elif now - self._outbox.sent_at >= self._requests.settings.HTTP_COMMENT_SECONDS:
+        elif now - self._outbox.sent_at >= COMMENT_SECONDS:
             self._outbox.send(_COMMENT)
             self._outbox.flush()
         self._schedule()
 
     def _schedule(self) -> None:
         if self._blocked_at is None:
-            self._requests.wheel.schedule(self, self._outbox.sent_at + self._requests.settings.HTTP_COMMENT_SECONDS)
+            self._requests.wheel.schedule(self, self._outbox.sent_at + COMMENT_SECONDS)
         else:
             self._requests.wheel.schedule(self, self._blocked_at + self._requests.settings.WRITE_TIMEOUT)
 

@@ -29,12 +29,13 @@ from wsproto.frame_protocol import CloseReason
 from wsproto.utilities import generate_accept_token
 from zope.interface import implementer
 
-from fanout.http.pending_requests import WebSocketServerSettings
+from fanout.http.limits import MESSAGE_BYTES, PONG_SECONDS, WebSocketSettings
 from fanout.http.response import HttpError
 from fanout.http.routing import Request
 from fanout.hub.subscriber import Framing
 from fanout.hub.timer_wheel import Wheel
 from fanout.listeners import straight_write
+from fanout.listeners.client_limits import LINGER_SECONDS
 
 _WHOLE = Connection(ConnectionType.SERVER)  # Shared: writing a whole message leaves no trace in it.
 
@@ -77,15 +78,14 @@ class WebSocketServer:
     """What all WebSockets of a node share.
 
     :ivar reactor: for the one timer of a socket that is closing.
-    :ivar settings: WEBSOCKET_… and LINGER_SECONDS, the time a client has to answer our Close frame; new values count at
-        once. Nothing of a message is kept here, so WEBSOCKET_MESSAGE_BYTES bounds what makes no sense, not memory.
+    :ivar settings: WEBSOCKET_…; new values count at once.
     :ivar clock: seconds, monotonic; the wheel's too.
     :ivar warn: logs a client's fault: event name, address, fields; limits itself.
     :ivar failed: is called with a socket that raised when its timer ran out, and the exception.
     """
 
     reactor: Any
-    settings: WebSocketServerSettings
+    settings: WebSocketSettings
     clock: Callable[[], float]
     warn: Callable[..., None]
     failed: Callable[[object, Exception], None]
@@ -208,11 +208,8 @@ class WebSocket(protocol.Protocol):
         if self._octets is None:
             self.framing = text if isinstance(piece, TextMessage) else binary
         self._octets = (self._octets or 0) + len(data)
-        if self._octets > self._server.settings.WEBSOCKET_MESSAGE_BYTES:
-            self._fail(
-                CloseReason.MESSAGE_TOO_BIG,
-                f"a message may have {self._server.settings.WEBSOCKET_MESSAGE_BYTES} octets",
-            )
+        if self._octets > MESSAGE_BYTES:
+            self._fail(CloseReason.MESSAGE_TOO_BIG, f"a message may have {MESSAGE_BYTES} octets")
             return
         if piece.message_finished:
             self._octets = 0
@@ -262,11 +259,11 @@ class WebSocket(protocol.Protocol):
         self.transport.resumeProducing()
 
     def finish(self, code: int | None = None, reason: str = "") -> None:
-        """Say goodbye, and wait for the client's answer, but not for long."""
+        """Say goodbye, and wait for the client's answer, for LINGER_SECONDS."""
         if self._closing:
             return
         self._say_goodbye(CloseConnection(self.goodbye if code is None else code, reason))
-        self._timer = self._server.reactor.callLater(self._server.settings.LINGER_SECONDS, self._hang_up)
+        self._timer = self._server.reactor.callLater(LINGER_SECONDS, self._hang_up)
 
     def abort(self) -> None:
         """Close at once."""
@@ -283,7 +280,7 @@ class WebSocket(protocol.Protocol):
         """Close once everything written has gone out; a client that does not read it gets as long again."""
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
-        self._timer = self._server.reactor.callLater(self._server.settings.LINGER_SECONDS, self.abort)
+        self._timer = self._server.reactor.callLater(LINGER_SECONDS, self.abort)
         self.transport.loseConnection()
 
     def _send(self, event: Event) -> None:
@@ -297,7 +294,7 @@ class WebSocket(protocol.Protocol):
             return
         if self._paused:
             self._heard_at = now  # It could not be heard, and that is our doing; the listener watches over it.
-        elif self._pinged_at is not None and now - self._pinged_at >= self._server.settings.WEBSOCKET_PONG_SECONDS:
+        elif self._pinged_at is not None and now - self._pinged_at >= PONG_SECONDS:
             self._server.warn("websocket.silent", self.address, seconds=round(now - self._heard_at))
             self.abort()
             return
@@ -315,7 +312,7 @@ class WebSocket(protocol.Protocol):
 
     def _schedule(self) -> None:
         if self._pinged_at is not None:
-            self._server.wheel.schedule(self, self._pinged_at + self._server.settings.WEBSOCKET_PONG_SECONDS)
+            self._server.wheel.schedule(self, self._pinged_at + PONG_SECONDS)
         elif self._server.settings.WEBSOCKET_PING_SECONDS:
             self._server.wheel.schedule(self, self._heard_at + self._server.settings.WEBSOCKET_PING_SECONDS)
 

@@ -7,31 +7,44 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from heapq import merge
 from itertools import islice
+from typing import ClassVar
 
 from fanout.hub.message import Message
-from fanout.settings.field import SettingsGroup, setting
+from fanout.settings.field import SettingsGroup, constant, setting
 
 _OVERHEAD = 1024
 """Octets an entry takes besides its body: objects, headers, its share of the indices."""
 
 
+HISTORY_MESSAGES = 1_000
+"""Most messages of one topic kept for polls and event streams that come back. HISTORY_SECONDS and HISTORY_BYTES end
+most histories earlier; this one keeps a topic with many messages from displacing all others."""
+
+
 class HistorySettings(SettingsGroup):
     """History."""
 
-    HISTORY_MESSAGES: int = setting(
-        1_000,
-        "Most messages of one topic kept for polls and event streams that come back.",
-        "messages",
+    retired: ClassVar[Mapping[str, str]] = {"HISTORY_MESSAGES": constant(HISTORY_MESSAGES, "messages")}
+
+    HISTORY_SECONDS: float = setting(
+        600,
+        "How long a node keeps a message for polls and event streams that come back.",
+        "s",
+        why="Raise it if clients come back after longer interruptions and have to get what they missed.",
         ge=1,
         reload=True,
     )
-    HISTORY_SECONDS: float = setting(600, "How long the history keeps a message.", "s", ge=1, reload=True)
     HISTORY_BYTES: int = setting(
-        33_554_432, "Most memory that the history of all topics may take.", "octets", ge=65_536, reload=True
+        33_554_432,
+        "Most memory that the history of all topics may take.",
+        "octets",
+        why="Raise it if many stations publish often, so that the history ends before HISTORY_SECONDS.",
+        ge=65_536,
+        reload=True,
     )
 
 
@@ -52,9 +65,19 @@ class Heard:
 class History:
     """The last messages, by topic and in order."""
 
-    def __init__(self, clock: Callable[[], float], settings: HistorySettings | None = None) -> None:
-        """:param clock: seconds, monotonic."""
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        settings: HistorySettings | None = None,
+        *,
+        messages_per_topic: int = HISTORY_MESSAGES,
+    ) -> None:
+        """
+        :param clock: seconds, monotonic.
+        :param messages_per_topic: how many messages of one topic are kept.
+        """
         self._clock = clock
+        self._most_messages = messages_per_topic
         self.settings = settings or HistorySettings()
         self._octets = 0
         self._position = 0
@@ -63,7 +86,7 @@ class History:
 
     @property
     def settings(self) -> HistorySettings:
-        """How many messages are kept of one topic, how long, and how much memory all may take.
+        """How long messages are kept, and how much memory all may take.
 
         Smaller limits take effect with the next message.
         """
@@ -72,8 +95,7 @@ class History:
     @settings.setter
     def settings(self, settings: HistorySettings) -> None:
         self._settings = settings
-        self._most_messages = settings.HISTORY_MESSAGES  # read for each message
-        self._most_seconds = settings.HISTORY_SECONDS
+        self._most_seconds = settings.HISTORY_SECONDS  # read for each message
         self._most_octets = settings.HISTORY_BYTES
 
     def __len__(self) -> int:
@@ -88,7 +110,7 @@ class History:
         self._octets += _weight(message)
         kept = self._topics.setdefault(topic, [])
         kept.append(heard)
-        while len(kept) > self._most_messages:  # by more than one after a reload
+        if len(kept) > self._most_messages:
             self._drop(kept[0])
         self._forget()
 

@@ -47,13 +47,13 @@ what its caller gives it.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from fanout.cache.bounded_dict import BoundedDict
 from fanout.hub.history import History
 from fanout.hub.message import Message
 from fanout.hub.subscriber import Cohort, Form, Subscriber
-from fanout.settings.field import SettingsGroup, setting
+from fanout.settings.field import SettingsGroup, constant, setting
 
 _PIECE = 65_536
 """Octets beyond which a cohort gathers no more: a slow client is judged by what one piece adds to its outbox."""
@@ -61,17 +61,22 @@ _MESSAGE_OVERHEAD = 512
 """Octets a retained message takes besides its body and headers: the objects, and its topic."""
 
 
+MAX_LAST_MESSAGES = 100_000
+"""Most topics whose last message is kept; beyond it the message published longest ago is dropped. As many topics as a
+thousand stations with fifty services each have. MAX_LAST_MESSAGES_BYTES bounds the memory."""
+
+
 class RetainedSettings(SettingsGroup):
     """Last messages."""
 
-    MAX_LAST_MESSAGES: int = setting(
-        100_000,
-        "Most topics whose last message is kept; beyond it the message published longest ago is dropped.",
-        "topics",
-        ge=1,
-    )
+    retired: ClassVar[Mapping[str, str]] = {"MAX_LAST_MESSAGES": constant(MAX_LAST_MESSAGES, "topics")}
+
     MAX_LAST_MESSAGES_BYTES: int = setting(
-        67_108_864, "Most memory that the last messages of all topics may take.", "octets", ge=262_144
+        67_108_864,
+        "Most memory that the last messages of all topics may take.",
+        "octets",
+        why="Raise it if the messages of your topics need more than 64 MiB, or lower it if memory is short.",
+        ge=262_144,
     )
 
 
@@ -88,13 +93,15 @@ class Hub:
         failed: Callable[[Subscriber, Exception], None],
         settings: RetainedSettings | None = None,
         *,
+        last_messages: int = MAX_LAST_MESSAGES,
         history: History | None = None,
         at_end_of_turn: Callable[[Callable[[], None]], object] | None = None,
     ) -> None:
         """
         :param failed: is called with a member whose ``offer`` raised, and the exception.
-        :param settings: how many retained messages there may be, and how much memory they may take. Beyond it the one
-            published longest ago is dropped; a message that takes more alone is not retained.
+        :param settings: how much memory retained messages may take. Beyond it the one published longest ago is
+            dropped; a message that takes more alone is not retained.
+        :param last_messages: how many retained messages there may be; beyond it the same.
         :param history: retained messages are added to it.
         :param at_end_of_turn: calls its argument when all input of this turn of the reactor was processed. Without it
             nothing is gathered.
@@ -104,7 +111,7 @@ class Hub:
         self._topics: dict[str, dict[Form, Cohort]] = {}
         settings = settings or RetainedSettings()
         self._last: BoundedDict[str, Message] = BoundedDict(
-            settings.MAX_LAST_MESSAGES, weigh=_weight, weight_limit=settings.MAX_LAST_MESSAGES_BYTES
+            last_messages, weigh=_weight, weight_limit=settings.MAX_LAST_MESSAGES_BYTES
         )
         self._at_end_of_turn = at_end_of_turn
         self._gathering: list[Cohort] = []

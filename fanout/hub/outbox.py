@@ -71,25 +71,29 @@ class OutboxSettings(SettingsGroup):
         1_048_576,
         "Most octets that wait for one client that reads slowly; beyond it SLOW_CLIENTS applies.",
         "octets",
+        why="Raise it with MAX_FRAME_BYTES; lower it if many slow clients take too much memory.",
         ge=4096,
         reload=True,
     )
     OUTBOX_TOTAL_BYTES: int = setting(
         268_435_456,
-        "Most octets that wait for all slow clients; beyond it messages of the largest outboxes are dropped.",
+        "Most octets that wait for all slow clients together; beyond it messages of the largest outboxes are dropped.",
         "octets",
+        why="Adapt it to the machine's memory.",
         ge=65_536,
         reload=True,
     )
     SLOW_CLIENTS: Policy = setting(
         "newest",
         "If an outbox is full: newest keeps one message per topic, drop drops new ones, queue ends the client.",
+        why="Set it to queue if clients must never miss a message without noticing, such as recorders.",
         reload=True,
     )
     WRITE_TIMEOUT: float = setting(
         60,
         "Time after which a client that reads nothing of what waits for it is disconnected.",
         "s",
+        why="Raise it if phones lose their network for longer than a minute and should keep the connection.",
         ge=1,
         reload=True,
     )

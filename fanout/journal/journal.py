@@ -31,9 +31,17 @@ T = TypeVar("T")
 class JournalSettings(SettingsGroup):
     """The journal."""
 
-    JOURNAL_FILE: str = setting("journal.sqlite", "The file of the journal; empty = in memory, lost at the end.")
+    JOURNAL_FILE: str = setting(
+        "journal.sqlite",
+        "The file of the journal; empty = in memory, lost at the end.",
+        why="Change it to keep the journal on another disk.",
+    )
     JOURNAL_MAX_BYTES: int = setting(
-        256 * 2**20, "What the journal may take; beyond it the oldest entries go.", "octets", ge=2**20
+        256 * 2**20,
+        "Most octets that the journal takes; beyond it the oldest entries are dropped.",
+        "octets",
+        ge=2**20,
+        why="Raise it to keep more entries, or lower it on a small disk.",
     )
 
 

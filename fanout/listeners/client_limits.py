@@ -4,78 +4,107 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
+from typing import ClassVar
 
 from fanout.cache.bounded_dict import BoundedDict
 from fanout.listeners.address import NetworkList, neighbourhood
-from fanout.settings.field import MAX_PORT, SettingsGroup, setting
+from fanout.settings.field import MAX_PORT, SettingsGroup, constant, setting
 
 _KEYS = 20_000
 """Addresses whose rate is remembered; beyond it the one that came longest ago is forgotten, and starts anew."""
+
+# The constants of ports and connections are here, since a command that only reads the settings should start without
+# Twisted's sockets.
+PROXY_HEADER_SECONDS: float = 5
+"""Seconds for a complete PROXY header. A proxy sends it with the first octets, so only a broken proxy needs longer."""
+ACCEPT_SLICE = 50
+"""Connections accepted in one turn of the reactor, so that many new ones do not delay the clients that are connected.
+With their CONNECT and SUBSCRIBE a slice takes about 20 ms."""
+KEEP_ALIVE_SECONDS = 60
+"""Seconds of silence after which TCP probes a client; a client that has vanished is disconnected after twice that time.
+Without it Linux waits two hours. More frequent probes would use the battery of phones."""
+LINGER_SECONDS: float = 1
+"""Seconds in which we still read from a client that we disconnect, so that a TCP reset does not discard the last ERROR
+or Close frame on its way. One round trip is enough; the node waits as long when it shuts down."""
 
 
 class SecuritySettings(SettingsGroup):
     """TLS and proxies."""
 
-    TLS_CERTIFICATE: str = setting("", "Certificate and its chain (PEM), read again when it changes; empty = no TLS.")
-    TLS_KEY: str = setting("", "Private key of TLS_CERTIFICATE (PEM, without a password); empty = in the same file.")
+    retired: ClassVar[Mapping[str, str]] = {"PROXY_HEADER_SECONDS": constant(PROXY_HEADER_SECONDS, "s")}
+
+    TLS_CERTIFICATE: str = setting(
+        "",
+        "File with the certificate and its chain (PEM), read again when it changes; empty = no TLS.",
+        why="Set it if clients connect with TLS to the node itself, not to a proxy in front of it.",
+    )
+    TLS_KEY: str = setting(
+        "",
+        "File with the private key of TLS_CERTIFICATE (PEM, without a password); empty = in the same file.",
+        why="Set it if your certificate tool writes the key to a file of its own.",
+    )
     STOMP_TLS_PORT: int = setting(
-        61614, "The port at STOMP_IP for STOMP over TLS, where there is a certificate; 0 = none.", ge=0, le=MAX_PORT
+        61614,
+        "The port at STOMP_IP for STOMP over TLS, open if there is a certificate; 0 = none.",
+        why="Set it to 0 if the certificate is only for HTTPS, or change it for a second node on the machine.",
+        ge=0,
+        le=MAX_PORT,
     )
     HTTPS_PORT: int = setting(
-        8443, "The port at HTTP_IP for HTTPS and wss://, where there is a certificate; 0 = none.", ge=0, le=MAX_PORT
+        8443,
+        "The port at HTTP_IP for HTTPS and wss://, open if there is a certificate; 0 = none.",
+        why="Set it to 443 if browsers connect without a proxy in front.",
+        ge=0,
+        le=MAX_PORT,
     )
     PROXY_FROM: NetworkList = setting(
         "",
         "Networks of proxies that send a PROXY header (v1 or v2), with commas; hosts there can claim any address.",
-    )
-    PROXY_HEADER_SECONDS: float = setting(
-        5, "Time for a complete PROXY header; a proxy sends it at once.", "s", ge=0.1, le=60
+        why="Set it if a load balancer is in front: limits and logs then count the clients' own addresses.",
     )
 
 
 class ConnectionSettings(SettingsGroup):
     """Connections."""
 
+    retired: ClassVar[Mapping[str, str]] = {
+        "ACCEPT_SLICE": constant(ACCEPT_SLICE, "connections"),
+        "TCP_KEEPALIVE_SECONDS": constant(KEEP_ALIVE_SECONDS, "s"),
+        "LINGER_SECONDS": constant(LINGER_SECONDS, "s"),
+    }
+
     MAX_CONNECTIONS: int = setting(
         18_000,
-        "Most clients of one node, of all protocols; keep it below the process's limit of open files.",
+        "Most open connections of one node, of all protocols together.",
         "connections",
+        why="Raise it with the limit of open files (LimitNOFILE) on a larger machine; lower it if memory is short.",
         ge=1,
         reload=True,
     )
     MAX_CONNECTIONS_PER_ADDRESS: int = setting(
         10_000,
-        "Most clients of one address, 0 = no limit; behind a mobile operator's NAT or a proxy are thousands.",
+        "Most open connections of one address; 0 = no limit.",
         "connections",
+        why="Lower it on a small network; behind a mobile operator's NAT, or a proxy, are thousands of listeners.",
         ge=0,
         reload=True,
     )
     CONNECT_BURST: int = setting(
         10_000,
-        "Connections that one address may open at once; the clients behind a NAT return together.",
+        "Connections that one address may open at once.",
         "connections",
+        why="Raise it if more listeners share one NAT address: they all return together after an interruption.",
         ge=1,
         reload=True,
     )
     CONNECT_RATE: float = setting(
         1_000,
-        "Connections a second that one address may open beyond CONNECT_BURST, 0 = no limit.",
+        "Connections a second that one address may open beyond CONNECT_BURST; 0 = no limit.",
         "1/s",
+        why="Lower it if single addresses flood the node with connections; 0 for a proxy without a PROXY header.",
         ge=0,
         reload=True,
-    )
-    ACCEPT_SLICE: int = setting(
-        50,
-        "New connections accepted at a time, so that many of them do not delay the clients that are connected.",
-        "connections",
-        ge=1,
-    )
-    TCP_KEEPALIVE_SECONDS: int = setting(
-        60,
-        "Silence after which TCP probes a client, which is gone after twice that time; 0 = as the system does.",
-        "s",
-        ge=0,
     )
 
 
@@ -84,15 +113,17 @@ class SubscriptionSettings(SettingsGroup):
 
     MAX_SUBSCRIPTIONS_PER_ADDRESS: int = setting(
         50_000,
-        "Most subscriptions of all clients of one address, 0 = no limit; most clients need two.",
+        "Most subscriptions of all clients of one address; 0 = no limit.",
         "subscriptions",
+        why="Raise it if thousands of listeners share one NAT address; most clients need two.",
         ge=0,
         reload=True,
     )
     MAX_SUBSCRIPTIONS_TOTAL: int = setting(
         200_000,
-        "Most subscriptions of all clients; each takes about 1 KB of memory.",
+        "Most subscriptions of all clients of one node.",
         "subscriptions",
+        why="Adapt it to the machine's memory: each subscription takes about 1 KB.",
         ge=1,
         reload=True,
     )

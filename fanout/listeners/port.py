@@ -20,8 +20,8 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.tcp import Port
 
-SLICE = 50
-"""Connections admitted in a turn. With their CONNECT and SUBSCRIBE a slice takes about 20 ms."""
+from fanout.listeners.client_limits import ACCEPT_SLICE, KEEP_ALIVE_SECONDS
+
 BACKLOG = 4096
 """Connections the kernel holds until their turn comes; it cuts this down to ``net.core.somaxconn``."""
 
@@ -33,7 +33,7 @@ class SlicedPort(Port):
     :ivar reuse_port: whether other sockets with the same option and user may listen on the same port.
     """
 
-    slice = SLICE
+    slice = ACCEPT_SLICE
     reuse_port = False
 
     def createInternetSocket(self) -> socket.socket:
@@ -66,7 +66,7 @@ class SlicedPort(Port):
 
 
 def listen(
-    reactor: Any, ip: str, port: int, factory: IProtocolFactory, slice_: int = SLICE, *, reuse_port: bool = False
+    reactor: Any, ip: str, port: int, factory: IProtocolFactory, slice_: int = ACCEPT_SLICE, *, reuse_port: bool = False
 ) -> SlicedPort:
     """Accept connections on an address.
 
@@ -113,7 +113,7 @@ _PROBES = 4
 """Probes without an answer after which a client is gone."""
 
 
-def keep_alive(listening: socket.socket, seconds: int) -> None:
+def keep_alive(listening: socket.socket, seconds: int = KEEP_ALIVE_SECONDS) -> None:
     """Have all connections this socket accepts probed: once, on the listening socket, as they inherit its options.
 
     :param seconds: idle time before the first probe; a vanished client is gone after twice that. 0 for the system's own

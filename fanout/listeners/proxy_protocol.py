@@ -30,6 +30,7 @@ from twisted.internet.tcp import Server
 from twisted.python.failure import Failure
 
 from fanout.listeners.address import Networks, plain
+from fanout.listeners.client_limits import PROXY_HEADER_SECONDS
 
 V1_LONGEST = 107
 V2_LONGEST = 16 + 2_048
@@ -142,7 +143,7 @@ class ProxiedFactory(protocol.Factory):
         trusted: Networks,
         warn: Callable[..., None],
         *,
-        seconds: float = 5.0,
+        seconds: float = PROXY_HEADER_SECONDS,
     ) -> None:
         """
         :param wrapped: its ``buildProtocol`` is given the client's address, and may refuse it.

@@ -328,7 +328,7 @@ class ListenerWrapper:
         proxies = Networks.parse(self.settings.PROXY_FROM)
         if not proxies:
             return server
-        return ProxiedFactory(self._reactor, server, proxies, self._warn, seconds=self.settings.PROXY_HEADER_SECONDS)
+        return ProxiedFactory(self._reactor, server, proxies, self._warn)
 
     def secure(self, server: IProtocolFactory) -> IProtocolFactory:
         """A factory to listen with, with TLS. The proxy's header comes before it, in the clear."""

@@ -55,10 +55,16 @@ class LogSettings(SettingsGroup):
     """Logs."""
 
     LOG_LEVEL: LogLevel = setting(
-        "INFO", "Least important line to write; DEBUG is for developers, not for thousands of clients.", reload=True
+        "INFO",
+        "Level of the least important lines that are written.",
+        reload=True,
+        why="Set DEBUG to look at a fault with few clients: it writes several lines for each of them.",
     )
     LOG_FORMAT: Literal["auto", "console", "json"] = setting(
-        "auto", "console for people, json for machines; auto = console on a terminal, otherwise json.", reload=True
+        "auto",
+        "console for people, json for machines; auto = console on a terminal, otherwise json.",
+        reload=True,
+        why="Set json if a program reads the log from a terminal, or console to read the log of a service.",
     )
 
 

@@ -10,14 +10,8 @@ application's settings are one class, made of the groups of all its parts and it
 """
 
 from fanout.settings.field import SettingsGroup, setting
-from fanout.settings.loading import (
-    SettingsError,
-    add_flags,
-    given_flags,
-    load_settings,
-    parse_flags,
-    read_settings,
-)
+from fanout.settings.flags import add_flags, given_flags, load_settings, parse_flags, program_name
+from fanout.settings.loading import SettingsError, read_settings
 
 __all__ = [
     "SettingsError",
@@ -26,6 +20,7 @@ __all__ = [
     "given_flags",
     "load_settings",
     "parse_flags",
+    "program_name",
     "read_settings",
     "setting",
 ]

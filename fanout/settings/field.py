@@ -12,6 +12,8 @@ from pydantic.fields import FieldInfo
 
 DEFAULT = "default"
 MAX_PORT = 65_535
+FILLED = r"\S"
+"""Pattern of a text that must not be empty."""
 HOSTS = r"^$|^[^\s,]+(\s*,\s*[^\s,]+)*$"
 """Pattern of a list with commas, without empty entries; the list itself may be empty."""
 
@@ -77,12 +79,22 @@ class SettingsGroup(BaseModel):
     retired: ClassVar[Mapping[str, str]] = {}
     """Settings that were there once, and why they are not any more. They are accepted, with one warning."""
 
-    _sources: dict[str, str] = PrivateAttr(default_factory=dict)
+    old_names: ClassVar[Mapping[str, str]] = {}
+    """Names that an earlier program's ``config.py`` has for settings; ``monitoring.host`` is a key of a dictionary."""
+
+    unadvertised: ClassVar[bool] = False
+    """Whether the group's settings are accepted and used, and no help page, file or manual shows them."""
+
+    _sources: dict[str, tuple[str, ...]] = PrivateAttr(default_factory=dict)
     _warnings: tuple[str, ...] = PrivateAttr(default=())
 
     def source_of(self, name: str) -> str:
         """Where the value of a setting came from: ``flag``, ``environment``, the path of a file, or ``default``."""
-        return self._sources.get(name, DEFAULT)
+        return self._sources.get(name, (DEFAULT,))[0]
+
+    def overruled(self, name: str) -> tuple[str, ...]:
+        """The other sources that have this setting; the value of :meth:`source_of` wins over theirs."""
+        return self._sources.get(name, ())[1:]
 
     def warnings(self) -> tuple[str, ...]:
         """What looked wrong but does no harm, one line each, to be logged once logs are set up."""
@@ -92,15 +104,35 @@ class SettingsGroup(BaseModel):
         """Values that are right, each by itself, and do not fit together; one line each."""
         return ()
 
-    def note(self, sources: Mapping[str, str], warnings: tuple[str, ...]) -> None:
-        """Remember where the values came from. For the loader only."""
+    def note(self, sources: Mapping[str, tuple[str, ...]], warnings: tuple[str, ...]) -> None:
+        """Remember where the values came from, the winning source first. For the loader only."""
         self._sources = dict(sources)
         self._warnings = warnings
 
     @classmethod
     def all_retired(cls) -> dict[str, str]:
         """What :attr:`retired` says in all groups that this class is made of."""
-        return {name: why for base in reversed(cls.__mro__) for name, why in vars(base).get("retired", {}).items()}
+        return cls._of_all_groups("retired")
+
+    @classmethod
+    def all_old_names(cls) -> dict[str, str]:
+        """What :attr:`old_names` says in all groups that this class is made of."""
+        return cls._of_all_groups("old_names")
+
+    @classmethod
+    def _of_all_groups(cls, attribute: str) -> dict[str, str]:
+        return {old: text for base in reversed(cls.__mro__) for old, text in vars(base).get(attribute, {}).items()}
+
+    @classmethod
+    def advertised(cls) -> tuple[str, ...]:
+        """Names of the settings that help pages and manuals show."""
+        return tuple(name for _, fields in cls.groups() for name in fields)
+
+    @classmethod
+    def hidden(cls) -> tuple[str, ...]:
+        """Names of the settings that they do not show."""
+        shown = cls.advertised()
+        return tuple(name for name in cls.model_fields if name not in shown)
 
     @classmethod
     def reloadable(cls) -> tuple[str, ...]:
@@ -109,9 +141,9 @@ class SettingsGroup(BaseModel):
 
     @classmethod
     def groups(cls) -> Iterator[tuple[str, dict[str, FieldInfo]]]:
-        """Heading and fields of each group this class is made of, from the last base to the first, as pydantic does.
+        """Heading and fields of each advertised group this class is made of, from the last base to the first.
 
-        A field that a group changes stays in the group that had it first.
+        That is the order of pydantic. A field that a group changes stays in the group that had it first.
         """
         seen: set[str] = set()
         for base in reversed(cls.__mro__):
@@ -120,5 +152,5 @@ class SettingsGroup(BaseModel):
                 name: cls.model_fields[name] for name in declared if name in cls.model_fields and name not in seen
             }
             seen.update(fields)
-            if fields:
+            if fields and not vars(base).get("unadvertised"):
                 yield (base.__doc__ or base.__name__).partition("\n")[0].rstrip("."), fields

@@ -6,13 +6,15 @@ counts as the environment.
 
 from __future__ import annotations
 
-import argparse
 import difflib
+import os
 import re
 import runpy
+import stat
 import traceback
 from collections import ChainMap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -68,72 +70,12 @@ def read_secret(name: str, path: Path) -> str:
 S = TypeVar("S", bound=SettingsGroup)
 
 CONFIG_FILE = Path("config.py")
-CONFIG_FLAG = "--config"
 DEAD = "STATS_"  # Settings the original's file has and nothing reads.
 NEAR = 0.86  # FB_QEUUE is near to FB_QUEUE; HTTP_PROXY and RABBITMQ_NODE_PORT are other people's names.
 
 
 class SettingsError(Exception):
     """Some settings are wrong. The text has one line for each: its name, its value, what is allowed, its source."""
-
-
-def load_settings(
-    settings_class: type[S], argv: Sequence[str], environ: Mapping[str, str], config_path: str | Path | None = None
-) -> S:
-    """Read all settings of a program without subcommands.
-
-    :param argv: the arguments behind the program's name; ``--help`` prints all flags and exits.
-    :param config_path: the file of settings, unless ``--config`` names one; None is ``config.py`` of the working
-        folder, which need not exist.
-    :raises SettingsError: for anything unknown or wrong, all at once.
-    """
-    parser = argparse.ArgumentParser(usage="%(prog)s [--setting VALUE ...]", allow_abbrev=False)
-    add_flags(parser, settings_class)
-    given = parse_flags(parser, settings_class, argv)
-    return read_settings(settings_class, given_flags(given), environ, given.config or config_path)
-
-
-def add_flags(
-    parser: argparse.ArgumentParser, settings_class: type[SettingsGroup], config_file: Path = CONFIG_FILE
-) -> None:
-    """Add ``--stomp-port`` for STOMP_PORT and so on, grouped as the settings are, and ``--config``.
-
-    :param config_file: as for :func:`read_settings`.
-    """
-    parser.add_argument(CONFIG_FLAG, metavar="PATH", help=f"file of settings (default: {config_file}, if it exists)")
-    words = Words(settings_class)
-    for heading, fields in settings_class.groups():
-        group = parser.add_argument_group(heading)
-        for name in fields:
-            kind: dict[str, Any] = {"nargs": "?", "const": "true"} if words.is_boolean(name) else {}
-            text = words.help(name).replace("%", "%%")
-            group.add_argument(
-                _flag(name), dest=name, metavar=words.metavar(name), default=argparse.SUPPRESS, help=text, **kind
-            )
-    for name in settings_class.all_retired():
-        parser.add_argument(_flag(name), dest=name, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
-
-
-def parse_flags(
-    parser: argparse.ArgumentParser, settings_class: type[SettingsGroup], argv: Sequence[str]
-) -> argparse.Namespace:
-    """Parse arguments with what :func:`add_flags` added, and report mistakes as the other sources of settings do.
-
-    :raises SettingsError: for a flag that is unknown or lacks its value.
-    """
-    parser.exit_on_error = False
-    try:
-        given, unknown = parser.parse_known_args(list(argv))
-    except argparse.ArgumentError as error:
-        raise SettingsError(str(error)) from None
-    if unknown:
-        raise SettingsError("\n".join(_unknown_flags(unknown, settings_class)))
-    return given
-
-
-def given_flags(given: argparse.Namespace) -> dict[str, str]:
-    """The settings among parsed arguments; the counterpart of :func:`add_flags` for programs with subcommands."""
-    return {name: value for name, value in vars(given).items() if name.isupper()}
 
 
 def read_settings(
@@ -149,36 +91,80 @@ def read_settings(
     :param config_path: the file of settings; None for ``config_file``, which need not exist.
     :raises SettingsError: for anything unknown or wrong, all at once.
     """
-    names = settings_class.model_fields
-    path, config = _config_file(config_path, config_file)
+    path, config, notes = _config_file(settings_class, config_path, config_file)
     environment, files = _environment(settings_class, environ)
-    retired = settings_class.all_retired()
-    dead = [name for name in config if name.startswith(DEAD)]
-    unknown = [name for name in config if name not in names and name not in dead and name not in retired]
-    sources = {
-        **{name: str(path) for name in config},
-        **{name: str(files.get(name, "environment")) for name in environment},
-        **dict.fromkeys(flags, "flag"),
-    }
-    values = ChainMap(*({name: each[name] for name in each if name in names} for each in (flags, environment, config)))
-    problems = [f"{name} in {path}: {_unknown(name, names)}" for name in unknown]
+    names, retired = settings_class.model_fields, settings_class.all_retired()
+    unknown = [name for name in config if name not in names and name not in retired and not name.startswith(DEAD)]
+    problems = [f"{name} in {path}: {no_such_setting(name, settings_class.advertised())}" for name in unknown]
+    given = [
+        _Source(lambda _: "flag", {name: value for name, value in flags.items() if name in names}),
+        _Source(lambda name: str(files.get(name, "environment")), environment),
+        _Source(lambda _: str(path), {name: value for name, value in config.items() if name in names}),
+    ]
     try:
-        settings = settings_class.model_validate(dict(values))
-    except ValidationError as error:
-        problems.extend(_bad_values(error, settings_class, values, sources))
+        settings = _validated(settings_class, given, notes)
+    except _InvalidError as error:
+        problems.extend(error.lines)
     if problems:
         raise SettingsError("\n".join(problems))
     others = environ.keys() - {name + SUFFIX for name in files}
     gone = [name for name in retired if name in config or name in environ or name in flags]
-    settings.note(
-        sources,
-        (
-            *_dead_settings(dead, path),
-            *_retired_settings(gone, retired),
-            *_near_misses(sorted(others - retired.keys()), names),
-        ),
-    )
+    notes += _dead_settings([name for name in config if name.startswith(DEAD)], path)
+    notes += _retired_settings(gone, retired)
+    notes += _near_misses(sorted(others - retired.keys()), settings_class.advertised())
+    settings.note(_sources(given), tuple(notes))
     return settings
+
+
+@dataclass(frozen=True)
+class _Source:
+    """One of the places that settings come from.
+
+    :ivar name_for: the source's name for people, for one setting.
+    """
+
+    name_for: Callable[[str], str]
+    values: MutableMapping[str, Any]
+
+
+class _InvalidError(Exception):
+    """Some values are not valid. :ivar lines: one for each."""
+
+    def __init__(self, lines: list[str]) -> None:
+        self.lines = lines
+
+
+def _sources(given: Sequence[_Source]) -> dict[str, tuple[str, ...]]:
+    """For each setting that was given: the names of its sources, the winning one first."""
+    found: dict[str, tuple[str, ...]] = {}
+    for source in given:
+        for name in source.values:
+            found[name] = (*found.get(name, ()), source.name_for(name))
+    return found
+
+
+def _validated(settings_class: type[S], given: Sequence[_Source], notes: list[str]) -> S:
+    """The settings. An empty value that is not valid counts as not given, with a note.
+
+    The original's files and compose files pass on variables that may be empty: ``RABBITMQ_PORT=${RABBITMQ_PORT}``.
+
+    :raises _InvalidError: any other value is not valid.
+    """
+    values = ChainMap(*(source.values for source in given))
+    try:
+        return settings_class.model_validate(dict(values))
+    except ValidationError as error:
+        empty = sorted({str(fault["loc"][0]) for fault in error.errors() if fault["loc"]})
+        empty = [name for name in empty if values.get(name) == ""]
+        if not empty:
+            raise _InvalidError(list(_bad_values(error, settings_class, values, _sources(given)))) from None
+    for name in empty:
+        sources = [source for source in given if source.values.get(name) == ""]
+        names = ", ".join(source.name_for(name) for source in sources)
+        notes.append(f"{name} is empty ({names}) and counts as not given")
+        for source in sources:
+            del source.values[name]
+    return _validated(settings_class, given, notes)
 
 
 def _environment(
@@ -195,10 +181,13 @@ def _environment(
     return {name: value for name, value in environ.items() if name in settings_class.model_fields} | kept, files
 
 
-def _config_file(given: str | Path | None, usual: Path) -> tuple[Path, dict[str, Any]]:
+def _config_file(
+    settings_class: type[SettingsGroup], given: str | Path | None, usual: Path
+) -> tuple[Path, dict[str, Any], list[str]]:
+    """The path of the file, the settings in it under their present names, and notes for the log."""
     path = Path(given) if given is not None else usual
     if given is None and not path.exists():
-        return path, {}
+        return path, {}, []
     if path.is_dir():
         raise SettingsError(f"cannot read {path}: it is a folder")
     try:
@@ -207,7 +196,56 @@ def _config_file(given: str | Path | None, usual: Path) -> tuple[Path, dict[str,
         raise SettingsError(f"{error.filename}, line {error.lineno}: {error.msg}") from None
     except (Exception, SystemExit) as error:  # noqa: BLE001 - somebody else's program; anything may happen in it.
         raise SettingsError(_config_fault(path, error)) from None
-    return path, {name: value for name, value in found.items() if name.isupper() and not name.startswith("_")}
+    config = {name: value for name, value in found.items() if name.isupper() and not name.startswith("_")}
+    notes = _take_old_names(settings_class, found, config, path)
+    if reason := writable_by_others(path):
+        notes.append(f"{path}: {reason}, and with it everything that this program may do")
+    texts = [name for name, field in settings_class.model_fields.items() if field.annotation is str]
+    return path, config | {name: ",".join(config[name]) for name in texts if _is_list_of_texts(config.get(name))}, notes
+
+
+def _take_old_names(
+    settings_class: type[SettingsGroup], found: Mapping[str, Any], config: dict[str, Any], path: Path
+) -> list[str]:
+    """Move values under old names to the present ones, which win if both are there. :return: notes for the log."""
+    notes = []
+    old_names = settings_class.all_old_names()
+    for dictionary in dict.fromkeys(old.partition(".")[0] for old in old_names if "." in old):
+        values = found.get(dictionary, {})
+        if not isinstance(values, Mapping):
+            raise SettingsError(f"{dictionary} in {path}: should be a dict")
+        strange = [f"{dictionary}[{key!r}]" for key in values if f"{dictionary}.{key}" not in old_names]
+        notes += [f"{', '.join(strange)} in {path}: ignored, there is no such setting"] if strange else []
+    for old, new in old_names.items():
+        dictionary, _, key = old.rpartition(".")
+        values = found.get(dictionary, {}) if dictionary else found
+        if key not in values:
+            continue
+        config.pop(old, None)
+        if new in config:
+            notes.append(f"{old} in {path}: ignored, as {new} is there as well")
+        else:
+            config[new] = values[key]
+    return notes
+
+
+def _is_list_of_texts(value: object) -> bool:
+    """``STOMP_IP = "0.0.0.0".split(",")``, as the original's file has it."""
+    return isinstance(value, list | tuple) and bool(value) and all(isinstance(each, str) for each in value)
+
+
+def writable_by_others(path: Path) -> str:
+    """Why a user other than the caller and root can have written this file; empty if none can, or if there is none."""
+    for each in (path.lstat, path.stat):  # Of a symbolic link as well: its owner chooses what it leads to.
+        try:
+            found = each()
+        except FileNotFoundError:
+            return ""
+        if found.st_uid not in (0, os.geteuid()):
+            return f"it belongs to user {found.st_uid}"
+        if not stat.S_ISLNK(found.st_mode) and found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            return f"other users may write it (mode {stat.S_IMODE(found.st_mode):o})"
+    return ""
 
 
 def _config_fault(path: Path, error: BaseException) -> str:
@@ -217,27 +255,17 @@ def _config_fault(path: Path, error: BaseException) -> str:
     return f"{path}, line {lines[-1]}: {type(error).__name__}: {error}"
 
 
-def _flag(name: str) -> str:
-    return "--" + name.lower().replace("_", "-")
-
-
-def _unknown_flags(unknown: Sequence[str], settings_class: type[SettingsGroup]) -> Iterator[str]:
-    flags = [CONFIG_FLAG, *map(_flag, settings_class.model_fields)]
-    for argument in unknown:
-        flag = argument.partition("=")[0]  # The value may be a password.
-        if flag.startswith("--"):
-            yield f"{flag}: {_unknown(flag, flags)}"
-    if not any(argument.startswith("--") for argument in unknown):
-        yield f"{unknown[0]}: unexpected argument"
-
-
-def _unknown(name: str, known: Sequence[str] | Mapping[str, object]) -> str:
-    near = difflib.get_close_matches(name, known, 1)
+def no_such_setting(name: str, known: Iterable[str]) -> str:
+    """That there is none of this name, and which known one is near to it."""
+    near = difflib.get_close_matches(name, list(known), 1)
     return "no such setting" + (f"; did you mean {near[0]}?" if near else "")
 
 
 def _bad_values(
-    error: ValidationError, settings_class: type[SettingsGroup], values: Mapping[str, Any], sources: Mapping[str, str]
+    error: ValidationError,
+    settings_class: type[SettingsGroup],
+    values: Mapping[str, Any],
+    sources: Mapping[str, tuple[str, ...]],
 ) -> Iterator[str]:
     words = Words(settings_class)
     seen = set()
@@ -250,7 +278,7 @@ def _bad_values(
             problem["msg"].removeprefix("Value error, ") if problem["type"] == "value_error" else words.allowed(name)
         )
         shown = words.shown(name, values.get(name))
-        yield f"{name} = {shown} ({sources.get(name, 'default')}): {allowed}{_docker_link(values.get(name))}"
+        yield f"{name} = {shown} ({sources.get(name, ('default',))[0]}): {allowed}{_docker_link(values.get(name))}"
 
 
 def _docker_link(value: object) -> str:
@@ -275,7 +303,7 @@ def _retired_settings(names: Sequence[str], reasons: Mapping[str, str]) -> Itera
         yield f"{', '.join(same)}: no effect any more; {reason}"
 
 
-def _near_misses(variables: Sequence[str], names: Mapping[str, object]) -> Iterator[str]:
+def _near_misses(variables: Sequence[str], names: Sequence[str]) -> Iterator[str]:
     prefixes = {name.partition("_")[0] + "_" for name in names}
     for variable in variables:
         if variable not in names and variable.startswith(tuple(prefixes)):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import pprint
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import SecretStr
@@ -27,6 +29,14 @@ class Words:
     def reason(self, name: str) -> str:
         """The sentence that says what it is for."""
         return self._fields[name].description or ""
+
+    def why(self, name: str) -> str:
+        """The sentence that says when to change it; empty if the setting has none."""
+        return str(self._schema[name]["why"])
+
+    def explanation(self, name: str) -> str:
+        """What it is for, and when to change it."""
+        return f"{self.reason(name)} {self.why(name)}".rstrip()
 
     def unit(self, name: str) -> str:
         """What its number counts, or nothing."""
@@ -102,12 +112,15 @@ CONFIG_HEAD = """\
 # A reload (SIGHUP) applies the settings marked "reload"; the others need a restart.
 # Generated from the code by "make settings"; do not edit.
 """
+_NUMBERS = {10: "ten"}
+_WITHOUT_EFFECT = "These names are accepted, with one warning at the start, and change nothing."
 REFERENCE_HEAD = """\
 # Settings
 
 A flag (`--stomp-port 61613`) wins over the environment (`STOMP_PORT=61613`), the environment over `config.py` in the
 working folder (or `--config PATH`), `config.py` over the default. Switches take true/false, yes/no, 1/0. Lists and
-dicts are JSON in flags and in the environment. Generated from the code by `make settings`; do not edit.
+dicts are JSON in flags and in the environment. An empty value that is not valid, such as `RABBITMQ_PORT=`, counts as
+not given. Generated from the code by `make settings`; do not edit.
 
 A secret (a password, a token, a URL with a secret in it) may stand in a file of its own, which the environment names:
 `RABBITMQ_PASSWORD_FILE=/run/secrets/rabbitmq_password`.
@@ -126,29 +139,62 @@ def config_dist(settings_class: type[SettingsGroup]) -> str:
             reload = "reload" if words.is_reloadable(name) else ""
             shape = [words.unit(name), words.bounds(name).strip(), words.choices(name), reload]
             note = ", ".join(filter(None, shape))
-            lines.append(f"# {words.reason(name)}" + (f" ({note})" if note else ""))
+            text = words.explanation(name) + (f" ({note})" if note else "")
+            lines.extend(textwrap.wrap(text, 118, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False))
             lines.extend(f"#{line}" for line in _assignment(name, words.default(name)))
             lines.append("")
     return "\n".join(lines)
 
 
-def reference(settings_class: type[SettingsGroup], head: str = REFERENCE_HEAD, *, reloads: bool = True) -> str:
+def reference(
+    settings_class: type[SettingsGroup],
+    head: str = REFERENCE_HEAD,
+    *,
+    reloads: bool = True,
+    first: Mapping[str, str] = MappingProxyType({}),
+) -> str:
     """The text of ``docs/settings.md``: one table per group.
 
     :param head: the text above the tables, for an application whose settings come from elsewhere.
     :param reloads: whether the application reads its settings again; if not, the tables have no column about it.
+    :param first: settings that most operators need, and what for.
     """
     words = Words(settings_class)
-    columns = ["setting", "default", "unit, range", *(["reload"] if reloads else []), "what for"]
-    lines = [head]
+    columns = [
+        "setting",
+        "default",
+        "unit, range",
+        *(["reload"] if reloads else []),
+        "what it is, and when to change it",
+    ]
+    lines = [head, *_first(first)]
     for heading, fields in settings_class.groups():
         lines += [f"## {heading}", "", _row(columns), _row(["---"] * len(columns))]
         for name in fields:
             shape = " ".join(filter(None, [words.unit(name), words.bounds(name).strip(), words.choices(name)]))
             reload = ["yes" if words.is_reloadable(name) else ""] if reloads else []
-            lines.append(_row([f"`{name}`", f"`{words.default(name)!r}`", shape, *reload, words.reason(name)]))
+            anchor = f'<a id="{name.lower()}"></a>'
+            cells = [f"{anchor}`{name}`", f"`{words.default(name)!r}`", shape, *reload, words.explanation(name)]
+            lines.append(_row(cells))
         lines.append("")
-    return "\n".join(lines)
+    return "\n".join([*lines, *_without_effect(settings_class)])
+
+
+def _first(first: Mapping[str, str]) -> list[str]:
+    if not first:
+        return []
+    rows = [_row([f"[`{name}`](#{name.lower()})", purpose]) for name, purpose in first.items()]
+    heading = f"## The {_NUMBERS.get(len(first), len(first))} that most operators need"
+    return [heading, "", _row(["setting", "set it"]), _row(["---"] * 2), *rows, ""]
+
+
+def _without_effect(settings_class: type[SettingsGroup]) -> list[str]:
+    """The names that are accepted and do nothing, by their reason."""
+    retired = settings_class.all_retired()
+    if not retired:
+        return []
+    rows = [_row([f"`{name}`", why]) for name, why in retired.items()]
+    return ["## Without effect", "", _WITHOUT_EFFECT, "", _row(["setting", "why"]), _row(["---"] * 2), *rows, ""]
 
 
 def _row(cells: Sequence[str]) -> str:

@@ -1,51 +1,96 @@
-"""The settings of STOMP, and the values that a session takes from them: its limits, and what it offers.
+"""The bounds and settings of STOMP, and the values that a session takes from them: its limits, and what it offers.
 
-A session gets plain values, because an operator's bounds do not bind every user of the protocol core: a client accepts
-larger frames than a server. The defaults of both are those of the settings.
+A session gets plain values, because a server's bounds do not apply to every user of the protocol core: a client accepts
+larger frames than a server. The defaults of both are the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import field_validator
 
-from fanout.settings.field import HOSTS, MAX_PORT, SettingsGroup, setting
+from fanout.settings.field import HOSTS, MAX_PORT, SettingsGroup, constant, setting
 from fanout.stomp.dialect import DIALECTS, Dialect
+
+CONNECT_SECONDS: float = 10
+"""Seconds from the connection to a complete CONNECT. Clients need well under one second, over a slow mobile network a
+few; a connection that says nothing is closed after this time, since it takes a place of MAX_CONNECTIONS."""
+CONNECT_BYTES = 16_384
+"""Octets before the first frame is complete, headers and body. The client is unknown yet; a CONNECT needs a few
+hundred, with long tokens in its login a few thousand."""
+MAX_HEADER_BYTES = 8_192
+"""Octets of the command line or of one header line. ActiveMQ and Apollo allow 10 KiB; the longest header in
+use, a link, has some hundred."""
+MAX_HEADERS = 64
+"""Header lines in one frame. Publishers send about ten; RabbitMQ, ActiveMQ and Apollo allow 1,000, each of which costs
+time to parse and memory in every copy."""
+FRAME_SECONDS: float = 30
+"""Seconds for a frame that has begun to be complete, against clients that send one octet at a time. A frame of 256 KiB
+passes in this time at 70 kbit/s."""
+MAX_DESTINATION_BYTES = 1_024
+"""Octets of a topic, over any protocol. Most have less than 100. A topic is a key of the hub, of memcached and of the
+journal."""
+MAX_TRANSACTIONS = 16
+"""Transactions that one client may hold open at the same time. Publishers use one or none."""
+MAX_TRANSACTION_ACTIONS = 1_024
+"""SEND, ACK and NACK frames that wait in one transaction for its COMMIT, which carries them out together."""
+MAX_TRANSACTION_BYTES = 1_048_576
+"""Octets of the frames that wait in one transaction, headers and bodies: four frames of 256 KiB. With
+MAX_TRANSACTIONS, one client can make a server keep 16 MiB."""
+MAX_UNACKED = 4_096
+"""Messages of one subscription remembered for an ACK; beyond it the oldest count as acknowledged. Topics are never
+redelivered, so only an ACK of an old message is affected. An id takes about 100 octets."""
+MAX_PENDING_RECEIPTS = 1_000
+"""Frames of one client that may wait for the bus; above it the server stops reading from the client. A broker confirms
+thousands of messages in a second, so a client that sends quickly is not held back."""
 
 
 class StompSettings(SettingsGroup):
     """STOMP."""
 
-    STOMP_IP: str = setting("0.0.0.0", "The one address to listen on; :: is every address, IPv6 too.")  # noqa: S104
-    STOMP_PORT: int = setting(61613, "The port to listen on; clients expect 61613.", ge=0, le=MAX_PORT)
+    STOMP_IP: str = setting(
+        "0.0.0.0",  # noqa: S104
+        "The one address to listen on for STOMP; :: is every address, IPv6 too.",
+        why="Set it if the machine has several networks, or if clients use IPv6.",
+    )
+    STOMP_PORT: int = setting(
+        61613,
+        "The port to listen on for STOMP over TCP; 0 = a free one.",
+        why="Change it if a second node runs on the machine; receivers expect 61613.",
+        ge=0,
+        le=MAX_PORT,
+    )
     STOMP_HOSTS: str = setting(
         "",
-        "Accepted values of the host header, with commas; empty accepts any, as some clients send none.",
+        "Accepted values of the host header in CONNECT, with commas; empty = any.",
+        why="Set it if clients of another service reach this port by mistake; some receivers send no or a wrong host.",
         pattern=HOSTS,
         reload=True,
     )
     HEARTBEAT_MS: str = setting(
         "10000,10000",
-        "Heart-beats: what we send, what we ask for; some clients close a connection after 30 s of silence.",
+        "Heart-beats, two numbers with a comma: how often we send one, and how often we ask clients for one.",
         "ms,ms",
+        why="Lower it if a network closes connections silent for 10 s; some clients themselves do after 30 s.",
         pattern=r"^\d{1,7},\d{1,7}$",
         reload=True,
     )
     IDLE_LF_SECONDS: float = setting(
         0,
-        "Silence after which a client without heart-beats is sent a LF; 0 = never, as one client mistakes it.",
+        "Silence after which a client without heart-beats is sent a line feed; 0 = never.",
         "s",
+        why="Set it if a NAT forgets idle connections; one old receiver mistakes the line feed for a frame.",
         ge=0,
         reload=True,
     )
     TRAILING_LF: Literal["auto", "on", "off"] = setting(
-        "auto", "LF after each frame we send; auto = from STOMP 1.1 on, as some old clients break on it.", reload=True
-    )
-    LINGER_SECONDS: float = setting(
-        1, "How long to read on after an ERROR, so that a TCP reset does not discard the ERROR.", "s", ge=0, le=60
+        "auto",
+        "Line feed after each frame we send; auto = to clients of STOMP 1.1 and later.",
+        why="Set it if a client of yours needs the line feed, or fails because of it.",
+        reload=True,
     )
 
     @field_validator("STOMP_IP")
@@ -59,60 +104,33 @@ class StompSettings(SettingsGroup):
 class StompLimitSettings(SettingsGroup):
     """Limits of one STOMP client."""
 
-    CONNECT_TIMEOUT: float = setting(
-        10, "Time for a complete CONNECT; clients need well under one second.", "s", ge=0.1, reload=True
-    )
-    CONNECT_BYTES: int = setting(16_384, "Largest CONNECT frame, headers and body.", "octets", ge=256, reload=True)
+    retired: ClassVar[Mapping[str, str]] = {
+        "CONNECT_TIMEOUT": constant(CONNECT_SECONDS, "s"),
+        "CONNECT_BYTES": constant(CONNECT_BYTES, "octets"),
+        "MAX_HEADER_BYTES": constant(MAX_HEADER_BYTES, "octets"),
+        "MAX_HEADERS": constant(MAX_HEADERS, "headers"),
+        "FRAME_TIMEOUT": constant(FRAME_SECONDS, "s"),
+        "MAX_DESTINATION_BYTES": constant(MAX_DESTINATION_BYTES, "octets"),
+        "MAX_TRANSACTIONS": constant(MAX_TRANSACTIONS, "transactions"),
+        "MAX_TRANSACTION_ACTIONS": constant(MAX_TRANSACTION_ACTIONS, "frames"),
+        "MAX_TRANSACTION_BYTES": constant(MAX_TRANSACTION_BYTES, "octets"),
+        "MAX_UNACKED": constant(MAX_UNACKED, "messages"),
+        "MAX_PENDING_RECEIPTS": constant(MAX_PENDING_RECEIPTS, "frames"),
+    }
+
     MAX_FRAME_BYTES: int = setting(
-        262_144, "Largest frame, headers and body; most have less than 1,000 octets.", "octets", ge=1024, reload=True
-    )
-    MAX_HEADER_BYTES: int = setting(
-        8_192,
-        "Longest header line or command line; ActiveMQ and Apollo allow 10 KiB.",
+        262_144,
+        "Largest frame that a STOMP client may send, headers and body.",
         "octets",
-        ge=256,
-        reload=True,
-    )
-    MAX_HEADERS: int = setting(
-        64, "Most header lines of one frame; publishers send about ten.", "headers", ge=8, reload=True
-    )
-    MAX_SUBSCRIPTIONS: int = setting(
-        256,
-        "Most subscriptions of one client; most clients need two, a page with many topics some dozens.",
-        "subscriptions",
-        ge=1,
-        reload=True,
-    )
-    MAX_TRANSACTIONS: int = setting(
-        16, "Most transactions that one client may hold open.", "transactions", ge=1, reload=True
-    )
-    MAX_TRANSACTION_ACTIONS: int = setting(
-        1_024, "Most frames that wait in one transaction for its COMMIT.", "frames", ge=1, reload=True
-    )
-    MAX_TRANSACTION_BYTES: int = setting(
-        1_048_576,
-        "Most octets, of headers and bodies, that wait in one transaction for its COMMIT.",
-        "octets",
+        why="Raise it if publishers send pictures instead of links; most frames have less than 1,000 octets.",
         ge=1024,
         reload=True,
     )
-    MAX_UNACKED: int = setting(
-        4_096,
-        "Messages of one subscription remembered for an ACK; beyond it the oldest count as acknowledged.",
-        "messages",
-        ge=1,
-        reload=True,
-    )
-    FRAME_TIMEOUT: float = setting(
-        30, "Time for a frame that has begun to be complete, against clients that drip octets.", "s", ge=1, reload=True
-    )
-    MAX_DESTINATION_BYTES: int = setting(
-        1_024, "Longest topic; most have less than 100 octets.", "octets", ge=64, reload=True
-    )
-    MAX_PENDING_RECEIPTS: int = setting(
-        1_000,
-        "Frames of one client that may wait for the bus; above it the server stops reading from the client.",
-        "frames",
+    MAX_SUBSCRIPTIONS: int = setting(
+        256,
+        "Most subscriptions of one STOMP client.",
+        "subscriptions",
+        why="Raise it if a client listens to all stations; receivers need two, a page with many topics some dozens.",
         ge=1,
         reload=True,
     )
@@ -123,18 +141,17 @@ _DEFAULTS = StompLimitSettings()
 
 @dataclass(frozen=True, slots=True)
 class StompLimits:
-    """Bounds for one connection.
+    """Bounds for one connection. The constants above give the defaults, their units and their reasons.
 
-    :ivar connect_bytes: octets before the first frame is complete. The client is unknown yet; a CONNECT needs a few
-        hundred.
+    :ivar connect_bytes: octets before the first frame is complete.
     :ivar connect_timeout: seconds until the first frame must be complete.
     :ivar frame_bytes: octets of one frame, headers and body. Most messages are a few hundred octets; RabbitMQ's
         STOMP plugin allows 4 MiB of body, ActiveMQ 100 MiB.
-    :ivar header_bytes: octets of the command line or of one header line (ActiveMQ: 10 KiB, Apollo: 10 KiB).
-    :ivar headers: header lines in one frame (RabbitMQ and ActiveMQ: 1,000; Apollo: 1,000).
+    :ivar header_bytes: octets of the command line or of one header line.
+    :ivar headers: header lines in one frame.
     :ivar frame_timeout: seconds for a frame that has begun to be completed.
     :ivar destination_bytes: octets of a destination.
-    :ivar subscriptions: live subscriptions of one client. Most clients need two, a page with many topics some dozens.
+    :ivar subscriptions: live subscriptions of one client.
     :ivar transactions: transactions open at the same time.
     :ivar transaction_actions: SEND, ACK and NACK frames waiting in one transaction.
     :ivar transaction_bytes: octets of the frames waiting in one transaction, headers and bodies.
@@ -142,38 +159,24 @@ class StompLimits:
     :ivar pending_answers: frames of one client that wait for the bus; reading pauses above it.
     """
 
-    connect_bytes: int = _DEFAULTS.CONNECT_BYTES
-    connect_timeout: float = _DEFAULTS.CONNECT_TIMEOUT
+    connect_bytes: int = CONNECT_BYTES
+    connect_timeout: float = CONNECT_SECONDS
     frame_bytes: int = _DEFAULTS.MAX_FRAME_BYTES
-    header_bytes: int = _DEFAULTS.MAX_HEADER_BYTES
-    headers: int = _DEFAULTS.MAX_HEADERS
-    frame_timeout: float = _DEFAULTS.FRAME_TIMEOUT
-    destination_bytes: int = _DEFAULTS.MAX_DESTINATION_BYTES
+    header_bytes: int = MAX_HEADER_BYTES
+    headers: int = MAX_HEADERS
+    frame_timeout: float = FRAME_SECONDS
+    destination_bytes: int = MAX_DESTINATION_BYTES
     subscriptions: int = _DEFAULTS.MAX_SUBSCRIPTIONS
-    transactions: int = _DEFAULTS.MAX_TRANSACTIONS
-    transaction_actions: int = _DEFAULTS.MAX_TRANSACTION_ACTIONS
-    transaction_bytes: int = _DEFAULTS.MAX_TRANSACTION_BYTES
-    unacknowledged: int = _DEFAULTS.MAX_UNACKED
-    pending_answers: int = _DEFAULTS.MAX_PENDING_RECEIPTS
+    transactions: int = MAX_TRANSACTIONS
+    transaction_actions: int = MAX_TRANSACTION_ACTIONS
+    transaction_bytes: int = MAX_TRANSACTION_BYTES
+    unacknowledged: int = MAX_UNACKED
+    pending_answers: int = MAX_PENDING_RECEIPTS
 
     @classmethod
     def of(cls, settings: StompLimitSettings) -> StompLimits:
         """As the operator wants them."""
-        return cls(
-            connect_bytes=settings.CONNECT_BYTES,
-            connect_timeout=settings.CONNECT_TIMEOUT,
-            frame_bytes=settings.MAX_FRAME_BYTES,
-            header_bytes=settings.MAX_HEADER_BYTES,
-            headers=settings.MAX_HEADERS,
-            frame_timeout=settings.FRAME_TIMEOUT,
-            destination_bytes=settings.MAX_DESTINATION_BYTES,
-            subscriptions=settings.MAX_SUBSCRIPTIONS,
-            transactions=settings.MAX_TRANSACTIONS,
-            transaction_actions=settings.MAX_TRANSACTION_ACTIONS,
-            transaction_bytes=settings.MAX_TRANSACTION_BYTES,
-            unacknowledged=settings.MAX_UNACKED,
-            pending_answers=settings.MAX_PENDING_RECEIPTS,
-        )
+        return cls(frame_bytes=settings.MAX_FRAME_BYTES, subscriptions=settings.MAX_SUBSCRIPTIONS)
 
 
 @dataclass(frozen=True, slots=True)

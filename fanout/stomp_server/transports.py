@@ -21,7 +21,7 @@ from fanout.hub.message import Message
 from fanout.hub.subscriber import Cohort, Offered
 from fanout.listeners import straight_write
 from fanout.listeners.address import plain
-from fanout.listeners.client_limits import ConnectionLimit
+from fanout.listeners.client_limits import LINGER_SECONDS, ConnectionLimit
 from fanout.listeners.tls import TlsTransport
 from fanout.stomp_server.connection import Connection
 from fanout.stomp_server.stomp_server import StompServer, Transport
@@ -141,7 +141,7 @@ class StompProtocol(protocol.Protocol):
             self.transport.loseConnection()
             return
         self.transport.resumeProducing()
-        self._timer = self._admitted_by.reactor.callLater(self._server.settings.LINGER_SECONDS, self.abort)
+        self._timer = self._admitted_by.reactor.callLater(LINGER_SECONDS, self.abort)
         if isinstance(self.transport, TlsTransport):
             self.transport.loseConnection()
         else:

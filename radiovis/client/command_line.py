@@ -11,18 +11,19 @@ import difflib
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NoReturn, TextIO
 
-from fanout.settings import add_flags, given_flags, parse_flags, read_settings
+from fanout import __version__
+from fanout.settings import add_flags, given_flags, parse_flags, program_name, read_settings
+from fanout.settings.loading import CONFIG_FILE, writable_by_others
 from radiovis.settings import Settings
 
 DONE, FAILED, WRONG = 0, 1, 2
 """The exit codes: done; tried without success, or the answer is no; something has to be corrected first."""
 
-PROGRAM = "radiovis" if Path(sys.argv[0]).stem == "radiovis" else "server.py"
-"""How this program is started: as installed by pip, or in a clone."""
+PROGRAM = program_name("radiovis", "server.py")
+"""The name of the program in its usage lines: as installed by pip, or in a clone."""
 
 
 class CommandError(Exception):
@@ -34,6 +35,55 @@ class CommandError(Exception):
     def __init__(self, text: str, code: int = FAILED) -> None:
         super().__init__(text)
         self.code = code
+
+
+def command_and_words(words: Sequence[str], default: str) -> tuple[str, list[str]]:
+    """The command that a command line names, and the words behind it.
+
+    :param default: the command that need not be named. ``--version`` and ``help [COMMAND]`` are understood as well.
+    """
+    first = words[0] if words else ""
+    if first == "--version":
+        return "version", list(words[1:])
+    if first == "help":
+        return (words[1] if len(words) > 1 else default), ["--help"]
+    if not first or first.startswith("-"):
+        return default, list(words)
+    return first, list(words[1:])
+
+
+def no_such_command(name: str, known: Iterable[str]) -> str:
+    """That there is none of this name, and which known one is near to it."""
+    near = difflib.get_close_matches(name, list(known), 1)
+    return f"no such command: {name}; " + (f"did you mean {near[0]}?" if near else f"commands: {', '.join(known)}")
+
+
+def daemon_parser(
+    program: str, description: str, commands: Mapping[str, str], test: str, common: Collection[str]
+) -> argparse.ArgumentParser:
+    """The arguments of a program that runs until a signal ends it. Its help page shows all its commands.
+
+    :param commands: one sentence for each, by name.
+    :param test: what ``--test`` does.
+    :param common: the settings that the help page shows.
+    """
+    width = max(map(len, commands)) + 2
+    lines = [f"  {name:<{width}}{summary}" for name, summary in commands.items()]
+    parser = argparse.ArgumentParser(
+        prog=program,
+        usage="%(prog)s [COMMAND] [--test] [--config PATH] [--setting VALUE ...]",
+        description="\n".join([description, "", "commands:", *lines]),
+        epilog=(
+            "Every setting can be a flag, an environment variable or a line of config.py.\n"
+            f"{program} help COMMAND explains a command."
+        ),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"radiovis {__version__}", help="print the version")
+    parser.add_argument("--test", action="store_true", help=test)
+    add_flags(parser, Settings, common=common)
+    return parser
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -106,9 +156,25 @@ class SettingsParser(CommandParser):
         return parse_flags(self, Settings, words)
 
 
-def given_settings(given: argparse.Namespace) -> Settings:
-    """The settings of flags, environment and ``config.py``. :raises SettingsError: something is wrong."""
-    return read_settings(Settings, given_flags(given), os.environ, given.config)
+def given_settings(given: argparse.Namespace, *, trust: bool = False) -> Settings:
+    """The settings of flags, environment and ``config.py``.
+
+    A ``config.py`` is a program, and a command may be run in any folder, such as ``/tmp``. So it is read only if
+    ``--config`` names it, or if nobody but the caller and root can have written it.
+
+    :param trust: read the ``config.py`` of the working folder in any case, as ``serve`` does.
+    :raises SettingsError: something is wrong.
+    """
+    path = given.config
+    if path is None and not trust and (reason := writable_by_others(CONFIG_FILE)):
+        print(f"{PROGRAM}: {CONFIG_FILE} is not read: {reason}. --config {CONFIG_FILE} reads it.", file=sys.stderr)
+        path = os.devnull
+    return read_settings(Settings, given_flags(given), os.environ, path)
+
+
+def found_settings() -> Settings:
+    """The settings of environment and ``config.py``, for commands that take no flags of settings."""
+    return given_settings(argparse.Namespace(config=None))
 
 
 _COLOURS = {"red": 31, "green": 32, "yellow": 33, "grey": 90}

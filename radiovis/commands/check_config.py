@@ -73,7 +73,7 @@ def run(words: Sequence[str]) -> int:
     given = None
     try:
         given = command().read(words)
-        settings = given_settings(given)
+        settings = given_settings(given, trust=True)
         wrong = list(problems(settings, fake=given.test))
     except SettingsError as error:
         wrong = str(error).splitlines()
@@ -129,8 +129,13 @@ def _report(settings: Settings | None, wrong: list[str], *, changed: bool) -> di
         {}
         if settings is None
         else {
-            name: {"value": _value(settings, name), "source": settings.source_of(name)}
-            for name in type(settings).model_fields
+            name: {
+                "value": _value(settings, name),
+                "source": settings.source_of(name),
+                "overruled": settings.overruled(name),
+                "reload": name in settings.reloadable(),
+            }
+            for name in _shown(settings)
             if not changed or settings.source_of(name) != DEFAULT
         }
     )
@@ -139,17 +144,31 @@ def _report(settings: Settings | None, wrong: list[str], *, changed: bool) -> di
 
 
 def _print(settings: Settings, *, changed: bool) -> None:
-    width = max(map(len, type(settings).model_fields))
+    width = max(map(len, type(settings).advertised()))
     for heading, fields in type(settings).groups():
         names = [name for name in fields if not changed or settings.source_of(name) != DEFAULT]
         if names:
             print(f"\n{heading}")
         for name in names:
-            source = settings.source_of(name)
+            source = _source(settings, name)
             value = printable(json.dumps(_value(settings, name), ensure_ascii=False))
-            print(f"  {name:<{width}}  {value}  " + paint(f"({source})", "grey" if source == DEFAULT else "green"))
+            reload = "reload" if name in settings.reloadable() else ""
+            shown = paint(f"({source})", "grey" if source == DEFAULT else "green")
+            print(f"  {name:<{width}}  {reload:<6}  {value}  {shown}")
     for warning in settings.warnings():
         print(paint(f"\nwarning: {printable(warning)}", "yellow"))
+
+
+def _shown(settings: Settings) -> list[str]:
+    """The settings to show: those that operators know of, and others that were given."""
+    given = [name for name in settings.hidden() if settings.source_of(name) != DEFAULT]
+    return [*settings.advertised(), *given]
+
+
+def _source(settings: Settings, name: str) -> str:
+    """Where the value came from, and which other sources it wins over."""
+    others = settings.overruled(name)
+    return settings.source_of(name) + (f", wins over {', '.join(others)}" if others else "")
 
 
 def _value(settings: Settings, name: str) -> Any:

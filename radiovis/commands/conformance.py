@@ -69,9 +69,9 @@ def command() -> CommandParser:
     parser.add_argument("server", type=address, metavar="SERVER", help=f"{FORM}, stomps:// for TLS, ws://, wss://")
     parser.add_argument(
         "--topic",
-        default="/topic/test/1/",
+        default="/topic/id/tests._ebu.nowhere/topic1/",
         metavar="PREFIX",
-        help="what the login may publish to; its last character separates parts (default: /topic/test/1/)",
+        help="what the login may publish to; its last character separates parts (default: station 1 of --test)",
     )
     parser.add_argument(
         "--any-frequency", default="", metavar="PREFIX", help="the same for any frequency, as in /topic/fm/4e1/4000/*/"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import difflib
+import importlib
 import json
 import os
 import sys
@@ -15,12 +15,16 @@ from twisted.internet.error import CannotListenError
 
 from fanout.process.logs import set_up_logs
 from fanout.process.service import Notify, Service, use_monotonic_timers
-from fanout.settings import SettingsError, add_flags, given_flags, parse_flags, read_settings
+from fanout.settings import SettingsError, add_flags, parse_flags, program_name
+from radiovis.client.command_line import CommandError, command_and_words, daemon_parser, given_settings, no_such_command
 from radiovis.directory.stations_parser import StationsFileError
 from radiovis.node.fallback_daemon import Fallback
 from radiovis.settings import Settings
 from radiovis.watchdog.status import Report, ask, is_well
 
+_PROGRAM = program_name("radiovis-fallback", "fallback.py")
+_COMMON = ("RABBITMQ_HOST", "RADIODNS_API_URL", "FB_FALLBACK_TIME", "FB_STATUS_SOCKET")
+"""The settings that ``--help`` shows: those of a first start."""
 _FAILING, _NOT_RUNNING = 1, 2
 _WRONG = 2
 EXITS = {
@@ -37,28 +41,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     :return: the exit code: 0, or 2 when something has to be put right first, with a line on stderr that says what.
     """
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    name = words.pop(0) if words and not words[0].startswith("-") else "run"
-    command = _COMMANDS.get(name)
-    if command is None:
-        near = difflib.get_close_matches(name, _COMMANDS, 1)
-        return _warn(f"no such command: {name}; " + (f"did you mean {near[0]}?" if near else _commands()))
+    name, words = command_and_words(list(sys.argv[1:] if arguments is None else arguments), "run")
+    if name not in _COMMANDS:
+        return _warn(no_such_command(name, _COMMANDS))
     try:
-        return command(words)
+        return _COMMANDS[name][1](words)
+    except CommandError as error:
+        return _warn(str(error))
     except (SettingsError, StationsFileError) as error:
         return _warn(str(error))
 
 
 def _run(words: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(
-        prog="fallback.py",
-        usage="fallback.py [run] [--test] [--setting VALUE ...]",
-        description="Run the watchdog. Further ones stand by until the first has gone.",
-        epilog=_commands(),
-        allow_abbrev=False,
-    )
-    parser.add_argument("--test", action="store_true", help="fake stations and a log of datagrams: for test suites")
-    given = _parse(parser, words)
+    description = "The RadioVIS watchdog: sends default slides to silent topics, and keeps the log."
+    test = "use the fake stations of test suites, and write the log as datagrams"
+    summaries = {name: summary for name, (summary, _) in _COMMANDS.items()}
+    parser = daemon_parser(_PROGRAM, description, summaries, test, _COMMON)
+    given = parse_flags(parser, Settings, words)
     settings = _checked(given)
     _set_up_logs(settings)
     for warning in settings.warnings():
@@ -81,7 +80,7 @@ def _run(words: Sequence[str]) -> int:
 
 def _checked(given: argparse.Namespace) -> Settings:
     """At the start, and with each SIGHUP."""
-    settings = _settings(given)
+    settings = given_settings(given, trust=True)
     if settings.STANDALONE or settings.RABBITMQ_LOOPBACK:
         name = "STANDALONE" if settings.STANDALONE else "RABBITMQ_LOOPBACK"
         raise SettingsError(f"{name}: fallback.py needs a broker; server.py --standalone has the watchdog inside.")
@@ -94,22 +93,23 @@ def _set_up_logs(settings: Settings) -> None:
 
 def _status(words: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
-        prog="fallback.py status",
-        usage="fallback.py status [--json] [--setting VALUE ...]",
+        prog=f"{_PROGRAM} status",
+        usage="%(prog)s [--json] [--setting VALUE ...]",
         description="Say how the watchdog is doing.",
         epilog="exit code: " + "; ".join(f"{code} {meaning}" for code, meaning in EXITS["status"].items()),
         allow_abbrev=False,
     )
     parser.add_argument("--json", action="store_true", help="as JSON, for programs")
-    given = _parse(parser, words)
-    path = _settings(given).FB_STATUS_SOCKET
+    add_flags(parser, Settings, common=("FB_STATUS_SOCKET",))
+    given = parse_flags(parser, Settings, words)
+    path = given_settings(given, trust=True).FB_STATUS_SOCKET
     try:
         report = ask(path) if path else None
     except OSError as error:
-        print(f"fallback.py: {path}: {error.strerror or error}", file=sys.stderr)
+        print(f"{_PROGRAM}: {path}: {error.strerror or error}", file=sys.stderr)
         return _FAILING
     if report is None:
-        print(f"fallback.py: not running: no answer at {path or '(no FB_STATUS_SOCKET)'}", file=sys.stderr)
+        print(f"{_PROGRAM}: not running: no answer at {path or '(no FB_STATUS_SOCKET)'}", file=sys.stderr)
         return _NOT_RUNNING
     print(json.dumps(report) if given.json else _table(report))
     return 0 if is_well(report) else _FAILING
@@ -140,15 +140,6 @@ def _time(seconds: float | None) -> str:
     return "never" if seconds is None else f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
-def _parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
-    add_flags(parser, Settings)
-    return parse_flags(parser, Settings, words)
-
-
-def _settings(given: argparse.Namespace) -> Settings:
-    return read_settings(Settings, given_flags(given), os.environ, given.config)
-
-
 def _secrets(settings: Settings) -> list[str]:
     """The words that must not stand in any log."""
     url = settings.RADIODNS_API_URL.get_secret_value()
@@ -156,13 +147,17 @@ def _secrets(settings: Settings) -> list[str]:
     return [*(password.get_secret_value() for password in passwords), url.rstrip("/").rpartition("/")[2]]
 
 
-_COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"run": _run, "status": _status}
+def _version(words: Sequence[str]) -> int:
+    return int(importlib.import_module("radiovis.commands.version").run(words))
 
 
-def _commands() -> str:
-    return "commands: " + ", ".join(_COMMANDS)
+_COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], int]]] = {
+    "run": ("Run the watchdog (the default); further ones stand by.", _run),
+    "status": ("Say how the running watchdog does: its tasks, the broker, the log.", _status),
+    "version": ("Print the version.", _version),
+}
 
 
 def _warn(text: str) -> int:
-    print("\n".join(f"fallback.py: {line}" for line in text.splitlines()), file=sys.stderr)
+    print("\n".join(f"{_PROGRAM}: {line}" for line in text.splitlines()), file=sys.stderr)
     return _WRONG

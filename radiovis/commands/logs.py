@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 import sys
 import time
@@ -13,10 +12,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from fanout.journal.records import HEADER, JournalError, Ledger, Place, Record, Selection, csv_rows
-from fanout.settings import read_settings
-from radiovis.client.command_line import DONE, FAILED, WRONG, CommandError, CommandParser, paint, positive, printable
+from radiovis.client.command_line import (
+    DONE,
+    FAILED,
+    WRONG,
+    CommandError,
+    CommandParser,
+    found_settings,
+    paint,
+    positive,
+    printable,
+)
 from radiovis.client.command_line import seconds as span
-from radiovis.settings import Settings
 
 _DAY = 86_400
 _LATER = 2**53
@@ -48,7 +55,7 @@ def command() -> CommandParser:
 def run(words: Sequence[str]) -> int:
     """Run the command. :raises CommandError: it did not work."""
     given = command().read(words)
-    path = given.file or read_settings(Settings, {}, os.environ).JOURNAL_FILE
+    path = given.file or found_settings().JOURNAL_FILE
     if not path:
         raise CommandError("logs: JOURNAL_FILE is empty, so the journal ends with its node; give --file", WRONG)
     if not Path(path).exists():

@@ -5,7 +5,6 @@ This is the only module that knows all commands. It imports a command when it is
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import os
 import sys
@@ -13,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from fanout.settings import SettingsError
-from radiovis.client.command_line import PROGRAM, CommandError
+from radiovis.client.command_line import PROGRAM, CommandError, command_and_words, no_such_command
 from radiovis.directory.stations_parser import StationsFileError
 
 _WRONG = 2
@@ -31,11 +30,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     :return: the exit code. Unless it is 0, a line on stderr says why.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
-    name = words.pop(0) if words and not words[0].startswith("-") else "serve"
-    command = _COMMANDS.get(name) or _HIDDEN.get(name)
+    name, words = command_and_words(words, "serve")
+    command = _COMMANDS[name][1] if name in _COMMANDS else _HIDDEN.get(name)
     if command is None:
-        near = difflib.get_close_matches(name, _COMMANDS, 1)
-        return _warn(f"no such command: {name}; " + (f"did you mean {near[0]}?" if near else _commands()))
+        return _warn(no_such_command(name, _COMMANDS))
     try:
         code = command(words)
         sys.stdout.flush()
@@ -50,11 +48,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _serve(words: Sequence[str]) -> int:
-    return int(_node().serve(words, _commands()))
+    return int(_node().serve(words, summaries()))
 
 
 def _worker(words: Sequence[str]) -> int:
-    return int(_node().worker(words, _commands()))
+    return int(_node().worker(words, summaries()))
 
 
 def _node() -> Any:
@@ -67,26 +65,27 @@ def _command(module: str) -> Callable[[Sequence[str]], int]:
     return lambda words: int(importlib.import_module(f"radiovis.commands.{module}").run(words))
 
 
-_COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
-    "serve": _serve,
-    "station": _command("station"),
-    "check-config": _command("check_config"),
-    "health": _command("health"),
-    "pub": _command("pub"),
-    "sub": _command("sub"),
-    "topics": _command("topics"),
-    "logs": _command("logs"),
-    "probe": _command("probe"),
-    "conformance": _command("conformance"),
-    "bench": _command("bench"),
-    "version": _command("version"),
+_COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], int]]] = {
+    "serve": ("Run one front-end, or several with --workers (the default).", _serve),
+    "station": ("Add and list stations of the stations file, and set passwords.", _command("station")),
+    "check-config": ("Show every setting and its source, and check the files.", _command("check_config")),
+    "health": ("Ask a node whether it lives, or whether it is ready.", _command("health")),
+    "pub": ("Publish a text or a slide.", _command("pub")),
+    "sub": ("Subscribe to topics, and print what a receiver gets.", _command("sub")),
+    "topics": ("List the topics of a node, with clients and last messages.", _command("topics")),
+    "logs": ("Search the journal of a node.", _command("logs")),
+    "probe": ("Check a service as a receiver does, from DNS to the slide.", _command("probe")),
+    "conformance": ("Check any RadioVIS server against the rules of STOMP.", _command("conformance")),
+    "bench": ("Measure a server with many receivers.", _command("bench")),
+    "version": ("Print the version.", _command("version")),
 }
 # radiovis.node.workers starts it. Its module is not imported here, as every command would load a node.
 _HIDDEN: dict[str, Callable[[Sequence[str]], int]] = {"worker": _worker}
 
 
-def _commands() -> str:
-    return "commands: " + ", ".join(_COMMANDS)
+def summaries() -> dict[str, str]:
+    """One sentence for each command."""
+    return {name: summary for name, (summary, _) in _COMMANDS.items()}
 
 
 def _warn(text: str, code: int = _WRONG) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 import structlog
@@ -13,35 +13,32 @@ from twisted.internet.error import CannotListenError
 from fanout.process.daemon import raise_limit
 from fanout.process.logs import set_up_logs
 from fanout.process.service import Notify, Service, use_monotonic_timers
-from fanout.settings import SettingsError, add_flags, given_flags, parse_flags, read_settings
-from radiovis.client.command_line import WRONG, CommandError
+from fanout.settings import SettingsError, parse_flags
+from radiovis.client.command_line import PROGRAM, WRONG, CommandError, daemon_parser, given_settings
 from radiovis.node.listeners import port_setting
 from radiovis.node.node import Node
 from radiovis.node.workers import ParentWatch, WorkerSupervisor
 from radiovis.settings import Settings
 
+_COMMON = ("STANDALONE", "STATIONS_FILE", "STOMP_PORT", "HTTP_PORT")
+"""The settings that ``--help`` shows: those of a first start."""
+
 log = structlog.get_logger(__name__)
 
 
-def serve(words: Sequence[str], epilog: str, worker: int | None = None) -> int:
+def serve(words: Sequence[str], commands: Mapping[str, str], worker: int | None = None) -> int:
     """Run until a signal ends it.
 
     :param words: the flags.
-    :param epilog: the end of the help page.
+    :param commands: one sentence for each command, for the help page.
     :param worker: the number of the worker this process is; None for any other.
     :return: the exit code.
     :raises SettingsError: a setting is wrong.
     :raises CommandError: something else has to be corrected first.
     """
-    parser = argparse.ArgumentParser(
-        prog="server.py",
-        usage="server.py [serve] [--test] [--setting VALUE ...]",
-        description="Run one front-end, or with --workers several on the same ports.",
-        epilog=epilog,
-        allow_abbrev=False,
-    )
-    parser.add_argument("--test", action="store_true", help="fake stations, 127.0.0.1:61424: for test suites")
-    add_flags(parser, Settings)
+    description = "A RadioVIS server: pictures and texts for radios."
+    test = "use the fake stations of test suites, and listen at 127.0.0.1:61424"
+    parser = daemon_parser(PROGRAM, description, commands, test, _COMMON)
     given = parse_flags(parser, Settings, words)
     settings = _read(given)
     _set_up_logs(settings, worker)
@@ -65,7 +62,7 @@ def _cannot_listen(settings: Settings, error: CannotListenError) -> str:
 
 def _read(given: argparse.Namespace) -> Settings:
     """Read the settings, at the start and with each SIGHUP. :raises SettingsError: something is wrong."""
-    settings = read_settings(Settings, given_flags(given), os.environ, given.config)
+    settings = given_settings(given, trust=True)
     if settings.STANDALONE and not settings.STATIONS_FILE and not given.test:
         raise SettingsError("STANDALONE needs STATIONS_FILE: a node by itself asks no PlugIt.")
     return settings
@@ -112,9 +109,9 @@ def _run_workers(settings: Settings, words: Sequence[str], given: argparse.Names
     return supervisor.exit_code
 
 
-def worker(words: Sequence[str], epilog: str) -> int:
+def worker(words: Sequence[str], commands: Mapping[str, str]) -> int:
     """Run one worker, for the supervisor. :param words: its number, and the flags of :func:`serve`."""
-    return serve(words[1:], epilog, int(words[0]))
+    return serve(words[1:], commands, int(words[0]))
 
 
 def _secrets(settings: Settings) -> list[str]:

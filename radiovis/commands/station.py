@@ -19,12 +19,10 @@ from typing import Any, Self
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
-from fanout.settings import read_settings
-from radiovis.client.command_line import DONE, WRONG, CommandError, CommandParser, printable
+from radiovis.client.command_line import DONE, WRONG, CommandError, CommandParser, found_settings, printable
 from radiovis.directory.password import hash_password
 from radiovis.directory.stations_file import read_stations, read_text
 from radiovis.directory.stations_parser import Stations, parse_stations, station_id
-from radiovis.settings import Settings
 
 _NEW_MODE = 0o640  # A new file: hashes are secret, but the node's group may have to read it.
 
@@ -225,7 +223,7 @@ _ACTIONS: dict[str, Callable[[Path, argparse.Namespace], None]] = {"add": _add, 
 
 
 def _path(given: str | None) -> Path:
-    path = given or read_settings(Settings, {}, os.environ).STATIONS_FILE
+    path = given or found_settings().STATIONS_FILE
     if not path:
         raise CommandError("station: which file? Give --file, or set STATIONS_FILE", WRONG)
     return Path(path)

@@ -5,7 +5,7 @@ share it through a second Beaker cache, in memcached, whose calls are made in th
 *fresh*:
 
 * fresh (``DIRECTORY_FRESH_SECONDS``): the answer is given without a question.
-* shared (``DIRECTORY_SHARED_SECONDS``): an answer of another node is found in memcached. A country's code is then taken
+* shared (:data:`SHARED_SECONDS`): an answer of another node is found in memcached. A country's code is then taken
   without asking; any other answer only if it is fresh.
 * stale (``DIRECTORY_STALE_SECONDS``): the answer is given only while the directory fails.
 
@@ -36,6 +36,9 @@ from fanout.cache.memcached import cache_key
 from radiovis.directory.interface import Channel, Default, Directory, DirectoryError, checked_prefix
 from radiovis.settings import Settings
 
+SHARED_SECONDS = 600
+"""Seconds that memcached keeps an answer for the other nodes, and that a country's code is taken from there without
+asking. Ten minutes are enough for a node that starts while PlugIt is down, and a country's code hardly ever changes."""
 RETRY = 10.0
 """Seconds between two attempts while the directory fails."""
 GCC_LOOKUPS = 4
@@ -307,14 +310,13 @@ class CachedDirectory:
         except (ValueError, TypeError):
             log.warning("directory.garbage_in_memcached", key=key)
             return None
-        until = min(now + self.fresh, at + (self.settings.DIRECTORY_SHARED_SECONDS if question.settled else self.fresh))
+        until = min(now + self.fresh, at + (SHARED_SECONDS if question.settled else self.fresh))
         return _CachedAnswer(answer, at, until) if self._is_usable(at) else None
 
     def _share(self, question: _Question[T], key: str, answer: T, at: float) -> None:
         """Tell the other nodes, except of an unknown country: there are many, and it may become known at any time."""
-        seconds = self.settings.DIRECTORY_SHARED_SECONDS
-        if self._shared and question.shared and seconds and (answer is not None or question is not _GCC):
-            self._shared.put(key, [question.to_json(answer), at], seconds).addErrback(_log_failure)
+        if self._shared and question.shared and (answer is not None or question is not _GCC):
+            self._shared.put(key, [question.to_json(answer), at], SHARED_SECONDS).addErrback(_log_failure)
 
 
 def _log_failure(failure: Failure) -> None:

@@ -58,6 +58,6 @@ class FakeDirectory:
 
 
 def _default(info: dict[str, Any], locations: str) -> Default:
-    """:param locations: the URL in front of the file name; empty for the URL of the picture itself."""
-    image = locations + info["filename"] if locations else info.get("public_url")
+    """:param locations: the URL in front of the file name; empty for the URL of the picture itself, if it has one."""
+    image = info["public_url"] if not locations and "public_url" in info else locations + info["filename"]
     return Default(image, info.get("radiotext"), info.get("radiolink"))

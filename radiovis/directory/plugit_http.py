@@ -35,6 +35,9 @@ MAX_ANSWER = 2**20
 """Bytes of one answer: about 20,000 channels."""
 MAX_CALLS = 64
 """Calls at the same time: a flood of logins must not fill the memory while PlugIt is slow."""
+ATTEMPTS = 3
+"""How often a request is sent before it counts as failed. A restart of PlugIt takes longer than any number of attempts
+for which a radio could wait; three are enough for a lost connection or an overload of a moment."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 2.0
 """Seconds between the attempts. They double each time, with up to a second of jitter to spread the nodes."""
 
@@ -111,8 +114,8 @@ class PlugItCalls:
     def __init__(self, client: HTTPClient, settings: DirectorySettings, reactor: Any) -> None:
         """
         :param client: for example ``HTTPClient(Agent(reactor))``.
-        :param settings: ``RADIODNS_API_URL``, ``DIRECTORY_TIMEOUT`` for one attempt, from connecting to the last byte,
-            and ``DIRECTORY_ATTEMPTS``, made while the network fails or PlugIt answers 5xx.
+        :param settings: ``RADIODNS_API_URL``, and ``DIRECTORY_TIMEOUT`` for one attempt, from connecting to the last
+            byte. Up to :data:`ATTEMPTS` are made while the network fails or PlugIt answers 5xx.
         :raises ValueError: ``RADIODNS_API_URL`` is not a URL.
         """
         self.settings = settings
@@ -137,7 +140,7 @@ class PlugItCalls:
             raise DirectoryError(f"{method} at {self._host}: {self._calls} calls are waiting for an answer already")
         retrying = AsyncRetrying(
             sleep=lambda seconds: deferLater(self._reactor, seconds),
-            stop=stop_after_attempt(self.settings.DIRECTORY_ATTEMPTS),
+            stop=stop_after_attempt(ATTEMPTS),
             wait=wait_exponential_jitter(initial=FIRST_PAUSE, max=LONGEST_PAUSE),
             retry=retry_if_exception(lambda error: _is_retried(method, error)),
             reraise=True,

@@ -23,7 +23,7 @@ from fanout.hub.outbox import Flusher
 from fanout.hub.subscriber import Cohort, FramedForm, OutboxSubscriber
 from fanout.listeners.client_limits import SubscriptionLimit
 from fanout.stomp.dialect import DIALECTS
-from fanout.stomp.limits import StompLimitSettings
+from fanout.stomp.limits import MAX_DESTINATION_BYTES
 from fanout.stomp.server_frames import MessageForm
 
 _PREFIX = b"RADIOVISWEBSOCKET:"
@@ -47,16 +47,13 @@ class Player:
         server: WebSocketServer,
         log: Any,
         subscription_limit: SubscriptionLimit,
-        settings: StompLimitSettings,
     ) -> None:
-        """:param settings: MAX_DESTINATION_BYTES, as for STOMP clients."""
         self.server = server
         self.application = application
         self.hub = hub
         self.flusher = flusher
         self.log = log
         self.subscription_limit = subscription_limit
-        self.settings = settings
 
     def open(self, request: Request) -> Upgrade:
         """A viewer of the channel in the path. :raises HttpError: the request is no handshake, or names no channel."""
@@ -71,9 +68,8 @@ class Player:
     def _channel(self, path: str) -> str:
         """The path as the player's page spells it: it compares the destinations of messages with that."""
         channel = path.rstrip("/")
-        most = self.settings.MAX_DESTINATION_BYTES
-        if len(channel.encode()) + len("/image") > most:
-            raise HttpError(414, f"A topic may have {most} octets.")
+        if len(channel.encode()) + len("/image") > MAX_DESTINATION_BYTES:
+            raise HttpError(414, f"A topic may have {MAX_DESTINATION_BYTES} octets.")
         if not channel.isprintable() or channel.count("/") <= 1:
             raise HttpError(400, "A player's address is /topic/ and a channel, such as /topic/fm/4e1/4000/09580.")
         return channel

@@ -87,7 +87,7 @@ class Publishing:
 
     def _channel(self, channel: str) -> str:
         channel = channel if channel.endswith("/") else channel + "/"
-        check_topic(channel + "image", self.settings)
+        check_topic(channel + "image")
         return channel
 
 

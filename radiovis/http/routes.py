@@ -29,8 +29,8 @@ class PublicSite:
         """
         self._settings = settings
         self._wall = wall
-        self._polls = Polls(settings)
-        self._push = Push(settings)
+        self._polls = Polls()
+        self._push = Push()
         self._publishing = Publishing(pending.application, pending.warn, settings)
         pages, topics = WallPages(wall), self._topics(pending)
         self.routes = Routes(
@@ -56,7 +56,7 @@ class PublicSite:
 
     @settings.setter
     def settings(self, settings: Settings) -> None:
-        for part in (self._polls, self._push, self._publishing, self._wall):
+        for part in (self._publishing, self._wall):
             part.settings = settings
         self._settings = settings
 
@@ -67,7 +67,7 @@ class PublicSite:
         return Topics(
             pending,
             prefix="/",
-            check=lambda topic: check_topic(topic, self._settings),
+            check=check_topic,
             realm=REALM,
             longest_wait=None,
             forgets=False,

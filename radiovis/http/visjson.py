@@ -14,12 +14,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fanout.http.limits import MAX_TOPICS
 from fanout.http.response import JSON, TEXT, EventStream, HttpError, NextValue, Response
 from fanout.http.routing import Request
 from fanout.http.sse import EVENT_STREAM, encode_id, event, last_event_id
 from fanout.hub.message import Message
-from fanout.stomp.limits import StompLimitSettings
-from radiovis.settings import Settings
+from fanout.stomp.limits import MAX_DESTINATION_BYTES
 
 # Two parts or more behind /topic/, without what no topic has.
 _TOPIC = re.compile(r"/topic(?:/[^/\s\x00-\x1f\x7f]+){2,}")
@@ -53,9 +53,6 @@ class VisForm:
 class Polls:
     """Handlers of long polls."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-
     async def visjson(self, request: Request) -> NextValue:
         """``GET …/vis.json?topic=…[&topic=…][&last_id=…][&callback=…]``: a JSON object for one topic, an array for
         several, or a call of the callback with these.
@@ -87,13 +84,13 @@ class Polls:
 
     def _topics(self, request: Request) -> list[str]:
         """The topics of a query. :raises HttpError: none, too many, or one that cannot be a topic."""
-        topics, most = request.queries("topic"), self.settings.HTTP_MAX_TOPICS
+        topics = request.queries("topic")
         if not topics:
             raise HttpError(400, "This needs a topic, such as ?topic=/topic/fm/4e1/4000/09580/image.")
-        if len(topics) > most:
-            raise HttpError(400, f"Up to {most} topics at once; these are {len(topics)}.")
+        if len(topics) > MAX_TOPICS:
+            raise HttpError(400, f"Up to {MAX_TOPICS} topics at once; these are {len(topics)}.")
         for topic in topics:
-            check_topic(topic, self.settings)
+            check_topic(topic)
         return topics
 
 
@@ -104,10 +101,10 @@ def _plain(objects: Sequence[bytes]) -> Response:
     )
 
 
-def check_topic(topic: str, settings: StompLimitSettings) -> None:
+def check_topic(topic: str) -> None:
     """:raises HttpError: this cannot be a topic."""
-    if len(topic.encode()) > settings.MAX_DESTINATION_BYTES:
-        raise HttpError(400, f"A topic may have {settings.MAX_DESTINATION_BYTES} octets.")
+    if len(topic.encode()) > MAX_DESTINATION_BYTES:
+        raise HttpError(400, f"A topic may have {MAX_DESTINATION_BYTES} octets.")
     if not _TOPIC.fullmatch(topic):
         raise HttpError(400, "A topic is written like /topic/fm/4e1/4000/09580/image; this one is not.")
 
@@ -143,13 +140,10 @@ class PushForm:
 class Push:
     """The handler. The service identifier is a channel without ``/topic/``, such as ``fm/4e1/4000/09580``."""
 
-    def __init__(self, settings: StompLimitSettings) -> None:
-        self.settings = settings
-
     async def push(self, request: Request) -> Response:
         """A stream that lasts until the client goes."""
         channel = "/topic/" + request.parameters.get("rest", "").rstrip("/")
-        check_topic(channel + "/image", self.settings)
+        check_topic(channel + "/image")
         last_id = last_event_id(request.header("last-event-id"))
         topics = tuple(f"{channel}/{each}" for each in _TYPES)
         return Response(EventStream(topics, PushForm, last_id), content_type=EVENT_STREAM)

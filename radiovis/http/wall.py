@@ -30,6 +30,9 @@ from radiovis.settings import Settings
 from radiovis.topic_resolution import TopicResolver
 
 TYPES = ("image", "text")
+MOST_STATIONS = 200
+"""Stations on the wall; the page says how many more there are. Each viewer's browser loads a picture for each of them,
+and the wall subscribes to two topics for each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +89,7 @@ class Wall(Subscriber):
     @property
     def hung(self) -> tuple[Station, ...]:
         """The stations that stand on the wall."""
-        return self.stations[: self.settings.WALL_STATIONS]
+        return self.stations[:MOST_STATIONS]
 
     def station(self, topic: str) -> Station | None:
         """The registered station with this topic prefix."""
@@ -102,7 +105,7 @@ class Wall(Subscriber):
         channel = f"/topic/{service}/"
         if channel in self._by_topic:  # one for any frequency, too, which no radio may ask for
             return channel
-        check_topic(f"{channel}image", self.settings)
+        check_topic(f"{channel}image")
         keys = await self.pending.resolve([f"{channel}{each}" for each in TYPES])
         return topics.channel_of(keys[0])
 

@@ -42,6 +42,8 @@ from radiovis.settings import Settings
 from radiovis.topic_resolution import TopicResolver
 from radiovis.watchdog.watchdog import Watchdog
 
+RATES_SECONDS = 1_800
+"""Seconds that the dashboard's rates go back. Half an hour shows how an incident began, in 360 points."""
 _RATES_INTERVAL = 5.0  # seconds
 
 log = structlog.get_logger(__name__)
@@ -66,7 +68,7 @@ def node_admin(
     client_counts = ClientCounts(
         core.hub, servers.stomp.connections, servers.pending_requests.pending, servers.websockets.sockets
     )
-    rates = _rates(settings, core.hub, client_counts)
+    rates = _rates(core.hub, client_counts)
     admin.loops.append((rates.sample, rates.interval))
     _add_shared(admin.metrics, core.bus, core.memcached, parts.directory)
     _add_servers(admin.metrics, servers, client_counts, client_counters)
@@ -224,13 +226,13 @@ def _add_watchdog(metrics: Metrics, watchdog: Watchdog) -> None:
     metrics.add(TASKS, watchdog.tasks)
 
 
-def _rates(settings: Settings, hub: Hub, client_counts: ClientCounts) -> Rates:
+def _rates(hub: Hub, client_counts: ClientCounts) -> Rates:
     return Rates(
         time.time,
         {"messages": lambda: hub.messages, "deliveries": lambda: hub.deliveries},
         {"clients": client_counts.total},
         interval=_RATES_INTERVAL,
-        kept=int(settings.ADMIN_RATES_SECONDS / _RATES_INTERVAL),
+        kept=int(RATES_SECONDS / _RATES_INTERVAL),
     )
 
 

@@ -47,11 +47,19 @@ from radiovis.schedule.broker_store import BrokerIntake
 from radiovis.schedule.disk_store import DiskSlideStore
 from radiovis.schedule.trigger_time import ScheduledApplication, SlideIntake
 from radiovis.settings import Settings
-from radiovis.slides.fetch import SlideFetch
+from radiovis.slides.fetch import AT_ONCE, SlideFetch
 from radiovis.slides.public_addresses import PublicAddresses, system_lookup
 from radiovis.topic_resolution import TopicResolver
 from radiovis.watchdog.watchdog import Watchdog
 
+MONITORING_MESSAGES = 10_000
+"""Events kept while the monitoring broker is away; beyond it the oldest are dropped. They are three
+minutes of 50 events per second: enough for a restart of that broker."""
+MONITORING_OCTETS = 16_777_216
+"""Octets of the same events, 16 MiB: they are statistics, and must not take the memory that clients need."""
+MONITORING_LAST_RETRY_SECONDS = 30.0
+"""Longest pause in seconds before connecting to the monitoring broker again. Nothing depends on it, so that it need not
+be short; the original always waited so long."""
 _MONITORING_STOP_SECONDS = 2.0  # for the last events; the end of a node should not wait longer
 
 
@@ -59,7 +67,7 @@ def memcached(reactor: Any, settings: Settings) -> Memcached | None:
     """The memcached that the nodes share; None for a stand-alone node."""
     if settings.STANDALONE or not settings.MEMCACHED_HOST:
         return None
-    return Memcached(reactor, settings.MEMCACHED_HOST, timeout=settings.MEMCACHED_TIMEOUT)
+    return Memcached(reactor, settings.MEMCACHED_HOST)
 
 
 def bus(reactor: Any, settings: Settings) -> Bus:
@@ -84,11 +92,6 @@ def guests(reactor: Any, settings: Settings, hub: Hub, bus: Bus) -> list[Guest]:
     return invite(settings.WITH, Host(reactor, hub, bus, os.environ))
 
 
-def last_slides(reactor: Any, settings: Settings, memcached: Memcached | None) -> LastSlides:
-    """The last message of each topic, shared by the nodes."""
-    return LastSlides(reactor, settings, memcached)
-
-
 def monitoring_events(reactor: Any, settings: Settings, announce: str = "servers") -> MonitoringEvents | None:
     """The events for the monitoring broker; None if monitoring is off.
 
@@ -105,10 +108,10 @@ def monitoring_events(reactor: Any, settings: Settings, announce: str = "servers
         name=f"radiovis monitoring {settings.MONITORING_SERVER_ID}",
     )
     retry_policy = RetryPolicy(
-        last_retry=settings.MONITORING_RETRY_MAX_SECONDS,
+        last_retry=MONITORING_LAST_RETRY_SECONDS,
         stop=_MONITORING_STOP_SECONDS,
-        messages=settings.MONITORING_BUFFER,
-        octets=settings.MONITORING_BUFFER_BYTES,
+        messages=MONITORING_MESSAGES,
+        octets=MONITORING_OCTETS,
     )
     where = (reactor, settings.MONITORING_HOST, settings.MONITORING_PORT)
     endpoint = secure_endpoint(*where, settings.MONITORING_CA) if settings.MONITORING_TLS else HostnameEndpoint(*where)
@@ -216,9 +219,9 @@ def preflight(reactor: Any, settings: Settings) -> Preflight | None:
     """The check of slides; None if it is off."""
     if settings.PREFLIGHT == "off":
         return None
-    lookup = system_lookup(reactor, _lookups(settings.PREFLIGHT_AT_ONCE))
-    fetch = SlideFetch(reactor, settings, dial=PublicAddresses(reactor, settings, lookup).dial)
-    return Preflight(settings, SlideVerdicts(reactor, settings, fetch.get), reactor)
+    lookup = system_lookup(reactor, _lookups(AT_ONCE))
+    fetch = SlideFetch(reactor, dial=PublicAddresses(reactor, settings, lookup).dial)
+    return Preflight(settings, SlideVerdicts(reactor, fetch.get), reactor)
 
 
 class _Unawaited(ThreadPool):
@@ -253,12 +256,10 @@ def held_queue(settings: Settings, *, fake: bool) -> str:
     return f"{settings.TEST_FB_QUEUE if fake else settings.FB_QUEUE}.held"
 
 
-def extended(
-    application: Application, settings: Settings, slide_intake: SlideIntake | None, preflight: Preflight | None
-) -> Application:
-    """The application, with schedule and preflight around it where the settings ask for them."""
+def extended(application: Application, slide_intake: SlideIntake | None, preflight: Preflight | None) -> Application:
+    """The application, with schedule and preflight around it where there are such parts."""
     if slide_intake is not None:
-        application = ScheduledApplication(application, slide_intake, time.time, settings)
+        application = ScheduledApplication(application, slide_intake, time.time)
     if preflight is not None:
         application = CheckedApplication(application, preflight)
     return application

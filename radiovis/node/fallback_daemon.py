@@ -10,8 +10,8 @@ from typing import Any
 import structlog
 from twisted.internet.defer import Deferred
 
-from fanout.bus import broker_settings as configured
 from fanout.bus.amqp_connection import broker_endpoint
+from fanout.bus.broker_settings import RetryPolicy, broker
 from fanout.bus.leader import BrokerLeader
 from fanout.bus.queues import Delivered, QueueNames
 from fanout.bus.rabbitmq import RabbitMQ
@@ -32,7 +32,12 @@ from radiovis.watchdog.startup import StartupState
 from radiovis.watchdog.status import StatusSocket
 from radiovis.watchdog.watchdog import Watchdog, fake_settings, journal
 
-_LAST_RETRY = 2.0  # seconds between two attempts to connect: an idle watchdog is no cluster of radios to be spread
+HEARTBEAT_SECONDS = 2
+"""Seconds of the watchdog's AMQP heart-beat. A frozen leader is replaced after two to four of them, so within 8 s; with
+the 10 s of RABBITMQ_HEARTBEAT, silent topics would wait up to 40 s for their defaults."""
+LAST_RETRY_SECONDS = 2.0
+"""Longest pause in seconds before another attempt to connect: there are few watchdogs, so they need not be spread over
+as much time as the nodes."""
 
 log = structlog.get_logger(__name__)
 
@@ -72,12 +77,10 @@ class Fallback:
 
     def _make_bus(self) -> RabbitMQ:
         settings = self._settings
-        broker = configured.broker(settings, f"radiovis fallback {self._settings.FB_QUEUE}")
-        broker = replace(broker, heartbeat=settings.FB_HEARTBEAT)
-        retry_policy = configured.retry_policy(settings)
+        login = replace(broker(settings, f"radiovis fallback {settings.FB_QUEUE}"), heartbeat=HEARTBEAT_SECONDS)
         # A default is right at this moment only: after a reconnect somebody else may have sent it, or the station.
-        retry_policy = replace(retry_policy, outlast=False, last_retry=min(retry_policy.last_retry, _LAST_RETRY))
-        return RabbitMQ(self._reactor, broker_endpoint(self._reactor, settings), broker, retry_policy)
+        retry_policy = RetryPolicy(outlast=False, last_retry=LAST_RETRY_SECONDS)
+        return RabbitMQ(self._reactor, broker_endpoint(self._reactor, settings), login, retry_policy)
 
     def _make_watchdog(self, directory: Directory, entries: Log, kept: Journal | None) -> Watchdog:
         leader = BrokerLeader(self._bus, f"{self._settings.FB_QUEUE}.leader")
@@ -96,11 +99,10 @@ class Fallback:
         )
 
     def _schedule(self, leader: BrokerLeader) -> HeldSlides | None:
-        settings = self._settings
-        if settings.SCHEDULE == "pass":
+        if self._settings.SCHEDULE == "pass":
             return None
-        store = BrokerSlideStore(self._reactor, self._bus, build.held_queue(settings, fake=self._fake))
-        return HeldSlides(store, self._bus, leader, settings, clock=time.time, wall=time.time)
+        store = BrokerSlideStore(self._reactor, self._bus, build.held_queue(self._settings, fake=self._fake))
+        return HeldSlides(store, self._bus, leader, clock=time.time, wall=time.time)
 
     def _directory_and_log(self) -> tuple[Directory, Log, Journal | None]:
         reactor, settings = self._reactor, self._settings
@@ -116,7 +118,7 @@ class Fallback:
     def _queue_source(self, take: Callable[[Delivered], Deferred[None]]) -> Source:
         names = QueueNames(self._settings.FB_QUEUE, self._settings.RABBITMQ_EXCHANGE, auto_delete=self._fake)
         remote = not self._fake and self._stations is None
-        return QueueSource(self._reactor, self._bus, names, take, self._settings, remote=remote)
+        return QueueSource(self._reactor, self._bus, names, take, remote=remote)
 
     def _directory_changed(self) -> None:
         self._watchdog.directory_changed()

@@ -11,9 +11,10 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from fanout.listeners import port
 from fanout.listeners.port import SlicedPort, keep_alive
 from fanout.listeners.tls import ListenerWrapper
+from fanout.settings.field import DEFAULT
 from radiovis.settings import Settings
 
-_TEST_IP, _TEST_PORT = "127.0.0.1", 61424  # contract §1.12
+_TEST_IP, _TEST_PORT = "127.0.0.1", 61424  # contract §1.12; its logins are known to everybody
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,17 +41,23 @@ def port_setting(settings: Settings, port: int) -> str:
 
 
 def listen_addresses(settings: Settings, *, fake: bool) -> dict[str, ListenAddress]:
-    """The listen addresses of a node, by name. :param fake: ``--test`` mode, which has a STOMP port of its own."""
-    found = {"stomp": ListenAddress(settings.STOMP_IP, settings.STOMP_PORT, "stomp")}
-    if fake and settings.source_of("STOMP_PORT") == "default":
-        found["stomp"] = ListenAddress(_TEST_IP, _TEST_PORT, "stomp")
+    """The listen addresses of a node, by name.
+
+    :param fake: ``--test`` mode, which has a STOMP port of its own, and listens on loopback unless STOMP_IP is set
+        (HTTP_IP for HTTP).
+    """
+    given = {name for name in ("STOMP_IP", "STOMP_PORT", "HTTP_IP", "HTTP_PORT") if settings.source_of(name) != DEFAULT}
+    stomp_ip = _TEST_IP if fake and "STOMP_IP" not in given else settings.STOMP_IP
+    http_ip = stomp_ip if fake and "HTTP_IP" not in given else settings.HTTP_IP
+    stomp_port = _TEST_PORT if fake and "STOMP_PORT" not in given else settings.STOMP_PORT
+    found = {"stomp": ListenAddress(stomp_ip, stomp_port, "stomp")}
     # Test suites start many nodes on one machine: with --test there is HTTP only where it is asked for.
-    if settings.HTTP_PORT and not (fake and settings.source_of("HTTP_PORT") == "default"):
-        found["http"] = ListenAddress(settings.HTTP_IP, settings.HTTP_PORT, "http")
+    if settings.HTTP_PORT and not (fake and "HTTP_PORT" not in given):
+        found["http"] = ListenAddress(http_ip, settings.HTTP_PORT, "http")
     if settings.TLS_CERTIFICATE and settings.STOMP_TLS_PORT:
-        found["stomp_tls"] = ListenAddress(settings.STOMP_IP, settings.STOMP_TLS_PORT, "stomp", secure=True)
+        found["stomp_tls"] = ListenAddress(stomp_ip, settings.STOMP_TLS_PORT, "stomp", secure=True)
     if settings.TLS_CERTIFICATE and settings.HTTPS_PORT:
-        found["https"] = ListenAddress(settings.HTTP_IP, settings.HTTPS_PORT, "http", secure=True)
+        found["https"] = ListenAddress(http_ip, settings.HTTPS_PORT, "http", secure=True)
     return found
 
 
@@ -89,12 +96,10 @@ class Listeners:
     def _open(self, address: ListenAddress) -> str:
         server = self._servers[address.server]
         factory = self._listener_wrapper.secure(server) if address.secure else self._listener_wrapper.plain(server)
-        pending_requests = port.listen(
-            self._reactor, address.ip, address.port, factory, self._settings.ACCEPT_SLICE, reuse_port=self._reuse_port
-        )
-        keep_alive(pending_requests.socket, self._settings.TCP_KEEPALIVE_SECONDS)
-        self._ports.append(pending_requests)
-        host: Any = pending_requests.getHost()  # type: ignore[no-untyped-call]
+        listening = port.listen(self._reactor, address.ip, address.port, factory, reuse_port=self._reuse_port)
+        keep_alive(listening.socket)
+        self._ports.append(listening)
+        host: Any = listening.getHost()  # type: ignore[no-untyped-call]
         return f"[{host.host}]:{host.port}" if ":" in host.host else f"{host.host}:{host.port}"
 
     def close(self) -> list[Deferred[Any]]:

@@ -36,6 +36,7 @@ from radiovis.admin.listener import Admin, AdminPorts
 from radiovis.application import CountedApplication, RadioVIS
 from radiovis.events import MonitoringEvents
 from radiovis.http.wall import Wall
+from radiovis.last_slides import LastSlides
 from radiovis.node import build
 from radiovis.node.admin_parts import node_admin
 from radiovis.node.build import ApplicationParts, Core, Observability
@@ -227,7 +228,7 @@ def _make_core(reactor: Any, settings: Settings, observability: Observability, *
         flusher=flusher,
         hub=hub,
         guests=build.guests(reactor, settings, hub, bus),
-        last_slides=build.last_slides(reactor, settings, memcached),
+        last_slides=LastSlides(reactor, memcached),
     )
 
 
@@ -261,7 +262,7 @@ def _parts(
         directory=directory,
         resolver=resolver,
         throttle=throttle,
-        application=build.extended(bare, settings, slide_intake, preflight),
+        application=build.extended(bare, slide_intake, preflight),
         preflight=preflight,
         watchdog=watchdog,
     )

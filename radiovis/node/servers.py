@@ -21,7 +21,7 @@ from fanout.http.routing import Handler
 from fanout.http.websocket import WebSocketServer
 from fanout.hub.history import History
 from fanout.hub.outbox import Flusher
-from fanout.listeners.client_limits import ConnectionLimit
+from fanout.listeners.client_limits import LINGER_SECONDS, ConnectionLimit
 from fanout.listeners.tls import Certificates, ListenerWrapper
 from fanout.settings import SettingsError
 from fanout.stomp_server.stomp_server import StompServer
@@ -108,7 +108,6 @@ def make_public_site(
         websockets,
         stomp.log,
         stomp.subscription_limit,
-        stomp.settings,
     )
     handlers: dict[str, Handler] = {"/stomp": StompWebSocket(stomp, websockets).open, "/topic": player.open}
     return PublicSite(pending_requests, settings, wall, handlers)
@@ -213,7 +212,7 @@ class Drain:
     async def gone(self) -> None:
         """Wait until all clients have gone, but not for long; also those that came meanwhile, over open connections."""
         self._say(self._farewells())
-        deadline = self._stomp.clock() + self._stomp.settings.LINGER_SECONDS + _SLACK
+        deadline = self._stomp.clock() + LINGER_SECONDS + _SLACK
         await deferLater(self._reactor, _TICK)
         while self.clients and self._stomp.clock() < deadline:
             await deferLater(self._reactor, _TICK)

@@ -10,9 +10,11 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from fanout.cache.bounded_dict import BoundedDict
-from radiovis.settings import SlideSettings
-from radiovis.slides.fetch import Slide, host_of, share
+from radiovis.slides.fetch import SECONDS, Slide, host_of, share
 
+GOOD_SECONDS = 300.0
+"""Seconds a good slide is not fetched again, however often it is published. Not longer, because another picture may be
+stored under the same URL."""
 BAD_SECONDS = 10.0
 """Seconds a bad slide counts as bad. Not longer, because a publisher publishes a corrected slide again at once."""
 KEPT = 1_000
@@ -40,18 +42,15 @@ class Verdict:
 class SlideVerdicts:
     """Has slides fetched, and remembers the results.
 
-    :ivar settings: may be replaced.
     :ivar fetched: how many were fetched since the start.
     """
 
-    def __init__(self, clock: Any, settings: SlideSettings, fetch: Callable[[str], Awaitable[Slide]]) -> None:
+    def __init__(self, clock: Any, fetch: Callable[[str], Awaitable[Slide]]) -> None:
         """
         :param clock: Twisted's reactor.
-        :param settings: ``PREFLIGHT_SECONDS`` for one URL, the wait for a slot included, and
-            ``PREFLIGHT_CACHE_SECONDS``, in which a good slide counts as good without another fetch.
-        :param fetch: fetches and checks a slide, within ``PREFLIGHT_SECONDS`` from its slot; never fails.
+        :param fetch: fetches and checks a slide, within :data:`~radiovis.slides.fetch.SECONDS` from its slot; never
+            fails. One URL has as long, the wait for a slot included.
         """
-        self.settings = settings
         self._clock = clock
         self._fetch = fetch
         self._known: BoundedDict[str, tuple[float, Verdict]] = BoundedDict(KEPT)
@@ -65,7 +64,7 @@ class SlideVerdicts:
         return len(self._under_way)
 
     def of(self, url: str) -> Deferred[Verdict]:
-        """The verdict on a URL: at once if it is known, otherwise within ``PREFLIGHT_SECONDS``. Never fails."""
+        """The verdict on a URL: at once if it is known, otherwise within the time for a slide. Never fails."""
         asked: Deferred[Verdict] = Deferred()
         until, known = self._known.get(url, (0.0, None))
         if known is not None and self._clock.seconds() < until:
@@ -85,9 +84,8 @@ class SlideVerdicts:
     def _look(self, url: str) -> None:
         self.fetched += 1
         self._hosts[host_of(url)] += 1
-        seconds = self.settings.PREFLIGHT_SECONDS + _LAST_MOMENT
         fetched = Deferred.fromCoroutine(self._fetched(url))
-        fetched.addTimeout(seconds, self._clock, self._out_of_time).addCallback(self._found, url)
+        fetched.addTimeout(SECONDS + _LAST_MOMENT, self._clock, self._out_of_time).addCallback(self._found, url)
 
     async def _fetched(self, url: str) -> Verdict:
         return Verdict((await self._fetch(url)).complaints)
@@ -101,11 +99,9 @@ class SlideVerdicts:
 
     def _out_of_time(self, _: object, __: float) -> Verdict:
         """A fetch that begins at once has ended by its own time-out before. This one waited for a slot."""
-        seconds = self.settings.PREFLIGHT_SECONDS
-        complaint = f"not looked at: too many slides are waiting, and it was not complete within {seconds:g} s"
+        complaint = f"not looked at: too many slides are waiting, and it was not complete within {SECONDS:g} s"
         return Verdict((complaint,), looked=False)
 
     def _remember(self, verdict: Verdict, url: str) -> None:
-        kept = self.settings.PREFLIGHT_CACHE_SECONDS
-        lifetime = min(BAD_SECONDS, kept) if verdict.complaints else kept
+        lifetime = BAD_SECONDS if verdict.complaints else GOOD_SECONDS
         self._known[url] = (self._clock.seconds() + lifetime, verdict)

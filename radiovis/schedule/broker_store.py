@@ -16,7 +16,7 @@ from fanout.bus.amqp_message import to_amqp
 from fanout.bus.interface import BrokerBus, BrokerConnection, BusError
 from fanout.bus.queues import WORK_EXCHANGE, ConfirmedChannel, Unroutable, WorkItem, WorkQueue
 from fanout.hub.message import Message
-from radiovis.schedule.held_slides import Take
+from radiovis.schedule.held_slides import MOST_HELD, Take
 
 SECONDS = 10.0
 """Seconds within which the broker must confirm, because a publisher waits."""
@@ -51,7 +51,7 @@ class BrokerIntake:
         except Unroutable:
             if message.body:  # If nothing was ever held, there is nothing to cancel.
                 raise BusError(
-                    "nobody holds it: SCHEDULE_MAX are held already, or no fallback.py runs with SCHEDULE = server"
+                    f"nobody holds it: {MOST_HELD} are held already, or no fallback.py runs with SCHEDULE = server"
                 ) from None
 
     async def _open(self) -> ConfirmedChannel:

@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from fanout.bus.interface import BusError
 from fanout.hub.message import Message
 from fanout.journal.sqlite import Batches, BatchesFull, FileThread, Layout, SqliteFile
-from radiovis.schedule.held_slides import Take
+from radiovis.schedule.held_slides import MOST_HELD, Take
 from radiovis.settings import SlideSettings
 
 CANCELS = 100
@@ -40,14 +40,14 @@ log = structlog.get_logger(__name__)
 
 
 class DiskSlideStore:
-    """The messages that one process holds, a :class:`~radiovis.schedule.held_slides.LocalSlideStore`.
+    """The messages that one process holds, a :class:`~radiovis.schedule.held_slides.LocalSlideStore`."""
 
-    :ivar settings: may be replaced while it runs; a new ``SCHEDULE_FILE`` has no effect.
-    """
-
-    def __init__(self, reactor: Any, settings: SlideSettings) -> None:
-        """:param settings: ``SCHEDULE_FILE``, empty for a file in memory, and ``SCHEDULE_MAX``."""
-        self.settings = settings
+    def __init__(self, reactor: Any, settings: SlideSettings, *, most: int = MOST_HELD) -> None:
+        """
+        :param settings: ``SCHEDULE_FILE``, empty for a file in memory.
+        :param most: messages held at a time.
+        """
+        self._most = most
         self._rows = Rows(settings.SCHEDULE_FILE)
         self._thread = FileThread(reactor, "schedule")
         self._batches: Batches[_Adding] = Batches(reactor, self._write, _size)
@@ -59,9 +59,8 @@ class DiskSlideStore:
         """Keep a message; fires when it is on the disk."""
         if self._stopped:
             return fail(BusError("the schedule is closed"))
-        most = self.settings.SCHEDULE_MAX
-        if self._count + self._adding >= most + (0 if message.body else CANCELS):
-            return fail(BusError(f"{most} messages are held already (SCHEDULE_MAX)"))
+        if self._count + self._adding >= self._most + (0 if message.body else CANCELS):
+            return fail(BusError(f"{self._most} messages are held already, which is the limit"))
         try:
             (message.topic + message.message_id).encode()
         except UnicodeEncodeError as error:  # Found here, because it would fail the other messages of its batch, too.

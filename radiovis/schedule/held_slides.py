@@ -21,13 +21,15 @@ from fanout.bus.leader import Leader
 from fanout.cache.bounded_dict import BoundedDict
 from fanout.hub.message import Message
 from radiovis.schedule.trigger_time import SlideIntake, for_now, trigger_time
-from radiovis.settings import SlideSettings
 
 # The messages that are held, in the order in which they are due. Sans-IO, and without a clock.
 #
 # The name of a message is its topic, as its publisher spells it, and its message-id. The next message of the same name
 # replaces it, whether that message is held or sent at once. A message with an empty body cancels it.
 
+MOST_HELD = 1_000
+"""Messages held for later at a time, of all stations. Each has at most MAX_FRAME_BYTES (256 KiB), so that all of them
+take at most 250 MiB; usual ones take 1 MB."""
 HEARD = 10_000
 """Sent messages that are remembered: one that was sent just before a leader died must not be sent again."""
 
@@ -181,33 +183,31 @@ class HeldCounters:
 
 
 class HeldSlides:
-    """The messages that are held, and their sending.
-
-    :ivar settings: ``SCHEDULE_MAX``, the messages held at a time. May be replaced while it runs.
-    """
+    """The messages that are held, and their sending."""
 
     def __init__(
         self,
         store: SlideStore,
         bus: Bus,
         leader: Leader,
-        settings: SlideSettings,
         *,
         clock: Callable[[], float],
         wall: Callable[[], float],
+        most: int = MOST_HELD,
     ) -> None:
         """
         :param clock: Unix time in seconds that does not jump, by which all messages are stamped.
         :param wall: Unix time in seconds by the machine's clock, which may jump. It decides what is due, because people
             set a trigger-time by such a clock.
+        :param most: messages held at a time.
         """
-        self.settings = settings
         self.counters = HeldCounters()
         self._store = store
         self._bus = bus
         self._leader = leader
         self._clock = clock
         self._wall = wall
+        self._most = most
         self._timetable = Timetable()
         self._sending: set[Name] = set()
 
@@ -228,9 +228,7 @@ class HeldSlides:
         if not self._leader.leading:
             self._timetable.forget()
             return
-        await self._store.ensure(
-            self._take, self._timetable.forget, room=len(self._timetable) < self.settings.SCHEDULE_MAX
-        )
+        await self._store.ensure(self._take, self._timetable.forget, room=len(self._timetable) < self._most)
         if self.is_due and await self._leader.claim():
             await self._send_due()
 
@@ -254,7 +252,7 @@ class HeldSlides:
             }
             for held in self._timetable.upcoming(SHOWN)
         ]
-        return {"held": len(self), "most": self.settings.SCHEDULE_MAX, "next": following}
+        return {"held": len(self), "most": self._most, "next": following}
 
     async def stop(self) -> None:
         """Send no more; the store keeps what is held."""

@@ -18,9 +18,10 @@ from twisted.internet.defer import Deferred
 from fanout.application.interface import Application, Extension, Principal, Refused
 from fanout.bus.interface import together
 from fanout.hub.message import Message, Publication
-from radiovis.settings import SlideSettings
 
 HEADER, NOW = "trigger-time", "NOW"
+HORIZON = 604_800.0
+"""Seconds, a week, that a trigger-time may be ahead. A later one is probably a mistake, such as a wrong year."""
 _LONGEST = 64  # characters of a date and time; a longer text is none
 _CACHED = 1_024
 """Texts whose time is remembered. A message is asked for its time when it is admitted, published and taken from the
@@ -62,33 +63,25 @@ class SlideIntake(Protocol):
 
 
 class ScheduledApplication(Extension):
-    """An application that holds messages with a trigger-time in the future, and passes on all others.
+    """An application that holds messages with a trigger-time in the future, and passes on all others."""
 
-    :ivar settings: may be replaced while it runs.
-    """
-
-    def __init__(
-        self, application: Application, intake: SlideIntake, clock: Callable[[], float], settings: SlideSettings
-    ) -> None:
+    def __init__(self, application: Application, intake: SlideIntake, clock: Callable[[], float]) -> None:
         """
         :param application: the inner one.
         :param intake: where messages are held.
         :param clock: Unix time in seconds.
-        :param settings: ``SCHEDULE_HORIZON``, how many seconds ahead a trigger-time may be.
         """
         super().__init__(application)
-        self.settings = settings
         self._intake = intake
         self._clock = clock
 
     async def admit(self, principal: Principal | None, publications: Sequence[Publication]) -> tuple[Message, ...]:
         """The messages these publications make. :raises Refused: one is not allowed, or is too far ahead."""
         messages = await self._application.admit(principal, publications)
-        horizon = self.settings.SCHEDULE_HORIZON
-        latest = self._clock() + horizon
+        latest = self._clock() + HORIZON
         for message in messages:
             if (trigger_time(message) or 0) > latest:
-                detail = f"A trigger-time may be {horizon:g} s ahead (SCHEDULE_HORIZON)."
+                detail = f"A trigger-time may be {HORIZON:g} s ahead."
                 raise Refused("The trigger-time is too far ahead", detail, unfit=True)
         return messages
 

@@ -31,7 +31,6 @@ from zope.interface import implementer
 
 from fanout import __version__
 from fanout.listeners.tls import connect_failure
-from radiovis.settings import SlideSettings
 from radiovis.slides.picture import HEIGHT, MOST_OCTETS, WIDTH, Picture, decoding_fault, look_at
 
 
@@ -185,11 +184,16 @@ class _Counted(ProtocolWrapper):
 
 MOST_READ = 4 * 2**20
 """Octets read of one slide: far more than any radio takes, so that the error can name the size."""
+SECONDS = 5.0
+"""Seconds for one slide, from the request to its last octet. Its publisher waits for it, and HRadio receivers give
+up after 5 s as well (contract §4)."""
+AT_ONCE = 8
+"""Slides fetched at the same time, at most half of them from one host, which may hang. Each may take :data:`MOST_READ`
+octets, so that all of them together take at most 32 MiB."""
 REDIRECTS = 3
 """Redirects followed for one slide. Receivers follow some (contract §4), and each delays the picture."""
 _MOVED = frozenset((301, 302, 303, 307, 308))
 _SHOWN = 60  # characters of a Content-Type that are repeated
-_DEFAULTS = SlideSettings()
 
 Dial = Callable[[str, int], Any]
 """Makes the endpoint for a host and a port."""
@@ -216,43 +220,34 @@ class SlideFetch:
     def __init__(
         self,
         reactor: Any,
-        settings: SlideSettings = _DEFAULTS,
         *,
+        seconds: float = SECONDS,
+        at_once: int = AT_ONCE,
         most_octets: int = MOST_READ,
         dial: Dial | None = None,
     ) -> None:
         """
-        :param settings: ``PREFLIGHT_SECONDS`` for one slide, from the request to its last octet, and
-            ``PREFLIGHT_AT_ONCE``, the slides fetched at the same time, half of them from one host. May be replaced.
+        :param seconds: for one slide, from the request to its last octet.
+        :param at_once: slides fetched at the same time, half of them from one host.
         :param most_octets: read of one slide.
         :param dial: makes the endpoint of a host; None for any host that has an address.
         """
         self._reactor = reactor
-        self.settings = settings
+        self._seconds = seconds
+        self._limit = HostLimit(at_once)
         self._most = most_octets
         self._dial = dial or self._any_host
 
-    @property
-    def settings(self) -> SlideSettings:
-        """The settings in force."""
-        return self._settings
-
-    @settings.setter
-    def settings(self, settings: SlideSettings) -> None:
-        self._settings = settings
-        self._limit = HostLimit(settings.PREFLIGHT_AT_ONCE)
-
     def _any_host(self, host: str, port: int) -> HostnameEndpoint:
-        return HostnameEndpoint(self._reactor, host, port, timeout=self._settings.PREFLIGHT_SECONDS)
+        return HostnameEndpoint(self._reactor, host, port, timeout=self._seconds)
 
     async def get(self, url: str) -> Slide:
         """Fetch and check a slide. Never fails: the complaints say what is wrong."""
         async with self._limit.slot(host_of(url)):
-            seconds = self._settings.PREFLIGHT_SECONDS
             try:
-                return await Deferred.fromCoroutine(self._get(url)).addTimeout(seconds, self._reactor)
+                return await Deferred.fromCoroutine(self._get(url)).addTimeout(self._seconds, self._reactor)
             except Exception as error:  # noqa: BLE001 - anything may be wrong with a foreign URL and server.
-                return Slide(url, b"", None, (f"not fetched: {_reason(error, seconds)}",))
+                return Slide(url, b"", None, (f"not fetched: {_reason(error, self._seconds)}",))
 
     async def _get(self, url: str) -> Slide:
         connections = Connections(self._reactor, self._dial, self._most)

@@ -20,11 +20,12 @@ from twisted.python.threadpool import ThreadPool
 
 from fanout.listeners.address import Networks
 from radiovis.settings import SlideSettings
+from radiovis.slides.fetch import SECONDS
 
 _TRIED = 3
 """Addresses of one host that are tried, one after the other."""
-_CONNECT_SHARE = 0.3
-"""The part of the time for one slide that an attempt to connect may take, so that the next address has a chance."""
+CONNECT_SECONDS = 0.3 * SECONDS
+"""Seconds that an attempt to connect may take: a part of those for one slide, so that the next address has a chance."""
 _NAT64 = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"))
 """RFC 6052 and RFC 8215: the last four octets are an IPv4 address, to which a gateway connects."""
 
@@ -40,10 +41,7 @@ class PublicAddresses:
     """Endpoints for hosts with public addresses."""
 
     def __init__(self, reactor: Any, settings: SlideSettings, lookup: Lookup) -> None:
-        """
-        :param settings: ``PREFLIGHT_PRIVATE``, networks that count as public, and ``PREFLIGHT_SECONDS``, the time for
-            one slide. May be replaced.
-        """
+        """:param settings: ``PREFLIGHT_PRIVATE``, networks that count as public. May be replaced."""
         self._reactor = reactor
         self.settings = settings
         self._lookup = lookup
@@ -64,12 +62,11 @@ class PublicAddresses:
 
     async def connect(self, host: str, port: int, factory: IProtocolFactory) -> IProtocol:
         """Connect to the first address that accepts. :raises NotPublic: the host has no public address."""
-        seconds = self._settings.PREFLIGHT_SECONDS * _CONNECT_SHARE
         failure: Exception = DNSLookupError(host)
         for address in self._public(await self._lookup(host, port))[:_TRIED]:
             kind = TCP6ClientEndpoint if ":" in address else TCP4ClientEndpoint
             try:
-                return await kind(self._reactor, address, port, seconds).connect(factory)
+                return await kind(self._reactor, address, port, CONNECT_SECONDS).connect(factory)
             except ConnectError as error:
                 failure = error
         raise failure

@@ -13,7 +13,7 @@ import structlog
 from twisted.internet import defer
 from twisted.internet.defer import Deferred
 
-from fanout.bus.broker_settings import BrokerSettings
+from fanout.bus.broker_settings import PREFETCH
 from fanout.bus.consumer_retry import RetryBuffer
 from fanout.bus.duplicates import Seen
 from fanout.bus.interface import BrokerBus, BusError
@@ -133,16 +133,14 @@ class QueueSource:
         bus: BrokerBus,
         names: QueueNames,
         take: Callable[[Delivered], Deferred[None]],
-        settings: BrokerSettings,
         *,
         remote: bool = False,
     ) -> None:
         """
         :param take: gives a message to the log.
-        :param settings: ``RABBITMQ_PREFETCH`` is read.
         :param remote: whether the log is another server. Its outages are its own state, not trouble of this machine.
         """
-        prefetch = min(settings.RABBITMQ_PREFETCH, REMOTE_PREFETCH) if remote else settings.RABBITMQ_PREFETCH
+        prefetch = REMOTE_PREFETCH if remote else PREFETCH
         self._bus = bus
         self._queue = DurableQueue(reactor, names, self._took, prefetch=prefetch)
         self._take = take

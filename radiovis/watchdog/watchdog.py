@@ -213,16 +213,16 @@ def standing_alone(
         entries=JournalLog(kept, time.time),
         recall=StartupState(None, kept, reactor.seconds).recall,
         source=lambda take: TapSource(reactor, take),
-        schedule=_schedule(settings, slide_intake, bus, leader),
+        schedule=_schedule(slide_intake, bus, leader),
         preflight=preflight,
     )
 
 
-def _schedule(settings: Settings, slide_intake: SlideIntake | None, bus: Bus, leader: Leader) -> HeldSlides | None:
+def _schedule(slide_intake: SlideIntake | None, bus: Bus, leader: Leader) -> HeldSlides | None:
     """Where the node's own intake is also the store that gives the slides out again."""
     if not isinstance(slide_intake, LocalSlideStore):
         return None
-    return HeldSlides(slide_intake, bus, leader, settings, clock=time.time, wall=time.time)
+    return HeldSlides(slide_intake, bus, leader, clock=time.time, wall=time.time)
 
 
 def journal(reactor: Any, settings: JournalSettings) -> Journal:

@@ -40,7 +40,7 @@ class NodeCase(unittest.TestCase):
 
     def topic(self, last: str = "image") -> str:
         """A topic of station 1 that no other test uses."""
-        return f"/topic/test/1/{self.id().rpartition('.')[2]}/{last}"
+        return f"/topic/id/tests._ebu.nowhere/topic1/{self.id().rpartition('.')[2]}/{last}"
 
     def dial(self) -> Radio:
         """A socket to the node, on which nothing has been said."""

@@ -20,8 +20,8 @@ def node(broker: AmqpAddress, exchange: str, **settings: object) -> Server:
         **{
             "RABBITMQ_USER": broker.user,
             "RABBITMQ_PASSWORD": broker.password,
-            "RABBITMQ_OUTBOX_SECONDS": 300,
-            "RABBITMQ_RETRY_MAX_SECONDS": 1,
+            "fanout.bus.broker_settings.MAX_AGE_SECONDS": 300.0,
+            "fanout.bus.broker_settings.LAST_RETRY_SECONDS": 1.0,
             **settings,
         },
     )

@@ -2,7 +2,7 @@
 
 page = StompJs()
 page.connect(server.http, version="1.2")
-page.subscribe("/topic/test/1/image")
+page.subscribe("/topic/id/tests._ebu.nowhere/topic1/image")
 page.expect("message")["body"]
 """
 

@@ -12,7 +12,7 @@ from tests import services
 from tests.acceptance.cluster import Cluster, node
 from tests.radio import Radio, frame
 
-TOPIC = "/topic/test/1/text"
+TOPIC = "/topic/id/tests._ebu.nowhere/topic1/text"
 EXCHANGE = "amq.fanout"  # The default, and the broker's own: it is there again after any crash.
 RECONNECT_SECONDS = 15.0  # From the broker's answer on; retries come at most 1 s apart here.
 
@@ -109,7 +109,7 @@ class TestBrokerOutages(unittest.TestCase):
 
     def test_a_node_that_comes_back_late_shows_what_it_missed(self) -> None:
         """It asks memcached, as there will be no other word of it until the next slide."""
-        topic = "/topic/test/1/missed/image"
+        topic = "/topic/id/tests._ebu.nowhere/topic1/missed/image"
         cluster = self.cluster(MEMCACHED_HOST=services.memcached())
         start_eagerly, late = cluster.nodes
         radio = Radio.connect(late.address)

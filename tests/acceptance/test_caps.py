@@ -39,7 +39,7 @@ class TestSubscriptions(NodeCase):
         radio = self.radio()
         for number in range(4):
             radio.subscribe(self.topic(f"p{number}"), id=str(number))
-        service = "/radiodns/push/1.0/test/1/stream"
+        service = "/radiodns/push/1.0/id/tests._ebu.nowhere/topic1/stream"
         for path in (poll_path(self.topic("a"), self.topic("b")), service):
             self.assertEqual(ask(self.server.http, path).status, 503)
         self.assertEqual(self.refused(), before + 2)

@@ -11,7 +11,7 @@ from tests.radio import Radio
 from tests.services import free_port
 from tests.web import Raw, ask, poll_path
 
-TOPIC = "/topic/test/1/clock/image"
+TOPIC = "/topic/id/tests._ebu.nowhere/topic1/clock/image"
 STEP = 60.0  # seconds a date may be off
 WRONG_CLOCK = """
 import time

@@ -9,7 +9,7 @@ from tests.acceptance.cluster import Cluster, node
 from tests.acceptance.device import Device
 from tests.radio import Radio, frame
 
-TOPICS = ("/topic/test/1/text", "/topic/test/2/text")
+TOPICS = ("/topic/id/tests._ebu.nowhere/topic1/text", "/topic/id/tests._ebu.nowhere/topic2/text")
 PUBLISHES = 1_000
 
 
@@ -71,9 +71,9 @@ class TestTwoNodes(unittest.TestCase):
         self.assertEqual(radio.so_far(), [])
 
     def test_country_on_one_node_is_its_code_on_the_other(self) -> None:
-        radio = self.radio(1, "/topic/fm/4e1/4000/09580/text")
-        self.station(0, login="3.test").publish("/topic/fm/ch/4000/09580/text", b"TEXT cc")
-        self.assertEqual(radio.expect("MESSAGE", destination="/topic/fm/4e1/4000/09580/text").body, b"TEXT cc")
+        radio = self.radio(1, "/topic/fm/4e1/ffff/99999/text")
+        self.station(0, login="3.test").publish("/topic/fm/ch/ffff/99999/text", b"TEXT cc")
+        self.assertEqual(radio.expect("MESSAGE", destination="/topic/fm/4e1/ffff/99999/text").body, b"TEXT cc")
 
     def test_a_binary_body_crosses_the_cluster(self) -> None:
         body = bytes(range(256)) * 100

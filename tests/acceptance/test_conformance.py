@@ -28,8 +28,8 @@ def verdicts(done: Done) -> dict[str, str]:
 
 ANY_FREQUENCY = "/topic/fm/4e1/4000/*/"
 SETTINGS: dict[str, Any] = {
-    "TEST_TOPICS": json.dumps(["/topic/test/1/", ANY_FREQUENCY]),
-    "CONNECT_TIMEOUT": 1,
+    "TEST_TOPICS": json.dumps(["/topic/id/tests._ebu.nowhere/topic1/", ANY_FREQUENCY]),
+    "fanout.stomp.limits.CONNECT_SECONDS": 1,
     "HEARTBEAT_MS": "1000,10000",
 }
 """With a station for every check, and without long waits."""
@@ -114,16 +114,23 @@ class OverTls(ConformanceCase):
     def test_every_command_trusts_whom_it_is_told_to(self) -> None:
         for server in (f"stomps://1.test:test@{HOST}:{self.stomps}", f"wss://1.test:test@{HOST}:{self.https}"):
             with self.subTest(server=server):
-                published = run("pub", "/topic/test/1/", "--text", "x", "--server", server, *self.ca())
+                published = run(
+                    "pub", "/topic/id/tests._ebu.nowhere/topic1/", "--text", "x", "--server", server, *self.ca()
+                )
                 self.assertEqual((published.returncode, published.stderr), (0, ""))
-                heard = run("sub", "/topic/test/1/text", "--count", "1", "--server", server, *self.ca())
+                heard = run(
+                    "sub", "/topic/id/tests._ebu.nowhere/topic1/text", "--count", "1", "--server", server, *self.ca()
+                )
                 self.assertIn("TEXT x", heard.stdout)
                 probed = run("probe", "fm:4e1.4000.09580", "--server", server, "--seconds", "0.1", *self.ca())
                 self.assertIn("let in, STOMP 1.2", probed.stdout)
 
     def test_and_nobody_else(self) -> None:
         server = f"stomps://1.test:test@{HOST}:{self.stomps}"
-        for words in (("conformance", server), ("pub", "/topic/test/1/", "--text", "x", "--server", server)):
+        for words in (
+            ("conformance", server),
+            ("pub", "/topic/id/tests._ebu.nowhere/topic1/", "--text", "x", "--server", server),
+        ):
             done = run(*words)
             self.assertEqual((done.returncode, done.stdout), (1, ""))
             self.assertIn("its certificate cannot be trusted: unable to get local issuer certificate", done.stderr)

@@ -14,7 +14,7 @@ from tests.acceptance.cluster import Cluster
 from tests.acceptance.device import Device
 from tests.radio import Frame, Radio
 
-TOPIC = "/topic/test/1/image"
+TOPIC = "/topic/id/tests._ebu.nowhere/topic1/image"
 SLIDE = b"SHOW http://slides.example/1.png"
 
 
@@ -85,9 +85,9 @@ class TestGoodMessages(_Case):
         self.assertEqual((heard.get("message-id"), heard.get("when")), ("from-property", "1795294643"))
 
     def test_a_country_and_any_case_reach_the_topics_listeners(self) -> None:
-        radio = self.radio_of("1.2", "/topic/fm/4e1/4000/09580/image")
-        self.device.publish({"topic": "/topic/fm/CH/4000/09580/image"}, SLIDE)
-        self.assertEqual(self.heard(radio).get("destination"), "/topic/fm/4e1/4000/09580/image")
+        radio = self.radio_of("1.2", "/topic/fm/4e1/ffff/99999/image")
+        self.device.publish({"topic": "/topic/fm/CH/ffff/99999/image"}, SLIDE)
+        self.assertEqual(self.heard(radio).get("destination"), "/topic/fm/4e1/ffff/99999/image")
 
     def test_a_binary_body_reaches_all_versions(self) -> None:
         body = b"SHOW http://x/\xff\xfe\n\n"
@@ -242,10 +242,10 @@ class TestOldNodes(_Case):
         self.device.listen()
         station = Radio.connect(self.cluster.nodes[0].address, "3.test", "test", version="1.2")
         self.addCleanup(station.close)
-        station.publish("/topic/fm/ch/4000/09580/text", b"TEXT x")
+        station.publish("/topic/fm/ch/ffff/99999/text", b"TEXT x")
         properties, _ = self.device.hear()
         self.assertEqual(sorted(properties.headers), ["message-id", "topic", "when"])
-        self.assertEqual(properties.headers["topic"], "/topic/fm/ch/4000/09580/text")
+        self.assertEqual(properties.headers["topic"], "/topic/fm/ch/ffff/99999/text")
         self.assertTrue(UUID(properties.headers["message-id"]))
 
     def test_a_broadcast_is_one_message_per_channel_with_one_id(self) -> None:
@@ -254,5 +254,8 @@ class TestOldNodes(_Case):
         self.addCleanup(station.close)
         station.publish("/topic/*/image", SLIDE)
         both = [self.device.hear()[0].headers for _ in range(2)]
-        self.assertEqual([each["topic"] for each in both], ["/topic/test/1/image", "/topic/test/2/image"])
+        self.assertEqual(
+            [each["topic"] for each in both],
+            ["/topic/id/tests._ebu.nowhere/topic1/image", "/topic/id/tests._ebu.nowhere/topic2/image"],
+        )
         self.assertEqual(len({each["message-id"] for each in both}), 1)

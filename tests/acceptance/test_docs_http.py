@@ -73,7 +73,8 @@ class TestExamples(unittest.TestCase):
             HTTP_PORT=services.free_port(),
             ADMIN_PORT=services.free_port(),
             HTTP_POLL_TIMEOUT=1,
-            CONNECT_TIMEOUT=1,  # curl says nothing of a WebSocket on which nothing is said, until it is closed
+            # curl says nothing of a WebSocket on which nothing is said, until it is closed.
+            **{"fanout.stomp.limits.CONNECT_SECONDS": 1},
         )
         cls.addClassCleanup(cls.server.close)
         cls.server.start()

@@ -19,7 +19,7 @@ from tests.web import Raw, ask, poll_path
 CROWD = 400
 SPREAD = 2.0
 """Seconds: 200 clients a second are let go as fast as that."""
-TOPIC = "/topic/test/1/drain/image"
+TOPIC = "/topic/id/tests._ebu.nowhere/topic1/drain/image"
 
 
 class DrainCase(unittest.TestCase):

@@ -13,8 +13,8 @@ import threading
 from tests.acceptance.case import NodeCase
 from tests.radio import Radio, frame
 
-GCC = "/topic/fm/4e1/4000/09580/"
-CC = "/topic/fm/ch/4000/09580/"
+GCC = "/topic/fm/4e1/ffff/99999/"
+CC = "/topic/fm/ch/ffff/99999/"
 
 
 class Faults(NodeCase):
@@ -97,7 +97,7 @@ class Faults(NodeCase):
         self.assertNotIn("link", radio.expect("MESSAGE").names())
 
     def test_13_the_last_part_of_a_topic_is_not_a_set_of_letters(self) -> None:
-        """``/topic/fm/4e1/4000/09580/xx`` counted as the channel ``…/09580/``, ``…/imagetext`` did not."""
+        """``/topic/fm/4e1/ffff/99999/xx`` counted as the channel ``…/09580/``, ``…/imagetext`` did not."""
         for last in ("xx", "textimage", "imagetext", "egami"):
             radio = self.radio()
             radio.subscribe(GCC + last)

@@ -158,10 +158,16 @@ class TestGone(GarbageCase):
 
     def test_players(self) -> None:
         sockets: list[MessageSocket] = []
-        self.assert_freed(lambda: sockets.append(self.open("/topic/test/1")), lambda: close(sockets))
+        self.assert_freed(
+            lambda: sockets.append(self.open("/topic/id/tests._ebu.nowhere/topic1")), lambda: close(sockets)
+        )
 
     def test_polls_and_streams(self) -> None:
-        for path in (poll_path(self.topic()), "/radiodns/push/1.0/test/1", "/channels" + self.topic() + "?wait=10"):
+        for path in (
+            poll_path(self.topic()),
+            "/radiodns/push/1.0/id/tests._ebu.nowhere/topic1",
+            "/channels" + self.topic() + "?wait=10",
+        ):
             with self.subTest(path):
                 sockets: list[Raw] = []
                 request = f"GET {path} HTTP/1.1\r\nhost: vis.example\r\n\r\n".encode()

@@ -118,10 +118,10 @@ class TestVisJson(HttpCase):
     def test_the_own_spelling_of_a_country_comes_back(self) -> None:
         station = Radio.connect(self.server.address, "3.test", "test", version="1.2")
         self.addCleanup(station.close)
-        destination = "/topic/fm/4e1/4000/09580/image"
+        destination = "/topic/fm/4e1/ffff/99999/image"
         station.publish(destination, b"SHOW http://a/1.png")
-        answer = self.ask(poll_path("/topic/fm/ch/4000/09580/image")).json
-        self.assertEqual(answer["headers"]["RadioVIS-Destination"], "/topic/fm/ch/4000/09580/image")
+        answer = self.ask(poll_path("/topic/fm/ch/ffff/99999/image")).json
+        self.assertEqual(answer["headers"]["RadioVIS-Destination"], "/topic/fm/ch/ffff/99999/image")
         self.assertEqual(answer["headers"]["RadioVIS-Trigger-Time"], "NOW")
 
     def test_json_p(self) -> None:
@@ -137,7 +137,7 @@ class TestVisJson(HttpCase):
         self.publish(topic, "TEXT x", "c1")
         answer = self.ask(poll_path(topic), origin="http://player.example")
         self.assertEqual(answer.headers["access-control-allow-origin"], "*")
-        allowed = self.ask("/radiodns/push/1.0/fm/4e1/4000/09580", method="OPTIONS", origin="http://player.example")
+        allowed = self.ask("/radiodns/push/1.0/fm/4e1/ffff/99999", method="OPTIONS", origin="http://player.example")
         self.assertIn("Last-Event-ID", allowed.headers["access-control-allow-headers"])
 
     def test_every_answer_has_the_security_headers(self) -> None:
@@ -159,7 +159,7 @@ class TestVisJson(HttpCase):
 
 
 class TestPush(HttpCase):
-    settings: ClassVar[dict[str, Any]] = {"HTTP_COMMENT_SECONDS": 1}
+    settings: ClassVar[dict[str, Any]] = {"fanout.http.limits.COMMENT_SECONDS": 1}
 
     def listen(self, **headers: str) -> Events:
         service = self.topic("").removeprefix("/topic/").rstrip("/")
@@ -236,7 +236,7 @@ class TestPublishing(HttpCase):
         return self.ask(f"/services/{station}", method="POST", body=body, content_type=kind, **given)
 
     def test_a_form_reaches_radios_of_stomp_and_of_http(self) -> None:
-        channel = "/topic/test/1/"
+        channel = "/topic/id/tests._ebu.nowhere/topic1/"
         radio = self.radio()
         radio.subscribe(channel + "image", id="0", fast_reply=False)
         form = {"image": "http://a/1.png", "text": "caf\u00e9", "link": "http://a/", "channel": channel}
@@ -253,9 +253,11 @@ class TestPublishing(HttpCase):
         body = {"text": "to all", "trigger-time": "2026-12-24T18:00:00+01:00"}
         answer = self.post(json.dumps(body).encode(), station="1.test")
         topics = [each["topic"] for each in answer.json["messages"]]
-        self.assertEqual(topics, ["/topic/test/1/text", "/topic/test/2/text"])
+        self.assertEqual(
+            topics, ["/topic/id/tests._ebu.nowhere/topic1/text", "/topic/id/tests._ebu.nowhere/topic2/text"]
+        )
         self.assertEqual(len({each["message-id"] for each in answer.json["messages"]}), 1)
-        headers = self.ask(poll_path("/topic/test/2/text")).json["headers"]
+        headers = self.ask(poll_path("/topic/id/tests._ebu.nowhere/topic2/text")).json["headers"]
         self.assertEqual(headers["RadioVIS-Trigger-Time"], "2026-12-24T18:00:00+01:00")
 
     def test_curl_with_expect_100_continue(self) -> None:
@@ -264,7 +266,7 @@ class TestPublishing(HttpCase):
 
     def test_of_other_stations_nothing(self) -> None:
         self.assert_refused(self.post(b'{"text": "x"}', station="3"), 403)
-        self.assert_refused(self.post(b'{"text": "x", "channel": "/topic/fm/4e1/4000/09580/"}'), 403)
+        self.assert_refused(self.post(b'{"text": "x", "channel": "/topic/fm/4e1/ffff/99999/"}'), 403)
 
     def test_without_login(self) -> None:
         for given in ("", "Basic", "Basic !", "Basic eA==", "Bearer x", basic("1.test", "wrong")):
@@ -310,7 +312,7 @@ class TestWithoutBroker(unittest.TestCase):
     def test_503_when_the_broker_does_not_take_it_in_time(self) -> None:
         settings = {
             "RABBITMQ_PORT": services.free_port(),
-            "RABBITMQ_OUTBOX_SECONDS": 1,
+            "fanout.bus.broker_settings.MAX_AGE_SECONDS": 1.0,
             "HTTP_PORT": services.free_port(),
         }
         with Server("--test", **settings) as server:

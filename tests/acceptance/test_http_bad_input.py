@@ -13,7 +13,7 @@ from tests.acceptance.case import NodeCase
 from tests.radio import Radio
 from tests.web import Answer, Raw, ask, basic, poll_path
 
-TOPIC = "/topic/test/1/innocent/image"
+TOPIC = "/topic/id/tests._ebu.nowhere/topic1/innocent/image"
 HEAD = "HTTP/1.1\r\nhost: x\r\n"
 
 
@@ -86,7 +86,7 @@ class Questions(BadInputCase):
             self.assertNotIn(callback.encode(), answer.body)
 
     def test_last_ids_of_another_topic_or_of_nobody_get_the_newest(self) -> None:
-        self.publisher.publish("/topic/test/1/other/image", b"SHOW 2", {"message-id": "other"})
+        self.publisher.publish("/topic/id/tests._ebu.nowhere/topic1/other/image", b"SHOW 2", {"message-id": "other"})
         topic = self.topic()
         self.publisher.publish(topic, b"SHOW http://a/0.png")
         for last_id in ("other", "nobody's", 8_000 * "x", "\0\n", "%00", "\u2603"):
@@ -106,7 +106,7 @@ class Questions(BadInputCase):
 
 
 class Requests(BadInputCase):
-    settings: ClassVar[dict[str, Any]] = {"HTTP_REQUEST_TIMEOUT": 2, "HTTP_POLL_TIMEOUT": 8}
+    settings: ClassVar[dict[str, Any]] = {"fanout.http.limits.REQUEST_SECONDS": 2, "HTTP_POLL_TIMEOUT": 8}
 
     def test_what_is_no_request(self) -> None:
         for data in (
@@ -125,7 +125,7 @@ class Requests(BadInputCase):
 
     def test_headers_that_are_no_utf_8(self) -> None:
         for request, status in (
-            ("GET /radiodns/push/1.0/fm/4e1/4000/09580", 200),
+            ("GET /radiodns/push/1.0/fm/4e1/ffff/99999", 200),
             ("POST /services/1", 401),
         ):
             raw = self.raw(f"{request} {HEAD}".encode() + b"last-event-id: \xff\r\nauthorization: \xff\r\n\r\n")
@@ -171,7 +171,7 @@ class Requests(BadInputCase):
         with self.assertRaises((BrokenPipeError, ConnectionResetError)):
             while time.monotonic() < started + 20:
                 raw.send(b"a")
-                self.publisher.publish("/topic/test/1/beat/text", b"TEXT x")
+                self.publisher.publish("/topic/id/tests._ebu.nowhere/topic1/beat/text", b"TEXT x")
         self.assertTrue(1.5 < time.monotonic() - started < 10)
 
     def test_a_connection_without_a_request_is_closed(self) -> None:
@@ -208,7 +208,11 @@ class Requests(BadInputCase):
 
 
 class Logins(BadInputCase):
-    settings: ClassVar[dict[str, Any]] = {"LOGIN_FAILURES": 3, "LOGIN_PAUSE_SECONDS": 0.5, "LOGIN_QUEUE_SECONDS": 3}
+    settings: ClassVar[dict[str, Any]] = {
+        "LOGIN_FAILURES": 3,
+        "fanout.application.login_throttle.PAUSE_SECONDS": 0.5,
+        "fanout.application.login_throttle.QUEUE_SECONDS": 3,
+    }
 
     def post(self, password: str) -> Answer:
         return self.ask(
@@ -260,7 +264,7 @@ class Crowds(BadInputCase):
                     Raw(self.server.http, f"GET /radiodns/push/1.0/a/{number} {HEAD}\r\n".encode())
                 )
                 raw.until(b"retry: 3000")
-            answer = self.ask(poll_path("/topic/test/1/x/image"))
+            answer = self.ask(poll_path("/topic/id/tests._ebu.nowhere/topic1/x/image"))
             self.assert_refused(answer, 503)
             self.assertIn("retry-after", answer.headers)
         while self.ask("/radiodns/vis/vis.json?" + urlencode({"topic": TOPIC})).status == 503:

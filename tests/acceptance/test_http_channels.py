@@ -95,9 +95,12 @@ class TestPublishing(ChannelsCase):
 
     def test_all_of_its_channels_at_once(self) -> None:
         answer = self.put("/channels/topic/*/everywhere", b"x")
-        self.assertEqual((answer.status, answer.headers["location"]), (201, "/channels/topic/test/1/everywhere"))
+        self.assertEqual(
+            (answer.status, answer.headers["location"]),
+            (201, "/channels/topic/id/tests._ebu.nowhere/topic1/everywhere"),
+        )
         for number in (1, 2):
-            self.assertEqual(self.ask(f"/channels/topic/test/{number}/everywhere").body, b"x")
+            self.assertEqual(self.ask(f"/channels/topic/id/tests._ebu.nowhere/topic{number}/everywhere").body, b"x")
         answer = self.put("/channels/topic/*/everywhere", b"x", basic("2.test", "test"))
         self.assertEqual((answer.status, answer.json["detail"]), (403, "There is no topic that this could be said on."))
 

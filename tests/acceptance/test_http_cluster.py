@@ -63,7 +63,7 @@ class TestTwoNodes(unittest.TestCase):
         return bodies
 
     def test_one_that_asks_them_in_turn_misses_none_of_a_thousand(self) -> None:
-        topic = "/topic/test/1/thousand/image"
+        topic = "/topic/id/tests._ebu.nowhere/topic1/thousand/image"
         radio = self.publisher(self.first)
         radio.publish(topic, b"SHOW 0")
         thread = threading.Thread(target=self._publish, args=(radio, topic))
@@ -77,7 +77,7 @@ class TestTwoNodes(unittest.TestCase):
             radio.say("SEND", {"destination": topic}, f"SHOW {number}".encode())
 
     def test_nor_when_they_were_published_in_turn_on_both(self) -> None:
-        topic = "/topic/test/1/turns/image"
+        topic = "/topic/id/tests._ebu.nowhere/topic1/turns/image"
         radios = [self.publisher(node) for node in (self.first, self.second)]
         radios[0].publish(topic, b"SHOW 0")
         thread = threading.Thread(target=self._publish_in_turn, args=(radios, topic))
@@ -92,7 +92,10 @@ class TestTwoNodes(unittest.TestCase):
             radios[number % 2].publish(topic, f"SHOW {number}".encode())
 
     def test_nor_of_several_topics(self) -> None:
-        image, text = "/topic/test/1/several/image", "/topic/test/1/several/text"
+        image, text = (
+            "/topic/id/tests._ebu.nowhere/topic1/several/image",
+            "/topic/id/tests._ebu.nowhere/topic1/several/text",
+        )
         radio = self.publisher(self.first)
         radio.publish(image, b"SHOW 0")
         thread = threading.Thread(target=self._publish_both, args=(radio, image, text))
@@ -109,7 +112,7 @@ class TestTwoNodes(unittest.TestCase):
 
     def test_a_node_that_hears_late_gives_nothing_old(self) -> None:
         """The second node stands still while the first one gives an id away."""
-        topic = "/topic/test/1/late/image"
+        topic = "/topic/id/tests._ebu.nowhere/topic1/late/image"
         radio = self.publisher(self.first)
         radio.publish(topic, b"SHOW 1", {"message-id": "1"})
         self.assertEqual(ask(self.second.http, poll_path(topic)).json["body"], "SHOW 1")
@@ -125,15 +128,25 @@ class TestTwoNodes(unittest.TestCase):
 
     def test_a_device_on_the_exchange_reaches_streams_and_one_resumes_on_the_other_node(self) -> None:
         with Device(services.rabbitmq(), self.cluster.exchange) as device:
-            events = Events(self.first.http, "/radiodns/push/1.0/test/1/device")
+            events = Events(self.first.http, "/radiodns/push/1.0/id/tests._ebu.nowhere/topic1/device")
             self.addCleanup(events.close)
-            device.publish({"topic": "/topic/test/1/device/image", "message-id": "d1"}, b"SHOW http://a/1.png")
+            device.publish(
+                {"topic": "/topic/id/tests._ebu.nowhere/topic1/device/image", "message-id": "d1"},
+                b"SHOW http://a/1.png",
+            )
             self.assertEqual(events.next().data, {"src": "http://a/1.png"})
-            self.assertEqual(ask(self.second.http, poll_path("/topic/test/1/device/image")).status, 200)
+            self.assertEqual(
+                ask(self.second.http, poll_path("/topic/id/tests._ebu.nowhere/topic1/device/image")).status, 200
+            )
             events.close()
-            device.publish({"topic": "/topic/test/1/device/image", "message-id": "d2"}, b"SHOW http://a/2.png")
-            device.publish({"topic": "/topic/test/1/device/text", "message-id": "d3"}, b"TEXT x")
-            again = Events(self.second.http, "/radiodns/push/1.0/test/1/device", last_event_id="d1")
+            device.publish(
+                {"topic": "/topic/id/tests._ebu.nowhere/topic1/device/image", "message-id": "d2"},
+                b"SHOW http://a/2.png",
+            )
+            device.publish({"topic": "/topic/id/tests._ebu.nowhere/topic1/device/text", "message-id": "d3"}, b"TEXT x")
+            again = Events(
+                self.second.http, "/radiodns/push/1.0/id/tests._ebu.nowhere/topic1/device", last_event_id="d1"
+            )
             self.addCleanup(again.close)
             self.assertEqual([again.next().id for _ in range(2)], ["d2", "d3"])
 
@@ -141,7 +154,7 @@ class TestTwoNodes(unittest.TestCase):
         """Through memcached."""
         cache = str(services.memcached())
         kept = self.node(MEMCACHED_HOST=cache)
-        topic = f"/topic/test/1/{self.cluster.exchange}/image"
+        topic = f"/topic/id/tests._ebu.nowhere/topic1/{self.cluster.exchange}/image"
         self.publisher(kept).publish(topic, b"SHOW http://a/1.png", {"message-id": "m1"})
         self.assertEqual(ask(kept.http, poll_path(topic)).status, 200)
         kept.terminate()

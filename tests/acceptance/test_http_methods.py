@@ -9,8 +9,8 @@ from tests.acceptance.case import NodeCase
 from tests.processes import Server
 from tests.web import Address, Answer, Raw, ask, poll_path
 
-TOPIC = "/topic/test/1/head/image"
-SERVICE = "test/1/head"
+TOPIC = "/topic/id/tests._ebu.nowhere/topic1/head/image"
+SERVICE = "id/tests._ebu.nowhere/topic1/head"
 SLOW = 60  # s, for a poll: longer than the client here waits for an answer
 
 
@@ -56,7 +56,7 @@ class TestHead(MethodsCase):
             ("/comet", 400),
             ("/radiodns/push/1.0/a//b", 400),
             ("/events/a//b", 400),
-            ("/service/test/1/nobody", 404),
+            ("/service/id/tests._ebu.nowhere/topic1/nobody", 404),
         ):
             with self.subTest(path=path):
                 head = self.ask(path, "HEAD")
@@ -67,7 +67,7 @@ class TestHead(MethodsCase):
         for path, kind in (
             (poll_path(TOPIC), "application/json"),
             (poll_path(TOPIC, last_id="1"), "application/json"),
-            (poll_path("/topic/test/1/silent/image"), "application/json"),
+            (poll_path("/topic/id/tests._ebu.nowhere/topic1/silent/image"), "application/json"),
             (poll_path(TOPIC, callback="show"), "text/javascript"),
             (f"/comet?topic={TOPIC}&last_id=1", "text/plain; charset=utf-8"),
             (f"/radiodns/push/1.0/{SERVICE}", "text/event-stream"),

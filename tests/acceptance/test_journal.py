@@ -14,7 +14,7 @@ from tests.prometheus import parse
 from tests.radio import Radio
 from tests.web import Answer, ask
 
-OURS = "/topic/test/1/*"  # The watchdog says something on the others.
+OURS = "/topic/id/tests._ebu.nowhere/topic1/*"  # The watchdog says something on the others.
 
 
 class TestJournal(unittest.TestCase):
@@ -30,15 +30,22 @@ class TestJournal(unittest.TestCase):
         cls.server.start()
         with Radio.connect(cls.server.address, "1.test", "test", version="1.2") as station:
             for number in range(250):
-                station.publish(f"/topic/test/1/{number % 2}/text", f'TEXT {number}, "q"'.encode(), {"link": "x"})
+                station.publish(
+                    f"/topic/id/tests._ebu.nowhere/topic1/{number % 2}/text",
+                    f'TEXT {number}, "q"'.encode(),
+                    {"link": "x"},
+                )
 
     def ask(self, path: str) -> Answer:
         return ask(self.server.admin, path)
 
     def test_pages(self) -> None:
         until(lambda: len(self.bodies(OURS)) == 250)
-        self.assertEqual(self.bodies("/topic/test/1/1/text"), [f'TEXT {number}, "q"' for number in range(1, 250, 2)])
-        self.assertEqual(self.bodies("/topic/test/1/1"), [])
+        self.assertEqual(
+            self.bodies("/topic/id/tests._ebu.nowhere/topic1/1/text"),
+            [f'TEXT {number}, "q"' for number in range(1, 250, 2)],
+        )
+        self.assertEqual(self.bodies("/topic/id/tests._ebu.nowhere/topic1/1"), [])
         record = self.ask(f"/api/journal?topic={OURS}&limit=1").json["records"][0]
         self.assertIn(["link", "x"], record["headers"])
 

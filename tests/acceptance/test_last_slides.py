@@ -39,7 +39,7 @@ class _Case(unittest.TestCase):
         self.addCleanup(self.cluster.close)
         self.nodes = self.cluster.nodes
         self.addCleanup(lambda: self.assertEqual(self.cluster.faults, []))
-        self.topic = f"/topic/test/1/{self.id().rpartition('.')[2]}/image"
+        self.topic = f"/topic/id/tests._ebu.nowhere/topic1/{self.id().rpartition('.')[2]}/image"
 
     def radio(self, server: Server) -> Radio:
         radio = Radio.connect(server.address)
@@ -130,13 +130,13 @@ class TestRestart(_Case):
             self.assertEqual(radio.so_far(), [])
 
     def test_country_and_code_share_one_slide(self) -> None:
-        topic = "/topic/fm/4e1/4000/09580/image"
+        topic = "/topic/fm/4e1/ffff/99999/image"
         station = Radio.connect(self.nodes[0].address, "3.test", "test", version="1.1")
         self.addCleanup(station.close)
-        station.publish("/topic/fm/ch/4000/09580/image", b"SHOW http://s/cc.png")
+        station.publish("/topic/fm/ch/ffff/99999/image", b"SHOW http://s/cc.png")
         until(lambda: self.stored(topic), "the slide in memcached")
         self.restart(self.nodes[1])
-        self.assert_shown(self.nodes[1], b"SHOW http://s/cc.png", "/topic/fm/CH/4000/09580/image")
+        self.assert_shown(self.nodes[1], b"SHOW http://s/cc.png", "/topic/fm/CH/ffff/99999/image")
         self.assert_shown(self.nodes[1], b"SHOW http://s/cc.png", topic)
 
     def test_who_wants_no_fast_reply_gets_none(self) -> None:
@@ -199,7 +199,7 @@ class TestSeveralServers(unittest.TestCase):
         with services.Memcached() as first, services.Memcached() as second:
             hosts = f"{first.address},{second.address}"
             with Cluster(services.rabbitmq(), MEMCACHED_HOST=hosts) as cluster:
-                topics = [f"/topic/test/1/{number}/image" for number in range(30)]
+                topics = [f"/topic/id/tests._ebu.nowhere/topic1/{number}/image" for number in range(30)]
                 station = Radio.connect(cluster.nodes[0].address, "1.test", "test", version="1.1")
                 for topic in topics:
                     station.publish(topic, topic.encode())

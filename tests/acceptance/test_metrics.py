@@ -74,7 +74,10 @@ class TestMetrics(AdminCase):
 class TestManyTopics(AdminCase):
     """Labels stay the same few, and a scrape stays cheap, however many topics there are."""
 
-    settings: ClassVar[dict[str, Any]] = {"MAX_SUBSCRIPTIONS": MANY, "MAX_PENDING_RECEIPTS": 100_000}
+    settings: ClassVar[dict[str, Any]] = {
+        "MAX_SUBSCRIPTIONS": MANY,
+        "fanout.stomp.limits.MAX_PENDING_RECEIPTS": 100_000,
+    }
 
     def test_ten_thousand_topics(self) -> None:
         radio, station = self.radio(version="1.2"), self.station()

@@ -16,7 +16,7 @@ from tests.processes import Server, node
 from tests.radio import Radio
 
 LABEL = "radiovis.global."
-CC, GCC = "/topic/fm/ch/4000/09580/text", "/topic/fm/4e1/4000/09580/text"
+CC, GCC = "/topic/fm/ch/ffff/99999/text", "/topic/fm/4e1/ffff/99999/text"
 
 
 def monitored(port: int, queue: str = "radiovis", **settings: object) -> Server:
@@ -62,9 +62,9 @@ class TestEvents(_Events):
         radio = Radio.connect(server.address)
         who = {"session_id": radio.session, "ip": f"127.0.0.1:{radio.port}"}
         radio.subscribe(CC)
-        radio.subscribe("/topic/test/1/image", id="7")
-        radio.subscribe("/topic/test/1/text")
-        radio.say("UNSUBSCRIBE", {"destination": "/topic/test/1/text"})
+        radio.subscribe("/topic/id/tests._ebu.nowhere/topic1/image", id="7")
+        radio.subscribe("/topic/id/tests._ebu.nowhere/topic1/text")
+        radio.say("UNSUBSCRIBE", {"destination": "/topic/id/tests._ebu.nowhere/topic1/text"})
         self.assertEqual(radio.so_far(), [])
         radio.close()
         self.assertEqual(
@@ -73,9 +73,9 @@ class TestEvents(_Events):
                 ("servers", ""),
                 ("connections", who),
                 ("subscriptions", {"topic": GCC, **who}),
-                ("subscriptions", {"topic": "/topic/test/1/image", **who}),
-                ("subscriptions", {"topic": "/topic/test/1/text", **who}),
-                ("unsubscriptions", {"topic": "/topic/test/1/image", **who}),
+                ("subscriptions", {"topic": "/topic/id/tests._ebu.nowhere/topic1/image", **who}),
+                ("subscriptions", {"topic": "/topic/id/tests._ebu.nowhere/topic1/text", **who}),
+                ("unsubscriptions", {"topic": "/topic/id/tests._ebu.nowhere/topic1/image", **who}),
                 ("unsubscriptions", {"topic": GCC, **who}),
                 ("disconnections", who),
             ],
@@ -110,11 +110,11 @@ class TestEvents(_Events):
         server = self.start()
         radios = [Radio.connect(server.address) for _ in range(3)]
         for radio in radios:
-            radio.subscribe("/topic/test/1/text")
+            radio.subscribe("/topic/id/tests._ebu.nowhere/topic1/text")
         station = Radio.connect(server.address, "1.test", "test")
         for number in range(40):
-            station.publish("/topic/test/1/text", b"TEXT %d" % number)
-            station.publish("/topic/test/2/text", b"TEXT nobody listens")
+            station.publish("/topic/id/tests._ebu.nowhere/topic1/text", b"TEXT %d" % number)
+            station.publish("/topic/id/tests._ebu.nowhere/topic2/text", b"TEXT nobody listens")
         for radio in radios:
             radio.frames(40)
         server.terminate()  # What was counted in the last second is sent before the end.
@@ -123,7 +123,7 @@ class TestEvents(_Events):
         self.assertEqual(counted(taken), 120)
         messages = [metadata for label, metadata in (event(body) for _, body in taken) if label == "messages"]
         self.assertEqual({tuple(metadata) for metadata in messages}, {("topic", "count")})
-        self.assertEqual({metadata["topic"] for metadata in messages}, {"/topic/test/1/text"})
+        self.assertEqual({metadata["topic"] for metadata in messages}, {"/topic/id/tests._ebu.nowhere/topic1/text"})
 
     def test_one_event_per_delivery_when_asked_for(self) -> None:
         server = self.start(MONITORING_PER_DELIVERY=True)
@@ -145,6 +145,9 @@ class TestEvents(_Events):
 def counted(came: list[Taken]) -> int:
     """How many deliveries the events tell of."""
     return sum(metadata["count"] for label, metadata in (event(body) for _, body in came) if label == "messages")
+
+
+TINY = {"radiovis.node.build.MONITORING_MESSAGES": 10}
 
 
 class NobodyTakesTheEvents:
@@ -169,7 +172,7 @@ class NobodyTakesTheEvents:
 class TestRefused(NobodyTakesTheEvents, NodeCase):
     @classmethod
     def setUpClass(cls) -> None:
-        cls.server = monitored(services.free_port(), MONITORING_BUFFER=10, MONITORING_PER_DELIVERY=True).start()
+        cls.server = monitored(services.free_port(), MONITORING_PER_DELIVERY=True, **TINY).start()
 
 
 class TestSilent(NobodyTakesTheEvents, NodeCase):
@@ -180,7 +183,7 @@ class TestSilent(NobodyTakesTheEvents, NodeCase):
         cls.silent = socket.create_server(("127.0.0.1", 0))
         cls.addClassCleanup(cls.silent.close)
         port = cls.silent.getsockname()[1]
-        cls.server = monitored(port, MONITORING_BUFFER=10, MONITORING_PER_DELIVERY=True).start()
+        cls.server = monitored(port, MONITORING_PER_DELIVERY=True, **TINY).start()
 
 
 class TestDisabled(NodeCase):

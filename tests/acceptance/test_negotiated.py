@@ -227,7 +227,7 @@ class Receipts(NegotiatedCase):
     def test_what_is_refused_gets_no_receipt_but_an_error_with_its_id(self) -> None:
         refusals = [
             (self.radio, "SEND", {"destination": self.topic()}, "You cannot do that."),
-            (self.station, "SEND", {"destination": "/topic/fm/4e1/4000/09580/image"}, "You cannot do that."),
+            (self.station, "SEND", {"destination": "/topic/fm/4e1/ffff/99999/image"}, "You cannot do that."),
             (self.station, "SEND", {}, "No destination ?"),
             (
                 self.radio,

@@ -20,7 +20,7 @@ from tests.radio import Radio, frame
 from tests.radiovis.directory.plugit_server import BASE
 from tests.web import ask
 
-ROCK = "/topic/fm/4e1/4000/09580/"
+ROCK = "/topic/fm/4e1/ffff/99999/"
 KNOWN = {
     "channels": {"1": [ROCK]},
     "passwords": {"1.rock": "rock-passcode"},
@@ -29,8 +29,8 @@ KNOWN = {
 }
 QUICK: dict[str, object] = {
     "RABBITMQ_HEARTBEAT": 1,
-    "RABBITMQ_CONNECT_TIMEOUT": 1,
-    "RABBITMQ_RETRY_MAX_SECONDS": 0.5,
+    "fanout.bus.broker_settings.CONNECT_SECONDS": 1.0,
+    "fanout.bus.broker_settings.LAST_RETRY_SECONDS": 0.5,
     "DIRECTORY_TIMEOUT": 0.5,
     "DIRECTORY_FRESH_SECONDS": 1,
     "FB_CHANNEL_CACHE": 1,

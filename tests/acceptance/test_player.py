@@ -31,10 +31,10 @@ class PlayerTests(WebSocketCase):
         self.assertTrue(str(player.message()).endswith("\n\nSHOW http://s/3.png"))
 
     def test_it_keeps_the_spelling_of_its_page(self) -> None:
-        player = self.open("/topic/fm/ch/4000/09580")
+        player = self.open("/topic/fm/ch/ffff/99999")
         self.assertEqual(player.message(), self.HELLO)
-        self.station(3).publish("/topic/fm/4e1/4000/09580/image", b"SHOW http://s/fm.png")
-        self.assertIn("\ndestination:/topic/fm/ch/4000/09580/image\n", str(player.message()))
+        self.station(3).publish("/topic/fm/4e1/ffff/99999/image", b"SHOW http://s/fm.png")
+        self.assertIn("\ndestination:/topic/fm/ch/ffff/99999/image\n", str(player.message()))
 
     def test_octets_that_are_no_text_are_replaced(self) -> None:
         player = self.open(self.channel())

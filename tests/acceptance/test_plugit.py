@@ -17,7 +17,7 @@ DAB = "/topic/dab/4e1/4fff/4001/0/"
 STAR = "/topic/fm/4e1/4001/*/"
 QUICK: dict[str, object] = {
     "DIRECTORY_TIMEOUT": 0.5,
-    "DIRECTORY_ATTEMPTS": 2,
+    "radiovis.directory.plugit_http.ATTEMPTS": 2,
     "DIRECTORY_FRESH_SECONDS": 1,
     "FB_CHANNEL_CACHE": 1,
 }

@@ -18,7 +18,7 @@ from tests.radio import Frame, Radio
 from tests.radiovis.slides.slide_server import SlideServer, answer, drawn
 from tests.web import Answer, ask, basic
 
-IMAGE, TEXT = "/topic/test/1/image", "/topic/test/1/text"
+IMAGE, TEXT = "/topic/id/tests._ebu.nowhere/topic1/image", "/topic/id/tests._ebu.nowhere/topic1/text"
 SECONDS = 1.0
 
 
@@ -31,7 +31,7 @@ class _Case(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls) -> None:
-        settings = {"PREFLIGHT": cls.mode, "PREFLIGHT_PRIVATE": "127.0.0.1", "PREFLIGHT_SECONDS": SECONDS}
+        settings = {"PREFLIGHT": cls.mode, "PREFLIGHT_PRIVATE": "127.0.0.1", "radiovis.slides.fetch.SECONDS": SECONDS}
         cls.server = node(HTTP_PORT=services.free_port(), ADMIN_PORT=services.free_port(), **settings).start()
 
     @classmethod
@@ -68,7 +68,7 @@ class _Case(unittest.TestCase):
         return radio
 
     def post(self, **fields: str) -> Answer:
-        form = urlencode({"channel": "/topic/test/1/", **fields}).encode()
+        form = urlencode({"channel": "/topic/id/tests._ebu.nowhere/topic1/", **fields}).encode()
         kind = "application/x-www-form-urlencoded"
         where = {"Authorization": basic("1.test", "test"), "Content-Type": kind}
         return ask(self.server.http, "/services/1", method="POST", body=form, **where)

@@ -25,7 +25,7 @@ login = "1.rock"
 password = "{password}"
 networks = ["198.51.100.0/24", "2001:db8::/32"]
     [[station.channel]]
-    topic = "/topic/test/1/"
+    topic = "/topic/id/tests._ebu.nowhere/topic1/"
 """
 
 
@@ -84,7 +84,7 @@ class _Case(unittest.TestCase):
 class TestTrusted(_Case):
     settings: ClassVar[dict[str, Any]] = {
         "PROXY_FROM": "127.0.0.0/8, ::1",
-        "PROXY_HEADER_SECONDS": 1,
+        "fanout.listeners.client_limits.PROXY_HEADER_SECONDS": 1,
         "MAX_CONNECTIONS_PER_ADDRESS": 3,
     }
 

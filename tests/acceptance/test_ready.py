@@ -51,7 +51,11 @@ class TestReady(unittest.TestCase):
             until(lambda: ask(server.admin, "/readyz").status == 200)
             with Radio.connect(server.address, "1.test", "test", version="1.2") as station:
                 broker.pause()
-                station.send(frame("SEND", {"destination": "/topic/test/1/image", "receipt": "r"}, b"SHOW x"))
+                station.send(
+                    frame(
+                        "SEND", {"destination": "/topic/id/tests._ebu.nowhere/topic1/image", "receipt": "r"}, b"SHOW x"
+                    )
+                )
                 until(lambda: parse(ask(server.admin, "/metrics").body)["fanout_bus_waiting"][()] == 1)
                 server.interrupt()
                 until(lambda: ask(server.admin, "/readyz").status == 503)
@@ -66,7 +70,7 @@ class TestReady(unittest.TestCase):
             node(MEMCACHED_HOST=missing, **admin_port()) as server,
             Radio.connect(server.address) as radio,
         ):
-            radio.subscribe("/topic/test/1/image")  # The last slide is asked for.
+            radio.subscribe("/topic/id/tests._ebu.nowhere/topic1/image")  # The last slide is asked for.
             until(lambda: bool(ask(server.admin, "/readyz").json["degraded"]))
             answer = ask(server.admin, "/readyz")
             self.assertEqual((answer.status, answer.json["ready"]), (200, True))
@@ -75,7 +79,8 @@ class TestReady(unittest.TestCase):
 
     def test_a_directory_that_never_answered(self) -> None:
         nobody = f"http://127.0.0.1:{services.free_port()}/secret/"
-        server = Server(RABBITMQ_LOOPBACK=True, RADIODNS_API_URL=nobody, DIRECTORY_ATTEMPTS=1, **admin_port())
+        once = {"radiovis.directory.plugit_http.ATTEMPTS": 1}
+        server = Server(RABBITMQ_LOOPBACK=True, RADIODNS_API_URL=nobody, **once, **admin_port())
         with server:
             answer = ask(server.admin, "/readyz")
             self.assertEqual(answer.status, 503)

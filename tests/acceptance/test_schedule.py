@@ -40,7 +40,11 @@ class _Case(unittest.TestCase):
 
 class TestCluster(_Case, Service):
     names: ClassVar[tuple[str, ...]] = ("one",)
-    quick: ClassVar[dict[str, object]] = {"FB_FALLBACK_TIME": 1_000, "SCHEDULE": "server", "SCHEDULE_MAX": 3}
+    quick: ClassVar[dict[str, object]] = {
+        "FB_FALLBACK_TIME": 1_000,
+        "SCHEDULE": "server",
+        "radiovis.schedule.held_slides.MOST_HELD": 3,
+    }
     node: ClassVar[Server]
     pair: ClassVar[list[Daemon]]
 
@@ -113,7 +117,7 @@ class TestAlone(_Case):
     """A node by itself."""
 
     def test_what_is_held_outlives_it(self) -> None:
-        topic = "/topic/test/1/image"
+        topic = "/topic/id/tests._ebu.nowhere/topic1/image"
         server = Server("--test", "--standalone", SCHEDULE="server")
         self.addCleanup(server.close)
         server.start()

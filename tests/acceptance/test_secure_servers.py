@@ -85,10 +85,10 @@ class TestBroker(_Case):
             server.wait_for("bus.connected")
         radio = Radio.connect(other.address)
         self.addCleanup(radio.close)
-        radio.subscribe("/topic/test/1/image")
+        radio.subscribe("/topic/id/tests._ebu.nowhere/topic1/image")
         station = Radio.connect(one.address, "1.test", "test")
         self.addCleanup(station.close)
-        station.publish("/topic/test/1/image", b"SHOW http://s/1.png")
+        station.publish("/topic/id/tests._ebu.nowhere/topic1/image", b"SHOW http://s/1.png")
         self.assertEqual(radio.frame().body, b"SHOW http://s/1.png")
 
     def test_a_broker_others_vouch_for_gets_no_password(self) -> None:
@@ -136,7 +136,7 @@ class TestDirectory(_Case):
             RABBITMQ_LOOPBACK=True,
             RADIODNS_API_URL=f"https://{host}:{self.port}/action/radiovis/api/secret-of-plugit/",
             DIRECTORY_CA=authority.certificate,
-            DIRECTORY_ATTEMPTS=1,
+            **{"radiovis.directory.plugit_http.ATTEMPTS": 1},
         )
         radio = Radio(server.address)
         self.addCleanup(radio.close)

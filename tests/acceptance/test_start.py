@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import unittest
 
+from tests import services
 from tests.processes import Server, node
 from tests.radio import Radio
+from tests.radiovis.test_settings import ORIGINAL_FILE
 
 STATION = '[[station]]\nlogin = "1.rock"\npassword = "plain"\n'
 
@@ -78,8 +80,8 @@ class Refusals(unittest.TestCase):
         )
 
     def test_a_bad_value_in_config_py(self) -> None:
-        line = self.refused(node(), "MAX_HEADERS = 'many'\n")
-        self.assertTrue(line.startswith("MAX_HEADERS = 'many' (config.py): "), line)
+        line = self.refused(node(), "MAX_SUBSCRIPTIONS = 'many'\n")
+        self.assertTrue(line.startswith("MAX_SUBSCRIPTIONS = 'many' (config.py): "), line)
 
     def test_a_config_py_that_is_no_python(self) -> None:
         self.assertIn("config.py, line 2: ", self.refused(node(), "STOMP_PORT = 1\nSTOMP_IP = = 2\n"))
@@ -123,20 +125,50 @@ class Starts(unittest.TestCase):
         with node(STOMP_PORT=None) as server:
             self.assertEqual(server.address, ("127.0.0.1", 61424))
 
+    def test_test_mode_listens_on_loopback_unless_told_otherwise(self) -> None:
+        for ip, expected in ((None, "127.0.0.1"), ("", "127.0.0.1"), ("0.0.0.0", "0.0.0.0")):
+            with node(STOMP_IP=ip, HTTP_IP=None, HTTP_PORT=services.free_port()) as server:
+                self.assertEqual((server.address[0], server.http[0]), (expected, expected))
+
+    def test_a_config_py_of_the_original(self) -> None:
+        server = node(STOMP_IP=None, STOMP_PORT=None, RABBITMQ_PORT="", LOG_LEVEL=None)
+        (server.folder / "config.py").write_text(ORIGINAL_FILE + "STOMP_PORT = 0\n")
+        with server:
+            warnings = [event["warning"] for event in server.events("settings.warning")]
+            self.assertEqual(server.address[0], "127.0.0.1")
+            self.assertEqual(len(warnings), 3, warnings)
+            for name in ("STATS_ENABLED", "RABBITMQ_DEBUG", "MONITORING_DEBUG", "RABBITMQ_PORT"):
+                self.assertEqual(str(warnings).count(name), 1, warnings)
+            self.assertEqual(server.events("bus.connected"), [])
+            server.terminate()
+
     def test_flags_win_over_the_environment_and_that_over_config_py(self) -> None:
-        server = node("--max-headers", "9", MAX_HEADERS=8, MAX_SUBSCRIPTIONS=2)
-        (server.folder / "config.py").write_text("MAX_SUBSCRIPTIONS = 1\nMAX_HEADERS = 10\nMAX_TRANSACTIONS = 3\n")
-        limits = (
-            ("X", "x:y\n" * 10, 9),
-            ("SUBSCRIBE", "destination:/topic/$\nid:$\n", 2),
-            ("BEGIN", "transaction:$\n", 3),
+        given = {"MAX_FRAME_BYTES": 2_000, "MAX_SUBSCRIPTIONS": 3}
+        server = node("--max-subscriptions", "2", **given)
+        (server.folder / "config.py").write_text(
+            "MAX_SUBSCRIPTIONS = 4\nMAX_FRAME_BYTES = 3_000\nHEARTBEAT_MS = '7000,8000'\n"
         )
         with server:
-            for command, headers, limit in limits:
-                with Radio.connect(server.address, version="1.2") as radio:
-                    for number in range(limit + 1):
-                        radio.send(f"{command}\n{headers}\n\0".replace("$", str(number)).encode())
-                    self.assertIn(f"t most {limit} ".encode(), radio.expect("ERROR").body)
+            with Radio.connect(server.address, version="1.2") as radio:
+                self.assertEqual(radio.connected.get("heart-beat"), "7000,8000")
+                for number in range(3):
+                    radio.say("SUBSCRIBE", {"destination": f"/topic/{number}", "id": str(number)})
+                self.assertIn(b"t most 2 ", radio.expect("ERROR").body)
+            with Radio.connect(server.address, version="1.2") as radio:
+                radio.say("SEND", {"destination": "/topic/id/tests._ebu.nowhere/topic1/a"}, b"x" * 2_500)
+                self.assertIn(b"t most 2000 ", radio.expect("ERROR").body)
+
+    def test_a_setting_that_is_a_constant_now_is_accepted_with_a_warning(self) -> None:
+        server = node("--max-headers", "9", HTTP_BODY_BYTES=5)
+        (server.folder / "config.py").write_text("LINGER_SECONDS = 'none'\n")
+        with server:
+            warned = {str(each["warning"]) for each in server.events("settings.warning")}
+            for said in (
+                "MAX_HEADERS: no effect any more; it is always 64 headers",
+                "HTTP_BODY_BYTES: no effect any more; it is always 16384 octets",
+                "LINGER_SECONDS: no effect any more; it is always 1 s",
+            ):
+                self.assertIn(said, warned)
 
     def test_it_listens_on_ipv6(self) -> None:
         with node(STOMP_IP="::1") as server:

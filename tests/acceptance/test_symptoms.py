@@ -77,7 +77,7 @@ class OneNode(AdminCase):
 
     @proves("one station shows its default all the time", "radios on one frequency blank")
     def test_topics_that_are_in_no_channel(self) -> None:
-        lost, silent = "/topic/test/1/lost/text", "/topic/fm/4e1/4000/10990/image"
+        lost, silent = "/topic/id/tests._ebu.nowhere/topic1/lost/text", "/topic/fm/4e1/4000/10990/image"
         self.station(version="1.2").publish(lost, b"TEXT lost")
         self.radio().subscribe(silent, fast_reply=False)
         host, port = self.server.admin
@@ -96,7 +96,7 @@ class OneNode(AdminCase):
     @proves("publishing is refused")
     def test_a_topic_of_another_station(self) -> None:
         station = self.station(version="1.2")
-        station.say("SEND", {"destination": "/topic/test/3/image"}, b"SHOW http://s/1.png")
+        station.say("SEND", {"destination": "/topic/id/tests._ebu.nowhere/topic3/image"}, b"SHOW http://s/1.png")
         self.assertIn("none of the station's channels", station.expect("ERROR").body.decode())
         self.assertGreater(self.value("fanout_publishes_total", outcome="forbidden"), 0)
 
@@ -140,7 +140,11 @@ class Cluster(unittest.TestCase):
             publisher = f"fanout-{uuid4().hex}"
             with Device(self.broker, exchange) as another:
                 for number in (1, 5):
-                    another.publish({"topic": "/topic/test/1/text"}, b"TEXT x", correlation_id=f"{publisher}-{number}")
+                    another.publish(
+                        {"topic": "/topic/id/tests._ebu.nowhere/topic1/text"},
+                        b"TEXT x",
+                        correlation_id=f"{publisher}-{number}",
+                    )
             self.assertEqual(server.wait_for("bus.gap")["messages"], 3)
             self.assertEqual(self.metrics(server.admin)["fanout_rabbitmq_missed_total"][()], 3)
 

@@ -97,7 +97,7 @@ class TestLogApi(_Logged):
         fallback.terminate()
 
     def test_a_backlog_waits_in_the_queue_over_a_restart_and_comes_in_order(self) -> None:
-        fallback = self.watch(RABBITMQ_PREFETCH=5)
+        fallback = self.watch(**{"radiovis.watchdog.sources.REMOTE_PREFETCH": 5})
         self.plugit.behave("good", **NO_LOG)
         self.addCleanup(self.plugit.behave, "good")
         bodies = [b"%s %d" % (BODY, number) for number in range(MANY)]
@@ -192,7 +192,7 @@ class TestLiveness(_Logged):
         radio = self.radio(self.node, 1, 2)
         with self.make_broadcaster(self.node, channel(2) + "text", channel(2) + "image", pause=0.05) as station:
             station.wait_for(20)
-            fallback = self.watch(RABBITMQ_PREFETCH=5)
+            fallback = self.watch(**{"radiovis.watchdog.sources.REMOTE_PREFETCH": 5})
             fallback.wait_for("log.failing")
             until(lambda: self.waiting(self.queue) > 20, "waiting in the queue")
             fallback.wait_for("defaults.sent", count=3)

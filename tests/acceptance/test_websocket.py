@@ -96,10 +96,10 @@ class StompOverWebSocketTests(WebSocketCase):
 class SilentWebSocketTests(WebSocketCase):
     """Pings, and who does not answer them."""
 
-    settings = {"WEBSOCKET_PING_SECONDS": 0.1, "WEBSOCKET_PONG_SECONDS": 1}  # noqa: RUF012
+    settings = {"WEBSOCKET_PING_SECONDS": 0.1, "fanout.http.limits.PONG_SECONDS": 1}  # noqa: RUF012
 
     def test_who_answers_stays_and_who_does_not_goes(self) -> None:
-        for path in ("/stomp", "/topic/test/1"):
+        for path in ("/stomp", "/topic/id/tests._ebu.nowhere/topic1"):
             alive, dead = self.open(path), self.open(path)
             if path == "/stomp":
                 for socket in (alive, dead):
@@ -128,7 +128,7 @@ class ShutdownTests(unittest.TestCase):
     def test_everybody_is_told(self) -> None:
         class Case(WebSocketCase):
             def runTest(self) -> None:
-                stomp_radio, player = self.web_radio("1.2"), self.open("/topic/test/1")
+                stomp_radio, player = self.web_radio("1.2"), self.open("/topic/id/tests._ebu.nowhere/topic1")
                 player.message()
                 self.server.terminate()
                 self.assertEqual(stomp_radio.frame().get("message"), "Server shutting down")

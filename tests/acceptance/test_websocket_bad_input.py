@@ -14,7 +14,10 @@ MIB = 2**20
 class BadWebSocketTests(WebSocketCase):
     """Each ends the connection with the code RFC 6455 has for it, and nobody else notices."""
 
-    settings = {"WEBSOCKET_MESSAGE_BYTES": 65_536, "LINGER_SECONDS": 0.1}  # noqa: RUF012
+    settings = {  # noqa: RUF012
+        "fanout.http.limits.MESSAGE_BYTES": 65_536,
+        "fanout.listeners.client_limits.LINGER_SECONDS": 0.1,
+    }
 
     def tearDown(self) -> None:
         self.assert_nobody_else_minds()

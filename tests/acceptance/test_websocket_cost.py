@@ -13,7 +13,7 @@ class IdleWebSocketTests(WebSocketCase):
     RADIOS = 400
 
     def test_a_radio_or_a_player_costs_a_few_kib(self) -> None:
-        for path in ("/stomp", "/topic/test/1"):
+        for path in ("/stomp", "/topic/id/tests._ebu.nowhere/topic1"):
             self.connect(path, 50)  # what the first ones cost is for all
             before = self.server.memory()
             self.connect(path, self.RADIOS)
@@ -22,7 +22,7 @@ class IdleWebSocketTests(WebSocketCase):
     def connect(self, path: str, count: int) -> None:
         for _ in range(count):
             if path == "/stomp":
-                self.web_radio("1.2").subscribe("/topic/test/1/image")
+                self.web_radio("1.2").subscribe("/topic/id/tests._ebu.nowhere/topic1/image")
             else:
                 self.assertIn("HELLO", str(self.open(path).message()))
 

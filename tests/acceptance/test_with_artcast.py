@@ -54,9 +54,9 @@ class TestOneProcess(unittest.TestCase):
 
     def test_radiovis_goes_on_beside_it(self) -> None:
         with Radio.connect(self.server.address) as radio:
-            radio.subscribe("/topic/test/1/text")
+            radio.subscribe("/topic/id/tests._ebu.nowhere/topic1/text")
             with Radio.connect(self.server.address, "1.test", "test") as publisher:
-                publisher.publish("/topic/test/1/text", b"TEXT hello")
+                publisher.publish("/topic/id/tests._ebu.nowhere/topic1/text", b"TEXT hello")
                 self.assertEqual(radio.frame().body, b"TEXT hello")
 
 

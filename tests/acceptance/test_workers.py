@@ -21,7 +21,7 @@ from tests.prometheus import parse
 from tests.radio import Radio
 from tests.radiovis.commands.calling import Done, call
 
-TOPIC = "/topic/test/1/text"
+TOPIC = "/topic/id/tests._ebu.nowhere/topic1/text"
 WORKERS = (0, 1)
 
 
@@ -197,10 +197,10 @@ class Refused(unittest.TestCase):
             self.refused(f"cannot listen on 127.0.0.1:{port}: Address already in use", STOMP_PORT=port)
 
     def test_a_port_for_operators_that_is_taken(self) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as taken:
-            port = taken.getsockname()[1]
-            self.refused(f"cannot listen on 127.0.0.1:{port}", ADMIN_PORT=port - 1)
-            self.refused(f"cannot listen on 127.0.0.1:{port}", ADMIN_PORT=port)
+        first = services.free_ports_in_a_row(2)
+        with socket.create_server(("127.0.0.1", first + 1)):
+            for port in (first, first + 1):
+                self.refused(f"cannot listen on 127.0.0.1:{first + 1}", ADMIN_PORT=port)
 
     def test_a_port_that_another_program_shares(self) -> None:
         with socket.socket() as taken:

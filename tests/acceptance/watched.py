@@ -107,12 +107,13 @@ class Service(unittest.TestCase):
             "RABBITMQ_HOST": cls.broker.host,
             "RABBITMQ_PORT": cls.broker.port,
             "RABBITMQ_EXCHANGE": cls.exchange,
-            "RABBITMQ_RETRY_MAX_SECONDS": 1,
-            "RABBITMQ_OUTBOX_SECONDS": 300,
+            "fanout.bus.broker_settings.LAST_RETRY_SECONDS": 1.0,
+            "fanout.bus.broker_settings.MAX_AGE_SECONDS": 300.0,
+            "radiovis.node.fallback_daemon.LAST_RETRY_SECONDS": 1.0,
             "MEMCACHED_HOST": cls.memcached.address,
             "RADIODNS_API_URL": cls.plugit.url,
             "DIRECTORY_TIMEOUT": 2,
-            "DIRECTORY_ATTEMPTS": 1,
+            "radiovis.directory.plugit_http.ATTEMPTS": 1,
             "MONITORING_ENABLED": False,
         }
 

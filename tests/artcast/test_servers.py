@@ -10,7 +10,13 @@ import sys
 import unittest
 import uuid
 from collections.abc import Iterator, Sequence
+from unittest import mock
 
+from twisted.internet import reactor
+
+from artcast import cli
+from artcast.settings import Settings
+from fanout.bus.broker_settings import RetryPolicy
 from tests.artcast import namespaces
 from tests.artcast.server import HOST, ArtcastServer, Asking
 from tests.processes import ROOT
@@ -128,6 +134,12 @@ class Bus(unittest.TestCase):
                 )
                 for _ in range(count)
             ]
+
+    def test_a_value_waits_two_seconds_for_the_broker_and_is_not_sent_again(self) -> None:
+        """It is a state: the next value comes."""
+        with mock.patch("fanout.bus.rabbitmq.rabbitmq") as made:
+            cli._bus(reactor, Settings(BUS="rabbitmq"))
+        self.assertEqual(made.call_args.args[3], RetryPolicy(max_age=2, resend=0))
 
     def test_what_one_server_hears_reaches_the_clients_of_all_and_once(self) -> None:
         with self.servers(2) as (one, two):

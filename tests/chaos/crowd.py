@@ -21,7 +21,7 @@ REDIAL = (0.3, 1.0)  # seconds
 
 def topic(number: int) -> str:
     """The topic of a publisher."""
-    return f"/topic/test/1/chaos-{number}/image"
+    return f"/topic/id/tests._ebu.nowhere/topic1/chaos-{number}/image"
 
 
 class Member:

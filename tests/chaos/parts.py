@@ -15,7 +15,7 @@ from tests.processes import Event, Server
 from tests.radiovis.watchdog.daemon import Daemon
 
 EXCHANGE = "amq.fanout"  # The broker's own: there again after any crash.
-WATCHDOG_TOPIC = "/topic/test/watchdog/image"
+WATCHDOG_TOPIC = "/topic/id/tests._ebu.nowhere/topicwatchdogeg/image"
 
 
 class Parts:
@@ -55,8 +55,13 @@ class Parts:
         return node(self.broker.address, EXCHANGE, **settings)
 
     def _watchdog(self) -> Daemon:
-        quick = {"TEST_FB_FALLBACK_TIME": 2, "TEST_FB_FALLBACK_CHECK": 0.5, "FB_HEARTBEAT": 1}
-        return Daemon(self.broker.address, EXCHANGE, "--test", RABBITMQ_RETRY_MAX_SECONDS=1, **quick)
+        quick = {
+            "TEST_FB_FALLBACK_TIME": 2,
+            "TEST_FB_FALLBACK_CHECK": 0.5,
+            "radiovis.node.fallback_daemon.HEARTBEAT_SECONDS": 1,
+            "radiovis.node.fallback_daemon.LAST_RETRY_SECONDS": 1.0,
+        }
+        return Daemon(self.broker.address, EXCHANGE, "--test", **quick)
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()

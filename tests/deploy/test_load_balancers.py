@@ -28,7 +28,7 @@ from tests.web import Events, Raw, ask, basic, poll_path
 HOST = "127.0.0.1"
 NODES = ("127.0.1.1", "127.0.1.2")
 SECONDS = 20.0
-TOPIC = "/topic/test/1/image"
+TOPIC = "/topic/id/tests._ebu.nowhere/topic1/image"
 SBIN = f"{os.environ['PATH']}:/usr/sbin"
 STREAM = Path("/usr/lib/nginx/modules/ngx_stream_module.so")
 
@@ -185,7 +185,7 @@ class _Case(unittest.TestCase):
 
     def test_an_event_stream(self) -> None:
         self.publish(b"SHOW http://s/3.png")
-        with Events(self.at(self.http_port), "/radiodns/push/1.0/test/1") as stream:
+        with Events(self.at(self.http_port), "/radiodns/push/1.0/id/tests._ebu.nowhere/topic1") as stream:
             self.assertEqual(stream.next().data["src"], "http://s/3.png")
             self.publish(b"SHOW http://s/4.png")
             self.assertEqual(stream.next().data["src"], "http://s/4.png")

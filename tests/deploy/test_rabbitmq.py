@@ -28,7 +28,7 @@ PAGE = (ROOT / "docs" / "deploy.md").read_text()
 COMMANDS = re.findall(r"^(?:rabbitmqctl|/opt/radiovis/deploy/rabbitmq/.*\.sh) .*", PAGE, re.MULTILINE)
 WATCHDOG_LIMIT = 2**30
 PASSWORD, DEVICE_PASSWORD = "a long password", "another long password"
-TOPIC = "/topic/test/1/image"
+TOPIC = "/topic/id/tests._ebu.nowhere/topic1/image"
 
 
 class RabbitMQ(unittest.TestCase):
@@ -122,7 +122,8 @@ class RabbitMQ(unittest.TestCase):
         plugit.know(all_channels=[], vis_channels=[])  # No defaults among the entries.
         settings = {**self.settings(), "RADIODNS_API_URL": plugit.url, "MONITORING_ENABLED": False}
         address = services.AmqpAddress(self.broker.host, self.broker.port)
-        watchdog = Daemon(address, "amq.fanout", **settings, DIRECTORY_ATTEMPTS=1, FB_ADMIN_PORT=port)
+        once = {"radiovis.directory.plugit_http.ATTEMPTS": 1}
+        watchdog = Daemon(address, "amq.fanout", **settings, **once, FB_ADMIN_PORT=port)
         self.addCleanup(watchdog.close)
         watchdog.start().wait_for("queue.consuming")
         plugit.behave("good", add_log="503", cleanup_logs="503")

@@ -7,7 +7,7 @@ from tests.processes import Server, node
 from tests.radio import Radio
 from tests.services import free_port
 
-TOPIC = "/topic/test/1/image"
+TOPIC = "/topic/id/tests._ebu.nowhere/topic1/image"
 
 
 class TestPublish(ExampleCase):
@@ -35,7 +35,7 @@ class TestPublish(ExampleCase):
         self.assertEqual(shown.body, b"SHOW http://s/1.png")
 
     def test_a_text_to_all_channels(self) -> None:
-        self.listen("/topic/test/1/text", "/topic/test/2/text")
+        self.listen("/topic/id/tests._ebu.nowhere/topic1/text", "/topic/id/tests._ebu.nowhere/topic2/text")
         self.publish(*self.login, "/topic/*/text", "TEXT café")
         self.assertEqual([each.body for each in self.radio.frames(2)], ["TEXT café".encode()] * 2)
 

@@ -7,7 +7,7 @@ from tests.acceptance.cluster import Cluster
 from tests.examples.publisher import ExampleCase
 from tests.radio import Radio
 
-TOPIC = "/topic/test/1/image"
+TOPIC = "/topic/id/tests._ebu.nowhere/topic1/image"
 
 
 class TestPublishAmqp(ExampleCase):

@@ -7,7 +7,7 @@ from tests.processes import Server, node
 from tests.radio import Radio
 from tests.services import free_port
 
-CHANNEL = "/topic/test/1/"
+CHANNEL = "/topic/id/tests._ebu.nowhere/topic1/"
 
 
 class TestPublishHttp(ExampleCase):
@@ -34,7 +34,7 @@ class TestPublishHttp(ExampleCase):
         self.assertEqual(found, {CHANNEL + "text": "TEXT café".encode(), CHANNEL + "image": b"SHOW http://s/1.png"})
 
     def test_to_all_channels(self) -> None:
-        for channel in (CHANNEL, "/topic/test/2/"):
+        for channel in (CHANNEL, "/topic/id/tests._ebu.nowhere/topic2/"):
             self.radio.subscribe(channel + "text", fast_reply=False)
         self.publish(*self.login, "--text", "x")
         self.assertEqual([each.body for each in self.radio.frames(2)], [b"TEXT x"] * 2)

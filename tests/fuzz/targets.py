@@ -25,7 +25,7 @@ from artcast.forms import text_of
 from fanout.bus.amqp_connection import UNREADABLE
 from fanout.bus.amqp_message import DEFAULT_LIMITS, MalformedMessage, from_amqp, to_amqp
 from fanout.http.files import Folder
-from fanout.http.pending_requests import WebSocketServerSettings
+from fanout.http.limits import WebSocketSettings
 from fanout.http.response import HttpError
 from fanout.http.routing import BadPath, Pattern, Request, split
 from fanout.http.topic_resources import choose
@@ -202,7 +202,7 @@ def websocket(data: bytes) -> None:
     failures: list[Exception] = []
     clock = Clock()
     websockets = WebSocketServer(
-        clock, WebSocketServerSettings(), clock.seconds, lambda *_, **__: None, lambda _, error: failures.append(error)
+        clock, WebSocketSettings(), clock.seconds, lambda *_, **__: None, lambda _, error: failures.append(error)
     )
     listeners: list[_Listener] = []
 

@@ -16,7 +16,6 @@ from radiovis.application import CountedApplication, RadioVIS
 from radiovis.directory.interface import Channel
 from radiovis.last_slides import LastSlides
 from radiovis.publish_rights import PublishRights
-from radiovis.settings import NodeSettings
 from radiovis.topic_resolution import TopicResolver
 from tests.radiovis.scripted_directory import ScriptedDirectory
 
@@ -40,7 +39,7 @@ def message(topic: str) -> Message:
 class _Case(unittest.TestCase):
     def setUp(self) -> None:
         self.directory = ScriptedDirectory()
-        self.directory.stations = {"1": ("/topic/test/1/",)}
+        self.directory.stations = {"1": ("/topic/id/tests._ebu.nowhere/topic1/",)}
         self.log = CapturingLogger()
         self.bus = SlowBus()
         resolver = TopicResolver(self.directory, lambda: None)
@@ -48,7 +47,7 @@ class _Case(unittest.TestCase):
         publishing = PublishRights(self.directory, resolver, lambda: 1.0, lambda: "1")
         self.clock = Clock()
         self.throttle = LoginThrottle(self.clock, LoginSettings(LOGIN_FAILURES=2))
-        slides = LastSlides(None, NodeSettings(), None)
+        slides = LastSlides(None, None)
         self.radiovis = RadioVIS(self.directory, resolver, publishing, slides, self.bus, self.throttle, self.log)  # type: ignore[arg-type]
 
 
@@ -93,13 +92,15 @@ class TestTune(_Case):
     async def test_the_last_slide_is_wanted_unless_the_header_says_exactly_yes(self) -> None:
         cases = {"": True, "no": True, "YES": True, " yes": True, "yes": False}
         for value, wanted in cases.items():
-            resolved = await self.radiovis.resolve("/topic/test/1/image", (("x-ebu-nofastreply", value),))
+            resolved = await self.radiovis.resolve(
+                "/topic/id/tests._ebu.nowhere/topic1/image", (("x-ebu-nofastreply", value),)
+            )
             self.assertEqual(resolved.replay, wanted, value)
-        self.assertTrue((await self.radiovis.resolve("/topic/test/1/image", ())).replay)
+        self.assertTrue((await self.radiovis.resolve("/topic/id/tests._ebu.nowhere/topic1/image", ())).replay)
 
     async def test_the_first_of_repeated_headers_counts(self) -> None:
         headers = (("x-ebu-nofastreply", "yes"), ("x-ebu-nofastreply", "no"))
-        self.assertFalse((await self.radiovis.resolve("/topic/test/1/image", headers)).replay)
+        self.assertFalse((await self.radiovis.resolve("/topic/id/tests._ebu.nowhere/topic1/image", headers)).replay)
 
     async def test_the_key_is_the_resolvers(self) -> None:
         self.directory.registered = [Channel("/topic/fm/4e1/4000/*/", 1)]
@@ -114,14 +115,14 @@ class TestTune(_Case):
 
 class TestRecall(_Case):
     async def test_finds_nothing_without_memcached(self) -> None:
-        self.assertIsNone(await self.radiovis.recall("/topic/test/1/image"))
+        self.assertIsNone(await self.radiovis.recall("/topic/id/tests._ebu.nowhere/topic1/image"))
 
 
 class TestAdmit(_Case):
     async def test_asks_the_publishing(self) -> None:
-        sends = [Publication("/topic/test/1/text", (), b"TEXT x")]
+        sends = [Publication("/topic/id/tests._ebu.nowhere/topic1/text", (), b"TEXT x")]
         (admitted,) = await self.radiovis.admit(Principal("1.rock", "1"), sends)
-        self.assertEqual(admitted.topic, "/topic/test/1/text")
+        self.assertEqual(admitted.topic, "/topic/id/tests._ebu.nowhere/topic1/text")
         with self.assertRaises(Refused):
             await self.radiovis.admit(None, sends)
 

@@ -15,13 +15,11 @@ from twisted.trial import unittest
 from fanout.cache.memcached import Memcached, cache_key
 from fanout.hub.message import Message
 from radiovis.last_slides import DELAY, LastSlides, decode, encode
-from radiovis.settings import NodeSettings
 from tests import services
 
 TOPIC = "/topic/fm/4e1/4000/09580/image"
 SLIDE = Message(TOPIC, b"SHOW http://s/\xff\0\n1.png", "ID:é", 1795294643, (("link", "http://l/?a=1"), ("x", "")))
 LIFE = 100
-SETTINGS = NodeSettings(LAST_SLIDE_SECONDS=LIFE)
 
 
 def fields(message: Message | None) -> tuple[object, ...] | None:
@@ -79,7 +77,7 @@ class _Case(unittest.TestCase):
 
     def node(self, memcached: Memcached | None = None) -> LastSlides:
         """The last slides of another node."""
-        return LastSlides(self.clock, SETTINGS, memcached or self.memcached)
+        return LastSlides(self.clock, memcached or self.memcached)
 
     async def settled(self) -> None:
         """Until memcached has what was to be written by now: with one thread at work, what comes later waits."""
@@ -143,7 +141,7 @@ class TestKeepAndRecall(_Case):
 
 class TestWithoutMemcached(_Case):
     async def test_there_is_none(self) -> None:
-        slides = LastSlides(self.clock, SETTINGS, None)
+        slides = LastSlides(self.clock, None)
         slides.keep(TOPIC, SLIDE)
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.assertIsNone(await slides.recall(TOPIC))

@@ -10,8 +10,8 @@ from pydantic import SecretStr
 from twisted.trial import unittest
 
 from fanout.settings import SettingsError, read_settings
-from fanout.settings.reference import config_dist, reference
-from radiovis.settings import Settings
+from fanout.settings.reference import Words, config_dist, reference
+from radiovis.settings import FIRST, Settings
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -22,7 +22,6 @@ ORIGINAL = {
     "RABBITMQ_USER": "guest",
     "RABBITMQ_PASSWORD": "guest",
     "RABBITMQ_VHOST": "/",
-    "RABBITMQ_DEBUG": True,
     "RABBITMQ_EXCHANGE": "amq.fanout",
     "MONITORING_ENABLED": True,
     "MONITORING_HOST": "127.0.0.1",
@@ -30,7 +29,6 @@ ORIGINAL = {
     "MONITORING_USER": "guest",
     "MONITORING_PASSWORD": "guest",
     "MONITORING_VHOST": "/",
-    "MONITORING_DEBUG": True,
     "MONITORING_EXCHANGE": "monitoring.buffer",
     "MONITORING_QUEUE": "radiovis",
     "MONITORING_SERVER_ID": "rabbit@radiodnsrabbitmq",
@@ -48,7 +46,23 @@ ORIGINAL = {
     "RABBITMQ_LOOPBACK": False,
     "CACHE_OPTS": {"cache.type": "memory"},
     # §1.12
+    "TEST_TOPICS": ["/topic/id/tests._ebu.nowhere/topic1/", "/topic/id/tests._ebu.nowhere/topic2/"],
     "TEST_ECC": {"ch": "4e1"},
+    "TEST_ECC_TOPIC_GCC": "/topic/fm/4e1/ffff/99999/",
+    "TEST_ECC_TOPIC_CC": "/topic/fm/ch/ffff/99999/",
+    "TEST_WATCHDOG_TOPIC": [
+        ("/topic/id/tests._ebu.nowhere/topicwatchdogeg/", 1),
+        ("/topic/id/tests._ebu.nowhere/topicwatchdogegnoinfo/", 2),
+    ],
+    "TEST_CHANNEL_DEFAULT": {
+        "id": "1",
+        "orga": "",
+        "name": "test",
+        "filename": "testfilename",
+        "radiotext": "testdefaultext",
+        "radiolink": "testdefaultlink",
+        "clean_filename": "testfilename",
+    },
     "TEST_FB_FALLBACK_CHECK": 2,
     "TEST_FB_FALLBACK_TIME": 10,
     "TEST_FB_QUEUE": "fallbacklogs_testMode",
@@ -56,6 +70,17 @@ ORIGINAL = {
     # A difference: DEBUG in the original.
     "LOG_LEVEL": "INFO",
 }
+
+
+CONSTANTS = (
+    *("LAST_SLIDE_SECONDS", "ADMIN_RATES_SECONDS", "DIRECTORY_ATTEMPTS", "DIRECTORY_SHARED_SECONDS", "FB_HEARTBEAT"),
+    *("RABBITMQ_PREFETCH", "RABBITMQ_OUTBOX", "RABBITMQ_OUTBOX_BYTES", "RABBITMQ_OUTBOX_SECONDS"),
+    *("RABBITMQ_RESEND_SECONDS", "RABBITMQ_CONNECT_TIMEOUT", "RABBITMQ_RETRY_SECONDS", "RABBITMQ_RETRY_MAX_SECONDS"),
+    *("MEMCACHED_TIMEOUT", "PREFLIGHT_SECONDS", "PREFLIGHT_AT_ONCE", "PREFLIGHT_CACHE_SECONDS"),
+    *("SCHEDULE_MAX", "SCHEDULE_HORIZON", "WALL_STATIONS"),
+    *("MONITORING_BUFFER", "MONITORING_BUFFER_BYTES", "MONITORING_RETRY_MAX_SECONDS"),
+)
+WITHOUT_EFFECT = ("RABBITMQ_DEBUG", "MONITORING_DEBUG")
 
 
 def plain(value: Any) -> Any:
@@ -78,6 +103,27 @@ class DefaultsTests(unittest.TestCase):
     def test_every_setting_has_a_reason_of_one_line(self) -> None:
         for name, field in Settings.model_fields.items():
             self.assertRegex(field.description or "", r"^\S.{8,109}\.$", name)
+
+    def test_at_most_95_settings_each_with_a_reason_to_change_it(self) -> None:
+        self.assertLessEqual(len(Settings.advertised()), 95)
+        words = Words(Settings)
+        for name in Settings.advertised():
+            self.assertRegex(words.why(name), r"^[A-Z].{8,}\.$", name)
+
+    def test_the_settings_of_test_mode_are_accepted_and_not_shown(self) -> None:
+        self.assertEqual(set(Settings.hidden()), {name for name in Settings.model_fields if name.startswith("TEST_")})
+        self.assertNotIn("TEST_", config_dist(Settings) + reference(Settings, first=FIRST))
+        self.assertEqual(read_settings(Settings, {}, {"TEST_FB_FALLBACK_TIME": "3"}).TEST_FB_FALLBACK_TIME, 3)
+
+    def test_settings_that_became_constants_are_accepted_with_a_warning(self) -> None:
+        read = read_settings(Settings, {}, dict.fromkeys((*CONSTANTS, *WITHOUT_EFFECT), "1"))
+        warnings = "\n".join(read.warnings())
+        for name in (*CONSTANTS, *WITHOUT_EFFECT):
+            self.assertRegex(warnings, rf"\b{name}\b.*: no effect any more; ")
+            self.assertNotIn(name, Settings.model_fields)
+        self.assertIn(
+            "RABBITMQ_DEBUG, MONITORING_DEBUG: no effect any more; only the original's AMQP library", warnings
+        )
 
     def test_the_queue_of_the_test_mode_follows_the_real_one(self) -> None:
         self.assertEqual(read_settings(Settings, {}, {"FB_QUEUE": "other"}).TEST_FB_QUEUE, "other_testMode")
@@ -109,14 +155,75 @@ class ValuesTests(unittest.TestCase):
 
     def test_one_wrong_queue_name_is_one_complaint(self) -> None:
         path = Path(tempfile.mkdtemp()) / "config.py"
-        path.write_text("FB_QUEUE = 5\n")
+        path.write_text("FB_QUEUE = 5\n")  # TEST_FB_QUEUE's default is made of it.
         error = self.assertRaises(SettingsError, read_settings, Settings, {}, {}, path)
-        self.assertEqual(str(error), f"FB_QUEUE = 5 ({path}): should be text")
+        self.assertRegex(str(error), rf"^FB_QUEUE = 5 \({path}\): should be text: [^\n]*$")
+
+
+ORIGINAL_FILE = """
+import logging, os
+LOG_LEVEL = logging.DEBUG
+RABBITMQ_HOST = os.environ.get("RABBITMQ_HOST", "127.0.0.1")
+RABBITMQ_PORT = os.environ.get("RABBITMQ_PORT", "5672")
+RABBITMQ_DEBUG = os.environ.get("RABBITMQ_DEBUG", "True") == "True"
+RABBITMQ_LOOPBACK = False
+API_URL = os.environ.get("RADIODNS_API_URL", "http://127.0.0.1:5000/action/radiovis/api/dev-secret/")
+monitoring = {
+    "enabled": os.environ.get("MONITORING_ENABLED", "True") == "True",
+    "host": "mon.example", "port": "5672", "user": "guest", "password": "pass word", "vhost": "/", "debug": True,
+    "exchange": "monitoring.buffer", "queue": "radiovis", "server_id": ["rabbit@a", "rabbit@b"],
+}
+STOMP_IP = os.environ.get("STOMP_IP", "127.0.0.1").split(",")
+STOMP_PORT = int(os.environ.get("STOMP_PORT") or "61613")
+STATS_ENABLED = True
+STATS_HOST = "stats.example"
+FB_FALLBACK_TIME = 30
+TEST_FB_QUEUE = "mine_testMode"
+CACHE_OPTS = {"cache.type": "memory"}
+"""
+
+
+class OriginalFileTests(unittest.TestCase):
+    """Contract §1.13: the ``config.py`` of the original server."""
+
+    def setUp(self) -> None:
+        self.path = Path(tempfile.mkdtemp()) / "config.py"
+        self.path.write_text(ORIGINAL_FILE)
+
+    def test_all_of_it_is_used_or_named_once(self) -> None:
+        settings = read_settings(Settings, {}, {}, self.path)
+        expected = {
+            "LOG_LEVEL": "DEBUG",
+            "RADIODNS_API_URL": "http://127.0.0.1:5000/action/radiovis/api/dev-secret/",
+            "RABBITMQ_PORT": 5672,
+            "MONITORING_ENABLED": True,
+            "MONITORING_HOST": "mon.example",
+            "MONITORING_PASSWORD": "pass word",
+            "MONITORING_SERVER_ID": "rabbit@a,rabbit@b",
+            "STOMP_IP": "127.0.0.1",
+            "FB_FALLBACK_TIME": 30,
+            "TEST_FB_QUEUE": "mine_testMode",
+        }
+        self.assertEqual({name: plain(getattr(settings, name)) for name in expected}, expected)
+        warnings = "\n".join(settings.warnings())
+        for name in ("STATS_ENABLED", "STATS_HOST", "RABBITMQ_DEBUG", "MONITORING_DEBUG"):
+            self.assertEqual(warnings.count(name), 1, warnings)
+        self.assertEqual(len(settings.warnings()), 2, warnings)
+
+    def test_empty_variables(self) -> None:
+        names = [name for name in ORIGINAL if not name.startswith("TEST_")]
+        settings = read_settings(Settings, {}, dict.fromkeys(names, ""), self.path)
+        self.assertEqual((settings.RABBITMQ_PORT, settings.FB_CHANNEL_CACHE), (5672, 60))
+        self.assertEqual((settings.RABBITMQ_HOST, settings.FB_QUEUE), ("127.0.0.1", "fallbacklogs"))
+        self.assertEqual((settings.MEMCACHED_HOST, settings.FB_IMAGE_LOCATIONS), ("", ""))
+        for name in ("RABBITMQ_PORT", "FB_CHANNEL_CACHE", "RABBITMQ_HOST", "LOG_LEVEL"):
+            self.assertEqual(sum(name in warning for warning in settings.warnings()), 1, settings.warnings())
 
 
 class GeneratedFilesTests(unittest.TestCase):
     def test_the_files_are_as_the_settings_are(self) -> None:
-        for name, text in [("config.py.dist", config_dist(Settings)), ("docs/settings.md", reference(Settings))]:
+        files = {"config.py.dist": config_dist(Settings), "docs/settings.md": reference(Settings, first=FIRST)}
+        for name, text in files.items():
             self.assertEqual((ROOT / name).read_text(), text, f"{name} is old: make settings")
 
     def test_the_dist_file_uncommented_is_the_defaults(self) -> None:
@@ -125,9 +232,23 @@ class GeneratedFilesTests(unittest.TestCase):
         settings = read_settings(Settings, {}, {}, path)
         self.assertEqual(settings.model_dump(), Settings().model_dump())
         self.assertEqual(
-            [name for name in Settings.model_fields if settings.source_of(name) != str(path)], [], "all of them"
+            [name for name in Settings.advertised() if settings.source_of(name) != str(path)], [], "all of them"
         )
 
-    def test_the_reference_has_a_row_for_each_setting(self) -> None:
-        rows = re.findall(r"^\| `([A-Z_]+)` \|.*\|.*\|.*\|$", reference(Settings), re.MULTILINE)
-        self.assertEqual(sorted(rows), sorted(Settings.model_fields))
+    def test_the_reference_has_a_row_and_an_anchor_for_each_setting(self) -> None:
+        rows = re.findall(r'^\| <a id="([a-z_]+)"></a>`([A-Z_]+)` \|.*\|.*\|.*\|$', reference(Settings), re.MULTILINE)
+        self.assertEqual(sorted(name for _, name in rows), sorted(Settings.advertised()))
+        self.assertTrue(all(anchor == name.lower() for anchor, name in rows))
+
+    def test_the_reference_begins_with_ten_settings_and_names_those_without_effect(self) -> None:
+        text = reference(Settings, first=FIRST)
+        self.assertEqual(len(FIRST), 10)
+        headings = re.findall("^## (.*)$", text, re.MULTILINE)
+        self.assertEqual((headings[0], headings[-1]), ("The ten that most operators need", "Without effect"))
+        for name in (*FIRST, *Settings.all_retired()):
+            self.assertIn(f"`{name}`", text)
+
+    def test_the_reload_column(self) -> None:
+        for name in Settings.advertised():
+            (row,) = re.findall(rf"^\| .*`{name}` \| .*$", reference(Settings), re.MULTILINE)
+            self.assertEqual("| yes |" in row, name in Settings.reloadable(), row)

@@ -64,7 +64,8 @@ class Soak:
         :raises InterruptedRunError: see :meth:`interrupt`.
         """
         ports = {"STOMP_PORT": services.free_port(), "HTTP_PORT": services.free_port()}
-        with node(HTTP_POLL_TIMEOUT=1, HTTP_CATCH_UP_SECONDS=0, HISTORY_SECONDS=30, **ports) as server:
+        quick = {"HTTP_POLL_TIMEOUT": 1, "fanout.http.limits.CATCH_UP_SECONDS": 0, "HISTORY_SECONDS": 30}
+        with node(**quick, **ports) as server:
             crowd = Crowd(reactor, [server.address], self.radios, self.publishers, self.rate, seed=0)
             self._in_reactor(crowd.start)
             self.say(f"load on a node: {self.radios} radios, {self.publishers} publishers")

@@ -4,23 +4,17 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial import unittest
 
+from fanout.application import login_throttle
 from fanout.application.login_throttle import LoginSettings, LoginThrottle, TooManyFailures
 
 
 class TestLoginThrottle(unittest.TestCase):
     def setUp(self) -> None:
         self.clock = Clock()
-        self.throttle = LoginThrottle(
-            self.clock,
-            LoginSettings(
-                LOGIN_FAILURES=3,
-                LOGIN_PAUSE_SECONDS=1,
-                LOGIN_QUEUE_SECONDS=2,
-                LOGIN_FORGET_SECONDS=60,
-                LOGIN_FAILURES_PER_NAME=4,
-                LOGIN_STRANGER_SECONDS=1.5,
-            ),
-        )
+        constants = {"QUEUE_SECONDS": 2, "FORGET_SECONDS": 60, "FAILURES_PER_NAME": 4, "STRANGER_SECONDS": 1.5}
+        for name, value in constants.items():
+            self.patch(login_throttle, name, value)
+        self.throttle = LoginThrottle(self.clock, LoginSettings(LOGIN_FAILURES=3))
 
     def turn(self, address: str = "guesser", login: str = "1.rock") -> Deferred[None]:
         return Deferred.fromCoroutine(self.throttle.turn(address, login))
@@ -98,6 +92,25 @@ class TestLoginThrottle(unittest.TestCase):
         first = self.turn("198.51.100.1")
         self.failureResultOf(self.turn("198.51.100.1"), TooManyFailures)
         self.clock.advance(1.6)
+        self.successResultOf(first)
+
+    def test_a_refused_try_of_a_stranger_makes_the_next_one_wait_no_longer(self) -> None:
+        self.botnet()
+        first = self.turn("198.51.100.1")
+        for _ in range(5):
+            self.failureResultOf(self.turn("198.51.100.1"), TooManyFailures)
+        self.clock.advance(1.5)
+        self.successResultOf(first)
+        second = self.turn("198.51.100.1")
+        self.clock.advance(1.5)
+        self.successResultOf(second)
+
+    def test_a_stranger_may_wait_for_exactly_the_longest_time(self) -> None:
+        self.patch(login_throttle, "STRANGER_SECONDS", 2)
+        self.botnet()
+        first = self.turn("198.51.100.1")
+        self.failureResultOf(self.turn("198.51.100.1"), TooManyFailures)
+        self.clock.advance(2)
         self.successResultOf(first)
 
     def test_strangers_do_not_wait_for_each_other_so_nobody_is_locked_out(self) -> None:

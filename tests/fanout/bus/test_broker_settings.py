@@ -10,16 +10,24 @@ from fanout.bus.amqp_connection import broker_endpoint
 from fanout.bus.broker_settings import BrokerSettings
 from fanout.bus.rabbitmq import RabbitMQ, rabbitmq
 from fanout.listeners.tls import CertificateError
+from fanout.settings import read_settings
 
 
 class FromSettings(unittest.TestCase):
-    def test_broker_and_patience(self) -> None:
-        settings = BrokerSettings(
-            RABBITMQ_USER="u", RABBITMQ_PASSWORD=SecretStr("p"), RABBITMQ_EXCHANGE="e", RABBITMQ_OUTBOX_SECONDS=7
-        )
-        broker, retry_policy = configured.broker(settings, "artcast here"), configured.retry_policy(settings)
+    def test_how_to_log_in(self) -> None:
+        settings = BrokerSettings(RABBITMQ_USER="u", RABBITMQ_PASSWORD=SecretStr("p"), RABBITMQ_EXCHANGE="e")
+        broker = configured.broker(settings, "artcast here")
         self.assertEqual((broker.user, broker.password, broker.exchange, broker.name), ("u", "p", "e", "artcast here"))
-        self.assertEqual((retry_policy.max_age, retry_policy.resend), (7, 30))
+
+    def test_settings_that_became_constants_say_their_value(self) -> None:
+        settings = read_settings(BrokerSettings, {}, {"RABBITMQ_OUTBOX_SECONDS": "7", "RABBITMQ_PREFETCH": "1"})
+        self.assertEqual(
+            sorted(settings.warnings()),
+            [
+                "RABBITMQ_OUTBOX_SECONDS: no effect any more; it is always 60 s",
+                "RABBITMQ_PREFETCH: no effect any more; it is always 1000 messages",
+            ],
+        )
 
     def test_without_tls_it_is_a_plain_endpoint(self) -> None:
         self.assertIsInstance(broker_endpoint(reactor, BrokerSettings()), HostnameEndpoint)

@@ -46,8 +46,17 @@ class ServedCase(unittest.TestCase):
         self.topics.start()
         self.addCleanup(self.topics.stop)
         dispatcher = Dispatcher(Routes(self.rows()), self.topics.pending, self.auth)
-        look: dict[str, Any] = {"pages": self.pages, "headers": (NO_SNIFFING,)}
-        site = HttpSite(reactor, dispatcher, ConnectionLimit(), self.limits, self.topics.warn, **look)
+        site = HttpSite(
+            reactor,
+            dispatcher,
+            ConnectionLimit(),
+            self.limits,
+            self.topics.warn,
+            pages=self.pages,
+            headers=(NO_SNIFFING,),
+            body_bytes=self.limits.body_bytes,
+            request_seconds=self.limits.request_seconds,
+        )
         self.listening = port.listen(reactor, "127.0.0.1", 0, site)
         self.addCleanup(self.listening.stopListening)
         self.address: Address = ("127.0.0.1", self.listening.getHost().port)

@@ -18,9 +18,10 @@ from twisted.web.http_headers import Headers
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong, TextMessage
 
+from fanout.http import websocket
 from fanout.http.dispatch import Dispatcher
 from fanout.http.http_server import HttpSite
-from fanout.http.pending_requests import WebSocketServerSettings
+from fanout.http.limits import WebSocketSettings
 from fanout.http.response import HttpError, Upgrade
 from fanout.http.routing import Request, Route, Routes
 from fanout.http.websocket import WebSocket, WebSocketServer, accept, agree, binary, text
@@ -67,17 +68,13 @@ def _raising(error: Exception) -> Callable[[float], None]:
 
 class _Case(unittest.TestCase):
     def setUp(self) -> None:
+        self.patch(websocket, "MESSAGE_BYTES", 1_000)
         self.clock = Clock()
         self.client_warnings: list[dict[str, Any]] = []
         self.failures: list[Exception] = []
         self.websockets = WebSocketServer(
             self.clock,
-            WebSocketServerSettings.model_construct(
-                WEBSOCKET_MESSAGE_BYTES=1_000,
-                WEBSOCKET_PING_SECONDS=25,
-                WEBSOCKET_PONG_SECONDS=30,
-                LINGER_SECONDS=1,
-            ),
+            WebSocketSettings(WEBSOCKET_PING_SECONDS=25),
             self.clock.seconds,
             lambda event, address, **fields: self.client_warnings.append({"event": event, **fields}),
             lambda socket, error: self.failures.append(error),
@@ -318,7 +315,7 @@ class TestPings(_Case):
     def test_zero_turns_pings_off(self) -> None:
         self.websockets = WebSocketServer(
             self.clock,
-            WebSocketServerSettings(WEBSOCKET_PING_SECONDS=0),
+            WebSocketSettings(WEBSOCKET_PING_SECONDS=0),
             self.clock.seconds,
             lambda *_, **__: None,
             lambda *_: None,
@@ -392,7 +389,7 @@ class TestUpgrade(unittest.TestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.server = WebSocketServer(
-            self.clock, WebSocketServerSettings(), self.clock.seconds, lambda *_, **__: None, lambda *_: None
+            self.clock, WebSocketSettings(), self.clock.seconds, lambda *_, **__: None, lambda *_: None
         )
         self.connection_limit = ConnectionLimit()
         dispatcher = Dispatcher(Routes([Route("/socket", GET=self.open)]))

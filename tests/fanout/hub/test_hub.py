@@ -288,8 +288,8 @@ class Failures(HubCase):
 
 
 class TheLastMessages(unittest.TestCase):
-    def hub(self, **limits: int) -> Hub:
-        return Hub(self.fail, RetainedSettings.model_construct(**limits))
+    def hub(self, *, last_messages: int = 1_000, **limits: int) -> Hub:
+        return Hub(self.fail, RetainedSettings.model_construct(**limits), last_messages=last_messages)
 
     def test_the_latest_counts(self) -> None:
         hub = self.hub()
@@ -317,7 +317,7 @@ class TheLastMessages(unittest.TestCase):
 
     def test_10_000_destinations_without_a_listener(self) -> None:
         """stomp.md §8: no state is kept beyond the cap; those published longest ago go first."""
-        hub = self.hub(MAX_LAST_MESSAGES=100)
+        hub = self.hub(last_messages=100)
         for number in range(10_000):
             hub.publish(f"/{number}", message())
         kept = [number for number in range(10_000) if hub.last(f"/{number}")]
@@ -325,7 +325,7 @@ class TheLastMessages(unittest.TestCase):
         self.assertEqual(hub.topics(), [])
 
     def test_publishing_anew_keeps_a_topic(self) -> None:
-        hub = self.hub(MAX_LAST_MESSAGES=2)
+        hub = self.hub(last_messages=2)
         for topic in ("/a", "/b", "/a", "/c"):
             hub.publish(topic, message())
         self.assertEqual([topic for topic in ("/a", "/b", "/c") if hub.last(topic)], ["/a", "/c"])

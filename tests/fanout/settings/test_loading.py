@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
+from unittest import mock, skipUnless
 
 from pydantic import SecretStr
 from twisted.trial import unittest
@@ -17,10 +20,13 @@ from fanout.settings import (
     add_flags,
     given_flags,
     load_settings,
+    parse_flags,
+    program_name,
     read_settings,
     setting,
 )
 from fanout.settings.field import JsonDict
+from fanout.settings.loading import writable_by_others
 from fanout.settings.reference import MASK, config_dist, reference
 from fanout.stomp.limits import StompSettings
 
@@ -29,8 +35,15 @@ class Settings(RabbitMQSettings, StompSettings):
     """Two of the engine's groups and one setting of each further kind."""
 
     retired: ClassVar[Mapping[str, str]] = {"SPOOL": "the broker has it", "CRATE": "the broker has it", "BOX": "sold"}
+    old_names: ClassVar[Mapping[str, str]] = {
+        "API_URL": "URL",
+        "old.host": "RABBITMQ_HOST",
+        "old.port": "RABBITMQ_PORT",
+        "old.box": "BOX",
+    }
 
     CACHE: JsonDict = setting({}, "A dict.")
+    RATIO: float = setting(1, "A number.", ge=0, le=60)
     URL: SecretStr = setting(SecretStr("http://h/secret/"), "A secret.")
 
 
@@ -78,7 +91,7 @@ class ReloadTests(unittest.TestCase):
     class Two(SettingsGroup):
         """Two."""
 
-        MODE: str = setting("a", "The mode.", reload=True)
+        MODE: str = setting("a", "The mode.", why="Change it for fun.", reload=True)
         PORT: int = setting(1, "The port.", ge=0)
 
     def test_a_group_tells_which_settings_a_reload_applies(self) -> None:
@@ -86,18 +99,19 @@ class ReloadTests(unittest.TestCase):
 
     def test_the_manual_tells_it(self) -> None:
         lines = reference(self.Two).splitlines()
-        self.assertIn("| setting | default | unit, range | reload | what for |", lines)
-        self.assertIn("| `MODE` | `'a'` |  | yes | The mode. |", lines)
-        self.assertIn("| `PORT` | `1` | from 0 |  | The port. |", lines)
+        head = "| setting | default | unit, range | reload | what it is, and when to change it |"
+        self.assertIn(head, lines)
+        self.assertIn("| <a id=\"mode\"></a>`MODE` | `'a'` |  | yes | The mode. Change it for fun. |", lines)
+        self.assertIn('| <a id="port"></a>`PORT` | `1` | from 0 |  | The port. |', lines)
 
     def test_the_manual_of_an_application_that_does_not_reload_is_silent_about_it(self) -> None:
         text = reference(self.Two, "# Options\n", reloads=False)
         self.assertNotIn("reload", text)
-        self.assertIn("| `MODE` | `'a'` |  | The mode. |", text)
+        self.assertIn("`MODE` | `'a'` |  | The mode. Change it for fun. |", text)
 
     def test_the_file_to_start_from_tells_it(self) -> None:
         lines = config_dist(self.Two).splitlines()
-        self.assertIn("# The mode. (reload)", lines)
+        self.assertIn("# The mode. Change it for fun. (reload)", lines)
         self.assertIn("# The port. (from 0)", lines)
 
 
@@ -161,10 +175,138 @@ class KindsOfValueTests(LoadingTestCase):
         self.assertRaises(ValueError, setattr, self.load(), "STOMP_PORT", 1)
 
 
+class OldFileTests(LoadingTestCase):
+    """A ``config.py`` of an earlier program."""
+
+    def test_old_names_and_keys_of_a_dictionary(self) -> None:
+        self.config("API_URL = 'http://old/'\nold = {'host': 'a', 'port': '5673'}\n")
+        settings = self.load()
+        self.assertEqual((settings.RABBITMQ_HOST, settings.RABBITMQ_PORT), ("a", 5673))
+        self.assertEqual(settings.URL.get_secret_value(), "http://old/")
+        self.assertEqual(settings.source_of("RABBITMQ_HOST"), "config.py")
+        self.assertEqual(settings.warnings(), ())
+
+    def test_keys_without_effect_are_named_once(self) -> None:
+        self.config("old = {'host': 'a', 'box': 1, 'lid': 2, 3: 4}\n")
+        self.assertEqual(
+            self.load().warnings(),
+            (
+                "old['lid'], old[3] in config.py: ignored, there is no such setting",
+                "BOX: no effect any more; sold",
+            ),
+        )
+
+    def test_the_new_name_wins_over_the_old_one(self) -> None:
+        self.config("API_URL = 'http://old/'\nURL = 'http://new/'\n")
+        settings = self.load()
+        self.assertEqual(settings.URL.get_secret_value(), "http://new/")
+        self.assertEqual(settings.warnings(), ("API_URL in config.py: ignored, as URL is there as well",))
+
+    def test_something_else_instead_of_the_dictionary(self) -> None:
+        self.config("old = ['a']\n")
+        self.assertEqual(self.problems(), ["old in config.py: should be a dict"])
+
+    def test_a_list_of_one_address(self) -> None:
+        self.config("STOMP_IP = '127.0.0.1'.split(',')\n")
+        self.assertEqual(self.load().STOMP_IP, "127.0.0.1")
+        self.config("STOMP_IP = '127.0.0.1,::1'.split(',')\n")
+        self.assertEqual(
+            self.problems(),
+            ["STOMP_IP = '127.0.0.1,::1' (config.py): should be one address to listen on, such as 0.0.0.0 or ::"],
+        )
+
+    def test_a_list_instead_of_a_number(self) -> None:
+        self.config("STOMP_PORT = [61613]\n")
+        self.assertEqual(
+            self.problems(), ["STOMP_PORT = [61613] (config.py): should be a whole number from 0 to 65535"]
+        )
+
+    def test_an_empty_value_that_is_not_valid_counts_as_not_given(self) -> None:
+        self.config("STOMP_PORT = 7\nTRAILING_LF = ''\n")
+        settings = self.load(STOMP_PORT="", RABBITMQ_LOOPBACK="", STOMP_HOSTS="")
+        self.assertEqual((settings.STOMP_PORT, settings.TRAILING_LF, settings.STOMP_HOSTS), (7, "auto", ""))
+        self.assertEqual(settings.source_of("STOMP_PORT"), "config.py")
+        self.assertEqual(settings.source_of("STOMP_HOSTS"), "environment")
+        self.assertEqual(
+            settings.warnings(),
+            (
+                "RABBITMQ_LOOPBACK is empty (environment) and counts as not given",
+                "STOMP_PORT is empty (environment) and counts as not given",
+                "TRAILING_LF is empty (config.py) and counts as not given",
+            ),
+        )
+
+    def test_a_setting_from_two_sources(self) -> None:
+        self.config("STOMP_PORT = 7\n")
+        settings = self.load("--stomp-port", "9", STOMP_PORT="8")
+        self.assertEqual(settings.STOMP_PORT, 9)
+        self.assertEqual(
+            (settings.source_of("STOMP_PORT"), settings.overruled("STOMP_PORT")), ("flag", ("environment", "config.py"))
+        )
+        self.assertEqual((settings.source_of("STOMP_IP"), settings.overruled("STOMP_IP")), ("default", ()))
+
+
+class OwnerTests(LoadingTestCase):
+    def test_a_file_that_other_users_may_write_is_named(self) -> None:
+        path = self.config("STOMP_PORT = 7\n")
+        path.chmod(0o644)
+        self.assertEqual(self.load().warnings(), ())
+        path.chmod(0o664)
+        self.assertEqual(
+            self.load().warnings(),
+            ("config.py: other users may write it (mode 664), and with it everything that this program may do",),
+        )
+
+    def test_owners(self) -> None:
+        path = self.config("STOMP_PORT = 7\n")
+        self.assertEqual(writable_by_others(path), "")
+        self.assertEqual(writable_by_others(self.folder / "none.py"), "")
+        with mock.patch("os.geteuid", return_value=path.stat().st_uid + 1):
+            expected = "" if path.stat().st_uid == 0 else f"it belongs to user {path.stat().st_uid}"
+            self.assertEqual(writable_by_others(path), expected)
+
+    @skipUnless(os.geteuid() == 0, "only root can give a file away")
+    def test_a_file_or_a_link_of_another_user(self) -> None:
+        path, link = self.config("STOMP_PORT = 7\n"), self.folder / "link.py"
+        link.symlink_to(path)
+        self.assertEqual(writable_by_others(link), "")
+        os.chown(link, 12, 12, follow_symlinks=False)
+        self.assertEqual(writable_by_others(link), "it belongs to user 12")
+        os.chown(path, 12, 12)
+        self.assertEqual(writable_by_others(path), "it belongs to user 12")
+
+
+class HelpTests(LoadingTestCase):
+    def printed(self, *argv: str, common: tuple[str, ...] = ()) -> str:
+        parser = argparse.ArgumentParser(prog="program")
+        add_flags(parser, Settings, common=common)
+        with contextlib.redirect_stdout(io.StringIO()) as out:
+            self.assertRaises(SystemExit, parse_flags, parser, Settings, argv)
+        return out.getvalue()
+
+    def test_help_shows_the_common_settings_only(self) -> None:
+        text = self.printed("--help", common=("STOMP_PORT",))
+        for part in ("--stomp-port", "--config", "--help-settings"):
+            self.assertIn(part, text)
+        self.assertNotIn("--stomp-ip", text)
+
+    def test_help_settings_shows_every_setting_in_its_group(self) -> None:
+        text = self.printed("--help-settings")
+        for name in Settings.advertised():
+            self.assertIn("--" + name.lower().replace("_", "-"), text)
+        for heading, _ in Settings.groups():
+            self.assertIn(f"{heading}:\n", text)
+
+    def test_the_name_of_the_program(self) -> None:
+        for started, name in (("/usr/bin/installed", "installed"), ("server.py", "otherwise")):
+            with mock.patch("sys.argv", [started]):
+                self.assertEqual(program_name("installed", "otherwise"), name)
+
+
 class ComplaintTests(LoadingTestCase):
     def test_one_line_each_with_name_value_source_and_what_is_allowed(self) -> None:
-        self.config("RABBITMQ_PREFETCH = 0\nSTOMP_PORT = 'x'\nNONSENSE_NAME = 3\nSTOMP_PROT = 4\n")
-        lines = self.problems("--trailing-lf", "maybe", "--linger-seconds=nan", RABBITMQ_LOOPBACK="perhaps", CACHE="{a")
+        self.config("RABBITMQ_HEARTBEAT = 0\nSTOMP_PORT = 'x'\nNONSENSE_NAME = 3\nSTOMP_PROT = 4\n")
+        lines = self.problems("--trailing-lf", "maybe", "--ratio=nan", RABBITMQ_LOOPBACK="perhaps", CACHE="{a")
         self.assertEqual(
             sorted(line.replace("'", "") for line in lines),
             [
@@ -172,10 +314,10 @@ class ComplaintTests(LoadingTestCase):
                     "CACHE = {a (environment): should be JSON "
                     "(Expecting property name enclosed in double quotes: line 1 column 2 (char 1))"
                 ),
-                "LINGER_SECONDS = nan (flag): should be a number from 0 to 60",
                 "NONSENSE_NAME in config.py: no such setting",
+                "RABBITMQ_HEARTBEAT = 0 (config.py): should be a whole number from 1 to 600",
                 "RABBITMQ_LOOPBACK = perhaps (environment): should be true or false",
-                "RABBITMQ_PREFETCH = 0 (config.py): should be a whole number from 1 to 65535",
+                "RATIO = nan (flag): should be a number from 0 to 60",
                 "STOMP_PORT = x (config.py): should be a whole number from 0 to 65535",
                 "STOMP_PROT in config.py: no such setting; did you mean STOMP_PORT?",
                 "TRAILING_LF = maybe (flag): should be one of auto, on, off",
@@ -251,7 +393,7 @@ class WarningTests(LoadingTestCase):
 
     def test_retired_settings_of_all_sources_only_warn_once(self) -> None:
         self.config("SPOOL = 'folder'\n")
-        settings = self.load("--crate", "5", BOX="1", SPOOL="2", SPOOL_KEEPER="x")
+        settings = self.load("--crate", "--spool", "5", BOX="1", SPOOL="2", SPOOL_KEEPER="x")
         self.assertEqual(
             settings.warnings(),
             ("SPOOL, CRATE: no effect any more; the broker has it", "BOX: no effect any more; sold"),

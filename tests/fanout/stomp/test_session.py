@@ -502,7 +502,7 @@ class Theirs(unittest.TestCase):
 
 
 class UnfinishedFrames(unittest.TestCase):
-    """FRAME_TIMEOUT: content-length longer than the body, then silence."""
+    """FRAME_SECONDS: content-length longer than the body, then silence."""
 
     def setUp(self) -> None:
         self.server = opened("1.2", StompLimits(frame_timeout=30))

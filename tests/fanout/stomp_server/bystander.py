@@ -27,7 +27,7 @@ class BadInputCase(NodeCase):
     def setUpClass(cls) -> None:
         super().setUpClass()
         cls.bystander = Radio.connect(cls.server.address)
-        cls.bystander.subscribe("/topic/test/1/bystander", id="7")
+        cls.bystander.subscribe("/topic/id/tests._ebu.nowhere/topic1/bystander", id="7")
         cls.publisher = Radio.connect(cls.server.address, "1.test", "test")
 
     @classmethod
@@ -38,7 +38,7 @@ class BadInputCase(NodeCase):
 
     def tearDown(self) -> None:
         body = b"SHOW http://s/%d.png" % next(_numbers)
-        self.publisher.publish("/topic/test/1/bystander", body)
+        self.publisher.publish("/topic/id/tests._ebu.nowhere/topic1/bystander", body)
         self.assertEqual(self.bystander.expect("MESSAGE", subscription="7").body, body)
         self.assertEqual(self.bystander.so_far(), [])
         super().tearDown()
@@ -82,6 +82,6 @@ class BadInputCase(NodeCase):
         self.assert_error_and_end(radio, summary)
 
 
-def send(headers: bytes, body: bytes = b"ab", destination: bytes = b"/topic/test/1/bad") -> bytes:
+def send(headers: bytes, body: bytes = b"ab", destination: bytes = b"/topic/id/tests._ebu.nowhere/topic1/bad") -> bytes:
     """A SEND with these header lines."""
     return b"SEND\ndestination:" + destination + b"\n" + headers + b"\n" + body + b"\0"

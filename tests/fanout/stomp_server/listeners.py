@@ -9,7 +9,8 @@ from typing import Any
 from twisted.internet.task import Clock
 
 from fanout.application.interface import Refused, ResolvedTopic
-from fanout.http.pending_requests import HttpServerSettings, PendingRequests
+from fanout.http.limits import HttpServerSettings
+from fanout.http.pending_requests import PendingRequests
 from fanout.hub.history import History
 from fanout.hub.hub import Hub
 from fanout.hub.message import Message

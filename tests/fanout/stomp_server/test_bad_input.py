@@ -41,11 +41,11 @@ class Headers(BadInputCase):
         self.refused(send(b":x\n"), "Malformed header")
 
     def test_nul_inside_the_headers(self) -> None:
-        octets = b"SEND\ndestination:/topic/test/1/b\0ad\n\nTEXT\0"
+        octets = b"SEND\ndestination:/topic/id/tests._ebu.nowhere/topic1/b\0ad\n\nTEXT\0"
         self.refused(octets, "Malformed frame")
 
     def test_nul_inside_the_headers_10(self) -> None:
-        self.complained_10(b"SEND\ndestination:/topic/test/1/bad\0", "Malformed frame")
+        self.complained_10(b"SEND\ndestination:/topic/id/tests._ebu.nowhere/topic1/bad\0", "Malformed frame")
 
     def test_invalid_utf8(self) -> None:
         for octets in (b"link:\xff\xfe\n", b"link:\xc0\xaf\n", b"\xed\xa0\x80:x\n"):
@@ -82,7 +82,7 @@ class Headers(BadInputCase):
         self.refused(frame("SUBSCRIBE", {"id": "1", "destination": "/topic/" + "a" * MIB}), "Header too long")
 
     def test_a_destination_of_two_kib(self) -> None:
-        headers = {"id": "1", "destination": "/topic/test/1/" + "a" * 2048}
+        headers = {"id": "1", "destination": "/topic/id/tests._ebu.nowhere/topic1/" + "a" * 2048}
         for command in ("SUBSCRIBE", "SEND"):
             self.refused(frame(command, headers), "Destination too long")
             self.complained_10(frame(command, headers), "Destination too long")
@@ -90,11 +90,11 @@ class Headers(BadInputCase):
     def test_a_path_a_pattern_or_a_format_string_is_just_a_name(self) -> None:
         for name in ("../../etc/passwd", "#", ">", "*", "(a+)+$", "%s%n{0}{__class__}", "'; DROP TABLE x; --", "${x}"):
             with self.subTest(name=name):
-                destination = f"/topic/test/1/{name}"
+                destination = f"/topic/id/tests._ebu.nowhere/topic1/{name}"
                 radio = self.radio(version="1.2")
                 radio.subscribe(destination, id=name, receipt=name)
                 radio.expect("RECEIPT", receipt_id=name)
-                self.publisher.publish("/topic/test/1/etc", b"TEXT not for this name")
+                self.publisher.publish("/topic/id/tests._ebu.nowhere/topic1/etc", b"TEXT not for this name")
                 self.publisher.publish(destination, b"TEXT a")
                 self.assertEqual([each.body for each in radio.so_far()], [b"TEXT a"])
 
@@ -106,18 +106,18 @@ class Headers(BadInputCase):
 
     def test_a_selector_is_not_evaluated(self) -> None:
         radio = self.radio(version="1.2")
-        radio.subscribe("/topic/test/1/selected", selector="1=0 OR __import__('os')._exit(1)")
-        self.publisher.publish("/topic/test/1/selected", b"TEXT a")
+        radio.subscribe("/topic/id/tests._ebu.nowhere/topic1/selected", selector="1=0 OR __import__('os')._exit(1)")
+        self.publisher.publish("/topic/id/tests._ebu.nowhere/topic1/selected", b"TEXT a")
         self.assertEqual([each.body for each in radio.so_far()], [b"TEXT a"])
 
 
 class Commands(BadInputCase):
     def test_a_command_in_small_letters(self) -> None:
-        self.refused(b"send\ndestination:/topic/test/1/bad\n\nTEXT\0", "Unknown command")
+        self.refused(b"send\ndestination:/topic/id/tests._ebu.nowhere/topic1/bad\n\nTEXT\0", "Unknown command")
 
     def test_a_servers_command(self) -> None:
         for command in ("MESSAGE", "ERROR", "CONNECTED", "RECEIPT"):
-            self.refused(frame(command, {"destination": "/topic/test/1/bad"}), "Unknown command")
+            self.refused(frame(command, {"destination": "/topic/id/tests._ebu.nowhere/topic1/bad"}), "Unknown command")
 
     def test_connect_twice(self) -> None:
         self.refused(CONNECT_12, "Already connected")
@@ -146,21 +146,24 @@ class Commands(BadInputCase):
 
     def test_wrong_passcode_and_a_send_behind_it(self) -> None:
         listener = self.radio()
-        listener.subscribe("/topic/test/1/behind")
+        listener.subscribe("/topic/id/tests._ebu.nowhere/topic1/behind")
         for version in (b"", b"accept-version:1.2\n"):
             radio = self.dial()
             login = b"CONNECT\n" + version + b"login:1.test\npasscode:wrong\n\n\0"
-            radio.send(login + send(b"", destination=b"/topic/test/1/behind"))
+            radio.send(login + send(b"", destination=b"/topic/id/tests._ebu.nowhere/topic1/behind"))
             radio.expect("ERROR", message="Wrong credentials")
             self.assertTrue(radio.ends())
         self.assertEqual(listener.so_far(), [])
 
     def test_send_behind_disconnect(self) -> None:
         listener = self.radio()
-        listener.subscribe("/topic/test/1/after")
+        listener.subscribe("/topic/id/tests._ebu.nowhere/topic1/after")
         for version in (None, "1.1", "1.2"):
             radio = self.open(version)
-            radio.send(frame("DISCONNECT", {"receipt": "1"}) + send(b"", destination=b"/topic/test/1/after"))
+            radio.send(
+                frame("DISCONNECT", {"receipt": "1"})
+                + send(b"", destination=b"/topic/id/tests._ebu.nowhere/topic1/after")
+            )
             radio.expect("RECEIPT", receipt_id="1")
             self.assertTrue(radio.ends())
         self.assertEqual(listener.so_far(), [])
@@ -217,8 +220,10 @@ class ContentLength(BadInputCase):
 
     def test_repeated(self) -> None:
         listener, radio = self.radio(), self.open("1.2")
-        listener.subscribe("/topic/test/1/repeated")
-        radio.send(send(b"content-length:2\ncontent-length:9\n", destination=b"/topic/test/1/repeated"))
+        listener.subscribe("/topic/id/tests._ebu.nowhere/topic1/repeated")
+        radio.send(
+            send(b"content-length:2\ncontent-length:9\n", destination=b"/topic/id/tests._ebu.nowhere/topic1/repeated")
+        )
         self.assertEqual(radio.so_far(), [])
         self.assertEqual([each.body for each in listener.so_far()], [b"ab"])
 
@@ -274,7 +279,7 @@ class Subscriptions(BadInputCase):
 
 class Forgery(BadInputCase):
     def published(self, headers: bytes, radio: Radio) -> Frame:
-        topic = f"/topic/test/1/forged/{next(_numbers)}"
+        topic = f"/topic/id/tests._ebu.nowhere/topic1/forged/{next(_numbers)}"
         radio.subscribe(topic, id="mine")
         station = self.open("1.2")
         station.send(send(headers, destination=topic.encode()))

@@ -56,10 +56,10 @@ class Quantity(BadInputCase):
         self.floods(b"SEND\nlink:", 5 * MIB, "Header too long")
 
     def test_eight_mib_of_body(self) -> None:
-        self.floods(b"SEND\ndestination:/topic/test/1/bad\n\n", 8 * MIB, "Frame too large")
+        self.floods(b"SEND\ndestination:/topic/id/tests._ebu.nowhere/topic1/bad\n\n", 8 * MIB, "Frame too large")
 
     def test_eight_mib_of_announced_body(self) -> None:
-        head = b"SEND\ndestination:/topic/test/1/bad\ncontent-length:%d\n\n" % (8 * MIB)
+        head = b"SEND\ndestination:/topic/id/tests._ebu.nowhere/topic1/bad\ncontent-length:%d\n\n" % (8 * MIB)
         self.floods(head, 8 * MIB, "Frame too large")
 
     def floods(self, head: bytes, octets: int, summary: str) -> None:
@@ -92,7 +92,7 @@ class Quantity(BadInputCase):
 
     def test_two_thousand_sends_and_gone(self) -> None:
         for version in (None, "1.2"):
-            topic = f"/topic/test/1/gone/{version}"
+            topic = f"/topic/id/tests._ebu.nowhere/topic1/gone/{version}"
             listener = self.radio()
             listener.subscribe(topic)
             with self.open(version) as station:
@@ -112,20 +112,25 @@ class Quantity(BadInputCase):
         before = self.server.memory()
         for batch in range(10):
             numbers = range(batch * 1000, batch * 1000 + 1000)
-            station.send(b"".join(send(b"", destination=b"/topic/test/1/nobody/%d" % number) for number in numbers))
+            station.send(
+                b"".join(
+                    send(b"", destination=b"/topic/id/tests._ebu.nowhere/topic1/nobody/%d" % number)
+                    for number in numbers
+                )
+            )
             self.assertEqual(station.so_far(), [])
         self.assertLess(self.server.memory() - before, 24 * MIB)
 
     def test_a_reader_that_never_reads(self) -> None:
         deaf = Radio(self.server.address, receive_buffer=4096)
         self.addCleanup(deaf.close)
-        deaf.send(b"CONNECT\n\n\0SUBSCRIBE\ndestination:/topic/test/1/loud\n\n\0")
+        deaf.send(b"CONNECT\n\n\0SUBSCRIBE\ndestination:/topic/id/tests._ebu.nowhere/topic1/loud\n\n\0")
         listener = self.radio()
-        listener.subscribe("/topic/test/1/loud")
+        listener.subscribe("/topic/id/tests._ebu.nowhere/topic1/loud")
         body = b"x" * 100_000
         before = self.server.memory()
         for _ in range(400):
-            self.publisher.publish("/topic/test/1/loud", body)
+            self.publisher.publish("/topic/id/tests._ebu.nowhere/topic1/loud", body)
             self.assertEqual(len(listener.expect("MESSAGE").body), len(body))
         self.assertLess(self.server.memory() - before, 12 * MIB)
 
@@ -134,9 +139,9 @@ class Quantity(BadInputCase):
         self.addCleanup(slow.close)
         slow.send(b"CONNECT\n\n\0")
         slow.expect("CONNECTED")
-        slow.subscribe("/topic/test/1/slow")
+        slow.subscribe("/topic/id/tests._ebu.nowhere/topic1/slow")
         for number in range(120):
-            self.publisher.publish("/topic/test/1/slow", b"%d " % number + b"x" * 200_000)
+            self.publisher.publish("/topic/id/tests._ebu.nowhere/topic1/slow", b"%d " % number + b"x" * 200_000)
         came = slow.so_far()
         self.assertEqual({each.command for each in came}, {"MESSAGE"})
         self.assertEqual({len(each.body.split()[1]) for each in came}, {200_000})
@@ -149,8 +154,8 @@ class Silence(BadInputCase):
     """Clients that stop in the middle, on a node with little patience."""
 
     settings: ClassVar[Mapping[str, Any]] = {
-        "CONNECT_TIMEOUT": 1,
-        "FRAME_TIMEOUT": 1,
+        "fanout.stomp.limits.CONNECT_SECONDS": 1,
+        "fanout.stomp.limits.FRAME_SECONDS": 1,
         "HEARTBEAT_MS": "1000,1000",
         "OUTBOX_BYTES": 65536,
         "WRITE_TIMEOUT": 1,
@@ -179,7 +184,7 @@ class Silence(BadInputCase):
     def test_half_a_frame(self) -> None:
         for version in (None, "1.2"):
             radio = self.open(version)
-            radio.send(b"SEND\ndestination:/topic/test/1/bad\ncontent-length:100\n\nshort")
+            radio.send(b"SEND\ndestination:/topic/id/tests._ebu.nowhere/topic1/bad\ncontent-length:100\n\nshort")
             self.assertTrue(radio.ends(5))
         self.server.wait_for("client.overdue", reason="unfinished frame")
 
@@ -206,12 +211,12 @@ class Silence(BadInputCase):
     def test_the_deaf_are_cut_off(self) -> None:
         deaf = Radio(self.server.address, receive_buffer=4096)
         self.addCleanup(deaf.close)
-        deaf.send(b"CONNECT\n\n\0SUBSCRIBE\ndestination:/topic/test/1/deaf\n\n\0")
+        deaf.send(b"CONNECT\n\n\0SUBSCRIBE\ndestination:/topic/id/tests._ebu.nowhere/topic1/deaf\n\n\0")
         deaf.expect("CONNECTED")
         deaf.so_far()
         before = self.server.open_files()
         for _ in range(100):
-            self.publisher.publish("/topic/test/1/deaf", b"x" * 60_000)
+            self.publisher.publish("/topic/id/tests._ebu.nowhere/topic1/deaf", b"x" * 60_000)
         self.server.wait_for("client.slow", seconds=10)
         self.assert_soon(lambda: self.server.open_files() == before - 1)
 

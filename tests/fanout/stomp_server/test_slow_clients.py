@@ -79,7 +79,7 @@ class SlowClients(CrowdCase):
         radio = self.radio()
         radio.subscribe(self.topic())
         for number, each in enumerate(self.crowd(200, self.topic())):
-            each.sendall(b"SEND\ndestination:/topic/test/1/bad\ncontent-length:1000\n\nhalf a bo")
+            each.sendall(b"SEND\ndestination:/topic/id/tests._ebu.nowhere/topic1/bad\ncontent-length:1000\n\nhalf a bo")
             if number % 20 == 0:
                 self.publisher.publish(self.topic(), b"x" * 50_000)
                 each.recv(10)  # of 50,000
@@ -105,18 +105,20 @@ class SlowClients(CrowdCase):
         with node(OUTBOX_BYTES=OUTBOX, WRITE_TIMEOUT=1) as server:
             slow = Radio(server.address, receive_buffer=4096)
             self.addCleanup(slow.close)
-            slow.send(frame("CONNECT") + frame("SUBSCRIBE", {"destination": "/topic/test/1/slow"}))
+            slow.send(
+                frame("CONNECT") + frame("SUBSCRIBE", {"destination": "/topic/id/tests._ebu.nowhere/topic1/slow"})
+            )
             slow.expect("CONNECTED")
             radio = Radio.connect(server.address)
             self.addCleanup(radio.close)
-            radio.subscribe("/topic/test/1/slow")
+            radio.subscribe("/topic/id/tests._ebu.nowhere/topic1/slow")
             station = Radio.connect(server.address, "1.test", "test")
             self.addCleanup(station.close)
             number, deadline = 0, time.monotonic() + 20
             with contextlib.suppress(ConnectionError):
                 while not server.events("client.slow"):
                     for _ in range(20):
-                        station.publish("/topic/test/1/slow", b"%d " % number + b"x" * 60_000)
+                        station.publish("/topic/id/tests._ebu.nowhere/topic1/slow", b"%d " % number + b"x" * 60_000)
                         self.assertEqual(radio.expect("MESSAGE").body.split()[0], b"%d" % number)
                         number += 1
                     slow.octet()

@@ -26,17 +26,36 @@ class Shown(unittest.TestCase):
         done = call("check-config", "--json", "--stomp-port", "4000", RABBITMQ_HOST="mq")
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         report = json.loads(done.stdout)
-        self.assertEqual(list(report["settings"]), list(Settings.model_fields))
-        self.assertEqual(report["settings"]["STOMP_PORT"], {"value": 4000, "source": "flag"})
-        self.assertEqual(report["settings"]["RABBITMQ_HOST"], {"value": "mq", "source": "environment"})
-        self.assertEqual(report["settings"]["WORKERS"], {"value": 1, "source": "default"})
+        self.assertEqual(list(report["settings"]), list(Settings.advertised()))
+        shown = {name: (each["value"], each["source"]) for name, each in report["settings"].items()}
+        self.assertEqual(shown["STOMP_PORT"], (4000, "flag"))
+        self.assertEqual(shown["RABBITMQ_HOST"], ("mq", "environment"))
+        self.assertEqual(shown["WORKERS"], (1, "default"))
+
+    def test_two_sources_that_disagree(self) -> None:
+        words = ("check-config", "--stomp-port", "4000")
+        (line,) = [each for each in call(*words, STOMP_PORT="5000").stdout.splitlines() if " STOMP_PORT " in each]
+        self.assertEqual(line.split(maxsplit=2)[1:], ["4000", "(flag, wins over environment)"])
+        report = json.loads(call(*words, "--json", STOMP_PORT="5000").stdout)
+        self.assertEqual(report["settings"]["STOMP_PORT"]["overruled"], ["environment"])
+
+    def test_which_settings_a_reload_applies(self) -> None:
+        report = json.loads(call("check-config", "--json").stdout)
+        applied = [name for name, each in report["settings"].items() if each["reload"]]
+        self.assertEqual(applied, [name for name in Settings.advertised() if name in Settings.reloadable()])
+        lines = call("check-config").stdout.splitlines()
+        self.assertEqual(sum(" reload " in line for line in lines), len(applied))
+
+    def test_settings_that_are_not_advertised_are_shown_if_they_are_given(self) -> None:
+        report = json.loads(call("check-config", "--json", TEST_FB_QUEUE="mine").stdout)
+        self.assertEqual(report["settings"]["TEST_FB_QUEUE"]["value"], "mine")
 
     def test_the_table_has_a_line_for_each_and_no_colour(self) -> None:
         lines = call("check-config", STOMP_PORT="4000").stdout.splitlines()
         self.assertEqual(
             [line.split() for line in lines if " STOMP_PORT " in line], [["STOMP_PORT", "4000", "(environment)"]]
         )
-        self.assertEqual(len([line for line in lines if line.startswith("  ")]), len(Settings.model_fields))
+        self.assertEqual(len([line for line in lines if line.startswith("  ")]), len(Settings.advertised()))
         self.assertNotIn("\x1b", "".join(lines))
 
     def test_changed_shows_no_defaults(self) -> None:

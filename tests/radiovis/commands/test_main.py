@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from unittest import mock
 
@@ -16,6 +18,7 @@ from twisted.trial import unittest
 from fanout import __version__
 from radiovis.commands import main as cli
 from radiovis.directory.password import check_password
+from radiovis.settings import Settings
 
 ROOT = Path(__file__).parents[3]
 
@@ -72,11 +75,84 @@ class TestCommands(_Case):
         self.assert_complains(call("sation"), "no such command: sation", "did you mean station?")
         self.assert_complains(call("xyzzy"), "no such command: xyzzy", "serve", "station", "version")
 
-    def test_help_names_flags_and_commands(self) -> None:
-        done = call("--help")
+    def test_help_fits_one_screen_and_names_each_command_in_a_sentence(self) -> None:
+        with mock.patch.dict(os.environ, COLUMNS="80"):
+            done = call("--help")
         self.assertEqual(done.returncode, 0)
-        for part in ("--test", "--stomp-port", "commands: serve, station, "):
+        lines = done.stdout.splitlines()
+        self.assertLessEqual(len(lines), 40)
+        self.assertLessEqual(max(map(len, lines)), 80)
+        for name, summary in cli.summaries().items():
+            self.assertRegex(done.stdout, rf"\n  {name} +{re.escape(summary)}\n")
+            self.assertRegex(summary, r"^[A-Z].*\.$")
+        for part in ("--test", "--stomp-port", "--config", "--help-settings", "--version"):
             self.assertIn(part, done.stdout)
+        self.assertNotIn("--max-connections", done.stdout)
+
+    def test_help_settings_shows_all_of_them(self) -> None:
+        done = call("--help-settings")
+        self.assertEqual(done.returncode, 0)
+        for name in Settings.advertised():
+            self.assertIn("--" + name.lower().replace("_", "-"), done.stdout)
+
+    def test_version_as_a_flag(self) -> None:
+        self.assertEqual(call("--version").stdout, f"radiovis {__version__}\n")
+
+    def test_help_as_a_command(self) -> None:
+        self.assertEqual(call("help").stdout, call("--help").stdout)
+        self.assertEqual(call("help", "pub").stdout, call("pub", "--help").stdout)
+        self.assert_complains(call("help", "pubb"), "no such command: pubb; did you mean pub?")
+
+    def test_no_command_prints_a_page_of_settings_unasked(self) -> None:
+        for name in cli.summaries():
+            self.assertNotIn("--max-connections", call(name, "--help").stdout, name)
+
+    def test_a_settings_file_that_others_may_write_is_read_by_serve_only(self) -> None:
+        folder = Path(tempfile.mkdtemp())
+        path = folder / "config.py"
+        path.write_text("STATIONS_FILE = 'mine.toml'\n")
+        path.chmod(0o666)
+        (folder / "mine.toml").write_text("")
+        with contextlib.chdir(folder):
+            done = call("station", "list")
+            self.assertIn("config.py is not read: other users may write it (mode 666)", done.stderr)
+            self.assertNotIn("mine.toml", done.stderr)
+            checked = call("check-config", "--changed", "--test")
+            self.assertIn('"mine.toml"', checked.stdout)
+            self.assertIn("warning: config.py: other users may write it", checked.stdout)
+            health = call("health", "--config", "config.py")
+            self.assertNotIn("is not read", health.stderr)
+            path.chmod(0o644)
+            self.assertIn("mine.toml", call("station", "list").stderr)
+
+
+class TestNames(unittest.TestCase):
+    """Usage lines name the program as it was started."""
+
+    def usage(self, name: str, statement: str) -> str:
+        folder = Path(tempfile.mkdtemp())
+        program = folder / name
+        program.write_text(f"import sys; sys.path.insert(0, {str(ROOT)!r}); {statement}; sys.exit(main())")
+        done = subprocess.run(
+            [sys.executable, str(program), "--help"], capture_output=True, text=True, timeout=60, check=True, cwd=folder
+        )
+        return done.stdout.partition("\n")[0]
+
+    def test_installed_names(self) -> None:
+        for name, statement in (
+            ("radiovis", "from radiovis.__main__ import main"),
+            ("radiovis-fallback", "from radiovis.__main__ import fallback as main"),
+            ("artcast", "from artcast.cli import main"),
+        ):
+            self.assertTrue(self.usage(name, statement).startswith(f"usage: {name} ["), name)
+
+    def test_names_in_a_clone(self) -> None:
+        for program in ("server.py", "fallback.py"):
+            done = subprocess.run(
+                [sys.executable, str(ROOT / program), "--help"], capture_output=True, text=True, timeout=60, check=True
+            )
+            self.assertTrue(done.stdout.startswith(f"usage: {program} ["), done.stdout)
+            self.assertLessEqual(len(done.stdout.splitlines()), 40)
 
 
 class TestStationHash(_Case):

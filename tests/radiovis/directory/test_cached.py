@@ -417,11 +417,6 @@ class TestShared(_CachedCase):
         self.clock.advance(86400)
         await self.assertFailure(started(self.one.topics()), DirectoryError)
 
-    async def test_nothing_is_shared_for_no_time_at_all(self) -> None:
-        await self.node(self.memcached, DIRECTORY_SHARED_SECONDS=0).topics()
-        await self.settled()
-        self.assertIsNone(self.raw.get(self.keys["topics"]))
-
     async def test_without_memcached_all_goes_on(self) -> None:
         dead = Memcached(reactor, f"127.0.0.1:{services.free_port()}", retry=600)
         self.addCleanup(dead.stop)

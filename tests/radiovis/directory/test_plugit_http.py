@@ -24,7 +24,8 @@ class TestBaseUrl(PlugItCase, unittest.TestCase):
 
 class TestFailures(PlugItCase, unittest.TestCase):
     async def test_fault_9_a_hanging_plugit_is_given_up_and_its_connection_closed(self) -> None:
-        directory = self.directory(DIRECTORY_TIMEOUT=0.3, DIRECTORY_ATTEMPTS=2)
+        self.patch(plugit_http, "ATTEMPTS", 2)
+        directory = self.directory(DIRECTORY_TIMEOUT=0.3)
         for mode in ("hang", "half"):
             self.api.mode = mode
             self.assertIn("within 0.3 s", await self.fails(directory.channels("1")))
@@ -94,8 +95,9 @@ class TestFailures(PlugItCase, unittest.TestCase):
 
     async def test_no_more_calls_at_once_than_allowed(self) -> None:
         self.patch(plugit_http, "MAX_CALLS", 3)
+        self.patch(plugit_http, "ATTEMPTS", 1)
         self.api.mode = "hang"
-        directory = self.directory(DIRECTORY_ATTEMPTS=1)
+        directory = self.directory()
         under_way = [Deferred.fromCoroutine(directory.check_auth("a", "b", "::1")) for _ in range(3)]
         await self.api.when_asked(3)
         self.assertIn("3 calls are waiting", await self.fails(directory.check_auth("a", "b", "::1")))

@@ -14,6 +14,7 @@ from fanout.http.response import ErrorPages, json_page
 from fanout.http.routing import Found, Handler, Routes
 from fanout.hub.message import Message
 from radiovis.directory.interface import Channel
+from radiovis.http import wall
 from radiovis.http.wall import Wall
 from radiovis.settings import Settings
 from radiovis.topic_resolution import TopicResolver
@@ -87,7 +88,8 @@ class SiteCase(unittest.TestCase):
         self.directory = ScriptedDirectory()
         self.directory.registered = [Channel(ROCK, 1, name="Rock FM"), Channel(TALK, 2)]
         resolver = TopicResolver(self.directory, lambda: None)
-        self.wall = Wall(self.house.requests, self.directory, resolver, Settings(WALL_STATIONS=self.places))
+        self.patch(wall, "MOST_STATIONS", self.places)
+        self.wall = Wall(self.house.requests, self.directory, resolver, Settings())
         self.refresh()
 
     def tearDown(self) -> None:

@@ -4,8 +4,8 @@ import re
 from html.parser import HTMLParser
 
 from radiovis.directory.interface import Channel
+from radiovis.http import wall
 from radiovis.http.pages import WallPages, dashboard
-from radiovis.settings import Settings
 from tests.radiovis.http.site import ROCK, TALK, SiteCase
 
 EVIL = "\"><script>alert(1)</script><img src=x onerror='alert(2)'>&amp;"
@@ -97,7 +97,7 @@ class TheWall(PageCase):
         self.assertIn("No stations are registered yet.", self.wall_page())
 
     def test_more_stations_than_there_is_room(self) -> None:
-        self.wall.settings = Settings(WALL_STATIONS=1)
+        self.patch(wall, "MOST_STATIONS", 1)
         self.assertIn("And 1 more stations", self.wall_page())
 
     def test_every_picture_has_a_text_and_every_page_a_language(self) -> None:

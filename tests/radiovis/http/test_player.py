@@ -15,13 +15,12 @@ from wsproto.events import CloseConnection, TextMessage
 from wsproto.events import Message as WebSocketMessage
 
 from fanout.application.interface import Refused, ResolvedTopic
-from fanout.http.pending_requests import WebSocketServerSettings
+from fanout.http.limits import WebSocketSettings
 from fanout.http.websocket import WebSocket, WebSocketServer
 from fanout.hub.hub import Hub
 from fanout.hub.message import Message
 from fanout.hub.outbox import Flusher, OutboxSettings
 from fanout.listeners.client_limits import SubscriptionLimit, SubscriptionSettings
-from fanout.stomp.limits import StompLimitSettings
 from radiovis.http.player import Player, PlayerClient, PlayerForm
 
 CHANNEL = "/topic/fm/4e1/4000/09580"
@@ -87,7 +86,7 @@ class TestPlayer(unittest.TestCase):
         )
         self.websockets = WebSocketServer(
             self.clock,
-            WebSocketServerSettings(),
+            WebSocketSettings(),
             self.clock.seconds,
             lambda *_, **__: None,
             lambda _, error: self.failed.append(error),
@@ -100,7 +99,6 @@ class TestPlayer(unittest.TestCase):
             self.websockets,
             self.log,
             self.subscription_limit,
-            StompLimitSettings(),
         )
 
     def open(self) -> None:

@@ -74,6 +74,7 @@ class Names(unittest.TestCase):
             ("/topic/fm/4e1/4000/*/", "FM, any frequency (4e1 4000)"),
             ("/topic/fm/4e1/", "FM 4e1"),
             ("/topic/dab/4e1/4a01/4b02/0/", "DAB 4e1 4a01 4b02 0"),
+            ("/topic/id/tests._ebu.nowhere/topic1/", "Internet tests._ebu.nowhere topic1"),
             ("/topic/test/1/", "test/1"),
         ):
             with self.subTest(topic):

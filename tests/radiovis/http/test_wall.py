@@ -118,19 +118,19 @@ class Stations(WallCase):
 
     def test_a_new_station_reaches_those_who_watch(self) -> None:
         viewer, version = self.watch(), self.wall.version
-        self.directory.registered.insert(0, Channel("/topic/test/1/", 3))
+        self.directory.registered.insert(0, Channel("/topic/id/tests._ebu.nowhere/topic1/", 3))
         self.refresh()
         self.house.turn()
         self.assertNotEqual(self.wall.version, version)
         self.assertEqual(viewer.events[-1], ("stations", {"version": self.wall.version}))
-        self.say("/topic/test/1/text", "TEXT x")
-        self.assertEqual(viewer.events[-1][1]["service"], "test/1")
+        self.say("/topic/id/tests._ebu.nowhere/topic1/text", "TEXT x")
+        self.assertEqual(viewer.events[-1][1]["service"], "id/tests._ebu.nowhere/topic1")
 
     def test_the_wall_has_so_much_room(self) -> None:
-        self.directory.registered.append(Channel("/topic/test/1/", 3))
+        self.directory.registered.append(Channel("/topic/id/tests._ebu.nowhere/topic1/", 3))
         self.refresh()
         viewer = self.watch()
-        self.say("/topic/test/1/text", "TEXT x")
+        self.say("/topic/id/tests._ebu.nowhere/topic1/text", "TEXT x")
         self.assertEqual(len(viewer.events), 1)
         self.assertEqual((len(self.wall.stations), len(self.wall.hung)), (3, 2))
 
@@ -147,8 +147,8 @@ class Stations(WallCase):
         self.assertEqual([each.topic for each in self.wall.stations], [ROCK, TALK])
 
     def test_what_other_nodes_know_is_on_the_wall_at_once(self) -> None:
-        kept = Message("/topic/test/1/text", b"TEXT kept", "m0", 5)
-        self.house.application.kept["/topic/test/1/text"] = kept
-        self.directory.registered.insert(0, Channel("/topic/test/1/", 3))
+        kept = Message("/topic/id/tests._ebu.nowhere/topic1/text", b"TEXT kept", "m0", 5)
+        self.house.application.kept["/topic/id/tests._ebu.nowhere/topic1/text"] = kept
+        self.directory.registered.insert(0, Channel("/topic/id/tests._ebu.nowhere/topic1/", 3))
         self.refresh()
         self.assertEqual(self.watch().events[-1][1]["body"], "kept")

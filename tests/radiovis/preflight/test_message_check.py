@@ -93,7 +93,7 @@ class _Case(unittest.TestCase):
         self.clock, self.slides = Clock(), Slides()
         self.slides.at_once = {"http://x/good": (), "http://x/bad": ("it is 1x1, radios expect 320x240",)}
         settings = SlideSettings(PREFLIGHT=self.mode)
-        verdicts = SlideVerdicts(self.clock, settings, self.slides.fetch)
+        verdicts = SlideVerdicts(self.clock, self.slides.fetch)
         self.preflight = Preflight(settings, verdicts, self.clock, self.clock.seconds)
 
 

@@ -8,8 +8,7 @@ from twisted.internet.task import Clock
 from twisted.trial import unittest
 from zope.interface import implementer
 
-from radiovis.preflight.slide_verdicts import BAD_SECONDS, KEPT, UNDER_WAY, SlideVerdicts, Verdict
-from radiovis.settings import SlideSettings
+from radiovis.preflight.slide_verdicts import BAD_SECONDS, GOOD_SECONDS, KEPT, UNDER_WAY, SlideVerdicts, Verdict
 from radiovis.slides.fetch import SlideFetch, share
 from tests.radiovis.preflight.slides import Slides
 
@@ -27,7 +26,7 @@ class Hanging:
 class TestVerdicts(unittest.TestCase):
     def setUp(self) -> None:
         self.clock, self.slides = Clock(), Slides()
-        self.verdicts = SlideVerdicts(self.clock, SlideSettings(), self.slides.fetch)
+        self.verdicts = SlideVerdicts(self.clock, self.slides.fetch)
 
     def of(self, url: str) -> Deferred[Verdict]:
         return self.verdicts.of(url)
@@ -48,7 +47,7 @@ class TestVerdicts(unittest.TestCase):
         self.clock.advance(1)
         self.assertNoResult(self.of("bad"))
         self.assertEqual(self.successResultOf(self.of("good")), GOOD)
-        self.clock.advance(300)
+        self.clock.advance(GOOD_SECONDS)
         self.assertNoResult(self.of("good"))
 
     def test_what_waited_too_long_was_not_looked_at_and_may_come_again_at_once(self) -> None:
@@ -82,9 +81,8 @@ class TestVerdicts(unittest.TestCase):
 
     def hanging(self, *, at_once: int, urls: list[str]) -> list[Deferred[Verdict]]:
         """Slides of servers that take connections and say nothing."""
-        settings = SlideSettings(PREFLIGHT_AT_ONCE=at_once)
-        fetch = SlideFetch(self.clock, settings, dial=lambda _host, _port: Hanging())
-        self.verdicts = SlideVerdicts(self.clock, settings, fetch.get)
+        fetch = SlideFetch(self.clock, at_once=at_once, dial=lambda _host, _port: Hanging())
+        self.verdicts = SlideVerdicts(self.clock, fetch.get)
         return [self.of(url) for url in urls]
 
     def test_too_many_at_a_time_are_not_looked_at(self) -> None:

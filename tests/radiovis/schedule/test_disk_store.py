@@ -30,7 +30,7 @@ class TestDiskStore(unittest.TestCase):
         self.taken.append((each, ticket))
 
     def store(self, path: str, most: int = 10) -> DiskSlideStore:
-        store = DiskSlideStore(reactor, SlideSettings(SCHEDULE_FILE=path, SCHEDULE_MAX=most))
+        store = DiskSlideStore(reactor, SlideSettings(SCHEDULE_FILE=path), most=most)
         self.addCleanup(lambda: ensureDeferred(store.stop()))
         return store
 

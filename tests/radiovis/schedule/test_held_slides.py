@@ -9,7 +9,6 @@ from twisted.trial import unittest
 from fanout.bus.interface import BusError
 from fanout.hub.message import Message
 from radiovis.schedule.held_slides import AT_ONCE, HEARD, HeldSlides, Timetable, name_of
-from radiovis.settings import SlideSettings
 from tests.radiovis.schedule.stores import FakeSlideStore, message
 from tests.radiovis.watchdog.fakes import FakeBus, FakeLeader
 
@@ -41,9 +40,9 @@ class TestHeldSlides(unittest.TestCase):
             self.store,
             self.bus,
             self.leader,
-            SlideSettings(SCHEDULE_MAX=3),
             clock=seconds,
             wall=lambda: seconds() + self.set_by,
+            most=3,
         )
 
     def look(self) -> Deferred[None]:

@@ -15,7 +15,6 @@ from fanout.bus.interface import BusError
 from fanout.hub.message import Message
 from radiovis.schedule import trigger_time as module
 from radiovis.schedule.trigger_time import ScheduledApplication, for_now, trigger_time
-from radiovis.settings import SlideSettings
 from tests.radiovis.schedule.stores import message
 
 NOW = 1_800_014_400.0  # 2027-01-15T12:00:00Z
@@ -85,7 +84,8 @@ class TestScheduledApplication(unittest.TestCase):
     def setUp(self) -> None:
         self.behind = Behind()
         behind: object = self.behind
-        self.application = ScheduledApplication(behind, behind, lambda: NOW, SlideSettings(SCHEDULE_HORIZON=3_600))  # type: ignore[arg-type]
+        self.enterContext(mock.patch.object(module, "HORIZON", 3_600.0))
+        self.application = ScheduledApplication(behind, behind, lambda: NOW)  # type: ignore[arg-type]
 
     def publish(self, *messages: Message) -> list[tuple[str, str]]:
         self.successResultOf(self.application.publish(messages))

@@ -12,14 +12,12 @@ from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.ssl import Certificate, PrivateCertificate, optionsForClientTLS
 from twisted.trial import unittest
 
-from radiovis.settings import SlideSettings
 from radiovis.slides import fetch as connections
 from radiovis.slides.fetch import HostLimit, SlideFetch, host_of, share
 from tests.authority import Authority
 from tests.radiovis.slides.slide_server import SlideServer, drawn, moved
 
 SECONDS = 0.5
-TWO_AT_ONCE = SlideSettings(PREFLIGHT_SECONDS=SECONDS, PREFLIGHT_AT_ONCE=2)
 
 
 class Fetching(unittest.TestCase):
@@ -30,7 +28,7 @@ class Fetching(unittest.TestCase):
         self.server = SlideServer()
         await self.server.start()
         self.addCleanup(lambda: ensureDeferred(self.server.stop()))
-        self.fetch = SlideFetch(reactor, SlideSettings(PREFLIGHT_SECONDS=SECONDS), most_octets=2**20)
+        self.fetch = SlideFetch(reactor, seconds=SECONDS, most_octets=2**20)
 
     async def complaints(self, path: str) -> str:
         slide = await self.fetch.get(self.server.url(path))
@@ -112,7 +110,7 @@ class Fetching(unittest.TestCase):
 
     async def test_so_many_at_once_and_no_more(self) -> None:
         server = HostnameEndpoint(reactor, "127.0.0.1", self.server.port)
-        fetch = SlideFetch(reactor, TWO_AT_ONCE, dial=lambda _host, _port: server)
+        fetch = SlideFetch(reactor, seconds=SECONDS, at_once=2, dial=lambda _host, _port: server)
         most = 0
 
         def count(guest: object) -> None:
@@ -125,7 +123,7 @@ class Fetching(unittest.TestCase):
 
     async def test_a_host_that_hangs_keeps_no_other_waiting(self) -> None:
         server = HostnameEndpoint(reactor, "127.0.0.1", self.server.port)
-        fetch = SlideFetch(reactor, TWO_AT_ONCE, dial=lambda _host, _port: server)
+        fetch = SlideFetch(reactor, seconds=SECONDS, at_once=2, dial=lambda _host, _port: server)
         hanging = [ensureDeferred(fetch.get("http://hangs/silent")) for _ in range(3)]
         slide = await fetch.get("http://other/good.png")
         self.assertEqual((slide.complaints, self.server.asked["/silent"]), ((), 1))

@@ -48,9 +48,9 @@ class TestPublicAddresses(unittest.TestCase):
         return succeed(answers.pop(0) if len(answers) > 1 else answers[0])
 
     async def complaints(self, url: str, allowed: str = "") -> str:
-        settings = SlideSettings(PREFLIGHT_SECONDS=3, PREFLIGHT_PRIVATE=allowed)
+        settings = SlideSettings(PREFLIGHT_PRIVATE=allowed)
         addresses = PublicAddresses(reactor, settings, self.lookup)
-        slide = await SlideFetch(reactor, settings, dial=addresses.dial).get(url)
+        slide = await SlideFetch(reactor, seconds=3, dial=addresses.dial).get(url)
         return "; ".join(slide.complaints)
 
     async def test_nobody_inside_is_asked(self) -> None:

@@ -15,6 +15,7 @@ from twisted.trial import unittest
 from twisted.web.client import Agent
 
 from fanout.bus.consumer_retry import RetryBuffer
+from radiovis.directory import plugit_http
 from radiovis.directory.interface import DirectoryError
 from radiovis.directory.plugit import PlugIt
 from radiovis.directory.plugit_http import PlugItCalls
@@ -278,7 +279,8 @@ class OverHttp(unittest.TestCase):
     async def test_a_real_api_that_answers_503_for_a_while(self) -> None:
         server = RunningPlugIt(reactor)
         self.addCleanup(lambda: Deferred.fromCoroutine(server.stop()))
-        settings = Settings(RADIODNS_API_URL=server.url, DIRECTORY_ATTEMPTS=1)  # type: ignore[arg-type]
+        self.patch(plugit_http, "ATTEMPTS", 1)
+        settings = Settings(RADIODNS_API_URL=server.url)  # type: ignore[arg-type]
         plugit = PlugIt(PlugItCalls(HTTPClient(Agent(reactor)), settings, reactor), settings)
         server.api.failures = 2
         log = PlugItLog(plugit, reactor, SETTINGS, first_pause=0.05)

@@ -12,7 +12,6 @@ from twisted.internet.task import Clock
 from twisted.internet.threads import deferToThread
 from twisted.trial import unittest
 
-from fanout.bus.broker_settings import BrokerSettings
 from fanout.bus.interface import BusError
 from fanout.bus.queues import Delivered, QueueNames
 from fanout.hub.message import Message
@@ -86,7 +85,7 @@ class Queue(unittest.TestCase):
 
     def source(self, *, remote: bool = True) -> QueueSource:
         names = QueueNames(self.name, self.exchange)
-        source = QueueSource(reactor, self.node.bus, names, self.take, BrokerSettings(), remote=remote)
+        source = QueueSource(reactor, self.node.bus, names, self.take, remote=remote)
         self.addCleanup(lambda: Deferred.fromCoroutine(source.stop()))
         return source
 

@@ -115,7 +115,7 @@ class Stale(unittest.TestCase):
         slides = Slides()
         slides.at_once = {"http://slides/rock.png": ("HTTP 404",), "http://slides/talk.png": ()}
         settings = SlideSettings(PREFLIGHT="reject")
-        preflight = Preflight(settings, SlideVerdicts(self.clock, settings, slides.fetch), self.clock)
+        preflight = Preflight(settings, SlideVerdicts(self.clock, slides.fetch), self.clock)
         self.stale._preflight = preflight
         self.assertEqual(len(self.look()), 4)
         self.assertEqual([str(each) for each in preflight.recent], [ROCK + "image: HTTP 404"])

@@ -8,7 +8,7 @@ from datetime import datetime
 from tests.processes import Event, Server
 from tests.radio import Radio
 
-TEXT = "/topic/test/watchdog/text"
+TEXT = "/topic/id/tests._ebu.nowhere/topicwatchdogeg/text"
 
 
 class Alone(unittest.TestCase):

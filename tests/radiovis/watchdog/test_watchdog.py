@@ -17,7 +17,7 @@ from tests.processes import Event
 from tests.radiovis.watchdog.daemon import Daemon
 from tests.radiovis.watchdog.log_receiver import log_receiver
 
-WATCHED = "/topic/test/watchdog/"
+WATCHED = "/topic/id/tests._ebu.nowhere/topicwatchdogeg/"
 
 
 def seconds(event: Event) -> float:
@@ -101,9 +101,10 @@ class Daemons(unittest.TestCase):
             self.assertGreater(two - one, 1.8)
 
     def test_a_leader_that_is_frozen_is_replaced_and_says_nothing_when_it_wakes(self) -> None:
-        leader = self.daemon(FB_HEARTBEAT=1).start()
+        fast = {"radiovis.node.fallback_daemon.HEARTBEAT_SECONDS": 1}
+        leader = self.daemon(**fast).start()
         leader.wait_for("leader.leading")
-        standby = self.daemon(FB_HEARTBEAT=1).start()
+        standby = self.daemon(**fast).start()
         standby.wait_for("leader.standing_by")
         leader.pause()
         standby.wait_for("leader.leading", seconds=10)

@@ -1,0 +1,103 @@
+"""The settings and bounds of HTTP requests, of requests that wait for messages, and of WebSockets.
+
+They are in a file of their own because a command that only reads settings should start without Twisted's web server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from fanout.hub.outbox import OutboxSettings
+from fanout.settings.field import FILLED, HOSTS, MAX_PORT, SettingsGroup, constant, setting
+
+BODY_BYTES = 16_384
+"""Octets of a request's body, unless the application of the server sets more. The longest publish needs 2,000."""
+REQUEST_SECONDS: float = 30
+"""Seconds for a request to be complete, from the opening of the connection or the answer before it, and so also the
+time an idle connection is kept. A request of a few hundred octets takes well under one second; a browser's idle
+connection costs a place of MAX_CONNECTIONS."""
+MAX_TOPICS = 16
+"""Topics of one poll or event stream. Most clients ask for two; each topic is a subscription."""
+CATCH_UP_SECONDS: float = 2
+"""Seconds that a poll waits for the message of its last_id, which another node may have received earlier. The broker
+delivers to all nodes within milliseconds; a client whose last_id no node knows any more waits in vain for this time."""
+COMMENT_SECONDS: float = 15
+"""Seconds of silence after which an event stream gets a comment. Proxies close silent connections after 30 to 60 s."""
+MESSAGE_BYTES = 1_048_576
+"""Octets of one WebSocket message, which may hold several STOMP frames, each of at most MAX_FRAME_BYTES. Nothing of a
+message is kept, so this bounds what makes no sense, and not memory."""
+PONG_SECONDS: float = 30
+"""Seconds of silence after the Ping before a WebSocket is closed. A phone may take long to wake up."""
+
+
+class HttpSettings(SettingsGroup):
+    """HTTP."""
+
+    retired: ClassVar[Mapping[str, str]] = {
+        "HTTP_CATCH_UP_SECONDS": constant(CATCH_UP_SECONDS, "s"),
+        "HTTP_COMMENT_SECONDS": constant(COMMENT_SECONDS, "s"),
+        "HTTP_MAX_TOPICS": constant(MAX_TOPICS, "topics"),
+        "HTTP_BODY_BYTES": constant(BODY_BYTES, "octets"),
+        "HTTP_REQUEST_TIMEOUT": constant(REQUEST_SECONDS, "s"),
+    }
+
+    HTTP_IP: str = setting(
+        "0.0.0.0",  # noqa: S104
+        "The one address to listen on for HTTP; :: is every address, IPv6 too.",
+        why="Set it to 127.0.0.1 if only a proxy on the same machine should reach the port.",
+        pattern=FILLED,
+    )
+    HTTP_PORT: int = setting(
+        8080,
+        "The port to listen on for HTTP: polls, streams, publishing, pages; 0 = none.",
+        why="Change it if another program has the port, or set it to 0 for a node that speaks only STOMP.",
+        ge=0,
+        le=MAX_PORT,
+    )
+    HTTP_POLL_TIMEOUT: float = setting(
+        12,
+        "How long a poll is held if there is no new message.",
+        "s",
+        why="Raise it if all your clients wait longer, so that they ask less often; some wait no more than 15 s.",
+        ge=1,
+        le=300,
+        reload=True,
+    )
+    HTTP_MAX_LISTENERS: int = setting(
+        10_000,
+        "Most polls and event streams held at a time; those beyond get a 503.",
+        "clients",
+        why="Raise it with MAX_CONNECTIONS if most of your listeners use HTTP.",
+        ge=1,
+        reload=True,
+    )
+
+
+class HttpServerSettings(HttpSettings, OutboxSettings):
+    """Everything that polls and event streams read."""
+
+
+class WebSocketSettings(SettingsGroup):
+    """WebSocket."""
+
+    retired: ClassVar[Mapping[str, str]] = {
+        "WEBSOCKET_MESSAGE_BYTES": constant(MESSAGE_BYTES, "octets"),
+        "WEBSOCKET_PONG_SECONDS": constant(PONG_SECONDS, "s"),
+    }
+
+    WEBSOCKET_ORIGINS: str = setting(
+        "",
+        "Origins whose scripts may open a WebSocket, such as https://www.example.org, with commas; empty = all.",
+        why="Set it if only your own web pages should use the node.",
+        pattern=HOSTS,
+        reload=True,
+    )
+    WEBSOCKET_PING_SECONDS: float = setting(
+        25,
+        "Silence of a WebSocket's client before it is pinged; 0 = never.",
+        "s",
+        why="Lower it if a proxy closes silent connections sooner; many do after 60 s.",
+        ge=0,
+        reload=True,
+    )
