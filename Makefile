@@ -2,7 +2,7 @@
 #
 # Variables:
 #   PYTHON=python3.13     the Python to use (3.11 or later); each has a virtual environment of its own
-#   ARGS=tests/fanout     what "make test" runs: arguments for nosetests (default: everything, three files at a time);
+#   ARGS=tests/fanout     what "make test" runs: arguments for nosetests (default: everything, four files at a time);
 #                         ARGS="--jobs 2 tests/fanout" runs as many files at a time
 #   SECONDS=180 SEED=7    how long "make chaos" and "make soak" go on, and the schedule of the chaos
 #   FUZZ_SECONDS=60       how long "make fuzz" tries each target
@@ -23,7 +23,7 @@ NODE_MODULES := tests/node/node_modules/.package-lock.json
 
 help:
 	@echo "make demo      a node with three stations, and what a radio hears from it, until Ctrl-C"
-	@echo "make test      every test, three files at a time; ARGS=tests/fanout for some, ARGS='--jobs 1' for one by one"
+	@echo "make test      every test, four files at a time; ARGS=tests/fanout for some, ARGS='--jobs 1' for one by one"
 	@echo "make chaos     kills and freezes parts of a cluster under load, proves that nothing is lost; SECONDS, SEED"
 	@echo "make fuzz      invented octets for every parser, by coverage; FUZZ_SECONDS for each"
 	@echo "make soak      constant load for 10 minutes: memory and files stay flat; SECONDS"

@@ -36,7 +36,10 @@ CountryCodes = Annotated[dict[str, str], Json]
 class NodeSettings(SettingsGroup):
     """The node."""
 
-    retired: ClassVar[Mapping[str, str]] = {"LAST_SLIDE_SECONDS": _CONSTANT}
+    retired: ClassVar[Mapping[str, str]] = {
+        "LAST_SLIDE_SECONDS": _CONSTANT,
+        "STATS_*": "the original's file has them, and nothing has ever read them",
+    }
 
     STANDALONE: bool = setting(
         False,

@@ -77,7 +77,10 @@ class SettingsGroup(BaseModel):
     )
 
     retired: ClassVar[Mapping[str, str]] = {}
-    """Settings that were there once, and why they are not any more. They are accepted, with one warning."""
+    """Settings that were there once, and why they are not any more. They are accepted, with one warning.
+
+    A name that ends with ``*`` stands for every name that begins so in a ``config.py``.
+    """
 
     old_names: ClassVar[Mapping[str, str]] = {}
     """Names that an earlier program's ``config.py`` has for settings; ``monitoring.host`` is a key of a dictionary."""

@@ -65,7 +65,7 @@ def add_flags(
     parser.add_argument(_HELP_FLAG, action=_HelpSettings, settings_class=settings_class, help="show every setting")
     for name in (*settings_class.advertised(), *settings_class.hidden()):
         _add_flag(parser, words, name, shown=name in common)
-    for name in settings_class.all_retired():
+    for name in (name for name in settings_class.all_retired() if not name.endswith("*")):
         parser.add_argument(_flag(name), dest=name, nargs="?", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
 
 

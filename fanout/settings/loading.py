@@ -15,6 +15,7 @@ import traceback
 from collections import ChainMap
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -70,7 +71,6 @@ def read_secret(name: str, path: Path) -> str:
 S = TypeVar("S", bound=SettingsGroup)
 
 CONFIG_FILE = Path("config.py")
-DEAD = "STATS_"  # Settings the original's file has and nothing reads.
 NEAR = 0.86  # FB_QEUUE is near to FB_QUEUE; HTTP_PROXY and RABBITMQ_NODE_PORT are other people's names.
 
 
@@ -94,7 +94,7 @@ def read_settings(
     path, config, notes = _config_file(settings_class, config_path, config_file)
     environment, files = _environment(settings_class, environ)
     names, retired = settings_class.model_fields, settings_class.all_retired()
-    unknown = [name for name in config if name not in names and name not in retired and not name.startswith(DEAD)]
+    unknown = [name for name in config if name not in names and not _why_retired(name, retired)]
     problems = [f"{name} in {path}: {no_such_setting(name, settings_class.advertised())}" for name in unknown]
     given = [
         _Source(lambda _: "flag", {name: value for name, value in flags.items() if name in names}),
@@ -108,8 +108,8 @@ def read_settings(
     if problems:
         raise SettingsError("\n".join(problems))
     others = environ.keys() - {name + SUFFIX for name in files}
-    gone = [name for name in retired if name in config or name in environ or name in flags]
-    notes += _dead_settings([name for name in config if name.startswith(DEAD)], path)
+    gone = [name for name in config if _why_retired(name, retired)]
+    gone += [name for name in retired if name not in gone and (name in environ or name in flags)]
     notes += _retired_settings(gone, retired)
     notes += _near_misses(sorted(others - retired.keys()), settings_class.advertised())
     settings.note(_sources(given), tuple(notes))
@@ -291,16 +291,16 @@ def _docker_link(value: object) -> str:
     return ""
 
 
-def _dead_settings(names: Sequence[str], path: Path) -> Iterator[str]:
-    if names:
-        yield f"{', '.join(names)} in {path}: ignored, nothing has ever read it"
+def _why_retired(name: str, reasons: Mapping[str, str]) -> str:
+    """Why a setting has no effect any more; empty if it never was a setting, or still is one."""
+    return next((reasons[known] for known in reasons if fnmatchcase(name, known)), "")
 
 
 def _retired_settings(names: Sequence[str], reasons: Mapping[str, str]) -> Iterator[str]:
     """One line for all that share a reason."""
-    for reason in dict.fromkeys(reasons[name] for name in names):
-        same = [name for name in names if reasons[name] == reason]
-        yield f"{', '.join(same)}: no effect any more; {reason}"
+    why = {name: _why_retired(name, reasons) for name in names}
+    for reason in dict.fromkeys(why.values()):
+        yield f"{', '.join(name for name in names if why[name] == reason)}: no effect; {reason}"
 
 
 def _near_misses(variables: Sequence[str], names: Sequence[str]) -> Iterator[str]:

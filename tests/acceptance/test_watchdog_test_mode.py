@@ -14,6 +14,7 @@ from tests.acceptance.cluster import Cluster
 from tests.acceptance.test_monitoring import event
 from tests.fanout.bus.queue_reader import take_until
 from tests.radio import Radio
+from tests.radiovis.test_settings import ORIGINAL_FILE
 from tests.radiovis.watchdog.daemon import Daemon
 from tests.radiovis.watchdog.log_receiver import log_receiver
 
@@ -84,11 +85,24 @@ class TestDatagrams(_Case):
         station = self.station()
         station.publish(self.channel + "text", b"TEXT a word")
         spoken = self.datagram("TEXT a word")["timestamp"]
-        default = self.datagram("TEXT Test text")
+        default = self.datagram("TEXT testdefaultext")
         while default["topic"] != self.channel + "text" or default["timestamp"] < spoken + 1:
-            default = self.datagram("TEXT Test text")
+            default = self.datagram("TEXT testdefaultext")
         self.assertTrue(1 <= default["timestamp"] - spoken <= 5, default)
         self.assertEqual(dict(json.loads(default["headers"]))["expires"], "0")
+        fallback.terminate()
+
+
+class TestOriginalFile(_Case):
+    def test_a_config_py_of_the_original(self) -> None:
+        fallback = self.fallback(MONITORING_ENABLED=False, RABBITMQ_HOST=None, FB_CHANNEL_CACHE="")
+        text = ORIGINAL_FILE.replace('"127.0.0.1")', f'"{self.broker.host}")', 1)
+        (fallback.folder / "config.py").write_text(text)
+        fallback.start()
+        fallback.wait_for("queue.consuming")
+        warnings = [each["warning"] for each in fallback.events("settings.warning")]
+        for name in ("STATS_ENABLED", "STATS_HOST", "RABBITMQ_DEBUG", "MONITORING_DEBUG", "FB_CHANNEL_CACHE"):
+            self.assertEqual(str(warnings).count(name), 1, warnings)
         fallback.terminate()
 
 

@@ -38,7 +38,6 @@ from fanout.stomp.limits import StompLimits
 from fanout.stomp.session import State
 from radiovis import topics
 from radiovis.http import visjson
-from radiovis.settings import Settings
 from tests.fanout.stomp.pair import Server, read_frames
 from tests.fanout.stomp.wire_cases import CASES
 
@@ -145,7 +144,7 @@ def vis_query(data: bytes) -> None:
     http: Any = SimpleNamespace(args=parse_qs(data, keep_blank_values=True))
     request = Request(http, "/", {})
     try:
-        wanted = visjson.Polls(Settings())._topics(request)
+        wanted = visjson.Polls()._topics(request)
         callback = visjson._callback(request)
     except HttpError as error:
         assert 400 <= error.status < 500, error

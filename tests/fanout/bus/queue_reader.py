@@ -1,4 +1,4 @@
-"""Whoever reads a durable queue of the broker, for the tests: a few lines of plain pika, which block."""
+"""Reads durable queues of the broker, for the tests: a few lines of plain pika, which block."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from typing import Any
 
 import pika
 from pika.adapters.blocking_connection import BlockingChannel
+from pika.exceptions import ChannelClosedByBroker
 from pika.spec import BasicProperties
+
+from fanout.bus.amqp_connection import NOT_FOUND
 
 Taken = tuple[BasicProperties, bytes]
 
@@ -28,15 +31,30 @@ def channel(address: Any) -> Iterator[BlockingChannel]:
 
 
 def take_until(address: Any, queue: str, enough: Callable[[list[Taken]], bool], seconds: float = 20.0) -> list[Taken]:
-    """Take messages out of a queue until there are enough. Fails with what came when that is not so in time."""
+    """Take messages out of a queue until there are enough. Fails with what came when that is not so in time.
+
+    The queue need not exist yet: the program that declares it may still be connecting.
+    """
     taken: list[Taken] = []
     deadline = time.monotonic() + seconds
-    with channel(address) as reading:
-        for method, properties, body in reading.consume(queue, auto_ack=True, inactivity_timeout=0.2):
-            if method is not None:
-                taken.append((properties, body))
-                if enough(taken):
-                    return taken
-            if time.monotonic() > deadline:
-                break
+    while time.monotonic() < deadline:
+        with suppress_missing(), channel(address) as reading:
+            for method, properties, body in reading.consume(queue, auto_ack=True, inactivity_timeout=0.2):
+                if method is not None:
+                    taken.append((properties, body))
+                    if enough(taken):
+                        return taken
+                if time.monotonic() > deadline:
+                    break
     raise AssertionError(f"not enough within {seconds} s: {len(taken)} messages, the last ones {taken[-5:]}")
+
+
+@contextmanager
+def suppress_missing() -> Iterator[None]:
+    """The broker says that there is no such queue; soon there may be."""
+    try:
+        yield
+    except ChannelClosedByBroker as error:
+        if error.reply_code != NOT_FOUND:
+            raise
+        time.sleep(0.1)

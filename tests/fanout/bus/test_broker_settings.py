@@ -24,8 +24,8 @@ class FromSettings(unittest.TestCase):
         self.assertEqual(
             sorted(settings.warnings()),
             [
-                "RABBITMQ_OUTBOX_SECONDS: no effect any more; it is always 60 s",
-                "RABBITMQ_PREFETCH: no effect any more; it is always 1000 messages",
+                "RABBITMQ_OUTBOX_SECONDS: no effect; it is always 60 s",
+                "RABBITMQ_PREFETCH: no effect; it is always 1000 messages",
             ],
         )
 

@@ -17,7 +17,7 @@ DOCS = Path(__file__).parents[3] / "docs"
 
 class TestTheManual(unittest.TestCase):
     def test_it_says_what_changes_in_a_running_node(self) -> None:
-        rows = re.findall(r"^\| `(\w+)` \| .* \| yes \| ", (DOCS / "settings.md").read_text(), re.MULTILINE)
+        rows = re.findall(r"^\| <a[^|]*`(\w+)` \| .* \| yes \| ", (DOCS / "settings.md").read_text(), re.MULTILINE)
         self.assertIn("column *reload* of [settings.md](settings.md)", (DOCS / "production.md").read_text())
         self.assertEqual(set(rows), {*node_takes(Mock(), Mock(), Mock()), *log_takes(Mock())})
 

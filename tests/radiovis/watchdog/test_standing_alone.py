@@ -23,7 +23,7 @@ class Alone(unittest.TestCase):
             server.wait_for("defaults.sent", count=3)
             with Radio.connect(server.address) as radio:
                 radio.subscribe(TEXT)
-                self.assertEqual(radio.expect("MESSAGE").body, b"TEXT Test text")
+                self.assertEqual(radio.expect("MESSAGE").body, b"TEXT testdefaultext")
             server.terminate()
             self.assertEqual(server.faults, [])
 

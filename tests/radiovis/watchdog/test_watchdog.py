@@ -77,7 +77,7 @@ class Daemons(unittest.TestCase):
         self.exchange.wait(4)
         (headers, text), (_, image), (_, again), _ = self.exchange.got
         first, second = self.exchange.texts()
-        self.assertEqual((text, image, again), (b"TEXT Test text", b"SHOW http://127.0.0.1/slides/test.png", text))
+        self.assertEqual((text, image, again), (b"TEXT testdefaultext", b"SHOW testfilename", text))
         names = ["expires", "link", "message-id", "priority", "timestamp", "topic", "trigger-time", "when"]
         self.assertEqual(sorted(headers), names)
         self.assertEqual((headers["topic"], headers["trigger-time"]), (WATCHED + "text", "NOW"))
