@@ -32,10 +32,13 @@ class PlugItProcess:
         self.url = f"http://127.0.0.1:{self.port}{BASE}"
         self.start()
 
-    def start(self) -> None:
-        """Start, with everything as at first."""
+    def start(self, **content: Any) -> None:
+        """Start, with everything as at first.
+
+        :param content: what it knows from its first answer on; a node may ask at once.
+        """
         self._process = subprocess.Popen(
-            [sys.executable, "-m", __name__, str(self.port)],
+            [sys.executable, "-m", __name__, str(self.port), json.dumps(content)],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -99,13 +102,16 @@ class Orders(LineOnlyReceiver):
         order = json.loads(line)
         for name, value in order.get("set", {}).items():
             setattr(self._api, name, value)
-        for name, value in order.get("content", {}).items():
-            setattr(self._api.content, name, value)
+        self.know(order.get("content", {}))
         if "logs" in order:
             kept = [entry for entry in self._api.logs if "topic" in entry]
             self.sendLine(json.dumps(kept[order["logs"] :]).encode())
         else:
             self.sendLine(json.dumps(self._api.count(order.get("count", ""))).encode())
+
+    def know(self, content: dict[str, Any]) -> None:
+        for name, value in content.items():
+            setattr(self._api.content, name, value)
 
     def connectionLost(self, reason: object) -> None:
         if self._reactor.running:
@@ -116,6 +122,8 @@ if __name__ == "__main__":
     from twisted.internet import reactor
 
     running = RunningPlugIt(reactor, int(sys.argv[1]))
+    orders = Orders(reactor, running.api)
+    orders.know(json.loads(sys.argv[2]))
     print(running.url, flush=True)
-    StandardIO(Orders(reactor, running.api))
+    StandardIO(orders)
     reactor.run()

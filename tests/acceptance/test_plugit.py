@@ -174,8 +174,7 @@ class TestFresh(_Case):
             station.publish(STAR + "text", b"meanwhile")
             self.assertEqual(self.refused("3.star", "star-passcode"), "Wrong credentials")
         finally:
-            self.plugit.start()
-            self.plugit.know(**KNOWN)
+            self.plugit.start(**KNOWN)
         self.station("3.star").publish(STAR + "text", b"after")
         self.assertEqual([each.body for each in radio.frames(3)], [b"before", b"meanwhile", b"after"])
         self.assertEqual([each.body for each in newcomer.frames(2)], [b"meanwhile", b"after"])
