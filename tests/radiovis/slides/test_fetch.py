@@ -123,10 +123,13 @@ class Fetching(unittest.TestCase):
 
     async def test_a_host_that_hangs_keeps_no_other_waiting(self) -> None:
         server = HostnameEndpoint(reactor, "127.0.0.1", self.server.port)
-        fetch = SlideFetch(reactor, seconds=SECONDS, at_once=2, dial=lambda _host, _port: server)
-        hanging = [ensureDeferred(fetch.get("http://hangs/silent")) for _ in range(3)]
+        fetch = SlideFetch(reactor, seconds=4 * SECONDS, at_once=2, dial=lambda _host, _port: server)
+        asked: Deferred[None] = Deferred()
+        self.server.pages["/hangs"] = lambda _guest: asked.called or asked.callback(None)
+        hanging = [ensureDeferred(fetch.get("http://hangs/hangs")) for _ in range(3)]
+        await asked
         slide = await fetch.get("http://other/good.png")
-        self.assertEqual((slide.complaints, self.server.asked["/silent"]), ((), 1))
+        self.assertEqual((slide.complaints, self.server.asked["/hangs"]), ((), 1))
         await DeferredList(hanging)
 
 
