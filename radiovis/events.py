@@ -18,6 +18,7 @@ from pika.spec import BasicProperties
 from twisted.internet.defer import Deferred
 
 from fanout.application.observer import Client, DeliveryObserver, Observer
+from fanout.bus.interface import BusState
 from fanout.bus.publisher import Publisher
 from fanout.hub.message import Message
 from radiovis.settings import MonitoringSettings
@@ -73,6 +74,10 @@ class MonitoringEvents(Observer):
         """Connect, and send the event that this process has started."""
         self._publisher.start()
         self.emit(self._announce, "")
+
+    def state(self) -> BusState:
+        """Whether the broker takes the events now, and why not."""
+        return self._publisher.state()
 
     def stop(self) -> Deferred[None]:
         """Send the events that wait, as far as the broker takes them soon, and disconnect."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import SecretStr, field_validator
+from pydantic import SecretStr, field_validator, model_validator
 
 from fanout.application.login_throttle import LoginSettings
 from fanout.bus.broker_settings import RabbitMQSettings
@@ -19,7 +19,7 @@ from fanout.journal.journal import JournalSettings
 from fanout.listeners.address import NetworkList
 from fanout.listeners.client_limits import ConnectionSettings, SecuritySettings, SubscriptionSettings
 from fanout.process.logs import LogSettings
-from fanout.settings.field import FILLED, MAX_PORT, Json, JsonDict, SettingsGroup, setting
+from fanout.settings.field import DEFAULT, FILLED, MAX_PORT, Json, JsonDict, SettingsGroup, setting
 from fanout.settings.reference import config_dist, reference
 from fanout.stomp.limits import StompLimitSettings, StompSettings
 from fanout.stomp_server.stomp_server import StompServerSettings
@@ -327,14 +327,14 @@ class MonitoringSettings(SettingsGroup):
     }
 
     MONITORING_ENABLED: bool = setting(
-        lambda settings: not (settings.get("STANDALONE") or settings.get("RABBITMQ_LOOPBACK")),
-        "Send events about clients and messages to a broker; the default is False for a node without a broker.",
-        why="Set it to False if nothing reads the events.",
+        False,
+        "Send events about clients and messages to a broker; the default is True if MONITORING_HOST is set.",
+        why="Set it to False to send no events although MONITORING_HOST is set.",
     )
     MONITORING_HOST: str = setting(
         "127.0.0.1",
-        "Host of the broker that takes the monitoring events.",
-        why="Change it if that broker runs on another machine.",
+        "Host of the broker that takes the monitoring events; setting it, also to its default, turns them on.",
+        why="Set it if a program reads the events.",
         pattern=FILLED,
     )
     MONITORING_PORT: int = setting(
@@ -397,6 +397,21 @@ class MonitoringSettings(SettingsGroup):
         "How clients' addresses, which are personal data, are sent: in full, or masked to the network.",
         why="Set masked if your rules on personal data forbid full addresses.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _enabled_with_a_host(cls, given: Any) -> Any:
+        """MONITORING_ENABLED's default: whether MONITORING_HOST is among what was given, whatever its value. A default
+        that is a function would see the value only (contract §2, change 14).
+        """
+        return {"MONITORING_ENABLED": True, **given} if "MONITORING_HOST" in given else given
+
+    def doubts(self) -> tuple[str, ...]:
+        """Other settings of a monitoring broker, and none that turns the events on."""
+        given = [name for name in MonitoringSettings.model_fields if self.source_of(name) != DEFAULT]
+        if self.MONITORING_ENABLED or not given or "MONITORING_ENABLED" in given:
+            return super().doubts()
+        return (f"{', '.join(given)}: without effect, as MONITORING_HOST is not set.", *super().doubts())
 
 
 class FakeDirectorySettings(SettingsGroup):

@@ -52,6 +52,10 @@ LOOK_SECONDS = 2.0
 """Between two looks at the files, which cost nothing. A person who renews a certificate can wait for the line in the
 log.
 """
+EXPIRES_SOON_SECONDS = 14 * 86_400
+"""Seconds before the end of a certificate from which on operators are warned. certbot renews 30 days before the end: so
+the renewal has failed for two weeks then, and two weeks are left to repair it.
+"""
 MAX_SIZE = 1_048_576
 """Octets of a file. A chain with its key takes some thousand, all authorities of a system some hundred thousand."""
 
@@ -69,6 +73,8 @@ class Certificates:
     """The certificate of our listeners. Connections that stand are not touched when it changes.
 
     :ivar expires: Unix time at which it is no longer valid.
+    :ivar refused: why the files as they are now cannot be used, so that the certificate from before stays in use; empty
+        if they can be used.
     """
 
     def __init__(self, certificate: str, key: str, reactor: Any, *, interval: float = LOOK_SECONDS) -> None:
@@ -84,6 +90,7 @@ class Certificates:
         self._look = LoopingCall(self._reload_if_changed)
         self._look.clock = reactor
         self.expires = 0.0
+        self.refused = ""
 
     def load(self) -> None:
         """Read the files, at the start.
@@ -105,16 +112,32 @@ class Certificates:
             raise CertificateError(f"{self._certificate} cannot be used: {openssl_reason(error)}") from None
         self._options = options
         self.expires = chain[0].not_valid_after_utc.timestamp()
+        self.refused = ""
 
     def reload(self) -> bool:
         """Read the files again, changed or not; whether they could be used. If not, the old ones stay in use."""
         try:
             self.load()
         except CertificateError as error:
-            log.error("certificate.refused", error=str(error), kept=self._options is not None)
+            self.refused = str(error)
+            log.error("certificate.refused", error=self.refused, kept=self._options is not None)
             return False
         log.info("certificate.loaded", file=str(self._certificate), expires=_iso(self.expires))
         return True
+
+    def problem(self, now: float) -> str:
+        """What operators should repair, in words; empty if nothing.
+
+        :param now: Unix time.
+        """
+        problems = []
+        if now >= self.expires:
+            problems.append(f"expired at {_iso(self.expires)}")
+        elif self.expires - now < EXPIRES_SOON_SECONDS:
+            problems.append(f"expires at {_iso(self.expires)}")
+        if self.refused:
+            problems.append(f"the changed file is not in use: {self.refused}")
+        return "; ".join(problems)
 
     def start(self) -> None:
         """Look at the files from now on, and follow their changes."""
@@ -135,7 +158,8 @@ class Certificates:
             return
         try:
             self.reload()
-        except Exception:  # No failure of a library on a strange file may end the checks.
+        except Exception as error:  # No failure of a library on a strange file may end the checks.
+            self.refused = f"{self._certificate}: {error}"
             log.exception("certificate.refused", file=str(self._certificate))
 
     def _signature(self) -> tuple[object, ...]:

@@ -33,6 +33,9 @@ class Condition:
     reason: str
     needed: bool = True
 
+    def __str__(self) -> str:
+        return f"{self.name}: {self.reason}"
+
 
 class Health:
     """Asks everything that can fail, each time it is asked itself: nothing is remembered here that could be old.
@@ -67,8 +70,8 @@ class Health:
         bad = [each for each in conditions if not each.well]
         return {
             "ready": not any(each.needed for each in bad),
-            "reasons": [f"{each.name}: {each.reason}" for each in bad if each.needed],
-            "degraded": [f"{each.name}: {each.reason}" for each in bad if not each.needed],
+            "reasons": [str(each) for each in bad if each.needed],
+            "degraded": [str(each) for each in bad if not each.needed],
             "conditions": {
                 each.name: {"well": each.well, "needed": each.needed, "reason": each.reason} for each in conditions
             },

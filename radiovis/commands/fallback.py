@@ -29,7 +29,11 @@ _FAILING, _NOT_RUNNING = 1, 2
 _WRONG = 2
 EXITS = {
     "run": {0: "it ended in order", _WRONG: "it cannot start: a setting, a file or a port has to be put right first"},
-    "status": {0: "all is well", _FAILING: "something fails", _NOT_RUNNING: "it is not running, or wrong usage"},
+    "status": {
+        0: "all is well",
+        _FAILING: "something fails or is degraded",
+        _NOT_RUNNING: "it is not running, or wrong usage",
+    },
 }
 """What the exit codes of each command mean."""
 
@@ -125,6 +129,7 @@ def _table(report: Report) -> str:
         f"{'task':<16} {'state':<8} {'last success':<20} {'restarts':>8}  last error",
     ]
     lines[2] += kept["error"]
+    lines[3:3] = [f"DEGRADED  {each}" for each in report.get("degraded", ())]
     if (schedule := report["schedule"]) is not None:
         first = [f", next at {_time(each['at'])}" for each in schedule["next"][:1]]
         lines.insert(3, f"held    {schedule['held']} of {schedule['most']} messages{''.join(first)}")
@@ -143,7 +148,7 @@ def _time(seconds: float | None) -> str:
 def _secrets(settings: Settings) -> list[str]:
     """The words that must not stand in any log."""
     url = settings.RADIODNS_API_URL.get_secret_value()
-    passwords = (settings.RABBITMQ_PASSWORD, settings.ADMIN_TOKEN)
+    passwords = (settings.RABBITMQ_PASSWORD, settings.MONITORING_PASSWORD, settings.ADMIN_TOKEN)
     return [*(password.get_secret_value() for password in passwords), url.rstrip("/").rpartition("/")[2]]
 
 

@@ -32,6 +32,9 @@ class StationsFile:
 
     If the new content is not valid, the stations stay as they were, and the fault is logged once with its line
     (``stations.refused``).
+
+    :ivar refused: why the file as it is now cannot be used, so that the stations from before stay in use; empty if it
+        can be used.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class StationsFile:
         self._max_logins = max_logins
         self._logins = 0
         self._stations = Stations()
+        self.refused = ""
         self._seen: tuple[int, ...] | None = None
         self._look = LoopingCall(self._reload_if_changed)
         self._look.clock = clock or reactor
@@ -69,6 +73,7 @@ class StationsFile:
         """
         self._seen = self._signature()
         self._stations = read_stations(self._path)
+        self.refused = ""
 
     def start(self) -> None:
         """Follow the changes of the file from now on."""
@@ -84,7 +89,8 @@ class StationsFile:
         try:
             self.load()
         except StationsFileError as error:
-            log.error("stations.refused", error=str(error), kept=len(self._stations.accounts))
+            self.refused = str(error)
+            log.error("stations.refused", error=self.refused, kept=len(self._stations.accounts))
             return False
         log.info("stations.loaded", file=str(self._path), stations=len(self._stations.accounts))
         self._on_change()

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import structlog
 
-from fanout.application.observer import ClientCounters
 from fanout.bus.interface import Bus, CountedBus
 from fanout.cache.memcached import Memcached
 from fanout.hub.hub import Hub
 from fanout.journal.journal import Journal
-from fanout.listeners.tls import ListenerWrapper
+from fanout.listeners.tls import Certificates, ListenerWrapper
 from fanout.metrics.health import Condition
 from fanout.metrics.prometheus import (
     BUS,
@@ -35,8 +35,10 @@ from radiovis.admin.journal_search import JournalApi
 from radiovis.admin.listener import Admin, AdminPorts, Check
 from radiovis.admin.metrics import DIRECTORY, PREFLIGHT, SCHEDULE, TOPIC_RESOLUTION, WATCHDOG
 from radiovis.directory.interface import Directory, OutageReport
+from radiovis.directory.stations_file import StationsFile
+from radiovis.events import MonitoringEvents
 from radiovis.http.pages import admin_pages
-from radiovis.node.build import ApplicationParts, Core
+from radiovis.node.build import ApplicationParts, Core, Observability
 from radiovis.node.servers import Servers, make_listener_wrapper
 from radiovis.settings import Settings
 from radiovis.topic_resolution import TopicResolver
@@ -56,7 +58,7 @@ def node_admin(
     core: Core,
     parts: ApplicationParts,
     servers: Servers,
-    client_counters: ClientCounters,
+    observability: Observability,
 ) -> Admin | None:
     """The listener of a node; None where it is turned off.
 
@@ -64,14 +66,16 @@ def node_admin(
     """
     if not ports.wanted:
         return None
-    admin = Admin(reactor, settings, ports, "server.py", _node_checks(core, parts), servers.listener_wrapper)
+    wrapper = servers.listener_wrapper
+    optional = optional_checks(core.memcached, parts.file, observability.monitoring, wrapper.certificates)
+    admin = Admin(reactor, settings, ports, "server.py", [*_node_checks(core, parts), *optional], wrapper)
     client_counts = ClientCounts(
         core.hub, servers.stomp.connections, servers.pending_requests.pending, servers.websockets.sockets
     )
     rates = _rates(core.hub, client_counts)
     admin.loops.append((rates.sample, rates.interval))
     _add_shared(admin.metrics, core.bus, core.memcached, parts.directory)
-    _add_servers(admin.metrics, servers, client_counts, client_counters)
+    _add_servers(admin.metrics, servers, client_counts, observability)
     _add_stations(admin.metrics, parts)
     view = _view(admin, core, parts, client_counts, rates)
     admin.routes += [*admin_pages(), *NodeApi(view).routes()]
@@ -115,6 +119,7 @@ def watchdog_admin(
     ports: AdminPorts,
     listener_wrapper: ListenerWrapper | None,
     *,
+    optional: Sequence[Check],
     bus: Bus,
     memcached: Memcached | None,
     directory: Directory,
@@ -123,11 +128,17 @@ def watchdog_admin(
     """The listener of ``fallback.py``; None where it is turned off.
 
     :param listener_wrapper: what stands before the port with TLS.
+    :param optional: see :func:`optional_checks`.
     :raises SettingsError: others could read it without a token.
     """
     if not ports.wanted:
         return None
-    checks = [*_shared_checks(bus, memcached), lambda: _tasks(watchdog, needed=True), lambda: _log(watchdog)]
+    checks: list[Check] = [
+        partial(_bus, bus),
+        partial(_tasks, watchdog, needed=True),
+        partial(_log, watchdog),
+        *optional,
+    ]
     admin = Admin(reactor, settings, ports, "fallback.py", checks, listener_wrapper)
     _add_shared(admin.metrics, bus, memcached, directory)
     _add_watchdog(admin.metrics, watchdog)
@@ -139,22 +150,56 @@ def watchdog_admin(
 
 
 def _node_checks(core: Core, parts: ApplicationParts) -> list[Check]:
-    checks = [*_shared_checks(core.bus, core.memcached), _directory_check(parts.directory, parts.resolver)]
+    checks: list[Check] = [partial(_bus, core.bus), _directory_check(parts.directory, parts.resolver)]
     if parts.watchdog is not None:
-        checks.append(_watchdog_check(parts.watchdog))
+        checks.append(partial(_tasks, parts.watchdog, needed=False))
     return checks
 
 
-def _shared_checks(bus: Bus, memcached: Memcached | None) -> list[Check]:
-    checks: list[Check] = [lambda: Condition("bus", bus.state().connected, bus.state().reason)]
+def optional_checks(
+    memcached: Memcached | None,
+    stations: StationsFile | None,
+    monitoring: MonitoringEvents | None,
+    certificates: Certificates | None,
+) -> list[Check]:
+    """Checks of what a process serves its clients without, being degraded. None is for what it does not have."""
+    checks: list[Check] = []
     if memcached is not None:
-        checks.append(lambda: _memcached(memcached))
+        checks.append(partial(_memcached, memcached))
+    if stations is not None:
+        checks.append(partial(_stations_file, stations))
+    if monitoring is not None:
+        checks.append(partial(_monitoring, monitoring))
+    if certificates is not None:
+        checks.append(partial(_certificate, certificates))
     return checks
+
+
+def _bus(bus: Bus) -> Condition:
+    state = bus.state()
+    return Condition("bus", state.connected, state.reason)
 
 
 def _memcached(memcached: Memcached) -> Condition:
     down = ", ".join(memcached.down)
     return Condition("memcached", not down, f"{down} does not answer" if down else "answers", needed=False)
+
+
+def _stations_file(stations: StationsFile) -> Condition:
+    reason = f"{stations.refused}; the stations from before stay in use" if stations.refused else "in use"
+    return Condition("stations_file", not stations.refused, reason, needed=False)
+
+
+def _monitoring(monitoring: MonitoringEvents) -> Condition:
+    """How many events wait is left out: the dashboard would announce a new reason each time it looks."""
+    state, settings = monitoring.state(), monitoring.settings
+    where = f"{settings.MONITORING_HOST}, port {settings.MONITORING_PORT}"
+    return Condition("monitoring", state.connected, f"the broker at {where}: {state.reason}", needed=False)
+
+
+def _certificate(certificates: Certificates) -> Condition:
+    problem = certificates.problem(time.time())
+    return Condition("certificate", not problem, problem or "valid", needed=False)
 
 
 def _directory_check(directory: Directory, resolver: TopicResolver) -> Check:
@@ -170,10 +215,6 @@ def _directory_check(directory: Directory, resolver: TopicResolver) -> Check:
         return Condition("directory", True, "the stations are known")
 
     return check
-
-
-def _watchdog_check(watchdog: Watchdog) -> Check:
-    return lambda: _tasks(watchdog, needed=False)
 
 
 def _tasks(watchdog: Watchdog, *, needed: bool) -> Condition:
@@ -200,15 +241,13 @@ def _add_shared(metrics: Metrics, bus: Bus, memcached: Memcached | None, directo
         metrics.add(DIRECTORY, directory)
 
 
-def _add_servers(
-    metrics: Metrics, servers: Servers, client_counts: ClientCounts, client_counters: ClientCounters
-) -> None:
+def _add_servers(metrics: Metrics, servers: Servers, client_counts: ClientCounts, observability: Observability) -> None:
     metrics.add(HUB, servers.stomp.hub)
     metrics.add(FLUSHER, servers.stomp.flusher)
     metrics.add(CLIENTS, client_counts)
     metrics.add(CONNECTION_LIMIT, servers.connection_limit)
     metrics.add(SUBSCRIPTION_LIMIT, servers.stomp.subscription_limit)
-    metrics.add(CLIENT_COUNTERS, client_counters)
+    metrics.add(CLIENT_COUNTERS, observability.client_counters)
 
 
 def _add_stations(metrics: Metrics, parts: ApplicationParts) -> None:

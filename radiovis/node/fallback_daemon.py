@@ -16,10 +16,11 @@ from fanout.bus.leader import BrokerLeader
 from fanout.bus.queues import Delivered, QueueNames
 from fanout.bus.rabbitmq import RabbitMQ
 from fanout.journal.journal import Journal
+from fanout.metrics.health import Health
 from radiovis.admin.listener import AdminPorts
 from radiovis.directory.interface import Directory
 from radiovis.node import build
-from radiovis.node.admin_parts import operators_listener_wrapper, watchdog_admin
+from radiovis.node.admin_parts import operators_listener_wrapper, optional_checks, watchdog_admin
 from radiovis.node.reload import Reloading, Take, log_takes
 from radiovis.schedule.broker_store import BrokerSlideStore
 from radiovis.schedule.held_slides import HeldSlides
@@ -29,7 +30,7 @@ from radiovis.watchdog.log import DatagramLog, JournalLog, Log
 from radiovis.watchdog.plugit_log import PlugItLog
 from radiovis.watchdog.sources import QueueSource, Source
 from radiovis.watchdog.startup import StartupState
-from radiovis.watchdog.status import StatusSocket
+from radiovis.watchdog.status import Report, StatusSocket
 from radiovis.watchdog.watchdog import Watchdog, fake_settings, journal
 
 HEARTBEAT_SECONDS = 2
@@ -63,17 +64,21 @@ class Fallback:
         self._watchdog = self._make_watchdog(directory, entries, kept)
         ports = AdminPorts.of(settings, "FB_", fake=fake)
         self._listener_wrapper = operators_listener_wrapper(reactor, settings, ports)
+        certificates = None if self._listener_wrapper is None else self._listener_wrapper.certificates
+        optional = optional_checks(self._memcached, self._stations, self._monitoring, certificates)
+        self._optional = Health(optional)
         self._admin = watchdog_admin(
             reactor,
             settings,
             ports,
             self._listener_wrapper,
+            optional=optional,
             bus=self._bus,
             memcached=self._memcached,
             directory=directory,
             watchdog=self._watchdog,
         )
-        self._status = StatusSocket(reactor, settings.FB_STATUS_SOCKET, self._watchdog.report)
+        self._status = StatusSocket(reactor, settings.FB_STATUS_SOCKET, self._report)
 
     def _make_bus(self) -> RabbitMQ:
         settings = self._settings
@@ -147,6 +152,10 @@ class Fallback:
         takes = log_takes(take_logs)
         files = [part.reload for part in (self._stations, self._listener_wrapper) if part is not None]
         return Reloading(self._given, read, takes, files)
+
+    def _report(self) -> Report:
+        """For the status command, which has to work without an operators' listener, too."""
+        return {**self._watchdog.report(), "degraded": self._optional.report()["degraded"]}
 
     def status(self) -> str:
         """How it is doing, in one line for systemd."""

@@ -168,7 +168,7 @@ class Node:
             monitoring=observability.monitoring,
             consumer=BusConsumer(reactor, receiver, parts.watchdog, report, core.guests),
             listeners=_listeners(reactor, settings, servers, where, worker),
-            admin=node_admin(reactor, settings, ports, core, parts, servers, observability.client_counters),
+            admin=node_admin(reactor, settings, ports, core, parts, servers, observability),
             loops=(
                 *(
                     (each.tick, each.wheel.tick)

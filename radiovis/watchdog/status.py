@@ -81,5 +81,6 @@ def ask(path: str) -> Report | None:
 
 
 def is_well(report: Report) -> bool:
-    """Whether nothing fails."""
-    return not report["log"]["error"] and not any(task["failing"] for task in report["tasks"])
+    """Whether nothing fails, and nothing is missing. A daemon of an older version does not tell what is degraded."""
+    failing = report["log"]["error"] or any(task["failing"] for task in report["tasks"])
+    return not failing and not report.get("degraded")

@@ -11,9 +11,11 @@ from uuid import uuid4
 
 from tests import services
 from tests.acceptance.case import NodeCase
+from tests.acceptance.cluster import node as cluster_node
 from tests.fanout.bus.queue_reader import Taken, take_until
 from tests.processes import Server, node
 from tests.radio import Radio
+from tests.radiovis.watchdog.daemon import Daemon
 
 LABEL = "radiovis.global."
 CC, GCC = "/topic/fm/ch/ffff/99999/text", "/topic/fm/4e1/ffff/99999/text"
@@ -186,19 +188,78 @@ class TestSilent(NobodyTakesTheEvents, NodeCase):
         cls.server = monitored(port, MONITORING_PER_DELIVERY=True, **TINY).start()
 
 
-class TestDisabled(NodeCase):
-    """Nothing is built: no connection is tried, no line logged."""
+class TestEnabled(unittest.TestCase):
+    """A host turns the events on, wherever it is set; MONITORING_ENABLED wins over that (contract §2, change 14).
 
-    @classmethod
-    def setUpClass(cls) -> None:
-        cls.broker = socket.create_server(("127.0.0.1", 0))
-        cls.addClassCleanup(cls.broker.close)
-        cls.server = node(MONITORING_ENABLED=False, MONITORING_PORT=cls.broker.getsockname()[1]).start()
+    The monitoring broker would be at the default host, and at a port on which the test listens.
+    """
 
-    def test_nobody_knocks(self) -> None:
-        station = self.station()
-        station.publish(self.topic(), b"SHOW http://s/1.png")
+    def setUp(self) -> None:
+        self.broker = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(self.broker.close)
+        self.port = self.broker.getsockname()[1]
+
+    def start(self, server: Server, config: str = "") -> Server:
+        self.addCleanup(server.close)
+        (server.folder / "config.py").write_text(config)
+        return server.start()
+
+    def assert_connects(self, server: Server, config: str = "") -> None:
+        self.start(server, config)
+        self.broker.settimeout(30)
+        connection, _ = self.broker.accept()
+        connection.close()
+
+    def assert_nobody_connects(self, *servers: Server) -> None:
+        """Nothing is built: no connection is tried, no line logged."""
         self.broker.setblocking(False)
         with self.assertRaises(BlockingIOError):
             self.broker.accept()
-        self.assertEqual([event for event in self.server.log if event["event"].startswith("publisher.")], [])
+        for server in servers:
+            self.assertEqual([event for event in server.log if event["event"].startswith("publisher.")], [])
+
+    def publish(self, server: Server) -> None:
+        with Radio.connect(server.address, "1.test", "test") as station:
+            station.publish("/topic/id/tests._ebu.nowhere/topic1/text", b"TEXT x")
+
+    def test_by_default_neither_a_node_nor_a_watchdog_connects(self) -> None:
+        broker, exchange = services.rabbitmq(), f"radiovis.{uuid4()}"
+        server = self.start(cluster_node(broker, exchange, MONITORING_PORT=self.port))
+        daemon = self.start(Daemon(broker, exchange, "--test", MONITORING_ENABLED=None, MONITORING_PORT=self.port))
+        server.wait_for("bus.connected")
+        daemon.wait_for("defaults.sent")
+        self.publish(server)
+        self.assert_nobody_connects(server, daemon)
+        for process in (server, daemon):
+            warning = "MONITORING_PORT: without effect, as MONITORING_HOST is not set."
+            process.wait_for("settings.warning", warning=warning)
+
+    def test_a_host_that_is_set_and_false(self) -> None:
+        server = self.start(node(MONITORING_HOST="127.0.0.1", MONITORING_PORT=self.port, MONITORING_ENABLED=False))
+        self.publish(server)
+        self.assert_nobody_connects(server)
+
+    def test_an_empty_host_counts_as_not_set(self) -> None:
+        server = self.start(node(MONITORING_HOST="", MONITORING_PORT=self.port))
+        self.publish(server)
+        self.assert_nobody_connects(server)
+
+    def test_true_without_a_host(self) -> None:
+        self.assert_connects(node(MONITORING_ENABLED=True, MONITORING_PORT=self.port))
+
+    def test_a_host_in_the_environment(self) -> None:
+        self.assert_connects(node(MONITORING_HOST="127.0.0.1", MONITORING_PORT=self.port))
+
+    def test_a_host_as_a_flag(self) -> None:
+        self.assert_connects(node("--monitoring-host", "127.0.0.1", MONITORING_PORT=self.port))
+
+    def test_a_host_in_config_py(self) -> None:
+        self.assert_connects(node(MONITORING_PORT=self.port), 'MONITORING_HOST = "127.0.0.1"\n')
+
+    def test_a_host_in_the_dictionary_of_the_originals_config_py(self) -> None:
+        self.assert_connects(node(), f'monitoring = {{"host": "127.0.0.1", "port": "{self.port}"}}\n')
+
+    def test_a_host_of_a_watchdog(self) -> None:
+        broker, exchange = services.rabbitmq(), f"radiovis.{uuid4()}"
+        monitoring = {"MONITORING_ENABLED": None, "MONITORING_HOST": "127.0.0.1", "MONITORING_PORT": self.port}
+        self.assert_connects(Daemon(broker, exchange, "--test", **monitoring))

@@ -28,6 +28,15 @@ ELSEWHERE = {
     "no radio shows anything": ["test_probe.py test_a_station_without_a_slide"],
     "web player fine, radios blank": ["test_commands.py test_what_is_wrong_with_a_slide_is_said"],
     "`/readyz` says bus": ["test_outages.py test_is_killed", "test_outages.py test_is_short_of_disk"],
+    "`/readyz` says stations_file": [
+        "test_degraded.py test_a_mistake_in_the_stations_file",
+        "test_degraded.py test_a_stations_file_that_vanishes",
+    ],
+    "`/readyz` says monitoring": ["test_degraded.py test_a_monitoring_broker_that_dies_and_comes_back"],
+    "`/readyz` says certificate": [
+        "test_degraded.py test_one_that_expires_soon_or_has_expired",
+        "test_degraded.py test_a_new_one_that_cannot_be_used",
+    ],
     "many clients went at once": ["../fanout/stomp_server/test_slow_clients.py test_five_thousand_vanish_at_once"],
     "slow clients in the dashboard": ["test_admin.py test_the_slowest_client"],
     "log entries wait": ["test_watchdog_log.py test_a_backlog_waits_in_the_queue_over_a_restart_and_comes_in_order"],

@@ -195,14 +195,12 @@ class MadeAsTheSettingsSay(unittest.TestCase):
     def test_disabled_is_nothing_at_all(self) -> None:
         self.assertIsNone(build.monitoring_events(Clock(), Settings(MONITORING_ENABLED=False)))
 
-    def test_a_node_without_a_broker_does_not_look_for_one(self) -> None:
-        for name in ("STANDALONE", "RABBITMQ_LOOPBACK"):
-            self.assertIsNone(build.monitoring_events(Clock(), Settings(**{name: True})), name)
-            self.assertIsNotNone(
-                build.monitoring_events(Clock(), Settings(**{name: True}, MONITORING_ENABLED=True)), name
-            )
+    def test_disabled_without_a_host(self) -> None:
+        self.assertIsNone(build.monitoring_events(Clock(), Settings()))
 
-    def test_enabled_unless_told_otherwise_and_silent_until_the_start(self) -> None:
+    def test_enabled_with_a_host_and_silent_until_the_start(self) -> None:
         clock = Clock()
-        self.assertIsNotNone(build.monitoring_events(clock, Settings()))
-        self.assertEqual(clock.getDelayedCalls(), [])
+        for settings in (Settings(MONITORING_HOST="127.0.0.1"), Settings(MONITORING_ENABLED=True)):
+            events = build.monitoring_events(clock, settings)
+            self.assertIsNotNone(events)
+            self.assertEqual(clock.getDelayedCalls(), [])

@@ -23,7 +23,8 @@ ORIGINAL = {
     "RABBITMQ_PASSWORD": "guest",
     "RABBITMQ_VHOST": "/",
     "RABBITMQ_EXCHANGE": "amq.fanout",
-    "MONITORING_ENABLED": True,
+    # A difference: True in the original; contract §2, change 14.
+    "MONITORING_ENABLED": False,
     "MONITORING_HOST": "127.0.0.1",
     "MONITORING_PORT": 5672,
     "MONITORING_USER": "guest",
@@ -128,6 +129,43 @@ class DefaultsTests(unittest.TestCase):
         self.assertEqual(
             read_settings(Settings, {}, {"FB_QUEUE": "other", "TEST_FB_QUEUE": "mine"}).TEST_FB_QUEUE, "mine"
         )
+
+
+class MonitoringTests(unittest.TestCase):
+    """MONITORING_ENABLED follows from whether there is a MONITORING_HOST, unless it is given itself."""
+
+    def read(self, config: str = "", **environ: str) -> Settings:
+        path = Path(tempfile.mkdtemp()) / "config.py"
+        path.write_text(config)
+        return read_settings(Settings, {}, environ, path)
+
+    def test_a_host_from_any_source_counts_as_set(self) -> None:
+        for settings in (
+            self.read(MONITORING_HOST="127.0.0.1"),
+            self.read('MONITORING_HOST = "127.0.0.1"\n'),
+            self.read('monitoring = {"host": "127.0.0.1"}\n'),
+            read_settings(Settings, {"MONITORING_HOST": "127.0.0.1"}, {}),
+        ):
+            self.assertIs(settings.MONITORING_ENABLED, True)
+            self.assertEqual((settings.source_of("MONITORING_ENABLED"), settings.warnings()), ("default", ()))
+
+    def test_the_default_host_and_an_empty_one_do_not(self) -> None:
+        self.assertIs(self.read().MONITORING_ENABLED, False)
+        self.assertEqual(self.read().warnings(), ())
+        self.assertIs(self.read(MONITORING_HOST="").MONITORING_ENABLED, False)
+
+    def test_given_itself_it_wins(self) -> None:
+        self.assertIs(self.read(MONITORING_HOST="mon.example", MONITORING_ENABLED="false").MONITORING_ENABLED, False)
+        self.assertIs(self.read('monitoring = {"host": "h", "enabled": False}\n').MONITORING_ENABLED, False)
+        self.assertIs(self.read(MONITORING_ENABLED="true").MONITORING_ENABLED, True)
+        self.assertIs(self.read(MONITORING_HOST="mon.example", MONITORING_ENABLED="").MONITORING_ENABLED, True)
+
+    def test_what_has_no_effect_without_a_host_is_said(self) -> None:
+        doubt = "MONITORING_USER, MONITORING_PASSWORD: without effect, as MONITORING_HOST is not set."
+        given = {"MONITORING_USER": "m", "MONITORING_PASSWORD": "p"}
+        self.assertEqual(self.read(**given).warnings(), (doubt,))
+        for more in ({"MONITORING_HOST": "h"}, {"MONITORING_ENABLED": "false"}, {"MONITORING_ENABLED": "true"}):
+            self.assertEqual(self.read(**given, **more).warnings(), ())
 
 
 class ValuesTests(unittest.TestCase):

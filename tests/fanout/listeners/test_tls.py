@@ -12,6 +12,8 @@ from twisted.trial import unittest
 from fanout.listeners.tls import CertificateError, Certificates, connect_failure, secure_endpoint, trust
 from tests.authority import Authority
 
+DAY = 86_400
+
 
 class _Case(unittest.TestCase):
     def setUp(self) -> None:
@@ -37,6 +39,14 @@ class TestLoad(_Case):
             certificates = Certificates(*pair, self.clock)
             certificates.load()
             self.assertGreater(certificates.expires, 1_700_000_000)
+
+    def test_the_end_of_its_time_is_a_problem_two_weeks_before(self) -> None:
+        certificates = Certificates(str(self.file), str(self.file), self.clock)
+        certificates.load()
+        end = certificates.expires
+        self.assertEqual(certificates.problem(end - 14 * DAY), "")
+        self.assertRegex(certificates.problem(end - 14 * DAY + 1), r"^expires at 20\d\d-\d\d-\d\dT[\d:]+\+00:00$")
+        self.assertRegex(certificates.problem(end), r"^expired at 20")
 
     def test_what_is_wrong_is_said(self) -> None:
         certificate, key = self.authority.pair()
@@ -80,12 +90,15 @@ class TestReload(_Case):
             self.file.write_bytes(broken)
             self.clock.advance(2)
             self.assertIs(self.options(), before)
+            self.assertIn("the changed file is not in use: ", self.certificates.problem(0))
         self.file.unlink()
         self.clock.advance(2)
         self.assertIs(self.options(), before)
+        self.assertIn("cannot be read", self.certificates.problem(self.certificates.expires))
         self.authority.issue("one.pem")
         self.clock.advance(2)
         self.assertIsNot(self.options(), before)
+        self.assertEqual(self.certificates.problem(0), "")
 
     def test_asked_for_by_hand(self) -> None:
         before = self.options()

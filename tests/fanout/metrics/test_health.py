@@ -29,6 +29,9 @@ class TestHealth(unittest.TestCase):
         self.assertTrue(self.health.ready)
         self.assertEqual((report["ready"], report["reasons"], report["degraded"]), (True, [], ["cache: silent"]))
 
+    def test_a_condition_in_words(self) -> None:
+        self.assertEqual(str(self.cache), "cache: answers")
+
     def test_nothing_is_remembered(self) -> None:
         self.bus = Condition("bus", False, "refused")
         self.assertFalse(self.health.ready)

@@ -178,10 +178,12 @@ class TestReload(_StationsFileCase):
             self.clock.pump([1] * 10)
         self.assertEqual([line["event"] for line in logs], ["stations.refused"])
         self.assertIn(f"{self.path}:11: station 1.rock: login: another station", logs[0]["error"])
+        self.assertEqual(self.stations.refused, logs[0]["error"])
         self.assertEqual(self.changes, [])
         self.assertTrue(await self.stations.check_auth("1.rock", "geheim", "10.0.31.1"))
         self.write(MORE)
         self.clock.advance(1)
+        self.assertEqual(self.stations.refused, "")
         self.assertTrue(await self.known())
 
     async def test_a_file_taken_away_keeps_the_old_list(self) -> None:

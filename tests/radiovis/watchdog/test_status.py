@@ -99,6 +99,13 @@ class Words(unittest.TestCase):
     def test_a_log_that_fails(self) -> None:
         self.assertFalse(is_well(report(log={"waiting": 5, "error": "no answer", "since": 1_795_294_643})))
 
+    def test_something_that_is_degraded(self) -> None:
+        degraded = ["stations_file: stations.toml:8: a mistake", "monitoring: no answer"]
+        self.assertFalse(is_well(report(degraded=degraded)))
+        self.assertTrue(is_well(report(degraded=[])))
+        lines = _table(report(degraded=degraded)).splitlines()
+        self.assertEqual(lines[3:6], [*(f"DEGRADED  {each}" for each in degraded), ""])
+
     def test_table(self) -> None:
         failing = {**TASK, "failing": True, "last_error": "no broker", "last_error_at": 1_795_294_700, "restarts": 3}
         table = _table(report(tasks=[TASK, failing], log={"waiting": 5, "error": "down", "since": 1_795_294_643}))
