@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import SecretStr, field_validator, model_validator
 
 from fanout.application.login_throttle import LoginSettings
-from fanout.bus.broker_settings import RabbitMQSettings
+from fanout.bus.broker_settings import HostList, RabbitMQSettings
 from fanout.cache.memcached import MemcachedSettings
 from fanout.http.limits import HttpServerSettings, HttpSettings, WebSocketSettings
 from fanout.hub.history import HistorySettings
@@ -331,15 +331,15 @@ class MonitoringSettings(SettingsGroup):
         "Send events about clients and messages to a broker; the default is True if MONITORING_HOST is set.",
         why="Set it to False to send no events although MONITORING_HOST is set.",
     )
-    MONITORING_HOST: str = setting(
+    MONITORING_HOST: HostList = setting(
         "127.0.0.1",
-        "Host of the broker that takes the monitoring events; setting it, also to its default, turns them on.",
+        "Host of the broker that takes the monitoring events, several with commas; setting it turns the events on.",
         why="Set it if a program reads the events.",
         pattern=FILLED,
     )
     MONITORING_PORT: int = setting(
         5672,
-        "AMQP port of MONITORING_HOST.",
+        "AMQP port of the monitoring broker, where MONITORING_HOST names none.",
         ge=1,
         le=MAX_PORT,
         why="Change it if that broker listens on another port, such as 5671 for TLS.",

@@ -28,7 +28,7 @@ from twisted.internet.endpoints import HostnameEndpoint, connectProtocol
 from twisted.internet.interfaces import ITCPTransport
 from twisted.python.failure import Failure
 
-from fanout.bus.broker_settings import Broker, BrokerSettings
+from fanout.bus.broker_settings import Broker, BrokerHosts, BrokerSettings, hosts_and_ports
 from fanout.bus.interface import BrokerConnection, BusError
 from fanout.listeners.tls import secure_endpoint
 
@@ -44,10 +44,28 @@ UNREADABLE = (AMQPError, ArithmeticError, LookupError, OSError, RecursionError, 
 
 
 def broker_endpoint(reactor: Any, settings: BrokerSettings) -> Any:
-    """The client endpoint of the broker, TCP or TLS. :raises CertificateError: RABBITMQ_CA cannot be used."""
-    if settings.RABBITMQ_TLS:
-        return secure_endpoint(reactor, settings.RABBITMQ_HOST, settings.RABBITMQ_PORT, settings.RABBITMQ_CA)
-    return HostnameEndpoint(reactor, settings.RABBITMQ_HOST, settings.RABBITMQ_PORT)
+    """What a client of the broker connects to, TCP or TLS. :raises CertificateError: RABBITMQ_CA cannot be used."""
+    authorities = settings.RABBITMQ_CA if settings.RABBITMQ_TLS else None
+    return endpoint_of(reactor, settings.RABBITMQ_HOST, settings.RABBITMQ_PORT, authorities)
+
+
+def endpoint_of(reactor: Any, hosts: str, port: int, authorities: str | None) -> Any:
+    """A client endpoint; :class:`~fanout.bus.broker_settings.BrokerHosts` if there are several hosts.
+
+    :param hosts: see :func:`~fanout.bus.broker_settings.hosts_and_ports`.
+    :param authorities: see :func:`~fanout.listeners.tls.trust`; None for a connection without TLS.
+    :raises CertificateError: that file cannot be used.
+    """
+    endpoints = [
+        (
+            f"[{host}]:{number}" if ":" in host else f"{host}:{number}",
+            HostnameEndpoint(reactor, host, number)
+            if authorities is None
+            else secure_endpoint(reactor, host, number, authorities),
+        )
+        for host, number in hosts_and_ports(hosts, port)
+    ]
+    return endpoints[0][1] if len(endpoints) == 1 else BrokerHosts(tuple(endpoints))
 
 
 class AmqpConnection(TwistedProtocolConnection):  # type: ignore[misc]  # Pika ships no types.

@@ -1,4 +1,4 @@
-"""The settings of the broker, and two values: how to log in to it, and how long and how much to wait.
+"""The settings of the broker, and three values: its hosts, how to log in to it, and how long and how much to wait.
 
 The values are classes of their own because several programs fill them: the bus from the settings ``RABBITMQ_*``, and a
 :class:`~fanout.bus.publisher.Publisher` for another broker. What no operator has a reason to choose is a constant here
@@ -8,12 +8,13 @@ connection is opened. Commands import the settings, so nothing here opens a conn
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pika import ConnectionParameters, PlainCredentials
-from pydantic import SecretStr
+from pydantic import AfterValidator, SecretStr
 
 from fanout.settings.field import FILLED, MAX_PORT, SettingsGroup, constant, setting
 
@@ -41,6 +42,48 @@ LAST_RETRY_SECONDS = 3
 the reconnect a node waits as long for the other nodes before it sends."""
 
 
+# Hosts
+
+_WITH_PORT = re.compile(r"\[(?P<v6>[^\[\]]+)\](?::(?P<v6port>\d+))?|(?P<host>[^:\s]+):(?P<port>\d+)")
+
+
+def hosts_and_ports(hosts: str, port: int) -> list[tuple[str, int]]:
+    """The hosts of ``host[:port]``, several with commas; an IPv6 address with a port is in brackets.
+
+    :param port: of the hosts that name none.
+    :raises ValueError: it says which entry is wrong.
+    """
+    return [_host_and_port(entry.strip(), port) for entry in hosts.split(",")]
+
+
+def _host_and_port(entry: str, port: int) -> tuple[str, int]:
+    found = _WITH_PORT.fullmatch(entry)
+    host = (found["v6"] or found["host"]) if found else entry
+    number = int((found and (found["v6port"] or found["port"])) or port)
+    if not host or re.search(r"[\s\[\]]", host) or host.count(":") == 1 or not 0 < number <= MAX_PORT:
+        raise ValueError(f"{entry!r} is no host or host:port; write several as mq1,mq2:5673")
+    return host, number
+
+
+def _checked(hosts: str) -> str:
+    hosts_and_ports(hosts, MAX_PORT)
+    return hosts
+
+
+HostList = Annotated[str, AfterValidator(_checked)]
+"""The type of a setting for :func:`hosts_and_ports`."""
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerHosts:
+    """Several hosts of one broker, of which a client uses one at a time.
+
+    :ivar endpoints: the name of each, for logs, and its client endpoint.
+    """
+
+    endpoints: tuple[tuple[str, Any], ...]
+
+
 class BrokerSettings(SettingsGroup):
     """RabbitMQ."""
 
@@ -55,15 +98,15 @@ class BrokerSettings(SettingsGroup):
         "RABBITMQ_RETRY_MAX_SECONDS": constant(LAST_RETRY_SECONDS, "s"),
     }
 
-    RABBITMQ_HOST: str = setting(
+    RABBITMQ_HOST: HostList = setting(
         "127.0.0.1",
-        "Host of the broker that all nodes share.",
-        why="Change it if the broker runs on another machine.",
+        "Host of the broker that all nodes share, host[:port]; several of one RabbitMQ cluster with commas.",
+        why="Change it if the broker runs on another machine; name all hosts of a cluster, and they are tried in turn.",
         pattern=FILLED,
     )
     RABBITMQ_PORT: int = setting(
         5672,
-        "AMQP port of the broker.",
+        "AMQP port of the broker, where RABBITMQ_HOST names none.",
         ge=1,
         le=MAX_PORT,
         why="Change it if the broker listens on another port, such as 5671 for TLS.",

@@ -23,6 +23,11 @@ from twisted.python.failure import Failure
 from fanout.bus.amqp_connection import AmqpConnection
 from fanout.bus.broker_settings import Broker
 
+QUEUE_EXPIRES_SECONDS = 60
+"""The broker drops a node's queue that had no consumer for so long. An exclusive queue ends with its connection, but
+in a partition it may survive: RabbitMQ 4.2 and later keep it until the broker node that it is on is back. A node that
+comes back gets another queue, so that nobody will ever read the old one."""
+
 # The consumer
 
 
@@ -64,7 +69,11 @@ class ConsumerConnection(AmqpConnection):
             queue="",
             exclusive=True,
             auto_delete=True,
-            arguments={"x-max-length": self._broker.queue_length, "x-overflow": "drop-head"},
+            arguments={
+                "x-max-length": self._broker.queue_length,
+                "x-overflow": "drop-head",
+                "x-expires": 1_000 * QUEUE_EXPIRES_SECONDS,
+            },
         )
         self.queue = declared.method.queue
         await self._call(channel.queue_bind, queue=self.queue, exchange=self._broker.exchange, routing_key="")

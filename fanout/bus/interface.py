@@ -93,6 +93,12 @@ class BrokerConnections(Protocol):
     def publishing(self) -> BrokerConnection:
         """The connection that publishes. Without it the bus cannot publish, so a lock on it proves that it can."""
 
+    def abort(self, error: BaseException) -> object:
+        """Close both at once, with everything that hangs on them: locks, consumers, and publishes that are not sent.
+
+        :param error: the reason, which the bus reports; it connects again by itself.
+        """
+
 
 @runtime_checkable
 class BrokerBus(Bus, Protocol):

@@ -1,5 +1,10 @@
 """Staying connected to a broker: one connection after another, with growing pauses, until told to stop.
 
+A broker of several hosts (:class:`~fanout.bus.broker_settings.BrokerHosts`) is one broker with several doors: whenever
+a connection ended or could not be made, whatever the reason, the next attempt goes to the next host. So a client also
+leaves a host that is cut off from the others, and answers no declaration any more. Only the pauses bound the attempts;
+they grow as with one host, and begin small.
+
 Twisted's ``ClientService`` is not enough: it knows a connection from its socket's connect to its loss, while a
 connection here is open only after login and declarations, and a refused login has to slow down the attempts.
 
@@ -12,12 +17,15 @@ from collections.abc import Callable
 from random import random
 from typing import Any, Generic, Protocol, TypeVar
 
+import structlog
 from twisted.application.internet import backoffPolicy
 from twisted.internet import defer
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
-from fanout.bus.broker_settings import RetryPolicy
+from fanout.bus.broker_settings import BrokerHosts, RetryPolicy
+
+log = structlog.get_logger()
 
 
 class Reconnectable(Protocol):
@@ -64,7 +72,7 @@ class ReconnectingClient(Generic[C]):
 
     :ivar connection: the open one; None while there is none.
     :param reactor: Twisted's.
-    :param endpoint: client endpoint of the broker: TCP or TLS.
+    :param endpoint: client endpoint of the broker: TCP or TLS; or :class:`~fanout.bus.broker_settings.BrokerHosts`.
     :param make: a new connection, not yet open.
     :param chance: a number from 0 to 1 for the jitter.
     """
@@ -80,7 +88,8 @@ class ReconnectingClient(Generic[C]):
     ) -> None:
         self.connection: C | None = None
         self._reactor = reactor
-        self._endpoint = endpoint
+        self._hosts = endpoint.endpoints if isinstance(endpoint, BrokerHosts) else (("", endpoint),)
+        self._attempts = 0
         self._policy = retry_policy
         self._make = make
         self._user = user
@@ -127,25 +136,29 @@ class ReconnectingClient(Generic[C]):
         """Connect, stay connected as long as it lasts, and wait until the next attempt is due."""
         connection = self._make()
         began = self._reactor.seconds()
-        reason = await self._use(connection)
+        host, endpoint = self._hosts[self._attempts % len(self._hosts)]
+        self._attempts += 1
+        reason = await self._use(connection, host, endpoint)
         if self._stopping:
             return
         # One that is lost again at once, such as by a message the broker cannot handle, counts as a failed attempt.
         lasted = self._reactor.seconds() - began > self._policy.last_retry
         self._failures = 1 if lasted and not connection.refused else self._failures + 1
         delay = self.delay(self._failures, connection.refused)
-        self._user.lost(reason, delay)
+        self._user.lost(f"{host}: {reason}" if host else reason, delay)
         await self._interruptible(deferLater(self._reactor, delay))
 
-    async def _use(self, connection: C) -> str:
+    async def _use(self, connection: C, host: str, endpoint: Any) -> str:
         """Connect, and wait for the end; returns why it ended."""
-        opening = Deferred.fromCoroutine(connection.open(self._endpoint))
+        opening = Deferred.fromCoroutine(connection.open(endpoint))
         error = await self._interruptible(opening.addTimeout(self._policy.connect, self._reactor))
         if isinstance(error, defer.TimeoutError):
             error = TimeoutError(f"no answer within {self._policy.connect:g} s")
         if error is not None:
             return await connection.abort(error)
         self.connection = connection
+        if host:
+            log.info("broker.host", host=host)
         if self._stopping:
             connection.close()
         else:

@@ -60,6 +60,13 @@ WATCHDOG: Table[Watchdog] = (
     ),
     Measure(
         "gauge",
+        "radiovis_watchdog_leaderless_seconds",
+        "Seconds since this watchdog last led, or heard of one that does; after two of FB_FALLBACK_CHECK, and 10 s, it "
+        'is an alarm: fanout_condition_well{condition="leader"} is 0.',
+        lambda dog: dog.leaderless,
+    ),
+    Measure(
+        "gauge",
         "radiovis_log_waiting",
         "Messages that are not in the log yet: in the broker's queue FB_QUEUE and in hand; 0 on a standby.",
         lambda dog: dog.log_waiting,

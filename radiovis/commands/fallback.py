@@ -122,7 +122,7 @@ def _status(words: Sequence[str]) -> int:
 def _table(report: Report) -> str:
     bus, kept = report["bus"], report["log"]
     lines = [
-        f"{'leading' if report['leading'] else 'standing by'}, {report['topics']} topics",
+        f"{'leading' if report['leading'] else 'standing by'}, {report['topics']} topics{_leaderless(report)}",
         f"broker  {'' if bus['connected'] else 'NOT CONNECTED: '}{bus['reason']}",
         f"log     {kept['waiting']} waiting" + (f", FAILING since {_time(kept['since'])}: " if kept["error"] else ""),
         "",
@@ -139,6 +139,11 @@ def _table(report: Report) -> str:
         success = _time(task["last_success"])
         lines.append(f"{task['name']:<16} {state:<8} {success:<20} {task['restarts']:>8}  {error}")
     return "\n".join(lines)
+
+
+def _leaderless(report: Report) -> str:
+    leaderless = report.get("leaderless", {})  # A daemon of an earlier version does not say.
+    return f", NO WATCHDOG LEADS for {leaderless['seconds']:.0f} s" if leaderless.get("alarm") else ""
 
 
 def _time(seconds: float | None) -> str:

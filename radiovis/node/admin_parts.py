@@ -136,6 +136,7 @@ def watchdog_admin(
     checks: list[Check] = [
         partial(_bus, bus),
         partial(_tasks, watchdog, needed=True),
+        partial(_leader, watchdog),
         partial(_log, watchdog),
         *optional,
     ]
@@ -221,6 +222,14 @@ def _tasks(watchdog: Watchdog, *, needed: bool) -> Condition:
     failing = [f"{task.name}: {task.last_error}" for task in watchdog.tasks() if task.failing]
     role = "acts" if watchdog.leading else "stands by"
     return Condition("watchdog", not failing, "; ".join(failing) or role, needed)
+
+
+def _leader(watchdog: Watchdog) -> Condition:
+    """Whether any watchdog leads. This one may stand by for good reasons, so it is not needed to be ready."""
+    if watchdog.is_leaderless:
+        reason = f"no watchdog has led for {watchdog.leaderless:.0f} s: no topic gets its default, nothing is logged"
+        return Condition("leader", False, reason, needed=False)
+    return Condition("leader", True, "this one leads" if watchdog.leading else "another one leads", needed=False)
 
 
 def _log(watchdog: Watchdog) -> Condition:

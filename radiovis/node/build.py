@@ -13,7 +13,6 @@ from typing import Any
 import treq.client
 from beaker.cache import CacheManager
 from beaker.util import parse_cache_config_options
-from twisted.internet.endpoints import HostnameEndpoint
 from twisted.python.threadpool import ThreadPool
 from twisted.web.client import Agent, BrowserLikePolicyForHTTPS, HTTPConnectionPool
 
@@ -21,6 +20,7 @@ from fanout.application.guests import Guest, Host, invite
 from fanout.application.interface import Application
 from fanout.application.login_throttle import LoginThrottle
 from fanout.application.observer import ClientCounters, ClientWarnings, Observer
+from fanout.bus.amqp_connection import endpoint_of
 from fanout.bus.broker_settings import Broker, RetryPolicy
 from fanout.bus.interface import BrokerBus, Bus
 from fanout.bus.loopback import Loopback
@@ -31,7 +31,7 @@ from fanout.cache.memcached import Memcached
 from fanout.hub.history import History
 from fanout.hub.hub import Hub
 from fanout.hub.outbox import Flusher
-from fanout.listeners.tls import secure_endpoint, trust
+from fanout.listeners.tls import trust
 from fanout.settings import SettingsError
 from radiovis.directory.cached import CachedDirectory
 from radiovis.directory.fake import FakeDirectory
@@ -113,8 +113,8 @@ def monitoring_events(reactor: Any, settings: Settings, announce: str = "servers
         messages=MONITORING_MESSAGES,
         octets=MONITORING_OCTETS,
     )
-    where = (reactor, settings.MONITORING_HOST, settings.MONITORING_PORT)
-    endpoint = secure_endpoint(*where, settings.MONITORING_CA) if settings.MONITORING_TLS else HostnameEndpoint(*where)
+    authorities = settings.MONITORING_CA if settings.MONITORING_TLS else None
+    endpoint = endpoint_of(reactor, settings.MONITORING_HOST, settings.MONITORING_PORT, authorities)
     publisher = Publisher(reactor, endpoint, broker, settings.MONITORING_QUEUE, retry_policy)
     return MonitoringEvents(reactor, publisher, settings, announce=announce)
 

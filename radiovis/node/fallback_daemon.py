@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 
 from fanout.bus.amqp_connection import broker_endpoint
 from fanout.bus.broker_settings import RetryPolicy, broker
-from fanout.bus.leader import BrokerLeader
+from fanout.bus.leader import BrokerLeader, LeaderNames
 from fanout.bus.queues import Delivered, QueueNames
 from fanout.bus.rabbitmq import RabbitMQ
 from fanout.journal.journal import Journal
@@ -36,6 +36,9 @@ from radiovis.watchdog.watchdog import Watchdog, fake_settings, journal
 HEARTBEAT_SECONDS = 2
 """Seconds of the watchdog's AMQP heart-beat. A frozen leader is replaced after two to four of them, so within 8 s; with
 the 10 s of RABBITMQ_HEARTBEAT, silent topics would wait up to 40 s for their defaults."""
+CLUSTER_EXCHANGE = "radiovis.cluster"
+"""The exchange for the leader's signs of life. It is not RABBITMQ_EXCHANGE: a watchdog of an earlier version would log
+them, and nodes would warn of a message without a topic."""
 LAST_RETRY_SECONDS = 2.0
 """Longest pause in seconds before another attempt to connect: there are few watchdogs, so they need not be spread over
 as much time as the nodes."""
@@ -88,7 +91,8 @@ class Fallback:
         return RabbitMQ(self._reactor, broker_endpoint(self._reactor, settings), login, retry_policy)
 
     def _make_watchdog(self, directory: Directory, entries: Log, kept: Journal | None) -> Watchdog:
-        leader = BrokerLeader(self._bus, f"{self._settings.FB_QUEUE}.leader")
+        queue = self._settings.FB_QUEUE
+        leader = BrokerLeader(self._reactor, self._bus, LeaderNames(f"{queue}.leader", queue, CLUSTER_EXCHANGE))
         return Watchdog(
             self._reactor,
             self._settings,

@@ -65,7 +65,7 @@ class BrokerLiveness:
         if self._deaf:
             self._deaf = False
             self.heard_again()  # Before we lead: the bus tells us so too, but only when the nodes have caught up.
-        if not self._leader.leading and not await self._leader.claim():
+        if not await self._leader.claim():  # Also while leading: the others hear from a claim that somebody leads.
             return
         if not self._led:
             self._led = True

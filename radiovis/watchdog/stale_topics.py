@@ -33,9 +33,9 @@ itself, and standbys, which hear it too, know as much as the leader.
 
 **Invariants.**
 
-- *Only the leader sends*, and it asks the broker whether it still leads before each round and looks again between
-  batches. A process that was frozen for a minute believes that it leads; the broker knows better. Defaults go over the
-  connection that holds the lock, so one that lost the lock cannot publish either.
+- *Only the leader sends*, and it asks the broker whether it still leads before each default. A process that was frozen
+  for a minute, or is cut off from most of the broker's nodes, believes that it leads; the broker knows better. Defaults
+  go over the connection by which it leads, so one that lost the lead cannot publish either.
 - *A living topic never gets a default.* What is not known counts as alive: topics heard before a restart
   (:mod:`~radiovis.watchdog.startup`), time in which the bus was away, memories that do not answer.
 - *Nothing due is forgotten.* Taking a topic as due makes it due again after ``FB_FALLBACK_CHECK``. A round may fail at
@@ -48,8 +48,8 @@ itself, and standbys, which hear it too, know as much as the leader.
   turn between two batches.
 
 **Why not a timer per topic** that sends the default when it expires? Ten thousand topics that become stale together, as
-after an outage of a studio, would be ten thousand independent questions to the directory, and as many claims of the
-lead. A round asks once whether we lead, bounds the questions, and can stop half-way. It costs at most
+after an outage of a studio, would be ten thousand questions to the directory at once, and as many claims of the lead. A
+round bounds the questions, has few claims under way at a time, and can stop half-way. It costs at most
 ``FB_FALLBACK_CHECK`` of delay, which the original had as well.
 
 **Why a memory of our own here**, beside the directory's caches? Those keep an answer for a limited time, as it decides
@@ -132,7 +132,7 @@ class StaleTopics:
             return
         now = self._clock.seconds()
         due = self._staleness.due(now, again=now + self.settings.FB_FALLBACK_CHECK)
-        if due and await self._leader.claim():
+        if due and await self._leader.claim():  # For the directory, which is not asked in vain.
             await self._show_all(due)
 
     async def _show_all(self, due: list[str]) -> None:
@@ -142,8 +142,6 @@ class StaleTopics:
         self._failures, self._directory_error = 0, ""
         shown = 0
         for batch in _batches(channels):
-            if not self._leader.leading:
-                raise BusError("the lead was lost while defaults were sent")
             shown += sum(await self._show_batch([(prefix, channels[prefix]) for prefix in batch]))
             await deferLater(self._clock, 0)  # Nothing above has to wait for a socket, and radios must have their turn.
         if shown:
@@ -170,7 +168,7 @@ class StaleTopics:
         messages = self._messages(channel, default, kinds)
         settings = self.settings
         self._put_off(prefix, kinds - messages.keys(), min(settings.FB_FALLBACK_TIME, settings.FB_CHANNEL_CACHE))
-        await _all([self._publish(message) for message in messages.values()])
+        await _all([Deferred.fromCoroutine(self._publish(message)) for message in messages.values()])
         return len(messages)
 
     def _messages(self, channel: Channel, default: Default | None, kinds: set[str]) -> dict[str, Message]:
@@ -181,11 +179,14 @@ class StaleTopics:
         made = {kind: default_message(channel.topic, kind, default, now) for kind in KINDS if kind in kinds}
         return {kind: message for kind, message in made.items() if message is not None}
 
-    def _publish(self, message: Message) -> Deferred[None]:
+    async def _publish(self, message: Message) -> None:
+        """Nothing may come between the claim and the publish: both are of the same connection then."""
+        if not await self._leader.claim():
+            raise BusError("the lead was lost while defaults were sent")
         published = self._bus.publish(message)
         if self._preflight is not None:
             self._preflight.check([message])
-        return published
+        await published
 
     def _put_off(self, prefix: str, kinds: Collection[str], seconds: float) -> None:
         for kind in kinds:

@@ -81,6 +81,7 @@ def ask(path: str) -> Report | None:
 
 
 def is_well(report: Report) -> bool:
-    """Whether nothing fails, and nothing is missing. A daemon of an older version does not tell what is degraded."""
+    """Whether nothing fails, some watchdog leads, and nothing is missing. A daemon of an earlier version says less."""
     failing = report["log"]["error"] or any(task["failing"] for task in report["tasks"])
-    return not failing and not report.get("degraded")
+    leaderless = report.get("leaderless", {}).get("alarm")
+    return not (failing or leaderless or report.get("degraded"))

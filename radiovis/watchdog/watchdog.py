@@ -35,6 +35,7 @@ _LOOK_SECONDS = 1.0  # between two attempts to lead: a standby acts that long af
 _STOP_SECONDS = 5.0  # for the rounds under way
 _SCHEDULE_SECONDS = 1.0  # between two looks whether the store of held slides is there
 _TICK_SECONDS = 0.1  # between two looks whether a held slide is due: too short for viewers to notice
+_LEAST_LEADERLESS_SECONDS = 10.0  # before it is an alarm: a frozen leader is replaced within 8 s, and signs take 1 s
 
 
 def fake_settings(settings: Settings) -> Settings:
@@ -140,6 +141,7 @@ class Watchdog:
         """How everything is doing, for the status command and health pages. All of it fits into JSON."""
         return {
             "leading": self._leader.leading,
+            "leaderless": {"seconds": round(self.leaderless, 1), "alarm": self.is_leaderless},
             "topics": len(self._staleness),
             "bus": asdict(self._bus.state()),
             "log": {"waiting": self.log_waiting, **asdict(self.log_state()), "lost": self.log_lost},
@@ -169,6 +171,16 @@ class Watchdog:
     def leading(self) -> bool:
         """Whether this watchdog acts, and does not stand by."""
         return self._leader.leading
+
+    @property
+    def leaderless(self) -> float:
+        """Seconds since this watchdog last knew of one that leads; 0 or little while it leads itself."""
+        return self._leader.leaderless
+
+    @property
+    def is_leaderless(self) -> bool:
+        """Whether no watchdog has led for two check periods, as far as this one knows: no topic gets its default."""
+        return self.leaderless > max(2 * self._settings.FB_FALLBACK_CHECK, _LEAST_LEADERLESS_SECONDS)
 
     @property
     def journal(self) -> Journal | None:

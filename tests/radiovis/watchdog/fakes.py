@@ -40,15 +40,18 @@ class FakeBus:
 
 
 class FakeLeader:
-    """A leader, unless the test says otherwise. ``truth`` is what the broker would say."""
+    """A leader, unless the test says otherwise. ``truth`` is what the broker would say; False after ``last`` claims."""
 
     def __init__(self) -> None:
+        self.leaderless = 0.0
         self.leading = True
         self.truth = True
         self.claims = 0
+        self.last = -1
 
     async def claim(self) -> bool:
         self.claims += 1
+        self.truth = self.truth and self.claims != self.last + 1
         self.leading = self.truth
         return self.truth
 

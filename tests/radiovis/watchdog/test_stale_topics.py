@@ -221,14 +221,22 @@ class Stale(unittest.TestCase):
         self.assertEqual(self.look(), [])
         self.assertEqual((self.leader.claims, self.leader.leading), (1, False))
 
-    def test_a_lead_lost_in_between_ends_the_round(self) -> None:
+    def test_each_default_is_sent_right_after_a_claim_of_its_own(self) -> None:
+        self.look()
+        self.assertEqual(self.leader.claims, 1 + len(self.bus.published))
+
+    def test_a_lead_lost_between_two_defaults_ends_the_round(self) -> None:
         self.list(*[Channel(f"/topic/fm/4e1/{number:04x}/09580/", number) for number in range(100)])
         self.directory.defaults = {number: Default(text="x") for number in range(100)}
-        begun = Deferred.fromCoroutine(self.stale.check())
-        self.leader.leading = False
-        self.clock.pump([0] * 10)
-        self.failureResultOf(begun, BusError)
-        self.assertEqual(len(self.bus.published), AT_ONCE)
+        for sent in (1, AT_ONCE - 1, AT_ONCE, AT_ONCE + 7):
+            self.bus.published.clear()
+            self.leader.truth = self.leader.leading = True
+            self.leader.last = self.leader.claims + 1 + sent  # One for the round, and one for each default.
+            begun = Deferred.fromCoroutine(self.stale.check())
+            self.clock.pump([0] * 10)
+            self.failureResultOf(begun, BusError)
+            self.assertEqual(len(self.bus.published), sent)
+            self.clock.advance(CHECK)
 
     def test_ten_thousand_topics_of_which_one_percent_are_stale(self) -> None:
         self.list(*[Channel(f"/topic/fm/4e1/{number:04x}/09580/", number) for number in range(5000)])

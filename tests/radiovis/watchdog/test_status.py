@@ -29,6 +29,7 @@ TASK = {
 def report(**changes: Any) -> Report:
     return {
         "leading": True,
+        "leaderless": {"seconds": 0.4, "alarm": False},
         "topics": 8,
         "bus": {"connected": True, "reason": "connected", "waiting": 0},
         "log": {"waiting": 0, "error": "", "since": None},
@@ -95,6 +96,17 @@ class Words(unittest.TestCase):
 
     def test_a_task_that_fails(self) -> None:
         self.assertFalse(is_well(report(tasks=[TASK, {**TASK, "failing": True}])))
+
+    def test_no_watchdog_leads(self) -> None:
+        standby = report(leading=False, leaderless={"seconds": 43.2, "alarm": True})
+        self.assertFalse(is_well(standby))
+        self.assertEqual(_table(standby).splitlines()[0], "standing by, 8 topics, NO WATCHDOG LEADS for 43 s")
+
+    def test_a_daemon_of_an_earlier_version_can_be_asked(self) -> None:
+        earlier = report()
+        del earlier["leaderless"]
+        self.assertTrue(is_well(earlier))
+        self.assertEqual(_table(earlier).splitlines()[0], "leading, 8 topics")
 
     def test_a_log_that_fails(self) -> None:
         self.assertFalse(is_well(report(log={"waiting": 5, "error": "no answer", "since": 1_795_294_643})))

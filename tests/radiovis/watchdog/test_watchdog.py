@@ -12,16 +12,30 @@ from uuid import uuid4
 
 import pika
 
+from fanout.bus.leader import QUORUM
+from radiovis.watchdog.status import ask as ask_status
 from tests import services
+from tests.acceptance.watched import until
+from tests.fanout.bus import queue_reader
 from tests.processes import Event
+from tests.prometheus import parse
 from tests.radiovis.watchdog.daemon import Daemon
 from tests.radiovis.watchdog.log_receiver import log_receiver
+from tests.web import ask
 
 WATCHED = "/topic/id/tests._ebu.nowhere/topicwatchdogeg/"
 
 
 def seconds(event: Event) -> float:
     return datetime.fromisoformat(event["timestamp"]).timestamp()
+
+
+def leaderless(daemon: Daemon) -> dict[str, Any]:
+    """What it says of the time without a leader."""
+    report = ask_status(str(daemon.folder / "fallback.socket"))
+    assert report is not None
+    found: dict[str, Any] = report["leaderless"]
+    return found
 
 
 class Exchange:
@@ -187,6 +201,30 @@ class Daemons(unittest.TestCase):
             daemon.terminate()
             sent = [seconds(event) for event in daemon.events("defaults.sent")]
             self.assertGreater(min(at for at in sent if at > connected) - connected, 2.7)
+
+    def test_when_no_watchdog_leads_everything_says_so_until_one_does(self) -> None:
+        """Another consumer is active, and acts as nobody: as with a broker that lets none be elected."""
+        port, alarm = services.free_port(), {"radiovis.watchdog.watchdog._LEAST_LEADERLESS_SECONDS": 1.0}
+        with queue_reader.channel(self.address) as other:
+            election = f"{self.queue}.leader.elected"
+            other.queue_declare(election, durable=True, arguments=QUORUM)
+            other.basic_consume(election, lambda *_: None, auto_ack=True)
+            daemon = self.daemon(FB_ADMIN_PORT=port, **alarm).start()
+            daemon.wait_for("leader.standing_by")
+            until(lambda: leaderless(daemon)["alarm"], "an alarm")
+            code, text = daemon.status()
+            self.assertEqual((code, "NO WATCHDOG LEADS for" in text), (1, True))
+            ready = ask(("127.0.0.1", port), "/readyz").json
+            self.assertTrue(ready["ready"])
+            self.assertIn("leader: no watchdog has led for", ready["degraded"][0])
+            metrics = parse(ask(("127.0.0.1", port), "/metrics").body)
+            self.assertGreater(metrics["radiovis_watchdog_leaderless_seconds"][()], 1)
+            self.assertEqual(metrics["fanout_condition_well"][(("condition", "leader"),)], 0)
+        daemon.wait_for("leader.leading")
+        until(lambda: not leaderless(daemon)["alarm"], "the end of the alarm")
+        standby = self.daemon(FB_ADMIN_PORT=0, **alarm).start()
+        standby.wait_for("leader.standing_by")
+        until(lambda: leaderless(standby)["seconds"] < 1, "a sign of the leader heard")
 
     def test_a_mistake_in_the_settings_is_one_clear_line_and_exit_code_2(self) -> None:
         for settings, complaint in (
