@@ -11,6 +11,13 @@ Three private names of pika are used, all in this file, because no public one le
 connection behind the protocol; pika does not show it before a channel is open, and a refused login never gets that
 far. ``_error`` is the reason why pika closes the socket, which pika itself overwrites when the socket is closed.
 ``_frame_buffer`` begins with the frame that pika could not read.
+
+**Headers that pika cannot decode.** Any AMQP client can publish a header table that RabbitMQ passes on and pika
+refuses, such as a timestamp beyond all calendars. The frame is whole, so it is known where the next one begins, and
+only this message is lost: the header frame is replaced by one with the same body size and no properties. The message
+then reaches its receiver, which counts it as malformed and acknowledges it like any other that has no topic. Anything
+else that cannot be decoded, such as a method or a frame without its end, ends the connection: what follows could not
+be trusted.
 """
 
 from __future__ import annotations
@@ -19,10 +26,12 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
+import structlog
 from pika.adapters.twisted_connection import TwistedProtocolConnection
 from pika.channel import Channel
-from pika.exceptions import AMQPError, ChannelClosedByBroker, ConnectionClosedByBroker
-from pika.frame import decode_frame
+from pika.exceptions import AMQPError, ChannelClosedByBroker, ConnectionClosedByBroker, InvalidFrameError
+from pika.frame import Header, decode_frame
+from pika.spec import FRAME_END_SIZE, FRAME_HEADER, FRAME_HEADER_SIZE, BasicProperties
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint, connectProtocol
 from twisted.internet.interfaces import ITCPTransport
@@ -31,6 +40,9 @@ from twisted.python.failure import Failure
 from fanout.bus.broker_settings import Broker, BrokerHosts, BrokerSettings, hosts_and_ports
 from fanout.bus.interface import BrokerConnection, BusError
 from fanout.listeners.tls import secure_endpoint
+from fanout.process.logs import Throttle
+
+log = structlog.get_logger()
 
 # AMQP 0-9-1, 1.2 "reply-code".
 ACCESS_REFUSED, NOT_FOUND, RESOURCE_LOCKED, PRECONDITION_FAILED, NOT_ALLOWED = 403, 404, 405, 406, 530
@@ -41,6 +53,10 @@ CLOSE_SECONDS = 3.0
 READ_BYTES = 4096
 # What pika raises for octets it cannot decode; RecursionError for thousands of nested tables.
 UNREADABLE = (AMQPError, ArithmeticError, LookupError, OSError, RecursionError, ValueError, struct.error)
+# Class, weight, body size and property flags: a header frame's payload has at least so many octets.
+HEADER_BYTES = 14
+# A faulty AMQP client must not fill the disk with warnings.
+UNREADABLE_LOG_SECONDS = 1.0
 
 
 def broker_endpoint(reactor: Any, settings: BrokerSettings) -> Any:
@@ -72,8 +88,6 @@ class AmqpConnection(TwistedProtocolConnection):  # type: ignore[misc]  # Pika s
     """Connects, logs in, and knows why it ended.
 
     :ivar lost: fires with the reason, for people, when the socket of an established connection is gone.
-    :ivar unreadable: called with the number of the channel before a message that pika cannot decode ends the
-        connection; what is sent then still reaches the broker.
     """
 
     transport: Any
@@ -83,11 +97,11 @@ class AmqpConnection(TwistedProtocolConnection):  # type: ignore[misc]  # Pika s
         self._reactor = reactor
         self._broker = broker
         self.lost: Deferred[str] = Deferred()
-        self.unreadable: Callable[[int], None] = lambda _channel: None
         self._cause: BaseException | None = None
         self._opened: Deferred[Any] = self.ready  # Pika drops its own reference once it has fired.
         self._reply: Deferred[Any] | None = None
         self._cannot_read = False
+        self._throttle = Throttle(reactor.seconds, UNREADABLE_LOG_SECONDS)
         self._abort_call: Any = None
 
     # For callers
@@ -204,26 +218,37 @@ class AmqpConnection(TwistedProtocolConnection):  # type: ignore[misc]  # Pika s
         super().makeConnection(_Transport(self._reactor, transport, self._pika_closes))
 
     def dataReceived(self, data: bytes) -> None:
-        """A header that pika cannot decode, such as a timestamp beyond all calendars, only ends this connection."""
-        if self._cannot_read:
-            return
-        try:
-            for start in range(0, len(data), READ_BYTES):
-                super().dataReceived(data[start : start + READ_BYTES])
-        except UNREADABLE as error:
-            self._cannot_read = True
-            self._cause = self._cause or ConnectionAbortedError(f"pika cannot read what the broker sent: {error!r}")
-            self.unreadable(self._unreadable_channel())
-            self.transport.loseConnection()
+        """A header that pika cannot decode costs its message; see the head of this file."""
+        for start in range(0, len(data), READ_BYTES):
+            self._read(data[start : start + READ_BYTES])
 
-    def _unreadable_channel(self) -> int:
-        """From the frame that is still first in pika's buffer (AMQP 0-9-1, 4.2.3); 0 if it was decoded after all."""
-        frame = bytes(self._impl._frame_buffer)  # noqa: SLF001  See the head of this file.
-        try:
-            decode_frame(frame)
-        except UNREADABLE:
-            return int(struct.unpack_from(">BH", frame)[1])
-        return 0
+    def _read(self, data: bytes) -> None:
+        while not self._cannot_read:
+            try:
+                super().dataReceived(data)
+            except UNREADABLE as error:
+                if not self._set_header_aside(error):
+                    self._cannot_read = True
+                    self._cause = self._cause or ConnectionAbortedError(f"pika cannot read from the broker: {error!r}")
+                    self.transport.loseConnection()
+                data = b""  # It is in pika's buffer already.
+            else:
+                return
+
+    def _set_header_aside(self, error: Exception) -> bool:
+        """If pika's buffer begins with a header that it cannot decode, replace it by one without properties.
+
+        :return: whether it was one. If not, the error is of another frame, or was raised by a callback.
+        """
+        buffer = self._impl._frame_buffer  # noqa: SLF001  See the head of this file.
+        replaced = _without_properties(buffer)
+        if replaced == buffer:
+            return False
+        self._impl._frame_buffer = replaced  # noqa: SLF001
+        if self._throttle.allow("unreadable"):
+            held_back = self._throttle.held_back("unreadable")
+            log.warning("bus.unreadable", reason=repr(error), connection=self._broker.name, held_back=held_back)
+        return True
 
     def connectionLost(self, reason: Failure) -> None:
         if self._abort_call is not None and self._abort_call.active():
@@ -243,6 +268,28 @@ class AmqpConnection(TwistedProtocolConnection):  # type: ignore[misc]  # Pika s
         if self._abort_call is None:
             silent = TimeoutError("the broker did not close the connection")
             self._abort_call = self._reactor.callLater(CLOSE_SECONDS, self.abort, silent)
+
+
+def _without_properties(buffer: bytes) -> bytes:
+    """Octets whose first frame cannot be decoded: with an empty one in its place if it is a message's header.
+
+    A frame is tried only when it is whole. ``InvalidFrameError`` means that it does not end where it should.
+    """
+    try:
+        decode_frame(buffer)
+    except InvalidFrameError:
+        return buffer
+    except UNREADABLE:
+        kind, channel, size = struct.unpack_from(">BHL", buffer)  # AMQP 0-9-1, 4.2.3
+    else:
+        return buffer
+    if kind != FRAME_HEADER or size < HEADER_BYTES:
+        return buffer
+    class_id, _weight, body_size = struct.unpack_from(">HHQ", buffer, FRAME_HEADER_SIZE)  # 4.2.6.1
+    if class_id != BasicProperties.INDEX:
+        return buffer
+    empty: bytes = Header(channel, body_size, BasicProperties()).marshal()
+    return empty + buffer[FRAME_HEADER_SIZE + size + FRAME_END_SIZE :]
 
 
 class _Transport:

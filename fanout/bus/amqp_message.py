@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar
 from uuid import uuid4
 
 from pika.spec import PERSISTENT_DELIVERY_MODE, BasicProperties
 
 from fanout.hub.message import Message
+from fanout.stomp.limits import MAX_DESTINATION_BYTES, MAX_HEADER_BYTES, MAX_HEADERS, StompLimitSettings
 
 # AMQP writes the length of a header name in one octet.
 MAX_NAME_BYTES = 255
@@ -55,32 +55,55 @@ class MalformedMessage(ValueError):
     """What came over the bus is not a message. The text says why."""
 
 
-@dataclass(frozen=True, slots=True)
 class MessageLimits:
-    """The limits of a message from the broker, where not only our nodes publish.
+    """The limits of a message on the bus: those that STOMP clients have, so that whatever a node takes from a client
+    arrives. They also bound what other AMQP clients publish.
 
-    :ivar topic_bytes: longest topic, in octets of UTF-8.
-    :ivar body_bytes: longest body; the same as the longest STOMP frame, as it could not have come that way either.
-    :ivar headers: how many headers are passed on; the first ones win.
-    :ivar header_bytes: longest name and value together; a longer header is left out.
+    One object is shared by all that read from the broker in a process, and a reload gives it other settings.
+
+    :cvar topic_bytes: longest topic, in octets of UTF-8.
+    :cvar headers: how many headers are passed on; the first ones win.
+    :cvar header_bytes: longest name and value together; a longer header is left out.
+    :ivar settings: MAX_FRAME_BYTES bounds the body, as it bounds a whole frame.
     """
 
-    topic_bytes: int = 1024
-    body_bytes: int = 256 * 1024
-    headers: int = 64
-    header_bytes: int = 8 * 1024
+    topic_bytes: ClassVar[int] = MAX_DESTINATION_BYTES
+    headers: ClassVar[int] = MAX_HEADERS
+    header_bytes: ClassVar[int] = MAX_HEADER_BYTES
+
+    def __init__(self, settings: StompLimitSettings | None = None) -> None:
+        self.settings = settings or StompLimitSettings()
+
+    @property
+    def body_bytes(self) -> int:
+        """Longest body, in octets."""
+        return self.settings.MAX_FRAME_BYTES
+
+    def check(self, message: Message) -> None:
+        """What no node would take must not be published: its publisher would be told that it was.
+
+        A topic may be longer than the destination of its SEND, as one destination may mean all topics of a client.
+
+        :raises ValueError: the message exceeds a limit.
+        """
+        if len(message.body) > self.body_bytes:
+            raise ValueError(f"body of {len(message.body)} octets, more than {self.body_bytes}")
+        if len(message.topic.encode()) > self.topic_bytes:
+            raise ValueError(f"topic {message.topic[:32]!r}… is longer than {self.topic_bytes} octets")
 
 
 DEFAULT_LIMITS = MessageLimits()
 
 
-def to_amqp(message: Message) -> tuple[BasicProperties, bytes]:
+def to_amqp(message: Message, limits: MessageLimits = DEFAULT_LIMITS) -> tuple[BasicProperties, bytes]:
     """The AMQP properties and body of a message.
 
     It is marked persistent, for durable queues; the nodes' own queues ignore that.
 
-    :raises ValueError: AMQP cannot carry it: a name beyond 255 octets, or headers beyond one frame.
+    :raises ValueError: it exceeds the limits, or AMQP cannot carry it: a name beyond 255 octets, or headers beyond one
+        frame.
     """
+    limits.check(message)
     headers = {
         "topic": message.topic,
         "message-id": message.message_id,

@@ -67,13 +67,7 @@ class Bus(Protocol):
 
 
 class BrokerConnection(Protocol):
-    """One open connection to a broker, for queues and locks beside the bus itself.
-
-    :ivar unreadable: called with a channel's number before a message that cannot be decoded ends the connection;
-        what is sent then still reaches the broker.
-    """
-
-    unreadable: Callable[[int], None]
+    """One open connection to a broker, for queues and locks beside the bus itself."""
 
     def open_channel(self, opened: Callable[[Any], None], closed: Callable[[Any, Exception], None]) -> Any:
         """Open one more channel; ``closed`` also reports a lost connection.

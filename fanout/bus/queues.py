@@ -50,11 +50,10 @@ MAX_UNANSWERED = 1_000
 
 @dataclass(slots=True)
 class QueueCounters:
-    """What came since the start: deliveries, those of them that are not messages, and those pika could not decode."""
+    """What came since the start: deliveries, and those of them that are not messages."""
 
     delivered: int = 0
     malformed: int = 0
-    unreadable: int = 0
 
 
 class _QueueReader:
@@ -72,17 +71,15 @@ class _QueueReader:
         self._limits = limits
         self._throttle = Throttle(clock.seconds, LOG_SECONDS)
         self._channel: AmqpChannel | None = None
-        self._last_delivery = 0
 
     @property
     def _is_open(self) -> bool:
         return self._channel is not None and self._channel.is_open
 
-    async def _consume(self, connection: BrokerConnection, channel: AmqpChannel) -> str:
+    async def _consume(self, channel: AmqpChannel) -> str:
         """Begin to read; the consumer's tag."""
         channel.raw.add_on_cancel_callback(lambda _frame: channel.close())  # The queue was deleted.
-        connection.unreadable = self._unreadable
-        self._channel, self._last_delivery = channel, 0
+        self._channel = channel
         answer = await channel.ask("basic_consume", queue=self._name, on_message_callback=self._on_message)
         return str(answer.method.consumer_tag)
 
@@ -90,7 +87,7 @@ class _QueueReader:
         if self._channel is None or channel is not self._channel.raw:
             return  # The channel is being closed: the message comes again.
         self.counters.delivered += 1
-        tag = self._last_delivery = method.delivery_tag
+        tag = method.delivery_tag
         try:
             message = from_amqp(properties, body, int(time.time()), self._limits)
         except MalformedMessage as error:
@@ -102,18 +99,6 @@ class _QueueReader:
 
     def _received(self, channel: Channel, tag: int, message: Message, properties: BasicProperties) -> None:
         raise NotImplementedError
-
-    def _unreadable(self, number: int) -> None:
-        """Pika cannot decode a message, and ends the connection. If it is ours, the broker must not send it again.
-
-        :param number: of the channel it came on. A channel delivers in order: it is the one after the last.
-        """
-        channel = self._channel
-        if channel is None or not channel.is_open or channel.raw.channel_number != number:
-            return
-        self.counters.unreadable += 1
-        self._warn("unreadable", advice="dropped: its headers are not what AMQP allows")
-        channel.raw.basic_reject(self._last_delivery + 1, requeue=False)
 
     def _warn(self, event: str, **fields: Any) -> None:
         event = f"{self._events}.{event}"
@@ -169,7 +154,7 @@ class DurableQueue(_QueueReader):
         :param clock: Twisted's reactor.
         :param take: fires when the message is stored; any failure means that it is to be offered again later.
         :param prefetch: how many messages the broker sends ahead of our acknowledgement.
-        :param limits: of a message that comes from the broker.
+        :param limits: of a message.
         """
         super().__init__(clock, names.name, limits)
         self._names = names
@@ -202,7 +187,7 @@ class DurableQueue(_QueueReader):
         channel = await self._declare(connection)
         await channel.ask("queue_bind", queue=self._name, exchange=self._names.exchange, routing_key="")
         await channel.ask("basic_qos", prefetch_count=self._prefetch)
-        self._tag = await self._consume(connection, channel)
+        self._tag = await self._consume(channel)
         log.info("queue.consuming", queue=self._name, messages=self._found)
 
     async def length(self) -> int:
@@ -299,13 +284,21 @@ class WorkQueue(_QueueReader):
 
     _events = "kept_queue"
 
-    def __init__(self, clock: Any, name: str, take: Callable[[WorkItem], None], forget: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        clock: Any,
+        name: str,
+        take: Callable[[WorkItem], None],
+        forget: Callable[[], None],
+        limits: MessageLimits = DEFAULT_LIMITS,
+    ) -> None:
         """
         :param clock: Twisted's reactor.
         :param take: is given each message, in the order they were written. Must not raise.
         :param forget: called when all messages that were given will be given again, with other tickets.
+        :param limits: of a message.
         """
-        super().__init__(clock, name, DEFAULT_LIMITS)
+        super().__init__(clock, name, limits)
         self._take = take
         self._forget = forget
         self._connection: BrokerConnection | None = None
@@ -352,7 +345,7 @@ class WorkQueue(_QueueReader):
         arguments = {"x-max-length-bytes": MAX_OCTETS, "x-overflow": "reject-publish"}
         declared = await channel.ask("queue_declare", queue=self._name, durable=True, arguments=arguments)
         self._read_at = self._clock.seconds()
-        await self._consume(connection, channel)
+        await self._consume(channel)
         log.debug("kept_queue.reading", queue=self._name, messages=declared.method.message_count)
 
     def _received(self, channel: Channel, tag: int, message: Message, properties: BasicProperties) -> None:

@@ -91,7 +91,7 @@ class RabbitMQ:
 
     :param reactor: Twisted's.
     :param endpoint: client endpoint of the broker: TCP or TLS.
-    :param limits: of a message that comes from the broker.
+    :param limits: of a message.
     :param chance: a number from 0 to 1 for the jitter.
     """
 
@@ -145,7 +145,7 @@ class RabbitMQ:
         if not self._policy.outlast and self.connection is None:
             return fail(BusError(self._reason))
         try:
-            properties, body = to_amqp(message)
+            properties, body = to_amqp(message, self._limits)
             publish = self._unconfirmed.add(properties, body, self._reactor.seconds())
         except (ValueError, BusError) as error:
             self.counters.failed += 1
@@ -398,11 +398,16 @@ class RabbitMQ:
 
 
 def rabbitmq(
-    reactor: Any, settings: BrokerSettings, name: str, retry_policy: RetryPolicy = DEFAULT_RETRY_POLICY
+    reactor: Any,
+    settings: BrokerSettings,
+    name: str,
+    retry_policy: RetryPolicy = DEFAULT_RETRY_POLICY,
+    limits: MessageLimits = DEFAULT_LIMITS,
 ) -> RabbitMQ:
     """A bus over the broker of the settings.
 
     :param name: the name of the connections in the broker's own lists.
+    :param limits: of a message.
     :raises CertificateError: RABBITMQ_CA cannot be used.
     """
-    return RabbitMQ(reactor, broker_endpoint(reactor, settings), broker(settings, name), retry_policy)
+    return RabbitMQ(reactor, broker_endpoint(reactor, settings), broker(settings, name), retry_policy, limits)

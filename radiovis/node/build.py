@@ -21,6 +21,7 @@ from fanout.application.interface import Application
 from fanout.application.login_throttle import LoginThrottle
 from fanout.application.observer import ClientCounters, ClientWarnings, Observer
 from fanout.bus.amqp_connection import endpoint_of
+from fanout.bus.amqp_message import MessageLimits
 from fanout.bus.broker_settings import Broker, RetryPolicy
 from fanout.bus.interface import BrokerBus, Bus
 from fanout.bus.loopback import Loopback
@@ -70,11 +71,11 @@ def memcached(reactor: Any, settings: Settings) -> Memcached | None:
     return Memcached(reactor, settings.MEMCACHED_HOST)
 
 
-def bus(reactor: Any, settings: Settings) -> Bus:
+def bus(reactor: Any, settings: Settings, limits: MessageLimits) -> Bus:
     """The bus: RabbitMQ, or loopback where there is no broker."""
     if settings.STANDALONE or settings.RABBITMQ_LOOPBACK:
         return Loopback()
-    return rabbitmq(reactor, settings, f"radiovis {settings.STOMP_IP}:{settings.STOMP_PORT}")
+    return rabbitmq(reactor, settings, f"radiovis {settings.STOMP_IP}:{settings.STOMP_PORT}", limits=limits)
 
 
 def hub(
@@ -183,11 +184,13 @@ class Core:
     """Carries and remembers messages.
 
     :ivar memcached: shared by the nodes; None for a stand-alone node.
+    :ivar limits: of a message on the bus.
     :ivar flusher: writes what waits for clients, once per turn of the reactor.
     :ivar guests: further applications that share the hub and the bus.
     """
 
     memcached: Memcached | None
+    limits: MessageLimits
     bus: Bus
     history: History
     flusher: Flusher
@@ -236,9 +239,12 @@ def _lookups(threads: int) -> ThreadPool:
     return pool
 
 
-def slide_intake(reactor: Any, settings: Settings, bus: Bus, *, fake: bool) -> SlideIntake | None:
+def slide_intake(
+    reactor: Any, settings: Settings, bus: Bus, limits: MessageLimits, *, fake: bool
+) -> SlideIntake | None:
     """Where a node puts messages that are to be shown later; None if receivers do that themselves.
 
+    :param limits: of a message.
     :param fake: ``--test`` mode.
     :raises SettingsError: neither a broker nor a disk could hold them.
     """
@@ -248,7 +254,7 @@ def slide_intake(reactor: Any, settings: Settings, bus: Bus, *, fake: bool) -> S
         return DiskSlideStore(reactor, settings)
     if not isinstance(bus, BrokerBus):
         raise SettingsError("SCHEDULE = server: without a broker nothing holds messages, but with --standalone.")
-    return BrokerIntake(reactor, bus, held_queue(settings, fake=fake))
+    return BrokerIntake(reactor, bus, held_queue(settings, fake=fake), limits)
 
 
 def held_queue(settings: Settings, *, fake: bool) -> str:

@@ -11,6 +11,7 @@ import structlog
 from twisted.internet.defer import Deferred
 
 from fanout.bus.amqp_connection import broker_endpoint
+from fanout.bus.amqp_message import MessageLimits
 from fanout.bus.broker_settings import RetryPolicy, broker
 from fanout.bus.leader import BrokerLeader, LeaderNames
 from fanout.bus.queues import Delivered, QueueNames
@@ -21,7 +22,7 @@ from radiovis.admin.listener import AdminPorts
 from radiovis.directory.interface import Directory
 from radiovis.node import build
 from radiovis.node.admin_parts import operators_listener_wrapper, optional_checks, watchdog_admin
-from radiovis.node.reload import Reloading, Take, log_takes
+from radiovis.node.reload import Reloading, Take, log_takes, watchdog_takes
 from radiovis.schedule.broker_store import BrokerSlideStore
 from radiovis.schedule.held_slides import HeldSlides
 from radiovis.settings import Settings
@@ -62,6 +63,7 @@ class Fallback:
         self._stations = None if fake else build.stations_file(reactor, settings, self._directory_changed)
         self._memcached = build.memcached(reactor, settings)
         self._monitoring = build.monitoring_events(reactor, settings, announce="fallbacks")
+        self._limits = MessageLimits(settings)
         self._bus = self._make_bus()
         directory, entries, kept = self._directory_and_log()
         self._watchdog = self._make_watchdog(directory, entries, kept)
@@ -88,7 +90,7 @@ class Fallback:
         login = replace(broker(settings, f"radiovis fallback {settings.FB_QUEUE}"), heartbeat=HEARTBEAT_SECONDS)
         # A default is right at this moment only: after a reconnect somebody else may have sent it, or the station.
         retry_policy = RetryPolicy(outlast=False, last_retry=LAST_RETRY_SECONDS)
-        return RabbitMQ(self._reactor, broker_endpoint(self._reactor, settings), login, retry_policy)
+        return RabbitMQ(self._reactor, broker_endpoint(self._reactor, settings), login, retry_policy, self._limits)
 
     def _make_watchdog(self, directory: Directory, entries: Log, kept: Journal | None) -> Watchdog:
         queue = self._settings.FB_QUEUE
@@ -110,7 +112,8 @@ class Fallback:
     def _schedule(self, leader: BrokerLeader) -> HeldSlides | None:
         if self._settings.SCHEDULE == "pass":
             return None
-        store = BrokerSlideStore(self._reactor, self._bus, build.held_queue(self._settings, fake=self._fake))
+        queue = build.held_queue(self._settings, fake=self._fake)
+        store = BrokerSlideStore(self._reactor, self._bus, queue, self._limits)
         return HeldSlides(store, self._bus, leader, clock=time.time, wall=time.time)
 
     def _directory_and_log(self) -> tuple[Directory, Log, Journal | None]:
@@ -127,7 +130,7 @@ class Fallback:
     def _queue_source(self, take: Callable[[Delivered], Deferred[None]]) -> Source:
         names = QueueNames(self._settings.FB_QUEUE, self._settings.RABBITMQ_EXCHANGE, auto_delete=self._fake)
         remote = not self._fake and self._stations is None
-        return QueueSource(self._reactor, self._bus, names, take, remote=remote)
+        return QueueSource(self._reactor, self._bus, names, take, remote=remote, limits=self._limits)
 
     def _directory_changed(self) -> None:
         self._watchdog.directory_changed()
@@ -153,7 +156,7 @@ class Fallback:
         :param read: reads the settings as at the start.
         :param take_logs: sets up the logs anew.
         """
-        takes = log_takes(take_logs)
+        takes = {**log_takes(take_logs), **watchdog_takes(self._limits)}
         files = [part.reload for part in (self._stations, self._listener_wrapper) if part is not None]
         return Reloading(self._given, read, takes, files)
 

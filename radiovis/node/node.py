@@ -27,6 +27,7 @@ from twisted.internet.task import LoopingCall
 
 from fanout.application.login_throttle import LoginThrottle
 from fanout.application.observer import ClientCounters, ClientWarnings, Observers
+from fanout.bus.amqp_message import MessageLimits
 from fanout.hub.history import History
 from fanout.listeners.client_limits import ConnectionLimit
 from fanout.listeners.tls import ListenerWrapper
@@ -192,7 +193,7 @@ class Node:
         :param read: reads the settings as at the start.
         :param take_logs: sets up the logs anew.
         """
-        takes = node_takes(self._servers, self._parts.throttle, self._core.history)
+        takes = node_takes(self._servers, self._parts.throttle, self._core.history, self._core.limits)
         takes |= log_takes(take_logs)
         parts_of_files = (self._parts.file, self._servers.listener_wrapper, *self._core.guests)
         files = [part.reload for part in parts_of_files if part is not None]
@@ -217,12 +218,14 @@ def _observability(reactor: Any, settings: Settings) -> Observability:
 def _make_core(reactor: Any, settings: Settings, observability: Observability, *, asked_for: bool) -> Core:
     """:param asked_for: whether anybody may ask for the history."""
     memcached = build.memcached(reactor, settings)
-    bus = build.bus(reactor, settings)
+    limits = MessageLimits(settings)
+    bus = build.bus(reactor, settings, limits)
     history = History(time.monotonic, settings)
     flusher = make_flusher(reactor, settings, observability.client_warnings)
     hub = build.hub(settings, observability.client_warnings.failed, history if asked_for else None, flusher)
     return Core(
         memcached=memcached,
+        limits=limits,
         bus=bus,
         history=history,
         flusher=flusher,
@@ -242,7 +245,7 @@ def _parts(
     resolver = TopicResolver(directory, lambda: move_subscriptions(core.hub, resolver, log))
     publishing = PublishRights(directory, resolver, time.time)
     throttle = LoginThrottle(reactor, settings, time.monotonic)
-    slide_intake = build.slide_intake(reactor, settings, core.bus, fake=fake)
+    slide_intake = build.slide_intake(reactor, settings, core.bus, core.limits, fake=fake)
     preflight = build.preflight(reactor, settings)
     bare = RadioVIS(directory, resolver, publishing, core.last_slides, core.bus, throttle, log)
     watchdog = None

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import structlog
 
 from fanout.application.login_throttle import LoginThrottle
+from fanout.bus.amqp_message import MessageLimits
 from fanout.hub.history import History
 from fanout.process.daemon import raise_limit
 from fanout.process.logs import LogSettings
@@ -72,7 +73,9 @@ class Reloading:
             log.warning("settings.need_restart", settings=later)
 
 
-def node_takes(servers: Servers, throttle: LoginThrottle, history: History) -> dict[str, list[Take]]:
+def node_takes(
+    servers: Servers, throttle: LoginThrottle, history: History, limits: MessageLimits
+) -> dict[str, list[Take]]:
     """What can change in a node, besides its logs. Clients that are connected keep the limits they came under."""
     stomp = servers.stomp
     parts = (
@@ -87,6 +90,7 @@ def node_takes(servers: Servers, throttle: LoginThrottle, history: History) -> d
         servers.drain,
         throttle,
         history,
+        limits,
     )
 
     def take(settings: Settings) -> None:
@@ -95,6 +99,15 @@ def node_takes(servers: Servers, throttle: LoginThrottle, history: History) -> d
         raise_limit(settings.MAX_CONNECTIONS)
 
     return {name: [take] for name in Settings.reloadable() if name not in _LOGS}
+
+
+def watchdog_takes(limits: MessageLimits) -> dict[str, list[Take]]:
+    """What can change in a watchdog of its own, besides its logs: nodes may send longer messages then."""
+
+    def take(settings: Settings) -> None:
+        limits.settings = settings
+
+    return {"MAX_FRAME_BYTES": [take]}
 
 
 def log_takes(take: Take) -> dict[str, list[Take]]:

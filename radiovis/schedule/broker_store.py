@@ -12,7 +12,7 @@ import structlog
 from twisted.internet import defer
 from twisted.internet.defer import Deferred
 
-from fanout.bus.amqp_message import to_amqp
+from fanout.bus.amqp_message import DEFAULT_LIMITS, MessageLimits, to_amqp
 from fanout.bus.interface import BrokerBus, BrokerConnection, BusError
 from fanout.bus.queues import WORK_EXCHANGE, ConfirmedChannel, Unroutable, WorkItem, WorkQueue
 from fanout.hub.message import Message
@@ -27,11 +27,15 @@ log = structlog.get_logger(__name__)
 class BrokerIntake:
     """A node's intake. It keeps nothing itself: without a broker nothing is held."""
 
-    def __init__(self, clock: Any, bus: BrokerBus, queue: str) -> None:
-        """:param clock: Twisted's reactor."""
+    def __init__(self, clock: Any, bus: BrokerBus, queue: str, limits: MessageLimits = DEFAULT_LIMITS) -> None:
+        """
+        :param clock: Twisted's reactor.
+        :param limits: of a message.
+        """
         self._clock = clock
         self._bus = bus
         self._queue = queue
+        self._limits = limits
         self._channel: ConfirmedChannel | None = None
         self._lock = defer.DeferredLock()
 
@@ -42,7 +46,7 @@ class BrokerIntake:
 
     async def _hold(self, message: Message) -> None:
         try:
-            properties, body = to_amqp(message)
+            properties, body = to_amqp(message, self._limits)
         except ValueError as error:
             raise BusError(str(error)) from None
         channel = await self._open()
@@ -68,11 +72,15 @@ class BrokerIntake:
 class BrokerSlideStore:
     """A watchdog's store: reads the queue over the connection by which it leads."""
 
-    def __init__(self, clock: Any, bus: BrokerBus, queue: str) -> None:
-        """:param clock: Twisted's reactor."""
+    def __init__(self, clock: Any, bus: BrokerBus, queue: str, limits: MessageLimits = DEFAULT_LIMITS) -> None:
+        """
+        :param clock: Twisted's reactor.
+        :param limits: of a message.
+        """
         self._clock = clock
         self._bus = bus
         self._name = queue
+        self._limits = limits
         self._queue: WorkQueue | None = None
 
     async def ensure(self, take: Take, forget: Callable[[], None], *, room: bool) -> None:
@@ -82,7 +90,7 @@ class BrokerSlideStore:
             def took(kept: WorkItem) -> None:
                 take(kept.message, kept.ticket)
 
-            self._queue = WorkQueue(self._clock, self._name, took, forget)
+            self._queue = WorkQueue(self._clock, self._name, took, forget, self._limits)
         await self._queue.ensure(_connection(self._bus), room=room)
 
     def done(self, ticket: int) -> None:

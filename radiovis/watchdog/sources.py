@@ -13,6 +13,7 @@ import structlog
 from twisted.internet import defer
 from twisted.internet.defer import Deferred
 
+from fanout.bus.amqp_message import DEFAULT_LIMITS, MessageLimits
 from fanout.bus.broker_settings import PREFETCH
 from fanout.bus.consumer_retry import RetryBuffer
 from fanout.bus.duplicates import Seen
@@ -135,14 +136,16 @@ class QueueSource:
         take: Callable[[Delivered], Deferred[None]],
         *,
         remote: bool = False,
+        limits: MessageLimits = DEFAULT_LIMITS,
     ) -> None:
         """
         :param take: gives a message to the log.
+        :param limits: of a message.
         :param remote: whether the log is another server. Its outages are its own state, not trouble of this machine.
         """
         prefetch = REMOTE_PREFETCH if remote else PREFETCH
         self._bus = bus
-        self._queue = DurableQueue(reactor, names, self._took, prefetch=prefetch)
+        self._queue = DurableQueue(reactor, names, self._took, prefetch=prefetch, limits=limits)
         self._take = take
         self._remote = remote
         self._connection: object = None

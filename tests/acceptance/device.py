@@ -6,6 +6,7 @@ from typing import Any, Self
 
 import pika
 
+from tests.fanout.bus.node import HeaderOctets
 from tests.services import AmqpAddress
 
 SECONDS = 20.0
@@ -31,6 +32,10 @@ class Device:
     def publish(self, headers: dict[str, Any] | None, body: bytes, **properties: Any) -> None:
         """Publish with these headers and nothing else."""
         self._channel.basic_publish(self._exchange, "", body, pika.BasicProperties(headers=headers, **properties))
+
+    def publish_octets(self, table: bytes, body: bytes) -> None:
+        """Publish with these octets as the table of headers."""
+        self._channel.basic_publish(self._exchange, "", body, HeaderOctets(table))
 
     def listen(self) -> None:
         """Bind a queue, as an old node does."""

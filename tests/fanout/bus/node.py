@@ -70,3 +70,45 @@ def _publish_blocking(address: Any, exchange: str, messages: Any, properties: di
     for headers, body in messages:
         channel.basic_publish(exchange, "", body, pika.BasicProperties(headers=headers, **properties))
     connection.close()
+
+
+FAR_FUTURE = b"\x01nT" + (2**62).to_bytes(8)
+"""A header table that AMQP allows and pika cannot read: ``n`` is a timestamp beyond all calendars."""
+NESTED = b"\x01nF"
+"""The begin of a table within a table."""
+
+
+def nested(depth: int) -> bytes:
+    """A header table with so many tables in it: pika recurses."""
+    table = b""
+    for _ in range(depth):
+        table = NESTED + len(table).to_bytes(4) + table
+    return table
+
+
+def unreadable(address: Any, exchange: str, *tables: bytes, routing_key: str = "") -> Deferred[None]:
+    """Publish messages with these octets as headers: pika itself would not write them."""
+    return deferToThread(_publish_unreadable, address, exchange, tables, routing_key)
+
+
+def _publish_unreadable(address: Any, exchange: str, tables: tuple[bytes, ...], routing_key: str) -> None:
+    credentials = pika.PlainCredentials(address.user, address.password)
+    connection = pika.BlockingConnection(
+        pika.ConnectionParameters(address.host, address.port, address.vhost, credentials)
+    )
+    channel = connection.channel()
+    channel.confirm_delivery()
+    for table in tables:
+        channel.basic_publish(exchange, routing_key, b"x", HeaderOctets(table))
+    connection.close()
+
+
+class HeaderOctets(pika.BasicProperties):  # type: ignore[misc]
+    """Properties with these octets as the table of headers, which pika itself would not write."""
+
+    def __init__(self, table: bytes) -> None:
+        super().__init__()
+        self.table = table
+
+    def encode(self) -> list[bytes]:
+        return [b"\x20\x00", len(self.table).to_bytes(4), self.table]

@@ -11,6 +11,7 @@ from twisted.trial import unittest
 from fanout.bus.amqp_connection import UNREADABLE
 from fanout.bus.amqp_message import MalformedMessage, MessageLimits, from_amqp, to_amqp
 from fanout.hub.message import Message
+from fanout.stomp.limits import StompLimits, StompLimitSettings
 
 NOW = 1_795_294_700
 TOPIC = "/topic/fm/4e1/4000/09580/image"
@@ -156,8 +157,24 @@ class Malformed(unittest.TestCase):
                 read(headers)
 
     def test_a_body_too_long(self) -> None:
-        with self.assertRaisesRegex(MalformedMessage, "body of 11 octets"):
-            from_amqp(BasicProperties(headers={"topic": TOPIC}), b"12345678901", NOW, MessageLimits(body_bytes=10))
+        limits = MessageLimits(StompLimitSettings(MAX_FRAME_BYTES=1024))
+        with self.assertRaisesRegex(MalformedMessage, "body of 1025 octets, more than 1024"):
+            from_amqp(BasicProperties(headers={"topic": TOPIC}), b"x" * 1025, NOW, limits)
+
+    def test_what_is_malformed_for_its_receivers_is_not_published(self) -> None:
+        limits = MessageLimits(StompLimitSettings(MAX_FRAME_BYTES=1024))
+        for topic, body, reason in (("/t", b"x" * 1025, "body of 1025 octets"), ("/" * 1025, b"", "1024 octets")):
+            with self.assertRaisesRegex(ValueError, reason):
+                to_amqp(Message(topic, body, "1", NOW), limits)
+
+    def test_the_limits_are_those_of_the_listeners(self) -> None:
+        limits, clients = MessageLimits(), StompLimits()
+        self.assertEqual(
+            (limits.body_bytes, limits.topic_bytes, limits.headers, limits.header_bytes),
+            (clients.frame_bytes, clients.destination_bytes, clients.headers, clients.header_bytes),
+        )
+        limits.settings = StompLimitSettings(MAX_FRAME_BYTES=500_000)
+        self.assertEqual(limits.body_bytes, 500_000)
 
     def test_thousands_of_tables_in_tables_are_as_unreadable_as_other_nonsense(self) -> None:
         """Pika recurses. What is not known as unreadable would come back to the watchdog for ever."""

@@ -15,7 +15,7 @@ from twisted.trial import unittest
 from fanout.bus.interface import BusError
 from fanout.hub.message import Message
 from tests import services
-from tests.fanout.bus.node import Node, device_publishes, until
+from tests.fanout.bus.node import FAR_FUTURE, Node, device_publishes, nested, unreadable, until
 
 TOPIC = "/topic/fm/4e1/4000/09580/text"
 
@@ -171,25 +171,42 @@ class DevicesPublishToTheExchange(Cluster, unittest.TestCase):
         await device_publishes(self.address, self.exchange, *twice, correlation_id="1")
         await node.has(2)
 
-    async def test_a_header_pika_cannot_read_costs_one_reconnect_and_no_traceback(self) -> None:
+    async def test_a_header_pika_cannot_read_costs_its_message_and_not_the_connection(self) -> None:
         node = await self.node()
-        await deferToThread(self.publish_far_future)
-        await node.connected(2)
+        with capture_logs() as logs:
+            await unreadable(self.address, self.exchange, FAR_FUTURE)
+            await node.bus.publish(message(b"TEXT after"))
+            await node.has(1)
+        self.assertEqual(node.bodies(), [b"TEXT after"])
+        self.assertEqual((node.bus.counters.malformed, node.bus.counters.connects), (1, 1))
+        (event,) = [line for line in logs if line["event"] == "bus.unreadable"]
+        self.assertIn("Error", event["reason"])
+
+    async def test_several_in_a_row_of_several_kinds(self) -> None:
+        node = await self.node()
+        with capture_logs() as logs:
+            await unreadable(self.address, self.exchange, FAR_FUTURE, nested(2_000), *[FAR_FUTURE] * 50)
+            await node.bus.publish(message(b"TEXT after"))
+            await node.has(1)
+        self.assertEqual(node.bodies(), [b"TEXT after"])
+        self.assertEqual((node.bus.counters.malformed, node.bus.counters.connects), (52, 1))
+        self.assertLess(len([line for line in logs if line["event"] == "bus.unreadable"]), 5)
+
+    async def test_one_that_comes_in_many_reads(self) -> None:
+        """Twisted reads up to 64 KiB at once, and we give pika 4 KiB."""
+        node = await self.node()
+        long = b"\x01lS" + (100_000).to_bytes(4) + b"l" * 100_000 + FAR_FUTURE
+        await unreadable(self.address, self.exchange, long, long)
         await node.bus.publish(message(b"TEXT after"))
         await node.has(1)
-        self.assertEqual(node.bodies(), [b"TEXT after"])
+        self.assertEqual((node.bus.counters.malformed, node.bus.counters.connects), (2, 1))
 
-    def publish_far_future(self) -> None:
-        """A header with a timestamp beyond all calendars, written as octets: pika itself would not write it."""
-        far_future = b"\x01nT" + (2**62).to_bytes(8)
-
-        class Header(pika.BasicProperties):  # type: ignore[misc]
-            def encode(self) -> list[bytes]:
-                return [b"\x20\x00", len(far_future).to_bytes(4), far_future]
-
-        connection = pika.BlockingConnection(pika.ConnectionParameters(self.address.host, self.address.port))
-        connection.channel().basic_publish(self.exchange, "", b"x", Header())
-        connection.close()
+    async def test_a_damaged_frame_ends_the_connection(self) -> None:
+        """Its end is not where it should be: what follows could be anything."""
+        node = await self.node()
+        header = pika.frame.Header(1, 1, pika.BasicProperties()).marshal()
+        node.bus.connection.hearing.dataReceived(header[:-1] + b"x")
+        await node.connected(2)
 
 
 class Stopping(Cluster, unittest.TestCase):
