@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
@@ -14,9 +14,17 @@ from fanout.application.observer import ClientCounters
 from fanout.bus.interface import Bus, together
 from fanout.hub.message import Headers, Message, Publication
 from radiovis.directory.interface import Directory, DirectoryError
-from radiovis.last_slides import LastSlides
 from radiovis.publish_rights import PublishRights
 from radiovis.topic_resolution import TopicResolver
+
+
+class SlideMemory(Protocol):
+    """What knows last slides from before the start of this node: memcached or, without a cluster, the journal."""
+
+    async def recall(self, topic: str) -> Message | None:
+        """The last slide of a topic; None if it is not known."""
+        ...
+
 
 _NO_FAST_REPLY = "x-ebu-nofastreply"
 
@@ -29,7 +37,7 @@ class RadioVIS:
         directory: Directory,
         resolver: TopicResolver,
         publishing: PublishRights,
-        last_slides: LastSlides,
+        last_slides: SlideMemory,
         bus: Bus,
         throttle: LoginThrottle,
         log: Any,
@@ -65,7 +73,7 @@ class RadioVIS:
         return ResolvedTopic(await self._resolver.resolve(destination), replay=wanted)
 
     async def recall(self, topic: str) -> Message | None:
-        """The last slide another node kept."""
+        """The last slide that another node kept, or this one before its start."""
         return await self._last_slides.recall(topic)
 
     async def admit(self, principal: Principal | None, publications: Sequence[Publication]) -> tuple[Message, ...]:

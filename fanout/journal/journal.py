@@ -101,6 +101,10 @@ class Journal:
         """Unix time in seconds of the latest record of each topic; topics without one are left out."""
         return self._call(self._ledger.last_alive, tuple(topics))
 
+    def latest(self, limit: int, octets: int) -> Deferred[list[Record]]:
+        """The last record of each topic: see :meth:`~fanout.journal.records.Ledger.latest`."""
+        return self._call(self._ledger.latest, limit, octets)
+
     async def export_csv(self, selection: Selection, write: Callable[[bytes], Deferred[None] | None]) -> int:
         """Write the selected records as CSV (:func:`~fanout.journal.records.csv_rows`), page by page; gives how many.
 

@@ -17,8 +17,9 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
-from fanout.journal.sqlite import Layout, SqliteFile, pragma
+from fanout.journal.sqlite import Layout, SqliteFile, Value, checksum, pragma
 
 Place = tuple[int, int]
 """Where a record stands in the order of the journal: its timestamp and its number."""
@@ -55,7 +56,6 @@ PAGE = 1000
 PAGE_OCTETS = 4 * 2**20
 """Octets of one answer: a thousand bodies of 1 MiB would take too much memory."""
 _ID = 0x46414E4A  # "FANJ"
-_VERSION = 1
 _OVERHEAD = 250  # Octets a record takes besides its own, most of them for the indexes.
 _ROOM_STEP = 100  # Records dropped at a time to make room.
 
@@ -71,12 +71,16 @@ CREATE TABLE IF NOT EXISTS records (
 );
 CREATE INDEX IF NOT EXISTS records_by_topic ON records (topic, timestamp, number);
 CREATE INDEX IF NOT EXISTS records_by_time ON records (timestamp, number, topic);
-CREATE UNIQUE INDEX IF NOT EXISTS records_by_serial ON records (serial) WHERE serial <> '';
+CREATE UNIQUE INDEX IF NOT EXISTS records_by_serial ON records (serial) WHERE serial <> ''
 """
+_CHECKSUMS = "ALTER TABLE records ADD COLUMN checksum INTEGER"  # Of records from version 2 on; others have none.
+_COLUMNS = ("number", "topic", "timestamp", "serial", "headers", "body", "checksum")
 _INSERT = """
-INSERT INTO records (topic, timestamp, serial, headers, body) VALUES (?, ?, ?, ?, ?)
+INSERT INTO records (number, topic, timestamp, serial, headers, body, checksum) VALUES (?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (serial) WHERE serial <> '' DO NOTHING
 """
+_EVENTS = ("journal.damaged", "journal.migrated", "journal.check_unfinished")
+_LAST_NUMBER = "SELECT coalesce(max(number), 0) FROM records"
 _SELECT = """
 SELECT topic, body, headers, timestamp, serial, number FROM records INDEXED BY {index}
 WHERE {topic} AND (timestamp, number) > (?, ?) AND timestamp < ? ORDER BY timestamp, number LIMIT ?
@@ -84,6 +88,9 @@ WHERE {topic} AND (timestamp, number) > (?, ?) AND timestamp < ? ORDER BY timest
 _EXACT = _SELECT.format(index="records_by_topic", topic="topic = ?1")
 _PREFIX = _SELECT.format(index="records_by_time", topic="substr(topic, 1, length(?1)) = ?1")
 _LAST = "SELECT max(timestamp) FROM records WHERE topic = ?"
+# The order of arrival counts: a clock may be set back. The index has topics and numbers, so no record is read.
+_LATEST = "SELECT max(number) FROM records INDEXED BY records_by_topic GROUP BY topic ORDER BY 1 DESC LIMIT ?"
+_BY_NUMBER = f"SELECT {', '.join(_COLUMNS)} FROM records WHERE number = ?"  # noqa: S608  (our own names)
 _DROP_BEFORE = "DELETE FROM records WHERE number IN (SELECT number FROM records WHERE timestamp < ? LIMIT ?)"
 _DROP_OLDEST = "DELETE FROM records WHERE number IN (SELECT number FROM records ORDER BY timestamp, number LIMIT ?)"
 
@@ -111,7 +118,7 @@ class Selection:
 class Ledger:
     """The file of records. Every method raises :class:`JournalError`. Use it from one thread at a time.
 
-    A damaged file is moved aside, and a new one is begun.
+    A damaged file is moved aside, and a new one has every record that could be read.
 
     :ivar max_bytes: may be changed while it runs.
     """
@@ -125,7 +132,7 @@ class Ledger:
         :param max_bytes: beyond it the oldest records are dropped. SQLite's write-ahead log is not counted.
         :param read_only: the file is not changed, even if it is damaged, and must exist. Another process may write it.
         """
-        layout = Layout(_ID, _VERSION, SCHEMA, "journal")
+        layout = Layout(_ID, (SCHEMA, _CHECKSUMS), *_EVENTS, "records", _COLUMNS, _is_row)
         self._file = SqliteFile(path, layout, self._error, unix_time=clock, read_only=read_only)
         self.max_bytes = max_bytes
 
@@ -138,8 +145,10 @@ class Ledger:
         octets = sum(_OVERHEAD + len(row[3]) + len(row[4]) for row in rows)
 
         def insert(db: sqlite3.Connection) -> None:
+            last = db.execute(_LAST_NUMBER).fetchone()[0]
             self._make_room(db, octets)
-            db.executemany(_INSERT, rows)
+            numbered = ((number, *row) for number, row in enumerate(rows, last + 1))
+            db.executemany(_INSERT, ((*row, checksum(row)) for row in numbered))
 
         self._file.write(insert)
 
@@ -154,6 +163,25 @@ class Ledger:
         arguments = (_text(selection.topic), *place, selection.end, limit)
         query = _PREFIX if selection.prefix else _EXACT
         return self._file.run(lambda db: list(_page(db.execute(query, arguments), PAGE_OCTETS)))
+
+    def latest(self, limit: int, octets: int) -> list[Record]:
+        """The last record of each topic, in order of arrival. The file need not be checked before, which takes a while.
+
+        :param limit: how many at most, those of the topics that were heard last.
+        :param octets: of bodies and headers, the same.
+        """
+
+        def ask(db: sqlite3.Connection) -> list[Record]:
+            numbers = db.execute(_LATEST, (limit,)).fetchall()
+            rows = (row for number in numbers for row in db.execute(_BY_NUMBER, number))
+            return list(_page(map(self._whole, rows), octets))[::-1]
+
+        return self._file.read_at_once(ask)
+
+    def _whole(self, row: tuple[Any, ...]) -> tuple[str, bytes, str, int, str, int]:
+        self._file.require_whole(row)
+        number, topic, timestamp, serial, headers, body, _ = row
+        return topic, body, headers, timestamp, serial, number
 
     def last_alive(self, topics: Iterable[str]) -> dict[str, int]:
         """Unix time in seconds of each topic's latest record; topics without one are left out."""
@@ -193,6 +221,20 @@ class Ledger:
 
 def _row(record: Record) -> tuple[str, int, str, str, bytes]:
     return _text(record.topic), record.timestamp, _text(record.serial), json.dumps(record.headers), record.body
+
+
+def _is_row(row: Sequence[Value]) -> bool:
+    kinds = (int, str, int, str, str, bytes)
+    return all(isinstance(value, kind) for value, kind in zip(row, kinds, strict=True)) and is_pairs(row[4])
+
+
+def is_pairs(text: Value) -> bool:
+    """Whether a text is the JSON of a list of names and values."""
+    try:
+        pairs = json.loads(str(text))
+        return all(isinstance(name, str) and isinstance(value, str) for name, value in pairs)
+    except (ValueError, TypeError, RecursionError):
+        return False
 
 
 def _text(text: str) -> str:

@@ -7,16 +7,33 @@ within a few milliseconds share one write to the disk.
 A file is opened by the first call, and opened again by the next call after a failure, so that a full disk or a missing
 folder needs no restart. Commits are on the disk when they return (``synchronous = FULL``), and readers do not hold up
 the writer (``journal_mode = WAL``). The application id in the file's header keeps a file of another program safe.
+
+**Versions.** ``user_version`` in the header is the number of the scripts of :class:`Layout` that made the tables.
+Opening an older file runs the missing scripts in one transaction. A newer file is refused and not changed.
+
+**Damage.** Opening a file checks the tables' definitions. Its first use checks the rest: SQLite's ``integrity_check``,
+and the checksum of every row, because SQLite has none and takes a flipped bit in a body for its content. A damaged file
+is replaced by a new one with every row that can be read, and is kept beside it for inspection. SQL cannot read past a
+damaged inner page, and needs the file's header. So :class:`_Pages` reads the pages themselves, by SQLite's documented
+file format: a row is found if its own page is whole, whatever happened to the others, and is taken if its checksum is
+right.
 """
 
 from __future__ import annotations
 
+import os
+import re
 import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
+from itertools import accumulate, chain, pairwise
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from struct import unpack_from
+from threading import Timer
+from typing import Any, BinaryIO, Generic, TypeVar
+from zlib import crc32
 
 import structlog
 from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
@@ -30,8 +47,12 @@ DAMAGED_KEPT = 3
 """Damaged files that are kept for inspection. A failing disk must not fill itself with them."""
 LOG_BYTES = 4 * 2**20
 """To this size SQLite cuts its write-ahead log beside the file."""
+CHECK_SECONDS = 30.0
+"""Longest check after a file was opened. If that is too short for a file, its rest is not checked, which is logged;
+most damage there is found when it is read."""
 
 _MEMORY = ":memory:"
+_SALVAGED = ".salvaged"  # the new file, until it is complete
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _PASSING = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL)
 _ADVICE = {
@@ -46,20 +67,62 @@ T = TypeVar("T")
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
+Value = int | float | str | bytes | None
+
+
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What a file contains.
+    """What a file contains: one table of rows, and its indexes.
 
     :ivar application_id: four bytes in the file's header; a database with another id is not touched.
-    :ivar version: of the tables; a file with a higher one is not touched.
-    :ivar schema: SQL statements that make the tables if they are missing.
-    :ivar name: of the kind of file, in log events: ``<name>.damaged``.
+    :ivar scripts: SQL, one script for each version: the first makes the tables, each further one changes those of the
+        version before. No statement has a semicolon within.
+    :ivar damaged: the log event of a file that was damaged and replaced.
+    :ivar migrated: the log event of a file that was brought to the present version.
+    :ivar check_unfinished: the log event of a file that could not be checked in time.
+    :ivar table: the name of the table.
+    :ivar columns: its columns in order. The first is the row's number, the last one the :func:`checksum` of the others,
+        which rows of before version 2 do not have.
+    :ivar is_row: whether values, without the checksum, may be a row that was written before there were checksums.
     """
 
     application_id: int
-    version: int
-    schema: str
-    name: str
+    scripts: tuple[str, ...]
+    damaged: str
+    migrated: str
+    check_unfinished: str
+    table: str
+    columns: tuple[str, ...]
+    is_row: Callable[[Sequence[Value]], bool]
+
+    @property
+    def version(self) -> int:
+        """Of the tables; a file with a higher one is not touched."""
+        return len(self.scripts)
+
+    def definitions(self, version: int) -> set[tuple[str, ...]]:
+        """The tables and indexes of a file of a version."""
+        with closing(sqlite3.connect(_MEMORY)) as db:
+            for script in self.scripts[:version]:
+                db.executescript(script)
+            return _definitions(db)
+
+    def is_whole(self, row: Sequence[Value]) -> bool:
+        """Whether the values of a row are those that were written."""
+        *values, found = row
+        return self.is_row(values) if found is None else found == checksum(values)
+
+
+def checksum(row: Sequence[Value]) -> int:
+    """CRC-32 of the values of a row, of which the last one, its body, is octets; -1 where it is not."""
+    *values, body = row
+    return crc32(body, crc32("\0".join(map(str, values)).encode())) if isinstance(body, bytes) else -1
+
+
+def _definitions(db: sqlite3.Connection) -> set[tuple[str, ...]]:
+    """Every table and index, without the comments and spaces of its SQL."""
+    rows = db.execute("SELECT type, name, tbl_name, coalesce(sql, '') FROM sqlite_schema")
+    return {(*names, re.sub(r"--[^\n]*|\s+", "", sql)) for *names, sql in rows}
 
 
 class _Unusable(sqlite3.DatabaseError):
@@ -84,17 +147,17 @@ class SqliteFile:
         """
         :param path: the file; empty for one in memory, which ends with the process.
         :param error: makes the exception to raise.
-        :param unix_time: seconds, for the names of damaged files. A damaged file is moved aside and a new one is begun;
-            without a clock it stays, and every call fails.
+        :param unix_time: seconds, for the names of damaged files. A damaged file is moved aside, and a new one has what
+            could be read of it; without a clock it stays, and every call fails.
         :param read_only: the file is not changed, even if it is damaged, and must exist. Another process may write it.
         """
         self.path = path or _MEMORY
         self._layout = layout
-        self._damaged = f"{layout.name}.damaged"
         self._error = error
         self._unix_time = None if read_only else unix_time
         self._read_only = read_only
         self._db: sqlite3.Connection | None = None
+        self._is_checked = False
 
     def run(self, work: Callable[[sqlite3.Connection], T], doing: str = "read") -> T:
         """Call ``work`` with the connection, outside a transaction; gives its result.
@@ -104,59 +167,73 @@ class SqliteFile:
         with self._errors(doing):
             return work(self._connection())
 
+    def read_at_once(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """As :meth:`run`, before the file is checked, which takes a while.
+
+        :param work: uses :meth:`require_whole`. If the file turns out to be damaged, it is replaced and ``work`` is
+            called once more.
+        """
+        with self._errors("read"):
+            return self._and_again(lambda: work(self._unchecked()))
+
+    def require_whole(self, row: Sequence[Value]) -> None:
+        """For work of :meth:`read_at_once`: raises an error of SQLite if a row has not the values that were written."""
+        if not self._layout.is_whole(row):
+            raise _damage(f"the checksum of row {row[0]!r} is wrong")
+
     def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Call ``work`` in a transaction, which is on the disk when this returns; gives its result.
 
-        If the file turns out to be damaged, a new one is begun and ``work`` is called once more.
+        If the file turns out to be damaged, it is replaced and ``work`` is called once more.
         """
         with self._errors("write"):
-            try:
-                return self._transaction(work)
-            except sqlite3.DatabaseError as error:
-                if not self._is_replaceable(error):
-                    raise
-                self._set_aside(error)
-                return self._transaction(work)
+            return self._and_again(lambda: _transaction(self._connection(), work))
+
+    def _and_again(self, work: Callable[[], T]) -> T:
+        """Call ``work``, and once more if the file is damaged, and was replaced."""
+        try:
+            return work()
+        except sqlite3.DatabaseError as error:
+            if not self._is_replaceable(error):
+                raise
+            self._replace(error)
+            return work()
 
     def close(self) -> None:
         """Close the file, if it is open."""
-        db, self._db = self._db, None
+        db, self._db, self._is_checked = self._db, None, False
         if db is not None:
             with suppress(sqlite3.Error):  # What was committed is safe; the next opening clears up.
                 db.close()
 
-    def _transaction(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        db = self._connection()
-        db.execute("BEGIN IMMEDIATE")
-        try:
-            result = work(db)
-            db.execute("COMMIT")
-        except BaseException:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-            raise
-        return result
-
     # Opening
 
     def _connection(self) -> sqlite3.Connection:
+        """A file that was checked since it was opened."""
+        if not self._is_checked:
+            self._and_again(self._checked)
+        return self._unchecked()
+
+    def _checked(self) -> None:
+        db = self._unchecked()
+        if not self._read_only:
+            self._check(db)
+        self._is_checked = True
+
+    def _unchecked(self) -> sqlite3.Connection:
         if self._db is None:
-            try:
-                self._db = self._open()
-            except sqlite3.DatabaseError as error:
-                if not self._is_replaceable(error):
-                    raise
-                self._set_aside(error)
-                self._db = self._open()
+            self._finish_replacing()
+            self._db = self._and_again(self._open)
         return self._db
 
     def _open(self) -> sqlite3.Connection:
         name = f"{Path(self.path).absolute().as_uri()}?mode=ro" if self._read_only else self.path
         # check_same_thread: a thread pool of one may replace its thread.
         db = sqlite3.connect(name, timeout=BUSY, isolation_level=None, check_same_thread=False, uri=self._read_only)
+        db.text_factory = partial(str, encoding="utf-8", errors="replace")  # Damaged text is found by the checksum.
         try:
             if self._read_only:
-                self._recognise(db)
+                self._version(db)
             else:
                 self._prepare(db)
         except BaseException:
@@ -165,26 +242,69 @@ class SqliteFile:
         return db
 
     def _prepare(self, db: sqlite3.Connection) -> None:
-        db.execute("PRAGMA auto_vacuum = INCREMENTAL")  # Takes effect in a new file only, before anything else.
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = FULL")
-        db.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}")
-        if (verdict := db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
-            damage = sqlite3.DatabaseError(verdict)
-            damage.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
-            raise damage
-        self._recognise(db)
-        # Before the tables: a process killed in between must recognise its file.
-        db.execute(f"PRAGMA application_id = {self._layout.application_id}")
-        db.executescript(self._layout.schema)
-        db.execute(f"PRAGMA user_version = {self._layout.version}")
+        with _statements_are_right():
+            version = self._version(db)  # First: the lines below change a file.
+            if not version:
+                db.execute("PRAGMA auto_vacuum = INCREMENTAL")
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = FULL")
+            db.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}")
+        if version == self._layout.version:
+            return
+        if version:
+            self._check(db, version)
+        _transaction(db, partial(_migrate, layout=self._layout, version=version))
+        if version:
+            log.info(self._layout.migrated, file=self.path, found=version, now=self._layout.version)
 
-    def _recognise(self, db: sqlite3.Connection) -> None:
-        is_new = not self._read_only and db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] == 0
-        if not is_new and pragma(db, "application_id") != self._layout.application_id:
+    def _version(self, db: sqlite3.Connection) -> int:
+        """The version of a file of ours; 0 for a new file."""
+        layout, found = self._layout, _definitions(db)
+        version = pragma(db, "user_version")
+        is_current = layout.definitions(layout.version) <= found
+        if pragma(db, "application_id") != layout.application_id and (found or self._read_only):
+            if is_current:
+                raise _damage("the application id in its header is wrong")
             raise _Unusable("it is another program's database")
-        if pragma(db, "user_version") > self._layout.version:
-            raise _Unusable("it was written by a later version of this program")
+        if version > layout.version:
+            raise _Unusable(
+                f"its version is {version}, and this program knows up to {layout.version}: it was written by a later "
+                "version of this program. Start that one, or move the file aside; docs/production.md has more"
+            )
+        if version <= 0:  # A new file, or a bit of the version was flipped.
+            version = layout.version if is_current else 0
+        if not layout.definitions(version) <= found:
+            raise _damage("its tables are not those of its version")
+        return version
+
+    def _check(self, db: sqlite3.Connection, version: int | None = None) -> None:
+        """Look for damage, but not for ever. :raises sqlite3.DatabaseError: it is damaged."""
+        timer = Timer(CHECK_SECONDS, db.interrupt)
+        timer.start()
+        try:
+            with _statements_are_right():
+                self._look_for_damage(db, has_checksums=version is None)
+        except sqlite3.OperationalError as error:
+            if _code(error) != sqlite3.SQLITE_INTERRUPT:
+                raise
+            log.warning(self._layout.check_unfinished, file=self.path, after_seconds=CHECK_SECONDS)
+        finally:
+            timer.cancel()
+            timer.join()  # A late interrupt would end another statement.
+
+    def _look_for_damage(self, db: sqlite3.Connection, *, has_checksums: bool) -> None:
+        verdict = db.execute("PRAGMA integrity_check(1)").fetchone()[0]
+        if verdict != "ok":
+            raise _damage(" ".join(verdict.split()))
+        if not has_checksums:
+            return
+        layout = self._layout
+        db.create_function("is_whole", len(layout.columns), lambda *row: layout.is_whole(row), deterministic=True)
+        number, columns = layout.columns[0], ", ".join(layout.columns)
+        query = f"SELECT {number} FROM {layout.table} WHERE NOT is_whole({columns}) LIMIT 1"  # noqa: S608  (our names)
+        wrong = db.execute(query).fetchone()
+        if wrong is not None:
+            raise _damage(f"the checksum of row {wrong[0]} is wrong")
 
     # Failures
 
@@ -194,29 +314,77 @@ class SqliteFile:
             yield
         except _Unusable as error:
             raise self._error(doing, str(error)) from error
-        except sqlite3.Error as error:
-            if self._is_replaceable(error):
-                self._set_aside(error)
+        except (sqlite3.Error, OSError) as error:
+            raise self._error(doing, self._recover(error)) from error
+
+    def _recover(self, error: sqlite3.Error | OSError) -> str:
+        """Let the next call succeed, as far as that is possible; gives the reason of the failure."""
+        try:
+            if isinstance(error, sqlite3.Error) and self._is_replaceable(error):
+                self._replace(error)
             elif _code(error) not in _PASSING:
                 self.close()  # The next call opens it again.
-            raise self._error(doing, f"{error}{_ADVICE.get(_code(error), '')}") from error
-        except OSError as error:
-            raise self._error(doing, error.strerror or str(error)) from error
+        except (sqlite3.Error, OSError) as failure:
+            error = failure
+        if isinstance(error, OSError):
+            return error.strerror or str(error)
+        return f"{error}{_ADVICE.get(_code(error), '')}"
 
     def _is_replaceable(self, error: sqlite3.Error) -> bool:
         """Whether the file is damaged, and may be moved aside."""
         return self._unix_time is not None and _code(error) in _DAMAGED
 
-    def _set_aside(self, error: sqlite3.Error) -> None:
-        """Rename the damaged file, and the files SQLite keeps beside it."""
+    def _replace(self, error: sqlite3.Error) -> None:
+        """Make a new file with the rows that can be read, and rename the damaged one, which stays.
+
+        The new file gets its name when it is complete: a process killed meanwhile begins again.
+        """
         assert self._unix_time is not None
         self.close()
+        if self.path == _MEMORY:
+            return
         aside = f"{self.path}.damaged-{int(self._unix_time())}"
+        counts = self._salvage()
         for suffix in _SIDE_FILES:
             with suppress(FileNotFoundError):
                 Path(self.path + suffix).rename(aside + suffix)
-        log.error(self._damaged, file=self.path, error=str(error), moved_to=aside)
+        self._finish_replacing()
+        log.error(self._layout.damaged, file=self.path, error=str(error), moved_to=aside, **counts)
         self._remove_oldest()
+
+    def _salvage(self) -> dict[str, int]:
+        """Write the rows that can be read to a new file; gives counts for the log."""
+        new = Path(self.path + _SALVAGED)
+        new.unlink(missing_ok=True)
+        try:
+            with _pages_of(self.path) as pages, closing(sqlite3.connect(new, isolation_level=None)) as db:
+                kept = self._copy(pages, db)
+                return {
+                    "kept": kept,
+                    "unreadable_rows": pages.unreadable_rows,
+                    "unreadable_pages": pages.unreadable_pages,
+                }
+        except BaseException:
+            new.unlink(missing_ok=True)  # The disk may be full, and the damaged file stays in use until there is room.
+            raise
+
+    def _copy(self, pages: _Pages, db: sqlite3.Connection) -> int:
+        layout = self._layout
+        insert = f"INSERT OR IGNORE INTO {layout.table} VALUES ({', '.join('?' * len(layout.columns))})"  # noqa: S608
+        db.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        db.execute("PRAGMA journal_mode = MEMORY")  # No file beside it: it is complete, or made again.
+        _transaction(db, partial(_migrate, layout=layout, version=0))
+        _transaction(db, lambda db: db.executemany(insert, pages.rows(layout)))
+        return int(db.execute(f"SELECT count(*) FROM {layout.table}").fetchone()[0])  # noqa: S608
+
+    def _finish_replacing(self) -> None:
+        """Give the new file its name, when the damaged one has given it up: before that, it may be incomplete."""
+        new = Path(self.path + _SALVAGED)
+        if self._unix_time is None or Path(self.path).exists() or not new.exists():
+            return
+        for suffix in ("-wal", "-shm"):  # SQLite would take those of the damaged file for those of the new one.
+            Path(self.path + suffix).unlink(missing_ok=True)
+        new.rename(self.path)
 
     def _remove_oldest(self) -> None:
         path = Path(self.path)
@@ -224,6 +392,258 @@ class SqliteFile:
         for name in sorted(damaged)[:-DAMAGED_KEPT]:
             for suffix in _SIDE_FILES:
                 path.with_name(name + suffix).unlink(missing_ok=True)
+
+
+def _transaction(db: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        result = work(db)
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+    return result
+
+
+def _migrate(db: sqlite3.Connection, layout: Layout, version: int) -> None:
+    """Bring the tables of a version to the present one, within a transaction. Version 0 is a new file."""
+    db.execute(f"PRAGMA application_id = {layout.application_id}")
+    for script in layout.scripts[version:]:
+        for statement in script.split(";"):  # executescript() would end the transaction.
+            db.execute(statement)
+    db.execute(f"PRAGMA user_version = {layout.version}")
+
+
+def _damage(reason: str) -> sqlite3.DatabaseError:
+    error = sqlite3.DatabaseError(reason)
+    error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+    return error
+
+
+@contextmanager
+def _statements_are_right() -> Iterator[None]:
+    """Takes an error in SQL for damage: of the tables' definitions, or of text, which is not UTF-8 then."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if _code(error) not in (0, sqlite3.SQLITE_ERROR):
+            raise
+        raise _damage(str(error)) from error
+    except UnicodeDecodeError as error:  # SQLite quotes a definition in its message.
+        raise _damage("the tables' definitions cannot be read") from error
+
+
+_HEADER = 100  # octets of the file's header, in its first page
+_PAGE_BYTES = 4096  # SQLite's default, for a file whose header is damaged
+_PAGE_SIZES = tuple(2**power for power in range(9, 16))
+_TABLE_LEAF = 0x0D
+_BTREE = (0x02, 0x05, 0x0A, _TABLE_LEAF)
+_POINTER_BYTES = 5  # of a page's entry in a pointer map: its kind, and its parent
+_ROOT, _FREE, _INNER = 1, 2, 5  # kinds
+_INTEGERS = (1, 2, 3, 4, 6, 8)  # octets, by the serial type less 1
+_FIRST_BLOB = 12  # serial type; texts are the odd ones from 13
+
+
+class _Unreadable(Exception):
+    """Octets that are no page, or no row."""
+
+
+class _Pages:
+    """The rows of a file, read without SQLite, page by page (https://www.sqlite.org/fileformat2.html).
+
+    The pages that SQLite has freed are left out, as they may have rows that were dropped: the pointer maps, which every
+    file with ``auto_vacuum`` has, and the list of free pages name them.
+
+    :ivar unreadable_rows: rows whose octets or checksum are wrong.
+    :ivar unreadable_pages: pages in use that are no pages of a table or an index.
+    """
+
+    def __init__(self, main: BinaryIO, wal: bytes) -> None:
+        """
+        :param main: the file.
+        :param wal: its write-ahead log, whose pages replace those of the file.
+        """
+        self._main = main
+        size = int.from_bytes(main.read(18)[16:], "big")
+        self._size = size if size in _PAGE_SIZES else _PAGE_BYTES
+        self._newer = dict(_logged_pages(wal, self._size))
+        self._count = max([-(-main.seek(0, os.SEEK_END) // self._size), *self._newer])
+        self._maps: dict[int, bytes] = {}
+        self.unreadable_rows = self.unreadable_pages = 0
+
+    def rows(self, layout: Layout) -> Iterator[tuple[Value, ...]]:
+        """The rows of the table, each with its checksum."""
+        free = self._free()
+        for number in range(1, self._count + 1):
+            if number in free:
+                continue
+            page, begin = self._page(number), _HEADER if number == 1 else 0
+            kind = page[begin] if len(page) > begin else 0
+            if kind == _TABLE_LEAF:
+                yield from self._rows_of(page, begin, layout)
+            elif kind not in _BTREE and self._kind(number) in (_ROOT, _INNER):
+                self.unreadable_pages += 1
+
+    def _rows_of(self, page: bytes, begin: int, layout: Layout) -> Iterator[tuple[Value, ...]]:
+        count = int.from_bytes(page[begin + 3 : begin + 5], "big")
+        for place in range(begin + 8, min(begin + 8 + 2 * count, len(page) - 1), 2):
+            try:
+                row = self._row(page, int.from_bytes(page[place : place + 2], "big"), layout)
+            except (_Unreadable, IndexError, UnicodeDecodeError):
+                self.unreadable_rows += 1
+                continue
+            if row is not None:
+                yield row
+
+    def _row(self, page: bytes, at: int, layout: Layout) -> tuple[Value, ...] | None:
+        """:return: None for a row of another table, which are SQLite's own."""
+        length, at = _variable(page, at)
+        number, at = _variable(page, at)
+        values = _values(self._payload(page, at, length))
+        if len(values) < len(layout.columns) - 1:
+            if len(values) in _OWN_COLUMNS:
+                return None
+            raise _Unreadable
+        row = (number, *values[1:], *(None,) * (len(layout.columns) - len(values)))
+        if len(row) != len(layout.columns) or not layout.is_whole(row):
+            raise _Unreadable
+        return row
+
+    def _payload(self, page: bytes, at: int, length: int) -> bytes:
+        """The octets of a row, of which the page has the first; the others follow in pages of their own."""
+        if length <= self._size - 35:
+            return page[at : at + length]
+        least, most = (self._size - 12) * 32 // 255 - 23, self._size - 35
+        here = least + (length - least) % (self._size - 4)
+        here = here if here <= most else least
+        pieces, left, following = [page[at : at + here]], length - here, page[at + here : at + here + 4]
+        while left > 0:
+            number = int.from_bytes(following, "big")
+            if not 0 < number <= self._count:
+                raise _Unreadable
+            overflow = self._page(number)
+            pieces.append(overflow[4 : 4 + left])
+            left, following = left - (self._size - 4), overflow[:4]
+        return b"".join(pieces)
+
+    def _page(self, number: int) -> bytes:
+        newer = self._newer.get(number)
+        return newer or os.pread(self._main.fileno(), self._size, (number - 1) * self._size)
+
+    def _kind(self, number: int) -> int:
+        """The kind of a page according to its pointer map; 0 if that cannot be read."""
+        if number == 1:
+            return _ROOT
+        each = self._size // _POINTER_BYTES + 1
+        position = (number - 2) % each
+        if not position:
+            return 0  # It is a pointer map itself.
+        place, found = (position - 1) * _POINTER_BYTES, number - position
+        page = self._maps[found] = self._maps.get(found) or self._page(found)
+        return page[place] if place < len(page) else 0
+
+    def _free(self) -> set[int]:
+        """The free pages."""
+        found = {number for number in range(3, self._count + 1) if self._kind(number) == _FREE}
+        trunk = int.from_bytes(self._page(1)[32:36], "big")
+        trunks: set[int] = set()
+        while 1 < trunk <= self._count and trunk not in trunks and self._kind(trunk) in (0, _FREE):
+            trunks.add(trunk)
+            page = self._page(trunk)
+            count = min(int.from_bytes(page[4:8], "big"), self._size // 4 - 2)
+            leaves = (int.from_bytes(page[8 + 4 * each : 12 + 4 * each], "big") for each in range(count))
+            found.update(leaf for leaf in leaves if self._kind(leaf) in (0, _FREE))
+            trunk = int.from_bytes(page[:4], "big")
+        return found | trunks
+
+
+_OWN_COLUMNS = (2, 5)  # of sqlite_sequence and sqlite_schema
+
+
+@contextmanager
+def _pages_of(path: str) -> Iterator[_Pages]:
+    log_file = Path(path + "-wal")
+    wal = log_file.read_bytes() if log_file.exists() else b""
+    with Path(path).open("rb") as main:
+        yield _Pages(main, wal)
+
+
+def _variable(octets: bytes, at: int) -> tuple[int, int]:
+    """An integer of 1 to 9 octets, and the place behind it."""
+    found = 0
+    for each in range(8):
+        octet = octets[at + each]
+        found = found << 7 | octet & 0x7F
+        if octet < 0x80:
+            return found, at + each + 1
+    found = found << 8 | octets[at + 8]
+    return (found - 2**64 if found >= 2**63 else found), at + 9
+
+
+def _values(payload: bytes) -> list[Value]:
+    """The values of a row. :raises _Unreadable: these octets are none."""
+    end, at = _variable(payload, 0)
+    kinds = []
+    while at < end:
+        kind, at = _variable(payload, at)
+        kinds.append(kind)
+    bounds = list(accumulate(chain([end], map(_octets, kinds))))
+    if at != end or bounds[-1] != len(payload):
+        raise _Unreadable
+    return [_value(kind, payload[begin:stop]) for kind, (begin, stop) in zip(kinds, pairwise(bounds), strict=True)]
+
+
+def _octets(kind: int) -> int:
+    """How many octets a value of a serial type has. Our rows have no numbers with a fraction."""
+    if kind >= _FIRST_BLOB:
+        return (kind - _FIRST_BLOB) // 2
+    if 0 < kind <= len(_INTEGERS):
+        return _INTEGERS[kind - 1]
+    if kind in (0, 8, 9):
+        return 0
+    raise _Unreadable
+
+
+def _value(kind: int, octets: bytes) -> Value:
+    if kind >= _FIRST_BLOB:
+        return octets.decode() if kind % 2 else octets
+    if kind == 0:
+        return None
+    return kind - 8 if kind in (8, 9) else int.from_bytes(octets, "big", signed=True)
+
+
+_WAL_HEADER, _FRAME_HEADER = 32, 24
+_WAL_BYTE_ORDERS = {0x377F0682: "<", 0x377F0683: ">"}
+
+
+def _logged_pages(wal: bytes, size: int) -> Iterator[tuple[int, bytes]]:
+    """The pages of the transactions in a write-ahead log, in order, to the first one that is damaged."""
+    order = _WAL_BYTE_ORDERS.get(int.from_bytes(wal[:4], "big"))
+    if order is None or len(wal) < _WAL_HEADER:
+        return
+    sums = _add((0, 0), wal[:24], order)
+    waiting: list[tuple[int, bytes]] = []
+    for at in range(_WAL_HEADER, len(wal) - size - _FRAME_HEADER + 1, size + _FRAME_HEADER):
+        page = wal[at + _FRAME_HEADER : at + _FRAME_HEADER + size]
+        sums = _add(_add(sums, wal[at : at + 8], order), page, order)
+        number, commit, *rest = unpack_from(">6I", wal, at)
+        if rest[:2] != [*unpack_from(">2I", wal, 16)] or tuple(rest[2:]) != sums:
+            return
+        waiting.append((number, page))
+        if commit:
+            yield from waiting
+            waiting.clear()
+
+
+def _add(sums: tuple[int, int], octets: bytes, order: str) -> tuple[int, int]:
+    """SQLite's checksum of a write-ahead log, continued."""
+    first, second = sums
+    words: Iterable[int] = iter(unpack_from(f"{order}{len(octets) // 4}I", octets))
+    for even, odd in zip(words, words, strict=True):
+        first = (first + even + second) & 0xFFFFFFFF
+        second = (second + odd + first) & 0xFFFFFFFF
+    return first, second
 
 
 class FileThread:
@@ -250,7 +670,7 @@ def pragma(db: sqlite3.Connection, name: str) -> int:
     return int(db.execute(f"PRAGMA {name}").fetchone()[0])
 
 
-def _code(error: sqlite3.Error) -> int:
+def _code(error: Exception) -> int:
     """SQLite's primary result code; 0 for an error of the Python module itself."""
     return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
 

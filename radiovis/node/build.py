@@ -42,6 +42,7 @@ from radiovis.directory.plugit_http import PlugItCalls
 from radiovis.directory.stations_file import StationsFile
 from radiovis.events import MonitoringEvents
 from radiovis.last_slides import LastSlides
+from radiovis.node.consumer import JournalRestore
 from radiovis.preflight.message_check import CheckedApplication, Preflight
 from radiovis.preflight.slide_verdicts import SlideVerdicts
 from radiovis.schedule.broker_store import BrokerIntake
@@ -207,6 +208,7 @@ class ApplicationParts:
     :ivar application: RadioVIS as the servers ask it.
     :ivar preflight: checks slides; None if it is off.
     :ivar watchdog: of a stand-alone node; in a cluster it is a process of its own.
+    :ivar restore: reads the last messages from the journal of a stand-alone node; in a cluster memcached has them.
     """
 
     file: StationsFile | None
@@ -216,6 +218,7 @@ class ApplicationParts:
     application: Application
     preflight: Preflight | None
     watchdog: Watchdog | None
+    restore: JournalRestore | None
 
 
 def preflight(reactor: Any, settings: Settings) -> Preflight | None:

@@ -1,10 +1,11 @@
-"""What a node does with the messages of the bus, and with a change of the stations.
+"""What a node does with the messages of the bus, with those of its journal, and with a change of the stations.
 
 A message goes to the guest application whose topic it is; if there is none, it gets its canonical key and goes to the
-hub, to memcached for the other nodes, and to the watchdog of a stand-alone node. Two rules hold:
+hub, to memcached for the other nodes, and to the watchdog of a stand-alone node. Three rules hold:
 
 - Messages of one topic reach the hub in the order of the bus. A message of a country whose code is unknown waits until
   the directory has answered, and so do all later messages of that country.
+- A stand-alone node begins with the last messages in its journal. What came since its start is newer, and stays.
 - A node that was cut off from the bus catches up from memcached. What is still on its way over the bus is left alone;
   otherwise subscribers would see it twice, or see an older value after a newer one.
 """
@@ -15,19 +16,21 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+import structlog
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
 from fanout.application.guests import Guest
 from fanout.application.observer import Observer, Report
 from fanout.bus.interface import Bus
-from fanout.hub.hub import Hub
+from fanout.hub.hub import MAX_LAST_MESSAGES, Hub, RetainedSettings
 from fanout.hub.message import Message
 from radiovis import topics
 from radiovis.directory.interface import DirectoryError
 from radiovis.http.wall import Wall
 from radiovis.last_slides import LastSlides
 from radiovis.topic_resolution import TopicResolver
+from radiovis.watchdog.log import LogError
 from radiovis.watchdog.watchdog import Watchdog
 
 _WAITING = 1_000
@@ -36,6 +39,14 @@ _CATCH_UP_DELAY = 0.5
 """Seconds. By then the other nodes have written to memcached what was published just before we could hear again."""
 _ON_THE_WAY_SECONDS = 1.0
 """How long a message may take over the bus after another node has already kept it."""
+
+RESTORE_SECONDS = 5.0
+"""Longest wait in seconds for the journal at the start, when a client asks for the last message of a topic. Reading it
+takes half a second for 256 MiB, and far longer if it is damaged. Clients themselves give up after about ten."""
+_RESTORED_AT_ONCE = 500
+"""Messages put into the hub in one turn of the reactor, which takes a few milliseconds."""
+
+log = structlog.get_logger(__name__)
 
 
 class TopicReceiver:
@@ -135,6 +146,8 @@ class BusConsumer:
 
     def _receive(self, message: Message) -> None:
         if any(guest.hear(message) for guest in self._guests):
+            if self._watchdog is not None:
+                self._watchdog.log(message)
             return
         self._receiver.receive(message)
         if self._watchdog is not None:
@@ -147,6 +160,91 @@ class BusConsumer:
     def _catch_up(self) -> None:
         caught_up = self._receiver.catch_up(lambda: deferLater(self._reactor, _ON_THE_WAY_SECONDS))
         Deferred.fromCoroutine(caught_up).addErrback(self._report, "catch_up.failed")
+
+
+class JournalRestore:
+    """Gives a stand-alone node the last message of each topic that its journal has: after a restart, new subscribers
+    get it at once, as from memcached in a cluster.
+
+    The journal's thread reads it while the node begins to listen. Clients that subscribe meanwhile are answered, and
+    :meth:`recall` waits for the message of their topic, but not longer than :data:`RESTORE_SECONDS`; what is read later
+    is offered to them. So it makes no difference to a client when it comes.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        settings: RetainedSettings,
+        hub: Hub,
+        resolver: TopicResolver,
+        guests: Sequence[Guest],
+        watchdog: Watchdog,
+    ) -> None:
+        """:param watchdog: has the journal."""
+        self._reactor = reactor
+        self._octets = settings.MAX_LAST_MESSAGES_BYTES
+        self._hub = hub
+        self._resolver = resolver
+        self._guests = guests
+        self._watchdog = watchdog
+        self._restored: dict[str, Message] = {}
+        self._asking: list[Deferred[None]] = []
+        self._is_answered = False
+
+    def start(self, report: Report) -> None:
+        """Begin to read. To be called before the watchdog asks the journal when topics were last alive."""
+        timer = self._reactor.callLater(RESTORE_SECONDS, self._answer)
+        restored = Deferred.fromCoroutine(self._restore())
+        restored.addErrback(report, "journal.not_restored")
+        restored.addBoth(lambda _: timer.cancel() if timer.active() else None)
+        restored.addBoth(lambda _: self._answer())
+        restored.addBoth(lambda _: self._restored.clear())
+
+    async def recall(self, topic: str) -> Message | None:
+        """For :class:`~radiovis.application.SlideMemory`: a message from before the start, if it is still the last."""
+        if self._is_answered:
+            return None
+        answer: Deferred[None] = Deferred()
+        self._asking.append(answer)
+        await answer
+        message = self._restored.get(topic)
+        return message if message is not None and self._hub.last(topic) is message else None
+
+    async def _restore(self) -> None:
+        try:
+            messages = await self._watchdog.latest(MAX_LAST_MESSAGES, self._octets)
+        except LogError as error:
+            log.warning("journal.not_restored", reason=str(error), consequence="topics are empty until they are sent")
+            return
+        for first in range(0, len(messages), _RESTORED_AT_ONCE):
+            for message in messages[first : first + _RESTORED_AT_ONCE]:
+                await self._put(message)
+            await deferLater(self._reactor, 0)
+        if messages:
+            log.info("journal.restored", topics=len(messages))
+
+    async def _put(self, message: Message) -> None:
+        """Retain a message, unless there is a newer one."""
+        if self._has_newer(message.topic) or any(guest.hear(message) for guest in self._guests):
+            return
+        key = await self._resolver.canonical(message.topic)
+        if self._has_newer(key):
+            return
+        put = self._hub.publish if self._is_answered else self._hub.remember
+        put(key, message)
+        self._restored[key] = message
+
+    def _has_newer(self, key: str) -> bool:
+        """Whether a message came since the start. If two topics of the journal are one by now, the later one counts."""
+        last = self._hub.last(key)
+        return last is not None and last is not self._restored.get(key)
+
+    def _answer(self) -> None:
+        """Answer those that wait; nobody waits from now on."""
+        self._is_answered = True
+        asking, self._asking = self._asking, []
+        for each in asking:
+            each.callback(None)
 
 
 class StationsRefresh:

@@ -26,7 +26,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.task import LoopingCall
 
 from fanout.application.login_throttle import LoginThrottle
-from fanout.application.observer import ClientCounters, ClientWarnings, Observers
+from fanout.application.observer import ClientCounters, ClientWarnings, Observers, Report
 from fanout.bus.amqp_message import MessageLimits
 from fanout.hub.history import History
 from fanout.listeners.client_limits import ConnectionLimit
@@ -41,7 +41,13 @@ from radiovis.last_slides import LastSlides
 from radiovis.node import build
 from radiovis.node.admin_parts import node_admin
 from radiovis.node.build import ApplicationParts, Core, Observability
-from radiovis.node.consumer import BusConsumer, StationsRefresh, TopicReceiver, move_subscriptions
+from radiovis.node.consumer import (
+    BusConsumer,
+    JournalRestore,
+    StationsRefresh,
+    TopicReceiver,
+    move_subscriptions,
+)
 from radiovis.node.listeners import ListenAddress, Listeners, listen_addresses
 from radiovis.node.reload import Reloading, Take, log_takes, node_takes
 from radiovis.node.servers import (
@@ -77,6 +83,7 @@ class Lifecycle:
     consumer: BusConsumer
     listeners: Listeners
     admin: Admin | None
+    report: Report
     loops: Sequence[tuple[Callable[[], None], float]]
     running: list[LoopingCall] = field(default_factory=list)
 
@@ -89,6 +96,8 @@ class Lifecycle:
         if self.monitoring is not None:
             self.monitoring.start()
         self.consumer.start(self.core.bus)
+        if self.parts.restore is not None:
+            self.parts.restore.start(self.report)
         if self.parts.watchdog is not None:
             self.parts.watchdog.start()
         if self.parts.file is not None:
@@ -170,6 +179,7 @@ class Node:
             consumer=BusConsumer(reactor, receiver, parts.watchdog, report, core.guests),
             listeners=_listeners(reactor, settings, servers, where, worker),
             admin=node_admin(reactor, settings, ports, core, parts, servers, observability),
+            report=report,
             loops=(
                 *(
                     (each.tick, each.wheel.tick)
@@ -247,8 +257,7 @@ def _parts(
     throttle = LoginThrottle(reactor, settings, time.monotonic)
     slide_intake = build.slide_intake(reactor, settings, core.bus, core.limits, fake=fake)
     preflight = build.preflight(reactor, settings)
-    bare = RadioVIS(directory, resolver, publishing, core.last_slides, core.bus, throttle, log)
-    watchdog = None
+    watchdog = restore = None
     if settings.STANDALONE:
         watchdog = standing_alone(
             reactor,
@@ -260,6 +269,8 @@ def _parts(
             slide_intake=slide_intake,
             preflight=preflight,
         )
+        restore = JournalRestore(reactor, settings, core.hub, resolver, core.guests, watchdog)
+    bare = RadioVIS(directory, resolver, publishing, restore or core.last_slides, core.bus, throttle, log)
     return ApplicationParts(
         file=file,
         directory=directory,
@@ -268,6 +279,7 @@ def _parts(
         application=build.extended(bare, slide_intake, preflight),
         preflight=preflight,
         watchdog=watchdog,
+        restore=restore,
     )
 
 

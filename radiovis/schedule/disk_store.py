@@ -1,12 +1,14 @@
 """Held messages of a node without a broker, in a SQLite file (``SCHEDULE_FILE``).
 
-Messages that come within a few milliseconds share one transaction, and so one fsync.
+Messages that come within a few milliseconds share one transaction, and so one fsync. A damaged file is replaced by one
+with every message that could be read (:mod:`fanout.journal.sqlite`).
 """
 
 from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,7 +18,8 @@ from twisted.python.failure import Failure
 
 from fanout.bus.interface import BusError
 from fanout.hub.message import Message
-from fanout.journal.sqlite import Batches, BatchesFull, FileThread, Layout, SqliteFile
+from fanout.journal.records import is_pairs
+from fanout.journal.sqlite import Batches, BatchesFull, FileThread, Layout, SqliteFile, Value, checksum
 from radiovis.schedule.held_slides import MOST_HELD, Take
 from radiovis.settings import SlideSettings
 
@@ -32,11 +35,31 @@ CREATE TABLE IF NOT EXISTS held (
     body       BLOB NOT NULL
 )
 """
-_LAYOUT = Layout(application_id=0x46414E48, version=1, schema=_SCHEMA, name="schedule")  # "FANH"
-_INSERT = "INSERT INTO held (topic, message_id, posted, headers, body) VALUES (?, ?, ?, ?, ?)"
+_CHECKSUMS = "ALTER TABLE held ADD COLUMN checksum INTEGER"  # Of messages from version 2 on; others have none.
+_COLUMNS = ("number", "topic", "message_id", "posted", "headers", "body", "checksum")
+_INSERT = f"INSERT INTO held ({', '.join(_COLUMNS)}) VALUES (?, ?, ?, ?, ?, ?, ?)"  # noqa: S608  (our own names)
+# A number is not used again when its message is dropped, so that a ticket stays that of one message.
+_LAST_NUMBER = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'held'"
 _ALL = "SELECT number, topic, message_id, posted, headers, body FROM held ORDER BY number"
 
 log = structlog.get_logger(__name__)
+
+
+def _is_row(row: Sequence[Value]) -> bool:
+    kinds = (int, str, str, int, str, bytes)
+    return all(isinstance(value, kind) for value, kind in zip(row, kinds, strict=True)) and is_pairs(row[4])
+
+
+_LAYOUT = Layout(
+    application_id=0x46414E48,  # "FANH"
+    scripts=(_SCHEMA, _CHECKSUMS),
+    damaged="schedule.damaged",
+    migrated="schedule.migrated",
+    check_unfinished="schedule.check_unfinished",
+    table="held",
+    columns=_COLUMNS,
+    is_row=_is_row,
+)
 
 
 class DiskSlideStore:
@@ -50,7 +73,7 @@ class DiskSlideStore:
         self._most = most
         self._rows = Rows(settings.SCHEDULE_FILE)
         self._thread = FileThread(reactor, "schedule")
-        self._batches: Batches[_Adding] = Batches(reactor, self._write, _size)
+        self._batches: Batches[Adding] = Batches(reactor, self._write, _size)
         self._count = self._adding = 0
         self._stopped = False
         self._take: Take | None = None
@@ -66,7 +89,7 @@ class DiskSlideStore:
         except UnicodeEncodeError as error:  # Found here, because it would fail the other messages of its batch, too.
             return fail(BusError(f"the schedule cannot keep it: {error}"))
         self._adding += 1
-        adding = _Adding(message)
+        adding = Adding(message)
         return self._batches.add(adding).addBoth(self._added).addCallbacks(lambda _: self._held(adding), _refused)
 
     async def ensure(self, take: Take, forget: Callable[[], None], *, room: bool) -> None:
@@ -93,21 +116,21 @@ class DiskSlideStore:
         await self._batches.stop()
         await self._thread.stop(self._rows.close)
 
-    def _write(self, adding: list[_Adding]) -> Deferred[None]:
+    def _write(self, adding: list[Adding]) -> Deferred[None]:
         return self._thread.call(self._rows.add, adding)
 
     def _added(self, outcome: Any) -> Any:
         self._adding -= 1
         return outcome
 
-    def _held(self, adding: _Adding) -> None:
+    def _held(self, adding: Adding) -> None:
         """A message that was added before the first reading is among the messages of that reading."""
         if self._take is not None:
             self._count += 1
             self._take(adding.message, adding.number)
 
 
-class _Adding:
+class Adding:
     """A message on its way to the disk.
 
     :ivar number: set when it is there.
@@ -125,13 +148,16 @@ class Rows:
 
     def __init__(self, path: str) -> None:
         """:param path: the file; empty for one in memory, which ends with the process."""
-        self._file = SqliteFile(path, _LAYOUT, self._error)
+        self._file = SqliteFile(path, _LAYOUT, self._error, unix_time=time.time)
 
-    def add(self, adding: Sequence[_Adding]) -> None:
+    def add(self, adding: Sequence[Adding]) -> None:
         """Add messages, all or none, and set their numbers."""
 
         def insert(db: sqlite3.Connection) -> list[int]:
-            return [db.execute(_INSERT, _row(each.message)).lastrowid or 0 for each in adding]
+            last = db.execute(_LAST_NUMBER).fetchone()[0]
+            rows = [(number, *_row(each.message)) for number, each in enumerate(adding, last + 1)]
+            db.executemany(_INSERT, ((*row, checksum(row)) for row in rows))
+            return [row[0] for row in rows]
 
         for each, number in zip(adding, self._file.write(insert), strict=True):
             each.number = number
@@ -155,7 +181,7 @@ class Rows:
         return BusError(f"the schedule {self._file.path} cannot be used: {reason}; see SCHEDULE_FILE")
 
 
-def _size(adding: _Adding) -> int:
+def _size(adding: Adding) -> int:
     return len(adding.message.body) + sum(len(name) + len(value) for name, value in adding.message.headers)
 
 

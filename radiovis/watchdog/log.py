@@ -22,6 +22,7 @@ from twisted.python.failure import Failure
 from fanout.bus.duplicates import SERIAL
 from fanout.bus.leader import Leader
 from fanout.cache.bounded_dict import BoundedDict
+from fanout.hub.message import Message
 from fanout.journal.journal import Journal, JournalError, Record
 from radiovis.settings import WatchdogSettings
 
@@ -102,6 +103,9 @@ class HasJournal(Protocol):
     """
 
     journal: Journal
+
+    def latest(self, limit: int, octets: int) -> Deferred[list[Message]]:
+        """The last message of each topic: see :meth:`JournalLog.latest`."""
 
 
 class Outage:
@@ -265,6 +269,14 @@ class JournalLog:
         record = Record(entry.topic, entry.body, entry.headers, entry.timestamp, own_serial(entry.serial))
         return self.journal.add(record).addCallbacks(self._kept, self._failed)
 
+    def latest(self, limit: int, octets: int) -> Deferred[list[Message]]:
+        """The last message of each topic, in the order in which they came. Fails with :class:`LogError`.
+
+        :param limit: how many at most, those of the topics that were heard last.
+        :param octets: of bodies and headers, the same.
+        """
+        return self.journal.latest(limit, octets).addCallbacks(_messages, _not_read)
+
     def cleanup(self, max_age: int) -> Deferred[int]:
         """Drop entries older than this many seconds; fires with how many went."""
         before = int(self._clock()) - max_age
@@ -285,6 +297,29 @@ class JournalLog:
         failure.trap(JournalError)
         self._outage.failed(str(failure.value))
         raise LogFull(str(failure.value)) from failure.value
+
+
+def _messages(records: list[Record]) -> list[Message]:
+    return [_message(record) for record in records]
+
+
+def _message(record: Record) -> Message:
+    """The message of an entry, whose headers have more than those of a message."""
+    own = dict(reversed(record.headers))
+    headers = tuple(each for each in record.headers if each[0] not in ("message-id", "when"))
+    when = own.get("when", "")
+    return Message(
+        record.topic,
+        record.body,
+        own.get("message-id") or f"journal-{record.number}",
+        int(when) if when.isdecimal() else record.timestamp,
+        headers,
+    )
+
+
+def _not_read(failure: Failure) -> list[Message]:
+    failure.trap(JournalError)
+    raise LogError(str(failure.value)) from failure.value
 
 
 def _not_cleaned(failure: Failure) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import LoopingCall
 
 from fanout.bus.interface import Bus, BusError
@@ -128,6 +128,10 @@ class Watchdog:
         if self.schedule is not None:
             self.schedule.heard(message)
 
+    def log(self, message: Message) -> None:
+        """A message of another application on this node came: the log gets it, and nothing else is done."""
+        self._source.hear(message)
+
     def hear_again(self) -> None:
         """For :meth:`fanout.bus.interface.Bus.start`: the bus is heard, again or for the first time."""
         self._liveness.heard_again()
@@ -186,6 +190,13 @@ class Watchdog:
     def journal(self) -> Journal | None:
         """The log, where it is a journal that can be searched."""
         return self._entries.journal if isinstance(self._entries, HasJournal) else None
+
+    def latest(self, limit: int, octets: int) -> Deferred[list[Message]]:
+        """The last message of each topic in the log; none where the log cannot be searched.
+
+        See :meth:`JournalLog.latest <radiovis.watchdog.log.JournalLog.latest>`.
+        """
+        return self._entries.latest(limit, octets) if isinstance(self._entries, HasJournal) else succeed([])
 
     async def stop(self) -> None:
         """Finish the rounds under way, then the entries of the log."""

@@ -1,13 +1,20 @@
-"""Backups by the commands of docs/production.md: taken while a process writes, restored elsewhere, read back."""
+"""Backups and the way back to an older version, by the commands of docs/production.md."""
 
 from __future__ import annotations
 
 import shutil
+import sqlite3
 import subprocess
+import tempfile
+import time
 import unittest
+from contextlib import closing
 from pathlib import Path
 
+from fanout.hub.message import Message
+from fanout.journal.records import SCHEMA, Ledger, Record, Selection
 from radiovis.directory.password import hash_password
+from radiovis.schedule.disk_store import Adding, Rows
 from tests.acceptance.command_case import objects
 from tests.acceptance.test_docs_commands import commands
 from tests.acceptance.watched import until
@@ -16,6 +23,7 @@ from tests.radio import Radio
 from tests.radiovis.commands.calling import call
 
 TOPIC = "/topic/rock/text"
+EVERYTHING = Selection("", 0, 2**40, prefix=True)
 STATIONS = f"""
 [[station]]
 name = "Rock"
@@ -26,9 +34,9 @@ topic = "/topic/rock/"
 """
 
 
-def documented(program: str) -> str:
-    """The one command of the page that begins so."""
-    (command,) = (each for each in commands("docs/production.md") if each.startswith(program))
+def documented(words: str) -> str:
+    """The one command of the page with these words."""
+    (command,) = (each for each in commands("docs/production.md") if words in each)
     return command
 
 
@@ -55,7 +63,7 @@ class Journal(unittest.TestCase):
         for text in sent:
             station.publish(TOPIC, text.encode())
         until(lambda: self.bodies(journal) == sent, "in the journal")
-        with subprocess.Popen(documented("sqlite3 "), shell=True, cwd=server.folder) as backup:
+        with subprocess.Popen(documented(".backup copy.sqlite"), shell=True, cwd=server.folder) as backup:
             while backup.poll() is None:
                 station.publish(TOPIC, b"TEXT meanwhile")
         self.assertEqual(backup.returncode, 0)
@@ -69,3 +77,51 @@ class Journal(unittest.TestCase):
         self.assertEqual(self.bodies(copy)[: len(sent)], sent)
         restored.terminate()
         self.assertEqual(restored.faults, [])
+
+
+class Downgrade(unittest.TestCase):
+    """After the commands of the page the files are version 1, with all they had. The present program can take them."""
+
+    def setUp(self) -> None:
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = Path(folder.name)
+
+    def run_documented(self, table: str) -> None:
+        subprocess.run(documented(f"ALTER TABLE {table} "), shell=True, cwd=self.folder, check=True)
+
+    def version(self, file: str) -> int:
+        with closing(sqlite3.connect(self.folder / file)) as db:
+            return int(db.execute("PRAGMA user_version").fetchone()[0])
+
+    def test_the_journal(self) -> None:
+        file = "radiovis-journal.sqlite"
+        ledger = Ledger(str(self.folder / file), time.time)
+        self.addCleanup(ledger.close)
+        ledger.add([Record(TOPIC, b"TEXT %d" % number, (("when", "7"),), 1000 + number) for number in range(50)])
+        before = ledger.between(EVERYTHING)
+        ledger.close()
+        self.run_documented("records")
+        with closing(sqlite3.connect(self.folder / file)) as db:
+            with closing(sqlite3.connect(":memory:")) as old:
+                old.executescript(SCHEMA)  # that of version 1
+                columns = "SELECT name, type, pk FROM pragma_table_info('records')"
+                self.assertEqual(db.execute(columns).fetchall(), old.execute(columns).fetchall())
+            bodies = [body for (body,) in db.execute("SELECT body FROM records ORDER BY number")]
+        self.assertEqual((self.version(file), bodies), (1, [each.body for each in before]))
+        self.assertEqual(ledger.between(EVERYTHING), before)
+        ledger.close()
+        self.assertEqual(self.version(file), 2)
+
+    def test_the_schedule(self) -> None:
+        file = "radiovis-schedule.sqlite"
+        rows = Rows(str(self.folder / file))
+        self.addCleanup(rows.close)
+        rows.add([Adding(Message(TOPIC, b"TEXT %d" % number, f"{number}", 7)) for number in range(50)])
+        before = [(number, tuple(message)) for number, message in rows.all()]
+        rows.close()
+        self.run_documented("held")
+        self.assertEqual(self.version(file), 1)
+        self.assertEqual([(number, tuple(message)) for number, message in rows.all()], before)
+        rows.close()
+        self.assertEqual(self.version(file), 2)

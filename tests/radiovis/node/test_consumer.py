@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from structlog.testing import CapturingLogger
+from structlog.testing import CapturingLogger, capture_logs
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 from twisted.trial import unittest
 
 from fanout.application.observer import Observer
-from fanout.hub.hub import Hub
+from fanout.hub.hub import Hub, RetainedSettings
 from fanout.hub.message import Message
 from fanout.hub.subscriber import Cohort
-from radiovis.node.consumer import TopicReceiver
+from radiovis.node.consumer import RESTORE_SECONDS, JournalRestore, TopicReceiver
 from radiovis.topic_resolution import TopicResolver
+from radiovis.watchdog.log import LogError
 from tests.radiovis.scripted_directory import ScriptedDirectory
 
 GCC = "/topic/fm/4e1/4000/09580/text"
@@ -210,3 +212,98 @@ class Watched(_Case):
         self.slides.kept["/topic/id/a/1/text"] = message("/topic/id/a/1/text", id="2")
         await self.receiver.catch_up(at_once)
         self.assertEqual(self.told, [("/topic/id/a/1/text", 1)])
+
+
+class FakeGuest:
+    """An application beside RadioVIS, with the topics under ``/guest/``."""
+
+    def __init__(self, hub: Hub) -> None:
+        self.hub = hub
+
+    def hear(self, message: Message) -> bool:
+        if not message.topic.startswith("/guest/"):
+            return False
+        self.hub.publish(message.topic, message._replace(body=b"guest: " + message.body))
+        return True
+
+
+class SlowLog:
+    """A watchdog whose log answers when the test says so."""
+
+    def __init__(self) -> None:
+        self.answer: Deferred[list[Message]] = Deferred()
+
+    def latest(self, limit: int, octets: int) -> Deferred[list[Message]]:
+        return self.answer
+
+
+class TestJournalRestore(_Case):
+    def setUp(self) -> None:
+        super().setUp()
+        self.clock, self.watchdog = Clock(), SlowLog()
+        resolver = TopicResolver(self.directory, lambda: None)
+        guests = [FakeGuest(self.hub)]
+        self.restore = JournalRestore(self.clock, RetainedSettings(), self.hub, resolver, guests, self.watchdog)  # type: ignore[arg-type, list-item]
+        self.restore.start(lambda failure, name: self.fail(f"{name}: {failure}"))
+
+    def recalled(self, topic: str) -> Deferred[Message | None]:
+        """What a client that subscribes now is shown."""
+        return Deferred.fromCoroutine(self.hub.recall(topic, self.restore.recall))
+
+    def read(self, *messages: Message) -> None:
+        """The journal has been read."""
+        self.watchdog.answer.callback(list(messages))
+        self.clock.advance(0)
+
+    def test_the_messages_of_the_journal_are_retained_and_not_counted_as_published(self) -> None:
+        old = message(GCC)
+        self.read(old)
+        self.assertIs(self.hub.last(GCC), old)
+        self.assertEqual((self.hub.messages, self.clock.getDelayedCalls()), (0, []))
+
+    def test_a_client_that_subscribes_before_gets_it_once(self) -> None:
+        heard = self.listen(GCC)
+        shown, nothing = self.recalled(GCC), self.recalled("/topic/id/a/b/text")
+        self.assertNoResult(shown)
+        old = message(GCC)
+        self.read(old)
+        self.assertIs(self.successResultOf(shown), old)
+        self.assertIsNone(self.successResultOf(nothing))
+        self.assertEqual(heard, [])
+        self.assertIsNone(self.successResultOf(self.recalled("/topic/id/a/b/text")))
+
+    def test_what_came_since_the_start_is_newer(self) -> None:
+        heard, shown = self.listen(GCC), self.recalled(GCC)
+        self.receive(new := message(GCC, "TEXT new"))
+        self.read(message(GCC, "TEXT old"), message(CC, "TEXT old, too"))
+        self.assertIs(self.hub.last(GCC), new)
+        self.assertIsNone(self.successResultOf(shown))
+        self.assertEqual(heard, [b"TEXT new"])
+
+    def test_of_two_topics_that_are_one_now_the_later_message_counts(self) -> None:
+        self.read(message(CC, "TEXT older", when=200), later := message(GCC, "TEXT later", when=100))
+        self.assertIs(self.hub.last(GCC), later)
+
+    def test_what_is_read_too_late_is_offered_to_those_that_were_not_kept_waiting(self) -> None:
+        heard, shown = self.listen(GCC), self.recalled(GCC)
+        self.clock.advance(RESTORE_SECONDS)
+        self.assertIsNone(self.successResultOf(shown))
+        self.assertIsNone(self.successResultOf(self.recalled(GCC)))
+        self.read(message(GCC, "TEXT old"))
+        self.assertEqual(heard, [b"TEXT old"])
+
+    def test_guests_hear_their_own_unless_they_have_a_newer_value(self) -> None:
+        heard = self.listen("/guest/a")
+        newer = message("/guest/b", "new")
+        self.hub.publish("/guest/b", newer)
+        self.read(message("/guest/a", "1"), message("/guest/b", "old"))
+        self.assertEqual(heard, [b"guest: 1"])
+        self.assertIs(self.hub.last("/guest/b"), newer)
+
+    def test_a_journal_that_cannot_be_read_is_logged_and_keeps_nobody_waiting(self) -> None:
+        shown = self.recalled(GCC)
+        with capture_logs() as logs:
+            self.watchdog.answer.errback(LogError("no disk"))
+        self.assertEqual([(line["event"], line["reason"]) for line in logs], [("journal.not_restored", "no disk")])
+        self.assertIsNone(self.successResultOf(shown))
+        self.assertEqual(self.clock.getDelayedCalls(), [])

@@ -5,11 +5,13 @@ from __future__ import annotations
 import sqlite3
 import tempfile
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from structlog.testing import capture_logs
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred, DeferredList, ensureDeferred
+from twisted.internet.defer import DeferredList, ensureDeferred
 from twisted.trial import unittest
 
 from fanout.bus.interface import BusError
@@ -33,6 +35,12 @@ class TestDiskStore(unittest.TestCase):
         store = DiskSlideStore(reactor, SlideSettings(SCHEDULE_FILE=path), most=most)
         self.addCleanup(lambda: ensureDeferred(store.stop()))
         return store
+
+    def write(self, octets: bytes) -> None:
+        Path(self.path).write_bytes(octets)
+
+    def octets(self, path: str = "") -> bytes:
+        return Path(path or self.path).read_bytes()
 
     async def opened(self, most: int = 10) -> DiskSlideStore:
         store = self.store(self.path, most)
@@ -113,6 +121,55 @@ class TestDiskStore(unittest.TestCase):
     async def test_a_file_that_has_no_folder(self) -> None:
         await self.assert_cannot_be_used("/nowhere/held.sqlite")
 
-    def test_a_file_that_is_no_database(self) -> Deferred[None]:
-        Path(self.path).write_bytes(b"nonsense" * 1000)
-        return ensureDeferred(self.assert_cannot_be_used(self.path))
+    async def test_a_file_that_is_no_database_is_moved_aside(self) -> None:
+        self.write(b"nonsense" * 1000)
+        with capture_logs() as logs:
+            store = await self.opened()
+        (line,) = logs
+        self.assertEqual((line["event"], line["kept"]), ("schedule.damaged", 0))
+        self.assertTrue(self.octets(line["moved_to"]).startswith(b"nonsense"))
+        await store.hold(message("a"))
+
+    async def held(self, count: int) -> bytes:
+        """The octets of a file in which so many messages are held."""
+        store = await self.opened(most=count + 1)
+        await DeferredList([store.hold(message(f"{i:05d}", body=b"SHOW " + b"x" * 500)) for i in range(count)])
+        store.done(self.taken[3][1])
+        await store.stop()
+        self.taken.clear()
+        return self.octets()
+
+    async def test_damage_costs_only_the_messages_in_damaged_pages_and_none_is_sent_that_was_dropped(self) -> None:
+        whole = await self.held(40)
+        names = [f"{i:05d}" for i in range(40) if i != 3]
+        for page in range(len(whole) // 4096):
+            damaged = whole[: page * 4096] + bytes(4096) + whole[(page + 1) * 4096 :]
+            self.write(damaged)
+            with capture_logs():
+                store = await self.opened(most=100)
+            found = [each.message_id for each, _ in self.taken]
+            in_page = whole[page * 4096 :][:4096]
+            self.assertEqual(found, [name for name in names if name in found])
+            self.assertTrue(all(name.encode() in in_page for name in set(names) - set(found)), page)
+            await store.hold(message("new"))
+            self.assertEqual(len({ticket for _, ticket in self.taken}), len(self.taken))
+            await store.stop()
+            self.taken.clear()
+
+    async def test_a_slide_with_a_flipped_bit_is_not_sent(self) -> None:
+        whole = await self.held(5)
+        self.write(whole.replace(b"SHOW xxx", b"SHOW xyx", 1))
+        with capture_logs() as logs:
+            await self.opened()
+        self.assertEqual((len(self.taken), logs[0]["unreadable_rows"]), (3, 1))
+
+    async def test_a_file_of_version_1_is_migrated(self) -> None:
+        await self.held(5)
+        with closing(sqlite3.connect(self.path)) as db, db:
+            db.executescript("ALTER TABLE held DROP COLUMN checksum; PRAGMA user_version = 1")
+        with capture_logs() as logs:
+            store = await self.opened()
+        self.assertEqual([line["event"] for line in logs], ["schedule.migrated"])
+        self.assertEqual(len(self.taken), 4)
+        await store.hold(message("new"))
+        self.assertEqual(self.taken[-1][1], 6)
