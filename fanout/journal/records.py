@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from fanout.journal.sqlite import Layout, SqliteFile, Value, checksum, pragma
+from fanout.journal.sqlite import Layout, SqliteFile, checksum, pragma
+from fanout.journal.sqlite_pages import Value
 
 Place = tuple[int, int]
 """Where a record stands in the order of the journal: its timestamp and its number."""

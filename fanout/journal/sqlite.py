@@ -14,25 +14,20 @@ Opening an older file runs the missing scripts in one transaction. A newer file 
 **Damage.** Opening a file checks the tables' definitions. Its first use checks the rest: SQLite's ``integrity_check``,
 and the checksum of every row, because SQLite has none and takes a flipped bit in a body for its content. A damaged file
 is replaced by a new one with every row that can be read, and is kept beside it for inspection. SQL cannot read past a
-damaged inner page, and needs the file's header. So :class:`_Pages` reads the pages themselves, by SQLite's documented
-file format: a row is found if its own page is whole, whatever happened to the others, and is taken if its checksum is
-right.
+damaged inner page, and needs the file's header. So :mod:`fanout.journal.sqlite_pages` reads the pages themselves.
 """
 
 from __future__ import annotations
 
-import os
 import re
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from itertools import accumulate, chain, pairwise
 from pathlib import Path
-from struct import unpack_from
 from threading import Timer
-from typing import Any, BinaryIO, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 from zlib import crc32
 
 import structlog
@@ -40,6 +35,8 @@ from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
+
+from fanout.journal.sqlite_pages import SqlitePages, Value, pages_of
 
 BUSY = 5.0
 """Seconds to wait for another process that writes to the same file, such as a back-up."""
@@ -65,9 +62,6 @@ _SIDE_FILES = ("", "-wal", "-shm")
 
 T = TypeVar("T")
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
-
-
-Value = int | float | str | bytes | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -357,7 +351,7 @@ class SqliteFile:
         new = Path(self.path + _SALVAGED)
         new.unlink(missing_ok=True)
         try:
-            with _pages_of(self.path) as pages, closing(sqlite3.connect(new, isolation_level=None)) as db:
+            with pages_of(self.path) as pages, closing(sqlite3.connect(new, isolation_level=None)) as db:
                 kept = self._copy(pages, db)
                 return {
                     "kept": kept,
@@ -368,13 +362,13 @@ class SqliteFile:
             new.unlink(missing_ok=True)  # The disk may be full, and the damaged file stays in use until there is room.
             raise
 
-    def _copy(self, pages: _Pages, db: sqlite3.Connection) -> int:
+    def _copy(self, pages: SqlitePages, db: sqlite3.Connection) -> int:
         layout = self._layout
         insert = f"INSERT OR IGNORE INTO {layout.table} VALUES ({', '.join('?' * len(layout.columns))})"  # noqa: S608
         db.execute("PRAGMA auto_vacuum = INCREMENTAL")
         db.execute("PRAGMA journal_mode = MEMORY")  # No file beside it: it is complete, or made again.
         _transaction(db, partial(_migrate, layout=layout, version=0))
-        _transaction(db, lambda db: db.executemany(insert, pages.rows(layout)))
+        _transaction(db, lambda db: db.executemany(insert, pages.rows(len(layout.columns), layout.is_whole)))
         return int(db.execute(f"SELECT count(*) FROM {layout.table}").fetchone()[0])  # noqa: S608
 
     def _finish_replacing(self) -> None:
@@ -432,218 +426,6 @@ def _statements_are_right() -> Iterator[None]:
         raise _damage(str(error)) from error
     except UnicodeDecodeError as error:  # SQLite quotes a definition in its message.
         raise _damage("the tables' definitions cannot be read") from error
-
-
-_HEADER = 100  # octets of the file's header, in its first page
-_PAGE_BYTES = 4096  # SQLite's default, for a file whose header is damaged
-_PAGE_SIZES = tuple(2**power for power in range(9, 16))
-_TABLE_LEAF = 0x0D
-_BTREE = (0x02, 0x05, 0x0A, _TABLE_LEAF)
-_POINTER_BYTES = 5  # of a page's entry in a pointer map: its kind, and its parent
-_ROOT, _FREE, _INNER = 1, 2, 5  # kinds
-_INTEGERS = (1, 2, 3, 4, 6, 8)  # octets, by the serial type less 1
-_FIRST_BLOB = 12  # serial type; texts are the odd ones from 13
-
-
-class _Unreadable(Exception):
-    """Octets that are no page, or no row."""
-
-
-class _Pages:
-    """The rows of a file, read without SQLite, page by page (https://www.sqlite.org/fileformat2.html).
-
-    The pages that SQLite has freed are left out, as they may have rows that were dropped: the pointer maps, which every
-    file with ``auto_vacuum`` has, and the list of free pages name them.
-
-    :ivar unreadable_rows: rows whose octets or checksum are wrong.
-    :ivar unreadable_pages: pages in use that are no pages of a table or an index.
-    """
-
-    def __init__(self, main: BinaryIO, wal: bytes) -> None:
-        """
-        :param main: the file.
-        :param wal: its write-ahead log, whose pages replace those of the file.
-        """
-        self._main = main
-        size = int.from_bytes(main.read(18)[16:], "big")
-        self._size = size if size in _PAGE_SIZES else _PAGE_BYTES
-        self._newer = dict(_logged_pages(wal, self._size))
-        self._count = max([-(-main.seek(0, os.SEEK_END) // self._size), *self._newer])
-        self._maps: dict[int, bytes] = {}
-        self.unreadable_rows = self.unreadable_pages = 0
-
-    def rows(self, layout: Layout) -> Iterator[tuple[Value, ...]]:
-        """The rows of the table, each with its checksum."""
-        free = self._free()
-        for number in range(1, self._count + 1):
-            if number in free:
-                continue
-            page, begin = self._page(number), _HEADER if number == 1 else 0
-            kind = page[begin] if len(page) > begin else 0
-            if kind == _TABLE_LEAF:
-                yield from self._rows_of(page, begin, layout)
-            elif kind not in _BTREE and self._kind(number) in (_ROOT, _INNER):
-                self.unreadable_pages += 1
-
-    def _rows_of(self, page: bytes, begin: int, layout: Layout) -> Iterator[tuple[Value, ...]]:
-        count = int.from_bytes(page[begin + 3 : begin + 5], "big")
-        for place in range(begin + 8, min(begin + 8 + 2 * count, len(page) - 1), 2):
-            try:
-                row = self._row(page, int.from_bytes(page[place : place + 2], "big"), layout)
-            except (_Unreadable, IndexError, UnicodeDecodeError):
-                self.unreadable_rows += 1
-                continue
-            if row is not None:
-                yield row
-
-    def _row(self, page: bytes, at: int, layout: Layout) -> tuple[Value, ...] | None:
-        """:return: None for a row of another table, which are SQLite's own."""
-        length, at = _variable(page, at)
-        number, at = _variable(page, at)
-        values = _values(self._payload(page, at, length))
-        if len(values) < len(layout.columns) - 1:
-            if len(values) in _OWN_COLUMNS:
-                return None
-            raise _Unreadable
-        row = (number, *values[1:], *(None,) * (len(layout.columns) - len(values)))
-        if len(row) != len(layout.columns) or not layout.is_whole(row):
-            raise _Unreadable
-        return row
-
-    def _payload(self, page: bytes, at: int, length: int) -> bytes:
-        """The octets of a row, of which the page has the first; the others follow in pages of their own."""
-        if length <= self._size - 35:
-            return page[at : at + length]
-        least, most = (self._size - 12) * 32 // 255 - 23, self._size - 35
-        here = least + (length - least) % (self._size - 4)
-        here = here if here <= most else least
-        pieces, left, following = [page[at : at + here]], length - here, page[at + here : at + here + 4]
-        while left > 0:
-            number = int.from_bytes(following, "big")
-            if not 0 < number <= self._count:
-                raise _Unreadable
-            overflow = self._page(number)
-            pieces.append(overflow[4 : 4 + left])
-            left, following = left - (self._size - 4), overflow[:4]
-        return b"".join(pieces)
-
-    def _page(self, number: int) -> bytes:
-        newer = self._newer.get(number)
-        return newer or os.pread(self._main.fileno(), self._size, (number - 1) * self._size)
-
-    def _kind(self, number: int) -> int:
-        """The kind of a page according to its pointer map; 0 if that cannot be read."""
-        if number == 1:
-            return _ROOT
-        each = self._size // _POINTER_BYTES + 1
-        position = (number - 2) % each
-        if not position:
-            return 0  # It is a pointer map itself.
-        place, found = (position - 1) * _POINTER_BYTES, number - position
-        page = self._maps[found] = self._maps.get(found) or self._page(found)
-        return page[place] if place < len(page) else 0
-
-    def _free(self) -> set[int]:
-        """The free pages."""
-        found = {number for number in range(3, self._count + 1) if self._kind(number) == _FREE}
-        trunk = int.from_bytes(self._page(1)[32:36], "big")
-        trunks: set[int] = set()
-        while 1 < trunk <= self._count and trunk not in trunks and self._kind(trunk) in (0, _FREE):
-            trunks.add(trunk)
-            page = self._page(trunk)
-            count = min(int.from_bytes(page[4:8], "big"), self._size // 4 - 2)
-            leaves = (int.from_bytes(page[8 + 4 * each : 12 + 4 * each], "big") for each in range(count))
-            found.update(leaf for leaf in leaves if self._kind(leaf) in (0, _FREE))
-            trunk = int.from_bytes(page[:4], "big")
-        return found | trunks
-
-
-_OWN_COLUMNS = (2, 5)  # of sqlite_sequence and sqlite_schema
-
-
-@contextmanager
-def _pages_of(path: str) -> Iterator[_Pages]:
-    log_file = Path(path + "-wal")
-    wal = log_file.read_bytes() if log_file.exists() else b""
-    with Path(path).open("rb") as main:
-        yield _Pages(main, wal)
-
-
-def _variable(octets: bytes, at: int) -> tuple[int, int]:
-    """An integer of 1 to 9 octets, and the place behind it."""
-    found = 0
-    for each in range(8):
-        octet = octets[at + each]
-        found = found << 7 | octet & 0x7F
-        if octet < 0x80:
-            return found, at + each + 1
-    found = found << 8 | octets[at + 8]
-    return (found - 2**64 if found >= 2**63 else found), at + 9
-
-
-def _values(payload: bytes) -> list[Value]:
-    """The values of a row. :raises _Unreadable: these octets are none."""
-    end, at = _variable(payload, 0)
-    kinds = []
-    while at < end:
-        kind, at = _variable(payload, at)
-        kinds.append(kind)
-    bounds = list(accumulate(chain([end], map(_octets, kinds))))
-    if at != end or bounds[-1] != len(payload):
-        raise _Unreadable
-    return [_value(kind, payload[begin:stop]) for kind, (begin, stop) in zip(kinds, pairwise(bounds), strict=True)]
-
-
-def _octets(kind: int) -> int:
-    """How many octets a value of a serial type has. Our rows have no numbers with a fraction."""
-    if kind >= _FIRST_BLOB:
-        return (kind - _FIRST_BLOB) // 2
-    if 0 < kind <= len(_INTEGERS):
-        return _INTEGERS[kind - 1]
-    if kind in (0, 8, 9):
-        return 0
-    raise _Unreadable
-
-
-def _value(kind: int, octets: bytes) -> Value:
-    if kind >= _FIRST_BLOB:
-        return octets.decode() if kind % 2 else octets
-    if kind == 0:
-        return None
-    return kind - 8 if kind in (8, 9) else int.from_bytes(octets, "big", signed=True)
-
-
-_WAL_HEADER, _FRAME_HEADER = 32, 24
-_WAL_BYTE_ORDERS = {0x377F0682: "<", 0x377F0683: ">"}
-
-
-def _logged_pages(wal: bytes, size: int) -> Iterator[tuple[int, bytes]]:
-    """The pages of the transactions in a write-ahead log, in order, to the first one that is damaged."""
-    order = _WAL_BYTE_ORDERS.get(int.from_bytes(wal[:4], "big"))
-    if order is None or len(wal) < _WAL_HEADER:
-        return
-    sums = _add((0, 0), wal[:24], order)
-    waiting: list[tuple[int, bytes]] = []
-    for at in range(_WAL_HEADER, len(wal) - size - _FRAME_HEADER + 1, size + _FRAME_HEADER):
-        page = wal[at + _FRAME_HEADER : at + _FRAME_HEADER + size]
-        sums = _add(_add(sums, wal[at : at + 8], order), page, order)
-        number, commit, *rest = unpack_from(">6I", wal, at)
-        if rest[:2] != [*unpack_from(">2I", wal, 16)] or tuple(rest[2:]) != sums:
-            return
-        waiting.append((number, page))
-        if commit:
-            yield from waiting
-            waiting.clear()
-
-
-def _add(sums: tuple[int, int], octets: bytes, order: str) -> tuple[int, int]:
-    """SQLite's checksum of a write-ahead log, continued."""
-    first, second = sums
-    words: Iterable[int] = iter(unpack_from(f"{order}{len(octets) // 4}I", octets))
-    for even, odd in zip(words, words, strict=True):
-        first = (first + even + second) & 0xFFFFFFFF
-        second = (second + odd + first) & 0xFFFFFFFF
-    return first, second
 
 
 class FileThread:

@@ -19,7 +19,8 @@ from twisted.python.failure import Failure
 from fanout.bus.interface import BusError
 from fanout.hub.message import Message
 from fanout.journal.records import is_pairs
-from fanout.journal.sqlite import Batches, BatchesFull, FileThread, Layout, SqliteFile, Value, checksum
+from fanout.journal.sqlite import Batches, BatchesFull, FileThread, Layout, SqliteFile, checksum
+from fanout.journal.sqlite_pages import Value
 from radiovis.schedule.held_slides import MOST_HELD, Take
 from radiovis.settings import SlideSettings
 

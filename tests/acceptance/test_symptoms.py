@@ -37,6 +37,12 @@ ELSEWHERE = {
         "test_degraded.py test_one_that_expires_soon_or_has_expired",
         "test_degraded.py test_a_new_one_that_cannot_be_used",
     ],
+    '"NO WATCHDOG LEADS" in `fallback.py status`; `leader` in `/readyz`': [
+        "../radiovis/watchdog/test_watchdog.py test_when_no_watchdog_leads_everything_says_so_until_one_does"
+    ],
+    "a node by itself shows nothing after a restart": [
+        "test_alone_restarts.py test_a_journal_that_cannot_be_read_is_said_and_the_node_serves"
+    ],
     "many clients went at once": ["../fanout/stomp_server/test_slow_clients.py test_five_thousand_vanish_at_once"],
     "slow clients in the dashboard": ["test_admin.py test_the_slowest_client"],
     "log entries wait": ["test_watchdog_log.py test_a_backlog_waits_in_the_queue_over_a_restart_and_comes_in_order"],
