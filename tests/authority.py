@@ -59,6 +59,17 @@ class Authority:
         self, name: x509.Name, key: ec.EllipticCurvePrivateKey, extension: x509.ExtensionType, critical: bool
     ) -> x509.Certificate:
         now = datetime.now(UTC)
+        usage = x509.KeyUsage(  # Python 3.13 asks authorities for it.
+            digital_signature=True,
+            content_commitment=False,
+            key_encipherment=False,
+            data_encipherment=False,
+            key_agreement=False,
+            key_cert_sign=critical,
+            crl_sign=critical,
+            encipher_only=False,
+            decipher_only=False,
+        )
         return (
             x509.CertificateBuilder()
             .subject_name(name)
@@ -68,6 +79,7 @@ class Authority:
             .not_valid_before(now - timedelta(days=1))
             .not_valid_after(now + timedelta(days=self.days))
             .add_extension(extension, critical)
+            .add_extension(usage, True)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), False)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)
             .sign(self._key, hashes.SHA256())

@@ -8,7 +8,7 @@ from artcast.catalogue import Copies
 from artcast.datum import Datum, Registration, as_json, parse, read_datum, read_registration
 from fanout.listeners.datagrams import MalformedDatagram
 
-NESTED = b'["k", ' + b"[" * 2000 + b"]" * 2000 + b"]"
+NESTED = b'["k", ' + b"[" * 30_000 + b"]" * 30_000 + b"]"
 
 
 class Data(unittest.TestCase):
