@@ -198,7 +198,7 @@ def _config_file(
         raise SettingsError(_config_fault(path, error)) from None
     config = {name: value for name, value in found.items() if name.isupper() and not name.startswith("_")}
     notes = _take_old_names(settings_class, found, config, path)
-    if reason := writable_by_others(path):
+    if path.is_file() and (reason := writable_by_others(path)):  # /dev/null stands for no file.
         notes.append(f"{path}: {reason}, and with it everything that this program may do")
     texts = [name for name, field in settings_class.model_fields.items() if field.annotation is str]
     return path, config | {name: ",".join(config[name]) for name in texts if _is_list_of_texts(config.get(name))}, notes
