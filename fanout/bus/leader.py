@@ -24,8 +24,8 @@ later (Khepri), the exclusive queue of a broker node that died exists until that
 by, and say that another one leads. *A lock in memcached* expires by time: a leader that was stopped for a while (a
 virtual machine that moves, a swapping host) would go on acting beside its successor.
 
-**Signs of life.** A leader publishes a sign to a fan-out exchange of its own after a claim, not to the exchange of the
-nodes: those of earlier versions would log it. Each process hears the signs over a queue of its own, and
+**Heart-beats.** After a claim, a leader publishes a heart-beat to a fan-out exchange of its own, not to the exchange of
+the nodes: those of earlier versions would log it. Each process receives them over a queue of its own, and
 :attr:`~BrokerLeader.leaderless` is the time since it last knew of a leader.
 
 **Beside an earlier version**, during an upgrade, exactly one leads. The process that is elected takes the exclusive
@@ -78,12 +78,12 @@ LEADERS_ANSWER_SECONDS = 3.0
 REMNANT_SECONDS = 5.0
 """Seconds for which nobody consumes the work queue until a lock counts as left behind. A leader of an earlier version
 consumes it some milliseconds after it has taken the lock."""
-SIGN_SECONDS = 0.5
-"""Least time in seconds between two signs of life: many claims in a row need no more."""
-SIGNS = 100
-"""Signs that wait for a process; the newest is enough."""
-SIGNS_EXPIRE_SECONDS = 60
-"""A queue of signs without a consumer is dropped by the broker after so long; see ``QUEUE_EXPIRES_SECONDS`` of
+HEARTBEAT_SECONDS = 0.5
+"""Least time in seconds between two heart-beats: many claims in a row need no more."""
+HEARTBEATS = 100
+"""Heart-beats that wait for a process; the newest is enough."""
+HEARTBEATS_EXPIRE_SECONDS = 60
+"""A queue of heart-beats without a consumer is dropped by the broker after so long; see ``QUEUE_EXPIRES_SECONDS`` of
 :mod:`fanout.bus.connection_pair`."""
 ELECTED = ".elected"
 """What the name of the queue of the election has behind that of the lock of earlier versions."""
@@ -98,12 +98,12 @@ class LeaderNames:
 
     :ivar lock: the exclusive queue by which earlier versions choose their leader.
     :ivar work: the queue that a leader consumes.
-    :ivar signs: the fan-out exchange for the leaders' signs of life; may be shared with others who have another lock.
+    :ivar heartbeats: the fan-out exchange for the leaders' heart-beats; other locks may share it.
     """
 
     lock: str
     work: str
-    signs: str
+    heartbeats: str
 
     @property
     def election(self) -> str:
@@ -174,7 +174,7 @@ class Alone:
 
 
 class _Candidacy:
-    """One process's part in the election, on one connection: its consumer, its questions, and the signs it hears.
+    """One process's part in the election, on one connection: its consumer, its questions, and heart-beats.
 
     :ivar connection: the one it ends with.
     """
@@ -197,20 +197,24 @@ class _Candidacy:
         return self._consumer.is_open and self._publisher.is_open
 
     async def begin(self, heard: Any) -> None:
-        """Declare what is needed, and consume. :param heard: called with each sign. :raises BusError: it cannot be."""
+        """Declare what is needed, and consume.
+
+        :param heard: called with each heart-beat of a leader.
+        :raises BusError: the broker refuses, or the connection is lost.
+        """
         self._publisher = await ConfirmedChannel.open(self.connection.publishing)
-        await self._hear_signs(heard)
+        await self._consume_heartbeats(heard)
         channel = self._consumer = await AmqpChannel.open(self.connection.publishing)
         election = self._names.election
         await channel.ask("queue_declare", queue=election, durable=True, arguments=QUORUM)
         channel.raw.add_on_cancel_callback(lambda _frame: channel.close())  # The queue was deleted.
         await channel.ask("basic_consume", queue=election, on_message_callback=self._answered, auto_ack=True)
 
-    async def _hear_signs(self, heard: Any) -> None:
+    async def _consume_heartbeats(self, heard: Any) -> None:
         channel = await AmqpChannel.open(self.connection.hearing)
-        exchange = self._names.signs
+        exchange = self._names.heartbeats
         await channel.ask("exchange_declare", exchange=exchange, exchange_type="fanout", durable=True)
-        bounds = {"x-max-length": SIGNS, "x-expires": 1_000 * SIGNS_EXPIRE_SECONDS}
+        bounds = {"x-max-length": HEARTBEATS, "x-expires": 1_000 * HEARTBEATS_EXPIRE_SECONDS}
         declared = await channel.ask("queue_declare", queue="", exclusive=True, auto_delete=True, arguments=bounds)
         queue = declared.method.queue
         await channel.ask("queue_bind", queue=queue, exchange=exchange, routing_key="")
@@ -257,9 +261,9 @@ class _Candidacy:
         self._unused_since = now if self._unused_since is None else self._unused_since
         return bool(now - self._unused_since >= REMNANT_SECONDS)
 
-    def give_sign(self) -> None:
-        """Tell the others that this process leads. If one sign is lost, another follows, or the lead ends."""
-        sent = self._publisher.publish(self._names.signs, self._names.lock, BasicProperties(), b"")
+    def send_heartbeat(self) -> None:
+        """Tell the others that this process leads. If one heart-beat is lost, another follows, or the lead ends."""
+        sent = self._publisher.publish(self._names.heartbeats, self._names.lock, BasicProperties(), b"")
         sent.addErrback(lambda _failure: None)
 
 
@@ -276,7 +280,7 @@ class BrokerLeader:
         self._leads_on: BrokerConnections | None = None
         self._standing_by = False
         self._known_at = clock.seconds()
-        self._sign_at = float("-inf")
+        self._heartbeat_at = float("-inf")
 
     @property
     def leading(self) -> bool:
@@ -285,7 +289,7 @@ class BrokerLeader:
 
     @property
     def leaderless(self) -> float:
-        """Seconds since this process last led, heard a sign, or saw that an earlier version leads."""
+        """Seconds since this process last led, received a heart-beat, or saw that an earlier version leads."""
         return max(0.0, float(self._clock.seconds() - self._known_at))
 
     async def claim(self) -> bool:
@@ -339,7 +343,7 @@ class BrokerLeader:
             self._beginning.release()
 
     def _heard(self, _channel: Channel, method: Basic.Deliver, _properties: BasicProperties, _body: bytes) -> None:
-        """A sign of a leader, maybe of another cluster's on the same virtual host."""
+        """A leader's heart-beat, maybe of another cluster's on the same virtual host."""
         if method.routing_key == self._names.lock:
             self._known_at = self._clock.seconds()
 
@@ -351,9 +355,9 @@ class BrokerLeader:
         self._standing_by = False
         self._leads_on = connection
         now = self._known_at = self._clock.seconds()
-        if self._candidacy is not None and now - self._sign_at >= SIGN_SECONDS:
-            self._sign_at = now
-            self._candidacy.give_sign()
+        if self._candidacy is not None and now - self._heartbeat_at >= HEARTBEAT_SECONDS:
+            self._heartbeat_at = now
+            self._candidacy.send_heartbeat()
 
     def _stand_by(self, connection: BrokerConnections, reason: str) -> None:
         if not self._standing_by:

@@ -38,7 +38,7 @@ HEARTBEAT_SECONDS = 2
 """Seconds of the watchdog's AMQP heart-beat. A frozen leader is replaced after two to four of them, so within 8 s; with
 the 10 s of RABBITMQ_HEARTBEAT, silent topics would wait up to 40 s for their defaults."""
 CLUSTER_EXCHANGE = "radiovis.cluster"
-"""The exchange for the leader's signs of life. It is not RABBITMQ_EXCHANGE: a watchdog of an earlier version would log
+"""The exchange for the leader's heart-beats. It is not RABBITMQ_EXCHANGE: a watchdog of an earlier version would log
 them, and nodes would warn of a message without a topic."""
 LAST_RETRY_SECONDS = 2.0
 """Longest pause in seconds before another attempt to connect: there are few watchdogs, so they need not be spread over

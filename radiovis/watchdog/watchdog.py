@@ -35,7 +35,9 @@ _LOOK_SECONDS = 1.0  # between two attempts to lead: a standby acts that long af
 _STOP_SECONDS = 5.0  # for the rounds under way
 _SCHEDULE_SECONDS = 1.0  # between two looks whether the store of held slides is there
 _TICK_SECONDS = 0.1  # between two looks whether a held slide is due: too short for viewers to notice
-_LEAST_LEADERLESS_SECONDS = 10.0  # before it is an alarm: a frozen leader is replaced within 8 s, and signs take 1 s
+_LEAST_LEADERLESS_SECONDS = (
+    10.0  # before it is an alarm: a frozen leader is replaced within 8 s, and heart-beats take 1 s
+)
 
 
 def fake_settings(settings: Settings) -> Settings:

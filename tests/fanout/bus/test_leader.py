@@ -83,7 +83,7 @@ class Leading(unittest.TestCase):
     async def setUp(self) -> None:
         self.address = await deferToThread(services.rabbitmq)
         self.exchange, self.lock = f"fanout-{uuid4().hex}", f"lock-{uuid4().hex}"
-        self.names = LeaderNames(self.lock, f"work-{uuid4().hex}", f"signs-{uuid4().hex}")
+        self.names = LeaderNames(self.lock, f"work-{uuid4().hex}", f"heartbeats-{uuid4().hex}")
 
     async def leader(self) -> tuple[Node, BrokerLeader]:
         node = Node(self.address, self.exchange)
@@ -192,9 +192,9 @@ class Leading(unittest.TestCase):
         await one.claim()
         await two.claim()
         before = two.leaderless
-        await deferLater(reactor, leader.SIGN_SECONDS)  # Two signs are not sent sooner.
+        await deferLater(reactor, leader.HEARTBEAT_SECONDS)  # Two heart-beats are not sent sooner.
         await one.claim()
-        await until(lambda: two.leaderless < before, "a sign was heard")
+        await until(lambda: two.leaderless < before, "a heart-beat came")
         self.assertLess(one.leaderless, 1)
 
     async def test_signs_of_another_cluster_do_not_count(self) -> None:
@@ -206,7 +206,7 @@ class Leading(unittest.TestCase):
         self.assertFalse(await three.claim())
         await until(lambda: three.leaderless > 1, "it heard nothing of its own leader, which does not claim")
         for _ in range(5):
-            await deferLater(reactor, leader.SIGN_SECONDS)
+            await deferLater(reactor, leader.HEARTBEAT_SECONDS)
             await two.claim()
         self.assertGreater(three.leaderless, 2)
 
@@ -223,7 +223,7 @@ class BesideAnEarlierVersion(unittest.TestCase):
     async def setUp(self) -> None:
         self.address = await deferToThread(services.rabbitmq)
         self.exchange = f"fanout-{uuid4().hex}"
-        self.names = LeaderNames(f"lock-{uuid4().hex}", f"work-{uuid4().hex}", f"signs-{uuid4().hex}")
+        self.names = LeaderNames(f"lock-{uuid4().hex}", f"work-{uuid4().hex}", f"heartbeats-{uuid4().hex}")
         self.earlier = await self.node()
         self.leader = BrokerLeader(reactor, (await self.node()).bus, self.names)
 

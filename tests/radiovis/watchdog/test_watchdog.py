@@ -224,7 +224,7 @@ class Daemons(unittest.TestCase):
         until(lambda: not leaderless(daemon)["alarm"], "the end of the alarm")
         standby = self.daemon(FB_ADMIN_PORT=0, **alarm).start()
         standby.wait_for("leader.standing_by")
-        until(lambda: leaderless(standby)["seconds"] < 1, "a sign of the leader heard")
+        until(lambda: leaderless(standby)["seconds"] < 1, "a heart-beat of the leader")
 
     def test_a_mistake_in_the_settings_is_one_clear_line_and_exit_code_2(self) -> None:
         for settings, complaint in (
