@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, Self
 
 ROOT = Path(__file__).parent.parent
-SECONDS = 30.0  # A server is ready after one; two cores shared with other work have been seen to need ten.
+SECONDS = 60.0  # A server is ready after one; two busy cores have been seen to need ten.
 KEPT_VARIABLES = ("PATH", "HOME", "LANG", "TMPDIR")  # Nothing else: a setting of the developer's must not get in.
 _FAULTS = ("error", "critical", "raw")
 
