@@ -313,9 +313,14 @@ class TestDashboard(PagesCase):
         self.publish("rock-1.png", "x")
         self.open(self.admin)
         self.browser.wait_until(lambda: self.browser.all('[data-table="topics"] img'), "a picture")
+        self.browser.wait_until(lambda: len(self.shown_names()) > 15, "fields and pictures")
+        self.assertNotIn("", self.names)
+
+    def shown_names(self) -> list[str]:
+        """Names of what a screen reader reads out, in :attr:`names`. The page may be drawn again meanwhile."""
         shown = [each for each in self.browser.all("input, button, img, section, [role=img]") if each.is_displayed()]
-        self.assertNotIn("", [each.accessible_name for each in shown])
-        self.assertGreater(len(shown), 15)
+        self.names = [each.accessible_name for each in shown]
+        return self.names
 
     def wait_for_row(self, table: str, words: str) -> None:
         rows = f'[data-table="{table}"] tbody tr'
