@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import socket
 from typing import Any
@@ -40,6 +41,12 @@ class Heard(stomp.ConnectionListener):  # type: ignore[misc]  # stomp.py has no 
         return self.frames.get(timeout=SECONDS)
 
 
+def hang_up(connection: StompConnection11) -> None:
+    """The node closes a connection behind an ERROR, and stomp.py may learn of it between its check and its frame."""
+    with contextlib.suppress(OSError, stomp.exception.NotConnectedException):
+        connection.disconnect()
+
+
 class StompPy(NodeCase):
     """stomp.py, which most Python programs use."""
 
@@ -48,7 +55,7 @@ class StompPy(NodeCase):
         heard = Heard()
         connection.set_listener("heard", heard)
         connection.connect(login, passcode, wait=True)
-        self.addCleanup(connection.disconnect)
+        self.addCleanup(hang_up, connection)
         return connection, heard
 
     def test_publish_and_subscribe(self) -> None:
