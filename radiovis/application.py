@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
@@ -17,15 +17,6 @@ from radiovis.directory.interface import Directory, DirectoryError
 from radiovis.publish_rights import PublishRights
 from radiovis.topic_resolution import TopicResolver
 
-
-class SlideMemory(Protocol):
-    """What knows last slides from before the start of this node: memcached or, without a cluster, the journal."""
-
-    async def recall(self, topic: str) -> Message | None:
-        """The last slide of a topic; None if it is not known."""
-        ...
-
-
 _NO_FAST_REPLY = "x-ebu-nofastreply"
 
 
@@ -37,15 +28,16 @@ class RadioVIS:
         directory: Directory,
         resolver: TopicResolver,
         publishing: PublishRights,
-        last_slides: SlideMemory,
+        recall: Callable[[str], Awaitable[Message | None]],
         bus: Bus,
         throttle: LoginThrottle,
         log: Any,
     ) -> None:
+        """:param recall: finds the last message of a topic from before the start of this node."""
         self._directory = directory
         self._resolver = resolver
         self._publishing = publishing
-        self._last_slides = last_slides
+        self._recall = recall
         self._bus = bus
         self._throttle = throttle
         self._log = log
@@ -74,7 +66,7 @@ class RadioVIS:
 
     async def recall(self, topic: str) -> Message | None:
         """The last slide that another node kept, or this one before its start."""
-        return await self._last_slides.recall(topic)
+        return await self._recall(topic)
 
     async def admit(self, principal: Principal | None, publications: Sequence[Publication]) -> tuple[Message, ...]:
         """The messages these publications make, if they are allowed."""

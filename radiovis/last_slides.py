@@ -1,20 +1,50 @@
 """The last message of each topic, shared by the nodes through memcached (contract §2, change 6).
 
-Every node receives every message, and every node writes it: the octets are the same, so their order does not matter.
-Messages are written after a short delay, so that a topic that changes fast is written once. Without memcached nothing
-is shared.
+Every node receives every message and offers it to memcached after a short delay, so that a topic that changes fast is
+written once. Without memcached nothing is shared.
+
+**No older message over a newer one.** A node may hear late: its network is slow, or it was frozen for a minute. It must
+not replace what the other nodes have written meanwhile. So a node reads what is there, and writes only where nobody has
+changed it since (``gets`` and ``cas`` of memcached's protocol). It replaces what it finds if that is
+
+- nothing, or nothing that can be read;
+- a message that it heard earlier than its own. It is the order of the bus that counts, whatever the publishers' clocks
+  say: they may differ by seconds, or be set back;
+- a message that it has not heard, and that was published in an earlier second (``when``). It is from before this node
+  listened;
+- a message from the future, by this node's clock. Its ``when`` says nothing.
+
+Any other message that it has not heard is taken for one that is still on its way to this node, and left alone. When it
+comes, it is the newer one. If a clock has erred, an older message may still get over a newer one, for as long as the
+node is late: it writes the newer one when it hears it.
+
+**Later than what was shown** (:meth:`LastSlides.is_later`). A node that was away compares what is there with the last
+message that it has shown. One that it has heard is not later: a message stays there until the next one is written. One
+that it has not heard is later if it replaced the last message there, whatever the publishers' clocks say. Otherwise
+``when`` tells.
+
+Why not only the node that published it? Devices publish through no node, and a node that is frozen between its publish
+and its write would be the late one. Why not ``when`` alone? It has whole seconds, and clocks err. Why not a number from
+the broker? A fan-out exchange gives none, and old nodes would not write it.
+
+**Cost.** All topics of :data:`DELAY` are read in one round trip. The first node to come writes, a round trip for each
+topic; the others find the message there.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
 from typing import Any
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, DeferredLock
 from twisted.python.failure import Failure
 
-from fanout.cache.memcached import Memcached, cache_key
+from fanout.cache.bounded_dict import BoundedDict
+from fanout.cache.memcached import Memcached, Versioned, cache_key
+from fanout.hub.hub import MAX_LAST_MESSAGES
 from fanout.hub.message import Message
 
 DELAY = 0.05
@@ -22,42 +52,96 @@ DELAY = 0.05
 KEPT_SECONDS = 86_400
 """Seconds, a day, that memcached keeps a message for nodes that have none. A topic that says nothing for longer is off
 the air; without a limit memcached would keep the topics of stations that no longer exist."""
+AHEAD_SECONDS = 5
+"""Seconds by which a publisher's clock may be fast and still tell an order: machines that keep time differ by less."""
+RECENT = 10_000
+"""Messages heard lately that are recognised in memcached, at least; besides the last one of each topic. Other nodes
+write within tenths of a second, in which far fewer come."""
 _WAITING = 10_000  # topics; further ones are written with their next message
+_AT_ONCE = 500  # topics in one read: the answer holds whole messages
+_ATTEMPTS = 3  # to write where others write at the same time; each of them has a message that is as new
 _ENCODING = "latin-1"  # one character per octet, so that any body fits into JSON
 
 
 class LastSlides:
-    """Writes last messages for the other nodes, and reads those they wrote.
+    """Writes last messages for the other nodes, and reads those they wrote. See the head of this file.
 
     :ivar is_shared: whether there is a memcached; without one all of this does nothing.
     """
 
-    def __init__(self, clock: Any, memcached: Memcached | None) -> None:
+    def __init__(self, clock: Any, memcached: Memcached | None, unix_time: Callable[[], float] = time.time) -> None:
         """
         :param clock: Twisted's reactor.
         :param memcached: None for a node by itself.
+        :param unix_time: seconds since 1970, as publishers stamp messages.
         """
         self._clock = clock
         self._memcached = memcached
+        self._unix_time = unix_time
         self.is_shared = memcached is not None
+        self._heard = _Heard()
         self._waiting: dict[str, Message] = {}
+        self._writing = DeferredLock()
         self._asked: dict[str, list[Deferred[Message | None]]] = {}
 
     def keep(self, topic: str, message: Message) -> None:
         """Share the new last message of a topic. Returns at once. If memcached fails, other nodes miss it."""
-        if self._memcached is None or len(self._waiting) >= _WAITING:
+        if self._memcached is None:
+            return
+        self._heard.add(topic, message)
+        if len(self._waiting) >= _WAITING and topic not in self._waiting:
             return
         if not self._waiting:
             self._clock.callLater(DELAY, self.write)
         self._waiting[topic] = message
 
-    def write(self) -> Deferred[Any]:
+    def write(self) -> Deferred[None]:
         """Write the messages that wait, now; fires when memcached has answered. Also called at the end of the node."""
+        return self._writing.run(lambda: Deferred.fromCoroutine(self._write()))
+
+    async def _write(self) -> None:
+        """Those that came later wait for their own turn."""
         waiting, self._waiting = self._waiting, {}
-        if self._memcached is None:
-            return succeed(None)
-        values = {_key(topic): encode(topic, each) for topic, each in waiting.items()}
-        return self._memcached.set_many(values, KEPT_SECONDS)
+        topics = iter(waiting)
+        while some := list(islice(topics, _AT_ONCE)):
+            await self._write_some({_key(topic): topic for topic in some}, waiting)
+
+    async def _write_some(self, topics: Mapping[str, str], messages: dict[str, Message]) -> None:
+        """:param topics: by their keys."""
+        assert self._memcached is not None
+        left = topics
+        for _ in range(_ATTEMPTS):
+            found = await self._memcached.gets_many(list(left))
+            news = self._news(left, messages, found)
+            refused = await self._memcached.cas_many(news, KEPT_SECONDS) if news else []
+            for key, topic in left.items():
+                is_there = key not in refused if key in news else _is_same(topic, messages[topic], found[key][0])
+                self._heard.offered(topic, messages[topic], is_there=is_there)
+            left = {key: topics[key] for key in refused}
+            if not left:
+                break
+
+    def _news(
+        self, topics: Mapping[str, str], messages: dict[str, Message], found: Mapping[str, Versioned]
+    ) -> dict[str, tuple[bytes, bytes | None]]:
+        """What is to be written, by key, with the version that it replaces."""
+        news: dict[str, tuple[bytes, bytes | None]] = {}
+        for key, topic in topics.items():
+            value, version = found.get(key, (None, None))
+            message = messages[topic] = self._waiting.pop(topic, messages[topic])  # There may be a newer one by now.
+            if self._is_news(topic, message, decode(topic, value)):
+                news[key] = encode(topic, message), version
+        return news
+
+    def _is_news(self, topic: str, ours: Message, theirs: Message | None) -> bool:
+        """Whether our message is to replace what memcached has. See the head of this file."""
+        if theirs is None:
+            return True
+        if _identity(topic, theirs) == _identity(topic, ours):
+            return False
+        if self._heard.knows(topic, theirs):
+            return True
+        return theirs.when < ours.when or theirs.when > self._unix_time() + AHEAD_SECONDS
 
     async def recall(self, topic: str) -> Message | None:
         """The last message of a topic; None if no node wrote one, or memcached does not answer.
@@ -82,9 +166,59 @@ class LastSlides:
         for asker in self._asked.pop(topic):
             asker.callback(outcome)
 
+    def is_later(self, topic: str, message: Message, last: Message) -> bool:
+        """Whether a message of memcached is later than one that was shown. See the head of this file."""
+        if message.message_id == last.message_id or self._heard.knows(topic, message):
+            return False
+        return message.when >= last.when or self._heard.was_there(topic, last)
+
     async def recall_many(self, topics: Iterable[str]) -> dict[str, Message]:
         """The last messages of several topics; topics without one are left out."""
         return {} if self._memcached is None else await recall_many(self._memcached, topics)
+
+
+class _Heard:
+    """Recognises messages that were heard: those of the last moments, and of each topic the one that was offered to
+    memcached last.
+    """
+
+    def __init__(self) -> None:
+        self._recent: set[int] = set()
+        self._before: set[int] = set()
+        self._offered: BoundedDict[str, tuple[int, bool]] = BoundedDict(MAX_LAST_MESSAGES)
+
+    def add(self, topic: str, message: Message) -> None:
+        """A message was heard."""
+        if len(self._recent) >= RECENT:
+            self._recent, self._before = set(), self._recent
+        self._recent.add(_identity(topic, message))
+
+    def offered(self, topic: str, message: Message, *, is_there: bool) -> None:
+        """It was offered to memcached, where it may stay for a day.
+
+        :param is_there: whether it was written, or found there.
+        """
+        self._offered[topic] = _identity(topic, message), is_there
+
+    def was_there(self, topic: str, message: Message) -> bool:
+        """Whether memcached is known to have had it, as the last message of its topic."""
+        return self._offered.get(topic) == (_identity(topic, message), True)
+
+    def knows(self, topic: str, message: Message) -> bool:
+        """Whether it was heard."""
+        identity = _identity(topic, message)
+        return identity in self._recent or identity in self._before or identity == self._offered.get(topic, (None,))[0]
+
+
+def _identity(topic: str, message: Message) -> int:
+    """The same for two copies of a message, in this process. Publishers use ids again."""
+    return hash((topic, message.message_id, message.when, message.body))
+
+
+def _is_same(topic: str, message: Message, value: bytes) -> bool:
+    """Whether memcached has this message."""
+    found = decode(topic, value)
+    return found is not None and _identity(topic, found) == _identity(topic, message)
 
 
 async def recall_many(memcached: Memcached, topics: Iterable[str]) -> dict[str, Message]:

@@ -20,7 +20,9 @@ from tools import draw_layers
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("fanout", "radiovis", "artcast", "webserver")
 PROGRAMS = ("server.py", "fallback.py")
-MOST_FILES = 215
+MOST_FILES = 217
+"""The layout was made for 215. A further file is a noun of a new feature, and raises this with its reason: the pages of
+a damaged SQLite file; the stream behind the exchange; what a node has from before its start."""
 FEW_LINES = 40
 LOOPBACK_FILES, RABBITMQ_FILES = 16, 22
 MANUAL_LINES = 150

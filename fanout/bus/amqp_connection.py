@@ -124,8 +124,15 @@ class AmqpConnection(TwistedProtocolConnection):  # type: ignore[misc]  # Pika s
         if not self.is_open:
             raise BusError("not connected to the broker")
         channel: Channel = self._impl.channel(on_open_callback=opened)
-        channel.add_on_close_callback(closed)
+        channel.add_on_close_callback(lambda channel, reason: closed(channel, self._closed_by_broker(reason)))
         return channel
+
+    def _closed_by_broker(self, reason: Exception) -> Exception:
+        """Why a channel ended. When the broker has closed the connection, pika only says that the socket is closed."""
+        cause: Any = self._cause
+        by_broker = isinstance(cause, ConnectionClosedByBroker) and not isinstance(reason, ChannelClosedByBroker)
+        known: Exception = cause if by_broker else reason
+        return known
 
     def close(self) -> None:
         """Close the connection in the AMQP way, then the socket; :attr:`lost` fires."""
@@ -338,7 +345,7 @@ class _Transport:
 
 
 class Refusal(BusError):
-    """The broker refused a request, and closed the channel, as AMQP demands. The text is the broker's.
+    """The broker refused a request, and closed the channel or the connection, as AMQP demands. The text is its own.
 
     :ivar code: AMQP 0-9-1, 1.2 "reply-code".
     """
@@ -398,7 +405,7 @@ class AmqpChannel:
         reply, self._reply = self._reply, None
         if reply is None or reply.called:
             return
-        if isinstance(reason, ChannelClosedByBroker):
+        if isinstance(reason, ChannelClosedByBroker | ConnectionClosedByBroker):
             reply.errback(Refusal(reason.reply_code, reason.reply_text))
         else:
             reply.errback(BusError(f"the connection was lost: {reason}"))

@@ -164,6 +164,11 @@ class RabbitMQSettings(BrokerSettings):
         "Use no broker, so that this node gets messages of its own clients only.",
         why="Set it for a single node without RabbitMQ.",
     )
+    RABBITMQ_STREAM: bool = setting(
+        True,
+        "Keep what is published in a stream of the broker, from which a node reads what it missed.",
+        why="Turn it off, on all nodes, if a device loses its connection because of it.",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +185,7 @@ class Broker:
         broker does not report that it dropped messages, or that the exchange or the binding was deleted.
     :ivar queue_length: how many messages the broker keeps for a node that does not take them; beyond it the oldest
         are dropped, as the newest values matter.
+    :ivar stream: whether the broker keeps messages for a bus that remembers (:mod:`fanout.bus.stream`).
     """
 
     user: str = "guest"
@@ -192,6 +198,7 @@ class Broker:
     prefetch: int = PREFETCH
     check: float = 10.0
     queue_length: int = 100_000
+    stream: bool = True
 
     def parameters(self) -> ConnectionParameters:
         """The same for pika, which leaves host, port and TLS to the endpoint."""

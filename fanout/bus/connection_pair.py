@@ -49,12 +49,15 @@ class ConsumerConnection(AmqpConnection):
     processes of the broker, which are not.
 
     :ivar queue: the name the broker gave to our queue.
+    :ivar holds: whether it leaves all messages in the queue until :meth:`begin`.
     """
 
-    def __init__(self, reactor: Any, broker: Broker, consumer: Consumer) -> None:
+    def __init__(self, reactor: Any, broker: Broker, consumer: Consumer, *, holds: bool = False) -> None:
         super().__init__(reactor, broker)
         self.queue = ""
+        self.holds = holds
         self._consumer = consumer
+        self._bound: list[str] = []
         self._unacknowledged = 0
         self._ack_call: Any = None
         self._check_call: Any = None
@@ -79,8 +82,21 @@ class ConsumerConnection(AmqpConnection):
         await self._call(channel.queue_bind, queue=self.queue, exchange=self._broker.exchange, routing_key="")
         await self._call(channel.basic_qos, prefetch_count=self._broker.prefetch)
         channel.add_on_cancel_callback(lambda _frame: self.abort(ConnectionAbortedError("our queue was deleted")))
-        await self._call(channel.basic_consume, queue=self.queue, on_message_callback=self._on_message)
+        self._channel = channel
+        self._bound.append(self.queue)
+        if not self.holds:
+            await self.begin()
         self._check_later(channel)
+
+    async def begin(self) -> int:
+        """Consume. :return: how many messages are in the queue."""
+        declared = await self._call(self._channel.queue_declare, queue=self.queue, passive=True)
+        await self._call(self._channel.basic_consume, queue=self.queue, on_message_callback=self._on_message)
+        return int(declared.method.message_count)
+
+    def keep_bound(self, queue: str) -> None:
+        """Bind one more queue to the exchange again with every check, as our own."""
+        self._bound.append(queue)
 
     def _check_later(self, channel: Channel) -> None:
         self._check_call = self._reactor.callLater(self._broker.check, self._check, channel)
@@ -91,7 +107,8 @@ class ConsumerConnection(AmqpConnection):
         """
         if not channel.is_open:
             return
-        channel.queue_bind(self.queue, self._broker.exchange, "")
+        for queue in self._bound:
+            channel.queue_bind(queue, self._broker.exchange, "")
         channel.queue_declare(self.queue, passive=True, callback=lambda frame: self._checked(channel, frame.method))
 
     def _checked(self, channel: Channel, answer: Any) -> None:
@@ -186,8 +203,9 @@ class Pair:
     :ivar lost: fires with the reason, for people, when both are gone.
     """
 
-    def __init__(self, reactor: Any, broker: Broker, user: PairUser) -> None:
-        self.hearing = ConsumerConnection(reactor, replace(broker, name=f"{broker.name} hears"), user)
+    def __init__(self, reactor: Any, broker: Broker, user: PairUser, *, holds: bool = False) -> None:
+        """:param holds: messages wait in the queue until :meth:`ConsumerConnection.begin` is called."""
+        self.hearing = ConsumerConnection(reactor, replace(broker, name=f"{broker.name} hears"), user, holds=holds)
         self.publishing = PublisherConnection(reactor, replace(broker, name=f"{broker.name} publishes"), user)
         self.lost: Deferred[str] = Deferred()
         self._reason = ""

@@ -19,6 +19,11 @@ SERIAL = re.compile(r"fanout-([0-9a-f]{32})-([0-9]{1,18})", re.ASCII)
 MAX_PUBLISHERS = 1000
 
 
+def has_serial(serial: object) -> bool:
+    """Whether an AMQP ``correlation_id`` is a serial of ours, and not what another client of the broker uses it for."""
+    return isinstance(serial, str) and SERIAL.fullmatch(serial) is not None
+
+
 class Serials:
     """The serials of one publisher, in rising order."""
 
@@ -41,12 +46,24 @@ class Seen:
 
     def __init__(self, max_publishers: int = MAX_PUBLISHERS) -> None:
         self._last: BoundedDict[str, int] = BoundedDict(max_publishers)
+        self._incomplete: set[str] = set()
         self.missed = 0
+
+    def were_lost(self) -> None:
+        """Messages of any publisher were lost for good; what is missing before the next one of each is no news."""
+        self._incomplete = set(self._last)
 
     def knows(self, serial: object) -> bool:
         """Whether something of this publisher was seen before; other clients of the broker are never known."""
         match = SERIAL.fullmatch(serial) if isinstance(serial, str) else None
         return match is not None and match[1] in self._last
+
+    def leaves_out(self, serial: object) -> bool:
+        """Whether messages of its publisher are missing before this one; remembers nothing."""
+        match = SERIAL.fullmatch(serial) if isinstance(serial, str) else None
+        last = self._last.get(match[1], 0) if match is not None else 0
+        is_gap = match is not None and bool(last) and int(match[2]) > last + 1
+        return is_gap and match is not None and match[1] not in self._incomplete
 
     def is_new(self, serial: object) -> bool:
         """Whether this is the first copy; remembers it.
@@ -64,4 +81,5 @@ class Seen:
         if last:  # Otherwise we have just begun to listen, or the publisher to publish.
             self.missed += number - last - 1
         self._last[publisher] = number
+        self._incomplete.discard(publisher)
         return True

@@ -1,12 +1,13 @@
 """What a node asks of the bus that carries its messages to the other nodes, and what some buses can do besides.
 
 Every bus implements :class:`Bus`. What only a bus with a broker can do is a protocol of its own, which the wiring asks
-for with ``isinstance``: :class:`BrokerBus` (queues and locks on the same connections), :class:`CountedBus` (metrics).
+for with ``isinstance``: :class:`BrokerBus` (queues and locks on the same connections), :class:`RememberingBus` (reads
+what was missed), :class:`CountedBus` (metrics).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -27,22 +28,25 @@ class BusState:
     :ivar connected: whether a message published now is sent at once and messages of others arrive.
     :ivar reason: one line for people: what the bus is connected to, or why it is not connected.
     :ivar waiting: messages accepted from publishers and not yet confirmed.
+    :ivar caught_up: whether this node has what was published before it was connected.
     """
 
     connected: bool
     reason: str
     waiting: int
+    caught_up: bool = True
 
 
 class Bus(Protocol):
     """Carries each published message to every node, the publishing node included, in one order per publisher."""
 
-    def start(self, receive: Callable[[Message], None], connected: Callable[[], None]) -> None:
+    def start(self, receive: Callable[[Message], None], connected: Callable[[], Deferred[None] | None]) -> None:
         """Connect, and stay connected until :meth:`stop`.
 
         :param receive: called once for every message on the bus. Must not raise.
         :param connected: called each time this node begins (again) to receive: it missed what was published in
-            between, and may want to catch up. Must not raise.
+            between, and may want to catch up; what it returns fires when it has. Must not raise. A bus that has a
+            memory (:class:`RememberingBus`) calls it only if that does not have all.
         """
 
     def publish(self, message: Message) -> Deferred[None]:
@@ -103,10 +107,26 @@ class BrokerBus(Bus, Protocol):
         """The current connections, another object after each reconnect; None while there are none."""
 
 
+Replay = Callable[[Sequence[Message]], Awaitable[None]]
+"""Takes messages that were not received, in their order; what it returns fires when they are all handed on."""
+
+
+@runtime_checkable
+class RememberingBus(Bus, Protocol):
+    """A bus with a memory: what was published while this node was not connected, or did not run, can be read."""
+
+    def remember(self, begin: Callable[[], Replay]) -> None:
+        """Read the memory after each connection, before anything is received. To be called before :meth:`start`.
+
+        :param begin: called when a reading begins, for what will take its result. Must not raise.
+        """
+
+
 @dataclass(slots=True)
 class BusCounters:
     """What happened since the start. A duplicate is a second copy, dropped; a returned publish found no queue;
-    a missed message was lost on its way to this node, or given up by its publisher.
+    a missed message was lost on its way to this node, or given up by its publisher; a replayed one was read from the
+    bus' memory.
     """
 
     connects: int = 0
@@ -118,6 +138,7 @@ class BusCounters:
     failed: int = 0
     returned: int = 0
     missed: int = 0
+    replayed: int = 0
 
 
 @runtime_checkable

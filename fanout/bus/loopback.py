@@ -29,7 +29,7 @@ class Loopback:
         self._waiting: deque[Message] = deque()
         self._delivering = False
 
-    def start(self, receive: Callable[[Message], None], connected: Callable[[], None]) -> None:
+    def start(self, receive: Callable[[Message], None], connected: Callable[[], Deferred[None] | None]) -> None:
         """See :meth:`Bus.start <fanout.bus.interface.Bus.start>`; ``connected`` is called before this returns."""
         self._receive = receive
         connected()

@@ -166,7 +166,7 @@ class Publisher:
         if connection is None or self._blocked:
             return
         while self._unconfirmed.waiting and self._unconfirmed.sent < MAX_SENT and connection.can_publish:
-            publish = self._unconfirmed.send_next()
+            publish = self._unconfirmed.send_next(self._reactor.seconds())
             connection.publish(publish.properties, publish.body)
 
     def _check_drained(self) -> None:

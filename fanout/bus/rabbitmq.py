@@ -2,22 +2,53 @@
 
 **Responsibilities.** A publish is stored by the broker before its publisher is told so. Every node gets every message
 once and in the order of its publisher, also across reconnects, as far as the broker allows; what a node misses it
-notices, so that it can catch up. Neither a slow broker nor a slow node may take unbounded memory, here or there.
-The AMQP itself is in :mod:`~fanout.bus.connection_pair` and :mod:`~fanout.bus.amqp_connection`, the outbox in
-:mod:`~fanout.bus.unconfirmed_publishes`, second copies in :mod:`~fanout.bus.duplicates`, reconnecting in
-:mod:`~fanout.bus.reconnect`.
+notices, and reads or asks for. Neither a slow broker nor a slow node may take unbounded memory, here or there.
+The AMQP itself is in :mod:`~fanout.bus.connection_pair` and :mod:`~fanout.bus.amqp_connection`, the memory behind the
+exchange in :mod:`~fanout.bus.stream`, the outbox in :mod:`~fanout.bus.unconfirmed_publishes`, second copies in
+:mod:`~fanout.bus.duplicates`, reconnecting in :mod:`~fanout.bus.reconnect`.
 
 **States of the connection.**
 
 - *connecting*: there is no pair of connections. Publishes are kept, up to a number, a size and an age.
-- *settling*: connected again after a loss, and receiving. Nothing is sent yet: the other nodes lost the broker too, and
-  a fan-out exchange keeps nothing for a node whose queue does not exist. We wait as long as the others may take to come
-  back (``longest_pause``), send, and after the same time again ask the node to catch up (``connected``): by then the
-  others have sent as well. The first connection of a process skips this state; there is nothing to send again.
-- *sending*: publishes are sent at once, many unconfirmed ones at a time.
+- *preparing*: connected, and our own queue is bound; what is published from now on waits there. Nothing is sent before
+  the stream is known to be there, some milliseconds, as it keeps what we send for nodes that are not connected yet.
+- *reading*: publishes are sent. What was missed is read from the stream and handed on; then our own queue is consumed,
+  what waits in it first. The node has *caught up* (:class:`~fanout.bus.interface.BusState`), and is ready.
+- *sending*: publishes are sent at once, many unconfirmed ones at a time, and messages come over our own queue only.
 - *blocked*: the broker is short of memory or disk and has stopped reading. Receiving continues; publishes are kept.
 - *stopping*: no new publishes. What is kept is sent and its confirms are awaited, for a limited time; then the pair is
   closed. Timers end last, because messages arrive until the sockets are closed.
+
+Without a stream another state is in place of the two in the middle: with a broker that has none, with ``Broker.stream``
+turned off, and in a program that has not asked for the memory (:meth:`RabbitMQ.remember`).
+
+- *settling*: connected again after a loss, and receiving. Nothing is sent yet: the other nodes lost the broker too, and
+  a fan-out exchange keeps nothing for a node whose queue does not exist. We wait as long as the others may take to come
+  back (``longest_pause``), send, and after the same time again ask the node to catch up (``connected``): by then the
+  others have sent as well. When it has, it has caught up. The first connection of a process skips this state; there is
+  nothing to send again.
+
+If the stream could be read only in part, the node is asked to catch up as well, at once. It looks for the stream
+again, and when it answers the connection is given up, to read it over the next one (:data:`LOOK_SECONDS`).
+
+**How a reading ends.** Each way ends in *caught up* or in the loss of the connection, after which the next one begins
+anew; each wait has a bound. So a node is ready some seconds after the broker is back, whatever state the stream is in.
+
+===============================================  =======================================================================
+an earlier reading still hands on                its connection is lost, so all its requests have failed; its messages
+                                                 are handed on in turns of the reactor, and wait for nothing else
+the stream is down, or is not declared           ``SILENCE_SECONDS`` (5 s); then settling, as if since the connection
+the broker refuses the stream                    at once: settling; or, with 541, the connection is lost, and the next
+                                                 pair is made without a stream
+the stream gets another leader while it is read  the reading goes on with another consumer, within the two next bounds
+nothing comes, nor the marker                    ``SILENCE_SECONDS``; then the others are asked
+others publish, and the marker does not come     ``MOST_SECONDS`` (30 s); then the others are asked
+our own queue cannot be consumed                 the broker's error, or ``RetryPolicy.connect``: the pair is closed
+what waits in our queue is less than counted     :data:`BACKLOG_SECONDS`: caught up
+the others do not answer, or the node raises     :data:`OTHERS_SECONDS`, or at once: caught up
+the connection is lost at any of these           the requests fail, timers are cancelled (:meth:`RabbitMQ.down`)
+an error of ours                                 logged (``stream.failed``), and the pair is closed
+===============================================  =======================================================================
 
 **Invariants.**
 
@@ -25,21 +56,31 @@ The AMQP itself is in :mod:`~fanout.bus.connection_pair` and :mod:`~fanout.bus.a
    shortly before (2), go first, again in their original order. A publish gets its serial number when it is sent for
    the first time, so numbers rise in the order of sending, and one that was given up before leaves no gap.
 2. *Confirms.* Delivery tag n is the n-th publish of a connection. ``basic.ack`` completes the publisher's Deferred;
-   ``basic.nack``, a return (no queue bound) or the end of its time fails it. An ack means that the broker has the
-   message, not that every node has it: nodes' queues are transient, and a crash of the broker loses them. Confirmed
-   publishes are therefore kept for some seconds more, and sent again if the connection is lost. Those copies are marked
-   (``type`` is :data:`AGAIN`), and no publisher waits for their confirms.
+   ``basic.nack``, a return (no queue bound) or the end of its time fails it. A connection over which an ack does not
+   come within :data:`CONFIRM_SECONDS`, or a nack comes from one of several hosts, is given up, and the publish is sent
+   again over the next one. An ack means that the broker has the message, not that every node has it: nodes' queues are
+   transient, and a crash of the broker loses them. Confirmed publishes are therefore kept for some seconds more, and
+   sent again if the connection is lost. Those copies are marked (``type`` is :data:`AGAIN`), and no publisher waits for
+   their confirms. With a stream an ack means also that it has the message; the copies are sent all the same, for nodes
+   of earlier versions.
 3. *Duplicates.* Every copy of number n comes after all lower numbers of its publisher. So one number per publisher is
    enough to recognize a second copy. A marked copy from a publisher never heard before is dropped if it was published
    before this node began to receive: it is old news and not a loss. Messages without a serial, from other AMQP
    clients, are always new.
-4. *Gaps.* A number that is left out was lost on its way to us. The node is asked to catch up, at most once per
-   :data:`GAP_SECONDS`. Gaps do not count while stopping: a node that stops leaves messages behind.
-5. *A fault of one costs no other the connection.* A malformed message is counted and dropped; a receiver that raises is
-   logged.
+4. *Gaps.* A number that is left out was lost on its way to us. The stream may have it: the connection is given up, and
+   the next one reads the stream, at most once per :data:`GIVE_UP_SECONDS`. Otherwise, and without a stream, the node
+   is asked to catch up, at most once per :data:`GAP_SECONDS`. So it is at the first gap of each publisher after a
+   reading that found the oldest messages deleted: the next one would not find them either. Gaps do not count while
+   stopping: a node that stops leaves messages behind.
+5. *A fault of one costs no other the connection.* A malformed message is counted and dropped, also one whose headers
+   pika cannot decode; a receiver that raises is logged.
+6. *The stream is in no message's way.* It is read by a consumer of its own, after a connection was made and up to that
+   moment; a message on its way from a publisher to the subscribers does not pass it.
 
 **Why not otherwise?** *A durable queue per node* would lose nothing in an outage, but grow while a node is away, keep
-the queues of nodes that never come back, and deliver a late backlog to clients that only want the newest value.
+the queues of nodes that never come back, and deliver a late backlog to clients that only want the newest value. *The
+stream in place of the nodes' own queues* would be one order for all, but a broker without streams, and the nodes of
+earlier versions, know the exchange only; and every message would wait for the stream's disk.
 *Waiting for each confirm* before the next publish needs no rules about order, but reaches less than a third of the
 rate. *AMQP transactions* are slower still. *Deduplication by message id* needs a set of ids with an age; a number per
 publisher is exact. *One connection for both directions* stops receiving when the broker blocks publishers. *Pika's
@@ -53,21 +94,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from random import random
 from typing import Any
 
 import structlog
+from pika.exceptions import AMQPError
 from pika.spec import BasicProperties
 from twisted.internet import defer
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.error import ConnectionClosed
+from twisted.python.failure import Failure
 
 from fanout.bus.amqp_connection import broker_endpoint
 from fanout.bus.amqp_message import AGAIN, DEFAULT_LIMITS, MalformedMessage, MessageLimits, from_amqp, to_amqp
-from fanout.bus.broker_settings import DEFAULT_RETRY_POLICY, Broker, BrokerSettings, RetryPolicy, broker
+from fanout.bus.broker_settings import DEFAULT_RETRY_POLICY, Broker, BrokerHosts, BrokerSettings, RetryPolicy, broker
 from fanout.bus.connection_pair import Pair
-from fanout.bus.duplicates import Seen, Serials
-from fanout.bus.interface import BusCounters, BusError, BusState
+from fanout.bus.duplicates import Seen, Serials, has_serial
+from fanout.bus.interface import BusCounters, BusError, BusState, Replay
 from fanout.bus.reconnect import ReconnectingClient
+from fanout.bus.stream import Devices, Missed, Overlap, StreamQueue, fingerprint
 from fanout.bus.unconfirmed_publishes import Confirmed, Unconfirmed, UnconfirmedPublish
 from fanout.hub.message import Message
 
@@ -75,19 +121,36 @@ log = structlog.get_logger()
 
 # After a long outage everything kept is to be sent; clients wait no longer than this many publishes for their turn.
 SEND_AT_ONCE = 500
+# A connection is given up when a publish has waited so long for its confirm, and twice as long after each time. A
+# broker answers within milliseconds, or within 3 s while a queue gets another leader. RabbitMQ 3.10.8 never confirms
+# some of what was on its way when the leader of a stream was cut off (about every second time; none within 45 s).
+CONFIRM_SECONDS = 10.0
+# After so long a node that could not read the stream asks whether it is back, at first, and every time after twice as
+# long. It gives up its connection to read it, so that a stream that answers and cannot be read costs little.
+LOOK_SECONDS = 5.0
+MOST_LOOK_SECONDS = 300.0
 # A faulty AMQP client must not fill the disk with warnings.
 MALFORMED_LOG_SECONDS = 1.0
 # What a node may need to log in and bind its queue, once it has tried again.
 LOGIN_SECONDS = 1.0
 # A queue that overflows loses many messages at a time; one warning and one catch-up are enough for all.
 GAP_SECONDS = 1.0
+# What waited in our queue while the stream was read comes in milliseconds. If the queue overflowed meanwhile, less
+# comes than was counted, and a node is ready after this time nevertheless.
+BACKLOG_SECONDS = 5.0
+# The node asks the others, that is memcached, for what it missed. That takes 2 s; if it takes very long, the node is of
+# more use with old values than not ready.
+OTHERS_SECONDS = 10.0
+# At most so often a gap makes a node connect again to read the stream. A node that is too slow for what is published
+# has a gap after each overflow of its queue, and must not do nothing but reconnect. The same for refused publishes.
+GIVE_UP_SECONDS = 10.0
 
 
 class RabbitMQ:
     """A :class:`~fanout.bus.interface.Bus` over RabbitMQ that connects and reconnects by itself.
 
-    Also a :class:`~fanout.bus.interface.BrokerBus` and a :class:`~fanout.bus.interface.CountedBus`. The head of this
-    file explains how it works.
+    Also a :class:`~fanout.bus.interface.BrokerBus`, a :class:`~fanout.bus.interface.RememberingBus` and a
+    :class:`~fanout.bus.interface.CountedBus`. The head of this file explains how it works.
 
     :param reactor: Twisted's.
     :param endpoint: client endpoint of the broker: TCP or TLS.
@@ -114,24 +177,40 @@ class RabbitMQ:
         self._confirmed = Confirmed(resend, retry_policy.messages // 10, retry_policy.octets // 10)
         self._serials = Serials()
         self._seen = Seen()
-        self._client = ReconnectingClient(
-            reactor, endpoint, retry_policy, lambda: Pair(reactor, broker, self), user=self, chance=chance
-        )
+        self._client = ReconnectingClient(reactor, endpoint, retry_policy, self._make_pair, user=self, chance=chance)
         self._reason = "not started"
         self._blocked = False
         self._stopping = False
         self._drained: Deferred[None] | None = None
         self._age_call: Any = None
+        self._confirm_call: Any = None
+        self._confirm_seconds = CONFIRM_SECONDS
         self._send_call: Any = None
         self._settle_call: Any = None
+        self._preparing = False
         self._catch_up_call: Any = None
         self._gap_call: Any = None
         self._receiving_since = float("inf")
+        self._connected_at = 0.0
+        self._stream: StreamQueue | None = None
+        self._unused_stream: StreamQueue | None = None
+        self._reading: Deferred[None] | None = None
+        self._reading_lock = defer.DeferredLock()
+        self._devices = Devices()
+        self._overlap: Overlap | None = None
+        self._has_received = False
+        self._given_up: Pair | None = None
+        self._given_up_at = self._moved_at = float("-inf")
+        self._has_hosts = isinstance(endpoint, BrokerHosts) and len(endpoint.endpoints) > 1
+        self._caught_up = False
+        self._backlog_call: Any = None
+        self._look_call: Any = None
+        self._look_seconds = LOOK_SECONDS
         self._malformed_logged = float("-inf")
 
     # Bus
 
-    def start(self, receive: Callable[[Message], None], connected: Callable[[], None]) -> None:
+    def start(self, receive: Callable[[Message], None], connected: Callable[[], Deferred[None] | None]) -> None:
         """See :meth:`Bus.start <fanout.bus.interface.Bus.start>`."""
         self._receive = receive
         self._connected = connected
@@ -156,7 +235,22 @@ class RabbitMQ:
 
     def state(self) -> BusState:
         """See :meth:`Bus.state <fanout.bus.interface.Bus.state>`."""
-        return BusState(self.connection is not None and not self._blocked, self._reason, self._unconfirmed.unanswered)
+        behind = self.connection is not None and not self._caught_up
+        return BusState(
+            connected=self.connection is not None and not self._blocked,
+            reason=f"{self._reason}, reading what was missed" if behind else self._reason,
+            waiting=self._unconfirmed.unanswered,
+            caught_up=self._caught_up,
+        )
+
+    def remember(self, begin: Callable[[], Replay]) -> None:
+        """See :meth:`RememberingBus.remember <fanout.bus.interface.RememberingBus.remember>`."""
+        self._begin_replay = begin
+        stream = StreamQueue(self._reactor, self._broker.exchange)
+        if self._broker.stream:
+            self._stream = stream
+        else:
+            self._unused_stream = stream
 
     def stop(self) -> Deferred[None]:
         """See :meth:`Bus.stop <fanout.bus.interface.Bus.stop>`.
@@ -173,6 +267,7 @@ class RabbitMQ:
     def up(self, connection: Pair) -> None:
         """Connected: messages arrive from now on; send what waits."""
         self._reason = self._connected_as()
+        self._connected_at = self._reactor.seconds()
         self.counters.connects += 1
         log.info(
             "bus.connected",
@@ -181,17 +276,38 @@ class RabbitMQ:
             waiting=len(self._unconfirmed),
         )
         if self.counters.connects == 1:
-            self._receiving_since = self._reactor.seconds()
-            self._call(self._connected)
+            self._receiving_since = self._connected_at
+        if self._unused_stream is not None:
+            Deferred.fromCoroutine(self._unused_stream.unbind(connection.hearing))
+        first = not self._has_received
+        if self._stream is not None and connection.hearing.holds:
+            self._preparing = True
+            self._reading = Deferred.fromCoroutine(self._read_stream(self._stream, connection, first=first))
+            self._reading.addErrback(_reading_failed, connection)
+        else:
+            self._go_on(connection, first=first)
+
+    def _make_pair(self) -> Pair:
+        holds = self._stream is not None and self._stream.usable
+        return Pair(self._reactor, self._broker, self, holds=holds)
+
+    def _go_on(self, connection: Pair, *, first: bool) -> None:
+        """Without a stream: what was missed others must know."""
+        self._has_received = True
+        if first:
+            self._ask_others(connection)
             self._send()
         else:
-            self._settle()
+            self._settle(connection)
 
-    def _settle(self) -> None:
-        """Wait until the others receive again before we send; and until they have sent before we ask what we missed."""
+    def _settle(self, connection: Pair) -> None:
+        """Wait until the others receive again before we send; and until they have sent before we ask what we missed.
+        A stream that was waited for in vain counts for both.
+        """
         pause = self._client.longest_pause + LOGIN_SECONDS
-        self._settle_call = self._reactor.callLater(pause, self._settled)
-        self._catch_up_call = self._reactor.callLater(2 * pause, self._call, self._connected)
+        waited = self._reactor.seconds() - self._connected_at
+        self._settle_call = self._reactor.callLater(max(0.0, pause - waited), self._settled)
+        self._catch_up_call = self._reactor.callLater(max(0.0, 2 * pause - waited), self._ask_others, connection)
 
     def _settled(self) -> None:
         self._settle_call = None
@@ -199,7 +315,8 @@ class RabbitMQ:
 
     def down(self) -> None:
         """What was not confirmed has to be sent again, and what was confirmed just before may be lost."""
-        self._blocked = False
+        self._blocked = self._caught_up = False
+        self._overlap = None
         self._cancel_settling()
         if self._policy.outlast:
             again = self._confirmed.take(self._reactor.seconds())
@@ -225,18 +342,26 @@ class RabbitMQ:
         return f"connected as {self._broker.name!r}, listening to {self._broker.exchange!r}"
 
     def _cancel_settling(self) -> None:
-        for call in (self._settle_call, self._catch_up_call):
+        for call in (self._settle_call, self._catch_up_call, self._backlog_call, self._look_call):
             if call is not None and call.active():
                 call.cancel()
-        self._settle_call = None
+        self._settle_call = self._backlog_call = None
+        self._preparing = False
 
     async def _stop(self) -> None:
         self._cancel_settling()
+        if self._reading is not None:
+            self._reading.cancel()
         self._send()
         await self._drain()
         self._fail(self._unconfirmed.clear(), "the bus is stopped")
         await self._client.stop()
-        for call in (self._age_call, self._send_call, self._gap_call):  # Last: until now messages and confirms came.
+        for call in (
+            self._age_call,
+            self._confirm_call,
+            self._send_call,
+            self._gap_call,
+        ):  # Last: until now confirms came.
             if call is not None and call.active():
                 call.cancel()
         self._reason = "stopped"
@@ -259,26 +384,176 @@ class RabbitMQ:
         if done and self._drained is not None and not self._drained.called:
             self._drained.callback(None)
 
+    # What was missed
+
+    async def _read_stream(self, stream: StreamQueue, connection: Pair, *, first: bool) -> None:
+        """Read the stream, hand on what was missed, and begin to receive. See "How a reading ends" in the head."""
+        await self._reading_lock.acquire()  # What was read over an earlier connection is handed on first.
+        try:
+            before = stream.position
+            missed = Missed(self._devices, newest_only=before is None)
+            replay = self._begin_replay()
+            read = await self._read_missed(stream, connection, missed)
+            await self._hand_on(replay, missed.messages())
+        finally:
+            self._reading_lock.release()
+        if connection is not self.connection or not await self._begin(connection, missed.overlap):
+            return
+        if read:
+            self._look_seconds = LOOK_SECONDS
+            self._caught_up_behind_the_backlog()
+            return
+        if stream.position == before:
+            self._look_later(stream, connection)
+        if read is None:
+            self._preparing = False
+            self._go_on(connection, first=first)
+        else:
+            self._ask_others(connection)
+
+    def _look_later(self, stream: StreamQueue, connection: Pair) -> None:
+        """The stream could not be read. Find out later whether it can be now, unless the broker has none."""
+        if stream.usable and not self._stopping:
+            self._look_call = self._reactor.callLater(self._look_seconds, self._look, stream, connection)
+            self._look_seconds = min(2 * self._look_seconds, MOST_LOOK_SECONDS)
+
+    def _look(self, stream: StreamQueue, connection: Pair) -> None:
+        looked = Deferred.fromCoroutine(stream.answers(connection.hearing))
+        looked.addCallback(self._looked, stream, connection)
+
+    def _looked(self, answers: bool, stream: StreamQueue, connection: Pair) -> None:
+        if connection is self.connection and answers:
+            connection.abort(ConnectionAbortedError("the stream is back; it is read over another connection"))
+        elif connection is self.connection:
+            self._look_later(stream, connection)
+
+    async def _read_missed(self, stream: StreamQueue, connection: Pair, missed: Missed) -> bool | None:
+        """:return: whether all was read; None if there is no stream."""
+
+        def take(properties: BasicProperties, body: bytes) -> None:
+            missed.take(properties, body, self._decode, is_new=self._seen.is_new(properties.correlation_id))
+
+        declared, position = False, stream.position
+        try:
+            await stream.declare(connection.hearing)
+            connection.hearing.keep_bound(stream.name)
+            declared, self._preparing = True, False
+            self._send()  # The stream keeps it for nodes that are not connected yet.
+            complete = await stream.read(connection, take, self.counters.received - self.counters.duplicates)
+        except BusError as error:
+            log.info("stream.not_read", stream=stream.name, reason=str(error))
+            return False if declared else None
+        if not complete and stream.position != position:  # It was read to its end, and no longer has what is missing.
+            self._seen.were_lost()
+        return complete
+
+    def _decode(self, properties: BasicProperties, body: bytes) -> Message | None:
+        """A message of the stream; None for one that is malformed, which is counted when our own queue brings it."""
+        try:
+            return from_amqp(properties, body, int(time.time()), self._limits)
+        except MalformedMessage:
+            return None
+
+    async def _hand_on(self, replay: Replay, messages: list[Message]) -> None:
+        self.counters.replayed += len(messages)
+        try:
+            await replay(messages)
+        except defer.CancelledError:
+            raise
+        except Exception:
+            log.exception("bus.receive_failed")
+
+    async def _begin(self, connection: Pair, overlap: Overlap) -> bool:
+        """Receive from our own queue. :return: whether that is possible."""
+        beginning = Deferred.fromCoroutine(connection.hearing.begin())
+        try:
+            overlap.expect(await beginning.addTimeout(self._policy.connect, self._reactor))
+        except defer.TimeoutError:
+            connection.abort(TimeoutError(f"no answer within {self._policy.connect:g} s"))
+            return False
+        except AMQPError as error:
+            connection.abort(error)
+            return False
+        self._overlap = overlap if overlap.left else None
+        self._has_received = True
+        return True
+
+    def _is_second(self, overlap: Overlap, properties: BasicProperties, body: bytes) -> bool:
+        """Whether a message of another AMQP client, from our own queue, has come from the stream already."""
+        overlap.left -= 1
+        if not overlap.left:
+            self._overlap = None
+            self._backlog_over()
+        return not has_serial(properties.correlation_id) and overlap.is_second(fingerprint(properties, body))
+
+    def _caught_up_behind_the_backlog(self) -> None:
+        """Caught up as soon as what waits in our queue has come."""
+        self._backlog_call = self._reactor.callLater(BACKLOG_SECONDS, self._backlog_over)
+        if self._overlap is None:
+            self._backlog_over()
+
+    def _backlog_over(self) -> None:
+        call, self._backlog_call = self._backlog_call, None
+        if call is not None and self.connection is not None:
+            if call.active():
+                call.cancel()
+            self._now_caught_up(self.connection)
+
+    def _ask_others(self, connection: Pair) -> None:
+        """Have the node ask the others what it missed."""
+        try:
+            asked = self._connected()
+        except Exception:
+            log.exception("bus.receive_failed")
+            asked = None
+        if asked is None:
+            self._now_caught_up(connection)
+        else:
+            asked.addTimeout(OTHERS_SECONDS, self._reactor).addBoth(lambda _: self._now_caught_up(connection))
+
+    def _now_caught_up(self, connection: Pair) -> None:
+        if connection is self.connection and not self._caught_up:
+            self._caught_up = True
+            log.info("bus.caught_up", replayed=self.counters.replayed)
+
     # Publishing
 
     def _send(self) -> None:
         """Send what waits, in order; if it is much, in several reactor turns."""
-        if self._send_call is not None or self._settle_call is not None:
+        if self._send_call is not None or self._settle_call is not None or self._preparing:
             return
+        now = self._reactor.seconds()
         for _ in range(min(SEND_AT_ONCE, self._unconfirmed.waiting)):
             if self.connection is None or self._blocked or not self.connection.publishing.can_publish:
                 return
-            publish = self._unconfirmed.send_next()
+            publish = self._unconfirmed.send_next(now)
             if publish.properties.correlation_id is None:  # Not earlier: one that is given up would leave a gap.
                 publish.properties.correlation_id = self._serials.next()
             self.connection.publishing.publish(publish.properties, publish.body)
             self.counters.published += 1
+            if self._confirm_call is None and self._policy.outlast:
+                self._confirm_call = self._reactor.callLater(self._confirm_seconds, self._check_confirms)
         if self._unconfirmed.waiting:
             self._send_call = self._reactor.callLater(0, self._send_more)
 
     def _send_more(self) -> None:
         self._send_call = None
         self._send()
+
+    def _check_confirms(self) -> None:
+        """Give up a connection over which a confirm does not come; the next one sends the publish again."""
+        self._confirm_call = None
+        sent_at, connection = self._unconfirmed.sent_first_at(), self.connection
+        if sent_at is None or connection is None:
+            return
+        left = sent_at + self._confirm_seconds - self._reactor.seconds()
+        if left > 0 or self._blocked:
+            wait = left if left > 0 else self._confirm_seconds
+            self._confirm_call = self._reactor.callLater(wait, self._check_confirms)
+            return
+        reason = f"no confirm within {self._confirm_seconds:g} s"
+        self._confirm_seconds = min(2 * self._confirm_seconds, self._policy.max_age)
+        connection.abort(ConnectionAbortedError(reason))
 
     def _watch_age(self) -> None:
         """One timer for all: it looks at the oldest publish."""
@@ -305,7 +580,12 @@ class RabbitMQ:
 
     def received(self, properties: BasicProperties, body: bytes) -> None:
         """A message is on the bus: from this node, another one, or another AMQP client."""
+        if self._caught_up and self._seen.leaves_out(properties.correlation_id) and self._reads_again():
+            return  # It comes from the stream, behind what is missing.
         self.counters.received += 1
+        if self._overlap is not None and self._is_second(self._overlap, properties, body):
+            self.counters.duplicates += 1
+            return
         first_of_publisher = properties.type == AGAIN and not self._seen.knows(properties.correlation_id)
         missed = self._seen.missed
         is_new = self._seen.is_new(properties.correlation_id)
@@ -322,7 +602,27 @@ class RabbitMQ:
         if first_of_publisher and time.time() - message.when > self._reactor.seconds() - self._receiving_since:
             self.counters.duplicates += 1  # We did not miss it: it was published before we began to listen.
             return
+        if self._stream is not None and not has_serial(properties.correlation_id):
+            self._devices.heard(message.topic, fingerprint(properties, body))
         self._call(self._receive, message)
+
+    def _reads_again(self) -> bool:
+        """A message is missing before this one. The stream may have it: the broker confirms what is there, and drops
+        what is on its way between two of its nodes when they lose each other. A new connection reads it in order.
+
+        :return: whether the connection is given up.
+        """
+        connection, now = self.connection, self._reactor.seconds()
+        if self._stream is None or connection is None or not connection.hearing.holds:
+            return False
+        if connection is self._given_up:
+            return True
+        if self._stopping or now - self._given_up_at < GIVE_UP_SECONDS:
+            return False
+        self._given_up, self._given_up_at = connection, now
+        log.warning("bus.gap", reads="stream")
+        connection.abort(ConnectionAbortedError("messages are missing; they are read from the stream"))
+        return True
 
     def _gap(self, messages: int) -> None:
         """Others have published what did not come: while we were away, or too slow, or unbound."""
@@ -343,13 +643,16 @@ class RabbitMQ:
         self._catch_up()
 
     def _catch_up(self) -> None:
-        """Have the node ask what it missed, unless that is due after a reconnect anyway."""
-        if self._catch_up_call is None or not self._catch_up_call.active():
+        """Have the node ask what it missed, unless it is about to do that after a reconnect anyway."""
+        if self._caught_up:
             self._call(self._connected)
 
     def confirmed(self, tag: int, multiple: bool, taken: bool) -> None:
         """The broker answers publishes; their publishers are told."""
         now = self._reactor.seconds()
+        if not taken and self._moves(now):
+            return
+        self._confirm_seconds = CONFIRM_SECONDS
         for publish in self._unconfirmed.confirm(tag, multiple):
             if self._unconfirmed.was_returned(publish):
                 self._fail([publish], f"no queue is bound to exchange {self._broker.exchange!r}: no node would get it")
@@ -358,6 +661,23 @@ class RabbitMQ:
             else:
                 self._taken(publish, now)
         self._check_drained()
+
+    def _moves(self, now: float) -> bool:
+        """A publish was refused. It stays unconfirmed, if the connection is given up for one to the next host.
+
+        RabbitMQ 3.10.8 may refuse everything on one of its nodes after another one was cut off, and deliver it all
+        the same. A broker of one host refuses what its queues do not take, and would do so again.
+        """
+        connection = self.connection
+        if connection is None or not self._has_hosts or not self._policy.outlast or self._stopping:
+            return False
+        if connection is self._given_up:
+            return True
+        if now - self._moved_at < GIVE_UP_SECONDS:
+            return False
+        self._given_up, self._moved_at = connection, now
+        connection.abort(ConnectionAbortedError("a publish was refused (basic.nack); the next host may take it"))
+        return True
 
     def _taken(self, publish: UnconfirmedPublish, now: float) -> None:
         self._confirmed.keep(publish, now)
@@ -389,12 +709,22 @@ class RabbitMQ:
             self._malformed_logged = now
             log.warning("bus.malformed", reason=str(error), total=self.counters.malformed)
 
-    def _call(self, callback: Callable[..., None], *arguments: Any) -> None:
+    def _call(self, callback: Callable[..., object], *arguments: Any) -> None:
         """An error of a receiver must not cost all others the connection."""
         try:
             callback(*arguments)
         except Exception:
             log.exception("bus.receive_failed")
+
+
+def _reading_failed(failure: Failure, connection: Pair) -> None:
+    """The end of the process, the loss of the connection, which is reported as such, or an error of ours: a connection
+    that holds its messages is of no use then.
+    """
+    lost = connection.hearing.lost.called or connection.publishing.lost.called
+    if not lost and not failure.check(defer.CancelledError, ConnectionClosed):
+        log.error("stream.failed", exc_info=(failure.type, failure.value, failure.getTracebackObject()))
+        connection.abort(ConnectionAbortedError(failure.getErrorMessage()))
 
 
 def rabbitmq(
@@ -403,11 +733,15 @@ def rabbitmq(
     name: str,
     retry_policy: RetryPolicy = DEFAULT_RETRY_POLICY,
     limits: MessageLimits = DEFAULT_LIMITS,
+    *,
+    stream: bool = True,
 ) -> RabbitMQ:
     """A bus over the broker of the settings.
 
     :param name: the name of the connections in the broker's own lists.
     :param limits: of a message.
+    :param stream: whether the broker keeps messages, if the bus is to remember.
     :raises CertificateError: RABBITMQ_CA cannot be used.
     """
-    return RabbitMQ(reactor, broker_endpoint(reactor, settings), broker(settings, name), retry_policy, limits)
+    used = replace(broker(settings, name), stream=stream)
+    return RabbitMQ(reactor, broker_endpoint(reactor, settings), used, retry_policy, limits)

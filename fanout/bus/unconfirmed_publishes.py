@@ -28,6 +28,7 @@ class UnconfirmedPublish:
     :ivar number: rises by order of publishing.
     :ivar deadline: time in seconds when it is given up.
     :ivar size: octets it is counted with, roughly.
+    :ivar sent_at: time in seconds when it was sent over the present connection.
     :ivar done: fires when the broker has it; :class:`BusError` when it will not.
     """
 
@@ -36,6 +37,7 @@ class UnconfirmedPublish:
     body: bytes
     deadline: float
     size: int
+    sent_at: float = 0.0
     done: Deferred[None] = field(default_factory=Deferred)
 
 
@@ -97,9 +99,10 @@ class Unconfirmed:
         self._waiting.append(publish)
         return publish
 
-    def send_next(self) -> UnconfirmedPublish:
+    def send_next(self, now: float) -> UnconfirmedPublish:
         """The oldest waiting one, which now counts as sent under the next delivery tag of the channel."""
         publish = self._waiting.popleft()
+        publish.sent_at = now
         self._last_tag += 1
         self._sent[self._last_tag] = publish
         return publish
@@ -148,6 +151,11 @@ class Unconfirmed:
             return False
         self._returned.remove(serial)
         return True
+
+    def sent_first_at(self) -> float | None:
+        """When the oldest one was sent that is sent and not confirmed; None if there is none."""
+        oldest = next(iter(self._sent.values()), None)
+        return None if oldest is None else oldest.sent_at
 
     def oldest_deadline(self) -> float | None:
         """When :meth:`expire` next has something to give up; None when empty."""

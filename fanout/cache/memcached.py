@@ -57,6 +57,9 @@ class MemcachedSettings(SettingsGroup):
     )
 
 
+Versioned = tuple[bytes, bytes]
+"""A value, and its version: what memcached's protocol calls the *cas unique*, another one after each change."""
+
 T = TypeVar("T")
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -67,6 +70,15 @@ _OUTAGE = (OSError, MemcacheUnexpectedCloseError, MemcacheUnknownError, ValueErr
 def _get_many(keys: list[str], client: PooledClient) -> dict[str, bytes]:
     found: dict[str, bytes] = client.get_many(keys)
     return found
+
+
+def _gets_many(keys: list[str], client: PooledClient) -> dict[str, Versioned]:
+    found: dict[str, Versioned] = client.gets_many(keys)
+    return found
+
+
+def _uptime(client: PooledClient) -> int:
+    return int(client.stats().get(b"uptime", 0))
 
 
 def parse_servers(servers: str) -> tuple[tuple[str, int], ...]:
@@ -223,9 +235,17 @@ class MemcachedServers:
         """Since the start: ``calls`` answered, ``failures``, ``skipped`` calls, ``refused`` values, ``reconnects``."""
         return sum((server.counts for server in self._servers.values()), Counter())
 
+    def uptime(self) -> int:
+        """Seconds since the last start of a server, of whichever was started last; 0 if one is down.
+
+        What was stored before is gone.
+        """
+        return min(server.call(_uptime, 0) for server in self._servers.values())
+
     def resting(self, keys: Iterable[str]) -> bool:
         """Whether the servers of all these keys are down at the moment."""
-        return all(self._of(key).resting for key in keys)
+        keys = list(keys)
+        return bool(keys) and all(self._of(key).resting for key in keys)
 
     def get(self, key: str) -> bytes | None:
         """The value; None when there is none or its server is down."""
@@ -239,23 +259,33 @@ class MemcachedServers:
             found |= server.call(partial(_get_many, group), dict[str, bytes]())
         return found
 
+    def gets_many(self, keys: Iterable[str]) -> dict[str, Versioned]:
+        """The values of those keys that have one, with the versions that :meth:`cas_many` takes."""
+        found: dict[str, Versioned] = {}
+        for server, group in self._split(keys):
+            found |= server.call(partial(_gets_many, group), dict[str, Versioned]())
+        return found
+
+    def cas_many(self, items: Mapping[str, tuple[bytes, bytes | None]], expire: int) -> list[str]:
+        """Store several values where nobody has changed them since :meth:`gets_many`; the keys that were not taken.
+
+        :param items: each with the version that was found; None for a key that had no value.
+        """
+        return [key for key, item in items.items() if not self._store_unchanged(key, *item, expire)]
+
     def set(self, key: str, value: bytes, expire: int) -> bool:
         """Store a value; whether the server took it.
 
         :param expire: seconds to keep it; 0 means as long as there is room.
         """
-        return self.set_many({key: value}, expire) == []
-
-    def set_many(self, items: Mapping[str, bytes], expire: int) -> list[str]:
-        """Store several values; the keys that were not taken."""
-        return [key for key, value in items.items() if not self._store("set", key, value, expire)]
+        return self._store("set", key, value, expire=expire)
 
     def add(self, key: str, value: bytes, expire: int) -> bool:
         """Store a value unless there is one; whether this call stored it. Of many callers one gets True: a lease.
 
         Also False while the server is down.
         """
-        return self._store("add", key, value, expire)
+        return self._store("add", key, value, expire=expire)
 
     def delete(self, key: str) -> None:
         """Remove a value."""
@@ -271,7 +301,12 @@ class MemcachedServers:
         for server in self._servers.values():
             server.close()
 
-    def _store(self, how: str, key: str, value: bytes, expire: int) -> bool:
+    def _store_unchanged(self, key: str, value: bytes, version: bytes | None, expire: int) -> bool:
+        if version is None:
+            return self._store("add", key, value, expire=expire)
+        return self._store("cas", key, value, version, expire=expire)
+
+    def _store(self, how: str, key: str, value: bytes, *version: bytes, expire: int) -> bool:
         if not isinstance(value, bytes):
             raise TypeError(
                 f"memcached stores bytes, and {key} is {type(value).__name__}: encode it, as JSON if need be"
@@ -282,7 +317,9 @@ class MemcachedServers:
             return False
         seconds = min(expire, LONGEST_EXPIRE)
         # With noreply pymemcache does not notice a server that is down or refuses the value.
-        return server.call(lambda client: bool(getattr(client, how)(key, value, seconds, noreply=False)), False)
+        return server.call(
+            lambda client: bool(getattr(client, how)(key, value, *version, seconds, noreply=False)), False
+        )
 
     def _of(self, key: str) -> MemcachedServer:
         if len(self._servers) == 1:
@@ -376,6 +413,17 @@ class Memcached:
         """The values of those keys that have one."""
         return self.call(keys, {}, self.servers.get_many, list(keys))
 
+    def gets_many(self, keys: Collection[str]) -> Deferred[dict[str, Versioned]]:
+        """The values of those keys that have one, with their versions."""
+        return self.call(keys, {}, self.servers.gets_many, list(keys))
+
+    def cas_many(self, items: Mapping[str, tuple[bytes, bytes | None]], expire: int) -> Deferred[list[str]]:
+        """Store several values where nobody has changed them meanwhile; fires with the keys that were not taken.
+
+        :param items: each with the version that :meth:`gets_many` has found; None for a key that had no value.
+        """
+        return self.call(items, list(items), self.servers.cas_many, dict(items), expire)
+
     def set(self, key: str, value: bytes, expire: int) -> Deferred[bool]:
         """Store a value; fires with whether the server took it.
 
@@ -383,13 +431,13 @@ class Memcached:
         """
         return self.call((key,), False, self.servers.set, key, value, expire)
 
-    def set_many(self, items: Mapping[str, bytes], expire: int) -> Deferred[list[str]]:
-        """Store several values; fires with the keys the servers did not take."""
-        return self.call(items, list(items), self.servers.set_many, dict(items), expire)
-
     def add(self, key: str, value: bytes, expire: int) -> Deferred[bool]:
         """Store a value unless there is one. Of many callers on many hosts one gets True, so it works as a lease."""
         return self.call((key,), False, self.servers.add, key, value, expire)
+
+    def uptime(self) -> Deferred[int]:
+        """Seconds since the last start of a server, of whichever was started last; 0 if one is down."""
+        return self.call((), 0, self.servers.uptime)
 
     def delete(self, key: str) -> Deferred[None]:
         """Remove a value."""
@@ -414,7 +462,8 @@ class Memcached:
     def call(self, keys: Collection[str], missing: T, work: Callable[..., T], *arguments: object) -> Deferred[T]:
         """Make a blocking call in a thread.
 
-        :param keys: the keys the call is about. If all their servers are down, the call is not made.
+        :param keys: the keys the call is about. If all their servers are down, the call is not made. Empty if it is
+            about all servers.
         :param missing: the result if the call is not made.
         """
         if self._stopped or self.servers.resting(keys):

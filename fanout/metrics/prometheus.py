@@ -248,6 +248,12 @@ BUS: Table[Bus] = (
     ),
     Measure(
         "gauge",
+        "fanout_bus_caught_up",
+        "Whether this node has what was published before it was connected (1) or not (0).",
+        lambda bus: bus.state().caught_up,
+    ),
+    Measure(
+        "gauge",
         "fanout_bus_waiting",
         "Messages accepted from publishers and not yet confirmed.",
         lambda bus: bus.state().waiting,
@@ -263,6 +269,7 @@ _BROKER = {
     "failed": "Messages whose publisher was told that they failed.",
     "returned": "Messages the broker had no queue for.",
     "missed": "Messages of other nodes that did not come: this node was too slow, or away.",
+    "replayed": "Messages this node did not receive, and read from the stream after it was connected.",
 }
 
 

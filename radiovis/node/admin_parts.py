@@ -177,8 +177,9 @@ def optional_checks(
 
 
 def _bus(bus: Bus) -> Condition:
+    """A node that has not caught up would show clients what is out of date."""
     state = bus.state()
-    return Condition("bus", state.connected, state.reason)
+    return Condition("bus", state.connected and state.caught_up, state.reason)
 
 
 def _memcached(memcached: Memcached) -> Condition:

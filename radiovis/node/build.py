@@ -42,7 +42,7 @@ from radiovis.directory.plugit_http import PlugItCalls
 from radiovis.directory.stations_file import StationsFile
 from radiovis.events import MonitoringEvents
 from radiovis.last_slides import LastSlides
-from radiovis.node.consumer import JournalRestore
+from radiovis.node.restore import JournalReading, Restore
 from radiovis.preflight.message_check import CheckedApplication, Preflight
 from radiovis.preflight.slide_verdicts import SlideVerdicts
 from radiovis.schedule.broker_store import BrokerIntake
@@ -76,7 +76,8 @@ def bus(reactor: Any, settings: Settings, limits: MessageLimits) -> Bus:
     """The bus: RabbitMQ, or loopback where there is no broker."""
     if settings.STANDALONE or settings.RABBITMQ_LOOPBACK:
         return Loopback()
-    return rabbitmq(reactor, settings, f"radiovis {settings.STOMP_IP}:{settings.STOMP_PORT}", limits=limits)
+    name = f"radiovis {settings.STOMP_IP}:{settings.STOMP_PORT}"
+    return rabbitmq(reactor, settings, name, limits=limits, stream=settings.RABBITMQ_STREAM)
 
 
 def hub(
@@ -208,7 +209,8 @@ class ApplicationParts:
     :ivar application: RadioVIS as the servers ask it.
     :ivar preflight: checks slides; None if it is off.
     :ivar watchdog: of a stand-alone node; in a cluster it is a process of its own.
-    :ivar restore: reads the last messages from the journal of a stand-alone node; in a cluster memcached has them.
+    :ivar restore: has the last messages from before the start.
+    :ivar journal_reading: reads them on a stand-alone node; in a cluster the bus does.
     """
 
     file: StationsFile | None
@@ -218,7 +220,8 @@ class ApplicationParts:
     application: Application
     preflight: Preflight | None
     watchdog: Watchdog | None
-    restore: JournalRestore | None
+    restore: Restore
+    journal_reading: JournalReading | None
 
 
 def preflight(reactor: Any, settings: Settings) -> Preflight | None:

@@ -1,50 +1,55 @@
-"""What a node does with the messages of the bus, with those of its journal, and with a change of the stations.
+"""What a node does with the messages of the bus, and with a change of the stations.
 
 A message goes to the guest application whose topic it is; if there is none, it gets its canonical key and goes to the
 hub, to memcached for the other nodes, and to the watchdog of a stand-alone node. Three rules hold:
 
 - Messages of one topic reach the hub in the order of the bus. A message of a country whose code is unknown waits until
   the directory has answered, and so do all later messages of that country.
-- A stand-alone node begins with the last messages in its journal. What came since its start is newer, and stays.
-- A node that was cut off from the bus catches up from memcached. What is still on its way over the bus is left alone;
-  otherwise subscribers would see it twice, or see an older value after a newer one.
+- A node that was cut off from the bus is given what it missed from the memory of the bus
+  (:class:`~fanout.bus.interface.RememberingBus`), before anything new. memcached may have told some of it already, to
+  clients that subscribed meanwhile: nothing is shown twice, and nothing older after it. At the start of the node it is
+  not what clients missed, but what they begin with: see :mod:`radiovis.node.restore`.
+- If that memory has not all, or there is none, the node catches up from memcached. What is still on its way over the
+  bus is left alone; otherwise subscribers would see it twice, or see an older value after a newer one.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections import defaultdict, deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import structlog
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.task import deferLater
 
 from fanout.application.guests import Guest
 from fanout.application.observer import Observer, Report
-from fanout.bus.interface import Bus
-from fanout.hub.hub import MAX_LAST_MESSAGES, Hub, RetainedSettings
+from fanout.bus.interface import Bus, RememberingBus, Replay
+from fanout.hub.hub import Hub
 from fanout.hub.message import Message
 from radiovis import topics
 from radiovis.directory.interface import DirectoryError
 from radiovis.http.wall import Wall
 from radiovis.last_slides import LastSlides
+from radiovis.node.restore import Restore
 from radiovis.topic_resolution import TopicResolver
-from radiovis.watchdog.log import LogError
 from radiovis.watchdog.watchdog import Watchdog
 
+LastShown = Mapping[str, Message | None]
+"""The last message of each topic that has subscribers."""
+Put = Callable[[str, Message], int]
+"""Retains a message under its canonical key, and offers it to subscribers; returns to how many."""
+
 _WAITING = 1_000
-"""Messages of one country that wait for its code. The directory answers within seconds, or fails."""
+"""New messages of one country that wait for its code. The directory answers within seconds, or fails."""
 _CATCH_UP_DELAY = 0.5
 """Seconds. By then the other nodes have written to memcached what was published just before we could hear again."""
 _ON_THE_WAY_SECONDS = 1.0
 """How long a message may take over the bus after another node has already kept it."""
-
-RESTORE_SECONDS = 5.0
-"""Longest wait in seconds for the journal at the start, when a client asks for the last message of a topic. Reading it
-takes half a second for 256 MiB, and far longer if it is damaged. Clients themselves give up after about ten."""
-_RESTORED_AT_ONCE = 500
-"""Messages put into the hub in one turn of the reactor, which takes a few milliseconds."""
+_AT_ONCE = 200
+"""Messages of a replay handed on in one turn of the reactor: clients and the bus wait for no more than these."""
 
 log = structlog.get_logger(__name__)
 
@@ -61,32 +66,38 @@ class TopicReceiver:
         self._last_slides = last_slides
         self._log = log
         self._observer = observer
-        self._waiting: dict[str, deque[Message]] = {}
+        self._waiting: dict[str, deque[tuple[Message, Put]]] = {}
+        self._looked_up: dict[str, Deferred[Any]] = {}
+        self._told: dict[str, Message] = {}
 
     def receive(self, message: Message) -> None:
         """For :meth:`fanout.bus.Bus.start`."""
         country = topics.country_of(message.topic)
         if country is not None and country in self._waiting:
-            self._waiting[country].append(message)
+            self._waiting[country].append((message, self._hub.publish))
             return
         key = self._resolver.canonical_if_known(message.topic)
         if key is not None:
-            self._publish(key, message)
+            self._show(key, message, self._hub.publish)
         elif country is not None:
-            self._wait(country, message)
+            self._waiting[country] = deque([(message, self._hub.publish)], maxlen=_WAITING)
+            self._look_up(country, message.topic)
 
-    def _wait(self, country: str, message: Message) -> None:
+    def _look_up(self, country: str, topic: str) -> None:
         """The country is unknown: its messages wait until the directory has answered."""
-        self._waiting[country] = deque([message], maxlen=_WAITING)
-        looked_up = Deferred.fromCoroutine(self._resolver.canonical(message.topic))
+        looked_up = self._looked_up[country] = Deferred.fromCoroutine(self._resolver.canonical(topic))
         looked_up.addErrback(lambda failure: self._log.error("country.failed", reason=failure.getErrorMessage()))
         looked_up.addCallback(lambda _: self._release(country))
 
     def _release(self, country: str) -> None:
         """The directory has answered. A country without a code is its own key, as for its subscribers."""
-        pending = self._waiting.pop(country)
-        for message in pending:
-            self._publish(self._resolver.canonical_as_known(message.topic), message)
+        del self._looked_up[country]
+        for message, put in self._waiting.pop(country):
+            self._show(self._resolver.canonical_as_known(message.topic), message, put)
+
+    def released(self) -> Deferred[Any]:
+        """Fires when no message waits any more that waits now for the code of its country."""
+        return DeferredList(list(self._looked_up.values()))
 
     async def catch_up(self, moment: Callable[[], Awaitable[object]]) -> None:
         """Show subscribers what the other nodes have kept while this node was cut off from the bus.
@@ -96,27 +107,98 @@ class TopicReceiver:
 
         :param moment: waits for as long as a message may take over the bus.
         """
-        before = {topic: self._hub.last(topic) for topic in self._hub.topics()}
+        before = self.last_shown()
         kept = await self._last_slides.recall_many(before)
         await moment()
         for key, message in kept.items():
             last = self._hub.last(key)
-            if last is before[key] and (last is None or _is_news(message, last)):
-                self._offer(key, message)
+            if last is before[key] and (last is None or self._last_slides.is_later(key, message, last)):
+                self._offer(key, message, self._hub.publish)
+                self._told[key] = message
 
-    def _publish(self, key: str, message: Message) -> None:
-        self._offer(key, message)
+    @property
+    def can_catch_up(self) -> bool:
+        """Whether the nodes share what they keep."""
+        return self._last_slides.is_shared
+
+    def last_shown(self) -> LastShown:
+        """What subscribers have seen last, of each topic that has any: the begin of :meth:`replay`."""
+        return {topic: self._hub.last(topic) for topic in self._hub.topics()}
+
+    async def replay(
+        self, messages: Sequence[Message], before: LastShown, put: Put, next_turn: Callable[[], Awaitable[object]]
+    ) -> None:
+        """Show subscribers what was not received, and retain it.
+
+        :param messages: in their order.
+        :param before: what :meth:`last_shown` said before the first of them was read.
+        :param next_turn: waits for the next turn of the reactor: there may be as many messages as topics.
+        """
+        numbers: dict[tuple[str, str, bytes], tuple[int, int]] = {}
+        unknown: dict[str, list[Message]] = defaultdict(list)
+        for number, message in enumerate(messages):
+            key = self._resolver.canonical_if_known(message.topic)
+            if key is not None:
+                numbers[key, message.message_id, message.body] = number, message.when
+            if number % _AT_ONCE == _AT_ONCE - 1:
+                await next_turn()
+        for number, message in enumerate(messages):
+            key = self._resolver.canonical_if_known(message.topic)
+            if key is None:
+                unknown[topics.country_of(message.topic) or ""].append(message)
+            elif self._is_unseen(key, message, number, numbers, before):
+                self._show(key, message, put)
+            if number % _AT_ONCE == _AT_ONCE - 1:
+                await next_turn()
+        for country, missed in unknown.items():
+            self._wait_too(country, missed, put)
+
+    def _wait_too(self, country: str, missed: list[Message], put: Put) -> None:
+        """Behind those that wait already for the code of this country. None of them gives way to new messages."""
+        waiting = [*self._waiting.pop(country, ()), *((message, put) for message in missed)]
+        self._waiting[country] = deque(waiting, maxlen=len(waiting) + _WAITING)
+        if country not in self._looked_up:
+            self._look_up(country, missed[0].topic)
+
+    def _is_unseen(
+        self,
+        key: str,
+        message: Message,
+        number: int,
+        numbers: Mapping[tuple[str, str, bytes], tuple[int, int]],
+        before: LastShown,
+    ) -> bool:
+        """Whether a message is later than what subscribers have seen; memcached may have told of it, or a later one.
+
+        :param numbers: of all messages that are replayed, and their "when". They are in the order of the bus, and
+            clocks may err.
+        """
+        last = self._hub.last(key)
+        if last is None:
+            return True
+        seen, when = numbers.get((key, last.message_id, last.body), (None, 0))
+        if last is before.get(key):  # It came over the bus, or memcached told it when an earlier reading had failed.
+            return seen is None or when != last.when or number > seen
+        if seen is not None:
+            return number > seen
+        return message.when >= last.when or not any(self._hub.listeners(key))
+
+    def _show(self, key: str, message: Message, put: Put) -> None:
+        told = self._told.pop(key, None)
+        if told is None or told is not self._hub.last(key) or not _is_same(told, message):
+            self._offer(key, message, put)
         if self._last_slides.is_shared:
             self._last_slides.keep(key, message)
 
-    def _offer(self, key: str, message: Message) -> None:
-        clients = self._hub.publish(key, message)
+    def _offer(self, key: str, message: Message, put: Put) -> None:
+        clients = put(key, message)
         if clients and self._observer is not None:
             self._observer.delivered(key, clients)
 
 
-def _is_news(message: Message, last: Message) -> bool:
-    return message.message_id != last.message_id and message.when >= last.when
+def _is_same(told: Message, message: Message) -> bool:
+    """Whether the bus brings what memcached told before: its publisher had no confirm, and has sent it again."""
+    return (told.message_id, told.when, told.body) == (message.message_id, message.when, message.body)
 
 
 class BusConsumer:
@@ -126,22 +208,28 @@ class BusConsumer:
         self,
         reactor: Any,
         receiver: TopicReceiver,
+        restore: Restore,
         watchdog: Watchdog | None,
         report: Report,
         guests: Sequence[Guest] = (),
     ) -> None:
         """
+        :param restore: is given what is read first from the memory of the bus.
         :param watchdog: of a stand-alone node; the watchdog of a cluster has a queue of its own.
         :param guests: a message that one of them takes goes nowhere else.
         """
         self._reactor = reactor
         self._receiver = receiver
+        self._restore = restore
         self._watchdog = watchdog
         self._report = report
         self._guests = guests
 
     def start(self, bus: Bus) -> None:
-        """Receive from now on."""
+        """Receive from now on, and what was missed before anything else."""
+        self._bus = bus
+        if isinstance(bus, RememberingBus):
+            bus.remember(self._begin_replay)
         bus.start(self._receive, self._reconnected)
 
     def _receive(self, message: Message) -> None:
@@ -153,98 +241,35 @@ class BusConsumer:
         if self._watchdog is not None:
             self._watchdog.hear(message)
 
-    def _reconnected(self) -> None:
-        """The connection to the bus is back."""
-        self._reactor.callLater(_CATCH_UP_DELAY, self._catch_up)
+    def _begin_replay(self) -> Replay:
+        return partial(self._replay, self._receiver.last_shown())
 
-    def _catch_up(self) -> None:
-        caught_up = self._receiver.catch_up(lambda: deferLater(self._reactor, _ON_THE_WAY_SECONDS))
-        Deferred.fromCoroutine(caught_up).addErrback(self._report, "catch_up.failed")
+    async def _replay(self, before: LastShown, messages: Sequence[Message]) -> None:
+        """The bus has read what this node missed."""
+        others = []
+        for number, message in enumerate(messages):
+            if not any(guest.hear(message) for guest in self._guests):
+                others.append(message)
+            if number % _AT_ONCE == _AT_ONCE - 1:
+                await self._wait()
+        await self._receiver.replay(others, before, self._restore.put, self._wait)
+        if self._bus.state().connected:  # Otherwise it was read in part; the next connection brings the rest.
+            self._receiver.released().addCallback(lambda _: self._restore.end())
 
+    def _reconnected(self) -> Deferred[None]:
+        """The connection to the bus is there, and the bus does not know what was missed; fires when that is shown."""
+        if self._watchdog is None:  # The watchdog of a node by itself has a journal, which is read meanwhile.
+            self._restore.end()
+        caught_up = Deferred.fromCoroutine(self._catch_up())
+        return caught_up.addErrback(self._report, "catch_up.failed")
 
-class JournalRestore:
-    """Gives a stand-alone node the last message of each topic that its journal has: after a restart, new subscribers
-    get it at once, as from memcached in a cluster.
+    async def _catch_up(self) -> None:
+        if self._receiver.can_catch_up:
+            await self._wait(_CATCH_UP_DELAY)
+            await self._receiver.catch_up(lambda: self._wait(_ON_THE_WAY_SECONDS))
 
-    The journal's thread reads it while the node begins to listen. Clients that subscribe meanwhile are answered, and
-    :meth:`recall` waits for the message of their topic, but not longer than :data:`RESTORE_SECONDS`; what is read later
-    is offered to them. So it makes no difference to a client when it comes.
-    """
-
-    def __init__(
-        self,
-        reactor: Any,
-        settings: RetainedSettings,
-        hub: Hub,
-        resolver: TopicResolver,
-        guests: Sequence[Guest],
-        watchdog: Watchdog,
-    ) -> None:
-        """:param watchdog: has the journal."""
-        self._reactor = reactor
-        self._octets = settings.MAX_LAST_MESSAGES_BYTES
-        self._hub = hub
-        self._resolver = resolver
-        self._guests = guests
-        self._watchdog = watchdog
-        self._restored: dict[str, Message] = {}
-        self._asking: list[Deferred[None]] = []
-        self._is_answered = False
-
-    def start(self, report: Report) -> None:
-        """Begin to read. To be called before the watchdog asks the journal when topics were last alive."""
-        timer = self._reactor.callLater(RESTORE_SECONDS, self._answer)
-        restored = Deferred.fromCoroutine(self._restore())
-        restored.addErrback(report, "journal.not_restored")
-        restored.addBoth(lambda _: timer.cancel() if timer.active() else None)
-        restored.addBoth(lambda _: self._answer())
-        restored.addBoth(lambda _: self._restored.clear())
-
-    async def recall(self, topic: str) -> Message | None:
-        """For :class:`~radiovis.application.SlideMemory`: a message from before the start, if it is still the last."""
-        if self._is_answered:
-            return None
-        answer: Deferred[None] = Deferred()
-        self._asking.append(answer)
-        await answer
-        message = self._restored.get(topic)
-        return message if message is not None and self._hub.last(topic) is message else None
-
-    async def _restore(self) -> None:
-        try:
-            messages = await self._watchdog.latest(MAX_LAST_MESSAGES, self._octets)
-        except LogError as error:
-            log.warning("journal.not_restored", reason=str(error), consequence="topics are empty until they are sent")
-            return
-        for first in range(0, len(messages), _RESTORED_AT_ONCE):
-            for message in messages[first : first + _RESTORED_AT_ONCE]:
-                await self._put(message)
-            await deferLater(self._reactor, 0)
-        if messages:
-            log.info("journal.restored", topics=len(messages))
-
-    async def _put(self, message: Message) -> None:
-        """Retain a message, unless there is a newer one."""
-        if self._has_newer(message.topic) or any(guest.hear(message) for guest in self._guests):
-            return
-        key = await self._resolver.canonical(message.topic)
-        if self._has_newer(key):
-            return
-        put = self._hub.publish if self._is_answered else self._hub.remember
-        put(key, message)
-        self._restored[key] = message
-
-    def _has_newer(self, key: str) -> bool:
-        """Whether a message came since the start. If two topics of the journal are one by now, the later one counts."""
-        last = self._hub.last(key)
-        return last is not None and last is not self._restored.get(key)
-
-    def _answer(self) -> None:
-        """Answer those that wait; nobody waits from now on."""
-        self._is_answered = True
-        asking, self._asking = self._asking, []
-        for each in asking:
-            each.callback(None)
+    def _wait(self, seconds: float = 0.0) -> Deferred[None]:
+        return deferLater(self._reactor, seconds)
 
 
 class StationsRefresh:

@@ -103,7 +103,7 @@ class Fallback:
             directory=directory,
             resolver=TopicResolver(directory, lambda: None),
             entries=entries,
-            recall=StartupState(self._memcached, kept, self._reactor.seconds).recall,
+            recall=StartupState(self._memcached, kept, self._settings, self._reactor.seconds).recall,
             source=self._queue_source,
             schedule=self._schedule(leader),
             preflight=build.preflight(self._reactor, self._settings),

@@ -43,13 +43,13 @@ from radiovis.node.admin_parts import node_admin
 from radiovis.node.build import ApplicationParts, Core, Observability
 from radiovis.node.consumer import (
     BusConsumer,
-    JournalRestore,
     StationsRefresh,
     TopicReceiver,
     move_subscriptions,
 )
 from radiovis.node.listeners import ListenAddress, Listeners, listen_addresses
 from radiovis.node.reload import Reloading, Take, log_takes, node_takes
+from radiovis.node.restore import JournalReading, Restore
 from radiovis.node.servers import (
     Drain,
     Servers,
@@ -95,9 +95,10 @@ class Lifecycle:
         self._listen()
         if self.monitoring is not None:
             self.monitoring.start()
+        self.parts.restore.start()
         self.consumer.start(self.core.bus)
-        if self.parts.restore is not None:
-            self.parts.restore.start(self.report)
+        if self.parts.journal_reading is not None:
+            self.parts.journal_reading.start(self.report)
         if self.parts.watchdog is not None:
             self.parts.watchdog.start()
         if self.parts.file is not None:
@@ -123,6 +124,7 @@ class Lifecycle:
         if self.admin is not None:
             self.admin.drain()
         closing = [*self.listeners.close(), *(guest.stop() for guest in self.core.guests)]
+        self.parts.restore.end()
         await self.servers.drain.leave()
         if self.parts.file is not None:
             self.parts.file.stop()
@@ -176,7 +178,7 @@ class Node:
             parts=parts,
             servers=servers,
             monitoring=observability.monitoring,
-            consumer=BusConsumer(reactor, receiver, parts.watchdog, report, core.guests),
+            consumer=BusConsumer(reactor, receiver, parts.restore, parts.watchdog, report, core.guests),
             listeners=_listeners(reactor, settings, servers, where, worker),
             admin=node_admin(reactor, settings, ports, core, parts, servers, observability),
             report=report,
@@ -257,7 +259,8 @@ def _parts(
     throttle = LoginThrottle(reactor, settings, time.monotonic)
     slide_intake = build.slide_intake(reactor, settings, core.bus, core.limits, fake=fake)
     preflight = build.preflight(reactor, settings)
-    watchdog = restore = None
+    restore = Restore(reactor, core.hub, core.last_slides)
+    watchdog = journal_reading = None
     if settings.STANDALONE:
         watchdog = standing_alone(
             reactor,
@@ -269,8 +272,8 @@ def _parts(
             slide_intake=slide_intake,
             preflight=preflight,
         )
-        restore = JournalRestore(reactor, settings, core.hub, resolver, core.guests, watchdog)
-    bare = RadioVIS(directory, resolver, publishing, restore or core.last_slides, core.bus, throttle, log)
+        journal_reading = JournalReading(reactor, settings, core.hub, resolver, core.guests, watchdog, restore)
+    bare = RadioVIS(directory, resolver, publishing, restore.recall, core.bus, throttle, log)
     return ApplicationParts(
         file=file,
         directory=directory,
@@ -280,6 +283,7 @@ def _parts(
         preflight=preflight,
         watchdog=watchdog,
         restore=restore,
+        journal_reading=journal_reading,
     )
 
 

@@ -236,7 +236,7 @@ def standing_alone(
         directory=directory,
         resolver=resolver,
         entries=JournalLog(kept, time.time),
-        recall=StartupState(None, kept, reactor.seconds).recall,
+        recall=StartupState(None, kept, settings, reactor.seconds).recall,
         source=lambda take: TapSource(reactor, take),
         schedule=_schedule(slide_intake, bus, leader),
         preflight=preflight,

@@ -159,7 +159,7 @@ class TestSlides(_Case):
         self.assertEqual(self.shown(server, IMAGE), [SLIDE])
 
     def test_a_journal_that_another_process_holds_delays_no_subscriber_and_is_shown_when_it_is_free(self) -> None:
-        constants = {"radiovis.node.consumer.RESTORE_SECONDS": 0.2, "fanout.journal.sqlite.BUSY": 60.0}
+        constants = {"radiovis.node.restore.RESTORE_SECONDS": 0.2, "fanout.journal.sqlite.BUSY": 60.0}
         server = self.node(**constants)
         self.publish(server, (IMAGE, SLIDE))
         server.terminate()

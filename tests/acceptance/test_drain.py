@@ -159,7 +159,7 @@ class Publishers(DrainCase):
         server = clustered(self.broker.address, f"radiovis.{uuid4()}", **settings)
         self.addCleanup(server.close)
         server.start()
-        server.wait_for("bus.connected")
+        server.wait_for("bus.caught_up")
         return server
 
     def test_receipts_come_before_the_goodbye(self) -> None:

@@ -30,7 +30,7 @@ class TestTwoNodes(unittest.TestCase):
         started = node(services.rabbitmq(), self.cluster.exchange, **settings)
         self.cluster.nodes.append(started)
         started.start()
-        started.wait_for("bus.connected")
+        started.wait_for("bus.caught_up")
         return started
 
     def tearDown(self) -> None:

@@ -28,6 +28,20 @@ ELSEWHERE = {
     "no radio shows anything": ["test_probe.py test_a_station_without_a_slide"],
     "web player fine, radios blank": ["test_commands.py test_what_is_wrong_with_a_slide_is_said"],
     "`/readyz` says bus": ["test_outages.py test_is_killed", "test_outages.py test_is_short_of_disk"],
+    '`/readyz` says "reading what was missed" for long': [
+        "../fanout/bus/test_stream.py test_the_stream_is_down_for_long",
+        "../fanout/bus/test_stream.py test_others_publish_and_the_marker_does_not_come",
+    ],
+    "the stream stays `down` though all brokers run": [
+        "test_restarts.py test_a_node_is_ready_after_seconds_and_publishes_are_confirmed"
+    ],
+    "a device's messages do not arrive": [
+        "test_accepted_arrives.py test_headers_nobody_can_read_cost_neither_node_nor_log_a_message",
+        "test_devices.py test_without_a_usable_topic",
+    ],
+    "a device's connection ends with 541": [
+        "test_devices.py test_a_decimal_costs_its_publisher_the_connection_and_nobody_else_anything"
+    ],
     "`/readyz` says stations_file": [
         "test_degraded.py test_a_mistake_in_the_stations_file",
         "test_degraded.py test_a_stations_file_that_vanishes",
@@ -38,7 +52,8 @@ ELSEWHERE = {
         "test_degraded.py test_a_new_one_that_cannot_be_used",
     ],
     '"NO WATCHDOG LEADS" in `fallback.py status`; `leader` in `/readyz`': [
-        "../radiovis/watchdog/test_watchdog.py test_when_no_watchdog_leads_everything_says_so_until_one_does"
+        "../radiovis/watchdog/test_watchdog.py test_when_no_watchdog_leads_everything_says_so_until_one_does",
+        "test_watchdog_leader.py test_the_remedy_of_the_documentation_helps",
     ],
     "a node by itself shows nothing after a restart": [
         "test_alone_restarts.py test_a_journal_that_cannot_be_read_is_said_and_the_node_serves"

@@ -48,7 +48,7 @@ class _Case(unittest.TestCase):
         self.clock = Clock()
         self.throttle = LoginThrottle(self.clock, LoginSettings(LOGIN_FAILURES=2))
         slides = LastSlides(None, None)
-        self.radiovis = RadioVIS(self.directory, resolver, publishing, slides, self.bus, self.throttle, self.log)  # type: ignore[arg-type]
+        self.radiovis = RadioVIS(self.directory, resolver, publishing, slides.recall, self.bus, self.throttle, self.log)  # type: ignore[arg-type]
 
 
 class TestLogin(_Case):

@@ -8,18 +8,20 @@ import pickle
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred, gatherResults, succeed
 from twisted.internet.task import Clock
 from twisted.trial import unittest
 
 from fanout.cache.memcached import Memcached, cache_key
 from fanout.hub.message import Message
-from radiovis.last_slides import DELAY, LastSlides, decode, encode
+from radiovis.last_slides import AHEAD_SECONDS, DELAY, RECENT, LastSlides, decode, encode
 from tests import services
 
 TOPIC = "/topic/fm/4e1/4000/09580/image"
 SLIDE = Message(TOPIC, b"SHOW http://s/\xff\0\n1.png", "ID:é", 1795294643, (("link", "http://l/?a=1"), ("x", "")))
 LIFE = 100
+NOW = 1795294650
+"""Unix time of all nodes."""
 
 
 def fields(message: Message | None) -> tuple[object, ...] | None:
@@ -77,12 +79,13 @@ class _Case(unittest.TestCase):
 
     def node(self, memcached: Memcached | None = None) -> LastSlides:
         """The last slides of another node."""
-        return LastSlides(self.clock, memcached or self.memcached)
+        return LastSlides(self.clock, memcached or self.memcached, lambda: NOW)
 
-    async def settled(self) -> None:
-        """Until memcached has what was to be written by now: its one thread makes the calls in their order."""
+    async def settled(self, *nodes: LastSlides) -> None:
+        """Until memcached has what these nodes, or the first one, were to write by now."""
         self.clock.advance(DELAY)
-        await self.memcached.get("settled")
+        for node in nodes or (self.slides,):
+            await node.write()
 
 
 class TestKeepAndRecall(_Case):
@@ -131,12 +134,139 @@ class TestKeepAndRecall(_Case):
         self.assertIsNotNone(await self.slides.recall(topic))
 
     def test_a_burst_over_very_many_topics_costs_bounded_memory(self) -> None:
-        written: list[int] = []
-        self.memcached.set_many = lambda items, expire: written.append(len(items))  # type: ignore[assignment, method-assign]
+        read: list[int] = []
+        self.memcached.gets_many = lambda keys: succeed(read.append(len(keys)) or {})  # type: ignore[assignment, method-assign, func-returns-value]
+        self.memcached.cas_many = lambda items, expire: succeed([])  # type: ignore[assignment, method-assign]
         for number in range(20_000):
             self.slides.keep(f"/topic/{number}", SLIDE)
         self.clock.advance(DELAY)
-        self.assertEqual(written, [10_000])
+        self.assertEqual((sum(read), max(read)), (10_000, 500))
+
+
+class TestWhoWritesWhat(_Case):
+    """Several nodes, one memcached, and messages that reach the nodes at different times."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.topic = f"/topic/{self.id()}"
+        self.other = self.node()
+
+    def message(self, name: str, when: int = NOW) -> Message:
+        return Message(self.topic, name.encode(), name, when)
+
+    async def hears(self, node: LastSlides, *messages: Message) -> None:
+        """A node hears them in one burst, and has written what it wants to."""
+        for message in messages:
+            node.keep(self.topic, message)
+        await self.settled(node)
+
+    async def kept(self) -> bytes | None:
+        found = await self.node().recall(self.topic)
+        return found and found.body
+
+    async def test_a_late_node_leaves_newer_messages_alone_and_goes_on_when_it_has_heard_them(self) -> None:
+        one, two, three, four = (self.message(f"{number}", NOW - 3 + number // 2) for number in range(4))
+        await self.hears(self.slides, one)
+        await self.hears(self.slides, two)
+        await self.hears(self.slides, three)
+        for late in (one, two):  # The same second as each other, then an earlier one than the third.
+            await self.hears(self.other, late)
+            self.assertEqual(await self.kept(), b"2")
+        await self.hears(self.other, three, four)
+        self.assertEqual(await self.kept(), b"3")
+
+    async def test_within_one_second_too(self) -> None:
+        one, two = self.message("1"), self.message("2")
+        await self.hears(self.slides, one, two)
+        await self.hears(self.other, one)
+        self.assertEqual(await self.kept(), b"2")
+        await self.hears(self.other, two, self.message("3"))
+        self.assertEqual(await self.kept(), b"3")
+
+    async def test_a_burst_that_another_node_has_seen_in_part(self) -> None:
+        burst = [self.message(str(number)) for number in range(50)]
+        await self.hears(self.other, *burst[:25])
+        await self.hears(self.slides, *burst)
+        self.assertEqual(await self.kept(), b"49")
+        await self.hears(self.other, *burst[25:])
+        self.assertEqual(await self.kept(), b"49")
+
+    async def test_a_clock_that_was_set_back(self) -> None:
+        await self.hears(self.slides, self.message("before"))
+        await self.hears(self.slides, self.message("after", NOW - 3600))
+        self.assertEqual(await self.kept(), b"after")
+
+    async def test_a_clock_that_was_set_back_on_a_topic_that_was_silent_while_many_others_were_not(self) -> None:
+        await self.hears(self.slides, self.message("before"))
+        for number in range(3 * RECENT):
+            self.slides.keep("/topic/other", self.message(str(number)))
+        await self.hears(self.slides, self.message("after", NOW - 3600))
+        self.assertEqual(await self.kept(), b"after")
+
+    async def test_publishers_whose_clocks_differ(self) -> None:
+        fast, slow = self.message("fast", NOW + 3), self.message("slow", NOW - 3)
+        for node in (self.slides, self.other):
+            await self.hears(node, fast)
+        for node in (self.slides, self.other):
+            await self.hears(node, slow)
+        self.assertEqual(await self.kept(), b"slow")
+
+    async def test_what_a_node_has_heard_before_is_not_later_though_a_clock_was_set_back(self) -> None:
+        before, after = self.message("before"), self.message("after", NOW - 3600)
+        await self.hears(self.slides, before)
+        self.slides.keep(self.topic, after)  # It is not written yet.
+        self.assertFalse(self.slides.is_later(self.topic, before, after))
+        await self.settled(self.slides)
+        self.assertFalse(self.slides.is_later(self.topic, before, after))
+
+    async def test_what_replaced_a_message_there_is_later_though_a_clock_was_set_back(self) -> None:
+        before, after = self.message("before"), self.message("after", NOW - 3600)
+        for node in (self.slides, self.other):  # One writes it, and the other one finds it there.
+            await self.hears(node, before)
+        self.assertTrue(self.slides.is_later(self.topic, after, before))
+        self.assertTrue(self.other.is_later(self.topic, after, before))
+        self.assertFalse(self.node().is_later(self.topic, after, before), "it does not know")
+
+    async def test_a_message_that_was_never_there_tells_nothing_about_an_earlier_one(self) -> None:
+        newer, late, older = self.message("newer"), self.message("late", NOW - 1), self.message("older", NOW - 2)
+        await self.hears(self.other, newer)
+        await self.hears(self.slides, late)
+        self.assertFalse(self.slides.is_later(self.topic, older, late))
+        self.assertTrue(self.slides.is_later(self.topic, newer, late))
+        self.assertFalse(self.slides.is_later(self.topic, late, late))
+
+    async def test_a_node_that_has_just_started_replaces_what_is_older(self) -> None:
+        await self.hears(self.slides, self.message("from before", NOW - 1))
+        await self.hears(self.other, self.message("first"))
+        self.assertEqual(await self.kept(), b"first")
+
+    async def test_all_nodes_have_started_anew_and_what_is_there_is_from_the_future(self) -> None:
+        await self.hears(self.slides, self.message("wrong clock", NOW + AHEAD_SECONDS + 1))
+        await self.hears(self.other, self.message("first"))
+        self.assertEqual(await self.kept(), b"first")
+
+    async def test_what_came_while_memcached_was_read_is_written_at_once(self) -> None:
+        self.slides.keep(self.topic, self.message("1"))
+        writing = self.slides.write()
+        self.slides.keep(self.topic, self.message("2"))
+        await writing
+        self.assertEqual(await self.kept(), b"2")
+
+    async def test_nodes_that_write_at_the_same_time_agree(self) -> None:
+        one, two = self.message("1"), self.message("2")
+        nodes = [self.node() for _ in range(5)]
+        for number, node in enumerate(nodes):
+            for message in (one, two)[: 1 + number % 2]:
+                node.keep(self.topic, message)
+        await gatherResults([node.write() for node in nodes])
+        self.assertEqual(await self.kept(), b"2")
+
+    async def test_what_is_there_already_is_not_written_again(self) -> None:
+        message = self.message("1")
+        await self.hears(self.slides, message)
+        before = await self.memcached.gets_many([cache_key("radiovis", "last", self.topic)])
+        await self.hears(self.other, message)
+        self.assertEqual(await self.memcached.gets_many(list(before)), before)
 
 
 class TestWithoutMemcached(_Case):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pika
@@ -31,18 +31,30 @@ async def until(condition: Callable[[], object], what: str, seconds: float = 20.
 class Node:
     """A bus and what came over it."""
 
-    def __init__(self, address: Any, exchange: str, retry_policy: RetryPolicy = QUICK, **broker: Any) -> None:
+    def __init__(
+        self, address: Any, exchange: str, retry_policy: RetryPolicy = QUICK, *, remembers: bool = False, **broker: Any
+    ) -> None:
+        """:param remembers: it reads the stream; what it read is in ``replayed``, one list for each reading."""
         self.received: list[Message] = []
+        self.replayed: list[list[Message]] = []
         self.connects = 0
         login = {"user": address.user, "password": address.password, "vhost": address.vhost, **broker}
         endpoint = TCP4ClientEndpoint(reactor, address.host, address.port)
         self.bus = RabbitMQ(reactor, endpoint, Broker(exchange=exchange, **login), retry_policy)
+        if remembers:
+            self.bus.remember(lambda: self._replay)
 
     def start(self) -> None:
         self.bus.start(self.received.append, self._count_connect)
 
     def _count_connect(self) -> None:
         self.connects += 1
+
+    async def _replay(self, messages: Sequence[Message]) -> None:
+        self.replayed.append(list(messages))
+
+    async def caught_up(self, seconds: float = 60.0) -> None:
+        await until(lambda: self.bus.state().caught_up, f"caught up: {self.bus.state()}", seconds)
 
     async def connected(self, times: int = 1, seconds: float = 20.0) -> None:
         await until(lambda: self.connects >= times, f"connect number {times}: {self.bus.state()}", seconds)

@@ -27,6 +27,19 @@ class ACopyIsTakenOnce(unittest.TestCase):
             seen.is_new(given[index])
             self.assertEqual(seen.missed, missed, index)
 
+    def test_after_a_loss_the_first_message_of_each_publisher_leaves_nothing_out(self) -> None:
+        one, other, seen = Serials(), Serials(), Seen()
+        ours, theirs = ([serials.next() for _ in range(9)] for serials in (one, other))
+        for each in (ours[0], theirs[0]):
+            seen.is_new(each)
+        self.assertTrue(seen.leaves_out(ours[2]))
+        seen.were_lost()
+        self.assertFalse(seen.leaves_out(ours[2]))
+        self.assertTrue(seen.is_new(ours[2]))
+        self.assertEqual(seen.missed, 1, "it counts nevertheless")
+        self.assertTrue(seen.leaves_out(ours[4]), "it is the second one")
+        self.assertFalse(seen.leaves_out(theirs[4]))
+
     def test_a_device_may_use_correlation_ids_as_it_likes(self) -> None:
         seen = Seen()
         for given in ("1", "1", None, None, b"\xff", "fanout-1", "fanout-x-1", "", "fanout-x-1"):

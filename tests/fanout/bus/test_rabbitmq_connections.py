@@ -6,12 +6,14 @@ One broker of our own for the whole file.
 from __future__ import annotations
 
 from typing import Any
+from unittest.mock import patch
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.protocols import portforward
 from twisted.trial import unittest
 
+from fanout.bus import rabbitmq
 from fanout.bus.amqp_connection import AmqpChannel
 from fanout.bus.broker_settings import RetryPolicy
 from fanout.bus.interface import BusError
@@ -36,6 +38,17 @@ class TheConnectionBreaks(Outage, unittest.TestCase):
         await two.has(101)
         self.assertEqual(two.bodies(), [*(b"%d" % number for number in range(100)), b"next"])
         self.assertEqual(two.bus.counters.duplicates, 100)
+
+    async def test_a_connection_over_which_no_confirm_comes_is_given_up(self) -> None:
+        """RabbitMQ 3.10.8 never confirms some publishes that were on their way when a stream changed its leader."""
+        with patch.object(rabbitmq, "CONFIRM_SECONDS", 0.3):
+            one, two = await self.running(), await self.running()
+            one.bus.connection.publishing._confirms = Deaf(one.bus)
+            await gatherResults([one.bus.publish(message(b"%d" % number)) for number in range(10)])
+        await one.bus.publish(message(b"next"))
+        await two.has(11)
+        self.assertEqual(two.bodies(), [*(b"%d" % number for number in range(10)), b"next"])
+        self.assertEqual((one.bus.counters.connects, two.bus.counters.connects), (2, 1))
 
     async def test_what_was_confirmed_while_a_node_was_away_is_sent_again_and_only_that_node_takes_it(
         self,

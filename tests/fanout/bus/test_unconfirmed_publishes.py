@@ -18,7 +18,7 @@ class Outbox(unittest.TestCase):
             self.outbox.add(BasicProperties(correlation_id=body.decode()), body, now)
 
     def send(self, count: int) -> list[bytes]:
-        return [self.outbox.send_next().body for _ in range(count)]
+        return [self.outbox.send_next(0.0).body for _ in range(count)]
 
     def confirm(self, tag: int, multiple: bool = False) -> list[bytes]:
         return bodies(self.outbox.confirm(tag, multiple))
@@ -116,7 +116,7 @@ class Outbox(unittest.TestCase):
         self.add(b"10")
         for number in range(11):
             self.outbox.mark_returned(str(number))
-        self.assertFalse(self.outbox.was_returned(self.outbox.send_next()))
+        self.assertFalse(self.outbox.was_returned(self.outbox.send_next(0.0)))
 
     def test_clear_gives_all_in_order(self) -> None:
         self.add(b"a", b"b", b"c")
@@ -172,7 +172,7 @@ class SentAgain(unittest.TestCase):
         for body in b"abcde":
             outbox.add(BasicProperties(), bytes([body]), 0.0)
         for _ in range(4):
-            outbox.send_next()
+            outbox.send_next(0.0)
         for tag in (3, 1, 4):
             for each in outbox.confirm(tag, multiple=False):
                 each.done.callback(None)
@@ -180,13 +180,13 @@ class SentAgain(unittest.TestCase):
         self.assertEqual(outbox.unanswered, 2)
         outbox.connection_lost(confirmed.take(2.0))
         self.assertEqual((outbox.waiting, outbox.unanswered), (5, 2))
-        self.assertEqual([outbox.send_next().body for _ in range(5)], [b"a", b"b", b"c", b"d", b"e"])
+        self.assertEqual([outbox.send_next(0.0).body for _ in range(5)], [b"a", b"b", b"c", b"d", b"e"])
 
     def test_they_take_no_room_from_publishers_and_leave_nothing_behind(self) -> None:
         outbox = Unconfirmed(2, 100_000, 60.0)
         sent = [outbox.add(BasicProperties(), b"", 0.0) for _ in range(2)]
-        outbox.send_next()
-        outbox.send_next()
+        outbox.send_next(0.0)
+        outbox.send_next(0.0)
         outbox.confirm(2, multiple=True)
         for each in sent:
             each.done.callback(None)

@@ -90,10 +90,22 @@ class TestMemcached(unittest.TestCase):
 
     async def test_many_at_once(self) -> None:
         a, b, c = self.key("a"), self.key("b"), self.key("c")
-        self.assertEqual(await self.cache.set_many({a: b"1", b: b"2"}, 60), [])
+        await gatherResults([self.cache.set(a, b"1", 60), self.cache.set(b, b"2", 60)])
         self.assertEqual(await self.cache.get_many([a, b, c]), {a: b"1", b: b"2"})
         await self.cache.delete(a)
         self.assertEqual(await self.cache.get_many([a, b]), {b: b"2"})
+
+    async def test_a_value_is_replaced_unless_it_has_changed_since_it_was_read(self) -> None:
+        a, b, c, d = (self.key(name) for name in "abcd")
+        await gatherResults([self.cache.set(key, b"old", 60) for key in (a, b, c)])
+        found = await self.cache.gets_many([a, b, c, d])
+        self.assertEqual({key: value for key, (value, _) in found.items()}, dict.fromkeys((a, b, c), b"old"))
+        await self.cache.set(b, b"theirs", 60)
+        await self.cache.delete(c)
+        wanted = {key: (b"ours", version) for key, (_, version) in found.items()} | {d: (b"ours", None)}
+        self.assertEqual(await self.cache.cas_many(wanted, 60), [b, c])
+        self.assertEqual(await self.cache.get_many([a, b, c, d]), {a: b"ours", b: b"theirs", d: b"ours"})
+        self.assertEqual(await self.cache.cas_many({d: (b"again", None)}, 60), [d])
 
     async def test_of_many_who_add_one_has_the_lease(self) -> None:
         await self.cache.delete(self.key("lease"))
@@ -153,7 +165,8 @@ class TestOutage(unittest.TestCase):
                 self.assertIsNone(await cache.get("a"))
                 self.assertEqual(await cache.get_many(["a", "b"]), {})
                 self.assertFalse(await cache.set("a", b"x", 60))
-                self.assertEqual(await cache.set_many({"a": b"x"}, 60), ["a"])
+                self.assertEqual(await cache.cas_many({"a": (b"x", None)}, 60), ["a"])
+                self.assertEqual(await cache.gets_many(["a"]), {})
                 self.assertFalse(await cache.add("a", b"x", 60))
                 await cache.delete("a")
         self.assertEqual([line["event"] for line in logs], ["memcached.down"])
@@ -189,6 +202,13 @@ class TestOutage(unittest.TestCase):
         self.assertLess(time.monotonic() - begin, 3)  # One by one they would take 50 s.
         self.assertLessEqual(cache.counts["failures"], 2)
 
+    async def test_its_uptime_tells_when_it_has_lost_everything(self) -> None:
+        cache = self.memcached()
+        self.assertIn(await cache.uptime(), range(600))
+        await deferToThread(self.server.kill)
+        self.assertEqual(await cache.uptime(), 0)
+        self.assertEqual(cache.down, (str(self.server.address),))
+
     async def test_while_it_is_left_alone_no_thread_is_troubled(self) -> None:
         cache = self.memcached(retry=600)
         self.server.kill()
@@ -202,7 +222,7 @@ class TestOutage(unittest.TestCase):
         cache = Memcached(reactor, f"{self.server.address},{other}", timeout=2, retry=600)
         self.addCleanup(cache.stop)
         keys = [cache_key("tests", self.id(), str(number)) for number in range(40)]
-        self.assertEqual(await cache.set_many(dict.fromkeys(keys, b"x"), 60), [])
+        self.assertEqual(await cache.cas_many(dict.fromkeys(keys, (b"x", None)), 60), [])
         self.server.kill()
         found = await cache.get_many(keys)
         self.assertTrue(0 < len(found) < 40, len(found))

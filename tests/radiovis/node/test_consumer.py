@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from structlog.testing import CapturingLogger, capture_logs
+from itertools import pairwise
+
+from structlog.testing import CapturingLogger
 from twisted.internet.defer import Deferred
-from twisted.internet.task import Clock
 from twisted.trial import unittest
 
 from fanout.application.observer import Observer
-from fanout.hub.hub import Hub, RetainedSettings
+from fanout.hub.hub import Hub
 from fanout.hub.message import Message
 from fanout.hub.subscriber import Cohort
-from radiovis.node.consumer import RESTORE_SECONDS, JournalRestore, TopicReceiver
+from radiovis.node.consumer import LastShown, TopicReceiver
 from radiovis.topic_resolution import TopicResolver
-from radiovis.watchdog.log import LogError
 from tests.radiovis.scripted_directory import ScriptedDirectory
 
 GCC = "/topic/fm/4e1/4000/09580/text"
@@ -58,11 +58,16 @@ class KeptSlides:
     def keep(self, topic: str, message: Message) -> None:
         self.kept[topic] = message
 
+    def is_later(self, topic: str, message: Message, last: Message) -> bool:
+        return message.message_id != last.message_id and message.when >= last.when
+
     async def recall_many(self, topics: list[str]) -> dict[str, Message]:
         return {topic: self.kept[topic] for topic in topics if topic in self.kept}
 
 
-class _Case(unittest.TestCase):
+class ReceiverCase(unittest.TestCase):
+    """A hub, its receiver, and what the directory and memcached know."""
+
     def setUp(self) -> None:
         self.directory = ScriptedDirectory()
         self.directory.countries = {"ch": "4e1"}
@@ -81,7 +86,7 @@ class _Case(unittest.TestCase):
             self.receiver.receive(each)
 
 
-class TestReceive(_Case):
+class TestReceive(ReceiverCase):
     def test_goes_to_its_listeners_and_is_kept(self) -> None:
         heard = self.listen(GCC)
         sent = message(GCC, "TEXT a")
@@ -144,7 +149,7 @@ class TestReceive(_Case):
         self.assertEqual([call.args for call in self.log.calls], [("country.failed",)])
 
 
-class TestCatchUp(_Case):
+class TestCatchUp(ReceiverCase):
     async def test_shows_what_was_missed_to_those_who_listen(self) -> None:
         heard, other = self.listen(GCC), self.listen("/topic/id/a/b/text")
         self.receive(message(GCC, "TEXT old", id="1", when=100))
@@ -179,6 +184,18 @@ class TestCatchUp(_Case):
         self.receive(message(GCC, "TEXT c", id="3", when=102))
         self.assertEqual(heard, [b"TEXT a", b"TEXT b", b"TEXT c"])
 
+    async def test_what_it_has_shown_may_come_over_the_bus_later_and_is_not_shown_again(self) -> None:
+        """Its publisher had no confirm, and sends it again."""
+        heard = self.listen(GCC)
+        self.slides.kept[GCC] = message(GCC, "TEXT a", id="1")
+        await self.receiver.catch_up(at_once)
+        self.receive(message(GCC, "TEXT 1", id="1"), message(GCC, "TEXT a", id="1"))
+        self.assertEqual(heard, [b"TEXT a", b"TEXT 1", b"TEXT a"], "another one with its id came between")
+        self.slides.kept[GCC] = message(GCC, "TEXT b", id="2")
+        await self.receiver.catch_up(at_once)
+        self.receive(message(GCC, "TEXT b", id="2"), message(GCC, "TEXT b", id="2"))
+        self.assertEqual(heard[3:], [b"TEXT b", b"TEXT b"], "the second one was published again")
+
     async def test_shows_the_first_slide_of_a_topic(self) -> None:
         heard = self.listen(GCC)
         self.slides.kept[GCC] = message(GCC, "TEXT a")
@@ -186,7 +203,7 @@ class TestCatchUp(_Case):
         self.assertEqual(heard, [b"TEXT a"])
 
 
-class Watched(_Case):
+class Watched(ReceiverCase):
     """What the observer is told."""
 
     def setUp(self) -> None:
@@ -214,96 +231,81 @@ class Watched(_Case):
         self.assertEqual(self.told, [("/topic/id/a/1/text", 1)])
 
 
-class FakeGuest:
-    """An application beside RadioVIS, with the topics under ``/guest/``."""
+class TestReplay(ReceiverCase):
+    """What the bus has read from its memory, in its order; every topic here has a listener."""
 
-    def __init__(self, hub: Hub) -> None:
-        self.hub = hub
-
-    def hear(self, message: Message) -> bool:
-        if not message.topic.startswith("/guest/"):
-            return False
-        self.hub.publish(message.topic, message._replace(body=b"guest: " + message.body))
-        return True
-
-
-class SlowLog:
-    """A watchdog whose log answers when the test says so."""
-
-    def __init__(self) -> None:
-        self.answer: Deferred[list[Message]] = Deferred()
-
-    def latest(self, limit: int, octets: int) -> Deferred[list[Message]]:
-        return self.answer
-
-
-class TestJournalRestore(_Case):
     def setUp(self) -> None:
         super().setUp()
-        self.clock, self.watchdog = Clock(), SlowLog()
-        resolver = TopicResolver(self.directory, lambda: None)
-        guests = [FakeGuest(self.hub)]
-        self.restore = JournalRestore(self.clock, RetainedSettings(), self.hub, resolver, guests, self.watchdog)  # type: ignore[arg-type, list-item]
-        self.restore.start(lambda failure, name: self.fail(f"{name}: {failure}"))
+        self.heard = self.listen(GCC)
 
-    def recalled(self, topic: str) -> Deferred[Message | None]:
-        """What a client that subscribes now is shown."""
-        return Deferred.fromCoroutine(self.hub.recall(topic, self.restore.recall))
+    def replay(self, *messages: Message, before: LastShown | None = None) -> None:
+        shown = self.receiver.last_shown() if before is None else before
+        self.successResultOf(Deferred.fromCoroutine(self.receiver.replay(messages, shown, self.hub.publish, at_once)))
 
-    def read(self, *messages: Message) -> None:
-        """The journal has been read."""
-        self.watchdog.answer.callback(list(messages))
-        self.clock.advance(0)
+    def test_all_is_shown_in_order_and_kept(self) -> None:
+        self.receive(message(GCC, "TEXT a", id="a"))
+        self.replay(message(GCC, "TEXT b", id="b"), message(CC, "TEXT c", id="c"))
+        self.successResultOf(Deferred.fromCoroutine(self.receiver._resolver.canonical(CC)))
+        self.assertEqual(self.heard, [b"TEXT a", b"TEXT b", b"TEXT c"])
+        self.assertEqual(self.slides.kept[GCC].body, b"TEXT c")
 
-    def test_the_messages_of_the_journal_are_retained_and_not_counted_as_published(self) -> None:
-        old = message(GCC)
-        self.read(old)
-        self.assertIs(self.hub.last(GCC), old)
-        self.assertEqual((self.hub.messages, self.clock.getDelayedCalls()), (0, []))
+    def test_clocks_may_err(self) -> None:
+        """The order of the bus counts: the watchdog's clock was fast."""
+        self.receive(message(GCC, "TEXT default", id="a", when=200))
+        self.replay(message(GCC, "TEXT slide", id="b", when=100))
+        self.assertEqual(self.heard, [b"TEXT default", b"TEXT slide"])
 
-    def test_a_client_that_subscribes_before_gets_it_once(self) -> None:
-        heard = self.listen(GCC)
-        shown, nothing = self.recalled(GCC), self.recalled("/topic/id/a/b/text")
-        self.assertNoResult(shown)
-        old = message(GCC)
-        self.read(old)
-        self.assertIs(self.successResultOf(shown), old)
-        self.assertIsNone(self.successResultOf(nothing))
-        self.assertEqual(heard, [])
-        self.assertIsNone(self.successResultOf(self.recalled("/topic/id/a/b/text")))
+    def test_what_memcached_has_told_meanwhile_is_not_shown_again_nor_what_is_before_it(self) -> None:
+        before = self.receiver.last_shown()
+        self.hub.remember(GCC, message(GCC, "TEXT b", id="b"))
+        self.replay(*(message(GCC, f"TEXT {each}", id=each) for each in "abc"), before=before)
+        self.assertEqual(self.heard, [b"TEXT c"])
 
-    def test_what_came_since_the_start_is_newer(self) -> None:
-        heard, shown = self.listen(GCC), self.recalled(GCC)
-        self.receive(new := message(GCC, "TEXT new"))
-        self.read(message(GCC, "TEXT old"), message(CC, "TEXT old, too"))
-        self.assertIs(self.hub.last(GCC), new)
-        self.assertIsNone(self.successResultOf(shown))
-        self.assertEqual(heard, [b"TEXT new"])
+    def test_what_memcached_told_may_be_later_than_all_of_it(self) -> None:
+        before = self.receiver.last_shown()
+        self.hub.remember(GCC, message(GCC, "TEXT later", id="l", when=101))
+        self.replay(message(GCC, "TEXT a", id="a", when=100), before=before)
+        self.assertEqual(self.heard, [])
 
-    def test_of_two_topics_that_are_one_now_the_later_message_counts(self) -> None:
-        self.read(message(CC, "TEXT older", when=200), later := message(GCC, "TEXT later", when=100))
-        self.assertIs(self.hub.last(GCC), later)
+    def test_what_memcached_told_when_an_earlier_reading_failed_is_not_shown_again_nor_what_is_before_it(self) -> None:
+        self.hub.remember(GCC, message(GCC, "TEXT b", id="b"))
+        self.replay(*(message(GCC, f"TEXT {each}", id=each) for each in "abc"))
+        self.assertEqual(self.heard, [b"TEXT c"])
 
-    def test_what_is_read_too_late_is_offered_to_those_that_were_not_kept_waiting(self) -> None:
-        heard, shown = self.listen(GCC), self.recalled(GCC)
-        self.clock.advance(RESTORE_SECONDS)
-        self.assertIsNone(self.successResultOf(shown))
-        self.assertIsNone(self.successResultOf(self.recalled(GCC)))
-        self.read(message(GCC, "TEXT old"))
-        self.assertEqual(heard, [b"TEXT old"])
+    def test_ids_and_bodies_that_a_publisher_uses_again_after_a_message_that_was_heard(self) -> None:
+        self.receive(message(GCC, "TEXT a", id="1", when=100))
+        self.replay(message(GCC, "TEXT b", id="1", when=101), message(GCC, "TEXT a", id="1", when=102))
+        self.assertEqual(self.heard, [b"TEXT a", b"TEXT b", b"TEXT a"])
 
-    def test_guests_hear_their_own_unless_they_have_a_newer_value(self) -> None:
-        heard = self.listen("/guest/a")
-        newer = message("/guest/b", "new")
-        self.hub.publish("/guest/b", newer)
-        self.read(message("/guest/a", "1"), message("/guest/b", "old"))
-        self.assertEqual(heard, [b"guest: 1"])
-        self.assertIs(self.hub.last("/guest/b"), newer)
+    def test_ids_that_a_publisher_uses_again(self) -> None:
+        self.replay(message(GCC, "TEXT a", id="1"), message(GCC, "TEXT b", id="1"), message(GCC, "TEXT c", id="1"))
+        self.assertEqual(self.heard, [b"TEXT a", b"TEXT b", b"TEXT c"])
 
-    def test_a_journal_that_cannot_be_read_is_logged_and_keeps_nobody_waiting(self) -> None:
-        shown = self.recalled(GCC)
-        with capture_logs() as logs:
-            self.watchdog.answer.errback(LogError("no disk"))
-        self.assertEqual([(line["event"], line["reason"]) for line in logs], [("journal.not_restored", "no disk")])
-        self.assertIsNone(self.successResultOf(shown))
-        self.assertEqual(self.clock.getDelayedCalls(), [])
+    def test_messages_of_an_unknown_country_wait_for_its_code_and_none_gives_way_to_new_ones(self) -> None:
+        topics = [CC.replace("4000", f"{number:04x}") for number in range(1_500)]
+        self.directory.hold()
+        self.receive(message(CC, "TEXT before", id="b"))
+        self.replay(*(message(topic, "TEXT missed", id=topic) for topic in topics))
+        released = self.receiver.released()
+        self.receive(*(message(CC, f"TEXT {number}", id=str(number)) for number in range(100)))
+        self.assertNoResult(released)
+        self.directory.release()
+        self.successResultOf(released)
+        self.assertEqual(len(self.slides.kept), 1_501)
+        self.assertEqual(self.heard, [b"TEXT before", *(f"TEXT {number}".encode() for number in range(100))])
+
+    def test_much_of_it_is_handed_on_in_several_turns(self) -> None:
+        turns: list[Deferred[None]] = []
+
+        def next_turn() -> Deferred[None]:
+            turns.append(Deferred())
+            return turns[-1]
+
+        messages = [message(GCC, f"TEXT {number}", id=str(number)) for number in range(1_000)]
+        done = Deferred.fromCoroutine(self.receiver.replay(messages, {}, self.hub.publish, next_turn))
+        sizes = []
+        while not done.called:
+            turns[-1].callback(None)
+            sizes.append(len(self.heard))
+        self.assertEqual(len(self.heard), 1_000)
+        self.assertLessEqual(max(after - before for before, after in pairwise(sizes)), 200)
