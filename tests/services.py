@@ -10,24 +10,49 @@ import atexit
 import functools
 import os
 import random
+import secrets
 import shutil
 import signal
 import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 HOST = "127.0.0.1"
-START_SECONDS = 180  # A broker takes four seconds; with eight others that start on two cores, more than 60.
+START_SECONDS = 300  # A broker takes four seconds; on two very busy cores it has taken 130.
 STOP_SECONDS = 30
 QUORUM_SECONDS = 60
 AMQP_HEADER = b"AMQP\x00\x00\x09\x01"
 CONNECTION_START = b"\x00\x0a\x00\x0a"  # Class and method of the first frame a broker sends (AMQP 0-9-1, 1.4.2.1).
 RABBITMQ_SERVER = "/usr/lib/rabbitmq/bin/rabbitmq-server"  # The one in the path insists on being root or rabbitmq.
+
+TICK_SECONDS = 8
+"""Seconds, about, after which a broker node takes another one for dead that is silent; Erlang's default is 60."""
+CLUSTER_CONFIGURATION = """
+cluster_partition_handling = pause_minority
+cluster_formation.peer_discovery_backend = classic_config
+cluster_formation.discovery_retry_limit = 2
+cluster_formation.discovery_retry_interval = 100
+"""
+PARTITION = """
+[erlang:set_cookie(N, none) || N <- [OTHERS]],
+[erlang:disconnect_node(N) || N <- [OTHERS]],
+os:system_time(millisecond).
+"""
+"""For the node that is cut off. Erlang nodes connect only if each has the cookie that the other expects. Here is no
+``iptables``, and a proxy between the nodes would need an ``epmd`` that gives away its ports."""
+WHOLE = """
+[SIZE] =:= (catch lists:usort([length(rpc:call(N, rabbit_nodes, all_running, [])) || N <- rabbit_nodes:all()])).
+"""
+"""Whether each node sees as many running nodes as there are."""
+HEAL = "[erlang:set_cookie(N, erlang:get_cookie()) || N <- [OTHERS]]."
+WHOLE_SECONDS = 0.1
+"""Seconds between two questions whether the nodes are one cluster again."""
 
 # Waits for the end of the test process, however it ends (the pipe closes), and clears up behind it.
 GUARD = """
@@ -224,35 +249,70 @@ class RabbitMQ(_Service):
 
     name = "rabbitmq"
 
-    def __init__(self) -> None:
+    def __init__(self, epmd_port: int | None = None) -> None:
+        """:param epmd_port: of the name server that somebody else starts; by default it has one of its own."""
         _require(RABBITMQ_SERVER)
         super().__init__()
         self.address = AmqpAddress(self.host, self.port)
         self.user, self.password, self.vhost = self.address.user, self.address.password, self.address.vhost
-        self._epmd_port = free_port()
+        self.node_name = f"radiovis-{self.port}@localhost"
+        self._owns_epmd = epmd_port is None
+        self._epmd_port = epmd_port or free_port()
         self._environment = self._make_environment()
 
     def start(self) -> None:
+        if self._owns_epmd:
+            self.start_epmd()
+        self._spawn("rabbitmq", RABBITMQ_SERVER, environment=self._environment)
+        self.wait_until_ready()
+
+    def wait_until_ready(self) -> None:
+        """Until it takes clients."""
+        self._wait(self._answers, self.port, "rabbitmq")
+
+    def start_epmd(self) -> None:
+        """Start Erlang's name server, which outlives :meth:`kill` and :meth:`stop`."""
         if "epmd" not in self._processes:
             self._spawn("epmd", _require("epmd"), "-port", str(self._epmd_port), "-address", HOST)
             self._wait(lambda _: True, self._epmd_port, "epmd")
-        self._spawn("rabbitmq", RABBITMQ_SERVER, environment=self._environment)
-        self._wait(self._answers, self.port, "rabbitmq")
+
+    def belong_to(self, node_names: Sequence[str], cookie: str) -> None:
+        """Form a cluster with these nodes at the first start: each joins one that it finds, one after the other."""
+        with (self.folder / "rabbitmq.conf").open("a") as conf:
+            conf.write(CLUSTER_CONFIGURATION)
+            for number, name in enumerate(node_names, 1):
+                conf.write(f"cluster_formation.classic_config.nodes.{number} = {name}\n")
+        file = self.folder / ".erlang.cookie"
+        file.write_text(cookie)
+        file.chmod(0o400)
+        self._environment["RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS"] += f" -kernel net_ticktime {TICK_SECONDS}"
 
     def kill(self) -> None:
-        """End at once, as in a crash; but not in the seconds in which it writes down that there is a quorum queue.
+        """End at once, as in a crash; but not in the seconds in which it writes down that there is a quorum queue, or a
+        coordinator of streams.
 
-        RabbitMQ 3.10 does that up to 4 s after the queue was declared for the first time. If it is killed before, the
-        queue has no leader after the restart, and never gets one (rabbitmq-server#10070), until it is deleted.
+        RabbitMQ 3.10 does that up to 4 s after the first one was declared. If it is killed before, the queue or stream
+        has no leader after the restart, and never gets one (rabbitmq-server#10070), until it is deleted.
         """
         deadline = time.monotonic() + QUORUM_SECONDS
         while self._writes_down_queues() and time.monotonic() < deadline:
             time.sleep(0.05)
         super().kill()
 
+    def kill_at_once(self) -> bool:
+        """:meth:`kill` in those seconds too. :return: whether they were not over."""
+        early = self._writes_down_queues()
+        super().kill()
+        return early
+
+    def forget_streams(self) -> None:
+        """What a :meth:`kill` in those seconds does: all streams stay down for ever. Only while it does not run."""
+        for table in self.folder.glob("mnesia/*/coordination/*/names.dets"):
+            table.unlink()
+
     def _writes_down_queues(self) -> bool:
-        """Whether its table of quorum queues is not closed: the third number of the file (Erlang's ``dets_v9.erl``)."""
-        tables = self.folder.glob("mnesia/*/quorum/*/names.dets")
+        """Whether its table of either is not closed: the third number of the file (Erlang's ``dets_v9.erl``)."""
+        tables = self.folder.glob("mnesia/*/[cq]*/*/names.dets")  # Folders "coordination" and "quorum".
         return any(table.read_bytes()[8:12] == bytes(4) for table in tables)
 
     def ctl(self, *arguments: str) -> str:
@@ -264,6 +324,21 @@ class RabbitMQ(_Service):
         if done.returncode:
             raise ServiceError(f"rabbitmqctl {arguments}: {done.stdout}{done.stderr}")
         return done.stdout
+
+    def erlang(self, expressions: str) -> str:
+        """Have the broker evaluate Erlang, which takes some milliseconds; what came out, as Erlang writes it.
+
+        ``rabbitmqctl eval`` does the same, but starts an Erlang machine first: 1.5 s of a processor, a minute on a
+        machine that is busy.
+        """
+        port, cookie = self._environment["RABBITMQ_DIST_PORT"], (self.folder / ".erlang.cookie").read_text()
+        command = [_require("erl_call"), "-address", f"{HOST}:{port}", "-c", cookie, "-e"]
+        done = subprocess.run(
+            command, input=f"{expressions}\n", capture_output=True, text=True, timeout=START_SECONDS, check=False
+        )
+        if done.returncode or not done.stdout.startswith("{ok, "):
+            raise ServiceError(f"erl_call {expressions}: {done.stdout}{done.stderr}")
+        return done.stdout.removeprefix("{ok, ").removesuffix("}")
 
     def run(self, script: Path, *arguments: str) -> str:
         """Run a script that calls ``rabbitmqctl``, as beside this broker; what it printed."""
@@ -315,13 +390,102 @@ class RabbitMQ(_Service):
             "RABBITMQ_LOGS": "-",
             "RABBITMQ_LOG_BASE": str(self.folder),
             "RABBITMQ_MNESIA_BASE": str(self.folder / "mnesia"),
-            "RABBITMQ_NODENAME": f"radiovis-{self.port}@localhost",
+            "RABBITMQ_NODENAME": self.node_name,
             "RABBITMQ_NODE_IP_ADDRESS": HOST,
             "RABBITMQ_NODE_PORT": str(self.port),
             "RABBITMQ_PID_FILE": str(self.folder / "broker-pid"),
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": no_busy_waiting,
             "RABBITMQ_SERVER_START_ARGS": "-noinput -kernel inet_dist_use_interface {127,0,0,1}",
         }
+
+
+class BrokerCluster:
+    """Nodes of one RabbitMQ cluster: ``with BrokerCluster() as cluster: … cluster.nodes[0].pause()``.
+
+    Started in parallel, they find each other by RabbitMQ's own cluster formation, which needs no ``rabbitmqctl``. A
+    node on the smaller side of a partition pauses itself (``pause_minority``).
+
+    :ivar nodes: each may be killed, paused and started again like any :class:`RabbitMQ`.
+    :ivar address: of the first node.
+    """
+
+    def __init__(self, size: int = 3) -> None:
+        epmd_port = free_port()
+        self.nodes = [RabbitMQ(epmd_port) for _ in range(size)]
+        names, cookie = [node.node_name for node in self.nodes], secrets.token_hex(10)
+        for node in self.nodes:
+            node.belong_to(names, cookie)
+        self.address = self.nodes[0].address
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def hosts(self, first: int = 0) -> str:
+        """All of them, for ``RABBITMQ_HOST``. :param first: number of the node that is tried first."""
+        nodes = self.nodes[first:] + self.nodes[:first]
+        return ",".join(f"{node.host}:{node.port}" for node in nodes)
+
+    def start(self) -> None:
+        """Start all nodes, and return when they are one cluster."""
+        self.nodes[0].start_epmd()
+        self._all(RabbitMQ.start)
+        self.wait_until_whole()
+
+    def kill(self) -> None:
+        """End all nodes at once; :meth:`start` brings them back with their data."""
+        self._all(RabbitMQ.kill)
+
+    def restart(self) -> None:
+        """Shut all nodes down in order, and start them."""
+        self._all(RabbitMQ.stop)
+        self.start()
+
+    def pause(self) -> None:
+        """Freeze all nodes."""
+        self._all(RabbitMQ.pause)
+
+    def resume(self) -> None:
+        """End a :meth:`pause`."""
+        self._all(RabbitMQ.resume)
+
+    def _all(self, action: Callable[[RabbitMQ], None]) -> None:
+        with ThreadPoolExecutor(len(self.nodes)) as threads:
+            list(threads.map(action, self.nodes))
+
+    def wait_until_whole(self) -> None:
+        """Until every node takes clients, and is connected with all others."""
+        deadline = time.monotonic() + START_SECONDS
+        while self.nodes[0].erlang(WHOLE.replace("SIZE", str(len(self.nodes)))) != "true":
+            if time.monotonic() > deadline:
+                raise ServiceError(f"the broker's nodes are not one cluster after {START_SECONDS} s")
+            time.sleep(WHOLE_SECONDS)
+        for node in self.nodes:
+            node.wait_until_ready()
+
+    def partition(self, node: RabbitMQ) -> float:
+        """Cut the connections between this node and the others, and let them make no new ones: see :data:`PARTITION`.
+
+        Clients reach all nodes as before. The moment, in Unix time.
+        """
+        others = ",".join(f"'{each.node_name}'" for each in self.nodes if each is not node)
+        return int(node.erlang(PARTITION.replace("OTHERS", others))) / 1000
+
+    def heal(self, node: RabbitMQ) -> None:
+        """End a :meth:`partition`; the node is back when :meth:`wait_until_whole` returns."""
+        others = ",".join(f"'{each.node_name}'" for each in self.nodes if each is not node)
+        node.erlang(HEAL.replace("OTHERS", others))
+
+    def close(self) -> None:
+        """End all nodes and remove their folders. May be called twice."""
+        self._all(RabbitMQ.close)
 
 
 class Memcached(_Service):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
 from itertools import pairwise
 from typing import ClassVar
 
+from tests import services
 from tests.acceptance.broadcaster import Broadcaster
 from tests.acceptance.watched import Service, channel, is_default, sent_at
-from tests.processes import Server
+from tests.processes import ROOT, Server
 from tests.radio import Frame, Radio
 from tests.radiovis.watchdog.daemon import Daemon
 
@@ -113,3 +115,35 @@ class TestTwo(Service):
         alive = [each for each in entries if each["topic"].startswith(channel(ALIVE))]
         false = [each for each in alive if is_default(each) and int(each["timestamp"]) <= stopped]
         self.assertEqual(false, [])
+
+
+class TestElectionWithoutLeader(Service):
+    """A broker that is killed in the seconds in which it writes down that the queue of the election exists.
+
+    RabbitMQ 3.10 finds no leader for the queue's replicas then, whatever is tried, also after further restarts.
+    """
+
+    names: ClassVar[tuple[str, ...]] = ("silent",)
+    rabbitmq: ClassVar[services.RabbitMQ]
+
+    @classmethod
+    def make_broker(cls) -> services.AmqpAddress:
+        cls.rabbitmq = services.RabbitMQ()
+        cls.addClassCleanup(cls.rabbitmq.close)
+        cls.rabbitmq.start()
+        return cls.rabbitmq.address
+
+    def test_the_remedy_of_the_documentation_helps(self) -> None:
+        page = (ROOT / "docs/production.md").read_text()
+        remedies = {match[1] for match in re.finditer(r"`rabbitmqctl (delete_queue fallbacklogs\.[\w.]+)`", page)}
+        self.assertEqual(len(remedies), 1, remedies)
+        watchdog = self.make_fallback(**{"fanout.bus.leader.CLAIM_SECONDS": 2.0})
+        watchdog.launch()
+        watchdog.wait_for("leader.leading")
+        if not self.rabbitmq.kill_at_once():
+            self.skipTest("the broker had written it down already")
+        self.rabbitmq.start()
+        watchdog.wait_for("leader.disconnects", count=2, seconds=60)
+        self.assertEqual(len(watchdog.events("leader.leading")), 1)
+        self.rabbitmq.ctl(*remedies.pop().replace("fallbacklogs", self.queue).split())
+        watchdog.wait_for("leader.leading", count=2, seconds=60)

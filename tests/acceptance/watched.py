@@ -79,7 +79,7 @@ class Service(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls) -> None:
-        cls.broker = services.rabbitmq()
+        cls.broker = cls.make_broker()
         cls.exchange, cls.queue = f"radiovis.{uuid4()}", f"fallbacklogs.{uuid4()}"
         cls.memcached = services.Memcached()  # Of its own: it remembers which topics were alive.
         cls.memcached.start()
@@ -87,6 +87,11 @@ class Service(unittest.TestCase):
         cls.plugit = PlugItProcess()
         cls.addClassCleanup(cls.plugit.stop)
         cls.plugit.know(**cls.known())
+
+    @classmethod
+    def make_broker(cls) -> services.AmqpAddress:
+        """Where the broker of the class listens."""
+        return services.rabbitmq()
 
     @classmethod
     def known(cls) -> dict[str, Any]:
@@ -122,7 +127,7 @@ class Service(unittest.TestCase):
         """A node, connected to the broker. It ends with the class."""
         node = Server(**{**cls.where(), **settings}).start()
         cls.addClassCleanup(node.close)
-        node.wait_for("bus.connected")
+        node.wait_for("bus.caught_up")
         return node
 
     @classmethod

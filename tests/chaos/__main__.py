@@ -25,6 +25,7 @@ def _plan() -> Plan:
     parser.add_argument("--publishers", type=int, default=5)
     parser.add_argument("--rate", type=float, default=1.0, help="publishes of each publisher per second")
     parser.add_argument("--faults", nargs="+", choices=FAULTS, default=list(FAULTS), help="(default: all)")
+    parser.add_argument("--broker-nodes", type=int, default=3)
     return Plan(**vars(parser.parse_args()))
 
 

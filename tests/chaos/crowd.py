@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
 
@@ -25,21 +25,33 @@ def topic(number: int) -> str:
 
 
 class Member:
-    """Somebody who connects, and connects again, always to the same node."""
+    """Somebody who connects, and connects again, always to the same node, while that one takes clients."""
 
-    def __init__(self, reactor: Any, addresses: Sequence[Address], number: int, chance: Random) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        addresses: Sequence[Address],
+        takes_clients: Callable[[int], bool],
+        number: int,
+        chance: Random,
+    ) -> None:
         self.number = number
         self.ready = False
         self.reconnects = -1
         self.client: StompClient | None = None
         self._reactor = reactor
-        self._address = addresses[number % len(addresses)]
+        self._node = number % len(addresses)
+        self._address = addresses[self._node]
+        self._takes_clients = takes_clients
         self._chance = chance
         self._stopped = False
 
     def dial(self) -> None:
         """Connect."""
         if self._stopped:
+            return
+        if not self._takes_clients(self._node):
+            self._later()
             return
         client = StompClient(self._reactor, self._heard, self._lost)
         login = (LOGIN, PASSCODE) if isinstance(self, Publisher) else ("", "")
@@ -132,7 +144,7 @@ class Publisher(Member):
 
     def _next(self) -> None:
         self._call = self._reactor.callLater(self._every, self._next)
-        if len(self.outstanding) < MAX_OUTSTANDING:
+        if len(self.outstanding) < MAX_OUTSTANDING and self.client is not None and not self.client.session.closed:
             self.publish()
 
     def publish(self) -> int:
@@ -149,12 +161,23 @@ class Crowd:
     """All of them."""
 
     def __init__(
-        self, reactor: Any, addresses: Sequence[Address], radios: int, publishers: int, rate: float, seed: int
+        self,
+        reactor: Any,
+        addresses: Sequence[Address],
+        radios: int,
+        publishers: int,
+        rate: float,
+        seed: int,
+        takes_clients: Callable[[int], bool] = lambda _: True,
     ) -> None:
+        """
+        :param rate: publishes of each publisher per second.
+        :param takes_clients: whether the node of this address, by its number, takes new clients.
+        """
         chance = Random(seed)
         self.account = Account()
         self.topics = [topic(number) for number in range(publishers)]
-        shared = (reactor, addresses)
+        shared = (reactor, addresses, takes_clients)
         self.radios = [Radio(self.account, self.topics, *shared, number, chance) for number in range(radios)]
         self.publishers = [Publisher(self.account, rate, *shared, number, chance) for number in range(publishers)]
 
