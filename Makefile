@@ -1,10 +1,13 @@
-# make demo | test | chaos | fuzz | soak | check | audit | bench-table … | settings | clean | help
+# make demo | test | chaos | simulate | fuzz | soak | check | audit | bench-table … | settings | clean | help
 #
 # Variables:
 #   PYTHON=python3.13     the Python to use (3.11 or later); each has a virtual environment of its own
 #   ARGS=tests/fanout     what "make test" runs: arguments for nosetests (default: everything, four files at a time);
 #                         ARGS="--jobs 2 tests/fanout" runs as many files at a time
-#   SECONDS=180 SEED=7    how long "make chaos" and "make soak" go on, and the schedule of the chaos
+#   SECONDS=180 SEED=7    how long "make chaos", "make simulate" and "make soak" go on; the schedule of the chaos, and the
+#                         first one of the simulation (SEED alone: that one, with its trace)
+#   BROKERS=1             of how many nodes the broker of "make chaos" is (default: 3)
+#   JOBS=1                processes of "make simulate" (default: one for each core)
 #   FUZZ_SECONDS=60       how long "make fuzz" tries each target
 #   AUDIT=required        "make check" fails where osv.dev cannot be asked about vulnerabilities
 
@@ -12,19 +15,22 @@ PYTHON ?= python3
 ARGS   ?=
 SECONDS ?=
 SEED ?=
+BROKERS ?=
+JOBS ?=
 FUZZ_SECONDS ?= 60
 
 VENV := .venv$(if $(filter-out python3,$(PYTHON)),-$(notdir $(PYTHON)))
 BIN  := $(VENV)/bin
 NODE_MODULES := tests/node/node_modules/.package-lock.json
 
-.PHONY: help demo test chaos fuzz soak check audit settings clean
+.PHONY: help demo test chaos simulate fuzz soak check audit settings clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo      a node with three stations, and what a radio hears from it, until Ctrl-C"
 	@echo "make test      every test, four files at a time; ARGS=tests/fanout for some, ARGS='--jobs 1' for one by one"
-	@echo "make chaos     kills and freezes parts of a cluster under load, proves that nothing is lost; SECONDS, SEED"
+	@echo "make chaos     kills and freezes parts of a cluster under load, proves that nothing is lost; SECONDS, SEED, BROKERS"
+	@echo "make simulate  thousands of schedules of faults against a model of the broker, on simulated time; SECONDS, SEED, JOBS"
 	@echo "make fuzz      invented octets for every parser, by coverage; FUZZ_SECONDS for each"
 	@echo "make soak      constant load for 10 minutes: memory and files stay flat; SECONDS"
 	@echo "make audit     asks osv.dev about known vulnerabilities of every pinned package"
@@ -40,7 +46,12 @@ test: $(VENV)/dev.stamp $(VENV)/audit.stamp servers $(NODE_MODULES)
 	@exec $(BIN)/python -m tests $(ARGS)
 
 chaos: $(VENV)/dev.stamp servers
-	@exec $(BIN)/python -m tests.chaos $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED))
+	@exec $(BIN)/python -m tests.chaos $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED)) \
+	    $(if $(BROKERS),--broker-nodes $(BROKERS))
+
+simulate: $(VENV)/dev.stamp
+	@exec $(BIN)/python -m tests.simulation $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED)) \
+	    $(if $(JOBS),--jobs $(JOBS))
 
 fuzz: $(VENV)/fuzz.stamp
 	@exec $(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
