@@ -18,7 +18,7 @@ from tests.fanout.bus.outage import Nodes, message
 class GivenUp(Nodes, unittest.TestCase):
     async def test_what_never_went_out_is_missed_by_nobody(self) -> None:
         """Too old, or too much: its publisher was told, and the others have no gap to mind."""
-        one, two = await self.running(RetryPolicy(max_age=0.1, messages=2)), await self.running()
+        one, two = await self.running(RetryPolicy(max_age=2.0, messages=2)), await self.running()
         await one.bus.publish(message(b"before"))
         one.bus.blocked("held back by the test")
         kept = DeferredList([one.bus.publish(message(b"late")) for _ in range(3)], consumeErrors=True)

@@ -92,10 +92,10 @@ class TheBrokerIsFrozen(Outage, unittest.TestCase):
             self.rabbitmq.resume()
 
     async def test_unconfirmed_publishes_grow_too_old(self) -> None:
-        node = await self.running(RetryPolicy(max_age=0.5))
+        node = await self.running(RetryPolicy(max_age=2.0))
         self.rabbitmq.pause()
         try:
-            with self.assertRaisesRegex(BusError, "not taken it within 0.5 s"):
+            with self.assertRaisesRegex(BusError, "not taken it within 2 s"):
                 await node.bus.publish(message(b"1"))
         finally:
             self.rabbitmq.resume()
