@@ -27,7 +27,8 @@ from twisted.internet.task import deferLater
 from fanout.application.guests import Guest
 from fanout.application.observer import Observer, Report
 from fanout.bus.interface import Bus, RememberingBus, Replay
-from fanout.hub.hub import Hub
+from fanout.cache.bounded_dict import BoundedDict
+from fanout.hub.hub import MAX_LAST_MESSAGES, Hub
 from fanout.hub.message import Message
 from radiovis import topics
 from radiovis.directory.interface import DirectoryError
@@ -68,7 +69,7 @@ class TopicReceiver:
         self._observer = observer
         self._waiting: dict[str, deque[tuple[Message, Put]]] = {}
         self._looked_up: dict[str, Deferred[Any]] = {}
-        self._told: dict[str, Message] = {}
+        self._from_memcached: BoundedDict[str, Message] = BoundedDict(MAX_LAST_MESSAGES)
 
     def receive(self, message: Message) -> None:
         """For :meth:`fanout.bus.Bus.start`."""
@@ -114,7 +115,7 @@ class TopicReceiver:
             last = self._hub.last(key)
             if last is before[key] and (last is None or self._last_slides.is_later(key, message, last)):
                 self._offer(key, message, self._hub.publish)
-                self._told[key] = message
+                self._from_memcached[key] = message
 
     @property
     def can_catch_up(self) -> bool:
@@ -184,8 +185,8 @@ class TopicReceiver:
         return message.when >= last.when or not any(self._hub.listeners(key))
 
     def _show(self, key: str, message: Message, put: Put) -> None:
-        told = self._told.pop(key, None)
-        if told is None or told is not self._hub.last(key) or not _is_same(told, message):
+        shown = self._from_memcached.pop(key, None) if self._from_memcached else None
+        if shown is None or shown is not self._hub.last(key) or not _is_same(shown, message):
             self._offer(key, message, put)
         if self._last_slides.is_shared:
             self._last_slides.keep(key, message)
@@ -196,9 +197,9 @@ class TopicReceiver:
             self._observer.delivered(key, clients)
 
 
-def _is_same(told: Message, message: Message) -> bool:
-    """Whether the bus brings what memcached told before: its publisher had no confirm, and has sent it again."""
-    return (told.message_id, told.when, told.body) == (message.message_id, message.when, message.body)
+def _is_same(shown: Message, message: Message) -> bool:
+    """Whether the bus brings what was shown from memcached: its publisher had no confirm, and has sent it again."""
+    return (shown.message_id, shown.when, shown.body) == (message.message_id, message.when, message.body)
 
 
 class BusConsumer:

@@ -41,7 +41,7 @@ log = structlog.get_logger(__name__)
 
 
 class Restore:
-    """Retains the messages from before the start, and answers who asks for them. See the head of this file."""
+    """Retains the messages from before the start, and gives them to clients that subscribe. See the file's head."""
 
     def __init__(self, reactor: Any, hub: Hub, last_slides: LastSlides) -> None:
         self._reactor = reactor
@@ -108,14 +108,14 @@ class Restore:
         return answered
 
     def _answer(self) -> None:
-        """Answer those that wait; nobody waits from now on."""
+        """Answer the calls that wait; no later call waits."""
         self._is_answered = True
         asking, self._asking = self._asking, []
         for each in asking:
             each.callback(None)
 
     def _forget(self) -> None:
-        """When nobody needs to know any more what was read."""
+        """Forget what was read, when no call needs it any more."""
         if self._is_over and not self._recalls:
             self._retained.clear()
             self._published.clear()
