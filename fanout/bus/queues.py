@@ -21,7 +21,7 @@ from pika.spec import Basic, BasicProperties
 from twisted.internet import defer
 from twisted.internet.defer import Deferred, fail
 
-from fanout.bus.amqp_connection import PRECONDITION_FAILED, AmqpChannel, Refusal
+from fanout.bus.amqp_connection import ACCESS_REFUSED, PRECONDITION_FAILED, AmqpChannel, Refusal
 from fanout.bus.amqp_message import AGAIN, DEFAULT_LIMITS, MalformedMessage, MessageLimits, from_amqp
 from fanout.bus.consumer_retry import RetryBuffer
 from fanout.bus.interface import BrokerConnection, BusError
@@ -36,6 +36,8 @@ WORK_EXCHANGE = "amq.direct"
 """The exchange by which others write to a work queue, with its name as the key; it always exists on a broker."""
 NOT_DURABLE = "inequivalent arg 'durable'"
 """In a refusal of RabbitMQ. It names the first property that differs, and compares durability first."""
+IN_USE = "in exclusive use"
+"""In a refusal of RabbitMQ: the queue has another consumer."""
 READ_SECONDS = 600.0
 """After so long a work queue is read anew. RabbitMQ closes a channel that has not acknowledged for 30 minutes."""
 MAX_OCTETS = 64 * 2**20
@@ -76,11 +78,16 @@ class _QueueReader:
     def _is_open(self) -> bool:
         return self._channel is not None and self._channel.is_open
 
-    async def _consume(self, channel: AmqpChannel) -> str:
-        """Begin to read; the consumer's tag."""
+    async def _consume(self, channel: AmqpChannel, *, exclusive: bool) -> str:
+        """Begin to read; the consumer's tag.
+
+        :param exclusive: whether the broker is to refuse it while the queue has another consumer, and the reverse.
+        """
         channel.raw.add_on_cancel_callback(lambda _frame: channel.close())  # The queue was deleted.
         self._channel = channel
-        answer = await channel.ask("basic_consume", queue=self._name, on_message_callback=self._on_message)
+        answer = await channel.ask(
+            "basic_consume", queue=self._name, on_message_callback=self._on_message, exclusive=exclusive
+        )
         return str(answer.method.consumer_tag)
 
     def _on_message(self, channel: Channel, method: Basic.Deliver, properties: BasicProperties, body: bytes) -> None:
@@ -139,6 +146,9 @@ class DurableQueue(_QueueReader):
 
     What is not acknowledged when the connection ends comes again over the next one. A delivery that is not a message
     is logged and acknowledged.
+
+    There is one consumer at a time. A reader that was frozen, or does not reach the broker any more, has messages in
+    hand until the broker notices that; what another one took meanwhile would get before them.
     """
 
     def __init__(
@@ -187,8 +197,19 @@ class DurableQueue(_QueueReader):
         channel = await self._declare(connection)
         await channel.ask("queue_bind", queue=self._name, exchange=self._names.exchange, routing_key="")
         await channel.ask("basic_qos", prefetch_count=self._prefetch)
-        self._tag = await self._consume(channel)
+        self._tag = await self._consume_alone(channel)
         log.info("queue.consuming", queue=self._name, messages=self._found)
+
+    async def _consume_alone(self, channel: AmqpChannel) -> str:
+        try:
+            return await self._consume(channel, exclusive=True)
+        except Refusal as refusal:
+            if refusal.code != ACCESS_REFUSED or IN_USE not in str(refusal):
+                raise
+            raise BusError(
+                f"queue {self._name!r} has another consumer: a fallback.py that the broker still takes for alive "
+                "(it ends by itself), or another program"
+            ) from refusal
 
     async def length(self) -> int:
         """How many messages wait on the broker, without those that came and are not acknowledged yet.
@@ -345,7 +366,7 @@ class WorkQueue(_QueueReader):
         arguments = {"x-max-length-bytes": MAX_OCTETS, "x-overflow": "reject-publish"}
         declared = await channel.ask("queue_declare", queue=self._name, durable=True, arguments=arguments)
         self._read_at = self._clock.seconds()
-        await self._consume(channel)
+        await self._consume(channel, exclusive=False)
         log.debug("kept_queue.reading", queue=self._name, messages=declared.method.message_count)
 
     def _received(self, channel: Channel, tag: int, message: Message, properties: BasicProperties) -> None:

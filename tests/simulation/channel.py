@@ -168,11 +168,11 @@ class Channel:
 
     def on_consume(self, method: Any) -> None:
         queue = self._cluster.queue(self.session, method.queue)
-        if method.exclusive and queue.consumers:
-            raise Refused(ACCESS_REFUSED, f"ACCESS_REFUSED - queue '{queue.name}' in exclusive use")
+        if queue.consumers and (method.exclusive or queue.consumers[0].exclusive):
+            raise Refused(ACCESS_REFUSED, f"ACCESS_REFUSED - queue '{queue.name}' in vhost '/' in exclusive use")
         tag = method.consumer_tag or f"ctag{len(self._consumers) + 1}"
         room = None if method.no_ack or not self._prefetch else self._prefetch
-        consumer = Consumer(self, tag, method.no_ack, room)
+        consumer = Consumer(self, tag, method.no_ack, room, exclusive=bool(method.exclusive))
         self._consumers[tag] = (queue, consumer)
         self._answer(method, Basic.ConsumeOk(tag))
         queue.add(consumer, dict(method.arguments or {}))

@@ -122,6 +122,20 @@ class Consuming(unittest.TestCase):
         self.slow[0].callback(None)
         await until(lambda: len(self.taken) == 4, "one more for the one acknowledged")
 
+    async def test_two_consumers_would_disturb_the_order_and_the_second_one_is_refused_until_the_first_has_ended(
+        self,
+    ) -> None:
+        node, other = await self.node(), await self.node()
+        first, second = await self.consuming(node), self.queue()
+        consuming = Deferred.fromCoroutine(second.consume(other.bus.connection.hearing))
+        refused = await self.assertFailure(consuming, BusError)
+        self.assertIn(f"queue {self.name!r} has another consumer", str(refused))
+        self.assertFalse(second.consuming)
+        await first.stop()
+        await second.consume(other.bus.connection.hearing)
+        await node.bus.publish(message(b"1"))
+        await until(lambda: self.taken, "the message")
+
     async def test_what_was_not_safe_comes_again_over_the_next_connection(self) -> None:
         self.slow = []
         node = await self.node()
