@@ -8,6 +8,8 @@ not replace what the other nodes have written meanwhile. So a node reads what is
 changed it since (``gets`` and ``cas`` of memcached's protocol). It replaces what it finds if that is
 
 - nothing, or nothing that can be read;
+- a message of the same publisher with a lower number (:func:`fanout.bus.duplicates.is_later`). One with a higher number
+  is left alone, and so all that follows is about messages of different publishers, or of devices, which number none;
 - a message that it heard earlier than its own. It is the order of the bus that counts, whatever the publishers' clocks
   say: they may differ by seconds, or be set back;
 - a message that it has not heard, and that was published in an earlier second (``when``). It is from before this node
@@ -19,13 +21,13 @@ comes, it is the newer one. If a clock has erred, an older message may still get
 node is late: it writes the newer one when it hears it.
 
 **Later than what was shown** (:meth:`LastSlides.is_later`). A node that was away compares what is there with the last
-message that it has shown. One that it has heard is not later: a message stays there until the next one is written. One
-that it has not heard is later if it replaced the last message there, whatever the publishers' clocks say. Otherwise
-``when`` tells.
+message that it has shown. Of two messages of the same publisher the numbers tell. Otherwise one that it has heard is
+not later: a message stays there until the next one is written. One that it has not heard is later if it replaced the
+last message there, whatever the publishers' clocks say. In all other cases ``when`` tells.
 
 Why not only the node that published it? Devices publish through no node, and a node that is frozen between its publish
 and its write would be the late one. Why not ``when`` alone? It has whole seconds, and clocks err. Why not a number from
-the broker? A fan-out exchange gives none, and old nodes would not write it.
+the broker? A fan-out exchange gives none.
 
 **Cost.** All topics of :data:`DELAY` are read in one round trip. The first node to come writes, a round trip for each
 topic; the others find the message there.
@@ -42,6 +44,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.python.failure import Failure
 
+from fanout.bus.duplicates import is_later
 from fanout.cache.bounded_dict import BoundedDict
 from fanout.cache.memcached import Memcached, Versioned, cache_key
 from fanout.hub.hub import MAX_LAST_MESSAGES
@@ -139,6 +142,9 @@ class LastSlides:
             return True
         if _identity(topic, theirs) == _identity(topic, ours):
             return False
+        later = is_later(ours.serial, theirs.serial)
+        if later is not None:
+            return later
         if self._heard.knows(topic, theirs):
             return True
         return theirs.when < ours.when or theirs.when > self._unix_time() + AHEAD_SECONDS
@@ -168,6 +174,9 @@ class LastSlides:
 
     def is_later(self, topic: str, message: Message, last: Message) -> bool:
         """Whether a message of memcached is later than one that was shown. See the head of this file."""
+        later = is_later(message.serial, last.serial)
+        if later is not None:
+            return later
         if message.message_id == last.message_id or self._heard.knows(topic, message):
             return False
         return message.when >= last.when or self._heard.was_there(topic, last)
@@ -234,9 +243,13 @@ def _key(topic: str) -> str:
 
 
 def encode(topic: str, message: Message) -> bytes:
-    """A last message as it lies in memcached: JSON, because a pickle could run code of another program."""
+    """A last message as it lies in memcached: JSON, because a pickle could run code of another program.
+
+    Nodes of earlier versions can read it only without its serial. They take it for nothing, and write it again.
+    """
     body = message.body.decode(_ENCODING)
-    return json.dumps([topic, message.topic, body, message.message_id, message.when, message.headers]).encode()
+    serial = [message.serial] if message.serial else []
+    return json.dumps([topic, message.topic, body, message.message_id, message.when, message.headers, *serial]).encode()
 
 
 def decode(topic: str, value: bytes | None) -> Message | None:
@@ -244,9 +257,10 @@ def decode(topic: str, value: bytes | None) -> Message | None:
     if value is None:
         return None
     try:
-        key, published, body, message_id, when, headers = json.loads(value)
+        key, published, body, message_id, when, headers, *more = json.loads(value)
         pairs = tuple((_text(name), _text(text)) for name, text in headers)
-        message = Message(_text(published), _text(body).encode(_ENCODING), _text(message_id), int(when), pairs)
+        serial = _text(*more) if more else ""
+        message = Message(_text(published), _text(body).encode(_ENCODING), _text(message_id), int(when), pairs, serial)
     except (ValueError, TypeError, OverflowError, RecursionError):
         return None
     return message if key == topic else None

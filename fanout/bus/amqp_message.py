@@ -16,6 +16,7 @@ from uuid import uuid4
 
 from pika.spec import PERSISTENT_DELIVERY_MODE, BasicProperties
 
+from fanout.bus.duplicates import has_serial
 from fanout.hub.message import Message
 from fanout.stomp.limits import MAX_DESTINATION_BYTES, MAX_HEADER_BYTES, MAX_HEADERS, StompLimitSettings
 
@@ -138,6 +139,7 @@ def from_amqp(properties: BasicProperties, body: bytes, now: int, limits: Messag
         message_id=_message_id(headers, properties, limits),
         when=_when(headers, properties, now),
         headers=tuple(_passed_on(headers, limits)),
+        serial=properties.correlation_id if has_serial(properties.correlation_id) else "",
     )
 
 

@@ -4,6 +4,9 @@ When a connection dies, it is unknown whether the messages not yet confirmed arr
 again. Each publish carries a serial ``fanout-<publisher>-<number>``; numbers rise in the order of publishing
 (:class:`Serials`). A publisher sends in order, and after a reconnect again in order from some message on. So every copy
 of number *n* reaches a receiver after all lower numbers: :class:`Seen` needs one number per publisher to know a copy.
+
+Nodes also tell each other their last messages in other ways than over the bus. There, too, the numbers of one publisher
+tell which of two messages is the later one (:func:`is_later`), whatever clocks say.
 """
 
 from __future__ import annotations
@@ -22,6 +25,14 @@ MAX_PUBLISHERS = 1000
 def has_serial(serial: object) -> bool:
     """Whether an AMQP ``correlation_id`` is a serial of ours, and not what another client of the broker uses it for."""
     return isinstance(serial, str) and SERIAL.fullmatch(serial) is not None
+
+
+def is_later(serial: str, other: str) -> bool | None:
+    """Whether one message was published after another one; None if they have not the same publisher, or no serials."""
+    ours, theirs = SERIAL.fullmatch(serial), SERIAL.fullmatch(other)
+    if ours is None or theirs is None or ours[1] != theirs[1]:
+        return None
+    return int(ours[2]) > int(theirs[2])
 
 
 class Serials:

@@ -35,6 +35,8 @@ class Message(NamedTuple):
         no name stands twice, and none is ``topic``, ``message-id`` or ``when``.
     :ivar message_id: what a client sees as ``message-id``; never empty.
     :ivar when: Unix time of the publish in whole seconds, set by the node that published it.
+    :ivar serial: the number that its publisher gave it on the bus (:mod:`fanout.bus.duplicates`); empty if it did not
+        come from a node over a bus. Never shown to clients.
     """
 
     topic: str
@@ -42,6 +44,7 @@ class Message(NamedTuple):
     message_id: str
     when: int
     headers: Headers = ()
+    serial: str = ""
 
     def __eq__(self, other: object) -> bool:
         return self is other

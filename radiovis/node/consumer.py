@@ -10,7 +10,9 @@ hub, to memcached for the other nodes, and to the watchdog of a stand-alone node
   clients that subscribed meanwhile: nothing is shown twice, and nothing older after it. At the start of the node it is
   not what clients missed, but what they begin with: see :mod:`radiovis.node.restore`.
 - If that memory has not all, or there is none, the node catches up from memcached. What is still on its way over the
-  bus is left alone; otherwise subscribers would see it twice, or see an older value after a newer one.
+  bus is left alone; otherwise subscribers would see it twice, or see an older value after a newer one. What memcached
+  has told may come over the bus much later, if its publisher had no confirm and sends it again: the publisher's numbers
+  tell that it was shown, or that a later message was.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from twisted.internet.task import deferLater
 
 from fanout.application.guests import Guest
 from fanout.application.observer import Observer, Report
+from fanout.bus.duplicates import is_later
 from fanout.bus.interface import Bus, RememberingBus, Replay
 from fanout.cache.bounded_dict import BoundedDict
 from fanout.hub.hub import MAX_LAST_MESSAGES, Hub
@@ -69,7 +72,7 @@ class TopicReceiver:
         self._observer = observer
         self._waiting: dict[str, deque[tuple[Message, Put]]] = {}
         self._looked_up: dict[str, Deferred[Any]] = {}
-        self._from_memcached: BoundedDict[str, Message] = BoundedDict(MAX_LAST_MESSAGES)
+        self._told: BoundedDict[str, str] = BoundedDict(MAX_LAST_MESSAGES)  # serials of what memcached told
 
     def receive(self, message: Message) -> None:
         """For :meth:`fanout.bus.Bus.start`."""
@@ -113,9 +116,12 @@ class TopicReceiver:
         await moment()
         for key, message in kept.items():
             last = self._hub.last(key)
+            if self._was_shown(key, message.serial):
+                continue
             if last is before[key] and (last is None or self._last_slides.is_later(key, message, last)):
                 self._offer(key, message, self._hub.publish)
-                self._from_memcached[key] = message
+                if message.serial:
+                    self._told[key] = message.serial
 
     @property
     def can_catch_up(self) -> bool:
@@ -170,6 +176,7 @@ class TopicReceiver:
         before: LastShown,
     ) -> bool:
         """Whether a message is later than what subscribers have seen; memcached may have told of it, or a later one.
+        :meth:`_show` knows what it told at the end of an earlier reading.
 
         :param numbers: of all messages that are replayed, and their "when". They are in the order of the bus, and
             clocks may err.
@@ -177,6 +184,9 @@ class TopicReceiver:
         last = self._hub.last(key)
         if last is None:
             return True
+        later = is_later(message.serial, last.serial)
+        if later is not None:
+            return later
         seen, when = numbers.get((key, last.message_id, last.body), (None, 0))
         if last is before.get(key):  # It came over the bus, or memcached told it when an earlier reading had failed.
             return seen is None or when != last.when or number > seen
@@ -185,21 +195,31 @@ class TopicReceiver:
         return message.when >= last.when or not any(self._hub.listeners(key))
 
     def _show(self, key: str, message: Message, put: Put) -> None:
-        shown = self._from_memcached.pop(key, None) if self._from_memcached else None
-        if shown is None or shown is not self._hub.last(key) or not _is_same(shown, message):
+        if not self._was_shown(key, message.serial):
             self._offer(key, message, put)
         if self._last_slides.is_shared:
             self._last_slides.keep(key, message)
+
+    def _was_shown(self, key: str, serial: str) -> bool:
+        """Whether memcached has told of this message, or of a later one of its publisher. Messages of others may have
+        been shown since then.
+        """
+        if not serial:
+            return False
+        told = self._told.get(key)
+        if told is not None:
+            later = is_later(serial, told)
+            if later:
+                del self._told[key]  # The publisher has gone on.
+            if later is not None:
+                return not later
+        last = self._hub.last(key)
+        return last is not None and is_later(serial, last.serial) is False
 
     def _offer(self, key: str, message: Message, put: Put) -> None:
         clients = put(key, message)
         if clients and self._observer is not None:
             self._observer.delivered(key, clients)
-
-
-def _is_same(shown: Message, message: Message) -> bool:
-    """Whether the bus brings what was shown from memcached: its publisher had no confirm, and has sent it again."""
-    return (shown.message_id, shown.when, shown.body) == (message.message_id, message.when, message.body)
 
 
 class BusConsumer:

@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred, gatherResults, succeed
 from twisted.internet.task import Clock
 from twisted.trial import unittest
 
+from fanout.bus.duplicates import Serials
 from fanout.cache.memcached import Memcached, cache_key
 from fanout.hub.message import Message
 from radiovis.last_slides import AHEAD_SECONDS, DELAY, RECENT, LastSlides, decode, encode
@@ -19,19 +20,27 @@ from tests import services
 
 TOPIC = "/topic/fm/4e1/4000/09580/image"
 SLIDE = Message(TOPIC, b"SHOW http://s/\xff\0\n1.png", "ID:é", 1795294643, (("link", "http://l/?a=1"), ("x", "")))
+SERIAL = Serials().next()
 LIFE = 100
 NOW = 1795294650
 """Unix time of all nodes."""
+LATER_AND_EARLIER = (("older", NOW), ("newer", NOW - 3600))
+"""Two messages of a publisher whose clock was set back between them."""
 
 
 def fields(message: Message | None) -> tuple[object, ...] | None:
     """What a message says: messages themselves are equal only to themselves."""
-    return message and (message.topic, message.body, message.message_id, message.when, message.headers)
+    return message and (message.topic, message.body, message.message_id, message.when, message.headers, message.serial)
 
 
 class TestEncoding(unittest.SynchronousTestCase):
     def test_everything_survives(self) -> None:
-        self.assertEqual(fields(decode(TOPIC, encode(TOPIC, SLIDE))), fields(SLIDE))
+        for message in (SLIDE, SLIDE._replace(serial=SERIAL)):
+            self.assertEqual(fields(decode(TOPIC, encode(TOPIC, message))), fields(message))
+
+    def test_a_node_of_an_earlier_version_writes_no_serial_and_takes_one_with_a_serial_for_nothing(self) -> None:
+        self.assertEqual(len(json.loads(encode(TOPIC, SLIDE))), 6)
+        self.assertEqual(len(json.loads(encode(TOPIC, SLIDE._replace(serial=SERIAL)))), 7)
 
     @given(st.text(), st.binary(), st.text(), st.integers(0, 2**40), st.lists(st.tuples(st.text(), st.text())))
     def test_any_message_survives(
@@ -62,6 +71,7 @@ class TestEncoding(unittest.SynchronousTestCase):
             b"[" * 100_000,
             json.dumps(good[:-1]).encode(),
             json.dumps([*good, 1]).encode(),
+            json.dumps([*good, SERIAL, SERIAL]).encode(),
             *(json.dumps([*good[:at], wrong, *good[at + 1 :]]).encode() for at in range(6) for wrong in (None, [1])),
             json.dumps([TOPIC, TOPIC, "snow \u2603", "1", 1, []]).encode(),
             json.dumps([TOPIC, TOPIC, "", "1", float("inf"), []]).encode(),
@@ -210,6 +220,22 @@ class TestWhoWritesWhat(_Case):
         for node in (self.slides, self.other):
             await self.hears(node, slow)
         self.assertEqual(await self.kept(), b"slow")
+
+    async def test_of_one_publisher_the_number_counts_though_its_clock_was_set_back(self) -> None:
+        serials = Serials()
+        older, newer = (self.message(body, when)._replace(serial=serials.next()) for body, when in LATER_AND_EARLIER)
+        await self.hears(self.other, newer)
+        await self.hears(self.slides, older)  # It is late: it has not heard the newer one.
+        self.assertEqual(await self.kept(), b"newer")
+        self.assertTrue(self.slides.is_later(self.topic, newer, older))
+        self.assertFalse(self.other.is_later(self.topic, older, newer))
+
+    async def test_a_message_replaces_an_older_one_of_its_publisher_that_this_node_has_not_heard(self) -> None:
+        serials = Serials()
+        older, newer = (self.message(body, when)._replace(serial=serials.next()) for body, when in LATER_AND_EARLIER)
+        await self.hears(self.other, older)
+        await self.hears(self.slides, newer)
+        self.assertEqual(await self.kept(), b"newer")
 
     async def test_what_a_node_has_heard_before_is_not_later_though_a_clock_was_set_back(self) -> None:
         before, after = self.message("before"), self.message("after", NOW - 3600)

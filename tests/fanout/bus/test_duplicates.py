@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial import unittest
 
-from fanout.bus.duplicates import Seen, Serials
+from fanout.bus.duplicates import Seen, Serials, is_later
 
 
 class ACopyIsTakenOnce(unittest.TestCase):
@@ -68,3 +68,18 @@ class ACopyIsTakenOnce(unittest.TestCase):
         for other in others:
             seen.is_new(other.next())
         self.assertFalse(seen.knows(serials.next()), "the publisher heard longest ago is forgotten")
+
+
+class OfTwoMessagesOneIsLater(unittest.TestCase):
+    def test_by_the_numbers_of_their_publisher(self) -> None:
+        serials = Serials()
+        given = [serials.next() for _ in range(11)]
+        self.assertIs(is_later(given[10], given[2]), True, "as a number, and not as text")
+        self.assertIs(is_later(given[2], given[10]), False)
+        self.assertIs(is_later(given[2], given[2]), False)
+
+    def test_nothing_is_known_of_two_publishers_or_without_numbers(self) -> None:
+        serial = Serials().next()
+        for other in (Serials().next(), "", "1", f"{serial}x"):
+            self.assertIsNone(is_later(serial, other), other)
+            self.assertIsNone(is_later(other, serial), other)

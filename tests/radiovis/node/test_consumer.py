@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial import unittest
 
 from fanout.application.observer import Observer
+from fanout.bus.duplicates import Serials
 from fanout.hub.hub import Hub
 from fanout.hub.message import Message
 from fanout.hub.subscriber import Cohort
@@ -20,8 +21,14 @@ GCC = "/topic/fm/4e1/4000/09580/text"
 CC = "/topic/fm/ch/4000/09580/text"
 
 
-def message(topic: str, body: str = "TEXT x", *, id: str = "1", when: int = 100) -> Message:
-    return Message(topic, body.encode(), id, when)
+def message(topic: str, body: str = "TEXT x", *, id: str = "1", when: int = 100, serial: str = "") -> Message:
+    return Message(topic, body.encode(), id, when, (), serial)
+
+
+def serials(number: int) -> list[str]:
+    """The first ones of a publisher."""
+    publisher = Serials()
+    return [publisher.next() for _ in range(number)]
 
 
 async def at_once() -> None:
@@ -185,16 +192,33 @@ class TestCatchUp(ReceiverCase):
         self.assertEqual(heard, [b"TEXT a", b"TEXT b", b"TEXT c"])
 
     async def test_what_it_has_shown_may_come_over_the_bus_later_and_is_not_shown_again(self) -> None:
-        """Its publisher had no confirm, and sends it again."""
+        """Its publisher had no confirm, and sends it again, with those before it."""
         heard = self.listen(GCC)
-        self.slides.kept[GCC] = message(GCC, "TEXT a", id="1")
+        a, b, c = (message(GCC, f"TEXT {serial[-1]}", serial=serial) for serial in serials(3))
+        self.slides.kept[GCC] = b
         await self.receiver.catch_up(at_once)
-        self.receive(message(GCC, "TEXT 1", id="1"), message(GCC, "TEXT a", id="1"))
-        self.assertEqual(heard, [b"TEXT a", b"TEXT 1", b"TEXT a"], "another one with its id came between")
-        self.slides.kept[GCC] = message(GCC, "TEXT b", id="2")
+        self.receive(a, b, c)
+        self.assertEqual(heard, [b"TEXT 2", b"TEXT 3"])
+
+    async def test_what_it_has_shown_is_not_shown_again_behind_a_default(self) -> None:
+        """The other nodes had not heard it, and keep it again; this one is also sent it again."""
+        heard = self.listen(GCC)
+        a, b = (message(GCC, f"TEXT {serial[-1]}", id=serial, serial=serial) for serial in serials(2))
+        self.slides.kept[GCC] = a
         await self.receiver.catch_up(at_once)
-        self.receive(message(GCC, "TEXT b", id="2"), message(GCC, "TEXT b", id="2"))
-        self.assertEqual(heard[3:], [b"TEXT b", b"TEXT b"], "the second one was published again")
+        self.receive(message(GCC, "TEXT default", id="d", serial=serials(1)[0]))
+        self.slides.kept[GCC] = a
+        await self.receiver.catch_up(at_once)
+        self.receive(a, b)
+        await self.receiver.replay([a, b], self.receiver.last_shown(), self.hub.publish, at_once)
+        self.assertEqual(heard, [b"TEXT 1", b"TEXT default", b"TEXT 2"])
+
+    async def test_the_numbers_of_another_publisher_or_none_say_nothing_about_what_it_has_shown(self) -> None:
+        heard = self.listen(GCC)
+        self.slides.kept[GCC] = message(GCC, "TEXT a", serial=serials(2)[1])
+        await self.receiver.catch_up(at_once)
+        self.receive(message(GCC, "TEXT other", serial=serials(1)[0]), message(GCC, "TEXT device"))
+        self.assertEqual(heard, [b"TEXT a", b"TEXT other", b"TEXT device"])
 
     async def test_shows_the_first_slide_of_a_topic(self) -> None:
         heard = self.listen(GCC)
@@ -260,6 +284,13 @@ class TestReplay(ReceiverCase):
         self.hub.remember(GCC, message(GCC, "TEXT b", id="b"))
         self.replay(*(message(GCC, f"TEXT {each}", id=each) for each in "abc"), before=before)
         self.assertEqual(self.heard, [b"TEXT c"])
+
+    def test_what_memcached_told_is_later_than_lower_numbers_of_its_publisher_whatever_clocks_say(self) -> None:
+        before = self.receiver.last_shown()
+        a, b, c = (message(GCC, f"TEXT {each[-1]}", serial=each, when=100 - int(each[-1])) for each in serials(3))
+        self.hub.remember(GCC, b)
+        self.replay(a, c, before=before)
+        self.assertEqual(self.heard, [b"TEXT 3"])
 
     def test_what_memcached_told_may_be_later_than_all_of_it(self) -> None:
         before = self.receiver.last_shown()
