@@ -29,12 +29,15 @@ class BusState:
     :ivar reason: one line for people: what the bus is connected to, or why it is not connected.
     :ivar waiting: messages accepted from publishers and not yet confirmed.
     :ivar caught_up: whether this node has what was published before it was connected.
+    :ivar reads_later: whether the bus could not read its memory (:class:`RememberingBus`), and will try again. The node
+        has what others told it instead.
     """
 
     connected: bool
     reason: str
     waiting: int
     caught_up: bool = True
+    reads_later: bool = False
 
 
 class Bus(Protocol):

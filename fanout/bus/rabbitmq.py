@@ -205,6 +205,7 @@ class RabbitMQ:
         self._caught_up = False
         self._backlog_call: Any = None
         self._look_call: Any = None
+        self._reads_later = False
         self._look_seconds = LOOK_SECONDS
         self._malformed_logged = float("-inf")
 
@@ -235,12 +236,17 @@ class RabbitMQ:
 
     def state(self) -> BusState:
         """See :meth:`Bus.state <fanout.bus.interface.Bus.state>`."""
-        behind = self.connection is not None and not self._caught_up
+        doing = ""
+        if self.connection is not None and not self._caught_up:
+            doing = ", reading what was missed"
+        elif self._reads_later:
+            doing = "; the stream could not be read, and is tried again"
         return BusState(
             connected=self.connection is not None and not self._blocked,
-            reason=f"{self._reason}, reading what was missed" if behind else self._reason,
+            reason=self._reason + doing,
             waiting=self._unconfirmed.unanswered,
             caught_up=self._caught_up,
+            reads_later=self._reads_later,
         )
 
     def remember(self, begin: Callable[[], Replay]) -> None:
@@ -315,7 +321,7 @@ class RabbitMQ:
 
     def down(self) -> None:
         """What was not confirmed has to be sent again, and what was confirmed just before may be lost."""
-        self._blocked = self._caught_up = False
+        self._blocked = self._caught_up = self._reads_later = False
         self._overlap = None
         self._cancel_settling()
         if self._policy.outlast:
@@ -413,7 +419,8 @@ class RabbitMQ:
 
     def _look_later(self, stream: StreamQueue, connection: Pair) -> None:
         """The stream could not be read. Find out later whether it can be now, unless the broker has none."""
-        if stream.usable and not self._stopping:
+        self._reads_later = stream.usable and not self._stopping
+        if self._reads_later:
             self._look_call = self._reactor.callLater(self._look_seconds, self._look, stream, connection)
             self._look_seconds = min(2 * self._look_seconds, MOST_LOOK_SECONDS)
 

@@ -19,10 +19,13 @@ if TYPE_CHECKING:
     from tests.simulation.channel import Channel
     from tests.simulation.cluster import Cluster, Node
     from tests.simulation.session import Session
+    from tests.simulation.world import World
 
 PERSISTENT = 2
 SEGMENT_OCTETS = 500_000_000
 """Of a stream that was declared without a size of its own; as RabbitMQ."""
+KEPT_SECONDS = 5.0
+"""A stream deletes nothing that is newer."""
 
 
 @dataclass(eq=False, slots=True)
@@ -76,6 +79,7 @@ class Consumer:
     no_ack: bool
     room: int | None
     position: int = 0
+    exclusive: bool = False
 
 
 @dataclass(eq=False, slots=True)
@@ -96,22 +100,32 @@ class Publishing:
 
 
 class Segments:
-    """How a stream forgets: while it is larger than it may be, the oldest segment is deleted as a whole."""
+    """How a stream forgets: while it is larger than it may be, the oldest segment is deleted as a whole.
 
-    def __init__(self, arguments: dict[str, Any]) -> None:
+    But not what came in the last :data:`KEPT_SECONDS`. The streams here are small, and the product's has room for
+    80,000 messages: it may well lose what a node misses while it is away, but not what comes while the node reads.
+    """
+
+    def __init__(self, world: World, arguments: dict[str, Any]) -> None:
+        self._world = world
         self._most: int | None = arguments.get("x-max-length-bytes")
         self._size: int = arguments.get("x-stream-max-segment-size-bytes", SEGMENT_OCTETS)
-        self._octets, self._counts = deque([0]), deque([0])
+        self._octets, self._counts, self._ended = deque([0]), deque([0]), deque([0.0])
 
     def add(self, message: Stored) -> int:
         """A message is added. :return: how many of the oldest ones are deleted."""
         if self._octets[-1] >= self._size:
             self._octets.append(0)
             self._counts.append(0)
+            self._ended.append(0.0)
+        self._ended[-1] = self._world.now
         self._octets[-1] += len(message.head) + len(message.body)
         self._counts[-1] += 1
         deleted = 0
         while self._most is not None and len(self._octets) > 1 and sum(self._octets) > self._most:
+            if self._ended[0] > self._world.now - KEPT_SECONDS:
+                break
+            self._ended.popleft()
             self._octets.popleft()
             deleted += self._counts.popleft()
         return deleted
@@ -149,7 +163,7 @@ class Queue:
         self.had_consumer = False
         self._cluster = cluster
         self._numbers = count()
-        self._segments = Segments(arguments) if self.is_stream else None
+        self._segments = Segments(cluster.world, arguments) if self.is_stream else None
         self._used_at = cluster.world.now
         self._expires_later()
 

@@ -357,6 +357,8 @@ class Run:
             state = machine.bus.state()
             if machine.process.dead or machine.stopping or not (state.connected and state.caught_up):
                 return False
+            if state.reads_later:
+                return False
         return (
             any(each.leading for each in self._watchdogs)
             and all(map(self.account.retains_default, self._fronts))
