@@ -42,6 +42,7 @@ class RabbitMQTests(unittest.TestCase):
             connection.channel().queue_declare("kept", durable=True)
             connection.close()
             port = broker.port
+            broker.erlang("mnesia:sync_log().")  # The broker writes names of queues to the disk a moment later.
             broker.kill()
             self.assertRaises(pika.exceptions.AMQPConnectionError, connect, broker)
             broker.start()
