@@ -457,33 +457,47 @@ class Missed:
         """
         self.overlap = Overlap()
         self._devices = devices
-        self._newest_only = newest_only
+        self._is_first = self._newest_only = newest_only
         self._messages: dict[int, Message] = {}
         self._of_topic: dict[str, list[int]] = {}
         self._prints: dict[str, int] = {}
         self._serials: set[str] = set()
+        self._copies: set[str] = set()  # topics of which only copies were read
         self._added = 0
 
     def take(self, properties: BasicProperties, body: bytes, decode: Decode, *, is_new: bool) -> None:
         """A message of the stream. :param is_new: whether its serial was not seen before."""
-        print_ = None if has_serial(properties.correlation_id) else fingerprint(properties, body)
+        serial = properties.correlation_id
+        print_ = None if has_serial(serial) else fingerprint(properties, body)
         self.overlap.read(print_)
         message = decode(properties, body)
-        if message is None or (print_ is None and self._is_copy(properties, is_new=is_new)):
+        if message is None or (print_ is None and self._was_read(serial)):
             return
         if print_ is not None:
             is_new = not self._devices.is_last(message.topic, print_)
             self._prints[message.topic] = print_
+        elif properties.type == AGAIN and not is_new:  # A marked copy is new if the first was lost.
+            self._take_copy(message)
+            return
         if self._newest_only or not is_new:
             self._forget(message.topic)
-        if is_new and not (self._newest_only and time.time() - message.when > MAX_AGE_SECONDS):
+        if is_new:
             self._add(message)
 
-    def _is_copy(self, properties: BasicProperties, *, is_new: bool) -> bool:
-        """Whether it was read before, or sent again and heard before. A marked copy is new if the first was lost."""
+    def _was_read(self, serial: str) -> bool:
         before = len(self._serials)
-        self._serials.add(properties.correlation_id)
-        return len(self._serials) == before or (properties.type == AGAIN and not is_new)
+        self._serials.add(serial)
+        return len(self._serials) == before
+
+    def _take_copy(self, message: Message) -> None:
+        """A copy that was sent again, behind later messages of its publisher. It was heard before, or the stream has
+        deleted the first one: then its place is before all that was read, and it may be the newest of its topic.
+        """
+        topic = message.topic
+        if self._is_first and (topic in self._copies or topic not in self._of_topic):
+            self._forget(topic)
+            self._add(message)
+            self._copies.add(topic)
 
     def messages(self) -> list[Message]:
         """The end of the reading: those that are left."""
@@ -492,6 +506,8 @@ class Missed:
         return list(self._messages.values())
 
     def _add(self, message: Message) -> None:
+        if self._newest_only and time.time() - message.when > MAX_AGE_SECONDS:
+            return
         self._added += 1
         self._messages[self._added] = message
         self._of_topic.setdefault(message.topic, []).append(self._added)
@@ -503,5 +519,6 @@ class Missed:
                     del self._messages[number]
 
     def _forget(self, topic: str) -> None:
+        self._copies.discard(topic)
         for number in self._of_topic.pop(topic, ()):
             del self._messages[number]

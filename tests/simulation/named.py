@@ -293,4 +293,54 @@ NAMED = {
         "everything recovers",
         open=False,
     ),
+    # As "older ones sent again after memcached told", but a default came between: the message was shown again. What
+    # memcached told is remembered until its publisher has gone on.
+    "sent again after memcached told and a default": Named(
+        Schedule(8330, 2, 2, 2, (Action(12.7, "publish", 3, 1), Action(12.7, "broker killed", 2, 4, 0))),
+        "radio order",
+        open=False,
+    ),
+    # The stream had deleted messages, and kept copies of them that were sent again, behind later messages of their
+    # publisher. All nodes had been killed, and took the copies for heard before.
+    "only copies are left in the stream": Named(
+        Schedule(
+            15305,
+            1,
+            2,
+            1,
+            (
+                Action(13.55, "publish", 1, 3),
+                Action(16.6, "lost confirm", 1, 1, 1),
+                Action(20.0, "publish", 3, 2),
+                Action(20.65, "all killed", 0, 4, 2),
+            ),
+            small=True,
+        ),
+        "nothing lost",
+        open=False,
+    ),
+    # The same, but the other nodes had not heard the message before, and wrote it to memcached again: a node that had
+    # shown it was told a second time.
+    "told twice by memcached, and a default between": Named(
+        Schedule(
+            16340,
+            3,
+            3,
+            1,
+            (
+                Action(10.25, "broker parted", 0, 5, 1),
+                Action(10.85, "publish", 3, 2),
+                Action(10.9, "publish", 3, 1),
+                Action(11.15, "publish", 0, 3),
+                Action(12.55, "publish", 1, 3),
+                Action(15.0, "node killed", 5, 4, 1),
+                Action(15.1, "publish", 1, 2),
+                Action(17.55, "publish", 1, 2),
+                Action(19.9, "broker killed", 4, 1, 2),
+            ),
+            small=True,
+        ),
+        "radio order",
+        open=False,
+    ),
 }

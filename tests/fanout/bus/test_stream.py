@@ -566,6 +566,18 @@ class TestMissed(unittest.TestCase):
             self.take(topic, topic + body)
         self.assertEqual(bodies(self.missed.messages()), ["b1", "a2", "c1"])
 
+    def test_at_first_the_newest_copy_counts_if_the_stream_has_nothing_else_of_its_topic(self) -> None:
+        """The first copies were deleted; what was sent again stands behind later messages of its publisher."""
+        self.missed = Missed(self.devices, newest_only=True)
+        serial = f"fanout-{uuid4().hex}-"
+        self.take("b", "4", f"{serial}4")
+        for number in "123":
+            self.take("a", number, serial + number, is_new=False, again=True)
+        self.take("b", "3, before 4", f"{serial}3", is_new=False, again=True)
+        self.take("c", "1", f"{serial}0", is_new=False, again=True)
+        self.take("c", "device")
+        self.assertEqual(bodies(self.missed.messages()), ["4", "3", "device"])
+
     def test_the_overlap_is_as_long_as_the_queue(self) -> None:
         overlap = Overlap()
         for number in (1, None, 2, 2, 3):
