@@ -1,14 +1,25 @@
-"""A dictionary that stays small, whatever clients do.
+"""Memories that stay small, whatever clients do.
 
 Many parts remember something for each key that a client can choose: an address, a login, a topic. Without a limit such
-a memory is an attack. Each of them wants the same rule: beyond the limit, the entry that was set longest ago goes.
+a memory is an attack. :class:`BoundedDict` has the simplest rule: beyond the limit, the entry that was set longest ago
+goes. It suits memories that one client cannot fill.
+
+Where one client could, it would remove what all others have in there. Two rules prevent that; an *owner* is
+what the memory is counted for, such as a publisher or an address:
+
+=======================  =========================================================================================
+:class:`SharedDict`      beyond the limit, the oldest entry of the owner that has most goes
+:class:`SharedBudget`    an owner may take as much as is still free: for what cannot be removed, but refused
+=======================  =========================================================================================
+
+:class:`OwnerWeights` finds the owner that has most, in constant time.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, MutableMapping
-from typing import TypeVar, overload
+from typing import Generic, TypeVar, overload
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -52,14 +63,17 @@ class BoundedDict(MutableMapping[K, V]):
             self.weight += weight
         entries[key] = value
         entries.move_to_end(key)
-        while len(entries) > self.limit or self.weight > self.weight_limit:
+        self._make_room()
+
+    def _make_room(self) -> None:
+        while len(self._entries) > self.limit or self.weight > self.weight_limit:
             self.popitem()
 
     def __getitem__(self, key: K) -> V:
         return self._entries[key]
 
     def __delitem__(self, key: K) -> None:
-        self._removed(self._entries.pop(key))
+        self._removed(key, self._entries.pop(key))
 
     def __contains__(self, key: object) -> bool:
         return key in self._entries
@@ -81,7 +95,7 @@ class BoundedDict(MutableMapping[K, V]):
     def popitem(self) -> tuple[K, V]:
         """Remove the oldest entry. :raises KeyError: there is none."""
         key, value = self._entries.popitem(last=False)
-        self._removed(value)
+        self._removed(key, value)
         return key, value
 
     def clear(self) -> None:
@@ -89,6 +103,206 @@ class BoundedDict(MutableMapping[K, V]):
         self._entries.clear()
         self.weight = 0
 
-    def _removed(self, value: V) -> None:
+    def _removed(self, key: K, value: V) -> None:
         if self._weigh is not None:
             self.weight -= self._weigh(value)
+
+
+class OwnerWeights:
+    """How much each owner has, and which of them has most. Every call takes constant time, however many there are.
+
+    Owners are sorted into classes of which each is about a fifth wider than the one below: to keep them in order would
+    cost more than it is worth, as a memory is fair enough if the owner that has to give has most but for a fifth.
+    """
+
+    __slots__ = ("_classes", "_weights")
+
+    def __init__(self) -> None:
+        self._weights: dict[Hashable, int] = {}
+        self._classes: dict[int, OrderedDict[Hashable, None]] = {}
+
+    def __len__(self) -> int:
+        """How many owners have something."""
+        return len(self._weights)
+
+    def __getitem__(self, owner: Hashable) -> int:
+        """How much an owner has; 0 for one that is not known."""
+        return self._weights.get(owner, 0)
+
+    def change(self, owner: Hashable, by: int) -> None:
+        """An owner has more or, with a negative number, less."""
+        before = self._weights.get(owner, 0)
+        after = before + by
+        if after > 0:
+            self._weights[owner] = after
+        else:
+            self._weights.pop(owner, None)
+        left, entered = _size_class(before), _size_class(after)
+        if left != entered:
+            self._move(owner, left, entered)
+
+    def _move(self, owner: Hashable, left: int, entered: int) -> None:
+        if left:
+            owners = self._classes[left]
+            del owners[owner]
+            if not owners:
+                del self._classes[left]
+        if entered:
+            self._classes.setdefault(entered, OrderedDict())[owner] = None
+
+    def renew(self, owner: Hashable) -> None:
+        """An owner has what it has since now: of those with as much, it is the last that has to give."""
+        self._classes[_size_class(self._weights[owner])].move_to_end(owner)
+
+    def heaviest(self) -> Hashable:
+        """The owner that has most, but for a fifth; of several, the one that has had so much for longest.
+
+        :raises ValueError: no owner has anything.
+        """
+        return next(iter(self._classes[max(self._classes)]))
+
+    def clear(self) -> None:
+        """No owner has anything."""
+        self._weights.clear()
+        self._classes.clear()
+
+
+def _size_class(weight: int) -> int:
+    """Four classes for each power of two; 0 for nothing."""
+    if weight <= 0:
+        return 0
+    length = weight.bit_length()
+    return length * 4 + ((weight << 3 >> length) & 3)
+
+
+class SharedDict(BoundedDict[K, V]):
+    """A :class:`BoundedDict` whose entries have owners: beyond a limit, the oldest entry of the owner that has most is
+    removed. So an owner that fills it removes its own entries, and leaves those of others alone.
+
+    :ivar displaced: how many entries were removed because of a limit.
+    """
+
+    __slots__ = ("_counts", "_keys", "_owner_of", "_weights", "displaced")
+
+    def __init__(
+        self, limit: int, *, owner_of: Callable[[K, V], Hashable], weigh: Callable[[V], int], weight_limit: int
+    ) -> None:
+        """
+        :param owner_of: the owner of an entry. It must always be the same for the same key and value.
+        :param weigh: see :class:`BoundedDict`.
+        """
+        super().__init__(limit, weigh=weigh, weight_limit=weight_limit)
+        self._owner_of = owner_of
+        self._keys: dict[Hashable, OrderedDict[K, None]] = {}
+        self._counts, self._weights = OwnerWeights(), OwnerWeights()
+        self.displaced = 0
+
+    @property
+    def owners(self) -> int:
+        """How many owners have entries."""
+        return len(self._keys)
+
+    def __setitem__(self, key: K, value: V) -> None:
+        assert self._weigh is not None
+        weight, owner, before = self._weigh(value), self._owner_of(key, value), self._entries.get(key)
+        if before is None:
+            self._add(owner, key, weight)
+        elif owner == self._owner_of(key, before):
+            self._replace(owner, key, weight - self._weigh(before))
+        else:
+            self._removed(key, before)
+            self._add(owner, key, weight)
+        self._entries[key] = value
+        self._entries.move_to_end(key)
+        if weight > self.weight_limit:
+            del self[key]
+        elif self.weight > self.weight_limit or len(self._entries) > self.limit:
+            self._make_room()
+
+    def _add(self, owner: Hashable, key: K, weight: int) -> None:
+        self._keys.setdefault(owner, OrderedDict())[key] = None
+        self._counts.change(owner, 1)
+        self._weights.change(owner, weight)
+        self.weight += weight
+
+    def _replace(self, owner: Hashable, key: K, heavier: int) -> None:
+        keys = self._keys[owner]
+        if heavier:
+            self._weights.change(owner, heavier)
+            self.weight += heavier
+        if len(keys) > 1:
+            keys.move_to_end(key)
+        else:  # As in a BoundedDict, of owners with one entry each, the oldest entry goes first.
+            self._counts.renew(owner)
+            self._weights.renew(owner)
+
+    def _make_room(self) -> None:
+        while len(self._entries) > self.limit:
+            self._displace(self._counts.heaviest())
+        while self.weight > self.weight_limit:
+            self._displace(self._weights.heaviest())
+
+    def _displace(self, owner: Hashable) -> None:
+        self.displaced += 1
+        del self[next(iter(self._keys[owner]))]
+
+    def clear(self) -> None:
+        """Remove all entries."""
+        super().clear()
+        for part in (self._keys, self._counts, self._weights):
+            part.clear()
+
+    def _removed(self, key: K, value: V) -> None:
+        super()._removed(key, value)
+        assert self._weigh is not None
+        owner = self._owner_of(key, value)
+        keys = self._keys[owner]
+        del keys[key]
+        if not keys:
+            del self._keys[owner]
+        self._counts.change(owner, -1)
+        self._weights.change(owner, -self._weigh(value))
+
+
+class SharedBudget(Generic[K]):
+    """A budget for what cannot be taken away again, such as octets that wait for the disk.
+
+    An owner may take as much as is still free (the dynamic threshold of Choudhury and Hahne, 1998). So one owner alone
+    gets half of it, two get a third each, and there is always something left for an owner that has little. At the
+    limit it is the owner with most that is refused.
+
+    :ivar limit: how much all may take together.
+    :ivar used: how much they have taken.
+    :ivar refused: how often an owner was refused.
+    """
+
+    __slots__ = ("_uses", "limit", "refused", "used")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.used = self.refused = 0
+        self._uses: dict[K, int] = {}
+
+    def take(self, owner: K, amount: int) -> bool:
+        """Take some of it. :return: False if the owner has too much already; nothing is taken then."""
+        use = self._uses.get(owner, 0) + amount
+        if use + self.used + amount > self.limit:
+            self.refused += 1
+            return False
+        self._uses[owner] = use
+        self.used += amount
+        return True
+
+    def give_back(self, owner: K, amount: int) -> None:
+        """Give back what was taken."""
+        self.used -= amount
+        left = self._uses.get(owner, 0) - amount
+        if left > 0:
+            self._uses[owner] = left
+        else:
+            self._uses.pop(owner, None)
+
+    def clear(self) -> None:
+        """Everything is given back."""
+        self.used = 0
+        self._uses.clear()

@@ -13,7 +13,7 @@ A handler that waits for something is cancelled when its client goes, unless it 
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Iterable, Sequence
 from dataclasses import replace
 from inspect import isawaitable
 from pathlib import Path
@@ -25,7 +25,7 @@ from twisted.internet.interfaces import IPushProducer
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from fanout.http.auth import OperatorAuth
+from fanout.http.auth import HostNames, OperatorAuth
 from fanout.http.files import OneFile
 from fanout.http.http_server import HttpRequest
 from fanout.http.longpoll import LongPolls, Question
@@ -49,14 +49,21 @@ class Dispatcher:
     """Answers every request of a site: the ``handle`` of a :class:`fanout.http.http_server.HttpSite`."""
 
     def __init__(
-        self, routes: Routes, pending: PendingRequests | None = None, auth: OperatorAuth | None = None
+        self,
+        routes: Routes,
+        pending: PendingRequests | None = None,
+        auth: OperatorAuth | None = None,
+        *,
+        host_names: HostNames | None = None,
     ) -> None:
         """
         :param pending: for handlers that answer with messages of topics; None when there are none.
         :param auth: decides whether a client may use routes that are not open to all; None on a site without
             secrets.
+        :param host_names: the names under which a site without ``auth`` answers; None for every name.
         """
         self._routes = routes
+        self._host_names = host_names
         self._auth = auth
         self._open_routes = routes if auth is None else auth.open_routes(routes)
         self._sender = _Sender(pending)
@@ -76,6 +83,12 @@ class Dispatcher:
             http.lost = answering.cancel
         answering.addErrback(self._failed, http)
 
+    def check(self, http: HttpRequest) -> None:
+        """Before the body of a request is read. :raises HttpError: it would be refused with a body, too."""
+        found = self._find(http)
+        if found.before is not None:
+            found.before(Request(http, found.segments, found.parameters))
+
     def _ask(self, http: HttpRequest) -> Answer | Awaitable[Answer]:
         found = self._find(http)
         if found.public:
@@ -92,14 +105,17 @@ class Dispatcher:
         method, path = http.method.decode("ascii"), _path(http)
         if self._auth is None:
             _check_host(http)
+            if self._host_names is not None:
+                self._host_names.check(http)
             return self._routes.find(method, path)
         try:  # OperatorAuth looks at the host itself; probes may leave it out
             found = self._routes.find(method, path)
-            if found.without_auth or self._auth.allows(http):
-                return found
         except HttpError:
             if self._auth.allows(http):
                 raise
+        else:
+            if found.without_auth or self._auth.allows(http):
+                return found
         return self._open_routes.find(method, path)
 
     def _failed(self, failure: Failure, http: HttpRequest) -> None:
@@ -132,8 +148,13 @@ def _answer_to_options(found: Found) -> Response:
 
 
 def _path(http: HttpRequest) -> bytes:
-    """The path. A client may name the whole URL, as to a proxy (RFC 9112, 3.2.2)."""
-    return http.path if http.path.startswith(b"/") else urlsplit(http.path).path or b"/"
+    """The path. A client may name the whole URL, as to a proxy (RFC 9112, 3.2.2). :raises HttpError: it is none."""
+    if http.path.startswith(b"/"):
+        return http.path
+    try:
+        return urlsplit(http.path).path or b"/"
+    except ValueError:
+        raise HttpError(400, "A request names a path, or a whole URL.") from None
 
 
 def _check_host(http: HttpRequest) -> None:
@@ -175,6 +196,9 @@ class _Sender:
 
     async def _send_pieces(self, http: HttpRequest, response: Response) -> None:
         body = response.body
+        if http.gone:
+            await _close(body)
+            return
         if response.status in _WITHOUT_BODY:
             await _close(body)
             _write(http, replace(response, body=b""))
@@ -221,7 +245,7 @@ def _write(http: HttpRequest, response: Response) -> None:
     if response.status in _WITHOUT_BODY:
         http.defaultContentType = None
         http.responseHeaders.removeHeader(b"content-length")
-        http.finish()  # type: ignore[no-untyped-call]
+        http.finish()
         return
     assert isinstance(response.body, bytes), "this answer needs a body of octets"
     http.answer(response.status, response.body, response.content_type)
@@ -250,7 +274,7 @@ def _announced(http: HttpRequest) -> float:
     return int(length[0]) if length else math.inf
 
 
-async def _pieces(body: object) -> AsyncIterator[bytes]:
+async def _pieces(body: object) -> AsyncGenerator[bytes, None]:
     """Any kind of body, piece by piece; closed whatever happens."""
     try:
         if isinstance(body, AsyncIterable):
@@ -281,7 +305,7 @@ class _Flow:
         self._http = http
         self._room: Deferred[None] | None = None
 
-    async def send(self, pieces: AsyncIterator[bytes]) -> None:
+    async def send(self, pieces: AsyncGenerator[bytes, None]) -> None:
         """To the end, or until the client goes."""
         http = self._http
         left = _announced(http)
@@ -297,12 +321,13 @@ class _Flow:
                 if self._room is not None:
                     await self._room
         finally:
+            await pieces.aclose()  # The client may have gone, or be too slow: what makes the pieces has to know.
             if not http.gone:
                 http.unregisterProducer()  # type: ignore[no-untyped-call]
         if 0 < left < math.inf:
             raise ValueError(f"the body ends {left} octets before its Content-Length")
         if not http.gone:
-            http.finish()  # type: ignore[no-untyped-call]
+            http.finish()
 
     def pauseProducing(self) -> None:
         """The connection is full."""

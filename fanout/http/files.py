@@ -13,7 +13,7 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
-from twisted.web.http import datetimeToString
+from twisted.web.http import datetimeToString, stringToDatetime
 from twisted.web.static import File
 
 from fanout.http.http_server import HttpRequest
@@ -69,7 +69,10 @@ def is_name(name: str) -> bool:
 
 
 # As many ranges as players and download managers ask for; each part of an answer is read and framed by itself.
-_RANGES = re.compile(rb"bytes=\s*\d*-\d*\s*(?:,\s*\d*-\d*\s*){0,9}")
+# Numbers are those of files: Twisted seeks to any it is given.
+_RANGE = rb"[ \t]*+(\d{0,15})-(\d{0,15})[ \t]*+"
+_RANGES = re.compile(rb"bytes=%b(?:,%b){0,9}" % (_RANGE, _RANGE))
+_EACH = re.compile(_RANGE + rb"(?:,|$)")
 _SOURCES = dict.fromkeys((".c", ".cc", ".cpp", ".h", ".hpp", ".py"), "text/plain")
 _TYPES = {**File.contentTypes, **_SOURCES, ".gz": "application/gzip"}
 _UNKNOWN = "application/octet-stream"
@@ -92,19 +95,50 @@ class OneFile(File):
         self.encoding = None  # .tar.gz is a file to keep, not a form of a .tar
 
     def render_GET(self, request: HttpRequest) -> bytes | int:
-        """All of it, or the ranges the client wants. An invalid range is ignored (RFC 9110, 14.2)."""
-        wanted = request.requestHeaders.getRawHeaders(b"range")
-        if wanted is not None and not (len(wanted) == 1 and _RANGES.fullmatch(wanted[0]) and self._unchanged(request)):
-            request.requestHeaders.removeHeader(b"range")
+        """All of it, or the ranges the client wants. An invalid range is ignored (RFC 9110, 14.2), as is an invalid
+        date, on which Twisted may fail.
+        """
+        headers = request.requestHeaders
+        wanted = headers.getRawHeaders(b"range")
+        if wanted is not None and not (len(wanted) == 1 and self._has(wanted[0]) and self._unchanged(request)):
+            headers.removeHeader(b"range")
+        if not all(map(_is_date, headers.getRawHeaders(b"if-modified-since", []))):
+            headers.removeHeader(b"if-modified-since")
         result: bytes | int = super().render_GET(request)  # type: ignore[no-untyped-call]
         return result
 
     render_HEAD = render_GET
 
+    def _has(self, wanted: bytes) -> bool:
+        """Whether these ranges can be answered: several have to lie within the file, and not to be more than it is. A
+        client that wants a file ten times over gets it once.
+        """
+        if not _RANGES.fullmatch(wanted):
+            return False
+        found = _EACH.findall(wanted.removeprefix(b"bytes="))
+        size = self.getsize()
+        lengths = [_length(first, last, size) for first, last in found]
+        return len(found) == 1 or (min(lengths) > 0 and sum(lengths) <= size)
+
     def _unchanged(self, request: HttpRequest) -> bool:
         """Whether it is the file of which the client has a part already (RFC 9110, 13.1.5)."""
         condition = request.requestHeaders.getRawHeaders(b"if-range")
         return condition is None or condition == [datetimeToString(math.ceil(self.getModificationTime()))]
+
+
+def _length(first: bytes, last: bytes, size: int) -> int:
+    """Octets of a file that a range has; 0 or less if it has none."""
+    if not first:
+        return min(int(last or 0), size)
+    return min(int(last or size), size - 1) + 1 - int(first)
+
+
+def _is_date(text: bytes) -> bool:
+    try:
+        stringToDatetime(text.partition(b";")[0])
+    except (ValueError, IndexError, OverflowError):
+        return False
+    return True
 
 
 class Files:

@@ -4,7 +4,12 @@ Twisted parses requests and frames answers. This file adds what Twisted leaves o
 
 * Bounds: lengths of lines, headers and bodies, and the time in which a request has to be complete. A request beyond
   them is refused before it reaches a handler, and the connection is closed.
-* Memory: a request that waits for long frees what was read of it (:meth:`HttpRequest.hold`).
+* Bodies: before the body of a request is read, its method, path, host and rights are checked; what all bodies together
+  take is shared between the addresses they come from.
+* Requests in a row: what follows a request waits until that one is answered and the client has read enough of its
+  answers. In one turn of the reactor only some of them are worked on (:class:`FairTurns`).
+* Memory: what was read of a request is counted until it is answered. A request that waits for long frees most of it
+  (:meth:`HttpRequest.hold`). Long answers that a client does not read are counted as well.
 * One way for every request: :class:`HttpSite` hands it to the dispatcher; no tree of resources is searched.
 
 Names with an underscore are Twisted's own. They are used where it offers no other way; its version is pinned.
@@ -13,11 +18,14 @@ Names with an underscore are Twisted's own. They are used where it offers no oth
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from io import BytesIO
 from tempfile import SpooledTemporaryFile
+from types import MappingProxyType
 from typing import IO, Any, AnyStr, Protocol, cast
 
+import structlog
 from twisted.internet.interfaces import IAddress, IProtocol
 from twisted.internet.protocol import connectionDone
 from twisted.internet.tcp import Server
@@ -27,11 +35,13 @@ from twisted.web.http import HTTPChannel, datetimeToString
 from twisted.web.http_headers import Headers
 from twisted.web.server import Request, Site
 
-from fanout.http.limits import BODY_BYTES, REQUEST_SECONDS
+from fanout.application.interface import Peer
+from fanout.cache.bounded_dict import SharedBudget
+from fanout.http.limits import ANSWERS_BYTES, BODIES_BYTES, BODY_BYTES, LONGEST_BODIES, REQUEST_SECONDS
 from fanout.http.response import REASONS, ErrorPages, HttpError, json_page
-from fanout.listeners.address import plain
-from fanout.listeners.client_limits import ConnectionLimit
-from fanout.listeners.tls import TlsTransport, beneath
+from fanout.listeners.address import neighbourhood, plain
+from fanout.listeners.client_limits import ConnectionLimit, FairTurns, InputMemory, Worker
+from fanout.listeners.tls import TlsTransport, beneath, client_certificates
 
 # What a browser may do with pages. Pictures may come from anywhere.
 _POLICY = (
@@ -47,6 +57,10 @@ SECURITY_HEADERS = (
 )
 LOGGED_HEADERS = (b"referer", b"user-agent")
 """Headers of a request that an access log shows."""
+LOGGED_OCTETS = 1_024
+"""Octets that it shows of each of them, and of the path."""
+
+log = structlog.get_logger(__name__)
 
 
 class RequestSettings(Protocol):
@@ -58,17 +72,53 @@ class RequestSettings(Protocol):
         ...
 
 
+_SMALL_INPUT = 1_024
+"""Octets of memory of what a client has sent, below which they are not counted: of MAX_CONNECTIONS, 18,000, they are
+18 MB, about half of INPUT_BYTES. Most requests are complete and answered at once, and never counted."""
+_HEADER_WEIGHT = 400
+"""Octets of memory of a header, or a parameter of the query, besides its characters: an entry of a dictionary, a list,
+two objects of octets."""
+_AHEAD = 16_384
+"""Octets that a client may send behind a request that is worked on, before it is read no more; with the read that
+exceeds it 80 KiB. Reading goes on that long, so that the end of a connection is noticed."""
+_REQUEST_FRAMES = 4
+"""Frames of STOMP that a request counts for in a turn of the reactor: most take 60 to 300 µs."""
+_LONG_ANSWER = 65_536
+"""Octets of an answer above which it is counted while it is not read: a transport is full with so many anyway."""
 _LINGER = 2.0  # seconds to read on after a refusal, so that a reset does not erase it on its way
 _HEADERS = 100  # of a request; a browser sends about 20
 _IN_MEMORY = 65_536  # octets of a body; a larger one goes to a temporary file
+_LATER = MappingProxyType({"retry-after": "10"})
+_UNSENT = 131_072  # octets that the kernel keeps of a connection and has not sent; it would keep 4 MiB
 _STEP = 65_536  # octets of a body for which a client gets as much time again as for the whole request
+_FOLD = (b" ", b"\t")  # a line that continues the header before it (RFC 9112, 5.2)
+_LENGTH_DIGITS = 18  # of a Content-Length: below 2**63. Python reads numbers of at most 4,300 digits
+
+
+def _framing_fault(header: bytes, version: bytes) -> str | None:
+    """Why a header leaves open where the request ends: a proxy before us might see another end than we do, and take
+    the rest for a request of its own (request smuggling; RFC 9112, 6.1 and 6.3). None if it does not.
+
+    Twisted refuses a second Content-Length, and one beside a Transfer-Encoding.
+    """
+    name, _, value = header.partition(b":")
+    name, value = name.strip().lower(), value.strip(b" \t")
+    if name == b"content-length" and not (value.isdigit() and len(value) <= _LENGTH_DIGITS):
+        return f"A Content-Length has 1 to {_LENGTH_DIGITS} digits."
+    if name == b"transfer-encoding" and (value.lower() != b"chunked" or version != b"HTTP/1.1"):
+        return "A Transfer-Encoding is chunked, in HTTP/1.1."
+    return None
 
 
 class HttpChannel(HTTPChannel):
     """One connection. It keeps the settings under which it was opened.
 
+    Twisted's parser is stopped behind each request, and gets what follows when the request is answered: by itself it
+    would keep any amount of it, and write answers to a client that reads none.
+
     :ivar address: the client's IP address.
     :ivar port: and its port there.
+    :ivar refused: whether what came is no request, or too much of one; the rest is dropped.
     """
 
     transport: Any  # TCP, or TLS over it
@@ -86,7 +136,20 @@ class HttpChannel(HTTPChannel):
         self.address = address
         self.port = port
         self._connection_limit: ConnectionLimit | None = connection_limit
-        self._refused = False
+        self.refused = False
+        self._held = 0  # octets of memory of what came, as they are counted
+        self._head = 0  # of a complete request that is not answered
+        self._rest = b""  # what came behind it
+        self._busy = False  # no request is read: one is worked on, or was the last one
+        self._waits = False  # for its turn to have the rest worked on, or this is being done
+        self._full = False  # the transport takes no more
+        self._silenced = False  # the transport is not read, for one of these reasons
+        self._unread = 0  # octets of a long answer, taken from the budget of the site
+        self._line_octets = 0  # of a line whose end has not come
+        self._request_line = (b"", b"", b"")  # method, URI, version
+        self._clock = connection_limit.clock
+        self._heard_at = self._clock()
+        self._behind: Any = None  # the protocol that has taken over
 
     def connectionMade(self) -> None:
         """The kernel notices a client that has vanished: it acknowledges nothing."""
@@ -95,43 +158,201 @@ class HttpChannel(HTTPChannel):
             carrier.setTcpKeepAlive(True)
             milliseconds = int(self.settings.WRITE_TIMEOUT * 1000)
             carrier.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+            carrier.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)
         super().connectionMade()  # type: ignore[no-untyped-call]
 
     def dataReceived(self, data: bytes) -> None:
         """Without Twisted's extension of the time-out: a request that drips in has no more time than another."""
+        self._heard_at = self._clock()
+        self._rest = self._rest + data if self._rest else data
+        if self._busy or self._waits or self._full:
+            self._settle()
+        else:
+            self.work(self.site.turns.grant)
+
+    def work(self, most: int) -> None:
+        """Parse what came; also called when it is this client's turn. :param most: as in FairTurns, frames."""
+        self._waits = True
+        left = most
+        while self._rest and not (self._busy or self._full):
+            self._parse()
+            left -= _REQUEST_FRAMES
+            if left <= 0:
+                break
+        self.site.turns.spend(most - left)
+        self._waits = False
+        self._settle()
+
+    def _parse(self) -> None:
+        """Up to the end of a request."""
+        data, self._rest = self._rest, b""
+        self.paused = False
         LineReceiver.dataReceived(self, data)
+        if self.paused:
+            self._rest += self.clearLineBuffer()  # type: ignore[no-untyped-call]
+        if self.paused or not self.line_mode:  # a body is counted elsewhere
+            self._line_octets = 0
+        else:
+            end = data.rfind(b"\n") + 1
+            self._line_octets = len(data) - end if end else self._line_octets + len(data)
+
+    def _settle(self) -> None:
+        """What becomes of the rest: it waits for the request, for the transport, or for its turn. Reading pauses for
+        the last two, so that the end of a connection is not noticed before the answers to its requests are written.
+        """
+        if self.refused or (self._busy and not self.persistent):
+            self._rest = b""  # Nobody will ask for it. It is read, so that a reset does not erase the answer.
+        elif self._rest and not (self._busy or self._full or self._waits):
+            self._waits = True
+            self.site.turns.wait(self)
+        if self._waits or (self._full and not self._busy) or len(self._rest) > _AHEAD:
+            self._silenced = True
+            self.transport.pauseProducing()
+        elif self._silenced:
+            self._silenced = False
+            self.transport.resumeProducing()
+        self._count_input()
+
+    def _count_input(self) -> None:
+        if self._connection_limit is None or self.refused:
+            self._hold(0)
+            return
+        head = self._receivedHeaderSize + _HEADER_WEIGHT * self._receivedHeaderCount
+        held = self._head + head + self._line_octets + len(self._rest)
+        self._hold(0 if held < _SMALL_INPUT else held)
+
+    def _hold(self, octets: int) -> None:
+        if octets != self._held:
+            self._held = octets
+            self.site.input_memory.hold(self, octets)
+
+    def keeps(self, octets: int) -> None:
+        """So much of the head of the request that is worked on is still in memory."""
+        self._head = octets
+        if not self._waits:
+            self._count_input()
+
+    def give_up(self) -> None:
+        """See :meth:`InputHolder.give_up <fanout.listeners.client_limits.InputHolder.give_up>`."""
+        self._held = 0
+        self._rest = b""
+        self.site.warn("client.fault", self.address, fault="Too much unfinished input")
+        self.transport.abortConnection()  # While it was told why, its memory would be kept.
+
+    def pauseProducing(self) -> None:
+        """The transport is full: no further request is worked on until the client has read."""
+        self._full = True
+        super().pauseProducing()  # type: ignore[no-untyped-call]
+
+    def resumeProducing(self) -> None:
+        """The transport has room again."""
+        self._full = False
+        self._give_back()
+        super().resumeProducing()  # type: ignore[no-untyped-call]
+        if self._rest or self._silenced:
+            self._settle()
+
+    def may_write(self, octets: int) -> bool:
+        """Whether a long answer may wait here until the client has read it; then it counts until that."""
+        if not self.site.answers.take(neighbourhood(self.address), octets):
+            return False
+        self._unread += octets
+        self.site.reactor.callLater(0, self._written)
+        return True
+
+    def _written(self) -> None:
+        if not self._full:
+            self._give_back()
+
+    def _give_back(self) -> None:
+        octets, self._unread = self._unread, 0
+        if octets:
+            self.site.answers.give_back(neighbourhood(self.address), octets)
+
+    @property
+    def heard_at(self) -> float:
+        """When the client was last heard."""
+        return self._heard_at if self._behind is None else cast("float", self._behind.heard_at)
+
+    def turn_out(self) -> None:
+        """See :meth:`Occupant.turn_out <fanout.listeners.client_limits.Occupant.turn_out>`. A browser asks again."""
+        if self._behind is None:
+            self.transport.abortConnection()
+        else:
+            self._behind.turn_out()
 
     def allHeadersReceived(self) -> None:
         """A body that is too long is refused before it is sent, and before "100 Continue" asks for it."""
         if self.length is not None and self.length > self.site.body_bytes:
             self.refuse(413, f"A body may have {self.site.body_bytes} octets.")
-        elif not self._refused:
+        elif not self.refused and (self.length == 0 or self._may_send_a_body()):
             super().allHeadersReceived()  # type: ignore[no-untyped-call]
 
+    def _may_send_a_body(self) -> bool:
+        """Whether the site takes a body for this request; a client that may not send one is refused before it does."""
+        request = self.requests[-1]
+        request.method, request.uri, request.clientproto = self._request_line
+        request.path = request.uri.partition(b"?")[0]
+        try:
+            self.site.check(request)
+        except HttpError as error:
+            self.refuse(error.status, error.detail, error.headers)
+        return not self.refused
+
     def allContentReceived(self) -> None:
-        """A refused request goes nowhere."""
-        if not self._refused:
+        """The parser stops behind a complete request. A refused one goes nowhere."""
+        uri = self._request_line[1]
+        parts = self._receivedHeaderCount + uri.count(b"&") + uri.count(b";")
+        self._head = self._receivedHeaderSize + _HEADER_WEIGHT * parts
+        self._request_line = (b"", b"", b"")
+        if not self.refused:
+            self.paused = self._busy = True
             super().allContentReceived()  # type: ignore[no-untyped-call]
+
+    def _finishRequestBody(self, data: bytes) -> None:
+        """Twisted would keep what follows a body in a place of its own."""
+        self._rest = data
+        self.allContentReceived()
+
+    def requestDone(self, request: HttpRequest) -> None:
+        """A request is answered. What follows it is worked on in its turn."""
+        self._busy = not self.persistent
+        self._head = 0
+        super().requestDone(request)  # type: ignore[no-untyped-call]
+        if not self._waits:
+            self._settle()
 
     def lineReceived(self, line: bytes) -> None:
         """What follows a refused request is dropped."""
-        if self._refused:
+        if self.refused:
             return
         if self._receivedHeaderSize + len(line) > self.totalHeadersSize:
             self.refuse(431, f"All headers together may have {self.totalHeadersSize} octets.")
+        elif line[:1] in _FOLD:
+            self.refuse(400, "A header is one line (RFC 9112, 5.2).")  # each further line would copy those before it
         else:
+            self._note_request_line(line)
             super().lineReceived(line)  # type: ignore[no-untyped-call]
 
+    def _note_request_line(self, line: bytes) -> None:
+        parts = line.split()
+        if not self._request_line[0] and len(parts) == 3:
+            self._request_line = (parts[0], parts[1], parts[2])
+
     def headerReceived(self, line: bytes) -> bool:
-        """One header, if there are not too many."""
+        """One header, if there are not too many, and its message ends where every other program sees its end."""
         if self._receivedHeaderCount >= self.maxHeaders:
             self.refuse(431, f"A request may have {self.maxHeaders} headers.")
             return False
-        return not self._refused and bool(super().headerReceived(line))  # type: ignore[no-untyped-call]
+        fault = _framing_fault(line, self._request_line[2])
+        if fault is not None:
+            self.refuse(400, fault)
+            return False
+        return not self.refused and bool(super().headerReceived(line))  # type: ignore[no-untyped-call]
 
     def rawDataReceived(self, data: bytes) -> None:
         """What follows a refused request is dropped."""
-        if not self._refused:
+        if not self.refused:
             super().rawDataReceived(data)
 
     def lineLengthExceeded(self, line: bytes) -> None:
@@ -141,18 +362,26 @@ class HttpChannel(HTTPChannel):
         else:
             self.refuse(414, f"A request line may have {self.MAX_LENGTH} octets.")
 
-    def refuse(self, status: int, detail: str) -> None:
-        """Answer what is no request at all, or too much of one, and close."""
-        if self._refused:
+    def refuse(self, status: int, detail: str, headers: Mapping[str, str] = MappingProxyType({})) -> None:
+        """Answer what is no request at all, or too much of one, and close.
+
+        :param headers: of the answer, besides.
+        """
+        if self.refused:
             return
-        self._refused = True
+        self.refused = True
         self.persistent = 0
+        self.setRawMode()  # type: ignore[no-untyped-call]  # dropped whole: each line would copy what follows it
         self._log_refusal(status)
-        page = self.site.pages.page(HttpError(status, detail))
+        error = HttpError(status, detail, **headers)
+        page = self.site.pages.page(error)
         body = cast("bytes", page.body)
         head = [b"HTTP/1.1 %d %s" % (status, REASONS[status]), b"content-type: " + page.content_type.encode()]
         head += [b"content-length: %d" % len(body), b"connection: close"]
         head += [b"%s: %s" % header for header in SECURITY_HEADERS]
+        head += [f"{name}: {value}".encode() for name, value in error.headers.items() if name.lower() != "connection"]
+        if self.requests:
+            self.requests[-1].release_body()
         self.transport.write(b"\r\n".join(head) + b"\r\n\r\n" + body)
         self.transport.unregisterProducer()
         if isinstance(self.transport, Server):
@@ -164,8 +393,7 @@ class HttpChannel(HTTPChannel):
     def _log_refusal(self, status: int) -> None:
         """Log it as the answer to a complete request; what was not understood of this one is empty."""
         request = self.requests[-1] if self.requests else self.requestFactory(self)
-        known = (getattr(self, name, b"") for name in ("_command", "_path", "_version"))
-        request.method, request.uri, request.clientproto = known
+        request.method, request.uri, request.clientproto = self._request_line
         request.code = status
         self.site.log(request)
 
@@ -188,10 +416,19 @@ class HttpChannel(HTTPChannel):
         """
         self.transport.write(head)
         self.transport.unregisterProducer()
+        for request in self.requests:
+            request.release_body()
         self.requests.clear()
-        # If the client did not wait for the answer, what it sent behind its request belongs to the protocol.
-        self.rawDataReceived = protocol.dataReceived  # type: ignore[method-assign]
+        rest = self._rest + self.clearLineBuffer()  # type: ignore[no-untyped-call]
+        self._rest, self._head = b"", 0
+        self._behind = protocol
         self._protocolUpgradeForWebsockets(protocol)
+        self._hold(0)
+        if self._silenced:
+            self._silenced = False
+            self.transport.resumeProducing()
+        if rest:  # The client did not wait for the answer: what it sent behind its request belongs to the protocol.
+            protocol.dataReceived(rest)
 
     def _protocolUpgradeForWebsockets(self, protocol: IProtocol) -> None:
         """Twisted replaces our ``connectionLost`` by the protocol's; the connection limit still has to know."""
@@ -207,8 +444,12 @@ class HttpChannel(HTTPChannel):
 
     def _leave(self) -> None:
         connection_limit, self._connection_limit = self._connection_limit, None
+        self._behind = None
+        self._rest, self._busy, self._silenced = b"", True, False
+        self._give_back()
+        self._hold(0)
         if connection_limit is not None:
-            connection_limit.closed(self.address)
+            connection_limit.closed(self.address, self)
 
 
 class HttpRequest(Request):
@@ -219,6 +460,7 @@ class HttpRequest(Request):
 
     channel: HttpChannel
     lost: Callable[[], None] | None = None
+    _body_octets = 0  # of its body, taken from the budget of the site
 
     def __init__(self, channel: HttpChannel, queued: object = False) -> None:
         super().__init__(channel, queued, parsePOSTFormSubmission=False)  # type: ignore[no-untyped-call]
@@ -242,7 +484,9 @@ class HttpRequest(Request):
         :param lost: called when the client goes away meanwhile.
         """
         self.lost = lost
-        self.requestHeaders = self.channel.site.kept(self.requestHeaders)
+        self.channel.keeps(len(self.uri))  # which names what it waits for
+        self.channel.site.shorten(self)
+        self.release_body()
         self.args = self.content = None  # type: ignore[assignment]
         self.prepath = self.postpath = None
         if self.startedWriting:
@@ -259,9 +503,19 @@ class HttpRequest(Request):
         return self.channel.address
 
     @property
+    def peer(self) -> Peer:
+        """The client, as a login needs to know it."""
+        transport = self.channel.transport
+        secure = isinstance(transport, TlsTransport)
+        return Peer(self.address, "https" if secure else "http", client_certificates(transport))
+
+    @property
     def gone(self) -> bool:
         """Whether no client waits for an answer (any more)."""
         return bool(self._disconnected or self.finished)
+
+    def parseCookies(self) -> None:
+        """Cookies are not parsed: nothing here asks for them, and each takes as much memory as 60 characters."""
 
     def gotLength(self, length: int | None) -> None:
         """The headers are complete. A body that is small stays in memory, as does one whose length is not announced
@@ -274,14 +528,37 @@ class HttpRequest(Request):
 
     def handleContentChunk(self, data: bytes) -> None:
         """A piece of the body. A large body gets more time as long as it comes; one that drips in does not."""
+        if self.channel.refused:
+            return  # The rest of what came at the same time.
         before = self.content.tell()
         most = self.channel.site.body_bytes
         if before + len(data) > most:  # of a body without an announced length
             self.channel.refuse(413, f"A body may have {most} octets.")
             return
+        if not self.channel.site.bodies.take(self.client_network, len(data)):
+            self.channel.refuse(503, "There are too many bodies of your network; try again later.", _LATER)
+            return
+        self._body_octets += len(data)
         self.content.write(data)
         if self.content.tell() // _STEP > before // _STEP:
             self.channel.resetTimeout()  # type: ignore[no-untyped-call]
+
+    @property
+    def client_network(self) -> str:
+        """What is counted as one client: its address, or network."""
+        return neighbourhood(self.address)
+
+    def release_body(self) -> None:
+        """The body is not needed any more, or will not be complete."""
+        octets, self._body_octets = self._body_octets, 0
+        if octets:
+            self.channel.site.bodies.give_back(self.client_network, octets)
+            self.content.close()
+
+    def finish(self) -> None:
+        """The answer is complete."""
+        self.release_body()
+        super().finish()  # type: ignore[no-untyped-call]
 
     def process(self) -> None:
         """The request is complete. Twisted answers ``OPTIONS *``, which concerns no path; the site all others."""
@@ -297,13 +574,23 @@ class HttpRequest(Request):
         """Answer, unless the client has gone."""
         if self.gone:
             return
+        if len(body) > _LONG_ANSWER and not self.channel.may_write(len(body)):
+            status, body, content_type = self._too_much()
         self.setResponseCode(status, REASONS.get(status, b""))
         self.put_header("content-type", content_type)
         self.put_header("content-length", str(len(body)))
         if not self.responseHeaders.hasHeader("cache-control"):
             self.put_header("cache-control", "no-store")
         self.write(body)  # type: ignore[no-untyped-call]
-        self.finish()  # type: ignore[no-untyped-call]
+        self.finish()
+
+    def _too_much(self) -> tuple[int, bytes, str]:
+        """What is answered instead of a long answer that there is no room for."""
+        self.responseHeaders = Headers()
+        for name, value in (*self.channel.site.headers, (b"retry-after", b"10")):
+            self.setHeader(name, value)  # type: ignore[no-untyped-call]
+        page = json_page(HttpError(503, "Too many answers wait for clients of your network; try again later."))
+        return 503, cast("bytes", page.body), page.content_type
 
     def announce(self, content_type: str) -> None:
         """Answer HEAD where GET would wait or stream: only headers, as the length is not known."""
@@ -311,7 +598,7 @@ class HttpRequest(Request):
             return
         self.put_header("content-type", content_type)
         self.put_header("cache-control", "no-store")
-        self.finish()  # type: ignore[no-untyped-call]
+        self.finish()
 
     def refuse(self, status: int, detail: str) -> None:
         """Answer with an error in JSON, whatever the site's error pages are."""
@@ -320,6 +607,7 @@ class HttpRequest(Request):
 
     def connectionLost(self, reason: Failure) -> None:
         """The client is gone."""
+        self.release_body()
         super().connectionLost(reason)  # type: ignore[no-untyped-call]
         if self.lost is not None:
             self.lost()
@@ -329,7 +617,12 @@ _NO_HEADERS = Headers()
 
 
 class HttpSite(Site):
-    """A listener. Hand it to :func:`fanout.listeners.port.listen`."""
+    """A listener. Hand it to :func:`fanout.listeners.port.listen`.
+
+    :ivar bodies: octets of all bodies that are read or worked on, in memory and on the disk, by client.
+    :ivar answers: octets of long answers that were not read yet, by client.
+    :ivar turns: how many requests are worked on in one turn of the reactor.
+    """
 
     def __init__(
         self,
@@ -343,8 +636,10 @@ class HttpSite(Site):
         pages: ErrorPages | None = None,
         headers: Sequence[tuple[bytes, bytes]] = SECURITY_HEADERS,
         access: Callable[[HttpRequest], None] | None = None,
+        check: Callable[[HttpRequest], None] | None = None,
         body_bytes: int = BODY_BYTES,
         request_seconds: float = REQUEST_SECONDS,
+        input_memory: InputMemory | None = None,
     ) -> None:
         """
         :param handle: answers a request, now or later: a :class:`fanout.http.dispatch.Dispatcher`.
@@ -354,42 +649,64 @@ class HttpSite(Site):
         :param pages: what clients see of errors; JSON if not given.
         :param headers: sent with each answer that has no other of their name.
         :param access: told of each request when it is answered; for an access log.
+        :param check: raises :class:`HttpError` for a request whose body is not worth reading. Only method, path,
+            version and headers are known then. See :meth:`fanout.http.dispatch.Dispatcher.check`.
         :param body_bytes: most octets of a request's body.
         :param request_seconds: for a request to be complete; an idle connection is kept as long.
+        :param input_memory: how much memory unfinished input may take, if it is shared with other servers.
         """
         super().__init__(None, HttpRequest, timeout=request_seconds, reactor=reactor)  # type: ignore[no-untyped-call]
         self.body_bytes = body_bytes
+        self.bodies: SharedBudget[str] = SharedBudget(max(BODIES_BYTES, LONGEST_BODIES * body_bytes))
+        self.answers: SharedBudget[str] = SharedBudget(max(ANSWERS_BYTES, LONGEST_BODIES * body_bytes))
+        self.turns = FairTurns(partial(reactor.callLater, 0), self._failed)
+        self._check = check
         self._request_seconds = request_seconds
+        self.input_memory = input_memory or InputMemory()
         self.handle = handle
         self.settings = settings
         self.name = name.encode()
         self.pages = pages or ErrorPages(default=json_page)
         self.headers = tuple(headers)
         self._connection_limit = connection_limit
-        self._warn = warn
+        self.warn = warn
         self._access = access
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
         """A connection, unless there are too many. It speaks HTTP/1.1 and 1.0 only."""
         address = plain(getattr(addr, "host", ""))
-        if not self._connection_limit.admit(address):
-            self._warn(
+        channel: Any = HttpChannel(self.settings, self._connection_limit, address, getattr(addr, "port", 0))
+        if not self._connection_limit.admit(address, channel):
+            self.warn(
                 "client.turned_away",
                 address,
                 connections=self._connection_limit.total,
                 of_address=self._connection_limit.of(address),
             )
             return None
-        channel: Any = HttpChannel(self.settings, self._connection_limit, address, getattr(addr, "port", 0))
         channel.factory = channel.site = self
         channel.requestFactory = self.requestFactory
         channel.callLater = self.reactor.callLater
         channel.timeOut = self._request_seconds
         return channel
 
-    def kept(self, headers: Headers) -> Headers:
-        """The headers of a request that are still needed while it waits for long: those an access log shows."""
-        return _NO_HEADERS if self._access is None else logged_headers(headers)
+    def check(self, request: HttpRequest) -> None:
+        """Before its body is read. :raises HttpError: it would be refused anyhow."""
+        if self._check is not None:
+            self._check(request)
+
+    def _failed(self, channel: Worker, error: Exception) -> None:
+        log.error("http.failed", client=channel.address, exc_info=error)
+        cast("HttpChannel", channel).transport.abortConnection()
+
+    def shorten(self, request: HttpRequest) -> None:
+        """Drop of the head of a request that waits for long all but what an access log shows."""
+        if self._access is None:
+            request.uri = request.path = b""
+            request.requestHeaders = _NO_HEADERS
+        else:
+            request.uri = request.path = request.path[:LOGGED_OCTETS]
+            request.requestHeaders = logged_headers(request.requestHeaders)
 
     def startFactory(self) -> None:
         """Twisted's access log is not opened: :attr:`access` writes one, where it is wanted."""
@@ -409,5 +726,5 @@ def logged_headers(headers: Headers) -> Headers:
     for name in LOGGED_HEADERS:
         values = headers.getRawHeaders(name)
         if values:
-            kept.setRawHeaders(name, values[:1])
+            kept.setRawHeaders(name, [values[0][:LOGGED_OCTETS]])
     return kept

@@ -13,6 +13,16 @@ from fanout.settings.field import FILLED, HOSTS, MAX_PORT, SettingsGroup, consta
 
 BODY_BYTES = 16_384
 """Octets of a request's body, unless the application of the server sets more. The longest publish needs 2,000."""
+BODIES_BYTES = 33_554_432
+"""Octets of the bodies of all requests of a listener, those that are still sent included: 2,000 of the longest ones of
+BODY_BYTES. An address by itself has half of them (:class:`~fanout.cache.bounded_dict.SharedBudget`)."""
+LONGEST_BODIES = 4
+"""As many bodies of the greatest length fit at least, where an application takes long ones."""
+ANSWERS_BYTES = 67_108_864
+"""Octets of all answers of a listener above 64 KiB that clients have not read: 256 of the longest messages. An address
+by itself has half of them. Files and lists are not among them: they are sent piece by piece."""
+POLL_BYTES = 1_048_576
+"""Octets of an answer to a poll: as OUTBOX_BYTES for other clients. Its client asks for the rest with the last id."""
 REQUEST_SECONDS: float = 30
 """Seconds for a request to be complete, from the opening of the connection or the answer before it, and so also the
 time an idle connection is kept. A request of a few hundred octets takes well under one second; a browser's idle
@@ -27,6 +37,8 @@ COMMENT_SECONDS: float = 15
 MESSAGE_BYTES = 1_048_576
 """Octets of one WebSocket message, which may hold several STOMP frames, each of at most MAX_FRAME_BYTES. Nothing of a
 message is kept, so this bounds what makes no sense, and not memory."""
+PING_SECONDS: float = 25
+"""Silence of a WebSocket's client before it is pinged. Proxies close silent connections after 60 s, some after 30."""
 PONG_SECONDS: float = 30
 """Seconds of silence after the Ping before a WebSocket is closed. A phone may take long to wake up."""
 
@@ -83,6 +95,7 @@ class WebSocketSettings(SettingsGroup):
 
     retired: ClassVar[Mapping[str, str]] = {
         "WEBSOCKET_MESSAGE_BYTES": constant(MESSAGE_BYTES, "octets"),
+        "WEBSOCKET_PING_SECONDS": constant(PING_SECONDS, "s"),
         "WEBSOCKET_PONG_SECONDS": constant(PONG_SECONDS, "s"),
     }
 
@@ -91,13 +104,5 @@ class WebSocketSettings(SettingsGroup):
         "Origins whose scripts may open a WebSocket, such as https://www.example.org, with commas; empty = all.",
         why="Set it if only your own web pages should use the node.",
         pattern=HOSTS,
-        reload=True,
-    )
-    WEBSOCKET_PING_SECONDS: float = setting(
-        25,
-        "Silence of a WebSocket's client before it is pinged; 0 = never.",
-        "s",
-        why="Lower it if a proxy closes silent connections sooner; many do after 60 s.",
-        ge=0,
         reload=True,
     )

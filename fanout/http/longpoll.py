@@ -19,8 +19,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from fanout.http.http_server import HttpRequest
-from fanout.http.limits import CATCH_UP_SECONDS
-from fanout.http.pending_requests import PendingRequests, TopicSubscription, encode
+from fanout.http.limits import CATCH_UP_SECONDS, POLL_BYTES
+from fanout.http.pending_requests import PendingRequests, TopicSubscription
 from fanout.hub.message import Message
 from fanout.hub.subscriber import Cohort, Form, Subscriber
 
@@ -104,7 +104,7 @@ class Poll(Subscriber):
         self._write = question.write
         self._nothing = question.nothing
         self._awaited = question.last_id  # an id that this node does not know
-        self._got: list[bytes] = []
+        self._got: list[tuple[Cohort, Message]] = []  # written when it is answered: their octets may be many
         settings = polls.requests.settings
         self._deadline = now + (settings.HTTP_POLL_TIMEOUT if question.seconds is None else question.seconds)
         self._patience = now + CATCH_UP_SECONDS
@@ -117,8 +117,8 @@ class Poll(Subscriber):
         requests = self._polls.requests
         heard = self._earlier(newest)
         if heard and self._awaited is None:
-            self._got = encode(heard[:1] if self._single else heard)
-            self.answer()
+            self._got = heard
+            self.answer(_Writer())
             return
         assert self._request is not None
         self._request.hold(self.leave)
@@ -158,8 +158,8 @@ class Poll(Subscriber):
             return
         if not self._got:
             (self._polls.single if self._single else self._polls.several).add(self)
-        if not (self._single and self._got):
-            self._got.append(data)
+        if len(self._got) < (1 if self._single else self._polls.requests.replay):
+            self._got.append((cohort, message))
 
     # Time
 
@@ -169,10 +169,9 @@ class Poll(Subscriber):
             return
         if self._awaited is not None and now >= self._patience:
             self._awaited = None
-            heard = self._subscription.newest()
-            self._got = encode(heard[:1] if self._single else heard)
+            self._got = self._subscription.newest()
         if self._got:
-            self.answer()
+            self.answer(_Writer())
         elif now >= self._deadline:
             self._time_out()
         else:
@@ -184,13 +183,13 @@ class Poll(Subscriber):
 
     # The end
 
-    def answer(self) -> None:
-        """Write the messages, if the client is still there."""
+    def answer(self, writer: _Writer) -> None:
+        """Send the messages, if the client is still there."""
         request = self._request
         got, self._got = self._got, []
         self.leave()
         if request is not None:
-            self._write(request, got)
+            self._write(request, writer.write(got[:1] if self._single else got))
 
     def _time_out(self) -> None:
         request = self._request
@@ -215,6 +214,35 @@ class Poll(Subscriber):
             self._polls.requests.wheel.forget(self)
 
 
+class _Writer:
+    """Writes messages for the polls of one turn; one that many of them get is written once."""
+
+    def __init__(self) -> None:
+        self._written: dict[tuple[Cohort, Message], bytes] = {}
+        self._octets = 0
+
+    def write(self, got: Sequence[tuple[Cohort, Message]]) -> list[bytes]:
+        """The first of these messages, as many as an answer has room for, and at least one."""
+        found: list[bytes] = []
+        left = POLL_BYTES
+        for cohort, message in got:
+            data = self._data(cohort, message)
+            left -= len(data)
+            if left < 0 and found:
+                break
+            found.append(data)
+        return found
+
+    def _data(self, cohort: Cohort, message: Message) -> bytes:
+        data = self._written.get((cohort, message))
+        if data is None:
+            data = cohort.encode(message)
+            if cohort.members and self._octets + len(data) <= POLL_BYTES:  # others get the same
+                self._written[cohort, message] = data
+                self._octets += len(data)
+        return data
+
+
 class _Answering:
     """The polls that have something to be answered with: after the publish, and not too many in one turn."""
 
@@ -230,9 +258,10 @@ class _Answering:
 
     def _answer(self) -> None:
         now, self._ready = self._ready[:_TURN], self._ready[_TURN:]
+        writer = _Writer()
         for poll in now:
             try:
-                poll.answer()
+                poll.answer(writer)
             except Exception as error:  # noqa: BLE001  (one broken client is reported and stops no other)
                 self._requests.failed(poll, error)
         if self._ready:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Protocol
 
 from twisted.internet.defer import Deferred, gatherResults
@@ -131,16 +132,12 @@ class TopicSubscription:
     def since(self, last_id: str, limit: int) -> list[tuple[Cohort, Message]] | None:
         """What followed the message with this id, the oldest first; None when this node does not know it.
 
-        :param limit: at most so many messages; cohorts with the same topic each get theirs besides.
+        :param limit: at most so many, those of cohorts with the same topic counted for each of them.
         """
         topics = {cohort.topic for cohort in self._cohorts}
         position = self._requests.history.position(topics, last_id)
         if position is None:
             return [] if last_id in {message.message_id for _, message in self.newest()} else None
         following = self._requests.history.after(topics, position, limit)
-        return [(cohort, each.message) for each in following for cohort in self._cohorts if cohort.topic == each.topic]
-
-
-def encode(heard: Sequence[tuple[Cohort, Message]]) -> list[bytes]:
-    """Messages in the forms of their cohorts."""
-    return [cohort.encode(message) for cohort, message in heard]
+        found = ((cohort, each.message) for each in following for cohort in self._cohorts if cohort.topic == each.topic)
+        return list(islice(found, limit))

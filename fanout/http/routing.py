@@ -246,9 +246,19 @@ class Route:
     :ivar handlers: by method.
     :ivar public: whether scripts of any other site may read the answers (CORS). Never for what needs a password.
     :ivar without_auth: whether the route needs no token on a site that asks for one.
+    :ivar before: is called before the body of a request is read, if it has one, and raises :class:`HttpError` for a
+        client that may not send it. The handler has to check again: a request may have no body.
     """
 
-    def __init__(self, pattern: str, *, public: bool = False, without_auth: bool = False, **handlers: Handler) -> None:
+    def __init__(
+        self,
+        pattern: str,
+        *,
+        public: bool = False,
+        without_auth: bool = False,
+        before: Callable[[Request], None] | None = None,
+        **handlers: Handler,
+    ) -> None:
         """:raises ValueError: the pattern is wrong, or a method is not in capitals, or there is none."""
         if not handlers or not all(method.isupper() for method in handlers):
             raise ValueError(f"The route {pattern!r} needs handlers by method, in capitals: GET=…, PUT=….")
@@ -256,6 +266,7 @@ class Route:
         self.handlers = handlers
         self.public = public
         self.without_auth = without_auth
+        self.before = before
 
     def handler(self, method: str) -> Handler | None:
         """The handler of a method; of GET for HEAD."""
@@ -263,17 +274,24 @@ class Route:
         return self.handlers.get("GET") if found is None and method == "HEAD" else found
 
 
-def subtree(path: str, *, public: bool = False, without_auth: bool = False, **handlers: Handler) -> list[Route]:
+def subtree(
+    path: str,
+    *,
+    public: bool = False,
+    without_auth: bool = False,
+    before: Callable[[Request], None] | None = None,
+    **handlers: Handler,
+) -> list[Route]:
     """The routes of a path and of everything below it. What lies below is the parameter ``rest``, which the path itself
     does not have.
     """
     patterns = (path, f"{path}/{{rest:path}}")
-    return [Route(each, public=public, without_auth=without_auth, **handlers) for each in patterns]
+    return [Route(each, public=public, without_auth=without_auth, before=before, **handlers) for each in patterns]
 
 
 def every_method(pattern: str, handler: Handler, *, without_auth: bool = False) -> Route:
     """A route whose handler answers every method itself, as a WSGI application does."""
-    return Route(pattern, public=False, without_auth=without_auth, **dict.fromkeys(METHODS, handler))
+    return Route(pattern, public=False, without_auth=without_auth, before=None, **dict.fromkeys(METHODS, handler))
 
 
 class Found(NamedTuple):
@@ -282,6 +300,7 @@ class Found(NamedTuple):
     :ivar handler: None for an OPTIONS that the table answers.
     :ivar segments: of the path, decoded.
     :ivar methods: that this path knows, for the answer to OPTIONS.
+    :ivar before: see :class:`Route`.
     """
 
     handler: Handler | None
@@ -290,6 +309,7 @@ class Found(NamedTuple):
     methods: Sequence[str]
     public: bool
     without_auth: bool = False
+    before: Callable[[Request], None] | None = None
 
 
 class Routes:
@@ -320,7 +340,7 @@ class Routes:
             if values is not None:
                 handler = row.handler(method)
                 if handler is not None:
-                    return Found(handler, segments, values, (), row.public, row.without_auth)
+                    return Found(handler, segments, values, (), row.public, row.without_auth, row.before)
                 fitting.append(row)
         if not fitting:
             raise HttpError(404, "There is nothing here.")

@@ -18,7 +18,7 @@ from zope.interface import implementer
 
 from fanout.http.http_server import HttpRequest
 from fanout.http.limits import COMMENT_SECONDS
-from fanout.http.pending_requests import PendingRequests, TopicSubscription, encode
+from fanout.http.pending_requests import PendingRequests, TopicSubscription
 from fanout.hub.subscriber import Form, OutboxSubscriber
 
 EVENT_STREAM = "text/event-stream"
@@ -97,8 +97,8 @@ class Stream(OutboxSubscriber):
         self._requests.pending.add(self)
         missed = self._subscription.since(last_id, self._requests.replay) if last_id else None
         heard = self._subscription.newest() if missed is None else missed
-        for (cohort, _), data in zip(heard, encode(heard), strict=True):
-            self._outbox.offer(cohort, data)
+        for cohort, message in heard:  # one at a time: all of them may be longer than the outbox allows
+            self._outbox.offer(cohort, cohort.encode(message))
         self._schedule()
 
     # The subscriber
@@ -166,7 +166,7 @@ class Stream(OutboxSubscriber):
         if request is not None:
             request.channel.persistent = 0
             request.unregisterProducer()  # type: ignore[no-untyped-call]
-            request.finish()  # type: ignore[no-untyped-call]
+            request.finish()
 
     def leave(self) -> None:
         """The client is gone."""

@@ -47,11 +47,14 @@ from fanout.http.sse import EVENT_STREAM, encode_id, event, last_event_id
 from fanout.hub.message import Message, Publication
 
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - the grammar's token
-_QUOTED = r'"(?:[^"\\]|\\.)*"'
+_QUOTED = r'"(?:[^"\\]++|\\.)*+"'
 _RANGE = re.compile(rf"({_TOKEN})/({_TOKEN})")
 _PARAMETER = re.compile(rf"[ \t]*;[ \t]*(?:({_TOKEN})=({_TOKEN}|{_QUOTED}))?")
-_ELEMENT = re.compile(rf'(?:[^,"]|{_QUOTED})+')
+_ELEMENT = re.compile(r'(?:[^,"]++|"(?:[^"\\]++|\\.)*+"?+)++', re.DOTALL)
+"""Possessive, and an open quotation takes the rest, so that each octet is read once."""
 _WEIGHT = re.compile(r"0(?:\.\d{0,3})?|1(?:\.0{0,3})?")
+ACCEPT_CHARACTERS = 1_024
+"""Characters of an Accept header. The longest of a browser has 140; each range is compared with each type on offer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +85,12 @@ class MediaRange:
 
 
 def parse(accept: str) -> list[MediaRange]:
-    """The ranges of an Accept header. What is none is passed over, as its neighbours may still be understood."""
+    """The ranges of an Accept header. What is none is passed over, as its neighbours may still be understood.
+
+    :raises HttpError: 431, it is too long.
+    """
+    if len(accept) > ACCEPT_CHARACTERS:
+        raise HttpError(431, f"An Accept header may have {ACCEPT_CHARACTERS} octets.")
     return list(_ranges(accept))
 
 
@@ -132,7 +140,7 @@ def choose(accept: str | None, offered: Sequence[str]) -> str:
 
     :param accept: the header; None or empty for a client that takes anything.
     :param offered: media types, the server's favourite first, such as ``text/plain; charset=utf-8``.
-    :raises HttpError: 406, none of them is wanted.
+    :raises HttpError: 406, none of them is wanted; 431, the header is too long.
     """
     if accept is None or not accept.strip():
         return offered[0]
@@ -232,6 +240,7 @@ class Topics:
         read_only: bool = False,
         forgets: bool = True,
         untyped: str = OCTETS,
+        may_publish: Callable[[Request], None] | None = None,
     ) -> None:
         """
         :param at: where they are.
@@ -244,8 +253,11 @@ class Topics:
         :param read_only: there is no PUT, POST and DELETE.
         :param forgets: there is a DELETE.
         :param untyped: the type of values whose publisher did not name one.
+        :param may_publish: raises :class:`HttpError` for a client that may not publish, as far as that can be told
+            before its body is read; the application decides in the end.
         """
         self._pending = pending
+        self._may_publish = may_publish
         self._application = pending.application
         self._at = at
         self._prefix = prefix
@@ -264,7 +276,10 @@ class Topics:
             handlers |= {"PUT": self.publish, "POST": self.publish}
             handlers |= {"DELETE": self.forget} if self._forgets else {}
         pattern = f"{self._at}/{{name:path}}"
-        return [Route(self._at, GET=self.index), Route(pattern, public=False, without_auth=False, **handlers)]
+        return [
+            Route(self._at, GET=self.index),
+            Route(pattern, public=False, without_auth=False, before=self._before, **handlers),
+        ]
 
     # Reading
 
@@ -294,6 +309,15 @@ class Topics:
         return answer_value([self._form(destination).encode(message, {})])
 
     # Writing
+
+    def _before(self, request: Request) -> None:
+        """Before the body is read."""
+        if request.method in ("GET", "HEAD"):
+            return
+        self._destination(request)
+        check_same_site(request)
+        if self._may_publish is not None:
+            self._may_publish(request)
 
     async def publish(self, request: Request) -> Response:
         """Publish the body, of the type the client names."""

@@ -1,7 +1,9 @@
 """WebSockets (RFC 6455): the opening handshake, and messages for a listener, pings, back-pressure, an orderly close.
 
 wsproto reads and writes the frames. :class:`WebSocket` adds what wsproto leaves open: how much a message may hold, that
-a client that sends nothing is asked whether it still lives, and that nothing grows while a client does not read.
+a client that sends nothing is asked whether it still lives, that nothing grows while a client does not read, and that
+a client that sends many small frames does not hold up the others: wsproto needs more time for a frame of six octets
+than for the rest of the way of a message.
 :class:`WebSocketServer` is what all WebSockets of a node share.
 
 :func:`accept` makes the handshake from an HTTP request (§4.2). Twisted has a WebSocket of its own
@@ -15,7 +17,9 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
+from functools import partial
+from itertools import islice
 from typing import Any, Protocol
 
 from twisted.internet import protocol
@@ -29,13 +33,14 @@ from wsproto.frame_protocol import CloseReason
 from wsproto.utilities import generate_accept_token
 from zope.interface import implementer
 
-from fanout.http.limits import MESSAGE_BYTES, PONG_SECONDS, WebSocketSettings
+from fanout.http.limits import MESSAGE_BYTES, PING_SECONDS, PONG_SECONDS, WebSocketSettings
 from fanout.http.response import HttpError
 from fanout.http.routing import Request
 from fanout.hub.subscriber import Framing
 from fanout.hub.timer_wheel import Wheel
 from fanout.listeners import straight_write
-from fanout.listeners.client_limits import LINGER_SECONDS
+from fanout.listeners.client_limits import LINGER_SECONDS, FairTurns, InputMemory
+from fanout.listeners.tls import client_certificates
 
 _WHOLE = Connection(ConnectionType.SERVER)  # Shared: writing a whole message leaves no trace in it.
 
@@ -82,6 +87,8 @@ class WebSocketServer:
     :ivar clock: seconds, monotonic; the wheel's too.
     :ivar warn: logs a client's fault: event name, address, fields; limits itself.
     :ivar failed: is called with a socket that raised when its timer ran out, and the exception.
+    :ivar input_memory: how much memory unfinished input may take, shared with other servers.
+    :ivar turns: how many frames are worked on in one turn of the reactor; shared with other servers if it is given.
     """
 
     reactor: Any
@@ -91,6 +98,12 @@ class WebSocketServer:
     failed: Callable[[object, Exception], None]
     wheel: Wheel[WebSocket] = field(default_factory=Wheel)
     sockets: set[WebSocket] = field(default_factory=set)
+    input_memory: InputMemory = field(default_factory=InputMemory)
+    turns: FairTurns = field(init=False)
+    shared_turns: InitVar[FairTurns | None] = None
+
+    def __post_init__(self, shared_turns: FairTurns | None) -> None:
+        self.turns = shared_turns or FairTurns(partial(self.reactor.callLater, 0), self.failed)
 
     @property
     def origins(self) -> frozenset[str]:
@@ -137,7 +150,13 @@ class WebSocket(protocol.Protocol):
         self._pinged_at: float | None = None
         self._full = False
         self._paused = False
-        self._closing = False
+        self._waits = False  # for its turn to have the rest of what came read
+        self._unread = 0  # octets of this rest, at the most
+        self._counted = 0  # of these, in the sum over all clients
+        self._silenced = False  # the transport is not read, for one of these reasons
+        self._closing = False  # nothing is written any more
+        self._said_goodbye = False
+        self._gone = False
         self._deaf = False  # what comes can no longer be read as frames
         self._timer: Any = None
         self.goodbye = CloseReason.NORMAL_CLOSURE
@@ -162,17 +181,57 @@ class WebSocket(protocol.Protocol):
         if self._deaf or self._frames.state in (ConnectionState.REMOTE_CLOSING, ConnectionState.CLOSED):
             return
         self._frames.receive_data(data)
-        for event in self._frames.events():
+        self._unread += len(data)
+        if not self._waits:
+            self.work(self._server.turns.grant)
+
+    def work(self, most: int) -> None:
+        """Act on so many frames; also called when it is this client's turn."""
+        turns = self._server.turns
+        self._waits = False
+        frames = 0
+        for event in islice(self._frames.events(), most):
+            frames += 1
             self._act(event)
+        turns.spend(frames)
+        if frames < most or self._deaf:
+            self._unread = 0
+            if self._gone:
+                self._listener = None
+        else:
+            self._waits = True
+            turns.wait(self)
+        self._count_input()
+        self._read_or_wait()
         self._answer_ping()
 
+    def _count_input(self) -> None:
+        if self._unread != self._counted:  # seldom: most of what comes is read at once
+            self._counted = self._unread
+            self._server.input_memory.hold(self, self._unread)
+
+    def _read_or_wait(self) -> None:
+        """The transport is read while the listener can take what comes, and we what came before."""
+        if self._closing or self._gone or (self._paused or self._waits) == self._silenced:
+            return
+        self._silenced = not self._silenced
+        if self._silenced:
+            self.transport.pauseProducing()
+        else:
+            self.transport.resumeProducing()
+
     def connectionLost(self, reason: Failure = protocol.connectionDone) -> None:
-        self._closing = True
+        self._closing = self._gone = True
         self._server.sockets.discard(self)
         self._server.wheel.forget(self)
+        if not self._waits:
+            self._unread = 0
+            self._count_input()
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
-        listener, self._listener = self._listener, None  # or the two would keep each other in memory
+        listener = self._listener
+        if not self._waits:  # What it had sent in whole is worked off first.
+            self._listener = None  # or the two would keep each other in memory
         if listener is not None:
             listener.gone()
 
@@ -196,13 +255,15 @@ class WebSocket(protocol.Protocol):
     def _act(self, event: Event) -> None:
         if isinstance(event, Message):
             self._take(event)
+        elif self._gone:
+            return
         elif isinstance(event, Ping):
             self._ping = bytes(event.payload)
         elif isinstance(event, CloseConnection):
             self._client_closes(event)
 
     def _take(self, piece: Message[Any]) -> None:
-        if self._closing or self._listener is None:
+        if self._said_goodbye or self._listener is None:
             return
         data = piece.data.encode() if isinstance(piece, TextMessage) else bytes(piece.data)
         if self._octets is None:
@@ -220,7 +281,7 @@ class WebSocket(protocol.Protocol):
         """One Pong for all Pings that came at once, which RFC 6455 §5.5.3 allows: a flood of Pings is no flood of
         Pongs, nor does it pile up for a client that does not read.
         """
-        if self._ping is not None and not self._full and not self._closing:
+        if self._ping is not None and not self._full and not self._closing and not self._waits:
             self._send(Pong(self._ping))
             self._ping = None
 
@@ -242,6 +303,11 @@ class WebSocket(protocol.Protocol):
 
     # The listener's transport
 
+    @property
+    def certificates(self) -> tuple[bytes, ...]:
+        """What the client has presented."""
+        return client_certificates(self.transport)
+
     def write(self, data: bytes) -> None:
         """Send messages that :attr:`framing` has made; any number of them, each whole."""
         if not self._closing:
@@ -250,13 +316,13 @@ class WebSocket(protocol.Protocol):
     def pause(self) -> None:
         """Read no more from the client for now."""
         self._paused = True
-        self.transport.pauseProducing()
+        self._read_or_wait()
 
     def resume(self) -> None:
         """Read on."""
         self._paused = False
         self._hear()
-        self.transport.resumeProducing()
+        self._read_or_wait()
 
     def finish(self, code: int | None = None, reason: str = "") -> None:
         """Say goodbye, and wait for the client's answer, for LINGER_SECONDS."""
@@ -267,11 +333,32 @@ class WebSocket(protocol.Protocol):
 
     def abort(self) -> None:
         """Close at once."""
-        self.transport.abortConnection()
+        straight_write.abort(self.transport)
+
+    # Limits of all clients
+
+    @property
+    def heard_at(self) -> float:
+        """When the client was last heard."""
+        return self._heard_at
+
+    def turn_out(self) -> None:
+        """See :meth:`Guest.turn_out <fanout.listeners.client_limits.Guest.turn_out>`."""
+        if self._full:
+            self.abort()
+        else:
+            self.finish(CloseReason.TRY_AGAIN_LATER, "the server is full")
+
+    def give_up(self) -> None:
+        """See :meth:`InputHolder.give_up <fanout.listeners.client_limits.InputHolder.give_up>`."""
+        self._deaf = True
+        self._unread = self._counted = 0
+        self._frames = Connection(ConnectionType.SERVER)
+        self._fail(CloseReason.TRY_AGAIN_LATER, "all clients together have sent too much that waits to be read")
 
     def _say_goodbye(self, close: CloseConnection) -> None:
         """Nothing is sent behind a Close frame (RFC 6455 §5.5.1)."""
-        self._closing = True
+        self._closing = self._said_goodbye = True
         self._send(close)
         self.transport.unregisterProducer()
         self.transport.resumeProducing()  # the client's answer may lie behind what we did not read
@@ -298,7 +385,7 @@ class WebSocket(protocol.Protocol):
             self._server.warn("websocket.silent", self.address, seconds=round(now - self._heard_at))
             self.abort()
             return
-        elif self._pinged_at is None and now - self._heard_at >= self._server.settings.WEBSOCKET_PING_SECONDS:
+        elif self._pinged_at is None and now - self._heard_at >= PING_SECONDS:
             self._pinged_at = now
             if not self._full:  # Otherwise what fills the way to the client is as good as a Ping.
                 self._send(Ping())
@@ -313,8 +400,8 @@ class WebSocket(protocol.Protocol):
     def _schedule(self) -> None:
         if self._pinged_at is not None:
             self._server.wheel.schedule(self, self._pinged_at + PONG_SECONDS)
-        elif self._server.settings.WEBSOCKET_PING_SECONDS:
-            self._server.wheel.schedule(self, self._heard_at + self._server.settings.WEBSOCKET_PING_SECONDS)
+        else:
+            self._server.wheel.schedule(self, self._heard_at + PING_SECONDS)
 
 
 _KEY_OCTETS = 16

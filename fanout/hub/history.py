@@ -1,23 +1,25 @@
 """The messages of the last minutes: a client that names the last message it saw gets those that followed.
 
-Bounded by number per topic, by age, and by octets in all. Sans-IO; the order and the times are those of this node.
+Bounded by number per topic, by age, and by octets in all: beyond these the owner of most octets loses its oldest
+message. Sans-IO; the order and the times are those of this node.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from heapq import merge
 from itertools import islice
 from typing import ClassVar
 
+from fanout.cache.bounded_dict import OwnerWeights
 from fanout.hub.message import Message
 from fanout.settings.field import SettingsGroup, constant, setting
 
-_OVERHEAD = 1024
-"""Octets an entry takes besides its body: objects, headers, its share of the indices."""
+_OVERHEAD = 512
+"""Octets of memory of an entry besides its message: its share of the indices."""
 
 
 HISTORY_MESSAGES = 1_000
@@ -61,9 +63,17 @@ class Heard:
     message: Message
     at: float
 
+    @property
+    def owner(self) -> Hashable:
+        """The account that its memory counts for. Without a known publisher each topic has a share of its own."""
+        return self.topic if self.message.origin is None else self.message.origin.owner
+
 
 class History:
-    """The last messages, by topic and in order."""
+    """The last messages, by topic and in order.
+
+    :ivar displaced: how many were dropped since the start because their owner had most of the memory.
+    """
 
     def __init__(
         self,
@@ -79,9 +89,11 @@ class History:
         self._clock = clock
         self._most_messages = messages_per_topic
         self.settings = settings or HistorySettings()
-        self._octets = 0
+        self._octets = self.displaced = 0
         self._position = 0
         self._all: OrderedDict[int, Heard] = OrderedDict()
+        self._owned: dict[Hashable, OrderedDict[int, Heard]] = {}
+        self._weights = OwnerWeights()
         self._topics: dict[str, list[Heard]] = {}
 
     @property
@@ -102,12 +114,22 @@ class History:
         """How many messages are kept."""
         return len(self._all)
 
+    @property
+    def octets(self) -> int:
+        """The memory they take."""
+        return self._octets
+
     def add(self, topic: str, message: Message) -> None:
         """Keep a message as the newest of its topic."""
         self._position += 1
         heard = Heard(self._position, topic, message, self._clock())
-        self._all[heard.position] = heard
-        self._octets += _weight(message)
+        owner, weight = heard.owner, _weight(message)
+        owned = self._owned.get(owner)
+        if owned is None:
+            owned = self._owned[owner] = OrderedDict()
+        self._all[heard.position] = owned[heard.position] = heard
+        self._octets += weight
+        self._weights.change(owner, weight)
         kept = self._topics.setdefault(topic, [])
         kept.append(heard)
         if len(kept) > self._most_messages:
@@ -123,18 +145,26 @@ class History:
         too_old = self._clock() - self._most_seconds
         while self._all:
             oldest = next(iter(self._all.values()))
-            if oldest.at >= too_old and self._octets <= self._most_octets:
-                return
+            if oldest.at >= too_old:
+                break
             self._drop(oldest)
+        while self._octets > self._most_octets:
+            self.displaced += 1
+            self._drop(next(iter(self._owned[self._weights.heaviest()].values())))
 
-    def _drop(self, oldest: Heard) -> None:
-        """Drop the oldest message of a topic."""
-        del self._all[oldest.position]
-        self._octets -= _weight(oldest.message)
-        kept = self._topics[oldest.topic]
-        del kept[0]
+    def _drop(self, dropped: Heard) -> None:
+        """Drop a message: mostly the oldest of its topic, but a topic may have messages of several owners."""
+        owner, position, weight = dropped.owner, dropped.position, _weight(dropped.message)
+        owned = self._owned[owner]
+        del self._all[position], owned[position]
+        if not owned:
+            del self._owned[owner]
+        self._octets -= weight
+        self._weights.change(owner, -weight)
+        kept = self._topics[dropped.topic]
+        del kept[0 if kept[0] is dropped else bisect_left(kept, position, key=_position)]
         if not kept:
-            del self._topics[oldest.topic]
+            del self._topics[dropped.topic]
 
     def position(self, topics: Iterable[str], message_id: str) -> int | None:
         """Where these topics had the message with this id; None when it is not known (any more, or yet).
@@ -164,8 +194,12 @@ def _find(kept: list[Heard], message_id: str) -> int | None:
 
 
 def _after(kept: list[Heard], position: int) -> list[Heard]:
-    return kept[bisect_right(kept, position, key=lambda heard: heard.position) :]
+    return kept[bisect_right(kept, position, key=_position) :]
+
+
+def _position(heard: Heard) -> int:
+    return heard.position
 
 
 def _weight(message: Message) -> int:
-    return len(message.body) + _OVERHEAD
+    return message.weight + _OVERHEAD

@@ -47,9 +47,10 @@ what its caller gives it.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from operator import attrgetter
 from typing import Any, ClassVar
 
-from fanout.cache.bounded_dict import BoundedDict
+from fanout.cache.bounded_dict import SharedDict
 from fanout.hub.history import History
 from fanout.hub.message import Message
 from fanout.hub.subscriber import Cohort, Form, Subscriber
@@ -57,13 +58,12 @@ from fanout.settings.field import SettingsGroup, constant, setting
 
 _PIECE = 65_536
 """Octets beyond which a cohort gathers no more: a slow client is judged by what one piece adds to its outbox."""
-_MESSAGE_OVERHEAD = 512
-"""Octets a retained message takes besides its body and headers: the objects, and its topic."""
+_WEIGH = attrgetter("weight")
 
 
 MAX_LAST_MESSAGES = 100_000
-"""Most topics whose last message is kept; beyond it the message published longest ago is dropped. As many topics as a
-thousand stations with fifty services each have. MAX_LAST_MESSAGES_BYTES bounds the memory."""
+"""Most topics whose last message is kept; beyond it the publisher with most topics loses the one it published longest
+ago. As many topics as a thousand stations with fifty services each have. MAX_LAST_MESSAGES_BYTES bounds the memory."""
 
 
 class RetainedSettings(SettingsGroup):
@@ -99,8 +99,8 @@ class Hub:
     ) -> None:
         """
         :param failed: is called with a member whose ``offer`` raised, and the exception.
-        :param settings: how much memory retained messages may take. Beyond it the one published longest ago is
-            dropped; a message that takes more alone is not retained.
+        :param settings: how much memory retained messages may take. Beyond it the owner of most of that memory loses
+            the message it published longest ago; a message that takes more alone is not retained.
         :param last_messages: how many retained messages there may be; beyond it the same.
         :param history: retained messages are added to it.
         :param at_end_of_turn: calls its argument when all input of this turn of the reactor was processed. Without it
@@ -110,8 +110,8 @@ class Hub:
         self._history = history
         self._topics: dict[str, dict[Form, Cohort]] = {}
         settings = settings or RetainedSettings()
-        self._last: BoundedDict[str, Message] = BoundedDict(
-            last_messages, weigh=_weight, weight_limit=settings.MAX_LAST_MESSAGES_BYTES
+        self._last: SharedDict[str, Message] = SharedDict(
+            last_messages, owner_of=_owner, weigh=_WEIGH, weight_limit=settings.MAX_LAST_MESSAGES_BYTES
         )
         self._at_end_of_turn = at_end_of_turn
         self._gathering: list[Cohort] = []
@@ -286,6 +286,16 @@ class Hub:
         """The memory they take."""
         return self._last.weight
 
+    @property
+    def remembered_owners(self) -> int:
+        """How many owners they have; a topic without a known publisher counts as an owner."""
+        return self._last.owners
+
+    @property
+    def displaced(self) -> int:
+        """How many of them were dropped since the start because an owner had too many, or too large ones."""
+        return self._last.displaced
+
     def remember(self, topic: str, message: Message) -> None:
         """Retain a message as the last one of its topic, without offering it to anybody."""
         self._last[topic] = message
@@ -302,5 +312,6 @@ class Hub:
         return self._last.pop(topic, None) is not None
 
 
-def _weight(message: Message) -> int:
-    return len(message.body) + sum(len(name) + len(value) for name, value in message.headers) + _MESSAGE_OVERHEAD
+def _owner(topic: str, message: Message) -> str:
+    """The account that a retained message counts for. Without a known publisher each topic has a share of its own."""
+    return topic if message.origin is None else message.origin.owner

@@ -1,6 +1,7 @@
 """One message, as all parts of the engine pass it on: before it was admitted, and after.
 
-:class:`Publication` is what a client wants to publish; :class:`Message` is what was published.
+:class:`Publication` is what a client wants to publish; :class:`Message` is what was published; :class:`Origin` is its
+publisher.
 """
 
 from __future__ import annotations
@@ -24,6 +25,25 @@ class Publication(NamedTuple):
     body: bytes
 
 
+class Origin(NamedTuple):
+    """The publisher of a message, and its connection. Never shown to clients.
+
+    :ivar owner: the account that the memory of a message counts for: of the application, opaque here.
+    :ivar login: as the publisher gave it.
+    :ivar address: its IP address; empty when it is not known any more.
+    :ivar interface: what it published over, such as ``stomp`` or ``http``.
+    """
+
+    owner: str
+    login: str
+    address: str
+    interface: str
+
+
+MESSAGE_WEIGHT = 512
+"""Octets of memory of a message without its texts: the objects, and its entries in the hub's dictionaries."""
+
+
 class Message(NamedTuple):
     """What was published once on a topic. Immutable, so it may be shared by any number of subscribers.
 
@@ -37,6 +57,7 @@ class Message(NamedTuple):
     :ivar when: Unix time of the publish in whole seconds, set by the node that published it.
     :ivar serial: the number that its publisher gave it on the bus (:mod:`fanout.bus.duplicates`); empty if it did not
         come from a node over a bus. Never shown to clients.
+    :ivar origin: its publisher; None for what the server publishes itself, and where it is not known.
     """
 
     topic: str
@@ -45,6 +66,13 @@ class Message(NamedTuple):
     when: int
     headers: Headers = ()
     serial: str = ""
+    origin: Origin | None = None
+
+    @property
+    def weight(self) -> int:
+        """About how many octets of memory it takes; the same for each copy of the object."""
+        texts = len(self.topic) + len(self.message_id) + sum([len(name) + len(value) for name, value in self.headers])
+        return MESSAGE_WEIGHT + len(self.body) + texts
 
     def __eq__(self, other: object) -> bool:
         return self is other

@@ -21,9 +21,13 @@ in one order, joins what one turn brings into one write, and decides what happen
 ``block`` may come from IDLE, too, and from within the write itself. While BLOCKED nothing is written; octets pile up
 here and no longer in the transport, which has no limit.
 
-**The limits.** A client that does not read may cost ``OUTBOX_BYTES`` here and as much again in its transport, never
-more. All of them together may cost ``OUTBOX_TOTAL_BYTES`` here; beyond it those that cost most give way first. What
-then happens to messages is the policy, ``SLOW_CLIENTS``:
+**The limits.** A client that does not read may cost ``OUTBOX_BYTES`` here, and in its transport what one write hands
+over: :data:`PIECE` and one frame. What is more than a piece is written at once, not at the end of the turn, and goes
+out in such pieces once the transport has room. All clients together may cost ``OUTBOX_TOTAL_BYTES``, here and in
+their transports: :class:`Flusher` counts what waits in each outbox that is blocked, and all octets of the write that
+filled its transport. (The socket has taken some of these; nobody tells how many, and until ``unblock`` there are no
+more.) Beyond it messages are dropped first, of those that cost most; if that is not enough, clients are cut off: those
+that have cost most, in octets and time. What happens to messages is the policy, ``SLOW_CLIENTS``:
 
 ======= ==========================================================================================
 newest  of each subscription only the newest message is kept: it replaces what the client has missed
@@ -35,9 +39,10 @@ queue   everything is kept until the limit, then the client is cut off
 
 - What goes out is in the order it came in; the policy takes messages out and never reorders.
 - An answer is never dropped. A client that asks, and does not read the answers, is cut off.
+- What was handed to a transport cannot be taken back. Its client can be cut off, which frees it.
 - ``octets`` is the sum of the frames; ``_frames`` and ``_slots`` have the same length.
 - The first frame in an outbox that is not blocked puts it on the flusher's list. It is in ``_held`` exactly when it is
-  blocked and something waits. So an idle client costs the flusher nothing.
+  blocked and something waits, here or in its transport. So an idle client costs the flusher nothing.
 - A sink that raises costs the other clients nothing.
 
 **Why not write at once?** A write is a system call, and the most expensive part of a delivery. A busy publisher brings
@@ -58,6 +63,9 @@ from typing import Literal, Protocol
 
 from fanout.settings.field import SettingsGroup, setting
 
+PIECE = 16_384
+"""Octets that are handed to a transport at once, besides the last frame of them: a record of TLS. So 18,000 clients
+(MAX_CONNECTIONS) that have frames of their own have 300 MB waiting for the end of a turn at the most."""
 _RELIEVED = 0.875
 """Of the total limit: how much may still wait when the largest outboxes have given way."""
 
@@ -77,7 +85,7 @@ class OutboxSettings(SettingsGroup):
     )
     OUTBOX_TOTAL_BYTES: int = setting(
         268_435_456,
-        "Most octets that wait for all slow clients together; beyond it messages of the largest outboxes are dropped.",
+        "Most octets that wait for all slow clients together; beyond it messages are dropped, then clients cut off.",
         "octets",
         why="Adapt it to the machine's memory.",
         ge=65_536,
@@ -142,7 +150,18 @@ class Outbox:
     :ivar dropped: messages the policy did not let through.
     """
 
-    __slots__ = ("_flusher", "_frames", "_octets", "_sink", "_slots", "blocked", "dropped", "sent_at")
+    __slots__ = (
+        "_flusher",
+        "_frames",
+        "_handed",
+        "_kept",
+        "_octets",
+        "_sink",
+        "_slots",
+        "blocked",
+        "dropped",
+        "sent_at",
+    )
 
     def __init__(self, sink: Sink, flusher: Flusher) -> None:
         self._sink: Sink = sink
@@ -150,6 +169,8 @@ class Outbox:
         self._frames: list[bytes] = []
         self._slots: list[object] = []  # beside each frame: what it may be replaced by, or None for an answer
         self._octets = 0
+        self._handed = 0  # while blocked: octets of the write that filled the transport
+        self._kept = 0  # while blocked: so many frames of which none can be dropped
         self.blocked = False
         self.sent_at = flusher.clock()
         self.dropped = 0
@@ -168,8 +189,8 @@ class Outbox:
         self._frames.append(data)
         self._slots.append(slot)
         self._octets += len(data)
-        if self._octets > self._flusher.limit:
-            self._overflow(self._flusher.limit)
+        if self._octets > self._flusher.piece:
+            self._shrink()
         if self.blocked:
             self._flusher.holds(self)
 
@@ -177,16 +198,21 @@ class Outbox:
         """As :meth:`offer`, but at once if nothing waits: for when nothing else will come in this turn."""
         if self._frames or self.blocked:
             self.offer(slot, data)
-        else:
-            self.sent_at = self._flusher.clock()
-            self._sink.write(data)
+            return
+        self.sent_at = self._flusher.clock()
+        self._sink.write(data)
+        if self.blocked:
+            self._hand_over(len(data))  # type: ignore[unreachable]  # the sink has called block
 
     def has_room(self, octets: int) -> bool:
         """Whether so many more go out, or at least wait, without anything being dropped for them."""
         return not self.blocked and self._octets + octets <= self._flusher.limit
 
     def flush(self) -> None:
-        """Write what waits, in one piece. The flusher calls it at the end of the turn; before a close, the owner."""
+        """Write what waits, in one piece. The flusher calls it at the end of the turn; before a close, the owner.
+
+        It is little: what is more than a piece has been written before.
+        """
         frames = self._frames
         if self.blocked or not frames:
             return
@@ -196,6 +222,8 @@ class Outbox:
         self._octets = 0
         self.sent_at = self._flusher.clock()
         self._sink.write(data)
+        if self.blocked:
+            self._hand_over(len(data))  # type: ignore[unreachable]  # the sink has called block
 
     def __len__(self) -> int:
         """How many frames wait."""
@@ -206,6 +234,16 @@ class Outbox:
         """How many octets these are."""
         return self._octets
 
+    @property
+    def held(self) -> int:
+        """How many octets its client costs because it does not read: these, and those in its transport at the most."""
+        return self._octets + self._handed if self.blocked else 0
+
+    def cost(self, now: float) -> tuple[float, int]:
+        """What its client has cost so far: octets times the seconds since the last write, and the octets."""
+        held = self.held
+        return held * (now - self.sent_at), held
+
     def block(self) -> None:
         """The transport is full."""
         self.blocked = True
@@ -215,14 +253,18 @@ class Outbox:
     def unblock(self) -> None:
         """The transport has room again."""
         self.blocked = False
+        self._handed = self._kept = 0
         self._flusher.holds(self)
-        self.flush()
+        try:
+            while self._frames and not self.blocked:
+                self._write_piece()
+        except Exception:
+            self.clear()  # the flusher does not know of it
+            raise
 
     def clear(self) -> None:
         """Forget what waits."""
-        self._frames.clear()
-        self._slots.clear()
-        self._octets = 0
+        self._forget()
         if self.blocked:
             self._flusher.holds(self)
 
@@ -231,31 +273,65 @@ class Outbox:
         until Python searches for such circles.
         """
         self.clear()
-        self.blocked = False
+        if self.blocked:
+            self.unblock()
         self._sink = _NOBODY
 
     def give_way(self) -> None:
-        """All clients together cost too much, and this one more than others: keep the newest messages only, or half.
+        """All clients together cost too much, and this one more than others: keep the newest messages only, or half."""
+        if len(self._frames) != self._kept:
+            before = self._octets
+            self._drop(before if self._flusher.policy == "newest" else before // 2)
+            self._kept = len(self._frames) if self._octets == before else 0
 
-        A client for which nothing can be dropped is cut off; when it comes back it is shown what it missed.
-        """
-        before = self._octets
-        self._overflow(before if self._flusher.policy == "newest" else before // 2)
-        if self._octets == before:
-            self.clear()
-            self._sink.cut_off()
+    def cut_off(self) -> None:
+        """End the connection of a client that costs too much; when it comes back it is shown what it missed."""
+        self._handed = 0
+        self._forget()
+        self._sink.cut_off()
+
+    def _forget(self) -> None:
+        self._frames.clear()
+        self._slots.clear()
+        self._octets = 0
+
+    def _shrink(self) -> None:
+        """More waits than a piece: write it, and while that cannot be, keep to the limit."""
+        limit = self._flusher.limit
+        if self._octets > limit:
+            self._drop(limit)
+        if self._octets > limit:
+            self.cut_off()
+        elif self._octets > PIECE:
+            self.flush()
+
+    def _write_piece(self) -> None:
+        """Write the first frames: the last of them is the one with which they are more than a piece."""
+        count = octets = 0
+        while octets <= PIECE and count < len(self._frames):
+            octets += len(self._frames[count])
+            count += 1
+        data = self._frames[0] if count == 1 else b"".join(self._frames[:count])
+        del self._frames[:count], self._slots[:count]
+        self._octets -= octets
+        self.sent_at = self._flusher.clock()
+        self._sink.write(data)
+        if self.blocked:
+            self._hand_over(octets)
+
+    def _hand_over(self, octets: int) -> None:
+        """The last write, of so many octets, has filled the transport."""
+        self._handed = octets
         self._flusher.holds(self)
 
-    def _overflow(self, limit: int) -> None:
+    def _drop(self, limit: int) -> None:
+        """Drop what the policy does not keep, of more than so many octets."""
         policy, dropped = self._flusher.policy, self.dropped
         if policy == "newest":
             self._keep_newest(limit)
         elif policy == "drop":
             self._drop_latest(limit)
         self._flusher.dropped += self.dropped - dropped
-        if self._octets > limit:
-            self.clear()
-            self._sink.cut_off()
 
     def _drop_latest(self, limit: int) -> None:
         """Take out messages from the end until the rest fits. Mostly it is the one that has just come; when that is an
@@ -296,9 +372,11 @@ class Flusher:
 
     :ivar clock: seconds, monotonic.
     :ivar limit: octets that may wait for one client.
+    :ivar piece: octets that may wait for one client until the end of the turn.
     :ivar total_limit: octets that may wait for all clients whose transports are full.
     :ivar policy: what happens beyond these limits.
-    :ivar held: octets that wait for clients whose transports are full.
+    :ivar held: octets that wait for clients whose transports are full, here and at most in these.
+    :ivar at_end_of_turn: calls its argument when all input of this turn of the reactor was processed.
     :ivar dropped: messages the policy did not let through, of all clients since the start.
     """
 
@@ -316,7 +394,7 @@ class Flusher:
         self.clock = clock
         self.settings = settings or OutboxSettings()
         self.dropped = 0
-        self._at_end_of_turn = at_end_of_turn
+        self.at_end_of_turn = at_end_of_turn
         self._failed = failed
         self._waiting: list[Outbox] = []
         self._first: list[Callable[[], None]] = []
@@ -332,25 +410,35 @@ class Flusher:
     @settings.setter
     def settings(self, settings: OutboxSettings) -> None:
         self._settings = settings
-        self.limit = settings.OUTBOX_BYTES  # read for each message and client
+        self.limit = settings.OUTBOX_BYTES
+        self.piece = min(PIECE, self.limit)  # read for each message and client
         self.total_limit = settings.OUTBOX_TOTAL_BYTES
         self.policy: Policy = settings.SLOW_CLIENTS
 
     def holds(self, outbox: Outbox) -> None:
-        """What waits in an outbox whose transport is full, or was until now, has changed."""
-        octets = outbox.octets if outbox.blocked else 0
+        """What a client costs whose transport is full, or was until now, has changed."""
+        self._count(outbox)
+        if self.held > self.total_limit and outbox.blocked:
+            self._relieve()
+
+    def _count(self, outbox: Outbox) -> None:
+        octets = outbox.held
         self.held += octets - self._held.pop(outbox, 0)
         if octets:
             self._held[outbox] = octets
-            if self.held > self.total_limit:
-                self._relieve()
 
     def _relieve(self) -> None:
         """Let the largest give way, until there is some room: sorting takes long, so it should not happen each time."""
-        for outbox in sorted(self._held, key=self._held.__getitem__, reverse=True):
+        self._reduce(sorted(self._held, key=self._held.__getitem__, reverse=True), Outbox.give_way)
+        now = self.clock()
+        self._reduce(sorted(self._held, key=lambda outbox: outbox.cost(now), reverse=True), Outbox.cut_off)
+
+    def _reduce(self, outboxes: Sequence[Outbox], reduce: Callable[[Outbox], None]) -> None:
+        for outbox in outboxes:
             if self.held <= self.total_limit * _RELIEVED:
                 return
-            outbox.give_way()
+            reduce(outbox)
+            self._count(outbox)
 
     def add(self, outbox: Outbox) -> None:
         """An outbox has something to write."""
@@ -366,7 +454,7 @@ class Flusher:
 
     def _come(self) -> None:
         self._due = True
-        self._at_end_of_turn(self._flush)
+        self.at_end_of_turn(self._flush)
 
     def _flush(self) -> None:
         first, self._first = self._first, []

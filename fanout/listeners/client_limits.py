@@ -1,11 +1,22 @@
-"""Limits on connections and subscriptions, of all clients together and of one address, whatever protocol they speak."""
+"""What clients may cost, all together and those of one address, whatever protocol they speak.
+
+* :class:`ConnectionLimit`: open connections. A full node takes a place from the address that has the most.
+* :class:`SubscriptionLimit`: subscriptions.
+* :class:`InputMemory`: memory of what was sent and is not complete.
+* :class:`FairTurns`: work in one turn of the reactor.
+
+An address is one of IPv4, or a /64 of IPv6: that is what one client can have. Each limit is fair: at the limit, those
+who use the most are refused first, by address and then by client.
+"""
 
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Hashable, Mapping
-from typing import ClassVar
+from heapq import heapify, heappop, heappush
+from itertools import islice
+from typing import ClassVar, Protocol
 
 from fanout.cache.bounded_dict import BoundedDict
 from fanout.listeners.address import NetworkList, neighbourhood
@@ -24,6 +35,15 @@ With their CONNECT and SUBSCRIBE a slice takes about 20 ms."""
 KEEP_ALIVE_SECONDS = 60
 """Seconds of silence after which TCP probes a client; a client that has vanished is disconnected after twice that time.
 Without it Linux waits two hours. More frequent probes would use the battery of phones."""
+INPUT_BYTES = 33_554_432
+"""Octets of memory that unfinished input of all clients may take: parts of frames and of request heads, and frames that
+wait for a COMMIT, for an answer, or for their turn. 32 MiB are 128 of the largest frames at the same moment; publishers
+send frames of some hundred octets, whole."""
+TURN_FRAMES = 128
+"""Frames that are worked on in one turn of the reactor before clients are given what waits for them. Most frames take
+20 to 100 µs, so that is some 5 ms; a turn by itself costs 0.1 ms."""
+SLICE_FRAMES = 16
+"""Frames of one client in a row while several have more of them than fit into a turn: about 1 ms."""
 LINGER_SECONDS: float = 1
 """Seconds in which we still read from a client that we disconnect, so that a TCP reset does not discard the last ERROR
 or Close frame on its way. One round trip is enough; the node waits as long when it shuts down."""
@@ -164,21 +184,48 @@ class TokenBucket:
         return len(self._full_at)
 
 
+class Occupant(Protocol):
+    """A connection that may have to go when the node is full."""
+
+    @property
+    def heard_at(self) -> float:
+        """When the client was last heard, on :attr:`ConnectionLimit.clock`; now if it is a station that logged in."""
+        ...
+
+    def turn_out(self) -> None:
+        """Close the connection, after this call: another address has fewer and needs the place."""
+        ...
+
+
+_LOOKED_AT = 32
+"""Connections of an address, the oldest, of which the quietest is closed: to look at all of 10,000 takes too long."""
+_MOST_LEAVING = 100
+"""Connections that are closing because the node is full: they still have their file descriptors, for LINGER_SECONDS at
+most, and so have those that came in their place."""
+
+
 class ConnectionLimit:
     """Counts open connections. All listeners of a node share one, as they share its file descriptors.
 
-    An address is one of IPv4, or a /64 of IPv6: that is what one client can have.
+    While there is room, nobody is closed, however silent. A full node takes one who comes from an address with fewer
+    connections than another address has, and closes one of the latter; so each address gets an equal share.
 
     :ivar total: connections that are open.
     :ivar refused: connections that were refused, by the limit that they exceeded.
+    :ivar closed_for_others: connections that were closed because the node was full.
+    :ivar clock: seconds, monotonic.
     """
 
     def __init__(self, settings: ConnectionSettings | None = None, clock: Callable[[], float] = time.monotonic) -> None:
-        """:param clock: seconds, monotonic."""
         self.refused: Counter[str] = Counter(connections=0, connections_per_address=0, pace=0)
+        self.closed_for_others = 0
         self.total = 0
-        self._clock = clock
+        self.clock = clock
         self._open: Counter[str] = Counter()
+        self._guests: dict[str, dict[Occupant, None]] = {}
+        self._with: dict[int, dict[str, None]] = {}  # number of connections → the addresses that have so many
+        self._most = 0
+        self._leaving: set[Occupant] = set()
         self._settings = settings or ConnectionSettings()
         self._bucket = self._new_bucket()
 
@@ -194,32 +241,78 @@ class ConnectionLimit:
             self._bucket = self._new_bucket()  # how fast each address was until now is forgotten
 
     def _new_bucket(self) -> TokenBucket:
-        return TokenBucket(self._clock, self._settings.CONNECT_BURST, self._settings.CONNECT_RATE)
+        return TokenBucket(self.clock, self._settings.CONNECT_BURST, self._settings.CONNECT_RATE)
 
-    def admit(self, address: str) -> bool:
-        """Whether one more may come in; then it counts until :meth:`closed`."""
+    def admit(self, address: str, guest: Occupant | None = None) -> bool:
+        """Whether one more may come in; then it counts until :meth:`closed`.
+
+        :param guest: the connection; one that is not given is not closed for others.
+        """
         neighbours = neighbourhood(address)
         if reason := self._reason_against(neighbours):
             self.refused[reason] += 1
             return False
         self.total += 1
-        self._open[neighbours] += 1
+        self._count(neighbours, 1)
+        if guest is not None:
+            self._guests.setdefault(neighbours, {})[guest] = None
         return True
 
     def _reason_against(self, neighbours: str) -> str:
-        if self.total >= self._settings.MAX_CONNECTIONS:
-            return "connections"
         if 0 < self._settings.MAX_CONNECTIONS_PER_ADDRESS <= self._open[neighbours]:
             return "connections_per_address"
-        return "" if self._bucket.allow(neighbours) else "pace"
+        if not self._bucket.allow(neighbours):
+            return "pace"
+        full = self.total - len(self._leaving) >= self._settings.MAX_CONNECTIONS
+        return "connections" if full and not self._make_room(neighbours) else ""
 
-    def closed(self, address: str) -> None:
-        """An admitted connection is gone."""
+    def _make_room(self, neighbours: str) -> bool:
+        """Close a connection of the address with the most, unless the one that comes has as many."""
+        most = next(iter(self._with.get(self._most, ())), neighbours)
+        if self._most <= self._open[neighbours] + 1 or len(self._leaving) >= _MOST_LEAVING:
+            return False
+        eldest = list(islice(self._guests.get(most, ()), _LOOKED_AT))
+        if not eldest:
+            return False
+        guest = min(eldest, key=lambda each: each.heard_at)
+        self._forget(most, guest)
+        self._leaving.add(guest)
+        self._count(most, -1)
+        self.closed_for_others += 1
+        guest.turn_out()
+        return True
+
+    def closed(self, address: str, guest: Occupant | None = None) -> None:
+        """An admitted connection is gone. :param guest: as for :meth:`admit`."""
         neighbours = neighbourhood(address)
         self.total -= 1
-        self._open[neighbours] -= 1
-        if self._open[neighbours] <= 0:
+        if guest in self._leaving:
+            self._leaving.discard(guest)
+            return
+        self._count(neighbours, -1)
+        if guest is not None:
+            self._forget(neighbours, guest)
+
+    def _forget(self, neighbours: str, guest: Occupant) -> None:
+        guests = self._guests[neighbours]
+        del guests[guest]
+        if not guests:
+            del self._guests[neighbours]
+
+    def _count(self, neighbours: str, change: int) -> None:
+        """Connections of an address came or went, one at a time: so the most that one has changes by one, too."""
+        before = self._open[neighbours]
+        after = self._open[neighbours] = before + change
+        if before:
+            del self._with[before][neighbours]
+        if after:
+            self._with.setdefault(after, {})[neighbours] = None
+        else:
             del self._open[neighbours]
+        if after > self._most or (before == self._most and not self._with[before]):
+            self._most = after
+        if before and not self._with[before]:
+            del self._with[before]
 
     def of(self, address: str) -> int:
         """How many connections of this address are open."""
@@ -260,3 +353,158 @@ class SubscriptionLimit:
         self._held[neighbours] -= number
         if self._held[neighbours] <= 0:
             del self._held[neighbours]
+
+
+class InputHolder(Protocol):
+    """A connection whose client has sent something that is not complete."""
+
+    @property
+    def address(self) -> str:
+        """The client's IP address."""
+        ...
+
+    def give_up(self) -> None:
+        """All clients together hold too much, and this one most: free it now, and end the connection thereafter."""
+        ...
+
+
+_RELIEVED = 0.875
+"""Of the limit: how much may still be held when the largest have given up. Sorting takes long, so it should not happen
+each time."""
+
+
+class InputMemory:
+    """The memory of what all clients have sent and what is not complete.
+
+    :ivar total: octets that it takes.
+    :ivar refused: clients that had to give up.
+    """
+
+    def __init__(self, most: int = INPUT_BYTES) -> None:
+        """:param most: octets."""
+        self.total = 0
+        self.refused = 0
+        self._most = most
+        self._held: dict[str, dict[InputHolder, int]] = {}
+        self._sums: Counter[str] = Counter()
+
+    def hold(self, holder: InputHolder, octets: int) -> None:
+        """What one client holds has changed. May call :meth:`InputHolder.give_up`, of this one or others."""
+        neighbours = neighbourhood(holder.address)
+        held = self._held.setdefault(neighbours, {})
+        change = octets - held.pop(holder, 0)
+        self.total += change
+        self._sums[neighbours] += change
+        if octets:
+            held[holder] = octets
+        elif not held:
+            del self._held[neighbours], self._sums[neighbours]
+        if change > 0 and self.total > self._most:
+            self._relieve()
+
+    def _relieve(self) -> None:
+        """Of the address that holds most, the client that holds most gives up; again, until there is some room."""
+        heap = [(-octets, neighbours) for neighbours, octets in self._sums.items()]
+        heapify(heap)
+        by_size: dict[str, list[InputHolder]] = {}
+        while self.total > self._most * _RELIEVED:
+            _, neighbours = heappop(heap)
+            holders = by_size.get(neighbours)
+            if holders is None:
+                held = self._held[neighbours]
+                holders = by_size[neighbours] = sorted(held, key=held.__getitem__)
+            holder = holders.pop()
+            self.hold(holder, 0)
+            self.refused += 1
+            holder.give_up()
+            if holders:
+                heappush(heap, (-self._sums[neighbours], neighbours))
+
+
+class Worker(Protocol):
+    """A client that has sent more than is worked on in one turn of the reactor."""
+
+    @property
+    def address(self) -> str:
+        """The client's IP address."""
+        ...
+
+    def work(self, most: int) -> None:
+        """Work on so many frames, and tell :meth:`FairTurns.spend` how many they were; if there are more,
+        :meth:`FairTurns.wait`.
+        """
+        ...
+
+
+class FairTurns:
+    """Divides each turn of the reactor among the clients that send much, so that what others send is not held up.
+
+    A client's frames are worked on as soon as they come, as long as the turn has frames left. What is left over waits;
+    its connection is not read meanwhile. In the next turns each address has its turn, and of each address one client
+    after another, with a slice of frames. A client that waits alone has the whole turn.
+
+    :ivar waiting: clients that wait.
+    :ivar waits: how often one had to wait.
+    """
+
+    def __init__(
+        self,
+        at_end_of_turn: Callable[[Callable[[], None]], object],
+        failed: Callable[[Worker, Exception], None],
+    ) -> None:
+        """
+        :param at_end_of_turn: calls its argument when all input of this turn of the reactor was processed.
+        :param failed: is called with a client whose work raised, and the exception.
+        """
+        self.waiting = 0
+        self.waits = 0
+        self._at_end_of_turn = at_end_of_turn
+        self._failed = failed
+        self._left = TURN_FRAMES
+        self._due = False
+        self._queue: OrderedDict[str, deque[Worker]] = OrderedDict()
+
+    @property
+    def grant(self) -> int:
+        """Frames of one client that may be worked on now."""
+        left = max(0, self._left)  # A COMMIT spends more than one.
+        return min(left, SLICE_FRAMES) if self.waiting else left
+
+    def spend(self, frames: int) -> None:
+        """So many were worked on."""
+        self._left -= frames
+        if self._left < TURN_FRAMES // 2:  # A turn with few frames needs no end.
+            self._come()
+
+    def wait(self, worker: Worker) -> None:
+        """A client has more frames. It waits behind one of each other address, and all of its own that wait already."""
+        self.waiting += 1
+        self.waits += 1
+        self._queue.setdefault(neighbourhood(worker.address), deque()).append(worker)
+        self._come()
+
+    def _come(self) -> None:
+        if not self._due:
+            self._due = True
+            self._at_end_of_turn(self._turn)
+
+    def _turn(self) -> None:
+        """First come those that wait, and then, for as many frames again, those that are read in this turn."""
+        self._due = False
+        self._left = TURN_FRAMES
+        while self.waiting and self._left > 0:
+            self._work()
+        self._left = TURN_FRAMES
+        if self.waiting:
+            self._come()
+
+    def _work(self) -> None:
+        neighbours, workers = self._queue.popitem(last=False)
+        worker = workers.popleft()
+        self.waiting -= 1
+        if workers:
+            self._queue[neighbours] = workers
+        try:
+            worker.work(self.grant)
+        except Exception as error:  # noqa: BLE001  (one broken client is reported and stops no other)
+            self._failed(worker, error)

@@ -20,6 +20,7 @@ from typing import Any
 import structlog
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
+from cryptography.x509.oid import ExtendedKeyUsageOID
 from OpenSSL import SSL, crypto
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.error import ConnectError, DNSLookupError
@@ -75,6 +76,9 @@ class Certificates:
     :ivar expires: Unix time at which it is no longer valid.
     :ivar refused: why the files as they are now cannot be used, so that the certificate from before stays in use; empty
         if they can be used.
+    :ivar asks_clients: whether clients are asked for a certificate. Browsers may then ask their user for one, so it is
+        done only where a login needs it. Clients without one get in as well, and any certificate is taken: the
+        application knows which one belongs to a login.
     """
 
     def __init__(self, certificate: str, key: str, reactor: Any, *, interval: float = LOOK_SECONDS) -> None:
@@ -91,6 +95,7 @@ class Certificates:
         self._look.clock = reactor
         self.expires = 0.0
         self.refused = ""
+        self.asks_clients: Callable[[], bool] = _never
 
     def load(self) -> None:
         """Read the files, at the start.
@@ -100,9 +105,7 @@ class Certificates:
         self._seen = self._signature()
         chain = _certificates(self._certificate)
         options = CertificateOptions(
-            privateKey=crypto.PKey.from_cryptography_key(_key(self._key, chain[0], self._certificate)),
-            certificate=crypto.X509.from_cryptography(chain[0]),
-            extraCertChain=[crypto.X509.from_cryptography(each) for each in chain[1:]],
+            **_chain_and_key(self._certificate, self._key),
             raiseMinimumTo=TLSVersion.TLSv1_2,
             acceptableCiphers=_CIPHERS,
         )
@@ -151,7 +154,10 @@ class Certificates:
     def serverConnectionForTLS(self, protocol: Any) -> SSL.Connection:
         """For Twisted: a client has come, and gets the certificate of now."""
         assert self._options is not None, "load() comes first"
-        return self._options.serverConnectionForTLS(protocol)
+        connection: SSL.Connection = self._options.serverConnectionForTLS(protocol)
+        if self.asks_clients():
+            connection.set_verify(SSL.VERIFY_PEER, _take_any)
+        return connection
 
     def _reload_if_changed(self) -> None:
         if self._signature() == self._seen:
@@ -166,6 +172,15 @@ class Certificates:
         return _signature(self._certificate), _signature(self._key)
 
 
+def _never() -> bool:
+    return False
+
+
+def _take_any(*_: object) -> bool:
+    """For OpenSSL: go on with the handshake, whoever has signed the client's certificate."""
+    return True
+
+
 def trust(authorities: str = "") -> Any:
     """Whom to believe that a server is the one it says.
 
@@ -178,13 +193,41 @@ def trust(authorities: str = "") -> Any:
     return trustRootFromCertificates([Certificate(crypto.X509.from_cryptography(each)) for each in certificates])
 
 
-def secure_endpoint(reactor: Any, host: str, port: int, authorities: str = "") -> Any:
+def authorities(path: Path) -> crypto.X509Store:
+    """The authorities in a PEM file, for :func:`is_signed`. :raises CertificateError: it cannot be used."""
+    store = crypto.X509Store()
+    for each in _certificates(path):
+        store.add_cert(crypto.X509.from_cryptography(each))
+    return store
+
+
+def is_signed(certificates: Sequence[bytes], store: crypto.X509Store) -> bool:
+    """Whether the first of these certificates is valid now, is for clients, and one of the authorities has signed it.
+
+    :param certificates: as of :func:`client_certificates`.
+    """
+    try:
+        chain = [x509.load_der_x509_certificate(each) for each in certificates]
+        own, *between = (crypto.X509.from_cryptography(each) for each in chain)
+        crypto.X509StoreContext(store, own, between).verify_certificate()
+        purposes = chain[0].extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except x509.ExtensionNotFound:
+        return True
+    except (ValueError, crypto.X509StoreContextError):
+        return False
+    return ExtendedKeyUsageOID.CLIENT_AUTH in purposes
+
+
+def secure_endpoint(reactor: Any, host: str, port: int, authorities: str = "", own: str = "") -> Any:
     """A client endpoint with TLS. The server has to prove that it is called ``host``: a name, or an IP address.
 
     :param authorities: see :func:`trust`.
-    :raises CertificateError: that file cannot be used.
+    :param own: path of a PEM file with our own certificate, those between it and its authority, and its private key;
+        empty for none.
+    :raises CertificateError: one of the files cannot be used.
     """
-    options = optionsForClientTLS(host, trustRoot=trust(authorities))
+    shown = _chain_and_key(Path(own), Path(own)) if own else {}
+    options = optionsForClientTLS(host, trustRoot=trust(authorities), extraCertificateOptions=shown)
     return wrapClientTLS(options, HostnameEndpoint(reactor, host, port))
 
 
@@ -251,6 +294,16 @@ def _key(path: Path, certificate: x509.Certificate, where: Path) -> Any:
     return key
 
 
+def _chain_and_key(certificate: Path, key: Path) -> dict[str, Any]:
+    """A certificate, those between it and its authority, and its key, as Twisted takes them."""
+    chain = _certificates(certificate)
+    return {
+        "privateKey": crypto.PKey.from_cryptography_key(_key(key, chain[0], certificate)),
+        "certificate": crypto.X509.from_cryptography(chain[0]),
+        "extraCertChain": [crypto.X509.from_cryptography(each) for each in chain[1:]],
+    }
+
+
 def _iso(when: float) -> str:
     return datetime.fromtimestamp(when, UTC).isoformat(timespec="seconds")
 
@@ -315,6 +368,25 @@ class TlsFactory(TLSMemoryBIOFactory):
         """None where the wrapped factory refuses the client; Twisted's would wrap that None."""
         behind = self.wrappedFactory.buildProtocol(addr)
         return None if behind is None else self.protocol(self, behind)
+
+
+def client_certificates(transport: object) -> tuple[bytes, ...]:
+    """The certificates that a client has presented, in DER: its own first; none without TLS, or if it was not asked.
+
+    Nobody has checked whose they are. The client has proved that it has the private key of the first one.
+    """
+    if not isinstance(transport, TlsTransport):
+        return ()
+    connection = transport.getHandle()  # type: ignore[no-untyped-call]
+    if connection is None:  # it has ended
+        return ()
+    try:
+        own = connection.get_peer_certificate(as_cryptography=True)
+        others = connection.get_peer_cert_chain(as_cryptography=True) or ()
+    except ValueError:  # OpenSSL reads some certificates that cryptography does not
+        return ()
+    found = () if own is None else dict.fromkeys((own, *others))  # a server's chain may have its client's or not
+    return tuple(each.public_bytes(serialization.Encoding.DER) for each in found)
 
 
 def beneath(transport: object) -> Server | None:

@@ -15,20 +15,29 @@ Every metric of the engine stands below, in one table for each kind of part.
 
 from __future__ import annotations
 
+import os
+import resource
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar, cast
 
-from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
+from fanout.application.login_throttle import LoginQueue, LoginThrottle
 from fanout.application.observer import ClientCounters
 from fanout.bus.interface import Bus, CountedBus
 from fanout.cache.memcached import Memcached
+from fanout.http.auth import OperatorAuth
+from fanout.http.http_server import HttpSite
+from fanout.hub.history import History
 from fanout.hub.hub import Hub
 from fanout.hub.outbox import Flusher
-from fanout.listeners.client_limits import ConnectionLimit, SubscriptionLimit
+from fanout.journal.journal import Journal
+from fanout.listeners.client_limits import ConnectionLimit, FairTurns, InputMemory, SubscriptionLimit
 from fanout.listeners.tls import Certificates
 from fanout.metrics.traffic import ClientCounts, ReactorLag
 from fanout.process.supervised_tasks import TaskState
@@ -97,7 +106,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
-        ProcessCollector(registry=self._registry)
+        self.add(PROCESS, OwnProcess())
 
     def add(self, table: Table[S], part: S) -> None:
         """Tell what this table reads off this part, too. :raises ValueError: a name is there already."""
@@ -117,11 +126,63 @@ def reference(tables: Mapping[str, Table[Any]]) -> str:
             labels = ", ".join(f"`{label}`" for label in each.labels)
             lines.append(f"| `{each.name}` | {each.kind} | {labels} | {each.help} |")
         lines.append("")
-    process = [family for family in ProcessCollector(registry=None).collect() if family.samples]
     lines += ["## The process", "", "| metric | type | what it tells |", "| --- | --- | --- |"]
-    lines += [f"| `{family.samples[0].name}` | {family.type} | {family.documentation} |" for family in process]
+    lines += [f"| `{each.name}` | {each.kind} | {each.help} |" for each in PROCESS]
     return "\n".join(lines) + "\n"
 
+
+class OwnProcess:
+    """What the kernel counts of this process.
+
+    prometheus-client's collector has the same metrics, and none of them without ``/proc/stat``, which systemd hides
+    (``ProcSubset=pid``).
+    """
+
+    def stat(self, field: int) -> int:
+        """A field of ``/proc/self/stat`` by its number in proc(5); the second may have spaces in it."""
+        return int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[field - 3])
+
+    @property
+    def started(self) -> float:
+        """Unix time in seconds."""
+        running = time.clock_gettime(time.CLOCK_BOOTTIME) - self.stat(22) / _TICKS
+        return time.time() - running
+
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+PROCESS: Table[OwnProcess] = (
+    Measure("gauge", "process_virtual_memory_bytes", "Virtual memory size in bytes.", lambda own: own.stat(23)),
+    Measure(
+        "gauge",
+        "process_resident_memory_bytes",
+        "Resident memory size in bytes.",
+        lambda own: own.stat(24) * resource.getpagesize(),
+    ),
+    Measure(
+        "gauge",
+        "process_start_time_seconds",
+        "Start time of the process since unix epoch in seconds.",
+        lambda own: own.started,
+    ),
+    Measure(
+        "counter",
+        "process_cpu_seconds_total",
+        "Total user and system CPU time spent in seconds.",
+        lambda _: time.process_time(),
+    ),
+    Measure(
+        "gauge",
+        "process_open_fds",
+        "Number of open file descriptors.",
+        lambda _: len(os.listdir("/proc/self/fd")),  # noqa: PTH208  (as many objects as connections otherwise)
+    ),
+    Measure(
+        "gauge",
+        "process_max_fds",
+        "Maximum number of open file descriptors.",
+        lambda _: resource.getrlimit(resource.RLIMIT_NOFILE)[0],
+    ),
+)
 
 HUB: Table[Hub] = (
     Measure("gauge", "fanout_topics", "Topics somebody listens to.", lambda hub: len(hub.topics())),
@@ -134,6 +195,53 @@ HUB: Table[Hub] = (
         "counter", "fanout_deliveries_total", "Messages given to clients, counted for each.", lambda hub: hub.deliveries
     ),
     Measure("counter", "fanout_delivered_bytes_total", "Bodies of these deliveries.", lambda hub: hub.delivered_octets),
+)
+RETAINED_SHARES: Table[Hub] = (
+    Measure(
+        "gauge",
+        "fanout_last_messages_owners",
+        "Publishers that have last messages; a topic whose publisher is not known counts as one.",
+        lambda hub: hub.remembered_owners,
+    ),
+    Measure(
+        "counter",
+        "fanout_last_messages_displaced_total",
+        "Last messages dropped because their publisher had most of them (MAX_LAST_MESSAGES_BYTES).",
+        lambda hub: hub.displaced,
+    ),
+)
+HISTORY: Table[History] = (
+    Measure("gauge", "fanout_history_messages", "Messages kept for clients that come back.", len),
+    Measure("gauge", "fanout_history_bytes", "Memory of these, of HISTORY_BYTES.", lambda history: history.octets),
+    Measure(
+        "counter",
+        "fanout_history_displaced_total",
+        "Of these, dropped because their publisher had most of that memory.",
+        lambda history: history.displaced,
+    ),
+)
+BODIES: Table[HttpSite] = (
+    Measure(
+        "gauge",
+        "fanout_http_bodies_bytes",
+        "Bodies of HTTP requests that are read or worked on.",
+        lambda site: site.bodies.used,
+    ),
+    Measure(
+        "counter",
+        "fanout_http_bodies_refused_total",
+        "Requests refused because the bodies of their address took too much of that memory.",
+        lambda site: site.bodies.refused,
+    ),
+)
+JOURNAL: Table[Journal] = (
+    Measure("gauge", "fanout_journal_waiting", "Records that wait for the disk.", lambda journal: journal.waiting),
+    Measure(
+        "counter",
+        "fanout_journal_displaced_total",
+        "Records dropped because their publisher had most octets of the full file (JOURNAL_MAX_BYTES).",
+        lambda journal: journal.displaced,
+    ),
 )
 CLIENTS: Table[ClientCounts] = (
     Measure(
@@ -180,6 +288,67 @@ CONNECTION_LIMIT: Table[ConnectionLimit] = (
         "fanout_connections",
         "Connections that are open, of all protocols.",
         lambda connection_limit: connection_limit.total,
+    ),
+    Measure(
+        "counter",
+        "fanout_connections_closed_for_others_total",
+        "Connections of the address with the most that were closed because the node was full (MAX_CONNECTIONS).",
+        lambda connection_limit: connection_limit.closed_for_others,
+    ),
+)
+INPUT_MEMORY: Table[InputMemory] = (
+    Measure(
+        "gauge",
+        "fanout_input_bytes",
+        "Memory of what clients sent and is not complete: parts of frames and requests, transactions, waiting frames.",
+        lambda input_memory: input_memory.total,
+    ),
+    Measure(
+        "counter",
+        "fanout_input_refused_total",
+        "Clients that were closed because all together had sent too much of that, and they most.",
+        lambda input_memory: input_memory.refused,
+    ),
+)
+TURNS: Table[FairTurns] = (
+    Measure(
+        "gauge",
+        "fanout_clients_waiting_for_turn",
+        "Clients that sent more frames than fit into a turn of the reactor, and wait for theirs.",
+        lambda turns: turns.waiting,
+    ),
+    Measure("counter", "fanout_waits_for_turn_total", "How often a client had to wait.", lambda turns: turns.waits),
+)
+LOGIN_QUEUE: Table[LoginQueue] = (
+    Measure(
+        "gauge",
+        "fanout_logins_waiting",
+        "Logins that wait for their check: of addresses that have logged in with the same name before, and strangers.",
+        lambda queue: queue.waiting(),
+        ("kind",),
+    ),
+    Measure(
+        "counter",
+        "fanout_logins_crowded_out_total",
+        "Logins that were refused because too many waited for their check; whoever has most of them loses first.",
+        lambda queue: queue.put_off,
+    ),
+)
+LOGIN_THROTTLE: Table[LoginThrottle] = (
+    Measure(
+        "counter",
+        "fanout_logins_put_off_total",
+        "Logins that were refused, unchecked, because their address had failed too often (LOGIN_FAILURES).",
+        lambda throttle: throttle.put_off,
+    ),
+)
+OPERATORS: Table[OperatorAuth] = (
+    Measure(
+        "counter",
+        "fanout_operator_access_total",
+        "Requests of operators: accepted, refused for a wrong token, or put off as there were too many wrong ones.",
+        lambda auth: auth.outcomes,
+        ("outcome",),
     ),
 )
 FLUSHER: Table[Flusher] = (

@@ -12,6 +12,7 @@ import re
 import sys
 from collections.abc import Callable, Hashable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
+from itertools import islice
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, TextIO
 
@@ -27,14 +28,23 @@ MASK = "********"
 LIBRARIES = ("twisted", "pika", "pymemcache", "beaker")  # At INFO they report every connection and factory.
 SHORTEST_SECRET = 8  # A shorter one, such as "guest", would blot out innocent words.
 DEEPEST = 5  # Nesting of a logged value; no line of ours comes near.
+LONGEST = 2_048
+"""Characters of one logged text: a topic and its URL are complete, and a flood of long names is no flood of octets."""
+MOST_PARTS = 100
+"""Parts of a logged list, or lines at either end of a traceback."""
 
 _SECRET_WORD = r"pass(?:word|code|wd)|secret|token|authori[sz]ation|cookie"  # noqa: S105 - the word, not one.
 _SECRET_NAME = re.compile(_SECRET_WORD, re.IGNORECASE)
 _SECRET_IN_TEXT = re.compile(
-    rf"""((?:{_SECRET_WORD})\w*["']?\s*[=:]\s*)("[^"]*"|'[^']*'|(?:(?:basic|bearer)\s+)?[^\s,;&)]+)""", re.IGNORECASE
+    rf"""(?<!\w)((?>\w*?(?:{_SECRET_WORD}))\w*+["']?\s*+[=:]\s*+)"""
+    r"""("[^"]*+"|'[^']*+'|(?:(?:basic|bearer)\s++)?[^\s,;&)]++)""",
+    re.IGNORECASE,
 )
-_URL_LOGIN = re.compile(r"(\w://[^/\s:@]*):[^/\s@]*@")
-_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
+"""Reads each character a limited number of times: a word is looked at from its beginning only, for the first secret
+name in it, and what was read of it is not given back."""
+_URL_LOGIN = re.compile(r"(\w://[^/\s:@]*+):[^/\s@]*+@")
+_UNSAFE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters, ends of lines, what changes the direction of text, and what no encoding can write."""
 _TRACEBACK = "exception"
 
 Event = MutableMapping[str, Any]
@@ -150,25 +160,33 @@ class Masking:
     def _field(self, name: object, value: Any, depth: int) -> Any:
         if _SECRET_NAME.search(str(name)):
             return MASK
-        return self._value(value, depth)
+        return self.value(value, depth)
 
-    def _value(self, value: Any, depth: int) -> Any:
+    def value(self, value: Any, depth: int = DEEPEST) -> Any:
+        """A value of a field whose name is not that of a secret."""
         if value is None or isinstance(value, bool | int | float):
             return value
         if isinstance(value, dict | list | tuple | set | frozenset) and not depth:
             return "…"
         if isinstance(value, dict):
-            return {self._one_line(str(name)): self._field(name, part, depth - 1) for name, part in value.items()}
+            parts = islice(value.items(), MOST_PARTS)
+            return {self._one_line(str(name)): self._field(name, part, depth - 1) for name, part in parts}
         if isinstance(value, list | tuple | set | frozenset):
-            return [self._value(part, depth - 1) for part in value]
+            return [self.value(part, depth - 1) for part in islice(value, MOST_PARTS)]
         return self._one_line(value if isinstance(value, str) else repr(value))
 
     def _one_line(self, text: str) -> str:
-        """Masked, and unable to end the line and forge the next one, or to steer a terminal."""
-        return _escape(self._text(text))
+        """Masked, cut, and unable to end the line and forge the next one, or to steer a terminal.
+
+        Twice as much is masked as is written, so that no secret is cut in two, and written without its end.
+        """
+        return _escape(_cut(self._text(text[: 2 * LONGEST])))
 
     def _lines(self, text: str) -> str:
-        return "\n".join(map(_escape, self._text(text).split("\n")))
+        lines = [line[: 2 * LONGEST] for line in text.split("\n")]
+        if len(lines) > 2 * MOST_PARTS:
+            lines[MOST_PARTS:-MOST_PARTS] = ["…"]
+        return "\n".join(_escape(_cut(line)) for line in self._text("\n".join(lines)).split("\n"))
 
     def _text(self, text: str) -> str:
         text = _URL_LOGIN.sub(rf"\1:{MASK}@", text)
@@ -176,8 +194,20 @@ class Masking:
         return self._given.sub(MASK, text) if self._given else text
 
 
+_MASKING = Masking()
+
+
+def masked(value: Any) -> Any:
+    """A value without passwords, for people: as it would be logged."""
+    return _MASKING.value(value)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST else text[:LONGEST] + "…"
+
+
 def _escape(text: str) -> str:
-    return _CONTROL.sub(lambda found: found.group().encode("unicode_escape").decode(), text)
+    return _UNSAFE.sub(lambda found: found.group().encode("unicode_escape").decode(), text)
 
 
 @dataclass(slots=True)

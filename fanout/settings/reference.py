@@ -77,8 +77,8 @@ class Words:
         return {"integer": "N", "number": "N", "boolean": "true|false", "string": "TEXT"}.get(kind, "JSON")
 
     def shown(self, name: str, value: object) -> str:
-        """A value for people, masked if it is a secret."""
-        if name in self._fields and self.is_secret(name):
+        """A value for people, masked if it is a secret, or may have one in it: options of a library."""
+        if name in self._fields and (self.is_secret(name) or self.metavar(name) == "JSON"):
             return MASK
         return repr(value)
 

@@ -13,7 +13,7 @@ from fanout.hub.message import Publication
 from fanout.stomp.codec import Frame, RemoteProtocolError
 from fanout.stomp.dialect import Dialect
 from fanout.stomp.events import Event, Publish, Subscribe, Unsubscribe
-from fanout.stomp.limits import StompLimits
+from fanout.stomp.limits import MAX_ID_BYTES, StompLimits
 from fanout.stomp.server_frames import Answer, MessageForm
 from fanout.stomp.subscriptions import ACK_MODES, Subscription, Subscriptions
 from fanout.stomp.transactions import Transactions
@@ -40,6 +40,20 @@ class OpenSession(Protocol):
     @property
     def transactions(self) -> Transactions:
         """What waits for a COMMIT."""
+        ...
+
+    @property
+    def heard_at(self) -> float:
+        """When octets last came."""
+        ...
+
+    @property
+    def logged_in(self) -> bool:
+        """Whether the client has shown credentials."""
+        ...
+
+    def spend(self, frames: int) -> None:
+        """This frame takes as long as so many more."""
         ...
 
     def expect(self, frame: Frame) -> Answer:
@@ -74,6 +88,8 @@ def _new_subscription(session: OpenSession, frame: Frame, destination: str, id_:
     if not destination:
         raise RemoteProtocolError("You need a destination to subscribe.")
     _check_destination(session, destination)
+    if len((id_ or "").encode()) > MAX_ID_BYTES:
+        raise RemoteProtocolError("id too long", f"The id of a subscription may have {MAX_ID_BYTES} octets.")
     if len(session.subscriptions) >= session.limits.subscriptions:
         raise RemoteProtocolError(
             "Too many subscriptions", f"A client may have at most {session.limits.subscriptions} subscriptions."
@@ -113,9 +129,13 @@ def _end_subscription(
 
 # SEND, ACK, NACK
 
+_ACK_HEADERS = frozenset({"id", "message-id", "subscription", "transaction", "receipt"})
+
 
 def _send(session: OpenSession, frame: Frame) -> Event | None:
     _check_destination(session, frame.get("destination") or "")
+    if frame.get("transaction") is not None and not session.logged_in:
+        raise RemoteProtocolError("You cannot do that.", "A SEND in a transaction needs a login.")
     if _held(session, frame):
         return None
     return Publish((_sent(frame),), session.expect(frame))
@@ -128,19 +148,19 @@ def _send_10(session: OpenSession, frame: Frame) -> Event:
 
 
 def _ack(session: OpenSession, frame: Frame) -> None:
-    """ACK or NACK. A topic is not sent again, so both only strike the message off (stomp.md C6)."""
-    if not _held(session, frame):
+    """ACK or NACK. A topic is not sent again, so both only strike the message off (stomp.md C6).
+
+    What waits for a COMMIT is stripped of other headers, whose memory an anonymous client could fill with anything.
+    """
+    headers = tuple(header for header in frame.headers if header[0] in _ACK_HEADERS)
+    if not _held(session, frame._replace(headers=headers, body=b"")):
         _strike_off(session, frame)
         session.expect(frame).done()
 
 
 def _strike_off(session: OpenSession, frame: Frame) -> None:
     if session.dialect.version == "1.2":
-        ack = frame.get("id") or ""
-        known = any(
-            (message_id := each.waits_for(ack)) is not None and each.acknowledge(message_id)
-            for each in session.subscriptions
-        )
+        known = session.subscriptions.acknowledge(frame.get("id") or "")
     else:
         subscription = session.subscriptions.by_id(frame.get("subscription") or "")
         known = subscription is not None and subscription.acknowledge(frame.get("message-id") or "")
@@ -173,7 +193,7 @@ def _held(session: OpenSession, frame: Frame) -> bool:
 
 
 def _begin(session: OpenSession, frame: Frame) -> None:
-    session.transactions.begin(_transaction(frame))
+    session.transactions.begin(_transaction(frame), session.heard_at)
     session.expect(frame).done()
 
 
@@ -184,6 +204,7 @@ def _abort(session: OpenSession, frame: Frame) -> None:
 
 def _commit(session: OpenSession, frame: Frame) -> Event:
     waiting = session.transactions.end(_transaction(frame))
+    session.spend(len(waiting))
     for each in waiting:
         if each.command != "SEND":
             _strike_off(session, each)

@@ -33,19 +33,29 @@ passes in this time at 70 kbit/s."""
 MAX_DESTINATION_BYTES = 1_024
 """Octets of a topic, over any protocol. Most have less than 100. A topic is a key of the hub, of memcached and of the
 journal."""
+MAX_ID_BYTES = 255
+"""Octets of the id of a subscription. Clients count, or make UUIDs; a server keeps the ids of all subscriptions, and
+with MAX_HEADER_BYTES each they would take gigabytes."""
 MAX_TRANSACTIONS = 16
 """Transactions that one client may hold open at the same time. Publishers use one or none."""
 MAX_TRANSACTION_ACTIONS = 1_024
 """SEND, ACK and NACK frames that wait in one transaction for its COMMIT, which carries them out together."""
 MAX_TRANSACTION_BYTES = 1_048_576
-"""Octets of the frames that wait in one transaction, headers and bodies: four frames of 256 KiB. With
-MAX_TRANSACTIONS, one client can make a server keep 16 MiB."""
+"""Octets of memory of the frames that wait in one transaction: three frames of 256 KiB, or 1,024 of 1,000 octets with
+three headers. INPUT_BYTES bounds the sum over all clients."""
+TRANSACTION_SECONDS: float = 60
+"""Seconds from a BEGIN to its COMMIT or ABORT. A publisher that collects frames commits within a second; one that has
+lost its way would otherwise keep their memory for as long as it is connected."""
 MAX_UNACKED = 4_096
-"""Messages of one subscription remembered for an ACK; beyond it the oldest count as acknowledged. Topics are never
-redelivered, so only an ACK of an old message is affected. An id takes about 100 octets."""
+"""Messages of one client remembered for an ACK, in equal shares of its subscriptions; beyond it the oldest count as
+acknowledged. Topics are never redelivered, so only an ACK of an old message is affected. Each takes 8 octets, and the
+id about 100, which all clients share."""
 MAX_PENDING_RECEIPTS = 1_000
 """Frames of one client that may wait for the bus; above it the server stops reading from the client. A broker confirms
 thousands of messages in a second, so a client that sends quickly is not held back."""
+MAX_PENDING_BYTES = 4_194_304
+"""Octets of the same frames, also above which the server stops reading: 16 frames of 256 KiB. MAX_PENDING_RECEIPTS of
+that size would be 250 MiB of one client."""
 
 
 class StompSettings(SettingsGroup):
@@ -154,9 +164,12 @@ class StompLimits:
     :ivar subscriptions: live subscriptions of one client.
     :ivar transactions: transactions open at the same time.
     :ivar transaction_actions: SEND, ACK and NACK frames waiting in one transaction.
-    :ivar transaction_bytes: octets of the frames waiting in one transaction, headers and bodies.
-    :ivar unacknowledged: messages per subscription remembered for an ACK; beyond it the oldest count as acknowledged.
+    :ivar transaction_bytes: octets of memory of the frames waiting in one transaction.
+    :ivar transaction_seconds: how long a transaction may stay open.
+    :ivar unacknowledged: messages remembered for an ACK, in equal shares of a client's subscriptions; beyond it the
+        oldest count as acknowledged.
     :ivar pending_answers: frames of one client that wait for the bus; reading pauses above it.
+    :ivar pending_bytes: octets of these; the same.
     """
 
     connect_bytes: int = CONNECT_BYTES
@@ -170,8 +183,10 @@ class StompLimits:
     transactions: int = MAX_TRANSACTIONS
     transaction_actions: int = MAX_TRANSACTION_ACTIONS
     transaction_bytes: int = MAX_TRANSACTION_BYTES
+    transaction_seconds: float = TRANSACTION_SECONDS
     unacknowledged: int = MAX_UNACKED
     pending_answers: int = MAX_PENDING_RECEIPTS
+    pending_bytes: int = MAX_PENDING_BYTES
 
     @classmethod
     def of(cls, settings: StompLimitSettings) -> StompLimits:

@@ -47,12 +47,13 @@ class Answering(Protocol):
 class Answer:
     """The answer one frame waits for. Settled once, by :meth:`done`, :meth:`finish` or :meth:`refuse`."""
 
-    __slots__ = ("_line", "command", "data", "final", "receipt")
+    __slots__ = ("_line", "command", "data", "final", "octets", "receipt")
 
-    def __init__(self, line: Answers, command: str | None, receipt: str | None) -> None:
+    def __init__(self, line: Answers, command: str | None, receipt: str | None, octets: int) -> None:
         self._line = line
         self.command = command
         self.receipt = receipt
+        self.octets = octets
         self.data: bytes | None = None
         self.final = False
 
@@ -94,18 +95,25 @@ class Answer:
 class Answers:
     """The line in which the answers of one client wait. Most connections never need one, and it knows the session that
     knows it; so it lasts only while something waits in it.
+
+    :ivar octets: of the frames that wait in it for their answer.
     """
 
-    __slots__ = ("_line", "session")
+    __slots__ = ("_line", "octets", "session")
 
     def __init__(self, session: Answering) -> None:
         self.session = session
         self._line: deque[Answer] = deque()
+        self.octets = 0
 
-    def expect(self, command: str | None, receipt: str | None) -> Answer:
-        """A frame came in: keep its place in line. None: the server speaks without a frame."""
-        answer = Answer(self, command, receipt)
+    def expect(self, command: str | None, receipt: str | None, octets: int = 0) -> Answer:
+        """A frame came in: keep its place in line. None: the server speaks without a frame.
+
+        :param octets: about how much memory the frame takes.
+        """
+        answer = Answer(self, command, receipt, octets)
         self._line.append(answer)
+        self.octets += octets
         return answer
 
     def __len__(self) -> int:
@@ -116,6 +124,7 @@ class Answers:
         """Let out every answer at the head of the line that is known."""
         while self._line and (data := self._line[0].data) is not None:
             answer = self._line.popleft()
+            self.octets -= answer.octets
             if data:
                 self.session.write(data)
             if answer.final:

@@ -42,7 +42,9 @@ two tables in ``commands.py``, not in conditions all over the code.
 - Every event but ``Connect`` carries an :class:`~fanout.stomp.server_frames.Answer`, settled exactly once. Answers go
   out in the order of the frames, however late some of them are settled.
 - Frames whose answers are outstanding are bounded: a *saturated* session gives no events, so its caller stops reading.
-  The octets it holds are bounded by the decoder.
+  The octets it holds are bounded by the decoder; ``held`` tells the caller, who bounds the sum over all clients.
+- It processes no more frames than its ``allowance``, which the caller sets: one client's frames must not hold up the
+  others. A session that is over keeps nothing of what came.
 - ``accept`` and ``refuse`` are legal in AUTHENTICATING only; elsewhere they raise ``LocalProtocolError``.
 - What goes out is whole frames: the caller may put messages of the hub between any two results of ``data_to_send``.
 - A session refers to nothing that refers to it once no answer is outstanding: the line of answers, which has to, exists
@@ -64,7 +66,7 @@ from enum import Enum
 from fanout.hub.message import Message
 from fanout.stomp import commands, negotiation
 from fanout.stomp import server_frames as answers
-from fanout.stomp.codec import Decoder, Frame, LocalProtocolError, RemoteProtocolError, encode
+from fanout.stomp.codec import HEADER_WEIGHT, Decoder, Frame, LocalProtocolError, RemoteProtocolError, encode
 from fanout.stomp.dialect import Dialect
 from fanout.stomp.events import Connect, Event, Subscribe
 from fanout.stomp.limits import SessionOptions, StompLimits
@@ -86,6 +88,10 @@ class State(Enum):
 
 _READING = frozenset({State.OPENING, State.OPEN})
 _FAULTS_KEPT = 9  # of those nobody has looked at: a 1.0 client may go on making them
+_UNLIMITED = 1 << 62
+_ANSWER_WEIGHT = 1_000
+"""Octets of memory of a frame that waits for its answer, besides its own octets: the answer, what waits for it, the
+objects of the frame."""
 
 
 class ServerSession:
@@ -97,6 +103,8 @@ class ServerSession:
     :ivar heard_at: when octets last came.
     :ivar faults: what the client did wrong since somebody last looked, in the words of its ERRORs; for the log.
     :ivar acknowledges: whether any subscription wants to be told of deliveries with :meth:`delivered`.
+    :ivar logged_in: whether the client has shown credentials.
+    :ivar allowance: frames that :meth:`next_event` may still process; unlimited unless the caller sets it.
     """
 
     __slots__ = (
@@ -109,10 +117,12 @@ class ServerSession:
         "_out",
         "_transactions",
         "acknowledges",
+        "allowance",
         "dialect",
         "faults",
         "heard_at",
         "limits",
+        "logged_in",
         "state",
         "subscriptions",
     )
@@ -133,6 +143,8 @@ class ServerSession:
         self.heard_at = now
         self.faults: tuple[str, ...] = ()
         self.acknowledges = False
+        self.logged_in = False
+        self.allowance = _UNLIMITED
 
     # What comes in
 
@@ -154,8 +166,9 @@ class ServerSession:
         self._decoder.receive(data)
 
     def next_event(self) -> Event | Connect | None:
-        """The next thing the client asks for; None when more octets, or answers to what it asked, are needed."""
-        while self.state in _READING and not self.saturated:
+        """What the client asks for; None when more octets, answers to what it asked, or allowance is needed."""
+        while self.state in _READING and self.allowance > 0 and not self.saturated:
+            self.allowance -= 1
             try:
                 frame = self._decoder.next_frame()
             except RemoteProtocolError as error:
@@ -179,8 +192,36 @@ class ServerSession:
 
     @property
     def saturated(self) -> bool:
-        """So many frames wait for their answers that no more should be read for now."""
-        return self._answers is not None and len(self._answers) >= self.limits.pending_answers
+        """So many frames wait for their answers, or so large ones, that no more should be read for now."""
+        waiting = self._answers
+        return waiting is not None and (
+            len(waiting) >= self.limits.pending_answers or waiting.octets >= self.limits.pending_bytes
+        )
+
+    @property
+    def unread(self) -> bool:
+        """Whether octets have come that were not processed: a part of a frame, or more than the allowance."""
+        return self._decoder.in_frame
+
+    @property
+    def held(self) -> int:
+        """Octets of memory of what the client sent and what is not dealt with: unread octets, a CONNECT or other frames
+        that wait for their answer, frames that wait in a transaction. A session that is over keeps nothing.
+        """
+        if self.state is State.LEAVING or self.state is State.CLOSED:
+            return 0
+        held = self._decoder.held
+        if self._agreement is not None:
+            held += self._agreement.connect.weight
+        if self._transactions is not None:
+            held += self._transactions.weight
+        if self._answers is not None:
+            held += self._answers.octets + _ANSWER_WEIGHT * len(self._answers)
+        return held
+
+    def spend(self, frames: int) -> None:
+        """For the commands: this frame takes as long as so many more."""
+        self.allowance -= frames
 
     def _process(self, frame: Frame) -> Event | None:
         table = commands.COMMANDS_10 if self.dialect.lenient else commands.COMMANDS
@@ -197,7 +238,8 @@ class ServerSession:
         if self.dialect.lenient and receipt is not None:
             self.write(answers.receipt(self.dialect, receipt))
             receipt = None
-        return self._line().expect(frame.command, receipt)
+        octets = self._decoder.frame_octets + HEADER_WEIGHT * len(frame.headers)
+        return self._line().expect(frame.command, receipt, octets)
 
     def _line(self) -> Answers:
         if self._answers is None:
@@ -236,12 +278,14 @@ class ServerSession:
         self.state = State.AUTHENTICATING
         return Connect((frame.get("login") or "").strip(), (frame.get("passcode") or "").strip())
 
-    def accept(self, session_id: str) -> None:
+    def accept(self, session_id: str, *, logged_in: bool = True) -> None:
         """Let the client in: answers :class:`Connect`.
 
         :param session_id: goes into the ``session`` header.
+        :param logged_in: whether it has shown credentials; otherwise no SEND of it waits for a COMMIT.
         """
         agreement = self._take_agreement()
+        self.logged_in = logged_in
         self._heartbeat = agreement.heartbeat
         self.write(encode(negotiation.connected(agreement, session_id, self._options), self.dialect))
         self.state = State.OPEN
@@ -273,6 +317,7 @@ class ServerSession:
     def stop(self) -> None:
         """For the line of answers: process no more frames."""
         self.state = State.LEAVING
+        self._forget_input()
 
     def _note_fault(self, summary: str) -> None:
         self.faults = (*self.faults[-_FAULTS_KEPT:], summary)
@@ -284,6 +329,11 @@ class ServerSession:
     def finish(self) -> None:
         """For the line of answers: the last one was written."""
         self.state = State.CLOSED
+        self._forget_input()
+
+    def _forget_input(self) -> None:
+        self._decoder.clear()
+        self._transactions = None
 
     def _end_with_error(self, summary: str, detail: str, frame: Frame | None) -> None:
         command, receipt = (None, None) if frame is None else (frame.command, frame.get("receipt"))
@@ -310,8 +360,9 @@ class ServerSession:
         self.subscriptions.remove(subscription)
 
     def delivered(self, subscription: Subscription, message: Message) -> None:
-        """A message went out for a subscription that acknowledges."""
-        subscription.delivered(message.message_id, self.limits.unacknowledged)
+        """A message went out for a subscription that acknowledges. All subscriptions of the client share the limit."""
+        share = self.limits.unacknowledged // max(1, len(self.subscriptions))
+        subscription.delivered(message.message_id, max(1, share))
 
     # Time
 
@@ -337,6 +388,16 @@ class ServerSession:
             return "no CONNECT frame" if self.state is State.OPENING else "unfinished frame"
         return "heart-beat missed" if self._heartbeat.missed(now, self.heard_at) else None
 
+    def transaction_overdue(self, now: float) -> bool:
+        """Whether a transaction has been open for too long."""
+        deadline = self._transactions_until
+        return deadline is not None and now >= deadline
+
+    @property
+    def _transactions_until(self) -> float | None:
+        oldest = None if self._transactions is None else self._transactions.oldest
+        return None if oldest is None else oldest + self.limits.transaction_seconds
+
     def beat(self, now: float, sent_at: float) -> bytes:
         """A heart-beat, if one is owed.
 
@@ -345,17 +406,19 @@ class ServerSession:
         return b"\n" if self.state is State.OPEN and self._heartbeat.owed(now, sent_at) else b""
 
     def next_look(self, sent_at: float) -> float | None:
-        """When :meth:`overdue` or :meth:`beat` may have something to say next; None while only octets can change it."""
+        """When :meth:`overdue`, :meth:`transaction_overdue` or :meth:`beat` may have something to say next; None while
+        only octets can change it.
+        """
         look = self._heartbeat.next_look(sent_at, self.heard_at)
-        if self._began_at is None:
+        if not self.unfinished:
             return look
-        overdue = self._began_at + self._patience
-        return overdue if look is None else min(look, overdue)
+        overdue = None if self._began_at is None else self._began_at + self._patience
+        return min(each for each in (look, overdue, self._transactions_until) if each is not None)
 
     @property
     def unfinished(self) -> bool:
-        """Whether the time of a frame that has begun, or of the CONNECT, is running."""
-        return self._began_at is not None
+        """Whether the time of a frame that has begun, of the CONNECT, or of a transaction, is running."""
+        return self._began_at is not None or (self._transactions is not None and self._transactions.oldest is not None)
 
     @property
     def _patience(self) -> float:

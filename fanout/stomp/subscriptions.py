@@ -40,8 +40,11 @@ class Subscription:
     def delivered(self, message_id: str, limit: int) -> None:
         """A message went out that the client is to acknowledge. Beyond the limit the oldest counts as acknowledged."""
         if self._unacknowledged is None:
-            self._unacknowledged = deque(maxlen=limit)
-        self._unacknowledged.append(message_id)
+            self._unacknowledged = deque()
+        waiting = self._unacknowledged
+        waiting.append(message_id)
+        while len(waiting) > limit:
+            waiting.popleft()
 
     def acknowledge(self, message_id: str) -> bool:
         """Take an ACK or NACK; under ``client`` it covers everything before it (STOMP 1.2, "ACK").
@@ -49,52 +52,89 @@ class Subscription:
         :return: False when no such message waits for one.
         """
         waiting = self._unacknowledged
-        if not waiting or message_id not in waiting:
+        if not waiting:
             return False
         if self.ack == "client":
-            while waiting.popleft() != message_id:
-                pass
-        else:
-            waiting.remove(message_id)
+            return self._acknowledge_all(waiting, message_id)
+        try:
+            waiting.remove(message_id)  # Most are acknowledged in order, and found at the front.
+        except ValueError:
+            return False
         return True
 
-    def waits_for(self, ack: str) -> str | None:
-        """The message-id that a 1.2 ``ack`` value stands for, if it is one of ours."""
+    @staticmethod
+    def _acknowledge_all(waiting: deque[str], message_id: str) -> bool:
+        if message_id not in waiting:
+            return False
+        while waiting.popleft() != message_id:
+            pass
+        return True
+
+    def acknowledge_1_2(self, ack: str) -> bool:
+        """As :meth:`acknowledge`, for the ``ack`` value of a message of ours."""
         prefix = ack_id(self.id or "", "")
-        return ack.removeprefix(prefix) if ack.startswith(prefix) else None
+        return ack.startswith(prefix) and self.acknowledge(ack.removeprefix(prefix))
+
+
+_FEW = 8
+"""Subscriptions of one client that are searched one by one. Beyond it there is an index by id; most clients have two,
+and their index would take more memory than they do."""
 
 
 class Subscriptions:
-    """All subscriptions of one client.
+    """All subscriptions of one client, in the order they came.
 
-    :ivar all: in the order they came.
+    A command that names an id takes as long for a client with many of them as for one with few.
     """
 
-    __slots__ = ("all",)
+    __slots__ = ("_all", "_by_id", "_repeated")
 
     def __init__(self) -> None:
-        self.all: list[Subscription] = []  # most clients have two
+        self._all: dict[Subscription, None] = {}
+        self._by_id: dict[str | None, Subscription] | None = None
+        self._repeated = False  # a 1.0 client has used an id for several
 
     def __len__(self) -> int:
-        return len(self.all)
+        return len(self._all)
 
     def __iter__(self) -> Iterator[Subscription]:
-        return iter(self.all)
+        return iter(self._all)
 
     def add(self, subscription: Subscription) -> None:
         """Remember it; whether the id is free was asked before."""
-        self.all.append(subscription)
+        self._all[subscription] = None
+        if self._by_id is not None:
+            self._repeated = self._repeated or subscription.id in self._by_id
+            self._by_id[subscription.id] = subscription
 
     def remove(self, subscription: Subscription) -> None:
         """Forget it; nothing happens when it is not there."""
-        if subscription in self.all:
-            self.all.remove(subscription)
+        if subscription not in self._all:
+            return
+        del self._all[subscription]
+        if self._by_id is not None:
+            if self._repeated or len(self._all) <= _FEW:
+                self._by_id = None
+            else:
+                del self._by_id[subscription.id]
 
     def by_id(self, id_: str) -> Subscription | None:
         """The subscription with this id; the latest when a 1.0 client used it twice."""
-        return next((each for each in reversed(self.all) if each.id == id_), None)
+        if len(self._all) <= _FEW:
+            return next((each for each in reversed(self._all) if each.id == id_), None)
+        if self._by_id is None:
+            self._by_id = {each.id: each for each in self._all}
+            self._repeated = len(self._by_id) < len(self._all)
+        return self._by_id.get(id_)
 
     def by_destination(self, destination: str, id_: str | None) -> Subscription | None:
         """A subscription to this destination as the client wrote it, rather the one with this id (1.0 only)."""
-        matching = [each for each in self.all if each.destination == destination]
+        matching = [each for each in self._all if each.destination == destination]
         return next((each for each in matching if each.id == id_), matching[0] if matching else None)
+
+    def acknowledge(self, ack: str) -> bool:
+        """Take an ACK or NACK of 1.2. :return: False when no such message waits for one."""
+        subscription = self.by_id(ack.partition("/")[0])
+        if subscription is not None and subscription.acknowledge_1_2(ack):
+            return True
+        return any(each.acknowledge_1_2(ack) for each in self._all)  # an id may hold a "/" itself

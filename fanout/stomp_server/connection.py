@@ -14,8 +14,10 @@ decides; the *hub*, which has the messages; and the *outbox*, which has what the
 flag             it is set while                                       meanwhile
 ===============  ====================================================  ======================================
 ``_busy``        an event waits for the application                    the frames behind it wait, in order
-``_paused``      we do not read from the client: an event waits, too   TCP slows the client down; its silence
-                 many answers are outstanding, or the outbox is full   is not held against it
+``_waits``       it sent more frames than fit into a turn              the rest is worked on in the next turns
+``_paused``      we do not read from the client: an event or frames    TCP slows the client down; its silence
+                 wait, too many answers are outstanding, or the        is not held against it
+                 outbox is full
 ``_blocked_at``  the transport is full, since this time                WRITE_TIMEOUT runs
 ``_ended``       the client has closed its side                        what it sent is still worked on
 ``_closing``     everything was written, and the transport closes      nothing is read or written any more
@@ -30,6 +32,7 @@ brings reading, closing and the timer in line with the state. Every way in ends 
 - Events are worked on one after the other. A SEND is the exception: once admitted, it does not hold up the frames
   behind it while the bus confirms; the session keeps the answers in order.
 - What the client had sent in whole before it went is worked off: nothing that was accepted is lost.
+- However much it sends, it has no more than its share of a turn, and all unfinished input of all clients has one bound.
 - An answer goes into the outbox behind all messages that were published before it: the hub hands out what it has
   gathered first. A RECEIPT of a SUBSCRIBE goes before the first message of the subscription.
 - A subscription that has a cohort has one place of the subscription limit, and the other way round; ``gone`` gives both
@@ -53,7 +56,7 @@ from typing import Any, TypeVar
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from fanout.application.interface import Principal, Refused
+from fanout.application.interface import Peer, Principal, Refused
 from fanout.application.observer import Client
 from fanout.bus.interface import BusError
 from fanout.hub.message import Headers, Message
@@ -66,7 +69,14 @@ from fanout.stomp_server.stomp_server import StompServer, Transport
 T = TypeVar("T")
 
 _SERVER_FAULT = "The server made an error; its operator finds it in the log under this session's id."
+_SHOWN = 200  # characters of a login in the log; a client may send many more
 _FULL = "This server, or your network's share of it, holds no more; try again later."
+_TOO_MUCH_INPUT = (
+    "All clients together have sent too much that is not complete: frames, transactions, and frames that wait for an "
+    "answer. Yours took the most memory. Send whole frames, and COMMIT soon."
+)
+_TOO_LONG = "A transaction must be committed or aborted within {:g} seconds."
+_MANY_CONNECTIONS = "The server is full, and your address has more connections than any other; try again later."
 
 
 class Connection(OutboxSubscriber):
@@ -85,12 +95,14 @@ class Connection(OutboxSubscriber):
         "_ended",
         "_gone",
         "_heard",
+        "_held",
         "_log",
         "_paused",
         "_principal",
         "_server",
         "_session",
         "_transport",
+        "_waits",
         "slot",
     )
 
@@ -105,8 +117,12 @@ class Connection(OutboxSubscriber):
         self._log = server.log
         self._client = Client("", f"[{address}]:{port}" if ":" in address else f"{address}:{port}")
         self._principal: Principal | None = None
-        self._heard: dict[str, Message] = {}  # of topics with several subscriptions of a 1.0 client: the last message
+        self._heard: dict[
+            str, int
+        ] = {}  # of topics with several subscriptions of a 1.0 client: the last message's mark
+        self._held = 0  # octets of unfinished input, as they are counted
         self._busy = False  # an event is being worked on, and the frames behind it wait
+        self._waits = False  # for its turn
         self._paused = False  # we do not read from the client
         self._ended = False  # it will send no more
         self._closing = False  # nothing follows what was written
@@ -132,6 +148,11 @@ class Connection(OutboxSubscriber):
     def version(self) -> str:
         """Of STOMP; empty until it has been agreed on."""
         return self._session.dialect.version if self._client.session else ""
+
+    @property
+    def heard_at(self) -> float:
+        """When the client was last heard; now if it has logged in: it is a station and may be silent for long."""
+        return self._session.heard_at if self._principal is None else self._server.clock()
 
     # The transport's events
 
@@ -191,9 +212,10 @@ class Connection(OutboxSubscriber):
     def offer(self, cohort: Cohort, message: Message, data: bytes) -> None:
         """A message for this client. A 1.0 client with several subscriptions to the topic gets one copy."""
         if self._hears_twice(cohort):
-            if message is self._heard.get(cohort.topic):
+            mark = _mark(message)
+            if mark == self._heard.get(cohort.topic):
                 return
-            self._heard[cohort.topic] = message
+            self._heard[cohort.topic] = mark
         self._give(cohort, message, data)
 
     def offer_joined(self, cohort: Cohort, offered: Offered, data: bytes, *, only: bool) -> None:
@@ -212,9 +234,9 @@ class Connection(OutboxSubscriber):
         """Without what came by another subscription to the topic."""
         if not self._hears_twice(cohort):
             return offered
-        last, self._heard[cohort.topic] = self._heard.get(cohort.topic), offered[-1][0]
+        last, self._heard[cohort.topic] = self._heard.get(cohort.topic), _mark(offered[-1][0])
         for index, (message, _) in enumerate(offered):
-            if message is last:
+            if _mark(message) == last:
                 return offered[index + 1 :]
         return offered
 
@@ -232,21 +254,36 @@ class Connection(OutboxSubscriber):
     def _give(self, cohort: Cohort, message: Message, data: bytes) -> None:
         self._outbox.offer(cohort, data)
         if self._session.acknowledges:
-            for subscription in self._session.subscriptions:
-                if subscription.cohort is cohort and subscription.form.acknowledged:
-                    self._session.delivered(subscription, message)
+            form: Any = cohort.form.form if isinstance(cohort.form, FramedForm) else cohort.form
+            subscription = self._session.subscriptions.by_id(form.subscription)
+            if subscription is not None and subscription.cohort is cohort and form.acknowledged:
+                self._session.delivered(subscription, message)
 
     # Working off what the client sent
 
     def _pump(self) -> None:
-        """Act on frames, in order, until one has to wait."""
+        """Act on frames, in order, until one has to wait, or others have their turn."""
+        if self._waits:
+            self._settle()
+        else:
+            self.work(self._server.turns.grant)
+
+    def work(self, most: int) -> None:
+        """As :meth:`_pump`, on so many frames; also called when it is this client's turn."""
+        session = self._session
+        self._waits = False
+        session.allowance = most
         while not self._busy:
-            event = self._session.next_event()
+            event = session.next_event()
             if event is None:
                 break
             self._busy = True
             self._begin(event)
             self._queue_answers()
+        self._server.turns.spend(most - session.allowance)
+        if session.allowance <= 0 and session.unread and not self._busy:
+            self._waits = True
+            self._server.turns.wait(self)
         self._settle()
 
     def _begin(self, event: Event | Connect) -> None:
@@ -275,7 +312,7 @@ class Connection(OutboxSubscriber):
         """Hand the session's answers to the outbox, before any message that comes later."""
         data = self._session.data_to_send()
         if data and not self._gone:
-            if self._session.subscriptions.all:
+            if self._session.subscriptions:
                 self._server.hub.hand_out()
             self._outbox.send(self._framed(data))
 
@@ -285,17 +322,43 @@ class Connection(OutboxSubscriber):
 
     def _settle(self) -> None:
         """Everything that could be done was done: close, read on, or wait, as things stand."""
+        self._count_input()
         self._queue_answers()
         for fault in self._session.faults:
             self._warn(fault)
         self._session.faults = ()
         if self._gone or self._closing:
             return
-        if self._session.state is State.CLOSED or (self._ended and not self._busy and not self._session.pending):
+        idle = not (self._busy or self._waits or self._session.pending)
+        if self._session.state is State.CLOSED or (self._ended and idle):
             self._close()
         else:
             self._read_or_wait()
             self._schedule()
+
+    def _count_input(self) -> None:
+        """Most frames come whole and are answered at once, so there is nothing to count."""
+        held = self._session.held
+        if self._gone and not self._waits and not self._busy:
+            held = 0  # an unfinished frame stays unfinished
+        if held != self._held:
+            self._held = held
+            self._server.input_memory.hold(self, held)
+
+    def give_up(self) -> None:
+        """See :meth:`InputHolder.give_up <fanout.listeners.client_limits.InputHolder.give_up>`."""
+        self._held = 0
+        self._warn("Too much unfinished input")
+        self._end("Too much unfinished input", _TOO_MUCH_INPUT)
+        self._server.flusher.first(self._settle)
+
+    def turn_out(self) -> None:
+        """See :meth:`Occupant.turn_out <fanout.listeners.client_limits.Occupant.turn_out>`."""
+        self._warn("Server full")
+        if self._blocked_at is None:
+            self.close("Server full", _MANY_CONNECTIONS)
+        else:
+            self._transport.abort()  # it would not read why, and keep its place
 
     def _close(self) -> None:
         """Close once everything has been written; while the transport is full, :meth:`drained` brings us back."""
@@ -306,7 +369,7 @@ class Connection(OutboxSubscriber):
 
     def _read_or_wait(self) -> None:
         """Read from the client only while what it asks can be worked on and what it is owed goes out."""
-        wait = self._busy or self._session.saturated or self._outbox.blocked
+        wait = self._busy or self._waits or self._session.saturated or self._outbox.blocked
         if wait == self._paused or self._gone:
             return
         self._paused = wait
@@ -344,7 +407,7 @@ class Connection(OutboxSubscriber):
         session_id = str(uuid.uuid4())
         self._log = self._log.bind(session=session_id[:8], address=self.address)
         self._log.debug("client.connected", version=self._session.dialect.version, login=connect.login)
-        self._session.accept(session_id)
+        self._session.accept(session_id, logged_in=self._principal is not None)
         self._server.wheel.schedule(
             self, self._session.next_look(self._outbox.sent_at)
         )  # heart-beats may be due earlier
@@ -353,15 +416,19 @@ class Connection(OutboxSubscriber):
             self._server.observer.opened(self._client)
 
     async def _login(self, connect: Connect) -> bool:
+        peer = Peer(self.address, self.protocol, self._transport.certificates)
         try:
-            self._principal = await self._server.application.login(connect.login, connect.passcode, self.address)
+            self._principal = await self._server.application.login(connect.login, connect.passcode, peer)
         except Refused as refused:
             self._refuse_login(refused.summary)
             return False
         if self._principal is None:
-            self._server.warn("login.refused", self.address, login=connect.login)
+            login = connect.login[:_SHOWN]
+            self._server.warn("login.refused", self.address, login=login, interface=self.protocol)
             self._refuse_login("Wrong credentials")
-        return self._principal is not None
+            return False
+        self._principal = self._principal.connected(peer)
+        return True
 
     def _refuse_login(self, summary: str) -> None:
         if self._session.state is State.AUTHENTICATING:
@@ -473,6 +540,9 @@ class Connection(OutboxSubscriber):
             self._server.warn("client.overdue", self.address, reason=reason)
             self._transport.abort()
             return
+        if self._session.transaction_overdue(now):
+            self.close("Transaction too old", _TOO_LONG.format(self._session.limits.transaction_seconds))
+            return
         beat = self._session.beat(now, self._outbox.sent_at)
         if beat and self._blocked_at is None:  # a full transport has something to send already
             self._outbox.pass_on(None, self._framed(beat))
@@ -494,11 +564,21 @@ class Connection(OutboxSubscriber):
         """End the connection from our side. A client that negotiated 1.1 or 1.2 is told why. Some old 1.0 clients
         never come back after an ERROR, so these just see the end.
         """
+        self._end(summary, detail)
+        self._settle()
+
+    def _end(self, summary: str, detail: str) -> None:
         if self._session.dialect.lenient:
             self._session.finish()
         else:
             self._session.disconnect(summary, detail)
-        self._settle()
+
+
+def _mark(message: Message) -> int:
+    """Tells a message from others of its topic, and keeps nothing of it in memory. Its identity alone would not do: a
+    later message may have the same once this one is gone.
+    """
+    return hash((id(message), message.message_id, message.serial, message.when))
 
 
 def _rest(acting: Coroutine[Deferred[Any], Any, T], awaited: Deferred[Any]) -> Generator[Deferred[Any], Any, T]:

@@ -16,7 +16,7 @@ from fanout.hub.hub import Hub
 from fanout.hub.outbox import Flusher, OutboxSettings
 from fanout.hub.subscriber import Framing
 from fanout.hub.timer_wheel import Scheduled, Wheel
-from fanout.listeners.client_limits import SubscriptionLimit, SubscriptionSettings
+from fanout.listeners.client_limits import FairTurns, InputMemory, SubscriptionLimit, SubscriptionSettings, Worker
 from fanout.stomp.limits import SessionOptions, StompLimits, StompLimitSettings, StompSettings
 
 MANY = 100
@@ -50,6 +50,11 @@ class Transport(Protocol):
 
     @property
     def framing(self) -> Framing | None: ...
+
+    @property
+    def certificates(self) -> tuple[bytes, ...]:
+        """What the client has presented; see :func:`~fanout.listeners.tls.client_certificates`."""
+        ...
 
     def write(self, data: bytes) -> None:
         """Send octets, after those given before. They are framed already."""
@@ -103,6 +108,8 @@ class StompServer:
     :ivar observer: is told of every client.
     :ivar delivery_observer: is told of every message to every client, if there is one. This costs a call per delivery.
     :ivar subscription_limit: how many subscriptions there may be.
+    :ivar input_memory: how much memory unfinished input may take.
+    :ivar turns: how many frames are worked on in one turn of the reactor.
     :ivar connections: those that are open.
     :ivar vanished: clients that went without a DISCONNECT since the last tick.
     """
@@ -121,6 +128,8 @@ class StompServer:
         observer: Observer | None = None,
         delivery_observer: DeliveryObserver | None = None,
         subscription_limit: SubscriptionLimit | None = None,
+        input_memory: InputMemory | None = None,
+        turns: FairTurns | None = None,
     ) -> None:
         """
         :param product: name/version, which clients are told.
@@ -141,6 +150,8 @@ class StompServer:
         self.observer = observer or Observer()
         self.delivery_observer = delivery_observer
         self.subscription_limit = subscription_limit or SubscriptionLimit(settings)
+        self.input_memory = input_memory or InputMemory()
+        self.turns = turns or FairTurns(flusher.at_end_of_turn, self._failed)
         self.connections: set[ServedConnection] = set()
         self.vanished = 0
 
@@ -162,5 +173,5 @@ class StompServer:
             self.log.warning("clients.vanished", clients=self.vanished, left=len(self.connections))
         self.vanished = 0
 
-    def _failed(self, connection: ServedConnection, error: Exception) -> None:
+    def _failed(self, connection: Worker | ServedConnection, error: Exception) -> None:
         self.log.error("client.failed", address=connection.address, exc_info=error)

@@ -22,7 +22,7 @@ from fanout.hub.subscriber import Cohort, Offered
 from fanout.listeners import straight_write
 from fanout.listeners.address import plain
 from fanout.listeners.client_limits import LINGER_SECONDS, ConnectionLimit
-from fanout.listeners.tls import TlsTransport
+from fanout.listeners.tls import TlsTransport, client_certificates
 from fanout.stomp_server.connection import Connection
 from fanout.stomp_server.stomp_server import StompServer, Transport
 
@@ -105,7 +105,7 @@ class StompProtocol(protocol.Protocol):
             connection.gone()
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
-        self._admitted_by.closed(self.address)
+        self._admitted_by.closed(self)
 
     def pauseProducing(self) -> None:
         if self._connection is not None:
@@ -118,7 +118,23 @@ class StompProtocol(protocol.Protocol):
     def stopProducing(self) -> None:
         """The transport is closing; :meth:`connectionLost` follows."""
 
+    # For the connection limit
+
+    @property
+    def heard_at(self) -> float:
+        """When the client was last heard."""
+        return self._server.clock() if self._connection is None else self._connection.heard_at
+
+    def turn_out(self) -> None:
+        """The node is full."""
+        if self._connection is not None:
+            self._connection.turn_out()
+
     # The connection's transport
+
+    @property
+    def certificates(self) -> tuple[bytes, ...]:
+        return client_certificates(self.transport)
 
     def write(self, data: bytes) -> None:
         straight_write.write(self.transport, data)
@@ -148,7 +164,7 @@ class StompProtocol(protocol.Protocol):
             self.transport.loseWriteConnection()
 
     def abort(self) -> None:
-        self.transport.abortConnection()
+        straight_write.abort(self.transport)
 
 
 class StompFactory(protocol.Factory):
@@ -161,7 +177,8 @@ class StompFactory(protocol.Factory):
 
     def buildProtocol(self, addr: IAddress | None) -> StompProtocol | None:
         address = plain(getattr(addr, "host", ""))
-        if not self._connection_limit.admit(address):
+        protocol_ = StompProtocol(self._server, self, address, getattr(addr, "port", 0))
+        if not self._connection_limit.admit(address, protocol_):
             self._server.warn(
                 "client.turned_away",
                 address,
@@ -169,13 +186,12 @@ class StompFactory(protocol.Factory):
                 of_address=self._connection_limit.of(address),
             )
             return None
-        protocol_ = StompProtocol(self._server, self, address, getattr(addr, "port", 0))
         protocol_.factory = self
         return protocol_
 
-    def closed(self, address: str) -> None:
+    def closed(self, protocol_: StompProtocol) -> None:
         """A connection is gone."""
-        self._connection_limit.closed(address)
+        self._connection_limit.closed(protocol_.address, protocol_)
 
     def logPrefix(self) -> str:
         return "stomp"

@@ -46,7 +46,7 @@ class ServedCase(unittest.TestCase):
         self.topics.start()
         self.addCleanup(self.topics.stop)
         dispatcher = Dispatcher(Routes(self.rows()), self.topics.pending, self.auth)
-        site = HttpSite(
+        self.site = HttpSite(
             reactor,
             dispatcher,
             ConnectionLimit(),
@@ -54,10 +54,11 @@ class ServedCase(unittest.TestCase):
             self.topics.warn,
             pages=self.pages,
             headers=(NO_SNIFFING,),
+            check=dispatcher.check,
             body_bytes=self.limits.body_bytes,
             request_seconds=self.limits.request_seconds,
         )
-        self.listening = port.listen(reactor, "127.0.0.1", 0, site)
+        self.listening = port.listen(reactor, "127.0.0.1", 0, self.site)
         self.addCleanup(self.listening.stopListening)
         self.address: Address = ("127.0.0.1", self.listening.getHost().port)
 

@@ -332,7 +332,12 @@ class Leaving(served.ServedCase):
         self.waiting: Deferred[None] = Deferred(lambda _: None)
         self.asked: Deferred[None] = Deferred()
         self.left: Deferred[str] = Deferred()
-        return [Route("/wait", GET=self.wait), Route("/stream", GET=self.stream), Route("/all", GET=self.to_the_end)]
+        return [
+            Route("/wait", GET=self.wait),
+            Route("/stream", GET=self.stream),
+            Route("/endless", GET=self.endless),
+            Route("/all", GET=self.to_the_end),
+        ]
 
     async def wait(self, request: Request) -> Response:
         self.asked.callback(None)
@@ -354,6 +359,17 @@ class Leaving(served.ServedCase):
 
         return Response(made())
 
+    def endless(self, request: Request) -> Response:
+        async def made() -> AsyncIterator[bytes]:
+            try:
+                while True:
+                    yield b"x" * 65_536
+            finally:
+                self.left.callback("body that nobody reads")
+
+        self.asked.callback(None)
+        return Response(made())
+
     async def to_the_end(self, request: Request) -> Response:
         request.run_to_end()
         self.asked.callback(None)
@@ -373,6 +389,9 @@ class Leaving(served.ServedCase):
 
     async def test_the_body_is_closed(self) -> None:
         await self.leave(b"/stream", "body")
+
+    async def test_a_body_that_waits_for_its_client_is_closed(self) -> None:
+        await self.leave(b"/endless", "body that nobody reads")
 
     async def test_a_handler_that_says_so_goes_on(self) -> None:
         raw = Raw(self.address, b"GET /all HTTP/1.1\r\n" + HOST + b"\r\n")
@@ -421,6 +440,49 @@ class BodyFiles(served.ServedCase):
     async def test_it_is_closed_with_its_request(self) -> None:
         await self.ask("/", "POST", b"x" * 200_000)
         self.assertTrue(self.files[0].closed)
+
+
+class BeforeTheBody(served.ServedCase):
+    """What is known before a body is read is enough to refuse it."""
+
+    def rows(self) -> list[Route]:
+        self.read: list[bytes] = []
+        return [Route("/", before=self.before, POST=self.keep, GET=hello)]
+
+    def before(self, request: Request) -> None:
+        if request.header("authorization") is None or request.query("wrong"):
+            raise HttpError(401, "This needs a login.", WWW_Authenticate="Basic")
+
+    def keep(self, request: Request) -> Response:
+        self.read.append(request.body.read())
+        return NO_CONTENT
+
+    async def refused(self, head: bytes) -> bytes:
+        """The answer to a request whose body does not come."""
+        return await self.whole(head + b" HTTP/1.1\r\n" + HOST + b"content-length: 9\r\nexpect: 100-continue\r\n\r\n")
+
+    async def test_it_is_refused_before_it_is_sent(self) -> None:
+        answer = await self.refused(b"POST /")
+        self.assertTrue(answer.startswith(b"HTTP/1.1 401 "), answer)
+        self.assertIn(b"\r\nWWW-Authenticate: Basic\r\n", answer)
+        self.assertIn(b"This needs a login.", answer)
+
+    async def test_so_are_wrong_paths_and_methods(self) -> None:
+        self.assertTrue((await self.refused(b"POST /nothing")).startswith(b"HTTP/1.1 404 "))
+        answer = await self.refused(b"PUT /")
+        self.assertTrue(answer.startswith(b"HTTP/1.1 405 "), answer)
+        self.assertIn(b"\r\nAllow: ", answer)
+
+    async def test_one_that_may_be_sent_arrives(self) -> None:
+        self.assertEqual((await self.ask("/", "POST", b"body", authorization="x")).status, 204)
+        self.assertEqual(self.read, [b"body"])
+
+    async def test_all_bodies_together_are_bounded(self) -> None:
+        self.patch(self.site.bodies, "limit", 100_000)
+        self.assertEqual((await self.ask("/", "POST", b"x" * 40_000, authorization="x")).status, 204)
+        answer = await self.ask("/", "POST", b"x" * 60_000, authorization="x")
+        self.assertEqual((answer.status, answer.headers["retry-after"]), (503, "10"))
+        self.assertEqual((self.site.bodies.used, self.site.bodies.refused), (0, 1))
 
 
 class Operators(served.ServedCase):

@@ -56,6 +56,35 @@ class FilesCase(served.ServedCase):
         new.replace(self.folder.parent / "current")
 
 
+class OddRequests(FilesCase):
+    """Headers that Twisted's server of files cannot read, or for which it would send more than the file."""
+
+    async def test_ranges(self) -> None:
+        octets = len(OCTETS)
+        for wanted, status, length in (
+            ("bytes=0-1,5-8", 206, None),
+            ("bytes=0-,0-,0-", 200, octets),  # the file three times
+            ("bytes=0-,-1", 200, octets),
+            (f"bytes={octets}-,{octets}-", 200, octets),  # several, and none of them is in the file
+            (f"bytes={octets}-", 416, 0),
+            (f"bytes=-{'9' * 4_000},0-1,5-", 200, octets),
+            (f"bytes={'1' * 5_000}-", 200, octets),
+        ):
+            answer = await self.ask("/a%20b.bin", range=wanted)
+            self.assertEqual(answer.status, status, wanted[:40])
+            if length is not None:
+                self.assertEqual(len(answer.body), length, wanted[:40])
+
+    async def test_dates_that_are_none(self) -> None:
+        for date in (";", "Sun, a Jan a a a", "9" * 5_000, "-", "a-b c"):
+            answer = await self.ask("/style.css", if_modified_since=date)
+            self.assertEqual((answer.status, answer.body), (200, b"p {}"), date[:40])
+
+    async def test_addresses_that_are_none(self) -> None:
+        said = await self.whole(b"GET http://[ HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        self.assertTrue(said.startswith(b"HTTP/1.1 400 "), said)
+
+
 class Serving(FilesCase):
     async def test_types(self) -> None:
         for name, kind in (

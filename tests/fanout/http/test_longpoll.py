@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from twisted.internet.defer import Deferred
@@ -65,6 +66,33 @@ class Newcomers(PollCase):
         self.house.say("/b", "1", "2")
         self.house.say("/a", "3")
         self.assertEqual(self.ask("/a", "/b", "/silent").got, b"/b=2\n/a=3\n")
+
+
+class LongMessages(PollCase):
+    """An answer has room for two of them."""
+
+    def ask(self, *destinations: str, last_id: str | None = None) -> Asked:
+        request = Asked()
+
+        class Long(PlainForm):
+            def encode(self, message: Message, encoded: dict[Any, Any]) -> bytes:
+                return super().encode(message, encoded).ljust(500_000)
+
+        def write(request: Any, lines: Sequence[bytes]) -> None:
+            request.answer(200, b"".join(line.strip() + b"\n" for line in lines), "")
+
+        question = Question(destinations, last_id, False, Long, write)
+        self.successResultOf(Deferred.fromCoroutine(self.polls.ask(request, question)))  # type: ignore[arg-type]
+        return request
+
+    def test_the_rest_comes_with_the_next_poll(self) -> None:
+        self.house.say("/a", "1")
+        request = self.ask("/a", "/b", last_id="1")
+        self.house.say("/a", "2", "3", "4")
+        self.house.say("/b", "5")
+        self.house.clock.advance(0.1)
+        self.assertEqual(request.got, b"/a=2\n/a=3\n")
+        self.assertEqual(self.ask("/a", "/b", last_id="3").got, b"/a=4\n/b=5\n")
 
 
 class ThoseWhoComeBack(PollCase):

@@ -25,7 +25,7 @@ from fanout.http.limits import WebSocketSettings
 from fanout.http.response import HttpError, Upgrade
 from fanout.http.routing import Request, Route, Routes
 from fanout.http.websocket import WebSocket, WebSocketServer, accept, agree, binary, text
-from fanout.listeners.client_limits import ConnectionLimit
+from fanout.listeners.client_limits import TURN_FRAMES, ConnectionLimit
 from webserver.site_config import SiteLimits
 
 
@@ -74,7 +74,7 @@ class _Case(unittest.TestCase):
         self.failures: list[Exception] = []
         self.websockets = WebSocketServer(
             self.clock,
-            WebSocketSettings(WEBSOCKET_PING_SECONDS=25),
+            WebSocketSettings(),
             self.clock.seconds,
             lambda event, address, **fields: self.client_warnings.append({"event": event, **fields}),
             lambda socket, error: self.failures.append(error),
@@ -130,6 +130,7 @@ class TestMessages(_Case):
             self.socket.dataReceived(octets[:size])
             octets = octets[size:]
         self.socket.dataReceived(octets)
+        self.clock.advance(0)
         self.assertEqual(self.listener.heard, ("é" * 300).encode() + b"\0" * 200 + b".")
 
     def test_the_client_is_spoken_to_as_it_speaks_first(self) -> None:
@@ -249,12 +250,39 @@ class TestPings(_Case):
         self.say(Ping(b"a"))
         self.assertEqual(self.answers(), [Pong(b"a")])
         self.socket.dataReceived(b"".join(self.client.send(Ping(b"%d" % number)) for number in range(1_000)))
+        self.assertEqual(self.answers(), [])
+        self.clock.advance(0)
         self.assertEqual(self.answers(), [Pong(b"999")])
+
+    def test_a_flood_is_worked_on_in_slices_and_not_read_meanwhile(self) -> None:
+        octets = b"".join(self.client.send(BytesMessage(b"%03d" % number)) for number in range(1_000))
+        self.socket.dataReceived(octets)
+        self.assertEqual((len(self.listener.heard) // 3, self.transport.producerState), (TURN_FRAMES, "paused"))
+        self.assertEqual(self.websockets.input_memory.total, len(octets))
+        self.clock.advance(0)
+        self.assertEqual(self.listener.heard, b"".join(b"%03d" % number for number in range(1_000)))
+        self.assertEqual((self.transport.producerState, self.websockets.input_memory.total), ("producing", 0))
+
+    def test_what_a_client_sent_before_it_went_is_worked_off(self) -> None:
+        self.socket.dataReceived(b"".join(self.client.send(BytesMessage(b"x")) for _ in range(1_000)))
+        self.lose()
+        self.assertEqual(self.listener.events[-1], "gone")
+        self.clock.advance(0)
+        self.assertEqual((len(self.listener.heard), self.websockets.input_memory.total), (1_000, 0))
+        self.assertIsNone(self.socket.listener)
+
+    def test_one_that_has_sent_too_much_is_told_so(self) -> None:
+        self.socket.dataReceived(b"".join(self.client.send(BytesMessage(b"x")) for _ in range(1_000)))
+        self.socket.give_up()
+        self.assert_closed_with(1013)
+        self.clock.advance(0)
+        self.assertEqual((len(self.listener.heard), self.failures), (TURN_FRAMES, []))
 
     def test_a_client_that_does_not_read_gets_its_pong_when_it_does(self) -> None:
         self.socket.pauseProducing()
         for number in range(1_000):
             self.say(Ping(b"%d" % number))
+        self.clock.advance(0)
         self.assertEqual(self.answers(), [])
         self.socket.resumeProducing()
         self.assertEqual(self.answers(), [Pong(b"999")])
@@ -311,18 +339,6 @@ class TestPings(_Case):
         self.wait(26)
         self.assertEqual(self.failures, [fault])
         self.assertIsInstance(self.answers()[0], Ping)
-
-    def test_zero_turns_pings_off(self) -> None:
-        self.websockets = WebSocketServer(
-            self.clock,
-            WebSocketSettings(WEBSOCKET_PING_SECONDS=0),
-            self.clock.seconds,
-            lambda *_, **__: None,
-            lambda *_: None,
-        )
-        self.open()
-        self.wait(300)
-        self.assertEqual(self.answers(), [])
 
 
 # The opening handshake of a WebSocket, and the way of a connection out of HTTP.

@@ -3,7 +3,7 @@ from __future__ import annotations
 from twisted.trial import unittest
 
 from fanout.hub.history import History, HistorySettings
-from fanout.hub.message import Message
+from fanout.hub.message import Message, Origin
 
 
 def message(message_id: str, body: bytes = b"x") -> Message:
@@ -106,6 +106,24 @@ class Bounds(HistoryCase):
         self.assertGreater(len(history), 5)
         self.assertIsNone(self.following(history, "0", "t0"))
         self.assertEqual(self.following(history, "99", "t99"), [])
+
+    def test_the_publisher_with_most_octets_loses_its_oldest(self) -> None:
+        history = History(lambda: 0.0, HistorySettings(HISTORY_BYTES=100_000))
+        rock, jazz = Origin("1", "1.rock", "", ""), Origin("2", "2.jazz", "", "")
+        history.add("rock", message("first")._replace(origin=rock))
+        history.add("both", message("mine")._replace(origin=rock))
+        for number in range(100):
+            history.add(
+                "both" if number % 2 else f"t{number}", message(str(number), b"x" * 9_000)._replace(origin=jazz)
+            )
+        history.add("rock", message("second")._replace(origin=rock))
+        self.assertEqual(self.following(history, "first", "rock"), ["second"])
+        self.assertEqual(self.following(history, "mine", "both"), ["91", "93", "95", "97", "99"])
+        self.assertLessEqual(history.octets, 100_000)
+        self.assertEqual(history.displaced, 103 - len(history))
+        for topic in ("both", "rock", *(f"t{number}" for number in range(100))):
+            history.forget(topic)
+        self.assertEqual((len(history), history.octets, len(history._owned), len(history._weights)), (0, 0, 0, 0))
 
     def test_a_message_larger_than_all_room_is_not_kept(self) -> None:
         history = History(lambda: 0.0, HistorySettings.model_construct(HISTORY_BYTES=5_000))

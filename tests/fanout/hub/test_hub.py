@@ -6,9 +6,8 @@ from unittest import mock
 from twisted.trial import unittest
 
 from fanout.http.websocket import binary, text
-from fanout.hub import hub as hub_module
 from fanout.hub.hub import Hub, RetainedSettings
-from fanout.hub.message import Message
+from fanout.hub.message import Message, Origin
 from fanout.hub.subscriber import Cohort, FramedForm
 from fanout.stomp import server_frames as delivery
 from fanout.stomp.dialect import DIALECTS
@@ -252,7 +251,8 @@ class Costs(HubCase):
             walked = mock.Mock(side_effect=AssertionError("walked over every topic"))
             plain = getattr(self.hub, index)
             walks = dict.fromkeys(("__iter__", "values", "items", "keys"), walked)
-            guarded = type("Guarded", (type(plain),), walks)(*((1_000,) if index == "_last" else ()))
+            limits = {"limit": 1_000, "owner_of": lambda topic, _: topic, "weigh": lambda _: 1, "weight_limit": 1_000}
+            guarded = type("Guarded", (type(plain),), walks)(**(limits if index == "_last" else {}))
             for topic in list(plain):
                 guarded[topic] = plain[topic]
             setattr(self.hub, index, guarded)
@@ -324,6 +324,17 @@ class TheLastMessages(unittest.TestCase):
         self.assertEqual(kept, list(range(9_900, 10_000)))
         self.assertEqual(hub.topics(), [])
 
+    def test_one_publisher_cannot_displace_the_messages_of_others(self) -> None:
+        hub = self.hub(MAX_LAST_MESSAGES_BYTES=100_000)
+        rock, jazz = Origin("1", "1.rock", "", ""), Origin("2", "2.jazz", "", "")
+        hub.publish("/rock", message()._replace(origin=rock))
+        for number in range(1_000):
+            hub.publish(f"/{number}", message(b"x" * 9_000)._replace(origin=jazz))
+        self.assertIsNotNone(hub.last("/rock"))
+        self.assertIsNotNone(hub.last("/999"))
+        self.assertEqual((hub.remembered_owners, hub.displaced), (2, 1_001 - len(hub.remembered)))
+        self.assertLessEqual(hub.remembered_octets, 100_000)
+
     def test_publishing_anew_keeps_a_topic(self) -> None:
         hub = self.hub(last_messages=2)
         for topic in ("/a", "/b", "/a", "/c"):
@@ -331,7 +342,7 @@ class TheLastMessages(unittest.TestCase):
         self.assertEqual([topic for topic in ("/a", "/b", "/c") if hub.last(topic)], ["/a", "/c"])
 
     def test_octets_are_capped(self) -> None:
-        room_for_ten = 10 * (1000 + hub_module._MESSAGE_OVERHEAD)
+        room_for_ten = 10 * message(b"x" * 1000).weight
         hub = self.hub(MAX_LAST_MESSAGES_BYTES=room_for_ten)
         for number in range(25):
             hub.publish(f"/{number}", message(b"x" * 1000))
@@ -345,7 +356,7 @@ class TheLastMessages(unittest.TestCase):
         self.assertEqual([number for number in range(5) if hub.last(f"/{number}")], [3, 4])
 
     def test_octets_of_replaced_messages_count_no_more(self) -> None:
-        hub = self.hub(MAX_LAST_MESSAGES_BYTES=10 * (1000 + hub_module._MESSAGE_OVERHEAD))
+        hub = self.hub(MAX_LAST_MESSAGES_BYTES=10 * message(b"x" * 1000).weight)
         hub.publish("/other", message())
         for _ in range(1000):
             hub.publish("/t", message(b"x" * 1000))

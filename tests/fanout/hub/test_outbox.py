@@ -6,7 +6,7 @@ import weakref
 
 from twisted.trial import unittest
 
-from fanout.hub.outbox import Outbox
+from fanout.hub.outbox import PIECE, Outbox, OutboxSettings
 from tests.fanout.hub.outbox_case import OutboxCase, Wire
 
 
@@ -87,6 +87,58 @@ class OneTurn(OutboxCase, unittest.TestCase):
         self.assertEqual(self.outbox.sent_at, 0)
         self.turn()
         self.assertEqual(self.outbox.sent_at, 5)
+
+
+class Pieces(OutboxCase, unittest.TestCase):
+    """A transport takes nothing back, so it is given little at a time."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.flusher.settings = OutboxSettings()
+        self.frames = [bytes([number]) * (PIECE // 2) for number in range(8)]
+
+    def test_more_than_a_piece_does_not_wait_for_the_turn(self) -> None:
+        for each in self.frames[:3]:
+            self.outbox.offer("a", each)
+        self.assertEqual(self.wire.writes, [b"".join(self.frames[:3])])
+        self.turn()
+        self.assertEqual(len(self.wire.writes), 1)
+
+    def test_what_comes_behind_it_waits_for_the_turn(self) -> None:
+        self.outbox.offer("a", b"x" * (PIECE + 1))
+        self.outbox.offer("a", b"behind")
+        self.assertEqual(len(self.wire.writes), 1)
+        self.turn()
+        self.assertEqual(self.wire.writes[1:], [b"behind"])
+
+    def test_what_waited_goes_out_in_pieces_until_the_wire_is_full(self) -> None:
+        self.outbox.block()
+        for each in self.frames:
+            self.outbox.offer("a", each)
+        self.wire.outbox = self.outbox
+        self.outbox.unblock()
+        self.assertEqual((self.wire.writes, len(self.outbox)), ([b"".join(self.frames[:3])], 5))
+        self.wire.outbox = None
+        self.outbox.unblock()
+        self.assertEqual((b"".join(self.wire.writes), len(self.outbox)), (b"".join(self.frames), 0))
+
+    def test_a_large_frame_is_not_copied(self) -> None:
+        large = b"x" * (4 * PIECE)
+        self.outbox.block()
+        self.outbox.offer("a", large)
+        self.outbox.unblock()
+        self.assertIs(self.wire.writes[0], large)
+
+    def test_a_wire_that_breaks_takes_what_waited_with_it(self) -> None:
+        self.outbox.block()
+        for each in self.frames:
+            self.outbox.offer("a", each)
+        self.wire.error = RuntimeError("no")
+        self.assertRaises(RuntimeError, self.outbox.unblock)
+        self.wire.error = None
+        self.outbox.offer("a", b"later")
+        self.turn()
+        self.assertEqual(self.wire.writes, [b"later"])
 
 
 class FullWires(OutboxCase, unittest.TestCase):

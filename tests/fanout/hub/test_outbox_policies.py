@@ -197,7 +197,72 @@ class AllTogether(OutboxCase, unittest.TestCase):
         self.outbox.block()
         self.assertEqual(self.flusher.held, 70)
 
-    @given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from("obuc"), st.integers(0, 60)), max_size=60))
+    def hand_over(self, number: int, octets: int) -> None:
+        """A write fills the transport."""
+        outbox, wire = self.outboxes[number], self.wires[number]
+        wire.outbox = outbox
+        outbox.unblock()
+        outbox.pass_on("slide", b"h" * octets)
+        wire.outbox = None
+
+    def test_what_a_write_has_put_into_a_full_transport_counts(self) -> None:
+        self.hand_over(0, 60)
+        self.assertEqual((self.flusher.held, self.outboxes[0].octets), (60, 0))
+        self.outboxes[0].offer("slide", b"s" * 10)
+        self.assertEqual(self.flusher.held, 70)
+        self.outboxes[0].unblock()
+        self.assertEqual(self.flusher.held, 0)
+
+    def test_also_when_it_is_written_at_the_end_of_a_turn(self) -> None:
+        self.wire.outbox = self.outbox
+        self.outbox.offer("slide", b"s" * 40)
+        self.turn()
+        self.assertEqual(self.flusher.held, 40)
+        self.outbox.close()
+        self.assertEqual(self.flusher.held, 0)
+
+    def test_messages_are_dropped_before_a_client_is_cut_off(self) -> None:
+        self.hand_over(0, 90)
+        for _ in range(4):
+            self.outboxes[1].offer("slide", b"s" * 10)
+        self.outboxes[2].offer("slide", b"u" * 30)
+        self.assertEqual(([outbox.held for outbox in self.outboxes], self.flusher.held), ([90, 10, 30, 0], 130))
+        self.assertEqual([wire.cut for wire in self.wires], [0, 0, 0, 0])
+
+    def test_one_that_could_not_drop_any_can_after_more_have_come(self) -> None:
+        self.outboxes[0].offer("slide", b"s" * 40)
+        self.hand_over(1, 60)
+        self.hand_over(2, 60)
+        self.assertEqual([wire.cut for wire in self.wires], [0, 1, 0, 0])
+        self.outboxes[0].offer("slide", b"t" * 40)
+        self.hand_over(3, 20)
+        self.assertEqual((self.outboxes[0].octets, self.flusher.held), (40, 120))
+
+    def test_too_much_in_transports_cuts_off_the_largest(self) -> None:
+        for number, octets in enumerate((40, 60, 51)):
+            self.hand_over(number, octets)
+        self.assertEqual([wire.cut for wire in self.wires], [0, 1, 0, 0])
+        self.assertEqual(self.flusher.held, 91)
+
+    def test_who_has_just_been_written_to_is_spared(self) -> None:
+        """It may well read; the others had the time to."""
+        for number, octets in enumerate((40, 50, 61)):
+            self.hand_over(number, octets)
+            self.clock.advance(10)
+        self.assertEqual([wire.cut for wire in self.wires], [1, 0, 0, 0])
+
+    def test_many_that_cannot_give_way(self) -> None:
+        """As many as would be too many calls inside each other."""
+        outboxes = [Outbox(Wire(), self.flusher) for _ in range(2_000)]
+        self.flusher.total_limit = 2_000
+        for outbox in outboxes:
+            outbox.block()
+            outbox.send(b"x")
+        self.flusher.total_limit = 100
+        outboxes[0].send(b"x")
+        self.assertLess(self.flusher.held, 100)
+
+    @given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from("obuch"), st.integers(0, 60)), max_size=60))
     @settings(deadline=None)
     def test_it_is_kept_whatever_happens(self, script: list[tuple[int, str, int]]) -> None:
         self.setUp()
@@ -205,9 +270,12 @@ class AllTogether(OutboxCase, unittest.TestCase):
             outbox = self.outboxes[number]
             if act == "o":
                 outbox.offer(size % 3, b"x" * size)
+            elif act == "h":
+                self.hand_over(number, size)
             else:
                 {"b": outbox.block, "u": outbox.unblock, "c": outbox.clear}[act]()
-            self.assertEqual(self.flusher.held, sum(each.octets for each in self.outboxes if each.blocked))
+            self.assertEqual(self.flusher.held, sum(each.held for each in self.outboxes))
+            self.assertLessEqual(sum(each.octets for each in self.outboxes if each.blocked), self.flusher.held)
             self.assertLessEqual(self.flusher.held, 150)
 
 

@@ -1,11 +1,17 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from twisted.internet.task import Clock
 from twisted.trial import unittest
 
 from fanout.listeners.client_limits import (
+    SLICE_FRAMES,
+    TURN_FRAMES,
     ConnectionLimit,
     ConnectionSettings,
+    FairTurns,
+    InputMemory,
     SubscriptionLimit,
     SubscriptionSettings,
     TokenBucket,
@@ -75,6 +81,213 @@ class TestConnectionLimit(unittest.TestCase):
         self.assertFalse(connection_limit.admit("a"))
         connection_limit.settings = settings.model_copy(update={"CONNECT_BURST": 2})
         self.assertTrue(connection_limit.admit("a"))
+
+
+class Visitor:
+    """A connection."""
+
+    def __init__(self, heard_at: float = 0.0) -> None:
+        self.heard_at = heard_at
+        self.turned_out = False
+
+    def turn_out(self) -> None:
+        self.turned_out = True
+
+
+class TestFullNode(unittest.TestCase):
+    def fill(self, connection_limit: ConnectionLimit, address: str, *heard_at: float) -> list[Visitor]:
+        visitors = [Visitor(each) for each in heard_at]
+        for each in visitors:
+            self.assertTrue(connection_limit.admit(address, each))
+        return visitors
+
+    def test_while_there_is_room_nobody_is_closed(self) -> None:
+        connection_limit = connection_limit_of(10, 0)
+        visitors = self.fill(connection_limit, "a", *range(9))
+        self.assertTrue(connection_limit.admit("b", Visitor()))
+        self.assertFalse(any(each.turned_out for each in visitors))
+
+    def test_the_quietest_of_the_address_with_the_most_gives_its_place(self) -> None:
+        connection_limit = connection_limit_of(6, 0)
+        many, few = self.fill(connection_limit, "a", 5, 3, 4, 9), self.fill(connection_limit, "b", 1, 2)
+        self.assertTrue(connection_limit.admit("c", Visitor()))
+        self.assertEqual([each.turned_out for each in many], [False, True, False, False])
+        self.assertFalse(any(each.turned_out for each in few))
+        self.assertEqual((connection_limit.closed_for_others, connection_limit.of("a")), (1, 3))
+        connection_limit.closed("a", many[1])
+        self.assertEqual((connection_limit.total, connection_limit.of("a")), (6, 3))
+
+    def test_equal_shares_stay(self) -> None:
+        connection_limit = connection_limit_of(6, 0)
+        visitors = self.fill(connection_limit, "a", *range(5)) + self.fill(connection_limit, "b", 0)
+        admitted = [connection_limit.admit("b", Visitor()) for _ in range(4)]
+        self.assertEqual(admitted, [True, True, False, False])
+        self.assertEqual((connection_limit.of("a"), connection_limit.of("b")), (3, 3))
+        self.assertFalse(connection_limit.admit("a", Visitor()))
+        self.assertEqual(connection_limit.refused["connections"], 3)
+        self.assertEqual(sum(each.turned_out for each in visitors), 2)
+
+    def test_the_addresses_of_one_ipv6_subscriber_are_one(self) -> None:
+        connection_limit = connection_limit_of(4, 0)
+        for number in range(4):
+            connection_limit.admit(f"2001:db8::{number}", Visitor())
+        self.assertFalse(connection_limit.admit("2001:db8::9", Visitor()))
+        self.assertTrue(connection_limit.admit("2001:db8:0:1::1", Visitor()))
+
+    def test_only_so_many_are_closing_at_a_time(self) -> None:
+        connection_limit = connection_limit_of(500, 0)
+        self.fill(connection_limit, "a", *range(500))
+        admitted = sum(connection_limit.admit(str(number), Visitor()) for number in range(300))
+        self.assertEqual((admitted, connection_limit.total), (100, 600))
+
+    def test_nothing_is_kept_of_those_who_left(self) -> None:
+        connection_limit = connection_limit_of(50, 0)
+        visitors = [(str(number % 7), Visitor()) for number in range(50)]
+        for address, visitor in visitors:
+            connection_limit.admit(address, visitor)
+        visitors += [(address, visitor) for address, visitor in (("x", Visitor()), ("y", Visitor()))]
+        for address, visitor in visitors[50:]:
+            self.assertTrue(connection_limit.admit(address, visitor))
+        for address, visitor in visitors:
+            connection_limit.closed(address, visitor)
+        kept = (connection_limit._open, connection_limit._guests, connection_limit._with, connection_limit._leaving)
+        self.assertEqual((connection_limit.total, [len(each) for each in kept]), (0, [0, 0, 0, 0]))
+
+    def test_a_refusal_takes_as_long_among_many_addresses(self) -> None:
+        connection_limit = connection_limit_of(10_000, 0)
+        for number in range(10_000):
+            connection_limit.admit(str(number), Visitor())
+        for _ in range(10_000):  # a search for the address with the most would take seconds
+            self.assertFalse(connection_limit.admit("0", Visitor()))
+
+
+class Holder:
+    def __init__(self, memory: InputMemory, address: str) -> None:
+        self.memory = memory
+        self.address = address
+        self.gave_up = False
+
+    def give_up(self) -> None:
+        self.gave_up = True
+
+
+class TestInputMemory(unittest.TestCase):
+    def test_of_the_address_with_most_the_client_with_most_gives_up(self) -> None:
+        memory = InputMemory(1_000)
+        station = Holder(memory, "b")
+        memory.hold(station, 400)
+        crowd = [Holder(memory, "a") for _ in range(6)]
+        for number, each in enumerate(crowd):
+            memory.hold(each, 100 + number)
+        self.assertEqual([each.gave_up for each in crowd], [False] * 4 + [True] * 2)
+        self.assertFalse(station.gave_up)
+        self.assertEqual((memory.total, memory.refused), (806, 2))
+
+    def test_the_last_may_be_the_one(self) -> None:
+        memory = InputMemory(1_000)
+        first, last = Holder(memory, "a"), Holder(memory, "b")
+        memory.hold(first, 400)
+        memory.hold(last, 700)
+        self.assertEqual((first.gave_up, last.gave_up, memory.total), (False, True, 400))
+
+    def test_nothing_is_kept_of_those_who_are_done(self) -> None:
+        memory = InputMemory(1_000)
+        for number in range(1_000):
+            holder = Holder(memory, str(number % 10))
+            memory.hold(holder, 90)
+            memory.hold(holder, 40)
+            memory.hold(holder, 0)
+        self.assertEqual((memory.total, memory.refused, len(memory._held), len(memory._sums)), (0, 0, 0, 0))
+
+    def test_many_equal_ones_are_relieved_in_one_go(self) -> None:
+        memory = InputMemory(1_000_000)
+        holders = [Holder(memory, str(number)) for number in range(10_001)]
+        for each in holders:
+            memory.hold(each, 100)
+        self.assertEqual((memory.total, memory.refused), (875_000, 1_251))
+
+
+class Client:
+    """A client with so many frames to be worked on."""
+
+    def __init__(self, turns: FairTurns, address: str, frames: int, done: list[str]) -> None:
+        self.turns = turns
+        self.address = address
+        self.frames = frames
+        self.done = done
+
+    def work(self, most: int) -> None:
+        now = min(most, self.frames)
+        self.frames -= now
+        self.done += [self.address] * now
+        self.turns.spend(now)
+        if self.frames:
+            self.turns.wait(self)
+
+
+class TestFairTurns(unittest.TestCase):
+    def setUp(self) -> None:
+        self.failures: list[Exception] = []
+        self.ends: list[Callable[[], None]] = []
+        self.turns = FairTurns(self.ends.append, lambda worker, error: self.failures.append(error))
+        self.done: list[str] = []
+
+    def come(self, address: str, frames: int) -> Client:
+        client = Client(self.turns, address, frames, self.done)
+        client.work(self.turns.grant)
+        return client
+
+    def turn(self) -> list[str]:
+        self.done.clear()
+        ends, self.ends[:] = list(self.ends), []
+        for end in ends:
+            end()
+        return self.done
+
+    def test_few_frames_are_worked_on_at_once(self) -> None:
+        self.come("a", 5)
+        self.come("b", 5)
+        self.assertEqual((len(self.done), self.turns.waiting), (10, 0))
+
+    def test_one_client_alone_has_the_whole_turn(self) -> None:
+        self.come("a", 1_000)
+        self.assertEqual(len(self.done), TURN_FRAMES)
+        self.assertEqual(len(self.turn()), TURN_FRAMES)
+
+    def test_one_that_comes_is_not_held_up_by_those_that_wait(self) -> None:
+        for _ in range(10):
+            self.come("a", 1_000)
+        self.turn()
+        self.done.clear()
+        self.come("b", 5)
+        self.assertEqual(self.done, ["b"] * 5)
+
+    def test_each_address_has_its_turn(self) -> None:
+        for _ in range(50):
+            self.come("a", 1_000)
+        self.come("b", 1_000)
+        done = [each for _ in range(5) for each in list(self.turn())]
+        self.assertEqual(done.count("b"), len(done) // 2)
+
+    def test_each_client_of_an_address_has_its_turn(self) -> None:
+        clients = [self.come("a", 1_000) for _ in range(8)]
+        before = [client.frames for client in clients]
+        self.turn()
+        self.assertEqual([was - client.frames for was, client in zip(before, clients, strict=True)], [SLICE_FRAMES] * 8)
+
+    def test_one_that_fails_costs_the_others_nothing(self) -> None:
+        bad, good = self.come("a", 1_000), self.come("b", 1_000)
+        bad.work = lambda most: 1 / 0  # type: ignore[assignment,return-value]
+        while good.frames:
+            self.turn()
+        self.assertEqual((len(self.failures), self.turns.waiting), (1, 0))
+
+    def test_all_of_it_is_worked_on(self) -> None:
+        clients = [self.come(str(number % 3), number * 7) for number in range(100)]
+        while self.turns.waiting:
+            self.turn()
+        self.assertEqual({client.frames for client in clients}, {0})
+        self.assertEqual(len(self.turns._queue), 0)
 
 
 class TestSubscriptionLimit(unittest.TestCase):

@@ -13,7 +13,7 @@ from twisted.internet.testing import StringTransport
 from twisted.internet.threads import deferToThread
 from twisted.trial import unittest
 
-from fanout.listeners.straight_write import write
+from fanout.listeners.straight_write import abort, write
 from fanout.listeners.tls import Certificates, TlsFactory
 from tests.authority import Authority
 
@@ -33,6 +33,20 @@ class Server(protocol.Protocol):
 
     def connectionLost(self, reason: object = None) -> None:
         self.lost.callback(None)
+
+
+class Producer:
+    def __init__(self) -> None:
+        self.paused = False
+        self.resumed: Deferred[None] = Deferred()
+
+    def pauseProducing(self) -> None:
+        self.paused = True
+
+    def resumeProducing(self) -> None:
+        self.resumed.callback(None)
+
+    def stopProducing(self) -> None: ...
 
 
 class TestStraightWrite(unittest.TestCase):
@@ -88,6 +102,34 @@ class TestStraightWrite(unittest.TestCase):
         await self.lost
         write(server.transport, b"late")
 
+    async def test_what_the_socket_does_not_take_pauses_the_producer_until_it_has_gone_out(self) -> None:
+        """However little it is: what waits while nobody is told is not counted."""
+        server = await self.connected
+        producer = Producer()
+        server.transport.registerProducer(producer, True)
+        written = 0
+        while not producer.paused:
+            write(server.transport, b"x" * 1_000)
+            written += 1_000
+        self.assertLess(len(self.waiting(server.transport)), 20_000)
+        await deferToThread(self.read, written)
+        await producer.resumed
+        server.transport.unregisterProducer()
+        await self.end()
+
+    def waiting(self, transport: Any) -> bytes:
+        return transport.dataBuffer[transport.offset :] + b"".join(transport._tempDataBuffer)
+
+    async def test_what_waits_is_freed_by_an_abort_and_nothing_goes_out_behind_it(self) -> None:
+        server = await self.connected
+        while not self.waiting(server.transport):
+            write(server.transport, b"x" * 100_000)
+        abort(server.transport)
+        self.assertEqual(self.waiting(server.transport), b"")
+        write(server.transport, b"late")
+        self.assertIn(self.waiting(server.transport), (b"late", b""))  # TLS does not even take it
+        await self.lost
+
     def test_other_transports_get_it_as_usual(self) -> None:
         transport = StringTransport()
         write(transport, b"as usual")
@@ -114,6 +156,9 @@ class TestStraightWriteOverTls(TestStraightWrite):
         self.client.sendall(b"ready")
         await server.heard
         self.connected = succeed(server)
+
+    def waiting(self, transport: Any) -> bytes:
+        return super().waiting(transport.transport)
 
     async def test_it_is_behind_what_was_written_the_usual_way(self) -> None:
         server = await self.connected

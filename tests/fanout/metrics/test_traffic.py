@@ -7,7 +7,7 @@ from twisted.trial import unittest
 
 from fanout.hub.hub import Hub
 from fanout.hub.message import Message
-from fanout.hub.outbox import Flusher, Outbox
+from fanout.hub.outbox import Flusher, Outbox, OutboxSettings
 from fanout.hub.subscriber import Cohort
 from fanout.metrics.traffic import ClientCounts, Rates, ReactorLag, Slow
 from fanout.stomp.dialect import DIALECTS
@@ -41,7 +41,7 @@ class CensusCase(unittest.TestCase):
         self.turn: list[Any] = []
         self.hub = Hub(lambda member, error: self.fail(error))
         self.flusher = Flusher(lambda: 0.0, self.turn.append, lambda outbox, error: None)
-        self.flusher.limit = 100
+        self.flusher.settings = OutboxSettings.model_construct(OUTBOX_BYTES=100)
         self.clients: set[Any] = set()
         self.pending: set[Any] = set()
         self.sockets: set[Any] = set()

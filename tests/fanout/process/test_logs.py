@@ -9,7 +9,7 @@ from typing import Any
 from twisted.internet.task import Clock
 from twisted.trial import unittest
 
-from fanout.process.logs import MASK, Masking, Throttle
+from fanout.process.logs import LONGEST, MASK, Masking, Throttle
 
 HEAD = """
 import logging, sys
@@ -38,6 +38,35 @@ def written(code: str) -> str:
 
 def events(code: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in written(code).splitlines()]
+
+
+class LongAndOddTexts(unittest.TestCase):
+    def shown(self, text: str, *secrets: str) -> Any:
+        return Masking(secrets)(None, "info", {"login": text})["login"]
+
+    def test_a_long_text_is_cut(self) -> None:
+        self.assertEqual(self.shown("é" * 10_000), "é" * LONGEST + "…")
+        self.assertEqual(self.shown("x" * LONGEST), "x" * LONGEST)
+        self.assertEqual(len(Masking()(None, "info", {"topics": ["x"] * 1_000})["topics"]), 100)
+
+    def test_a_secret_at_the_cut_is_masked_whole(self) -> None:
+        for place in range(LONGEST - 20, LONGEST + 1):
+            shown = self.shown("x" * place + " password=hunter2hunter2 ", "hunter2hunter2")
+            self.assertNotIn("hunter2", shown)
+            self.assertNotIn("hunter", self.shown("x" * place + " hunter2hunter2 ", "hunter2hunter2"))
+
+    def test_a_long_traceback_keeps_its_begin_and_its_end(self) -> None:
+        text = "\n".join(["begin", *("token" * 10_000 for _ in range(1_000)), "end: password=hunter2"])
+        lines = Masking()(None, "error", {"exception": text})["exception"].split("\n")
+        self.assertEqual((lines[0], lines[-1]), ("begin", f"end: password={MASK}"))
+        self.assertLessEqual(len(lines), 201)
+        self.assertLessEqual(max(map(len, lines)), LONGEST + 1)
+
+    def test_what_ends_lines_or_changes_their_direction_is_escaped(self) -> None:
+        codes = (0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x85, 0x9B, 0x200E, 0x61C, 0xD800)
+        for code in codes:
+            self.assertTrue(self.shown(f"a{chr(code)}b").isascii(), hex(code))
+        self.assertEqual(self.shown("a\u202eb"), "a\\u202eb")
 
 
 class PipeTests(unittest.TestCase):

@@ -316,7 +316,7 @@ class ComplaintTests(LoadingTestCase):
             sorted(line.replace("'", "") for line in lines),
             [
                 (
-                    "CACHE = {a (environment): should be JSON "
+                    "CACHE = ******** (environment): should be JSON "
                     "(Expecting property name enclosed in double quotes: line 1 column 2 (char 1))"
                 ),
                 "NONSENSE_NAME in config.py: no such setting",

@@ -33,6 +33,7 @@ class Server:
 
     :ivar asked: the session's events.
     :ivar published: the SENDs that were answered.
+    :ivar logged_in: whether clients have shown credentials.
     :ivar holding: keep events without answering them; a test does, or :meth:`let_go`.
     """
 
@@ -43,6 +44,7 @@ class Server:
         self.asked: list[Event] = []
         self.published: list[Publication] = []
         self.holding = False
+        self.logged_in = True
         self._held: list[Event] = []
         self._out = bytearray()
 
@@ -73,7 +75,7 @@ class Server:
 
     def _act(self, event: Event) -> None:
         if isinstance(event, Connect):
-            self.session.accept(SESSION)
+            self.session.accept(SESSION, logged_in=self.logged_in)
         elif isinstance(event, Publish):
             self.published += event.sends
             event.answer.done()
@@ -111,9 +113,10 @@ class Server:
         return self.session.state is State.CLOSED
 
 
-def opened(version: str, limits: StompLimits | None = None, *, headers: bytes = b"") -> Server:
+def opened(version: str, limits: StompLimits | None = None, *, headers: bytes = b"", logged_in: bool = True) -> Server:
     """A server whose client has connected and speaks this version: the original's manners for 1.0."""
     server = Server(limits)
+    server.logged_in = logged_in
     accept = b"" if version == "1.0" else b"accept-version:%s\n" % version.encode()
     server.hear(b"CONNECT\n" + accept + headers + b"\n\0")
     return server

@@ -47,6 +47,13 @@ class Subscribing(SubscriptionCase):
         server.hear(b"SUBSCRIBE\nid:0\ndestination:/a\n\n\0")
         self.assert_refused(server, b"SUBSCRIBE\nid:0\ndestination:/b\n\n\0", "Duplicate id")
 
+    def test_an_id_is_short_as_all_clients_ids_together_take_memory(self) -> None:
+        for version, letter in (("1.0", "x"), ("1.2", "é")):
+            longest = letter * (255 // len(letter.encode()))
+            opened(version).hear(f"SUBSCRIBE\nid:{longest}\ndestination:/a\n\n\0".encode())
+            frame = f"SUBSCRIBE\nid:{longest}{letter}\ndestination:/a\n\n\0".encode()
+            self.assert_refused(opened(version), frame, "id too long")
+
     def test_an_id_may_be_used_again_after_unsubscribe(self) -> None:
         server = opened("1.2")
         frame = b"SUBSCRIBE\nid:0\ndestination:/a\n\n\0"
@@ -229,6 +236,14 @@ class Acknowledging(SubscriptionCase):
         messages = self.deliver(pair, 5)
         self.assertTrue(self.known(pair, messages[2]))
         self.assertFalse(self.known(pair, messages[1]))
+
+    def test_the_subscriptions_of_a_client_share_the_limit(self) -> None:
+        pair = self.pair("1.2", "client-individual", StompLimits(unacknowledged=4))
+        pair.client.subscribe("/a", "1", ack="client-individual")
+        pair.talk()
+        published = [event for number in range(3) for event in pair.publish("/a", b"x", f"m-{number}")]
+        messages = [each for each in published if isinstance(each, MessageReceived) and each.subscription == "0"]
+        self.assertEqual([self.known(pair, each) for each in reversed(messages)], [True, True, False])
 
     def test_a_subscription_that_ended_takes_none(self) -> None:
         pair = self.pair("1.2", "client-individual")

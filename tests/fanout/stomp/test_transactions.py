@@ -191,7 +191,7 @@ class Limited(TransactionCase):
         self.assertEqual(self.refused(pair), "Transaction too large")
 
     def test_octets_in_one(self) -> None:
-        pair = self.pair(limits=StompLimits(transaction_bytes=1000))
+        pair = self.pair(limits=StompLimits(transaction_bytes=2000))
         pair.client.begin("t")
         pair.client.send("/a", b"x" * 900, transaction="t")
         self.assertEqual(pair.talk(), [])
@@ -204,6 +204,82 @@ class Limited(TransactionCase):
         pair.client.begin("t")
         pair.client.send("/a", b"", headers=(("link", "x" * 1001),), transaction="t")
         self.assertEqual(self.refused(pair), "Transaction too large")
+
+    def test_the_weight_of_objects_counts(self) -> None:
+        """Frames of many small headers take 25 times as much memory as octets on the wire."""
+        pair = self.pair(limits=StompLimits(transaction_bytes=100_000))
+        pair.client.begin("t")
+        for _ in range(20):
+            pair.client.send("/a", b"", headers=tuple((f"h{n}", "v") for n in range(60)), transaction="t")
+        self.assertEqual(self.refused(pair), "Transaction too large")
+
+    def test_what_an_ack_does_not_need_is_not_kept(self) -> None:
+        server = opened("1.2", limits=StompLimits(transaction_bytes=100_000))
+        server.hear(b"BEGIN\ntransaction:t\n\n\0")
+        ack = b"ACK\nid:1\ntransaction:t\nlink:" + b"x" * 8_000 + b"\n\n\0"
+        self.assertEqual(server.hear(ack * 100), b"")
+        self.assertLess(server.session.held, 100_000)
+
+    def test_seconds(self) -> None:
+        session = opened("1.2", limits=StompLimits(transaction_seconds=60)).session
+        session.receive_data(b"BEGIN\ntransaction:t\n\n\0", 100.0)
+        self.assertIsNone(session.next_event())
+        self.assertEqual(session.next_look(100.0), 160.0)
+        self.assertEqual([session.transaction_overdue(now) for now in (159.0, 160.0)], [False, True])
+        session.receive_data(b"ABORT\ntransaction:t\n\n\0", 200.0)
+        self.assertIsNone(session.next_event())
+        self.assertFalse(session.transaction_overdue(300.0))
+        self.assertIsNone(session.next_look(200.0))
+
+
+class WithoutALogin(unittest.TestCase):
+    def setUp(self) -> None:
+        self.server = opened("1.2", logged_in=False)
+        self.server.hear(b"BEGIN\ntransaction:t\n\n\0")
+
+    def test_no_send_waits(self) -> None:
+        said = self.server.hear(b"SEND\ndestination:/a\ntransaction:t\n\nx\0")
+        self.assertIn(b"message:You cannot do that.\n", said)
+        self.assertEqual((self.server.closed, self.server.session.held), (True, 0))
+
+    def test_a_commit_is_possible(self) -> None:
+        self.assertIn(b"RECEIPT", self.server.hear(b"COMMIT\ntransaction:t\nreceipt:r\n\n\0"))
+
+
+class Held(unittest.TestCase):
+    """What a session says it holds."""
+
+    def test_nothing_of_what_was_dealt_with(self) -> None:
+        server = opened("1.2")
+        for frame in (b"BEGIN\ntransaction:t\n\n\0", b"SEND\ndestination:/a\ntransaction:t\n\nx\0"):
+            before = server.session.held
+            server.hear(frame)
+            self.assertGreater(server.session.held, before)
+        server.hear(b"COMMIT\ntransaction:t\n\n\0SEND\ndestination:/a\n\nx\0")
+        self.assertEqual(server.session.held, 0)
+
+    def test_a_part_of_a_frame_and_its_headers_as_objects(self) -> None:
+        server = opened("1.2")
+        server.hear(b"SEND\n" + b"a:b\n" * 60 + b"\n")
+        self.assertGreater(server.session.held, 60 * 150)
+        server.hear(b"\0")
+        self.assertEqual(server.session.held, 0)
+
+    def test_frames_that_wait_for_an_answer(self) -> None:
+        server = opened("1.2")
+        server.holding = True
+        server.hear((b"SEND\ndestination:/a\n\n" + b"x" * 5_000 + b"\0") * 3)
+        self.assertGreater(server.session.held, 15_000)
+        server.let_go()
+        self.assertEqual(server.session.held, 0)
+
+    def test_large_ones_stop_the_reading_sooner(self) -> None:
+        server = opened("1.2", limits=StompLimits(pending_bytes=10_000))
+        server.holding = True
+        server.hear((b"SEND\ndestination:/a\n\n" + b"x" * 5_000 + b"\0") * 9)
+        self.assertEqual((len(server.asked), server.session.saturated), (3, True))
+        server.let_go()
+        self.assertEqual(len(server.published), 9)
 
 
 class Under10(unittest.TestCase):

@@ -12,7 +12,7 @@ from twisted.trial import unittest
 from fanout.application.interface import Principal, ResolvedTopic
 from fanout.hub.hub import Hub
 from fanout.hub.message import Headers, Message, Publication
-from fanout.hub.outbox import Flusher
+from fanout.hub.outbox import Flusher, OutboxSettings
 from fanout.stomp.codec import Frame
 from fanout.stomp_server.connection import Connection
 from fanout.stomp_server.stomp_server import MANY, StompServer, StompServerSettings
@@ -26,7 +26,7 @@ class Anything:
     def __init__(self, hub: Hub) -> None:
         self.hub = hub
 
-    async def login(self, login: str, passcode: str, address: str) -> Principal:
+    async def login(self, login: str, passcode: str, peer: object) -> Principal:
         return Principal(login, login)
 
     async def resolve(self, destination: str, headers: Headers) -> ResolvedTopic:
@@ -49,6 +49,7 @@ class Anything:
 
 class Transport:
     kind = "stomp"
+    certificates = ()
     framing = None
 
     def __init__(self) -> None:
@@ -160,7 +161,7 @@ class ATurn(ConnectionCase):
 
     def test_the_slow_may_skip_what_the_others_get(self) -> None:
         slow, quick = self.client("1.2", "/t"), self.client("1.2", "/t")
-        self.door.flusher.limit = 350
+        self.door.flusher.settings = OutboxSettings.model_construct(OUTBOX_BYTES=350)
         slow.connection.full()
         self.publish("/t", b"1" * 80)
         self.turn()
@@ -172,7 +173,7 @@ class ATurn(ConnectionCase):
 
     def test_a_piece_beyond_the_limit_is_offered_one_by_one(self) -> None:
         radio, _ = self.client("1.2", "/t"), self.client("1.2", "/t")
-        self.door.flusher.limit = 250
+        self.door.flusher.settings = OutboxSettings.model_construct(OUTBOX_BYTES=250)
         self.publish("/t", b"1" * 80, b"2" * 80, b"3" * 80)
         self.turn()
         self.assertEqual(radio.told(), [("MESSAGE", b"3" * 80)])

@@ -118,7 +118,7 @@ class SlowClients(CrowdCase):
             with contextlib.suppress(ConnectionError):
                 while not server.events("client.slow"):
                     for _ in range(20):
-                        station.publish("/topic/id/tests._ebu.nowhere/topic1/slow", b"%d " % number + b"x" * 60_000)
+                        station.publish("/topic/id/tests._ebu.nowhere/topic1/slow", b"%d " % number + b"x" * 2_000)
                         self.assertEqual(radio.expect("MESSAGE").body.split()[0], b"%d" % number)
                         number += 1
                     slow.octet()
