@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 
-from fanout.application.interface import Application, Principal, Refused, ResolvedTopic
+from fanout.application.interface import Application, Peer, Principal, Refused, ResolvedTopic
 from fanout.application.login_throttle import LoginThrottle
-from fanout.application.observer import ClientCounters
+from fanout.application.observer import ClientCounters, ClientWarnings
 from fanout.bus.interface import Bus, together
 from fanout.hub.message import Headers, Message, Publication
-from radiovis.directory.interface import Directory, DirectoryError
+from fanout.process.logs import Throttle
+from radiovis.directory.interface import CertificateLogins, Directory, DirectoryError
 from radiovis.publish_rights import PublishRights
 from radiovis.topic_resolution import TopicResolver
 
 _NO_FAST_REPLY = "x-ebu-nofastreply"
+_OUTAGE = "unanswered"
+_SHOWN = 200
+"""Characters of a login or a topic in the log; a client may send many more."""
 
 
 class RadioVIS:
@@ -40,24 +45,42 @@ class RadioVIS:
         self._recall = recall
         self._bus = bus
         self._throttle = throttle
+        self._outages = Throttle(time.monotonic)
         self._log = log
 
-    async def login(self, login: str, passcode: str, address: str) -> Principal | None:
-        """Who this is. A directory that does not answer lets nobody in, and says so in no other words than for a wrong
-        password (contract §1.4).
+    async def login(self, login: str, passcode: str, peer: Peer) -> Principal | None:
+        """Who this is: by the client's certificate, or by its password. A directory that does not answer lets nobody
+        in, and says so in no other words than for a wrong password (contract §1.4).
         """
+        if self._has_certificate(login, peer) or await self._has_password(login, passcode, peer.address):
+            return Principal(login, login.partition(".")[0])
+        return None
+
+    def _has_certificate(self, login: str, peer: Peer) -> bool:
+        """It cannot be guessed, and a look at it costs little: nobody has to wait."""
+        directory = self._directory
+        return (
+            bool(peer.certificates)
+            and isinstance(directory, CertificateLogins)
+            and directory.check_certificate(login, peer.certificates, peer.address)
+        )
+
+    async def _has_password(self, login: str, passcode: str, address: str) -> bool:
         await self._throttle.turn(address, login)
         try:
             known = await self._directory.check_auth(login, passcode, address)
         except DirectoryError as error:
-            self._log.warning("login.unanswered", login=login, reason=str(error))
+            self._warn_of_outage(login, error)
             detail = "The directory of stations does not answer; try again later."
             raise Refused("Wrong credentials", detail, temporary=True) from None
-        if not known:
-            self._throttle.failed(address, login)
-            return None
-        self._throttle.succeeded(address, login)
-        return Principal(login, login.partition(".")[0])
+        (self._throttle.succeeded if known else self._throttle.failed)(address, login)
+        return known
+
+    def _warn_of_outage(self, login: str, error: DirectoryError) -> None:
+        """One line a second: an outage makes every login fail."""
+        if self._outages.allow(_OUTAGE):
+            held_back = self._outages.held_back(_OUTAGE)
+            self._log.warning("login.unanswered", login=login[:_SHOWN], reason=str(error), held_back=held_back)
 
     async def resolve(self, destination: str, headers: Headers) -> ResolvedTopic:
         """The hub's key; the last slide is wanted unless ``x-ebu-nofastreply`` is exactly ``yes`` (contract §1.7)."""
@@ -85,27 +108,33 @@ class RadioVIS:
 
 
 class CountedApplication:
-    """Counts the answers of another application. One of these stands before all servers, so none of them counts.
+    """Counts the answers of another application, and logs accepted logins and refused publishes. One of these stands
+    before all servers, so none of them does so.
 
     It is no :class:`~fanout.application.interface.Extension`: methods that count nothing are the inner application's
     own, so that a publish costs no call more.
     """
 
-    def __init__(self, application: Application, counters: ClientCounters) -> None:
+    def __init__(self, application: Application, counters: ClientCounters, client_warnings: ClientWarnings) -> None:
         self._application = application
         self._counters = counters
+        self._client_warnings = client_warnings
         self.resolve = application.resolve
         self.recall = application.recall
         self.receipt_headers = application.receipt_headers
 
-    async def login(self, login: str, passcode: str, address: str) -> Principal | None:
+    async def login(self, login: str, passcode: str, peer: Peer) -> Principal | None:
         """See :meth:`Application.login <fanout.application.interface.Application.login>`."""
+        warnings, shown = self._client_warnings, login[:_SHOWN]
         try:
-            principal = await self._application.login(login, passcode, address)
-        except Refused:
+            principal = await self._application.login(login, passcode, peer)
+        except Refused as refused:
             self._counters.logins["unanswered"] += 1
+            warnings.warn("login.put_off", peer.address, login=shown, interface=peer.interface, reason=refused.summary)
             raise
         self._counters.logins["refused" if principal is None else "accepted"] += 1
+        if principal is not None:
+            warnings.note("login.accepted", peer.address, login=shown, interface=peer.interface)
         return principal
 
     async def admit(self, principal: Principal | None, publications: Sequence[Publication]) -> tuple[Message, ...]:
@@ -114,7 +143,20 @@ class CountedApplication:
             return await self._application.admit(principal, publications)
         except Refused as refused:
             self._counters.publishes["unanswered" if refused.temporary else "forbidden"] += len(publications)
+            if principal is not None:
+                self._warn_of(refused, principal, publications[0])
             raise
+
+    def _warn_of(self, refused: Refused, principal: Principal, publication: Publication) -> None:
+        origin = principal.origin
+        self._client_warnings.warn(
+            "publish.refused",
+            origin.address if origin else "",
+            login=principal.login[:_SHOWN],
+            interface=origin.interface if origin else "",
+            topic=publication.destination[:_SHOWN],
+            reason=refused.detail or refused.summary,
+        )
 
     def publish(self, messages: Sequence[Message]) -> Deferred[None]:
         """See :meth:`Application.publish <fanout.application.interface.Application.publish>`."""

@@ -60,7 +60,7 @@ AHEAD_SECONDS = 5
 RECENT = 10_000
 """Messages heard lately that are recognised in memcached, at least; besides the last one of each topic. Other nodes
 write within tenths of a second, in which far fewer come."""
-_WAITING = 10_000  # topics; further ones are written with their next message
+_WAITING, _WAITING_OCTETS = 10_000, 33_554_432  # topics, and memory; further ones are written with their next message
 _AT_ONCE = 500  # topics in one read: the answer holds whole messages
 _ATTEMPTS = 3  # to write where others write at the same time; each of them has a message that is as new
 _ENCODING = "latin-1"  # one character per octet, so that any body fits into JSON
@@ -84,6 +84,7 @@ class LastSlides:
         self.is_shared = memcached is not None
         self._heard = _Heard()
         self._waiting: dict[str, Message] = {}
+        self._waiting_octets = 0
         self._writing = DeferredLock()
         self._asked: dict[str, list[Deferred[Message | None]]] = {}
 
@@ -92,10 +93,14 @@ class LastSlides:
         if self._memcached is None:
             return
         self._heard.add(topic, message)
-        if len(self._waiting) >= _WAITING and topic not in self._waiting:
-            return
         if not self._waiting:
+            self._waiting_octets = 0
             self._clock.callLater(DELAY, self.write)
+        before = self._waiting.get(topic)
+        more = message.weight - (0 if before is None else before.weight)
+        if before is None and (len(self._waiting) >= _WAITING or self._waiting_octets + more > _WAITING_OCTETS):
+            return
+        self._waiting_octets += more
         self._waiting[topic] = message
 
     def write(self) -> Deferred[None]:

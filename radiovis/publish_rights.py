@@ -1,4 +1,7 @@
-"""The rights to publish: which topics a station may publish to, and the messages made of it (contract §1.5)."""
+"""The rights to publish: which topics a station may publish to, how fast, and the messages made of it (contract §1.5).
+
+How fast is a share of what all stations of a node may publish in a second (:data:`PUBLISH_OCTETS`).
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from collections.abc import Callable, Sequence
 from random import getrandbits
 
 from fanout.application.interface import Principal, Refused
+from fanout.cache.bounded_dict import SharedBudget
 from fanout.hub.message import Headers, Message, Publication
 from radiovis import topics
 from radiovis.directory.interface import Directory, DirectoryError
@@ -15,7 +19,14 @@ from radiovis.topic_resolution import TopicResolver
 FORWARDED = ("trigger-time", "link", "SlideId", "CategoryId", "CategoryTitle", "content-type")
 _FORWARDED = frozenset(FORWARDED)
 
+PUBLISH_OCTETS = 67_108_864
+"""Octets that all stations of a node may publish in a second, as much memory as their messages take. A node carries
+up to 35,000 small messages in a second, which are 16 MiB; a station by itself gets 32 MiB, and each of two 21. A single
+one with large bodies would otherwise fill the journal, the history and the bus faster than they can take it."""
+
 _FORBIDDEN = "You cannot do that."
+_SHOWN = 200  # characters of a login, and of a destination, in what the publisher is told
+_TOO_FAST = "This station publishes more in a second than its share of the node; send it again a second later."
 
 # RFC 9562, 4.1 and 5.4: which bits say that an UUID is random.
 _UUID_BITS = (1 << 128) - 1 & ~(0xF << 76) & ~(0x3 << 62)
@@ -32,7 +43,10 @@ def new_id() -> str:
 
 
 class PublishRights:
-    """Turns what a station sends into messages, or refuses it."""
+    """Turns what a station sends into messages, or refuses it.
+
+    :ivar budget: of the present second, which the stations share.
+    """
 
     def __init__(
         self,
@@ -49,11 +63,14 @@ class PublishRights:
         self._resolver = resolver
         self._clock = clock
         self._make_id = make_id
+        self._second = 0
+        self.budget: SharedBudget[str] = SharedBudget(PUBLISH_OCTETS)
 
     async def admit(self, principal: Principal | None, publications: Sequence[Publication]) -> tuple[Message, ...]:
         """The messages of one SEND, or of a transaction: all of them, or none.
 
-        :raises Refused: the client is not logged in, there is no destination, or it is not the station's.
+        :raises Refused: the client is not logged in, there is no destination, it is not the station's, or the station
+            publishes too much.
         """
         if principal is None:
             raise Refused(_FORBIDDEN, "Publishing needs a login.")
@@ -62,8 +79,17 @@ class PublishRights:
         allowed = await self._channels(principal)
         messages: list[Message] = []
         for each in publications:
-            messages += self._messages(each, await self._targets(each.destination, allowed))
+            messages += self._messages(principal, each, await self._targets(principal, each.destination, allowed))
+        self._check_rate(principal, messages)
         return tuple(messages)
+
+    def _check_rate(self, principal: Principal, messages: Sequence[Message]) -> None:
+        second = int(self._clock())
+        if second != self._second:
+            self._second = second
+            self.budget.clear()
+        if not self.budget.take(principal.name, sum([each.weight for each in messages])):
+            raise Refused("Too many messages", _TOO_FAST, temporary=True)
 
     async def _channels(self, principal: Principal) -> tuple[str, ...]:
         try:
@@ -72,7 +98,7 @@ class PublishRights:
             detail = "The directory of stations does not answer; try again later."
             raise Refused(_FORBIDDEN, detail, temporary=True) from None
 
-    async def _targets(self, destination: str, allowed: tuple[str, ...]) -> list[str]:
+    async def _targets(self, principal: Principal, destination: str, allowed: tuple[str, ...]) -> list[str]:
         """The topics a SEND goes to, in the sender's spelling: consumers translate it (contract §1.5)."""
         if destination.startswith(topics.BROADCAST):
             rest = destination.removeprefix(topics.BROADCAST)
@@ -81,15 +107,16 @@ class PublishRights:
         for channel in allowed:
             if wanted.startswith(await self._resolver.canonical(channel)):
                 return [destination]
-        raise Refused(_FORBIDDEN, "The destination is none of the station's channels.")
+        login, topic = principal.login[:_SHOWN], destination[:_SHOWN]
+        raise Refused(_FORBIDDEN, f"{login} may not publish to {topic}: it is none of the station's channels.")
 
-    def _messages(self, publication: Publication, targets: list[str]) -> list[Message]:
+    def _messages(self, principal: Principal, publication: Publication, targets: list[str]) -> list[Message]:
         """One message per target, all with the same id."""
         given = dict(reversed(publication.headers))  # the first of repeated headers counts
         message_id = given.get("message-id") or self._make_id()
         headers = forwarded(given)
-        when = int(self._clock())
-        return [Message(target, publication.body, message_id, when, headers) for target in targets]
+        when, origin = int(self._clock()), principal.origin
+        return [Message(target, publication.body, message_id, when, headers, origin=origin) for target in targets]
 
 
 def forwarded(given: dict[str, str]) -> Headers:

@@ -99,6 +99,7 @@ class AdminSettings(SettingsGroup):
         SecretStr(""),
         "Bearer token or password that operators have to give; empty = none, for this machine only.",
         why="Set it if ADMIN_IP is no loopback address, or if other people use this machine.",
+        reload=True,
     )
 
     @field_validator("ADMIN_TOKEN")

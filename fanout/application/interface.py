@@ -8,14 +8,18 @@ application never sees a frame or a request. :class:`Extension` is an applicatio
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from hmac import compare_digest
 from typing import Protocol
 
 from twisted.internet.defer import Deferred
 
 from fanout.bus.interface import Bus, together
-from fanout.hub.message import Headers, Message, Publication
+from fanout.hub.message import Headers, Message, Origin, Publication
+
+MAX_ORIGIN_OCTETS = 90
+"""Octets of an owner, and of a login, that go with each message. All of an origin has to fit into one short string of
+AMQP, 255 octets, and an IPv6 address takes 45 of them. Logins have about 20; a longer one is cut."""
 
 
 class Refused(Exception):
@@ -36,15 +40,43 @@ class Refused(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Peer:
+    """The other side of a connection, as far as a login needs to know it.
+
+    :ivar address: its IP address.
+    :ivar interface: what it speaks, and over what, in a word: ``stomp``, ``stomp-tls``, ``stomp-websocket``, ``http``
+        or ``https``.
+    :ivar certificates: the client's certificate, then those between it and its authority, in DER; none without TLS, or
+        if it was not asked.
+    """
+
+    address: str
+    interface: str = ""
+    certificates: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Principal:
     """A client that has logged in.
 
     :ivar login: as the client gave it; for logs.
     :ivar name: the account it belongs to, in the application's terms.
+    :ivar origin: goes with each message that it publishes; see :meth:`connected`.
     """
 
     login: str
     name: str
+    origin: Origin | None = field(default=None, compare=False)
+
+    def connected(self, peer: Peer) -> Principal:
+        """The same one, with its origin. The server that it has logged in to calls this."""
+        owner, login = _cut(self.name), _cut(self.login)
+        return replace(self, origin=Origin(owner, login, peer.address, peer.interface))
+
+
+def _cut(text: str) -> str:
+    """Without control characters, which separate the parts of an origin on its way."""
+    return "".join(filter(str.isprintable, text)).encode()[:MAX_ORIGIN_OCTETS].decode(errors="ignore")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +94,10 @@ class ResolvedTopic:
 class Application(Protocol):
     """What the servers ask. No method blocks. Any exception but :class:`Refused` is a bug, and is logged."""
 
-    async def login(self, login: str, passcode: str, address: str) -> Principal | None:
+    async def login(self, login: str, passcode: str, peer: Peer) -> Principal | None:
         """Check credentials. :return: the principal; None for wrong credentials.
 
-        :param address: the client's IP address.
+        :param peer: the client.
         :raises Refused: they cannot be checked now, or this address has failed too often.
         """
         ...
@@ -111,9 +143,9 @@ class Extension:
         """:param application: the inner one."""
         self._application = application
 
-    async def login(self, login: str, passcode: str, address: str) -> Principal | None:
+    async def login(self, login: str, passcode: str, peer: Peer) -> Principal | None:
         """See :meth:`Application.login`."""
-        return await self._application.login(login, passcode, address)
+        return await self._application.login(login, passcode, peer)
 
     async def resolve(self, destination: str, headers: Headers) -> ResolvedTopic:
         """See :meth:`Application.resolve`."""
@@ -156,7 +188,7 @@ class OpenTopics:
         self._new_id = new_id
         self._token = token
 
-    async def login(self, login: str, passcode: str, address: str) -> Principal | None:
+    async def login(self, login: str, passcode: str, peer: Peer) -> Principal | None:
         """A publisher that sends the token. :raises Refused: the token is another."""
         known = compare_digest(passcode.encode(), self._token.encode())
         return Principal(login, login) if known else None
@@ -174,7 +206,11 @@ class OpenTopics:
         if self._token and principal is None:
             raise Refused("not allowed", "This needs the token, as the password of HTTP Basic.")
         when = int(self._clock())
-        return tuple(Message(each.destination, each.body, self._new_id(), when, each.headers) for each in publications)
+        origin = None if principal is None else principal.origin
+        return tuple(
+            Message(each.destination, each.body, self._new_id(), when, each.headers, origin=origin)
+            for each in publications
+        )
 
     def publish(self, messages: Sequence[Message]) -> Deferred[None]:
         """Hand them to the bus; fires when it has all of them."""

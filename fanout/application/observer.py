@@ -11,14 +11,16 @@ The servers report here and expect nothing back.
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from twisted.python.failure import Failure
 
 from fanout.hub.message import Message
+from fanout.listeners.client_limits import TokenBucket
 from fanout.process.logs import Throttle
 
 
@@ -102,7 +104,8 @@ _KINDS = 64
 _FAULT = "client.fault"
 """The event whose field ``fault`` names the kind; for all others the event itself is the kind."""
 _OTHERS = "other"
-_KNOWN = ("client.slow", "client.overdue", "client.turned_away", "login.refused")  # shown as 0 before the first one
+_KNOWN = ("client.slow", "client.overdue", "client.turned_away", "login.refused", "login.put_off", "publish.refused")
+"""These are shown as 0 before the first one."""
 
 
 class ClientCounters(Observer):
@@ -156,6 +159,12 @@ class ClientCounters(Observer):
 
 # Log
 
+ACCESS_LOG_SECONDS = 3_600
+"""Between two lines about the logins of one client: publishers over HTTP log in for each publish."""
+MOST_LINES, LINES_PER_SECOND = 100, 10.0
+"""Lines of one kind at once, and a second from then on, whatever number of addresses they are about: 10,000 addresses
+must not fill the disk. These are at most 200 MB a day."""
+
 Report = Callable[[Failure, str], None]
 """See :meth:`ClientWarnings.report`."""
 
@@ -164,13 +173,20 @@ class ClientWarnings:
     """Counts all faults, and logs some of them: one line per second for each address and kind of fault.
 
     So a flood of faults does not become a flood of lines, and one client does not hide the other faults of clients
-    that share its address.
+    that share its address. All addresses together have a limit for each kind, too.
     """
 
-    def __init__(self, counters: ClientCounters, throttle: Throttle, log: Any) -> None:
-        """:param throttle: how many lines each address and kind may have."""
+    def __init__(
+        self, counters: ClientCounters, throttle: Throttle, log: Any, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """
+        :param throttle: how many lines each address and kind may have.
+        :param clock: seconds, monotonic; for the limit of all addresses together.
+        """
         self._counters = counters
         self._throttle = throttle
+        self._accesses = Throttle(clock, ACCESS_LOG_SECONDS)
+        self._lines = TokenBucket(clock, MOST_LINES, LINES_PER_SECOND)
         self._log = log
 
     def warn(self, event: str, address: str, **fields: Any) -> None:
@@ -181,9 +197,22 @@ class ClientWarnings:
         :param fields: further fields of the log event.
         """
         self._counters.warned(event, fields)
-        key = (address, event)
-        if self._throttle.allow(key):
-            self._log.warning(event, address=address, held_back=self._throttle.held_back(key), **fields)
+        self._write(self._log.warning, self._throttle, (address, event), event, address=address, **fields)
+
+    def note(self, event: str, address: str, **fields: Any) -> None:
+        """Report what a client may do, and an operator may want to know later. The same is one line an hour.
+
+        :param event: the name of the log event.
+        :param fields: further fields of the log event; they tell what is the same.
+        """
+        key = (event, address, *fields.values())
+        self._write(self._log.info, self._accesses, key, event, address=address, **fields)
+
+    def _write(
+        self, write: Callable[..., Any], throttle: Throttle, key: Hashable, event: str, /, **fields: Any
+    ) -> None:
+        if throttle.allow(key) and self._lines.allow(event):
+            write(event, held_back=throttle.held_back(key), **fields)
 
     def failed(self, part: object, error: Exception) -> None:
         """Report a fault of ours that concerns one client."""

@@ -60,24 +60,29 @@ UNREADABLE_LOG_SECONDS = 1.0
 
 
 def broker_endpoint(reactor: Any, settings: BrokerSettings) -> Any:
-    """What a client of the broker connects to, TCP or TLS. :raises CertificateError: RABBITMQ_CA cannot be used."""
+    """What a client of the broker connects to, TCP or TLS.
+
+    :raises CertificateError: RABBITMQ_CA or RABBITMQ_CERT cannot be used.
+    """
     authorities = settings.RABBITMQ_CA if settings.RABBITMQ_TLS else None
-    return endpoint_of(reactor, settings.RABBITMQ_HOST, settings.RABBITMQ_PORT, authorities)
+    own = settings.RABBITMQ_CERT
+    return endpoint_of(reactor, settings.RABBITMQ_HOST, settings.RABBITMQ_PORT, authorities, own)
 
 
-def endpoint_of(reactor: Any, hosts: str, port: int, authorities: str | None) -> Any:
+def endpoint_of(reactor: Any, hosts: str, port: int, authorities: str | None, own: str = "") -> Any:
     """A client endpoint; :class:`~fanout.bus.broker_settings.BrokerHosts` if there are several hosts.
 
     :param hosts: see :func:`~fanout.bus.broker_settings.hosts_and_ports`.
     :param authorities: see :func:`~fanout.listeners.tls.trust`; None for a connection without TLS.
-    :raises CertificateError: that file cannot be used.
+    :param own: see :func:`~fanout.listeners.tls.secure_endpoint`.
+    :raises CertificateError: one of the files cannot be used.
     """
     endpoints = [
         (
             f"[{host}]:{number}" if ":" in host else f"{host}:{number}",
             HostnameEndpoint(reactor, host, number)
             if authorities is None
-            else secure_endpoint(reactor, host, number, authorities),
+            else secure_endpoint(reactor, host, number, authorities, own),
         )
         for host, number in hosts_and_ports(hosts, port)
     ]

@@ -3,6 +3,9 @@
 Nodes of every version and any AMQP client share this form. Everything about a message but its body stands in the
 ``headers`` property, as strings. We write it that way, so that older nodes understand us. We read more than that:
 another client may set just ``topic``, use other types, or fill in the AMQP properties instead.
+
+The publisher of a message stands in the property ``app_id``, not in the headers: older nodes pass headers that they do
+not know on to their clients, and none of them reads that property.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from uuid import uuid4
 from pika.spec import PERSISTENT_DELIVERY_MODE, BasicProperties
 
 from fanout.bus.duplicates import has_serial
-from fanout.hub.message import Message
+from fanout.hub.message import Message, Origin
 from fanout.stomp.limits import MAX_DESTINATION_BYTES, MAX_HEADER_BYTES, MAX_HEADERS, StompLimitSettings
 
 # AMQP writes the length of a header name in one octet.
@@ -47,6 +50,10 @@ NEVER_PASSED_ON = OWN_FIELDS | {
 # STOMP frames end at a NUL and no version can escape it.
 NUL = "\0"
 INTEGER = re.compile(r"\s*[0-9]{1,20}\s*", re.ASCII)
+
+_SEPARATOR = "\x1f"
+"""Between the parts of an origin; none of them has control characters."""
+_LONGEST_SHORT_STRING = 255  # octets, in AMQP
 
 # AMQP property ``type`` of a copy of a message that was confirmed before (:mod:`fanout.bus.rabbitmq`, invariant 2).
 AGAIN = "again"
@@ -112,7 +119,22 @@ def to_amqp(message: Message, limits: MessageLimits = DEFAULT_LIMITS) -> tuple[B
         **dict(message.headers),
     }
     _check_size(headers)
-    return BasicProperties(headers=headers, delivery_mode=PERSISTENT_DELIVERY_MODE), message.body
+    properties = BasicProperties(headers=headers, delivery_mode=PERSISTENT_DELIVERY_MODE)
+    if message.origin is not None:
+        properties.app_id = _written(message.origin)
+    return properties, message.body
+
+
+def _written(origin: Origin) -> str | None:
+    """An origin as a short string of AMQP; None for one that is too long, which no server makes."""
+    text = _SEPARATOR.join(origin)
+    return text if len(text.encode()) <= _LONGEST_SHORT_STRING else None
+
+
+def _origin(app_id: object) -> Origin | None:
+    """The publisher of a message; None if no node of ours sent it, or an older one."""
+    parts = app_id.split(_SEPARATOR) if isinstance(app_id, str) else ()
+    return Origin(*parts) if len(parts) == len(Origin._fields) else None
 
 
 def _check_size(headers: Mapping[str, str]) -> None:
@@ -140,6 +162,7 @@ def from_amqp(properties: BasicProperties, body: bytes, now: int, limits: Messag
         when=_when(headers, properties, now),
         headers=tuple(_passed_on(headers, limits)),
         serial=properties.correlation_id if has_serial(properties.correlation_id) else "",
+        origin=_origin(properties.app_id),
     )
 
 

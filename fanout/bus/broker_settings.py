@@ -121,6 +121,11 @@ class BrokerSettings(SettingsGroup):
         "CA certificates (PEM file) that sign the broker's certificate; empty = those of the system.",
         why="Set it if your own authority signed the broker's certificate.",
     )
+    RABBITMQ_CERT: str = setting(
+        "",
+        "Certificate that we show the broker over TLS, with its key in the same file (PEM); empty = none.",
+        why="Set it if the broker asks its clients for a certificate (verify_peer).",
+    )
     RABBITMQ_USER: str = setting(
         "guest",
         "User name at the broker.",
@@ -128,7 +133,7 @@ class BrokerSettings(SettingsGroup):
         pattern=FILLED,
     )
     RABBITMQ_PASSWORD: SecretStr = setting(
-        SecretStr("guest"), "Password of RABBITMQ_USER.", why="Change it together with RABBITMQ_USER."
+        SecretStr("guest"), "Password of RABBITMQ_USER.", why="Change it together with RABBITMQ_USER.", reload=True
     )
     RABBITMQ_VHOST: str = setting(
         "/",

@@ -125,6 +125,15 @@ class RememberingBus(Bus, Protocol):
         """
 
 
+@runtime_checkable
+class PasswordBus(Protocol):
+    """Optional ability of a bus: it logs in with a password, which may change. Ask for it with ``isinstance``."""
+
+    def use_password(self, password: str) -> None:
+        """Log in with this password from the next connection on. The connection of now stays."""
+        ...
+
+
 @dataclass(slots=True)
 class BusCounters:
     """What happened since the start. A duplicate is a second copy, dropped; a returned publish found no queue;

@@ -234,6 +234,10 @@ class RabbitMQ:
         self._send()
         return publish.done
 
+    def use_password(self, password: str) -> None:
+        """See :meth:`PasswordBus.use_password <fanout.bus.interface.PasswordBus.use_password>`."""
+        self._broker = replace(self._broker, password=password)
+
     def state(self) -> BusState:
         """See :meth:`Bus.state <fanout.bus.interface.Bus.state>`."""
         doing = ""

@@ -22,6 +22,8 @@ __all__ = ["Journal", "JournalError", "JournalSettings", "Record", "Selection"]
 
 CLEANUP_STEP = 1000
 """Records dropped at a time. This takes a few milliseconds, in which nothing else is written."""
+ADDRESS_STEP = 100
+"""Records whose address is dropped at a time: each is read and written whole, which takes longer."""
 MAX_CALLS = 100
 """Queries that may wait for the thread; further ones are refused."""
 
@@ -38,10 +40,17 @@ class JournalSettings(SettingsGroup):
     )
     JOURNAL_MAX_BYTES: int = setting(
         256 * 2**20,
-        "Most octets that the journal takes; beyond it the oldest entries are dropped.",
+        "Most octets that the journal takes; beyond it the publisher with most of them loses its oldest entries.",
         "octets",
         ge=2**20,
         why="Raise it to keep more entries, or lower it on a small disk.",
+    )
+    JOURNAL_ADDRESS_SECONDS: int = setting(
+        2_592_000,
+        "How long the journal keeps the IP addresses of publishers; the entries stay.",
+        "s",
+        ge=0,
+        why="Lower it if your rules of data protection ask for less than 30 days.",
     )
 
 
@@ -65,6 +74,7 @@ class Journal:
         self._max_calls = max_calls
         self._calls = 0
         self._stopped = False
+        self._without_address: Place = (0, 0)
         self._thread = FileThread(reactor, "journal")
 
     @property
@@ -123,6 +133,18 @@ class Journal:
         while dropped := await self._call(self._ledger.drop, before, CLEANUP_STEP):
             total += dropped
         return total
+
+    async def drop_addresses(self, before: int) -> None:
+        """Drop the addresses of the records older than a Unix time in seconds. Those looked at before are left out."""
+        after: Place | None = self._without_address
+        while after is not None:
+            self._without_address = after
+            after = await self._call(self._ledger.drop_addresses, before, after, ADDRESS_STEP)
+
+    @property
+    def displaced(self) -> int:
+        """Records dropped since the start because the file had its size."""
+        return self._ledger.displaced
 
     async def stop(self) -> None:
         """Write the records that wait, and close the file. Later calls fail."""

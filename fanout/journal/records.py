@@ -1,11 +1,14 @@
-"""The records of the journal: an append-only table in a SQLite file, queries by topic and time, and CSV.
+"""The records of the journal: an append-only table in a SQLite file, queries by topic, publisher and time, and CSV.
 
 Every call of :class:`Ledger` blocks. :class:`~fanout.journal.journal.Journal` makes the calls for the reactor.
 
+**Shares.** When the file has its size, the owner with most octets in it loses its oldest records. The table ``shares``
+has the octets of each owner; triggers keep it right, whatever changes the records.
+
 :func:`csv_rows` writes records as CSV (RFC 4180), for spreadsheets and scripts. The columns are ``time`` (UTC, ISO
-8601), ``timestamp`` (Unix, s), ``topic``, ``body``, ``headers`` (JSON, a list of pairs) and ``serial``. The octets of a
-body are written unchanged: to get them back, open the file as UTF-8 with ``errors="surrogateescape"`` and
-``newline=""``.
+8601), ``timestamp`` (Unix, s), ``topic``, ``body``, ``headers`` (JSON, a list of pairs), ``serial``, and those of the
+publisher: ``owner``, ``login``, ``address``, ``interface``. The octets of a body are written unchanged: to get them
+back, open the file as UTF-8 with ``errors="surrogateescape"`` and ``newline=""``.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from fanout.hub.message import Origin
 from fanout.journal.sqlite import Layout, SqliteFile, checksum, pragma
 from fanout.journal.sqlite_pages import Value
 
@@ -36,6 +40,7 @@ class Record:
     :ivar timestamp: Unix time in whole seconds at which the message came.
     :ivar serial: different for different messages, the same in copies of one; empty if there is none.
     :ivar number: rises with the order of arrival; the journal sets it.
+    :ivar origin: its publisher; None where that is not known.
     """
 
     topic: str
@@ -44,6 +49,12 @@ class Record:
     timestamp: int
     serial: str = ""
     number: int = 0
+    origin: Origin | None = None
+
+    @property
+    def owner(self) -> str:
+        """The account that it counts for. Without a known publisher each topic has a share of its own."""
+        return self.topic if self.origin is None else self.origin.owner
 
     @property
     def place(self) -> Place:
@@ -58,7 +69,8 @@ PAGE_OCTETS = 4 * 2**20
 """Octets of one answer: a thousand bodies of 1 MiB would take too much memory."""
 _ID = 0x46414E4A  # "FANJ"
 _OVERHEAD = 250  # Octets a record takes besides its own, most of them for the indexes.
-_ROOM_STEP = 100  # Records dropped at a time to make room.
+_ROOM_STEP = 100  # Records dropped at a time to make room,
+_ROOM_OCTETS = 2**20  # and octets of them: an owner does not lose much more than is needed.
 
 # The time index ends in the topic, so that a search by prefix reads the index only, and not the records.
 SCHEMA = """
@@ -75,25 +87,57 @@ CREATE INDEX IF NOT EXISTS records_by_time ON records (timestamp, number, topic)
 CREATE UNIQUE INDEX IF NOT EXISTS records_by_serial ON records (serial) WHERE serial <> ''
 """
 _CHECKSUMS = "ALTER TABLE records ADD COLUMN checksum INTEGER"  # Of records from version 2 on; others have none.
-_COLUMNS = ("number", "topic", "timestamp", "serial", "headers", "body", "checksum")
-_INSERT = """
-INSERT INTO records (number, topic, timestamp, serial, headers, body, checksum) VALUES (?, ?, ?, ?, ?, ?, ?)
+_ORIGINS = f"""
+ALTER TABLE records ADD COLUMN owner TEXT NOT NULL DEFAULT '';      -- '' = written before version 3
+ALTER TABLE records ADD COLUMN login TEXT NOT NULL DEFAULT '';
+ALTER TABLE records ADD COLUMN address TEXT NOT NULL DEFAULT '';    -- '' = unknown, or dropped
+ALTER TABLE records ADD COLUMN interface TEXT NOT NULL DEFAULT '';
+CREATE INDEX records_by_owner ON records (owner, timestamp, number);
+CREATE TABLE shares (owner TEXT PRIMARY KEY, octets INTEGER NOT NULL, records INTEGER NOT NULL) WITHOUT ROWID;
+INSERT INTO shares
+    SELECT owner, sum({_OVERHEAD} + length(headers) + length(body)), count(*) FROM records GROUP BY owner;
+CREATE TRIGGER share_grows AFTER INSERT ON records BEGIN
+    INSERT OR IGNORE INTO shares VALUES (new.owner, 0, 0);
+    UPDATE shares SET octets = octets + {_OVERHEAD} + length(new.headers) + length(new.body), records = records + 1
+        WHERE owner = new.owner;
+END;
+CREATE TRIGGER share_shrinks AFTER DELETE ON records BEGIN
+    UPDATE shares SET octets = octets - {_OVERHEAD} - length(old.headers) - length(old.body), records = records - 1
+        WHERE owner = old.owner;
+    DELETE FROM shares WHERE owner = old.owner AND records <= 0;
+END;
+"""  # noqa: S608  (our own numbers)
+_WITH_ORIGINS = 3  # version
+_ORIGIN_COLUMNS = ("owner", "login", "address", "interface")
+_COLUMNS = ("number", "topic", "timestamp", "serial", "headers", "body", "checksum", *_ORIGIN_COLUMNS)
+_INSERT = f"""
+INSERT INTO records ({", ".join(_COLUMNS)}) VALUES ({", ".join("?" * len(_COLUMNS))})
 ON CONFLICT (serial) WHERE serial <> '' DO NOTHING
-"""
+"""  # noqa: S608  (our own names)
 _EVENTS = ("journal.damaged", "journal.migrated", "journal.check_unfinished")
 _LAST_NUMBER = "SELECT coalesce(max(number), 0) FROM records"
+_FOUND = "topic, body, headers, timestamp, serial, number"
 _SELECT = """
-SELECT topic, body, headers, timestamp, serial, number FROM records INDEXED BY {index}
-WHERE {topic} AND (timestamp, number) > (?, ?) AND timestamp < ? ORDER BY timestamp, number LIMIT ?
+SELECT {columns} FROM records INDEXED BY {index}
+WHERE {conditions} AND (timestamp, number) > (:timestamp, :number) AND timestamp < :end
+ORDER BY timestamp, number LIMIT :limit
 """
-_EXACT = _SELECT.format(index="records_by_topic", topic="topic = ?1")
-_PREFIX = _SELECT.format(index="records_by_time", topic="substr(topic, 1, length(?1)) = ?1")
 _LAST = "SELECT max(timestamp) FROM records WHERE topic = ?"
 # The order of arrival counts: a clock may be set back. The index has topics and numbers, so no record is read.
 _LATEST = "SELECT max(number) FROM records INDEXED BY records_by_topic GROUP BY topic ORDER BY 1 DESC LIMIT ?"
 _BY_NUMBER = f"SELECT {', '.join(_COLUMNS)} FROM records WHERE number = ?"  # noqa: S608  (our own names)
 _DROP_BEFORE = "DELETE FROM records WHERE number IN (SELECT number FROM records WHERE timestamp < ? LIMIT ?)"
-_DROP_OLDEST = "DELETE FROM records WHERE number IN (SELECT number FROM records ORDER BY timestamp, number LIMIT ?)"
+_HEAVIEST = "SELECT owner, octets, records FROM shares ORDER BY octets DESC LIMIT 1"
+_DROP_OLDEST = """
+DELETE FROM records WHERE number IN
+    (SELECT number FROM records INDEXED BY records_by_owner WHERE owner = ? ORDER BY timestamp, number LIMIT ?)
+"""
+_WITH_ADDRESS = "SELECT timestamp, number FROM records WHERE (timestamp, number) > (?, ?) AND timestamp < ? "
+_WITH_ADDRESS += "ORDER BY timestamp, number LIMIT ?"
+_DROP_ADDRESS = f"""
+UPDATE records SET address = '', checksum = checksum_of({", ".join(_COLUMNS).replace("address", "''")})
+WHERE number = ? AND address <> ''
+"""  # noqa: S608  (our own names)
 
 
 class JournalError(Exception):
@@ -108,12 +152,31 @@ class Selection:
     :ivar start: Unix time in seconds of the earliest record.
     :ivar end: Unix time in seconds; records at this time and later are left out.
     :ivar prefix: whether ``topic`` is only a beginning.
+    :ivar owner: of the records; None for every owner. Records of before version 3 have none.
+    :ivar login: of their publisher; None for every one.
     """
 
     topic: str
     start: int
     end: int
     prefix: bool = False
+    owner: str | None = None
+    login: str | None = None
+
+    def arguments(self, after: Place | None, limit: int) -> dict[str, object]:
+        """The values of a query."""
+        first = (self.start, 0)
+        timestamp, number = max(after, first) if after else first
+        names = {"topic": _text(self.topic), "owner": self.owner, "login": self.login}
+        return {**names, "timestamp": timestamp, "number": number, "end": self.end, "limit": limit}
+
+    def query(self, columns: str) -> str:
+        """SQL that gives columns of the records."""
+        conditions = ["substr(topic, 1, length(:topic)) = :topic" if self.prefix else "topic = :topic"]
+        conditions += [f"{name} = :{name}" for name in ("owner", "login") if getattr(self, name) is not None]
+        index = "records_by_time" if self.prefix else "records_by_topic"
+        index = index if self.owner is None else "records_by_owner"
+        return _SELECT.format(columns=columns, index=index, conditions=" AND ".join(conditions))
 
 
 class Ledger:
@@ -122,34 +185,38 @@ class Ledger:
     A damaged file is moved aside, and a new one has every record that could be read.
 
     :ivar max_bytes: may be changed while it runs.
+    :ivar displaced: how many records were dropped since the start because the file had its size.
     """
 
     def __init__(
-        self, path: str, clock: Callable[[], float], *, max_bytes: int = MAX_BYTES, read_only: bool = False
+        self, path: str, clock: Callable[[], float] | None, *, max_bytes: int = MAX_BYTES, read_only: bool = False
     ) -> None:
         """
         :param path: the file; empty for a journal in memory, which ends with the process.
-        :param clock: Unix time in seconds, for the names of damaged files.
-        :param max_bytes: beyond it the oldest records are dropped. SQLite's write-ahead log is not counted.
+        :param clock: Unix time in seconds, for the names of damaged files. Without one, a damaged file is left alone
+            and every call fails: for a process beside the one whose file it is.
+        :param max_bytes: beyond it the owner with most octets loses its oldest records. SQLite's write-ahead log is
+            not counted.
         :param read_only: the file is not changed, even if it is damaged, and must exist. Another process may write it.
         """
-        layout = Layout(_ID, (SCHEMA, _CHECKSUMS), *_EVENTS, "records", _COLUMNS, _is_row)
+        layout = Layout(_ID, (SCHEMA, _CHECKSUMS, _ORIGINS), *_EVENTS, "records", _COLUMNS, _is_row)
         self._file = SqliteFile(path, layout, self._error, unix_time=clock, read_only=read_only)
         self.max_bytes = max_bytes
+        self.displaced = 0
 
     def add(self, records: Sequence[Record]) -> None:
         """Append records, all or none; they are on the disk when this returns.
 
         A record whose serial is there already is left out.
         """
-        rows = [_row(record) for record in records]
-        octets = sum(_OVERHEAD + len(row[3]) + len(row[4]) for row in rows)
+        rows = [(_row(record), _origin_row(record)) for record in records]
+        octets = sum(_OVERHEAD + len(row[3]) + len(row[4]) for row, _ in rows)
 
         def insert(db: sqlite3.Connection) -> None:
             last = db.execute(_LAST_NUMBER).fetchone()[0]
             self._make_room(db, octets)
-            numbered = ((number, *row) for number, row in enumerate(rows, last + 1))
-            db.executemany(_INSERT, ((*row, checksum(row)) for row in numbered))
+            numbered = (((number, *row), origin) for number, (row, origin) in enumerate(rows, last + 1))
+            db.executemany(_INSERT, ((*row, checksum(row, origin), *origin) for row, origin in numbered))
 
         self._file.write(insert)
 
@@ -159,11 +226,18 @@ class Ledger:
         :param limit: how many at most; fewer if they take more than :data:`PAGE_OCTETS`.
         :param after: the place of the last record of the page before. An empty page is the end.
         """
-        first = (selection.start, 0)
-        place = max(after, first) if after else first
-        arguments = (_text(selection.topic), *place, selection.end, limit)
-        query = _PREFIX if selection.prefix else _EXACT
-        return self._file.run(lambda db: list(_page(db.execute(query, arguments), PAGE_OCTETS)))
+        arguments = selection.arguments(after, limit)
+
+        def ask(db: sqlite3.Connection) -> list[Record]:
+            if pragma(db, "user_version") >= _WITH_ORIGINS:
+                query = selection.query(f"{_FOUND}, {', '.join(_ORIGIN_COLUMNS)}")
+            elif selection.owner is None and selection.login is None:
+                query = selection.query(f"{_FOUND}, '', '', '', ''")  # A file that is only read is not migrated.
+            else:
+                return []
+            return list(_page(db.execute(query, arguments), PAGE_OCTETS))
+
+        return self._file.run(ask)
 
     def latest(self, limit: int, octets: int) -> list[Record]:
         """The last record of each topic, in order of arrival. The file need not be checked before, which takes a while.
@@ -179,10 +253,10 @@ class Ledger:
 
         return self._file.read_at_once(ask)
 
-    def _whole(self, row: tuple[Any, ...]) -> tuple[str, bytes, str, int, str, int]:
+    def _whole(self, row: tuple[Any, ...]) -> tuple[Any, ...]:
         self._file.require_whole(row)
-        number, topic, timestamp, serial, headers, body, _ = row
-        return topic, body, headers, timestamp, serial, number
+        number, topic, timestamp, serial, headers, body, _, *origin = row
+        return topic, body, headers, timestamp, serial, number, *origin
 
     def last_alive(self, topics: Iterable[str]) -> dict[str, int]:
         """Unix time in seconds of each topic's latest record; topics without one are left out."""
@@ -199,14 +273,54 @@ class Ledger:
         self._file.run(self._give_back, "write")
         return dropped
 
+    def drop_selected(self, selection: Selection, limit: int) -> int:
+        """Drop the records of a selection for good, at most ``limit``; gives how many. Nothing of them stays."""
+        delete = f"DELETE FROM records WHERE number IN ({selection.query('number')})"  # noqa: S608  (our own names)
+
+        def drop(db: sqlite3.Connection) -> int:
+            return db.execute(delete, selection.arguments(None, limit)).rowcount
+
+        self._file.run(lambda db: db.execute("PRAGMA secure_delete = ON").fetchall(), "write")
+        return self._file.write(drop)
+
+    def clear_log(self) -> None:
+        """Take what was dropped out of SQLite's write-ahead log as well, as far as nobody reads it."""
+        self._file.run(lambda db: db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall(), "write")
+
+    def drop_addresses(self, before: int, after: Place, limit: int) -> Place | None:
+        """Drop the addresses of records older than a Unix time in seconds, at most ``limit`` records.
+
+        :param after: the place of the record to go on behind.
+        :return: where to go on; None when there are no more records.
+        """
+
+        def drop(db: sqlite3.Connection) -> Place | None:
+            db.create_function("checksum_of", len(_COLUMNS), _checksum_of, deterministic=True)
+            places: list[Place] = db.execute(_WITH_ADDRESS, (*after, before, limit)).fetchall()
+            db.executemany(_DROP_ADDRESS, [(number,) for _, number in places])
+            return places[-1] if places else None
+
+        return self._file.write(drop)
+
+    def owners(self) -> int:
+        """How many owners have records."""
+        return self._file.run(lambda db: int(db.execute("SELECT count(*) FROM shares").fetchone()[0]))
+
     def close(self) -> None:
         """Close the file, if it is open."""
         self._file.close()
 
     def _make_room(self, db: sqlite3.Connection, octets: int) -> None:
         while self._used(db) + octets > self.max_bytes:
-            if not db.execute(_DROP_OLDEST, (_ROOM_STEP,)).rowcount:
+            heaviest = db.execute(_HEAVIEST).fetchone()
+            if heaviest is None:
                 return
+            owner, used, records = heaviest
+            count = max(1, min(_ROOM_STEP, _ROOM_OCTETS * records // max(1, used)))
+            dropped = db.execute(_DROP_OLDEST, (owner, count)).rowcount
+            if not dropped:
+                return
+            self.displaced += dropped
 
     def _used(self, db: sqlite3.Connection) -> int:
         return (pragma(db, "page_count") - pragma(db, "freelist_count")) * pragma(db, "page_size")
@@ -222,6 +336,17 @@ class Ledger:
 
 def _row(record: Record) -> tuple[str, int, str, str, bytes]:
     return _text(record.topic), record.timestamp, _text(record.serial), json.dumps(record.headers), record.body
+
+
+def _origin_row(record: Record) -> tuple[str, str, str, str]:
+    _, login, address, interface = record.origin or Origin("", "", "", "")
+    return _text(record.owner), _text(login), _text(address), _text(interface)
+
+
+def _checksum_of(*row: Value) -> int:
+    """For SQL: the checksum of the values of :data:`_COLUMNS`, whatever stands in the place of the old one."""
+    at = _COLUMNS.index("checksum")
+    return checksum(row[:at], row[at + 1 :])
 
 
 def _is_row(row: Sequence[Value]) -> bool:
@@ -243,16 +368,18 @@ def _text(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def _page(rows: Iterable[tuple[str, bytes, str, int, str, int]], octets: int) -> Iterator[Record]:
-    for topic, body, headers, timestamp, serial, number in rows:
+def _page(rows: Iterable[tuple[Any, ...]], octets: int) -> Iterator[Record]:
+    for topic, body, headers, timestamp, serial, number, *origin in rows:
         pairs = tuple((name, value) for name, value in json.loads(headers))
-        yield Record(topic, body, pairs, timestamp, serial, number)
+        _, login, _, interface = origin
+        published_by = Origin(*origin) if login or interface else None
+        yield Record(topic, body, pairs, timestamp, serial, number, published_by)
         octets -= len(body) + len(headers)
         if octets <= 0:
             return
 
 
-COLUMNS = ("time", "timestamp", "topic", "body", "headers", "serial")
+COLUMNS = ("time", "timestamp", "topic", "body", "headers", "serial", *_ORIGIN_COLUMNS)
 HEADER = (",".join(COLUMNS) + "\r\n").encode()
 
 
@@ -263,7 +390,8 @@ def csv_rows(records: Iterable[Record]) -> bytes:
     return text.getvalue().encode("utf-8", "surrogateescape")
 
 
-def _csv_row(record: Record) -> tuple[str, int, str, str, str, str]:
+def _csv_row(record: Record) -> tuple[str | int, ...]:
     time = datetime.fromtimestamp(record.timestamp, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     body = record.body.decode("utf-8", "surrogateescape")
-    return time, record.timestamp, record.topic, body, json.dumps(record.headers), record.serial
+    origin = record.origin or ("", "", "", "")
+    return time, record.timestamp, record.topic, body, json.dumps(record.headers), record.serial, *origin

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -59,6 +60,8 @@ _ADVICE = {
     sqlite3.SQLITE_READONLY: ": the file and its folder must be writable for this user",
 }
 _SIDE_FILES = ("", "-wal", "-shm")
+PRIVATE = 0o600
+"""Permissions of the files: they have addresses of clients and logins. SQLite gives side files those of the file."""
 
 T = TypeVar("T")
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -66,18 +69,18 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What a file contains: one table of rows, and its indexes.
+    """What a file contains: one table of rows, its indexes, and tables without row ids that triggers derive from it.
 
     :ivar application_id: four bytes in the file's header; a database with another id is not touched.
     :ivar scripts: SQL, one script for each version: the first makes the tables, each further one changes those of the
-        version before. No statement has a semicolon within.
+        version before.
     :ivar damaged: the log event of a file that was damaged and replaced.
     :ivar migrated: the log event of a file that was brought to the present version.
     :ivar check_unfinished: the log event of a file that could not be checked in time.
     :ivar table: the name of the table.
-    :ivar columns: its columns in order. The first is the row's number, the last one the :func:`checksum` of the others,
-        which rows of before version 2 do not have.
-    :ivar is_row: whether values, without the checksum, may be a row that was written before there were checksums.
+    :ivar columns: its columns in order. The first is the row's number. ``checksum`` is the :func:`checksum` of the
+        others, which rows of before version 2 do not have. Those behind it are texts, empty where a row is older.
+    :ivar is_row: whether values, those before the checksum, may be a row that was written before there were checksums.
     """
 
     application_id: int
@@ -103,14 +106,28 @@ class Layout:
 
     def is_whole(self, row: Sequence[Value]) -> bool:
         """Whether the values of a row are those that were written."""
-        *values, found = row
-        return self.is_row(values) if found is None else found == checksum(values)
+        at = self.checksum_at
+        values, found, later = row[:at], row[at], row[at + 1 :]
+        if found is None:
+            return self.is_row(values) and not any(later)
+        return found == checksum(values, later)
+
+    @property
+    def checksum_at(self) -> int:
+        """The place of the checksum among the columns."""
+        return self.columns.index("checksum")
 
 
-def checksum(row: Sequence[Value]) -> int:
-    """CRC-32 of the values of a row, of which the last one, its body, is octets; -1 where it is not."""
+def checksum(row: Sequence[Value], later: Sequence[Value] = ()) -> int:
+    """CRC-32 of the values of a row, of which the last one, its body, is octets; -1 where it is not.
+
+    :param later: the values behind the checksum. If all are empty the sum is that of a row without them.
+    """
     *values, body = row
-    return crc32(body, crc32("\0".join(map(str, values)).encode())) if isinstance(body, bytes) else -1
+    if not isinstance(body, bytes):
+        return -1
+    found = crc32(body, crc32("\0".join(map(str, values)).encode()))
+    return crc32("\0".join(map(str, later)).encode(), found) if any(later) else found
 
 
 def _definitions(db: sqlite3.Connection) -> set[tuple[str, ...]]:
@@ -222,6 +239,9 @@ class SqliteFile:
 
     def _open(self) -> sqlite3.Connection:
         name = f"{Path(self.path).absolute().as_uri()}?mode=ro" if self._read_only else self.path
+        if not self._read_only and self.path != _MEMORY:
+            with suppress(OSError):  # SQLite fails next, with an error that has advice.
+                Path(self.path).touch(PRIVATE)
         # check_same_thread: a thread pool of one may replace its thread.
         db = sqlite3.connect(name, timeout=BUSY, isolation_level=None, check_same_thread=False, uri=self._read_only)
         db.text_factory = partial(str, encoding="utf-8", errors="replace")  # Damaged text is found by the checksum.
@@ -238,11 +258,13 @@ class SqliteFile:
     def _prepare(self, db: sqlite3.Connection) -> None:
         with _statements_are_right():
             version = self._version(db)  # First: the lines below change a file.
+            self._make_private()
             if not version:
                 db.execute("PRAGMA auto_vacuum = INCREMENTAL")
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = FULL")
             db.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}")
+            db.execute("PRAGMA secure_delete = FAST")  # What was dropped does not stay in pages that are in use.
         if version == self._layout.version:
             return
         if version:
@@ -250,6 +272,16 @@ class SqliteFile:
         _transaction(db, partial(_migrate, layout=self._layout, version=version))
         if version:
             log.info(self._layout.migrated, file=self.path, found=version, now=self._layout.version)
+
+    def _make_private(self) -> None:
+        """Earlier versions made files that others could read. A file of another owner is left as it is."""
+        for suffix in _SIDE_FILES if self.path != _MEMORY else ():
+            file = Path(self.path + suffix)
+            with suppress(FileNotFoundError, PermissionError):
+                found = stat.S_IMODE(file.stat().st_mode)
+                if found & ~PRIVATE:
+                    file.chmod(PRIVATE)
+                    log.warning("journal.made_private", file=str(file), mode=f"{found:04o}")
 
     def _version(self, db: sqlite3.Connection) -> int:
         """The version of a file of ours; 0 for a new file."""
@@ -350,6 +382,7 @@ class SqliteFile:
         """Write the rows that can be read to a new file; gives counts for the log."""
         new = Path(self.path + _SALVAGED)
         new.unlink(missing_ok=True)
+        new.touch(PRIVATE)
         try:
             with pages_of(self.path) as pages, closing(sqlite3.connect(new, isolation_level=None)) as db:
                 kept = self._copy(pages, db)
@@ -365,10 +398,11 @@ class SqliteFile:
     def _copy(self, pages: SqlitePages, db: sqlite3.Connection) -> int:
         layout = self._layout
         insert = f"INSERT OR IGNORE INTO {layout.table} VALUES ({', '.join('?' * len(layout.columns))})"  # noqa: S608
+        rows = pages.rows(layout.checksum_at, len(layout.columns), layout.is_whole)
         db.execute("PRAGMA auto_vacuum = INCREMENTAL")
         db.execute("PRAGMA journal_mode = MEMORY")  # No file beside it: it is complete, or made again.
         _transaction(db, partial(_migrate, layout=layout, version=0))
-        _transaction(db, lambda db: db.executemany(insert, pages.rows(len(layout.columns), layout.is_whole)))
+        _transaction(db, lambda db: db.executemany(insert, rows))
         return int(db.execute(f"SELECT count(*) FROM {layout.table}").fetchone()[0])  # noqa: S608
 
     def _finish_replacing(self) -> None:
@@ -404,9 +438,19 @@ def _migrate(db: sqlite3.Connection, layout: Layout, version: int) -> None:
     """Bring the tables of a version to the present one, within a transaction. Version 0 is a new file."""
     db.execute(f"PRAGMA application_id = {layout.application_id}")
     for script in layout.scripts[version:]:
-        for statement in script.split(";"):  # executescript() would end the transaction.
+        for statement in _statements(script):  # executescript() would end the transaction.
             db.execute(statement)
     db.execute(f"PRAGMA user_version = {layout.version}")
+
+
+def _statements(script: str) -> Iterator[str]:
+    """The statements of a script; a trigger has semicolons within."""
+    begun = ""
+    for piece in script.split(";"):
+        begun += piece + ";"
+        if sqlite3.complete_statement(begun):
+            yield begun
+            begun = ""
 
 
 def _damage(reason: str) -> sqlite3.DatabaseError:

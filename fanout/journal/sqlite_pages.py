@@ -16,6 +16,8 @@ from typing import BinaryIO
 
 Value = int | float | str | bytes | None
 IsWhole = Callable[[Sequence[Value]], bool]
+Widths = tuple[int, int, int]
+"""Columns of a row without a checksum, with one, and of the present version."""
 
 _HEADER = 100  # octets of the file's header, in its first page
 _PAGE_BYTES = 4096  # SQLite's default, for a file whose header is damaged
@@ -55,28 +57,29 @@ class SqlitePages:
         self._maps: dict[int, bytes] = {}
         self.unreadable_rows = self.unreadable_pages = 0
 
-    def rows(self, columns: int, is_whole: IsWhole) -> Iterator[tuple[Value, ...]]:
+    def rows(self, checksum_at: int, columns: int, is_whole: IsWhole) -> Iterator[tuple[Value, ...]]:
         """The rows of the table, each with its checksum.
 
-        :param columns: of the table, the checksum included; rows of an older version have one less.
+        :param checksum_at: place of the checksum among the columns; rows of the first version end before it.
+        :param columns: of the table; rows of older versions have no values, or the checksum only, from there on.
         :param is_whole: whether the checksum of a row is right.
         """
-        free = self._free()
+        free, widths = self._free(), (checksum_at, checksum_at + 1, columns)
         for number in range(1, self._count + 1):
             if number in free:
                 continue
             page, begin = self._page(number), _HEADER if number == 1 else 0
             kind = page[begin] if len(page) > begin else 0
             if kind == _TABLE_LEAF:
-                yield from self._rows_of(page, begin, columns, is_whole)
+                yield from self._rows_of(page, begin, widths, is_whole)
             elif kind not in _BTREE and self._kind(number) in (_ROOT, _INNER):
                 self.unreadable_pages += 1
 
-    def _rows_of(self, page: bytes, begin: int, columns: int, is_whole: IsWhole) -> Iterator[tuple[Value, ...]]:
+    def _rows_of(self, page: bytes, begin: int, widths: Widths, is_whole: IsWhole) -> Iterator[tuple[Value, ...]]:
         count = int.from_bytes(page[begin + 3 : begin + 5], "big")
         for place in range(begin + 8, min(begin + 8 + 2 * count, len(page) - 1), 2):
             try:
-                row = self._row(page, int.from_bytes(page[place : place + 2], "big"), columns)
+                row = self._row(page, int.from_bytes(page[place : place + 2], "big"), widths)
             except (_Unreadable, IndexError, UnicodeDecodeError):
                 self.unreadable_rows += 1
                 continue
@@ -85,19 +88,18 @@ class SqlitePages:
             elif row is not None:
                 yield row
 
-    def _row(self, page: bytes, at: int, columns: int) -> tuple[Value, ...] | None:
+    def _row(self, page: bytes, at: int, widths: Widths) -> tuple[Value, ...] | None:
         """:return: None for a row of another table, which are SQLite's own."""
         length, at = _variable(page, at)
         number, at = _variable(page, at)
         values = _values(self._payload(page, at, length))
-        if len(values) < columns - 1:
+        if len(values) not in widths:
             if len(values) in _OWN_COLUMNS:
                 return None
             raise _Unreadable
-        row = (number, *values[1:], *(None,) * (columns - len(values)))
-        if len(row) != columns:
-            raise _Unreadable
-        return row
+        without_checksum, with_checksum, columns = widths
+        checksum = (None,) if len(values) == without_checksum else ()
+        return (number, *values[1:], *checksum, *("",) * (columns - max(with_checksum, len(values))))
 
     def _payload(self, page: bytes, at: int, length: int) -> bytes:
         """The octets of a row, of which the page has the first; the others follow in pages of their own."""

@@ -3,12 +3,14 @@
 ``GET /api/journal?topic=…[&from=…][&to=…][&limit=100][&after=…]``: the oldest first, page by page::
 
     {"records": [{"timestamp": 1795304655, "topic": "/topic/…", "body": "SHOW …", "headers": [["link", "…"]],
-                  "serial": "…"}],
+                  "serial": "…",
+                  "publisher": {"owner": "1", "login": "1.studio", "address": "…", "interface": "stomp"}}],
      "next": "1795304655.17"}
 
 ``next`` goes into ``after`` for the next page; null at the end. ``topic`` may end in ``*`` for all that begin so, and
-without it every topic is meant. ``from`` and ``to`` are Unix times in seconds or like 2026-12-31T23:59:59Z; without
-them the last day is meant. ``GET /journal.csv``, with the same selection, gives all of it at once as a file.
+without it every topic is meant. ``station`` and ``login`` select by publisher; ``publisher`` is null where it is not
+known. ``from`` and ``to`` are Unix times in seconds or like 2026-12-31T23:59:59Z; without them the last day is meant.
+``GET /journal.csv``, with the same selection, gives all of it at once as a file.
 """
 
 from __future__ import annotations
@@ -120,7 +122,7 @@ class Download:
         self._request.lost = None
         if not self._request.gone:
             self._request.unregisterProducer()  # type: ignore[no-untyped-call]
-            self._request.finish()  # type: ignore[no-untyped-call]
+            self._request.finish()
 
     # The connection's producer
 
@@ -143,7 +145,8 @@ class Download:
 def _selection(request: Request, now: float) -> Selection:
     topic = request.query("topic") or "*"
     start, end = _time(request, "from", now - _DAY), _time(request, "to", now + 1)
-    return Selection(topic.removesuffix("*"), start, end, prefix=topic.endswith("*"))
+    owner, login = request.query("station"), request.query("login")
+    return Selection(topic.removesuffix("*"), start, end, prefix=topic.endswith("*"), owner=owner, login=login)
 
 
 def _time(request: Request, name: str, default: float) -> int:
@@ -188,4 +191,5 @@ def _record(record: Record) -> dict[str, Any]:
         "body": record.body.decode(errors="replace"),
         "headers": record.headers,
         "serial": record.serial,
+        "publisher": None if record.origin is None else record.origin._asdict(),
     }

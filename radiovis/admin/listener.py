@@ -25,7 +25,7 @@ from fanout.listeners import port
 from fanout.listeners.client_limits import ConnectionLimit, ConnectionSettings
 from fanout.listeners.tls import ListenerWrapper
 from fanout.metrics.health import HEALTH, Condition, Health, HealthRoutes
-from fanout.metrics.prometheus import BUILD, CERTIFICATES, LAG, Build, Metrics
+from fanout.metrics.prometheus import BUILD, CERTIFICATES, LAG, OPERATORS, Build, Metrics
 from fanout.metrics.traffic import ReactorLag
 from fanout.settings import SettingsError
 from radiovis.settings import Settings
@@ -99,6 +99,8 @@ _CONNECTIONS = 200
 """Open at a time: some dashboards, one Prometheus. They do not count as the radios' connections, so that operators get
 an answer when the node takes no more radios.
 """
+_CONNECTIONS_OF_ADDRESS = 100
+"""Of these, those of one address: nobody can keep operators of other addresses out with idle connections."""
 
 log = structlog.get_logger(__name__)
 
@@ -142,6 +144,7 @@ class Admin:
         self.metrics.add(HEALTH, self.health)
         self.metrics.add(LAG, lag)
         self.metrics.add(BUILD, _build(program))
+        self.metrics.add(OPERATORS, self._auth)
         if listener_wrapper is not None and listener_wrapper.certificates is not None:
             self.metrics.add(CERTIFICATES, listener_wrapper.certificates)
         self.routes: list[Route] = HealthRoutes(self.health, self.metrics, self._auth).routes()
@@ -167,13 +170,15 @@ class Admin:
         return {name: _address(each.getHost()) for name, each in self._listening.items()}
 
     def _site(self) -> HttpSite:
+        dispatcher = Dispatcher(Routes(self.routes), auth=self._auth)
         return HttpSite(
             self._reactor,
-            Dispatcher(Routes(self.routes), auth=self._auth),
-            ConnectionLimit(ConnectionSettings(MAX_CONNECTIONS=_CONNECTIONS, CONNECT_RATE=0)),
+            dispatcher,
+            ConnectionLimit(_limits()),
             self._settings,
             _warn,
             name="radiovis",
+            check=dispatcher.check,
         )
 
     def _listen(self, site: HttpSite) -> None:
@@ -186,6 +191,13 @@ class Admin:
             advice = f"set {ports.setting}"
             log.warning("admin.unavailable", port=error.port, reason=str(error.socketError), advice=advice)
 
+    def take_token(self, settings: Settings) -> None:
+        """Ask operators for the token of these settings from now on; one that would let others in is not taken."""
+        try:
+            self._auth.token = self._ports.auth(settings).token
+        except SettingsError as error:
+            log.error("settings.refused", problem=str(error))
+
     def drain(self) -> None:
         """The process begins to end."""
         self.health.draining = True
@@ -195,6 +207,12 @@ class Admin:
         for loop in self._running:
             loop.stop()
         return DeferredList([maybeDeferred(each.stopListening) for each in self._listening.values()])
+
+
+def _limits() -> ConnectionSettings:
+    return ConnectionSettings(
+        MAX_CONNECTIONS=_CONNECTIONS, MAX_CONNECTIONS_PER_ADDRESS=_CONNECTIONS_OF_ADDRESS, CONNECT_RATE=0
+    )
 
 
 def _build(program: str) -> Build:

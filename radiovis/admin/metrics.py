@@ -7,6 +7,7 @@ from typing import Any
 
 from fanout.metrics.health import HEALTH
 from fanout.metrics.prometheus import (
+    BODIES,
     BUILD,
     BUS,
     CERTIFICATES,
@@ -14,18 +15,28 @@ from fanout.metrics.prometheus import (
     CLIENTS,
     CONNECTION_LIMIT,
     FLUSHER,
+    HISTORY,
     HUB,
+    INPUT_MEMORY,
+    JOURNAL,
     LAG,
+    LOGIN_QUEUE,
+    LOGIN_THROTTLE,
     MEMCACHED,
+    OPERATORS,
     RABBITMQ,
+    RETAINED_SHARES,
     SUBSCRIPTION_LIMIT,
     TASKS,
+    TURNS,
     Measure,
     Table,
     reference,
 )
 from radiovis.directory.interface import OutageReport
+from radiovis.directory.stations_file import StationsFile
 from radiovis.preflight.message_check import Preflight
+from radiovis.publish_rights import PublishRights
 from radiovis.schedule.held_slides import HeldSlides
 from radiovis.topic_resolution import TopicResolver
 from radiovis.watchdog.watchdog import Watchdog
@@ -48,8 +59,24 @@ TOPIC_RESOLUTION: Table[TopicResolver] = (
         lambda resolver: resolver.loaded,
     ),
 )
+PUBLISHING: Table[PublishRights] = (
+    Measure(
+        "counter",
+        "radiovis_publishes_over_share_total",
+        "Publishes refused because their station published more in a second than its share of the node.",
+        lambda publishing: publishing.budget.refused,
+    ),
+)
 DIRECTORY: Table[OutageReport] = (
     Measure("gauge", "radiovis_directory_up", "Whether PlugIt answered when asked last.", lambda each: not each.down),
+)
+STATIONS_FILE: Table[StationsFile] = (
+    Measure(
+        "counter",
+        "radiovis_logins_remembered_total",
+        "Logins that were not checked, as the same one was right a moment ago.",
+        lambda stations: stations.remembered,
+    ),
 )
 WATCHDOG: Table[Watchdog] = (
     Measure(
@@ -122,7 +149,10 @@ SCHEDULE: Table[HeldSlides] = (
 
 ENGINE: dict[str, Table[Any]] = {
     "Clients": (*CLIENTS, *CONNECTION_LIMIT, *SUBSCRIPTION_LIMIT, *CERTIFICATES, *CLIENT_COUNTERS, *FLUSHER),
-    "Messages": HUB,
+    "Logins": (*LOGIN_QUEUE, *LOGIN_THROTTLE, *OPERATORS),
+    "Load": (*INPUT_MEMORY, *TURNS),
+    "Messages": (*HUB, *RETAINED_SHARES, *HISTORY, *JOURNAL),
+    "HTTP": BODIES,
     "Bus": (*BUS, *RABBITMQ),
     "memcached": MEMCACHED,
     "Tasks": TASKS,
@@ -131,7 +161,7 @@ ENGINE: dict[str, Table[Any]] = {
 """The metrics of the engine, by the chapter of docs/metrics.md."""
 
 RADIOVIS: dict[str, Table[Any]] = {
-    "Stations": (*TOPIC_RESOLUTION, *DIRECTORY),
+    "Stations": (*TOPIC_RESOLUTION, *PUBLISHING, *DIRECTORY, *STATIONS_FILE),
     "Watchdog": WATCHDOG,
     "Slides": (*PREFLIGHT, *SCHEDULE),
 }

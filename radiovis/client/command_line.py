@@ -204,7 +204,7 @@ def progress(text: str) -> None:
 def printable(text: str) -> str:
     """A text from elsewhere on one line, with the characters escaped that a terminal would obey."""
     # C0, C1, and the marks that turn the direction of writing: all can make a line look like another one.
-    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]", _escaped, text)
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]", _escaped, text)
 
 
 def _escaped(match: re.Match[str]) -> str:

@@ -12,6 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from pydantic import SecretStr
 
+from fanout.process.logs import masked
 from fanout.settings import SettingsError
 from fanout.settings.field import DEFAULT
 from fanout.settings.reference import MASK
@@ -175,4 +176,4 @@ def _value(settings: Settings, name: str) -> Any:
     value = getattr(settings, name)
     if isinstance(value, SecretStr):
         return MASK if value.get_secret_value() else ""
-    return value
+    return masked(value) if isinstance(value, dict) else value  # Options of a library may have a password in an URL.

@@ -1,4 +1,4 @@
-"""``logs``: print the journal of a node, which may be writing to it, as lines, JSON or CSV."""
+"""``logs``: print the journal of a node, which may be writing to it, as lines, JSON or CSV, or delete records of it."""
 
 from __future__ import annotations
 
@@ -28,6 +28,8 @@ from radiovis.client.command_line import seconds as span
 _DAY = 86_400
 _LATER = 2**53
 _PAGE = 1_000
+_DELETED_AT_ONCE = 100
+"""Records dropped in one transaction, so that the process that writes the journal never waits for long."""
 _INTERVAL = 0.5
 """Seconds between two looks at a journal that is followed."""
 
@@ -41,6 +43,8 @@ def command() -> CommandParser:
         "A time is like 2026-12-31T23:59:59Z, a Unix time, or 10m, 3h, 7d: that long ago.",
     )
     parser.add_argument("topic", nargs="?", default="*", metavar="TOPIC", help="a topic; ending in *, how it begins")
+    parser.add_argument("--station", metavar="ID", help="published by this station")
+    parser.add_argument("--login", metavar="LOGIN", help="published with this login, such as 1.studio")
     parser.add_argument("--from", dest="start", type=_when, metavar="TIME", help="the earliest (default: 1d)")
     parser.add_argument("--to", dest="end", type=_when, metavar="TIME", help="up to, without it")
     parser.add_argument("--limit", type=positive, metavar="N", help="at most so many, the earliest")
@@ -48,6 +52,9 @@ def command() -> CommandParser:
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--csv", action="store_true", help="CSV, with a line of headings")
     form.add_argument("--json", action="store_true", help="one JSON object a line")
+    form.add_argument(
+        "--delete", action="store_true", help="delete for good, of all times unless given; needs --station or --login"
+    )
     parser.add_argument("--file", metavar="PATH", help="the journal (default: the setting JOURNAL_FILE)")
     return parser
 
@@ -60,9 +67,13 @@ def run(words: Sequence[str]) -> int:
         raise CommandError("logs: JOURNAL_FILE is empty, so the journal ends with its node; give --file", WRONG)
     if not Path(path).exists():
         raise CommandError(f"{path}: there is no journal; a node that keeps one has STANDALONE, or see JOURNAL_FILE")
-    ledger = Ledger(path, time.time, read_only=True)
+    if given.delete and given.station is None and given.login is None:
+        raise CommandError("logs: --delete needs --station or --login, so that nobody deletes a whole journal", WRONG)
+    if given.delete and (given.follow or given.limit):
+        raise CommandError("logs: --delete does not go with --follow and --limit", WRONG)
+    ledger = Ledger(path, None, max_bytes=_LATER, read_only=not given.delete)
     try:
-        _write_all(ledger, given)
+        (_delete_all if given.delete else _write_all)(ledger, given)
     except JournalError as error:
         raise CommandError(str(error)) from None
     except KeyboardInterrupt:
@@ -72,10 +83,28 @@ def run(words: Sequence[str]) -> int:
     return DONE
 
 
+def _selection(given: argparse.Namespace, begin: int) -> Selection:
+    """:param begin: the earliest, unless one is given."""
+    return Selection(
+        given.topic.removesuffix("*"),
+        begin if given.start is None else given.start,
+        given.end or _LATER,
+        prefix=given.topic.endswith("*"),
+        owner=given.station,
+        login=given.login,
+    )
+
+
+def _delete_all(ledger: Ledger, given: argparse.Namespace) -> None:
+    selection, total = _selection(given, 0), 0
+    while dropped := ledger.drop_selected(selection, _DELETED_AT_ONCE):
+        total += dropped
+    ledger.clear_log()
+    _put(f"{total} records deleted\n".encode())
+
+
 def _write_all(ledger: Ledger, given: argparse.Namespace, pause: Callable[[float], None] = time.sleep) -> None:
-    now = int(time.time())
-    begin = now - _DAY if given.start is None else given.start
-    selection = Selection(given.topic.removesuffix("*"), begin, given.end or _LATER, prefix=given.topic.endswith("*"))
+    selection = _selection(given, int(time.time()) - _DAY)
     write = _csv if given.csv else _json if given.json else _lines
     if given.csv:
         _put(HEADER)
@@ -104,6 +133,7 @@ def _json(records: Iterable[Record]) -> None:
             "body": record.body.decode("utf-8", "replace"),
             "headers": record.headers,
             "serial": record.serial,
+            "publisher": None if record.origin is None else record.origin._asdict(),
         }
         _put(json.dumps(entry).encode() + b"\n")
 
@@ -112,7 +142,15 @@ def _lines(records: Iterable[Record]) -> None:
     for record in records:
         moment = paint(datetime.fromtimestamp(record.timestamp, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), "grey")
         body = printable(record.body.decode("utf-8", "replace"))
-        _put(f"{moment}  {printable(record.topic)}  {body}\n".encode())
+        _put(f"{moment}  {printable(record.topic)}  {body}{_publisher(record)}\n".encode())
+
+
+def _publisher(record: Record) -> str:
+    if record.origin is None:
+        return ""
+    _, login, address, interface = record.origin
+    by = f"{login} from {address}" if address else login
+    return paint(printable(f"  ({by} over {interface})"), "grey")
 
 
 def _put(octets: bytes) -> None:

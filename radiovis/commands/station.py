@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -24,6 +25,8 @@ from radiovis.directory.password import hash_password
 from radiovis.directory.stations_file import read_stations, read_text
 from radiovis.directory.stations_parser import Stations, parse_stations, station_id
 
+MOST_HOURS = 24 * 366
+"""For which an old password stays valid, at the most: one that never ends would be a second password."""
 _NEW_MODE = 0o640  # A new file: hashes are secret, but the node's group may have to read it.
 
 
@@ -123,10 +126,11 @@ def with_station(
     return before + added
 
 
-def with_password(text: str, login: str, password: str) -> str:
+def with_password(text: str, login: str, password: str, old_until: datetime | None = None) -> str:
     """The text with another password for this login, which must be in it.
 
     :param password: the hash.
+    :param old_until: until when the password of now is valid as well; None if it ends now.
     """
     try:
         document = tomlkit.parse(text)
@@ -134,7 +138,12 @@ def with_password(text: str, login: str, password: str) -> str:
         raise CommandError(f"the stations file cannot be edited: {error}; edit it by hand", WRONG) from None
     stations: Any = document["station"]
     station = next(each for each in stations if each["login"] == login)
+    old = station.get("password")
+    for key in ("old_password", "old_password_until"):
+        station.pop(key, None)
     station["password"] = password
+    if old_until is not None and old is not None:
+        station["old_password"], station["old_password_until"] = old, old_until
     return tomlkit.dumps(document)
 
 
@@ -164,6 +173,9 @@ def command() -> CommandParser:
     add.add_argument("--name", default="", help="what people call it")
     passwd = actions.add_parser("passwd", help="give a login another password")
     passwd.add_argument("login")
+    passwd.add_argument(
+        "--keep", type=_hours, metavar="HOURS", help="let the password of now be valid as well, for so many hours"
+    )
     listing = actions.add_parser("list", help="show the logins and their channels")
     listing.add_argument("--json", action="store_true", help="one JSON list")
     for action in (add, passwd, listing):
@@ -196,16 +208,20 @@ def _passwd(path: Path, given: argparse.Namespace) -> None:
     with StationsEditor(path) as editor:
         if given.login not in editor.stations.accounts:
             raise CommandError(f"{path}: {_no_login(given.login, list(editor.stations.accounts))}", WRONG)
-        editor.replace(with_password(editor.text, given.login, hash_password(_password())))
-    print(f"{path}: {given.login} has another password")
+        until = None if given.keep is None else datetime.now(UTC).replace(microsecond=0) + given.keep
+        editor.replace(with_password(editor.text, given.login, hash_password(_password()), until))
+    also = "" if until is None else f"; the one from before is valid until {_shown(until.timestamp())}"
+    print(f"{path}: {given.login} has another password{also}")
 
 
 def _list(path: Path, given: argparse.Namespace) -> None:
     stations = read_stations(path)
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "login": login,
             "networks": [str(network) for network in account.networks],
+            "certificates": len(account.certificates),
+            "old_password_until": _shown(account.old_until) if account.old_until else None,
             "channels": list(stations.channels.get(station_id(login), ())),
         }
         for login, account in stations.accounts.items()
@@ -227,6 +243,17 @@ def _path(given: str | None) -> Path:
     if not path:
         raise CommandError("station: which file? Give --file, or set STATIONS_FILE", WRONG)
     return Path(path)
+
+
+def _hours(text: str) -> timedelta:
+    hours = float(text)
+    if not 0 < hours <= MOST_HOURS:
+        raise argparse.ArgumentTypeError(f"should be a number of hours up to {MOST_HOURS}")
+    return timedelta(hours=hours)
+
+
+def _shown(when: float) -> str:
+    return f"{datetime.fromtimestamp(when, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _no_login(login: str, known: Sequence[str]) -> str:

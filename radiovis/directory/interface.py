@@ -2,7 +2,8 @@
 
 Three directories exist: PlugIt, the stations file, and the one of ``--test`` mode.
 
-:class:`Directory` is the interface. :class:`OutageReport` and :class:`LogStore` are optional abilities of one.
+:class:`Directory` is the interface. :class:`OutageReport`, :class:`CertificateLogins` and :class:`LogStore` are
+optional abilities of one.
 """
 
 from __future__ import annotations
@@ -108,6 +109,18 @@ class OutageReport(Protocol):
     @property
     def down(self) -> bool:
         """Whether the directory failed when it was asked last."""
+        ...
+
+
+@runtime_checkable
+class CertificateLogins(Protocol):
+    """Optional ability of a directory: stations log in with a client certificate. Ask for it with ``isinstance``."""
+
+    def check_certificate(self, login: str, certificates: Sequence[bytes], address: str) -> bool:
+        """Whether this login may publish from this address, with this certificate in place of a password.
+
+        :param certificates: the client's, then those between it and its authority, in DER.
+        """
         ...
 
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import structlog
 
+from fanout.application.login_throttle import LoginQueue
 from radiovis.directory.interface import Channel, Default, DirectoryError, checked_prefix
-from radiovis.directory.plugit_http import BadStatus, PlugItCalls
+from radiovis.directory.plugit_http import LOGINS_AT_ONCE, BadStatus, PlugItCalls
 from radiovis.settings import WatchdogSettings
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -25,11 +27,14 @@ class PlugIt:
     Every method may raise :class:`~radiovis.directory.interface.DirectoryError`.
     """
 
-    def __init__(self, calls: PlugItCalls, settings: WatchdogSettings) -> None:
-        """:param settings: ``FB_IMAGE_LOCATIONS``, the URL in front of a default picture's file name; empty for the URL
-        that PlugIt gives.
+    def __init__(self, calls: PlugItCalls, settings: WatchdogSettings, queue: LoginQueue | None = None) -> None:
+        """
+        :param settings: ``FB_IMAGE_LOCATIONS``, the URL in front of a default picture's file name; empty for the URL
+            that PlugIt gives.
+        :param queue: in which logins wait for their check; one of its own if None.
         """
         self.settings = settings
+        self._queue = queue or LoginQueue(LOGINS_AT_ONCE)
         self._calls = calls
         self._bad_rows: dict[str, int] = {}
         self._odd_rows: dict[tuple[str, str], int] = {}
@@ -40,12 +45,17 @@ class PlugIt:
         return sum(self._bad_rows.values())
 
     async def check_auth(self, login: str, passcode: str, address: str) -> bool:
-        """Whether this login may publish from this address."""
+        """Whether this login may publish from this address. PlugIt is asked each time, so that what an operator changes
+        there counts at once.
+
+        :raises TooManyLogins: too many wait for their check.
+        """
         try:
             (login + passcode).encode()
         except UnicodeEncodeError:
             return False  # Octets that are not UTF-8: a form cannot carry them, and no password holds them.
-        answer = await self._calls.ask("check_auth", username=login, password=passcode, ip=address)
+        ask = partial(self._calls.ask, "check_auth", username=login, password=passcode, ip=address)
+        answer = await self._queue.run(address, login, ask)
         return bool(self._part(answer, "check_auth", "result", bool))
 
     async def channels(self, station: str) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
 from treq.client import HTTPClient
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.error import (
     ConnectError,
@@ -34,7 +34,13 @@ from radiovis.settings import DirectorySettings
 MAX_ANSWER = 2**20
 """Bytes of one answer: about 20,000 channels."""
 MAX_CALLS = 64
-"""Calls at the same time: a flood of logins must not fill the memory while PlugIt is slow."""
+"""Calls at the same time; further ones wait. PlugIt is a web application with some tens of processes."""
+LOGINS_AT_ONCE = 48
+"""Of these calls, those that check logins: a flood of logins must leave room for what the stations that are logged in
+need."""
+MOST_WAITING = 1_000
+"""Calls that wait for their turn while PlugIt is slow; beyond it they fail at once. Every login that PlugIt has
+accepted may ask for its station's channels at the same moment, and waits with some kilobytes."""
 ATTEMPTS = 3
 """How often a request is sent before it counts as failed. A restart of PlugIt takes longer than any number of attempts
 for which a radio could wait; three are enough for a lost connection or an overload of a moment."""
@@ -128,16 +134,17 @@ class PlugItCalls:
         self._host = f"{parts.hostname}:{parts.port or {'http': 80, 'https': 443}[parts.scheme]}"
         self._secrets = _secrets(parts.path)
         self._reactor = reactor
-        self._calls = 0
+        self._turns = DeferredSemaphore(MAX_CALLS)
 
     async def ask(self, method: str, **fields: str) -> dict[str, Any]:
         """Call a method; gives its answer, a JSON object.
 
         :raises BadStatus: the last attempt brought another status than 200.
-        :raises DirectoryError: no answer came, or an invalid one, or :data:`MAX_CALLS` are waiting for their answers.
+        :raises DirectoryError: no answer came, or an invalid one, or :data:`MOST_WAITING` wait for their turn.
         """
-        if self._calls >= MAX_CALLS:
-            raise DirectoryError(f"{method} at {self._host}: {self._calls} calls are waiting for an answer already")
+        waiting = len(self._turns.waiting)
+        if waiting >= MOST_WAITING:
+            raise DirectoryError(f"{method} at {self._host}: {waiting} calls are waiting for their turn already")
         retrying = AsyncRetrying(
             sleep=lambda seconds: deferLater(self._reactor, seconds),
             stop=stop_after_attempt(ATTEMPTS),
@@ -145,12 +152,12 @@ class PlugItCalls:
             retry=retry_if_exception(lambda error: _is_retried(method, error)),
             reraise=True,
         )
-        self._calls += 1
+        await self._turns.acquire()
         try:
             answer: dict[str, Any] = await retrying(self._ask_once, method, fields)
             return answer
         finally:
-            self._calls -= 1
+            self._turns.release()
 
     async def _ask_once(self, method: str, fields: Mapping[str, str]) -> dict[str, Any]:
         exchange = Deferred.fromCoroutine(self._exchange(method, fields))

@@ -1,18 +1,31 @@
-"""A directory in a TOML file, instead of PlugIt: the setting ``STATIONS_FILE``. Changes of the file are followed."""
+"""A directory in a TOML file, instead of PlugIt: the setting ``STATIONS_FILE``. Changes of the file are followed.
+
+A station may log in with a client certificate instead of a password, and may have two passwords while it changes from
+one to the other. A check of a password is made slow on purpose (scrypt). A login that was right a moment ago, from the
+same address, is therefore remembered: not the password, but a keyed hash of it, whose random key never leaves this
+process. What the file no longer allows is forgotten as soon as the file has changed.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
+from hashlib import blake2b, sha256
 from pathlib import Path
+from secrets import token_bytes
 from typing import Any
 
 import structlog
+from cryptography import x509
 from twisted.internet.task import LoopingCall
 from twisted.internet.threads import deferToThreadPool
 
-from radiovis.directory.interface import Channel, Default, DirectoryError
-from radiovis.directory.password import check_password
+from fanout.application.login_throttle import LoginQueue
+from fanout.cache.bounded_dict import BoundedDict
+from fanout.listeners.tls import CertificateError, authorities, is_signed
+from radiovis.directory.interface import Channel, Default
+from radiovis.directory.password import HASH_BYTES, SALT_BYTES, N, P, R, StoredPassword, check_password
 from radiovis.directory.stations_parser import Stations, StationsFileError, parse_stations
 
 __all__ = ["StationsFile", "StationsFileError", "read_stations", "read_text"]
@@ -21,8 +34,20 @@ INTERVAL = 1.0
 """Seconds between two looks at the file; one ``stat`` call each."""
 MAX_SIZE = 8 * 2**20
 """Bytes, for about 40,000 channels. A larger file was chosen by mistake."""
-MAX_LOGINS = 32
-"""Password checks at the same time. Each takes 50 ms of a processor, so that a flood must be refused."""
+MOST_CHECKS = 4
+"""Password checks at the same time, if there are as many processors. Each takes one of them for 50 ms, and 16 MiB
+meanwhile, so more of them would only take memory, and time from the clients."""
+REMEMBERED_SECONDS = 300
+"""Seconds for which a login that was right is not checked again. A station publishes at least once in a song; the hash
+of a password should not stay in memory for longer than that."""
+_REMEMBERED = 10_000  # logins; each takes about 200 octets
+_KEY_OCTETS = 32
+
+
+def checks_at_once() -> int:
+    """How many passwords this process checks at the same time."""
+    return min(MOST_CHECKS, len(os.sched_getaffinity(0)))
+
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -35,6 +60,7 @@ class StationsFile:
 
     :ivar refused: why the file as it is now cannot be used, so that the stations from before stay in use; empty if it
         can be used.
+    :ivar remembered: logins that were not checked because the same one was right a moment ago.
     """
 
     def __init__(
@@ -45,23 +71,30 @@ class StationsFile:
         clock: Any = None,
         on_change: Callable[[], None] = lambda: None,
         interval: float = INTERVAL,
-        max_logins: int = MAX_LOGINS,
+        queue: LoginQueue | None = None,
+        now: Callable[[], float] = time.time,
     ) -> None:
         """
         :param reactor: passwords are checked in its thread pool.
-        :param clock: for the timer; the reactor if None.
+        :param clock: for the timer, and for how long a login is remembered; the reactor if None.
         :param on_change: called after the stations have changed.
         :param interval: seconds between two looks at the file.
-        :param max_logins: password checks at once; further ones fail with ``DirectoryError``.
+        :param now: Unix time, for passwords that end.
+        :param queue: in which logins wait for their check; one of its own if None.
         """
         self._path = Path(path)
         self._reactor = reactor
         self._on_change = on_change
         self._interval = interval
-        self._max_logins = max_logins
-        self._logins = 0
+        self._queue = queue or LoginQueue(checks_at_once())
+        self._key = token_bytes(_KEY_OCTETS)
+        self._right: BoundedDict[bytes, float] = BoundedDict(_REMEMBERED)  # until when a login need not be checked
+        self._clock: Callable[[], float] = (clock or reactor).seconds
+        self._now = now
         self._stations = Stations()
+        self._authorities: Any = None
         self.refused = ""
+        self.remembered = 0
         self._seen: tuple[int, ...] | None = None
         self._look = LoopingCall(self._reload_if_changed)
         self._look.clock = clock or reactor
@@ -72,7 +105,10 @@ class StationsFile:
         :raises StationsFileError: it cannot be read, or is not valid. The stations stay as they were.
         """
         self._seen = self._signature()
-        self._stations = read_stations(self._path)
+        stations = read_stations(self._path)
+        self._authorities = _authorities(self._path, stations)
+        self._stations = stations
+        self._right.clear()
         self.refused = ""
 
     def start(self) -> None:
@@ -97,20 +133,65 @@ class StationsFile:
         return True
 
     async def check_auth(self, login: str, passcode: str, address: str) -> bool:
-        """Whether this login may publish from this address. An unknown login takes as long as a known one."""
-        accounts = self._stations.accounts
-        account = accounts.get(login) or next(iter(accounts.values()), None)
-        if account is None:
+        """Whether this login may publish from this address. An unknown login takes as long as a known one.
+
+        :raises TooManyLogins: too many wait for their check.
+        """
+        given = self._hash(login, passcode, address)
+        if self._remembers(given):
+            return True
+        return await self._queue.run(address, login, lambda: self._check(login, passcode, address, given))
+
+    async def _check(self, login: str, passcode: str, address: str, given: bytes) -> bool:
+        if self._remembers(given):  # the same login came twice, and the first one was right
+            return True
+        stations, now = self._stations, self._now()
+        account = stations.accounts.get(login)
+        known = () if account is None else account.passwords(now)
+        pool = self._reactor.getThreadPool()
+        until = await deferToThreadPool(self._reactor, pool, _valid_until, passcode, known or _example(stations))
+        if not until or account is None or not account.allows(address):
             return False
-        if self._logins >= self._max_logins:
-            raise DirectoryError(f"{self._logins} logins are being checked already")
-        self._logins += 1
+        if stations is self._stations:  # the file may have changed meanwhile
+            self._right[given] = self._clock() + min(REMEMBERED_SECONDS, until - now)
+        return True
+
+    @property
+    def has_certificates(self) -> bool:
+        """Whether any station may log in with a client certificate."""
+        return self._stations.has_certificates
+
+    def check_certificate(self, login: str, certificates: Sequence[bytes], address: str) -> bool:
+        """Whether this login may publish from this address, with the first of these certificates.
+
+        A fingerprint names one certificate, whoever has signed it, as long as it stands in the file. A subject needs an
+        authority of the file, and a certificate that is valid now.
+        """
+        account = self._stations.accounts.get(login)
+        if account is None or not account.certificates or not account.allows(address):
+            return False
+        digest = sha256(certificates[0]).digest()
+        if any(each.fingerprint == digest for each in account.certificates):
+            return True
         try:
-            pool = self._reactor.getThreadPool()
-            right: bool = await deferToThreadPool(self._reactor, pool, check_password, passcode, account.password)
-        finally:
-            self._logins -= 1
-        return right and login in accounts and account.allows(address)
+            subject = x509.load_der_x509_certificate(certificates[0]).subject
+        except ValueError:
+            return False
+        named = any(each.subject == subject for each in account.certificates)
+        return named and self._authorities is not None and is_signed(certificates, self._authorities)
+
+    def _remembers(self, given: bytes) -> bool:
+        found = self._right.get(given, 0.0) > self._clock()
+        self.remembered += found
+        return found
+
+    def _hash(self, *parts: str) -> bytes:
+        """Of a login, its password and its address, with lengths, so that no two logins are the same octets."""
+        hashed = blake2b(key=self._key)
+        for part in parts:
+            octets = part.encode("utf-8", "surrogatepass")
+            hashed.update(b"%d:" % len(octets) + octets)
+        return hashed.digest()
 
     async def channels(self, station: str) -> tuple[str, ...]:
         """The topic prefixes of all logins of a station."""
@@ -142,6 +223,34 @@ class StationsFile:
         except OSError:
             return None
         return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+_NOBODY = StoredPassword(N, R, P, bytes(SALT_BYTES), bytes(HASH_BYTES))
+
+
+def _example(stations: Stations) -> Sequence[tuple[StoredPassword, float]]:
+    """What a password is compared with when the login is unknown: never right, and as much work as for a known one."""
+    passwords = (account.password for account in stations.accounts.values() if account.password is not None)
+    return ((next(passwords, _NOBODY), 0.0),)
+
+
+def _valid_until(password: str, known: Sequence[tuple[StoredPassword, float]]) -> float:
+    """Until when this password is valid, Unix time; 0 if it is none of these. Blocks; see ``check_password``."""
+    return next((until for stored, until in known if check_password(password, stored)), 0.0)
+
+
+def _authorities(path: Path, stations: Stations) -> Any:
+    """The authorities that sign stations' certificates; None without any.
+
+    :param path: of the stations file; a relative ``client_ca`` is beside it.
+    :raises StationsFileError: their file cannot be used.
+    """
+    if not stations.client_ca:
+        return None
+    try:
+        return authorities(path.parent / stations.client_ca)
+    except CertificateError as error:
+        raise StationsFileError(str(path), None, f"client_ca: {error}") from None
 
 
 def read_stations(path: Path) -> Stations:

@@ -8,13 +8,17 @@ from __future__ import annotations
 import difflib
 import hashlib
 import ipaddress
+import math
 import re
 import tomllib
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
+
+from cryptography import x509
 
 from fanout.listeners.address import network
 from radiovis.directory.interface import MAX_TEXT, MAX_URL, Channel, Default, checked_prefix
@@ -22,7 +26,10 @@ from radiovis.directory.password import StoredPassword
 
 _HEADER = re.compile(r"\s*\[\[?([^\[\]]+)\]\]?\s*(#.*)?")
 _KEY = re.compile(r"\s*(\"[^\"]*\"|'[^']*'|[A-Za-z0-9_-]+)\s*[.=]")
-_QUOTES = ('"""', "'''")
+_OPENING = re.compile(r'"""|\'\'\'|#')
+MOST_PARTS = 32
+"""Parts of a dotted key. The format needs two; ``tomllib`` compares each part with all before it."""
+_DOTTED = re.compile(rf"""(?<![\w"'-])(?:(?:"[^"\n]*"|'[^'\n]*'|[\w-]+)[ \t]*\.[ \t]*){{{MOST_PARTS}}}""")
 
 
 @dataclass(slots=True)
@@ -72,20 +79,22 @@ def _read_line(sections: list[Section], number: int, line: str) -> None:
 
 
 def _quotes_after(line: str, inside: str | None) -> str | None:
-    rest = line
+    place = 0
     while True:
         if inside:
-            _, closed, rest = rest.partition(inside)
-            if not closed:
+            end = line.find(inside, place)
+            if end < 0:
                 return inside
+            place = end + len(inside)
             inside = None
         else:
-            opening = min((quotes for quotes in _QUOTES if quotes in rest), key=rest.index, default=None)
-            if opening is None or "#" in rest[: rest.index(opening)]:
+            found = _OPENING.search(line, place)
+            if found is None or found[0] == "#":
                 return None
-            inside, rest = opening, rest.partition(opening)[2]
+            inside, place = found[0], found.end()
 
 
+_STATION = ("login", "password", "old_password", "old_password_until", "certificates", "networks", "name", "channel")
 EVERYWHERE = ("0.0.0.0/0", "::/0")
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -102,10 +111,26 @@ class StationsFileError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A login: its password, and the networks from which it may log in."""
+    """A login: how a station shows that it is its own, and the networks from which it may log in.
 
-    password: StoredPassword
+    :ivar password: None for a station that logs in with a certificate only.
+    :ivar old_password: one that is valid as well until ``old_until``, Unix time; None for none.
+    :ivar certificates: client certificates, of which it needs one.
+    """
+
+    password: StoredPassword | None
     networks: tuple[Network, ...]
+    old_password: StoredPassword | None = None
+    old_until: float = 0.0
+    certificates: tuple[KnownCertificate, ...] = ()
+
+    def passwords(self, now: float) -> tuple[tuple[StoredPassword, float], ...]:
+        """Those valid now, and until when each of them is.
+
+        :param now: Unix time.
+        """
+        valid = ((self.password, math.inf), (self.old_password, self.old_until))
+        return tuple((password, until) for password, until in valid if password is not None and now < until)
 
     def allows(self, address: str) -> bool:
         """Whether this address is in one of the networks. An IPv4-mapped IPv6 address counts as IPv4."""
@@ -119,6 +144,37 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True)
+class KnownCertificate:
+    """A client certificate in the file: by its fingerprint, or by its subject if an authority of the file signed it.
+
+    :ivar fingerprint: SHA-256 of the certificate in DER; empty for a subject.
+    :ivar subject: its whole subject, as in RFC 4514: ``CN=rock,O=Radio``; None for a fingerprint.
+    """
+
+    fingerprint: bytes = b""
+    subject: x509.Name | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> KnownCertificate:
+        """:raises ValueError: it is neither."""
+        kind, colon, digits = text.partition(":")
+        if colon and kind.strip().lower() == "sha256":
+            digest = digits.replace(":", "").strip()
+            if not re.fullmatch(r"[0-9A-Fa-f]{64}", digest):
+                raise ValueError(
+                    "a fingerprint is sha256: and 64 hex digits, as `openssl x509 -fingerprint -sha256` shows"
+                )
+            return cls(fingerprint=bytes.fromhex(digest))
+        try:
+            subject = x509.Name.from_rfc4514_string(text)
+        except ValueError:
+            subject = None
+        if not subject:
+            raise ValueError("must be sha256:<fingerprint>, or a subject such as CN=rock,O=Radio")
+        return cls(subject=subject)
+
+
+@dataclass(frozen=True, slots=True)
 class Stations:
     """The content of a stations file.
 
@@ -127,6 +183,8 @@ class Stations:
     :ivar topics: the channels of all stations.
     :ivar defaults: by channel number.
     :ivar countries: country code to GCC.
+    :ivar client_ca: file with the certificates (PEM) of the authorities that sign those of stations that are named by
+        their subject; empty for none.
     """
 
     accounts: dict[str, Account] = field(default_factory=dict)
@@ -134,6 +192,12 @@ class Stations:
     topics: tuple[Channel, ...] = ()
     defaults: dict[int, Default] = field(default_factory=dict)
     countries: dict[str, str] = field(default_factory=dict)
+    client_ca: str = ""
+
+    @property
+    def has_certificates(self) -> bool:
+        """Whether any station may log in with a client certificate."""
+        return any(account.certificates for account in self.accounts.values())
 
 
 def parse_stations(text: str, path: str) -> Stations:
@@ -142,6 +206,10 @@ def parse_stations(text: str, path: str) -> Stations:
     :param path: only for the errors.
     :raises StationsFileError: for the first thing that is wrong, with its line.
     """
+    dotted = _DOTTED.search(text)
+    if dotted:
+        line = text.count("\n", 0, dotted.start()) + 1
+        raise StationsFileError(path, line, f"a key has more than {MOST_PARTS} parts")
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -196,6 +264,15 @@ class _Table:
         except ValueError as error:
             raise self.error(key, str(error)) from None
 
+    def time(self, key: str) -> float:
+        """A point in time, as Unix time; 0 if it is not there."""
+        value = self.content.get(key)
+        if value is None:
+            return 0.0
+        if not isinstance(value, datetime) or value.tzinfo is None:
+            raise self.error(key, "must be a time with its zone and without quotes, as in 2026-12-31T23:59:59Z")
+        return value.timestamp()
+
     def items(self, key: str, default: list[Any]) -> list[Any]:
         value = self.content.get(key, default)
         if not isinstance(value, list):
@@ -216,9 +293,11 @@ class _Reader:
         self._defaults: dict[int, Default] = {}
         self._countries: dict[str, str] = {}
         self._owners: dict[str, str] = {}
+        self._client_ca = ""
 
     def read(self, document: dict[str, Any]) -> Stations:
-        top = _Table(self._path, "the file", document, self._top, ("station", "countries"))
+        top = _Table(self._path, "the file", document, self._top, ("station", "countries", "client_ca"))
+        self._client_ca = top.text_or_none("client_ca", str) or ""
         self._read_countries(document.get("countries", {}))
         tables = top.items("station", [])
         if not tables:
@@ -227,7 +306,7 @@ class _Reader:
             self._read_station(number, content)
         prefixes = {station: tuple(one.topic for one in own) for station, own in self._channels.items()}
         topics = tuple(channel for own in self._channels.values() for channel in own)
-        return Stations(self._accounts, prefixes, topics, self._defaults, self._countries)
+        return Stations(self._accounts, prefixes, topics, self._defaults, self._countries, self._client_ca)
 
     def _read_countries(self, content: object) -> None:
         section = self._countries_place or self._top.inline("countries")
@@ -241,17 +320,29 @@ class _Reader:
         section, channel_sections = self._place(number)
         named = content.get("login") if isinstance(content, dict) else None
         what = f"station {named}" if isinstance(named, str) else f"station number {number + 1}"
-        table = _Table(self._path, what, content, section, ("login", "password", "networks", "name", "channel"))
+        table = _Table(self._path, what, content, section, _STATION)
         login = table.text("login", _login)
         if login in self._accounts:
             raise table.error("login", "another station has this login already")
-        password = table.text("password", StoredPassword.parse)
-        networks = table.items("networks", list(EVERYWHERE))
         name = table.text_or_none("name", str) or ""
-        self._accounts[login] = Account(password, tuple(table.checked("networks", each, network) for each in networks))
+        self._accounts[login] = self._account(table)
         for place, channel in enumerate(table.items("channel", [])):
             own = channel_sections[place] if place < len(channel_sections) else section.inline("channel")
             self._read_channel(login, name, own, f"station {login}, channel {place + 1}", channel)
+
+    def _account(self, table: _Table) -> Account:
+        known = tuple(
+            table.checked("certificates", each, KnownCertificate.parse) for each in table.items("certificates", [])
+        )
+        if any(each.subject is not None for each in known) and not self._client_ca:
+            raise table.error("certificates", "a subject needs client_ca at the head of the file: who signs it")
+        password = (table.text_or_none if known else table.text)("password", StoredPassword.parse)
+        old, until = table.text_or_none("old_password", StoredPassword.parse), table.time("old_password_until")
+        if (old is None) != (not until):
+            raise table.error("old_password", "stands together with old_password_until, or neither of them")
+        networks = table.items("networks", list(EVERYWHERE))
+        allowed = tuple(table.checked("networks", each, network) for each in networks)
+        return Account(password, allowed, old, until, known)
 
     def _read_channel(self, login: str, name: str, section: Section, what: str, content: object) -> None:
         table = _Table(self._path, what, content, section, ("topic", "image", "text", "link"))

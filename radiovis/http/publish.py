@@ -17,7 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from fanout.application.interface import Application, Principal, Refused
 from fanout.bus.interface import BusError
-from fanout.http.auth import log_in
+from fanout.http.auth import basic_login, check_same_site, log_in
 from fanout.http.response import HttpError, Response
 from fanout.http.routing import Request
 from fanout.hub.message import Message, Publication
@@ -37,6 +37,11 @@ _TIME = re.compile(r"NOW|\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\
 Fields = dict[str, list[str]]
 
 
+def needs_login(request: Request) -> None:
+    """Before the body of a publish is read; whether a login is right takes longer. :raises HttpError: there is none."""
+    basic_login(request.http, REALM)
+
+
 class Publishing:
     """The handler. A publisher has the station's own login, by HTTP Basic."""
 
@@ -48,6 +53,7 @@ class Publishing:
 
     async def publish(self, request: Request) -> Response:
         """202 with the messages, once the bus has them. A client that does not wait for that has published as well."""
+        check_same_site(request)
         request.run_to_end()
         principal = await log_in(self._application, self._warn, request.http, REALM)
         if list(request.segments[1:]) not in ([principal.name], [principal.login]):

@@ -11,7 +11,7 @@ from fanout.http.routing import Handler, Route, Routes, subtree
 from fanout.http.topic_resources import Topics
 from fanout.settings import SettingsError
 from radiovis.http.pages import WallPages, assets
-from radiovis.http.publish import REALM, Publishing
+from radiovis.http.publish import REALM, Publishing, needs_login
 from radiovis.http.visjson import Polls, Push, check_topic
 from radiovis.http.wall import Wall, WallEvents
 from radiovis.settings import Settings
@@ -38,7 +38,7 @@ class PublicSite:
                 *subtree("/radiodns/vis/vis.json", public=True, GET=self._polls.visjson),
                 *subtree("/comet", public=True, GET=self._polls.comet),
                 *subtree("/radiodns/push/1.0", public=True, GET=self._push.push),
-                *subtree("/services", POST=self._publishing.publish),
+                *subtree("/services", before=needs_login, POST=self._publishing.publish),
                 *(row for path, handler in websockets.items() for row in subtree(path, GET=handler)),
                 *topics.routes(),
                 Route("/", GET=pages.wall),
@@ -72,6 +72,7 @@ class PublicSite:
             longest_wait=None,
             forgets=False,
             untyped=TEXT,
+            may_publish=needs_login,
         )
 
 

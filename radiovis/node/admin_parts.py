@@ -16,16 +16,24 @@ from fanout.journal.journal import Journal
 from fanout.listeners.tls import Certificates, ListenerWrapper
 from fanout.metrics.health import Condition
 from fanout.metrics.prometheus import (
+    BODIES,
     BUS,
     CLIENT_COUNTERS,
     CLIENTS,
     CONNECTION_LIMIT,
     FLUSHER,
+    HISTORY,
     HUB,
+    INPUT_MEMORY,
+    JOURNAL,
+    LOGIN_QUEUE,
+    LOGIN_THROTTLE,
     MEMCACHED,
     RABBITMQ,
+    RETAINED_SHARES,
     SUBSCRIPTION_LIMIT,
     TASKS,
+    TURNS,
     Metrics,
 )
 from fanout.metrics.traffic import ClientCounts, Rates
@@ -33,7 +41,15 @@ from fanout.process.supervised_tasks import TaskState
 from radiovis.admin.api import NodeApi, NodeView
 from radiovis.admin.journal_search import JournalApi
 from radiovis.admin.listener import Admin, AdminPorts, Check
-from radiovis.admin.metrics import DIRECTORY, PREFLIGHT, SCHEDULE, TOPIC_RESOLUTION, WATCHDOG
+from radiovis.admin.metrics import (
+    DIRECTORY,
+    PREFLIGHT,
+    PUBLISHING,
+    SCHEDULE,
+    STATIONS_FILE,
+    TOPIC_RESOLUTION,
+    WATCHDOG,
+)
 from radiovis.directory.interface import Directory, OutageReport
 from radiovis.directory.stations_file import StationsFile
 from radiovis.events import MonitoringEvents
@@ -94,6 +110,7 @@ def operators_listener_wrapper(reactor: Any, settings: Settings, ports: AdminPor
 def _add_journal(admin: Admin, journal: Journal | None) -> None:
     if journal is not None:
         admin.routes += JournalApi(journal, time.time).routes()
+        admin.metrics.add(JOURNAL, journal)
 
 
 def _view(admin: Admin, core: Core, parts: ApplicationParts, client_counts: ClientCounts, rates: Rates) -> NodeView:
@@ -253,15 +270,25 @@ def _add_shared(metrics: Metrics, bus: Bus, memcached: Memcached | None, directo
 
 def _add_servers(metrics: Metrics, servers: Servers, client_counts: ClientCounts, observability: Observability) -> None:
     metrics.add(HUB, servers.stomp.hub)
+    metrics.add(RETAINED_SHARES, servers.stomp.hub)
+    metrics.add(HISTORY, servers.pending_requests.history)
+    metrics.add(BODIES, servers.site)
     metrics.add(FLUSHER, servers.stomp.flusher)
     metrics.add(CLIENTS, client_counts)
     metrics.add(CONNECTION_LIMIT, servers.connection_limit)
     metrics.add(SUBSCRIPTION_LIMIT, servers.stomp.subscription_limit)
+    metrics.add(INPUT_MEMORY, servers.stomp.input_memory)
+    metrics.add(TURNS, servers.stomp.turns)
     metrics.add(CLIENT_COUNTERS, observability.client_counters)
 
 
 def _add_stations(metrics: Metrics, parts: ApplicationParts) -> None:
     metrics.add(TOPIC_RESOLUTION, parts.resolver)
+    metrics.add(LOGIN_QUEUE, parts.login_queue)
+    metrics.add(LOGIN_THROTTLE, parts.throttle)
+    if parts.file is not None:
+        metrics.add(STATIONS_FILE, parts.file)
+    metrics.add(PUBLISHING, parts.publishing)
     if parts.preflight is not None:
         metrics.add(PREFLIGHT, parts.preflight)
     if parts.watchdog is not None:

@@ -18,7 +18,7 @@ from twisted.web.client import Agent, BrowserLikePolicyForHTTPS, HTTPConnectionP
 
 from fanout.application.guests import Guest, Host, invite
 from fanout.application.interface import Application
-from fanout.application.login_throttle import LoginThrottle
+from fanout.application.login_throttle import LoginQueue, LoginThrottle
 from fanout.application.observer import ClientCounters, ClientWarnings, Observer
 from fanout.bus.amqp_connection import endpoint_of
 from fanout.bus.amqp_message import MessageLimits
@@ -38,13 +38,14 @@ from radiovis.directory.cached import CachedDirectory
 from radiovis.directory.fake import FakeDirectory
 from radiovis.directory.interface import Directory
 from radiovis.directory.plugit import PlugIt
-from radiovis.directory.plugit_http import PlugItCalls
-from radiovis.directory.stations_file import StationsFile
+from radiovis.directory.plugit_http import LOGINS_AT_ONCE, PlugItCalls
+from radiovis.directory.stations_file import StationsFile, checks_at_once
 from radiovis.events import MonitoringEvents
 from radiovis.last_slides import LastSlides
 from radiovis.node.restore import JournalReading, Restore
 from radiovis.preflight.message_check import CheckedApplication, Preflight
 from radiovis.preflight.slide_verdicts import SlideVerdicts
+from radiovis.publish_rights import PublishRights
 from radiovis.schedule.broker_store import BrokerIntake
 from radiovis.schedule.disk_store import DiskSlideStore
 from radiovis.schedule.trigger_time import ScheduledApplication, SlideIntake
@@ -122,14 +123,22 @@ def monitoring_events(reactor: Any, settings: Settings, announce: str = "servers
     return MonitoringEvents(reactor, publisher, settings, announce=announce)
 
 
-def stations_file(reactor: Any, settings: Settings, changed: Callable[[], None]) -> StationsFile | None:
+def login_queue(settings: Settings, throttle: LoginThrottle) -> LoginQueue:
+    """In which the logins of all servers wait for their check."""
+    return LoginQueue(checks_at_once() if settings.STATIONS_FILE else LOGINS_AT_ONCE, throttle.knows)
+
+
+def stations_file(
+    reactor: Any, settings: Settings, changed: Callable[[], None], queue: LoginQueue | None = None
+) -> StationsFile | None:
     """The stations of ``STATIONS_FILE``, read; None when the setting is empty.
 
+    :param queue: in which logins wait; None for a process without logins.
     :raises StationsFileError: it cannot be used.
     """
     if not settings.STATIONS_FILE:
         return None
-    stations = StationsFile(settings.STATIONS_FILE, reactor, on_change=changed)
+    stations = StationsFile(settings.STATIONS_FILE, reactor, on_change=changed, queue=queue)
     stations.load()
     return stations
 
@@ -139,19 +148,20 @@ def fake_directory(settings: Settings) -> Directory:
     return FakeDirectory(settings)
 
 
-def plugit(reactor: Any, settings: Settings, memcached: Memcached | None) -> Directory:
-    """PlugIt over HTTP, behind the caches."""
-    return cached(plugit_api(reactor, settings), settings, memcached)
+def plugit(reactor: Any, settings: Settings, memcached: Memcached | None, queue: LoginQueue) -> Directory:
+    """PlugIt over HTTP, behind the caches. :param queue: in which logins wait."""
+    return cached(plugit_api(reactor, settings, queue), settings, memcached)
 
 
-def plugit_api(reactor: Any, settings: Settings) -> PlugIt:
+def plugit_api(reactor: Any, settings: Settings, queue: LoginQueue | None = None) -> PlugIt:
     """PlugIt over HTTP, which also keeps a log.
 
+    :param queue: in which logins wait; None for a process without logins.
     :raises CertificateError: DIRECTORY_CA cannot be used.
     """
     policy = BrowserLikePolicyForHTTPS(trust(settings.DIRECTORY_CA))
     client = treq.client.HTTPClient(Agent(reactor, policy, pool=HTTPConnectionPool(reactor)))
-    return PlugIt(PlugItCalls(client, settings, reactor), settings)
+    return PlugIt(PlugItCalls(client, settings, reactor), settings, queue)
 
 
 def cached(api: Directory, settings: Settings, memcached: Memcached | None) -> Directory:
@@ -206,6 +216,7 @@ class ApplicationParts:
     """What RadioVIS is on this node: stations, topics, rights, and what is added to a publish.
 
     :ivar file: the directory if it is a stations file; None for PlugIt.
+    :ivar publishing: what stations may publish.
     :ivar application: RadioVIS as the servers ask it.
     :ivar preflight: checks slides; None if it is off.
     :ivar watchdog: of a stand-alone node; in a cluster it is a process of its own.
@@ -217,6 +228,8 @@ class ApplicationParts:
     directory: Directory
     resolver: TopicResolver
     throttle: LoginThrottle
+    login_queue: LoginQueue
+    publishing: PublishRights
     application: Application
     preflight: Preflight | None
     watchdog: Watchdog | None

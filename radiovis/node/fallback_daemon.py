@@ -22,7 +22,7 @@ from radiovis.admin.listener import AdminPorts
 from radiovis.directory.interface import Directory
 from radiovis.node import build
 from radiovis.node.admin_parts import operators_listener_wrapper, optional_checks, watchdog_admin
-from radiovis.node.reload import Reloading, Take, log_takes, watchdog_takes
+from radiovis.node.reload import Reloading, Take, log_takes, secret_takes, watchdog_takes
 from radiovis.schedule.broker_store import BrokerSlideStore
 from radiovis.schedule.held_slides import HeldSlides
 from radiovis.settings import Settings
@@ -157,6 +157,7 @@ class Fallback:
         :param take_logs: sets up the logs anew.
         """
         takes = {**log_takes(take_logs), **watchdog_takes(self._limits)}
+        takes |= secret_takes(take_logs, self._admin, self._bus)
         files = [part.reload for part in (self._stations, self._listener_wrapper) if part is not None]
         return Reloading(self._given, read, takes, files)
 

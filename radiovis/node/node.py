@@ -35,6 +35,7 @@ from fanout.process.logs import Throttle
 from fanout.stomp_server.transports import StompFactory
 from radiovis.admin.listener import Admin, AdminPorts
 from radiovis.application import CountedApplication, RadioVIS
+from radiovis.directory.stations_file import StationsFile
 from radiovis.events import MonitoringEvents
 from radiovis.http.wall import Wall
 from radiovis.last_slides import LastSlides
@@ -48,7 +49,7 @@ from radiovis.node.consumer import (
     move_subscriptions,
 )
 from radiovis.node.listeners import ListenAddress, Listeners, listen_addresses
-from radiovis.node.reload import Reloading, Take, log_takes, node_takes
+from radiovis.node.reload import Reloading, Take, log_takes, node_takes, secret_takes
 from radiovis.node.restore import JournalReading, Restore
 from radiovis.node.servers import (
     Drain,
@@ -166,6 +167,7 @@ class Node:
         asked_for = any(address.server == "http" for address in where.values())
         core = _make_core(reactor, settings, observability, asked_for=asked_for)
         parts = _parts(reactor, settings, core, lambda: refreshing.refresh(), fake=fake)  # noqa: PLW0108  (made below)
+        _ask_for_certificates(listener_wrapper, parts.file)
         servers = _servers(reactor, settings, listener_wrapper, core, parts, observability)
 
         refreshing = StationsRefresh(parts.resolver, servers.wall, report)
@@ -206,7 +208,7 @@ class Node:
         :param take_logs: sets up the logs anew.
         """
         takes = node_takes(self._servers, self._parts.throttle, self._core.history, self._core.limits)
-        takes |= log_takes(take_logs)
+        takes |= log_takes(take_logs) | secret_takes(take_logs, self._lifecycle.admin, self._core.bus)
         parts_of_files = (self._parts.file, self._servers.listener_wrapper, *self._core.guests)
         files = [part.reload for part in parts_of_files if part is not None]
         return Reloading(self._settings, read, takes, files)
@@ -251,12 +253,13 @@ def _parts(
     reactor: Any, settings: Settings, core: Core, changed: Callable[[], None], *, fake: bool
 ) -> ApplicationParts:
     """:param changed: called when the stations file has changed."""
-    file = None if fake else build.stations_file(reactor, settings, changed)
+    throttle = LoginThrottle(reactor, settings, time.monotonic)
+    login_queue = build.login_queue(settings, throttle)
+    file = None if fake else build.stations_file(reactor, settings, changed, login_queue)
     directory = build.fake_directory(settings) if fake else file
-    directory = directory or build.plugit(reactor, settings, core.memcached)
+    directory = directory or build.plugit(reactor, settings, core.memcached, login_queue)
     resolver = TopicResolver(directory, lambda: move_subscriptions(core.hub, resolver, log))
     publishing = PublishRights(directory, resolver, time.time)
-    throttle = LoginThrottle(reactor, settings, time.monotonic)
     slide_intake = build.slide_intake(reactor, settings, core.bus, core.limits, fake=fake)
     preflight = build.preflight(reactor, settings)
     restore = Restore(reactor, core.hub, core.last_slides)
@@ -279,12 +282,20 @@ def _parts(
         directory=directory,
         resolver=resolver,
         throttle=throttle,
+        login_queue=login_queue,
+        publishing=publishing,
         application=build.extended(bare, slide_intake, preflight),
         preflight=preflight,
         watchdog=watchdog,
         restore=restore,
         journal_reading=journal_reading,
     )
+
+
+def _ask_for_certificates(listener_wrapper: ListenerWrapper, file: StationsFile | None) -> None:
+    """Clients are asked for a certificate only while a station has one in the stations file."""
+    if file is not None and listener_wrapper.certificates is not None:
+        listener_wrapper.certificates.asks_clients = lambda: file.has_certificates
 
 
 def _servers(
@@ -297,9 +308,9 @@ def _servers(
 ) -> Servers:
     client_warnings = observability.client_warnings
     connection_limit = ConnectionLimit(settings)
-    counted = CountedApplication(parts.application, observability.client_counters)
+    counted = CountedApplication(parts.application, observability.client_counters, client_warnings)
     stomp = make_stomp_server(settings, counted, core, observability, log)
-    websockets = make_websocket_server(reactor, settings, client_warnings.warn, client_warnings.failed)
+    websockets = make_websocket_server(reactor, settings, stomp, client_warnings.failed)
     pending_requests = make_pending_requests(reactor, settings, stomp, core.history, client_warnings.failed)
     wall = Wall(pending_requests, parts.directory, parts.resolver, settings)
     public = make_public_site(settings, stomp, websockets, pending_requests, wall)

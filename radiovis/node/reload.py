@@ -12,10 +12,12 @@ import structlog
 
 from fanout.application.login_throttle import LoginThrottle
 from fanout.bus.amqp_message import MessageLimits
+from fanout.bus.interface import Bus, PasswordBus
 from fanout.hub.history import History
 from fanout.process.daemon import raise_limit
 from fanout.process.logs import LogSettings
 from fanout.settings import SettingsError
+from radiovis.admin.listener import Admin
 from radiovis.node.servers import Servers
 from radiovis.settings import Settings
 
@@ -108,6 +110,24 @@ def watchdog_takes(limits: MessageLimits) -> dict[str, list[Take]]:
         limits.settings = settings
 
     return {"MAX_FRAME_BYTES": [take]}
+
+
+def secret_takes(take_logs: Take, admin: Admin | None, bus: Bus) -> dict[str, list[Take]]:
+    """What can change of the secrets of every process. The logs come first: from then on they mask the new secret.
+
+    :param take_logs: sets up the logs anew.
+    :param admin: the operators' listener; None if there is none.
+    """
+
+    def take_token(settings: Settings) -> None:
+        if admin is not None:
+            admin.take_token(settings)
+
+    def take_password(settings: Settings) -> None:
+        if isinstance(bus, PasswordBus):
+            bus.use_password(settings.RABBITMQ_PASSWORD.get_secret_value())
+
+    return {"ADMIN_TOKEN": [take_logs, take_token], "RABBITMQ_PASSWORD": [take_logs, take_password]}
 
 
 def log_takes(take: Take) -> dict[str, list[Take]]:

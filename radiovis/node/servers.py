@@ -123,7 +123,16 @@ def make_http_site(
 ) -> HttpSite:
     """The listener of the public site, WebSockets among it."""
     dispatcher = Dispatcher(public.routes, pending_requests)
-    return HttpSite(reactor, dispatcher, connection_limit, settings, stomp.warn, name="radiovis")
+    return HttpSite(
+        reactor,
+        dispatcher,
+        connection_limit,
+        settings,
+        stomp.warn,
+        name="radiovis",
+        check=dispatcher.check,
+        input_memory=stomp.input_memory,
+    )
 
 
 def make_pending_requests(
@@ -145,10 +154,18 @@ def make_pending_requests(
 
 
 def make_websocket_server(
-    reactor: Any, settings: Settings, warn: Callable[..., None], failed: Callable[[object, Exception], None]
+    reactor: Any, settings: Settings, stomp: StompServer, failed: Callable[[object, Exception], None]
 ) -> WebSocketServer:
-    """What all WebSockets share, whatever is spoken over them."""
-    return WebSocketServer(reactor, settings, time.monotonic, warn, failed)
+    """What all WebSockets share, whatever is spoken over them. They have limits in common with STOMP over TCP."""
+    return WebSocketServer(
+        reactor,
+        settings,
+        time.monotonic,
+        stomp.warn,
+        failed,
+        input_memory=stomp.input_memory,
+        shared_turns=stomp.turns,
+    )
 
 
 SUMMARY = "Server shutting down"

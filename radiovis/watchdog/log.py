@@ -19,10 +19,11 @@ from twisted.internet.error import MessageLengthError
 from twisted.internet.protocol import DatagramProtocol
 from twisted.python.failure import Failure
 
+from fanout.bus.amqp_message import INTEGER
 from fanout.bus.duplicates import SERIAL
 from fanout.bus.leader import Leader
 from fanout.cache.bounded_dict import BoundedDict
-from fanout.hub.message import Message
+from fanout.hub.message import Message, Origin
 from fanout.journal.journal import Journal, JournalError, Record
 from radiovis.settings import WatchdogSettings
 
@@ -50,6 +51,7 @@ class Entry:
     :ivar timestamp: Unix time in whole seconds at which it was published or heard.
     :ivar serial: the same in both copies of a message that was delivered twice (the AMQP ``correlation_id``);
         empty when the publisher gave none, and then no copy can be recognised.
+    :ivar origin: its publisher; None where that is not known. PlugIt is not told.
     """
 
     topic: str
@@ -57,6 +59,7 @@ class Entry:
     headers: tuple[tuple[str, str], ...]
     timestamp: int
     serial: str = ""
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,7 +269,8 @@ class JournalLog:
 
     def add(self, entry: Entry) -> Deferred[None]:
         """Keep an entry; fires when it is on the disk. A second copy is not kept twice."""
-        record = Record(entry.topic, entry.body, entry.headers, entry.timestamp, own_serial(entry.serial))
+        serial = own_serial(entry.serial)
+        record = Record(entry.topic, entry.body, entry.headers, entry.timestamp, serial, origin=entry.origin)
         return self.journal.add(record).addCallbacks(self._kept, self._failed)
 
     def latest(self, limit: int, octets: int) -> Deferred[list[Message]]:
@@ -278,9 +282,15 @@ class JournalLog:
         return self.journal.latest(limit, octets).addCallbacks(_messages, _not_read)
 
     def cleanup(self, max_age: int) -> Deferred[int]:
-        """Drop entries older than this many seconds; fires with how many went."""
-        before = int(self._clock()) - max_age
-        return Deferred.fromCoroutine(self.journal.cleanup(before)).addErrback(_not_cleaned)
+        """Drop entries older than this many seconds, and old addresses of publishers (``JOURNAL_ADDRESS_SECONDS``);
+        fires with how many entries went.
+        """
+        return Deferred.fromCoroutine(self._cleanup(int(self._clock()), max_age)).addErrback(_not_cleaned)
+
+    async def _cleanup(self, now: int, max_age: int) -> int:
+        dropped = await self.journal.cleanup(now - max_age)
+        await self.journal.drop_addresses(now - self.journal.settings.JOURNAL_ADDRESS_SECONDS)
+        return dropped
 
     def state(self) -> LogState:
         """How the journal is doing."""
@@ -312,8 +322,9 @@ def _message(record: Record) -> Message:
         record.topic,
         record.body,
         own.get("message-id") or f"journal-{record.number}",
-        int(when) if when.isdecimal() else record.timestamp,
+        int(when) if INTEGER.fullmatch(when) else record.timestamp,
         headers,
+        origin=record.origin,
     )
 
 

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import structlog
@@ -14,11 +15,11 @@ from twisted.internet import defer
 from twisted.internet.defer import Deferred
 
 from fanout.bus.amqp_message import DEFAULT_LIMITS, MessageLimits
-from fanout.bus.broker_settings import PREFETCH
 from fanout.bus.consumer_retry import RetryBuffer
 from fanout.bus.duplicates import Seen
 from fanout.bus.interface import BrokerBus, BusError
 from fanout.bus.queues import Delivered, DurableQueue, QueueNames
+from fanout.cache.bounded_dict import SharedBudget
 from fanout.hub.message import Message
 from fanout.process.logs import Throttle
 from radiovis import topics
@@ -28,8 +29,13 @@ from radiovis.watchdog.log import Entry, Log, own_serial
 
 STOP_SECONDS = 5.0
 """Seconds the log has at the end, for what it was given."""
-TAP_WAITING = 10_000
-"""Messages of a node without a broker that wait for its log. There is no queue to leave them in."""
+TAP_WAITING = 20_000
+"""Messages of a node without a broker that wait for its log. There is no queue to leave them in. A publisher by itself
+has half of them (:class:`~fanout.cache.bounded_dict.SharedBudget`), and so a second of full load."""
+TAP_OCTETS = 67_108_864
+"""Octets of memory of these, 64 MiB; a publisher by itself has half of them."""
+JOURNAL_PREFETCH = 200
+"""Messages taken ahead for the journal, which writes some hundred at a time: of 256 KiB each they are 50 MiB."""
 REMOTE_PREFETCH = 20
 """Messages taken ahead for a log that is another server, which takes one at a time: enough that the broker's answer is
 never waited for, and few to be sent again when the lead changes."""
@@ -79,8 +85,10 @@ class LogTaker:
         message = delivered.message
         own = (("message-id", message.message_id), ("when", str(message.when)))
         topic = await self._keys.of(message.topic)
-        entry = Entry(topic, message.body, own + message.headers, self._timestamp(delivered), delivered.serial)
-        await self._entries.add(entry)
+        headers, timestamp = own + message.headers, self._timestamp(delivered)
+        await self._entries.add(
+            Entry(topic, message.body, headers, timestamp, delivered.serial, delivered.message.origin)
+        )
 
     def _timestamp(self, delivered: Delivered) -> int:
         """A message may have waited in the queue for days. Our nodes say when it was published; devices may err."""
@@ -143,7 +151,7 @@ class QueueSource:
         :param limits: of a message.
         :param remote: whether the log is another server. Its outages are its own state, not trouble of this machine.
         """
-        prefetch = REMOTE_PREFETCH if remote else PREFETCH
+        prefetch = REMOTE_PREFETCH if remote else JOURNAL_PREFETCH
         self._bus = bus
         self._queue = DurableQueue(reactor, names, self._took, prefetch=prefetch, limits=limits)
         self._take = take
@@ -213,7 +221,10 @@ class QueueSource:
 
 
 class TapSource:
-    """A :class:`Source` in a node without a broker: everything its bus carries."""
+    """A :class:`Source` in a node without a broker: everything its bus carries.
+
+    What waits for a slow disk is shared between the publishers: one that fills it loses its own entries.
+    """
 
     def __init__(self, clock: Any, take: Callable[[Delivered], Deferred[None]]) -> None:
         """:param clock: Twisted's reactor."""
@@ -221,16 +232,26 @@ class TapSource:
         self._clock = clock
         self._retry_buffer = RetryBuffer(clock, take)
         self._throttle = Throttle(clock.seconds)
+        self._messages: SharedBudget[str] = SharedBudget(TAP_WAITING)
+        self._octets: SharedBudget[str] = SharedBudget(TAP_OCTETS)
 
     def hear(self, message: Message) -> None:
         """Log it. A message that finds no room is lost, and that is logged."""
-        if self._retry_buffer.waiting < TAP_WAITING:
-            self._retry_buffer.offer(Delivered(message, ""), _nothing)
-            return
+        owner, octets = message.topic if message.origin is None else message.origin.owner, message.weight
+        if self._messages.take(owner, 1):
+            if self._octets.take(owner, octets):
+                self._retry_buffer.offer(Delivered(message, ""), partial(self._logged, owner, octets))
+                return
+            self._messages.give_back(owner, 1)
         self.lost += 1
         if self._throttle.allow("lost"):
             held_back = self._throttle.held_back("lost")
             log.error("log.lost", reason=self.trouble or "the disk is too slow", topic=message.topic, others=held_back)
+
+    def _logged(self, owner: str, octets: int) -> None:
+        """The log has a message. There is no broker to acknowledge it to."""
+        self._messages.give_back(owner, 1)
+        self._octets.give_back(owner, octets)
 
     async def ensure(self) -> None:
         """The node's bus is always there."""
@@ -255,7 +276,3 @@ class TapSource:
         except defer.TimeoutError:
             log.warning("log.unfinished_at_stop", waiting=self._retry_buffer.waiting)
         self._retry_buffer.forget()
-
-
-def _nothing() -> None:
-    """There is no broker to acknowledge it to."""

@@ -7,11 +7,12 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial import unittest
 
-from fanout.application.interface import Principal, Refused
+from fanout.application.interface import Peer, Principal, Refused
 from fanout.application.login_throttle import LoginSettings, LoginThrottle
-from fanout.application.observer import ClientCounters
+from fanout.application.observer import ClientCounters, ClientWarnings
 from fanout.bus.interface import BusError
 from fanout.hub.message import Message, Publication
+from fanout.process.logs import Throttle
 from radiovis.application import CountedApplication, RadioVIS
 from radiovis.directory.interface import Channel
 from radiovis.last_slides import LastSlides
@@ -54,20 +55,20 @@ class _Case(unittest.TestCase):
 class TestLogin(_Case):
     async def test_the_station_is_what_stands_before_the_first_dot(self) -> None:
         self.directory.passcodes["12.a.b"] = "x"
-        principal = await self.radiovis.login("12.a.b", "x", "127.0.0.1")
+        principal = await self.radiovis.login("12.a.b", "x", Peer("127.0.0.1"))
         self.assertEqual(principal, Principal("12.a.b", "12"))
 
     async def test_the_directory_is_told_the_address(self) -> None:
-        await self.radiovis.login("1.rock", "secret", "::1")
+        await self.radiovis.login("1.rock", "secret", Peer("::1"))
         self.assertEqual(self.directory.asked, ["check_auth 1.rock ::1"])
 
     async def test_wrong_credentials(self) -> None:
-        self.assertIsNone(await self.radiovis.login("1.rock", "wrong", "127.0.0.1"))
+        self.assertIsNone(await self.radiovis.login("1.rock", "wrong", Peer("127.0.0.1")))
 
     async def test_a_directory_that_is_down_lets_nobody_in_and_no_passcode_is_logged(self) -> None:
         self.directory.down = True
         with self.assertRaises(Refused) as caught:
-            await self.radiovis.login("1.rock", "secret", "127.0.0.1")
+            await self.radiovis.login("1.rock", "secret", Peer("127.0.0.1"))
         self.assertEqual((caught.exception.summary, caught.exception.temporary), ("Wrong credentials", True))
         (call,) = self.log.calls
         self.assertEqual((call.args, call.kwargs["login"]), (("login.unanswered",), "1.rock"))
@@ -77,13 +78,13 @@ class TestLogin(_Case):
         self.directory.down = True
         for _ in range(5):
             with self.assertRaises(Refused):
-                await self.radiovis.login("1.rock", "secret", "192.0.2.1")
+                await self.radiovis.login("1.rock", "secret", Peer("192.0.2.1"))
         self.directory.down = False
         for _ in range(2):
-            await self.radiovis.login("1.rock", "wrong", "192.0.2.1")
-        waiting = Deferred.fromCoroutine(self.radiovis.login("1.rock", "secret", "192.0.2.1"))
+            await self.radiovis.login("1.rock", "wrong", Peer("192.0.2.1"))
+        waiting = Deferred.fromCoroutine(self.radiovis.login("1.rock", "secret", Peer("192.0.2.1")))
         self.assertNoResult(waiting)
-        self.assertIsNotNone(await self.radiovis.login("1.rock", "secret", "192.0.2.2"))
+        self.assertIsNotNone(await self.radiovis.login("1.rock", "secret", Peer("192.0.2.2")))
         self.clock.advance(1)
         self.assertEqual(self.successResultOf(waiting), Principal("1.rock", "1"))
 
@@ -170,7 +171,7 @@ class Scripted:
     def __init__(self, answer: object) -> None:
         self.answer = answer
 
-    async def login(self, login: str, passcode: str, address: str) -> object:
+    async def login(self, login: str, passcode: str, peer: Peer) -> object:
         return self._given()
 
     async def admit(self, principal: object, sends: object) -> object:
@@ -202,17 +203,53 @@ class Scripted:
 class TestCountedApplication(unittest.TestCase):
     def setUp(self) -> None:
         self.client_counters = ClientCounters()
+        self.log = CapturingLogger()
+        throttle = Throttle(lambda: 0.0)
+        self.client_warnings = ClientWarnings(self.client_counters, throttle, self.log, lambda: 0.0)
 
     def counted(self, answer: object) -> CountedApplication:
-        return CountedApplication(Scripted(answer), self.client_counters)
+        return CountedApplication(Scripted(answer), self.client_counters, self.client_warnings)
+
+    def logged(self) -> list[tuple[str, str, dict[str, object]]]:
+        """Level, event and fields of each line."""
+        return [(call.method_name, call.args[0], call.kwargs) for call in self.log.calls]
 
     async def test_logins(self) -> None:
         known = Principal("1.a", "1")
-        self.assertIs(await self.counted(known).login("1.a", "p", "::1"), known)
-        self.assertIsNone(await self.counted(None).login("1.a", "p", "::1"))
+        self.assertIs(await self.counted(known).login("1.a", "p", Peer("::1", "stomp")), known)
+        self.assertIsNone(await self.counted(None).login("1.a", "p", Peer("::1", "stomp")))
         with self.assertRaises(Refused):
-            await self.counted(Refused("Wrong", temporary=True)).login("1.a", "p", "::1")
+            await self.counted(Refused("Wrong", temporary=True)).login("1.a", "p", Peer("::1", "stomp"))
         self.assertEqual(self.client_counters.logins, {"accepted": 1, "refused": 1, "unanswered": 1})
+        fields = {"address": "::1", "login": "1.a", "interface": "stomp", "held_back": 0}
+        self.assertEqual(
+            self.logged(),
+            [
+                ("info", "login.accepted", fields),
+                ("warning", "login.put_off", {**fields, "reason": "Wrong"}),
+            ],
+        )
+
+    async def test_the_same_login_is_logged_once_in_a_while(self) -> None:
+        for interface in ("http", "http", "stomp", "http"):
+            await self.counted(Principal("1.a", "1")).login("1.a", "p", Peer("::1", interface))
+        self.assertEqual([fields["interface"] for _, _, fields in self.logged()], ["http", "stomp"])
+
+    async def test_a_flood_of_addresses_does_not_fill_the_disk(self) -> None:
+        for number in range(1_000):
+            with self.assertRaises(Refused):
+                await self.counted(Refused("Wrong")).login("1.a" * 1_000, "p", Peer(f"192.0.2.{number}", "stomp"))
+        self.assertEqual(len(self.logged()), 100)
+        self.assertEqual(len(str(self.logged()[0][2]["login"])), 200)
+        self.assertEqual(self.client_counters.faults["login.put_off"], 1_000)
+
+    async def test_a_refused_publish_says_whose_it_was(self) -> None:
+        with self.assertRaises(Refused):
+            publisher = Principal("1.a", "1").connected(Peer("::1", "https"))
+            await self.counted(Refused("no", "It is another's.")).admit(publisher, [Publication("/t", (), b"1")])
+        ((level, event, fields),) = self.logged()
+        self.assertEqual((level, event, fields["login"], fields["topic"]), ("warning", "publish.refused", "1.a", "/t"))
+        self.assertEqual((fields["address"], fields["interface"]), ("::1", "https"))
 
     async def test_publishes(self) -> None:
         await self.counted(None).publish(_MESSAGES)

@@ -105,6 +105,16 @@ class TestKeepAndRecall(_Case):
         await self.settled()
         self.assertEqual(fields(await self.node().recall(topic)), fields(SLIDE))
 
+    async def test_what_waits_for_memcached_takes_so_much_memory_and_no_more(self) -> None:
+        """A memcached that does not answer would keep all of it."""
+        topics = [f"/topic/{self.id()}/{number}" for number in range(200)]
+        for topic in topics:
+            self.slides.keep(topic, Message(topic, b"x" * 262_144, "1", 1))
+        self.slides.keep(topics[0], Message(topics[0], b"newest", "2", 2))
+        await self.settled()
+        kept = [await self.node().recall(topic) for topic in (topics[0], topics[120], topics[-1])]
+        self.assertEqual([each and each.body for each in kept], [b"newest", b"x" * 262_144, None])
+
     async def test_the_last_of_a_burst_counts_and_is_written_once(self) -> None:
         topic = f"/topic/{self.id()}"
         for number in range(50):

@@ -8,8 +8,9 @@ from uuid import RFC_4122, UUID
 
 from twisted.trial import unittest
 
-from fanout.application.interface import Principal, Refused
-from fanout.hub.message import Message, Publication
+from fanout.application.interface import Peer, Principal, Refused
+from fanout.hub.message import Message, Origin, Publication
+from radiovis import publish_rights
 from radiovis.publish_rights import FORWARDED, PublishRights, forwarded, new_id
 from radiovis.topic_resolution import TopicResolver
 from tests.radiovis.scripted_directory import ScriptedDirectory
@@ -108,6 +109,34 @@ class TestTransactions(_Case):
         self.assertEqual(await self.admit(), ())
 
 
+class TestRate(_Case):
+    """What stations publish in a second."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.now = NOW
+        self.directory.stations = {"1": ("/topic/rock/",), "2": ("/topic/jazz/",)}
+        resolver = TopicResolver(self.directory, lambda: None)
+        self.patch(publish_rights, "PUBLISH_OCTETS", 20_000)
+        self.publishing = PublishRights(self.directory, resolver, lambda: self.now)
+
+    async def test_one_alone_has_half_of_it_and_again_a_second_later(self) -> None:
+        body = b"x" * 9_000
+        await self.admit(send("/topic/rock/image", body))
+        refused = await self.assert_refused("Too many messages", send("/topic/rock/image", body))
+        self.assertTrue(refused.temporary)
+        self.assertIn("share of the node", refused.detail)
+        (message,) = await self.publishing.admit(Principal("2.jazz", "2"), [send("/topic/jazz/image")])
+        self.assertEqual(message.topic, "/topic/jazz/image")
+        self.now += 1
+        await self.admit(send("/topic/rock/image", body))
+        self.assertEqual(self.publishing.budget.refused, 1)
+
+    async def test_a_transaction_counts_as_a_whole(self) -> None:
+        await self.assert_refused("Too many messages", *[send("/topic/rock/image", b"x" * 2_500)] * 4)
+        await self.admit(*[send("/topic/rock/image", b"x" * 2_500)] * 3)
+
+
 class TestBroadcast(_Case):
     async def test_one_message_per_channel_with_one_id(self) -> None:
         messages = await self.admit(send("/topic/*/image", b"SHOW http://x/"))
@@ -122,6 +151,11 @@ class TestBroadcast(_Case):
 
 
 class TestMessages(_Case):
+    async def test_they_tell_who_published(self) -> None:
+        rock = ROCK.connected(Peer("192.0.2.1", "stomp"))
+        (message,) = await self.publishing.admit(rock, [send("/topic/id/rock.example/one/image")])
+        self.assertEqual(message.origin, Origin("1", "1.rock", "192.0.2.1", "stomp"))
+
     TOPIC = "/topic/id/rock.example/one/image"
 
     async def test_what_is_missing_is_filled_in(self) -> None:

@@ -8,9 +8,10 @@ from uuid import UUID
 from pika.spec import BasicProperties
 from twisted.trial import unittest
 
+from fanout.application.interface import Peer, Principal
 from fanout.bus.amqp_connection import UNREADABLE
 from fanout.bus.amqp_message import MalformedMessage, MessageLimits, from_amqp, to_amqp
-from fanout.hub.message import Message
+from fanout.hub.message import Message, Origin
 from fanout.stomp.limits import StompLimits, StompLimitSettings
 
 NOW = 1_795_294_700
@@ -32,6 +33,26 @@ class OldAndNewNodesUnderstandEachOther(unittest.TestCase):
         got = from_amqp(BasicProperties().decode(b"".join(properties.encode())), body, NOW)
         for field in ("topic", "body", "message_id", "when", "headers"):
             self.assertEqual(getattr(got, field), getattr(sent, field))
+
+    def test_who_published_travels_without_a_header(self) -> None:
+        """Older nodes pass headers that they do not know on to their clients."""
+        origin = Origin("1", "1.studio é", "2001:db8::1", "stomp-websocket")
+        sent = Message(TOPIC, b"x", "3aa7", 1, origin=origin)
+        properties, body = to_amqp(sent)
+        self.assertEqual(properties.headers, {"topic": TOPIC, "message-id": "3aa7", "when": "1"})
+        got = from_amqp(BasicProperties().decode(b"".join(properties.encode())), body, NOW)
+        self.assertEqual((got.origin, got.headers), (origin, ()))
+
+    def test_the_longest_origin_that_a_server_makes_fits(self) -> None:
+        principal = Principal("é" * 200, "ü" * 200).connected(
+            Peer("2001:0db8:0000:0000:0000:ffff:192.168.100.228", "stomp-websocket")
+        )
+        properties, _ = to_amqp(Message(TOPIC, b"x", "1", 1, origin=principal.origin))
+        self.assertEqual(read({"topic": TOPIC}, app_id=properties.app_id).origin, principal.origin)
+
+    def test_the_application_id_of_a_device_is_no_origin(self) -> None:
+        for app_id in (None, "", "slides", "a\x1fb", "\x1f" * 9):
+            self.assertIsNone(read({"topic": TOPIC}, app_id=app_id).origin)
 
     def test_all_headers_are_strings_as_the_original_writes_them(self) -> None:
         properties, body = to_amqp(Message(TOPIC, b"x", "3aa7", 1795294643, (("link", "http://l"),)))

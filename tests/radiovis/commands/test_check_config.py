@@ -32,6 +32,18 @@ class Shown(unittest.TestCase):
         self.assertEqual(shown["RABBITMQ_HOST"], ("mq", "environment"))
         self.assertEqual(shown["WORKERS"], (1, "default"))
 
+    def test_a_password_within_options_is_masked(self) -> None:
+        options = (
+            '{"cache.type": "ext:database", "cache.url": "mysql://cache:hunter2@db/x", "cache.password": "hunter2"}'
+        )
+        done = call("check-config", "--json", CACHE_OPTS=options)
+        self.assertNotIn("hunter2", done.stdout + done.stderr)
+        self.assertIn("mysql://cache:********@db/x", done.stdout)
+        self.assertNotIn("hunter2", call("check-config", CACHE_OPTS=options).stdout)
+        wrong = call("check-config", CACHE_OPTS=options[:-1])
+        self.assertEqual(wrong.returncode, 2)
+        self.assertNotIn("hunter2", wrong.stdout + wrong.stderr)
+
     def test_two_sources_that_disagree(self) -> None:
         words = ("check-config", "--stomp-port", "4000")
         (line,) = [each for each in call(*words, STOMP_PORT="5000").stdout.splitlines() if " STOMP_PORT " in each]

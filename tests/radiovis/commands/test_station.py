@@ -8,6 +8,7 @@ import stat
 import tempfile
 import tomllib
 import unittest
+from datetime import UTC, datetime
 from pathlib import Path
 
 from radiovis.directory.password import check_password, hash_password
@@ -32,6 +33,9 @@ login = "2.jazz"
 [countries]
 ch = "4e1" # Switzerland
 """
+
+
+NEITHER = {"certificates": 0, "old_password_until": None}
 
 
 class StationsFileCase(unittest.TestCase):
@@ -69,6 +73,23 @@ class Passwd(StationsFileCase):
             before, after = TEXT.splitlines(), self.path.read_text().splitlines()
             (line,) = [number for number, pair in enumerate(zip(before, after, strict=True)) if pair[0] != pair[1]]
             self.assertEqual(after[line].replace(changed, HASH).replace('"', "'"), before[line].replace('"', "'"))
+
+    def test_the_old_one_may_stay_valid_for_a_while(self) -> None:
+        done = self.station("passwd", "1.rock", "--keep", "24")
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertIn("the one from before is valid until 20", done.stdout)
+        station = tomllib.loads(self.path.read_text())["station"][0]
+        self.assertTrue(check_password("new", station["password"]))
+        self.assertEqual(station["old_password"], HASH)
+        hours = (station["old_password_until"] - datetime.now(UTC)).total_seconds() / 3600
+        self.assertTrue(23.5 < hours <= 24, hours)
+        self.assertIn("# Its only frequency.", self.path.read_text())
+        self.station("passwd", "1.rock", stdin="third\n")
+        self.assertNotIn("old_password", self.path.read_text())
+
+    def test_an_old_one_that_would_never_end(self) -> None:
+        for hours in ("0", "-1", "1e9", "nan", "x"):
+            self.assert_refused(self.station("passwd", "1.rock", "--keep", hours), "--keep")
 
     def test_line_ends_of_windows_stay(self) -> None:
         self.path.write_bytes(TEXT.replace("\n", "\r\n").encode())
@@ -157,8 +178,8 @@ class List(StationsFileCase):
         self.assertEqual(
             json.loads(self.station("list", "--json").stdout),
             [
-                {"login": "1.rock", "networks": ["10.0.0.0/8"], "channels": ["/topic/fm/4e1/4000/09580/"]},
-                {"login": "2.jazz", "networks": ["0.0.0.0/0", "::/0"], "channels": []},
+                {"login": "1.rock", "networks": ["10.0.0.0/8"], "channels": ["/topic/fm/4e1/4000/09580/"], **NEITHER},
+                {"login": "2.jazz", "networks": ["0.0.0.0/0", "::/0"], "channels": [], **NEITHER},
             ],
         )
         self.assertEqual(

@@ -14,10 +14,12 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.task import deferLater
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.web import resource, server
 
 SECRET = "s3cret"
+SLOW_SECONDS = 0.2
 BASE = f"/action/radiovis/api/{SECRET}/"
 
 
@@ -69,7 +71,8 @@ class Request:
 
 class PlugItServer(resource.Resource):
     """The API. ``mode`` is how it behaves: ``good``, ``500``, ``503``, ``garbage``, ``list``, ``huge``, ``redirect``,
-    ``hang`` (no answer at all), ``half`` (half an answer), ``cut`` (half an answer and the end of the connection).
+    ``slow`` (after :data:`SLOW_SECONDS`), ``hang`` (no answer at all), ``half`` (half an answer), ``cut`` (half an
+    answer and the end of the connection).
 
     :ivar requests: everything asked so far.
     :ivar modes: a mode for one method, before ``mode``.
@@ -78,8 +81,10 @@ class PlugItServer(resource.Resource):
 
     isLeaf = True
 
-    def __init__(self) -> None:
+    def __init__(self, reactor: Any = None) -> None:
+        """:param reactor: for the mode ``slow``."""
         super().__init__()
+        self._reactor = reactor
         self.content = Content()
         self.mode = "good"
         self.modes: dict[str, str] = {}
@@ -136,6 +141,8 @@ class PlugItServer(resource.Resource):
             return b""
         if mode in ("hang", "half", "cut"):
             return self._torn(request, mode)
+        if mode == "slow":
+            return self._later(request, method, form)
         return self._good(request, method, form)
 
     def _torn(self, request: server.Request, mode: str) -> int:
@@ -145,6 +152,16 @@ class PlugItServer(resource.Resource):
             request.write(b'{"list": [')
         if mode == "cut":
             request.transport.loseConnection()
+        return server.NOT_DONE_YET
+
+    def _later(self, request: server.Request, method: str, form: dict[str, str]) -> int:
+        def answer() -> None:
+            request.write(self._good(request, method, form))
+            request.finish()
+
+        late = deferLater(self._reactor, SLOW_SECONDS)
+        request.notifyFinish().addErrback(lambda _: late.cancel())
+        late.addCallbacks(lambda _: answer(), lambda _: None)
         return server.NOT_DONE_YET
 
     def _good(self, request: server.Request, method: str, form: dict[str, str]) -> bytes:
@@ -219,7 +236,7 @@ class RunningPlugIt:
     """A :class:`PlugItServer` listening on a port of 127.0.0.1 in this process."""
 
     def __init__(self, reactor: Any, port: int = 0) -> None:
-        self.api = PlugItServer()
+        self.api = PlugItServer(reactor)
         self._connections = _Connections(server.Site(self.api))
         self._listening = reactor.listenTCP(port, self._connections, interface="127.0.0.1")
         self.port: int = self._listening.getHost().port

@@ -93,19 +93,29 @@ class TestFailures(PlugItCase, unittest.TestCase):
         self.api.mode = "redirect"
         self.assertIn("302", await self.fails(self.plugit.check_auth("1.rock", "rockpass", "::1")))
 
-    async def test_no_more_calls_at_once_than_allowed(self) -> None:
+    async def test_no_more_calls_at_once_than_allowed_and_the_others_wait(self) -> None:
         self.patch(plugit_http, "MAX_CALLS", 3)
+        self.patch(plugit_http, "MOST_WAITING", 2)
         self.patch(plugit_http, "ATTEMPTS", 1)
         self.api.mode = "hang"
         directory = self.directory()
         under_way = [Deferred.fromCoroutine(directory.check_auth("a", "b", "::1")) for _ in range(3)]
         await self.api.when_asked(3)
-        self.assertIn("3 calls are waiting", await self.fails(directory.check_auth("a", "b", "::1")))
+        self.api.mode = "good"
+        waiting = [Deferred.fromCoroutine(directory.gcc("ch")) for _ in range(2)]
+        self.assertIn("2 calls are waiting", await self.fails(directory.gcc("ch")))
+        self.assertEqual(len(self.api.requests), 3)
         for one in under_way:
             one.addErrback(lambda _: None)
             one.cancel()
-        self.api.mode = "good"
-        self.assertEqual(await directory.gcc("ch"), "4e1")
+        self.assertEqual(await gatherResults(waiting), ["4e1"] * 2)
+
+    async def test_logins_leave_room_for_other_calls(self) -> None:
+        self.api.modes = {"check_auth": "slow"}
+        logins = [Deferred.fromCoroutine(self.plugit.check_auth("a", "b", f"192.0.2.{n}")) for n in range(100)]
+        self.assertEqual(await self.plugit.gcc("ch"), "4e1")
+        self.assertLess(self.api.count("check_auth"), 100)
+        self.assertEqual(await gatherResults(logins), [False] * 100)
 
     async def test_a_flood_within_the_limit_is_answered(self) -> None:
         asked = [Deferred.fromCoroutine(self.plugit.gcc("ch")) for _ in range(50)]

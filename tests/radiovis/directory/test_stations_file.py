@@ -6,18 +6,23 @@ import os
 import statistics
 import tempfile
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
 from structlog.testing import capture_logs
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import Clock
 from twisted.trial import unittest
 
-from radiovis.directory.interface import Channel, Default, DirectoryError
+from fanout.application.login_throttle import LoginQueue
+from radiovis.directory.interface import Channel, Default
 from radiovis.directory.password import hash_password
-from radiovis.directory.stations_file import StationsFile, StationsFileError
+from radiovis.directory.stations_file import REMEMBERED_SECONDS, StationsFile, StationsFileError
 from radiovis.directory.stations_parser import read_sections
+from tests.authority import Authority
 
 STORED = hash_password("geheim")
 GOOD = f"""\
@@ -104,19 +109,135 @@ class TestDirectory(_StationsFileCase):
         self.assertEqual([line["event"] for line in logs], ["stations.refused"])
         self.assertNotIn("verraten", repr(logs))
 
-    async def test_a_flood_of_logins_does_not_pile_up(self) -> None:
-        stations = StationsFile(self.path, reactor, max_logins=2)
+    async def test_more_logins_than_are_checked_at_a_time_wait(self) -> None:
+        stations = StationsFile(self.path, reactor, queue=LoginQueue(2))
         stations.load()
-        logins = [Deferred.fromCoroutine(stations.check_auth("1.rock", "geheim", "10.0.31.1")) for _ in range(2)]
-        with self.assertRaisesRegex(DirectoryError, "2 logins"):
-            await stations.check_auth("1.rock", "geheim", "10.0.31.1")
-        self.assertEqual(await gatherResults(logins), [True, True])
-        self.assertTrue(await stations.check_auth("1.rock", "geheim", "10.0.31.1"))
+        words = ["geheim", "falsch"] * 3
+        logins = [Deferred.fromCoroutine(stations.check_auth("1.rock", word, "10.0.31.1")) for word in words]
+        self.assertEqual(await gatherResults(logins), [True, False] * 3)
+
+    async def test_a_login_that_was_right_is_not_checked_again_for_a_while(self) -> None:
+        self.assertTrue(await self.stations.check_auth("1.rock", "geheim", "10.0.31.1"))
+        again = Deferred.fromCoroutine(self.stations.check_auth("1.rock", "geheim", "10.0.31.1"))
+        self.assertTrue(self.successResultOf(again))
+        self.assertEqual(self.stations.remembered, 1)
+        self.clock.advance(REMEMBERED_SECONDS)
+        checked = Deferred.fromCoroutine(self.stations.check_auth("1.rock", "geheim", "10.0.31.1"))
+        self.assertFalse(checked.called)
+        self.assertTrue(await checked)
+
+    async def test_nothing_else_is_remembered_with_it(self) -> None:
+        await self.stations.check_auth("1.rock", "geheim", "10.0.31.1")
+        for login in (
+            ("1.rock", "Geheim", "10.0.31.1"),
+            ("1.rock", "geheim", "10.0.31.2"),
+            ("1.rockg", "eheim", "10.0.31.1"),
+            ("1.rock", "geheim10", ".0.31.1"),
+        ):
+            with self.subTest(login):
+                checked = Deferred.fromCoroutine(self.stations.check_auth(*login))
+                self.assertFalse(checked.called)
+                await checked
+
+    async def test_many_of_the_same_login_at_once_are_checked_once(self) -> None:
+        stations = StationsFile(self.path, reactor, queue=LoginQueue(1))
+        stations.load()
+        logins = [Deferred.fromCoroutine(stations.check_auth("1.rock", "geheim", "10.0.31.1")) for _ in range(50)]
+        self.assertEqual(await gatherResults(logins), [True] * 50)
+        self.assertEqual(stations.remembered, 49)
+
+    async def test_no_password_stays_in_memory(self) -> None:
+        await self.stations.check_auth("1.rock", "geheim", "10.0.31.1")
+        self.assertNotIn("geheim", repr(vars(self.stations)))
 
     async def test_the_reactor_goes_on_while_a_password_is_checked(self) -> None:
         login = Deferred.fromCoroutine(self.stations.check_auth("1.rock", "geheim", "10.0.31.1"))
         self.assertFalse(login.called)
         self.assertTrue(await login)
+
+
+class TestTwoPasswords(_StationsFileCase):
+    END = 1_800_000_000.0
+
+    def setUp(self) -> None:
+        super().setUp()
+        until = datetime.fromtimestamp(self.END, UTC).isoformat()
+        old = f'password = "{STORED}"\nold_password = "{hash_password("uralt")}"\nold_password_until = {until}'
+        self.write(GOOD.replace(f'password = "{STORED}"', old))
+        self.now = self.END - 10
+        self.stations = StationsFile(self.path, reactor, clock=self.clock, now=lambda: self.now)
+        self.stations.load()
+
+    async def allows(self, password: str) -> bool:
+        return await self.stations.check_auth("1.rock", password, "10.0.31.1")
+
+    async def test_both_are_right_and_nothing_else(self) -> None:
+        found = [await self.allows(password) for password in ("geheim", "uralt", "falsch")]
+        self.assertEqual(found, [True, True, False])
+
+    async def test_the_old_one_ends_also_if_it_is_remembered(self) -> None:
+        self.assertTrue(await self.allows("uralt"))
+        self.now = self.END
+        self.clock.advance(10)
+        self.assertFalse(await self.allows("uralt"))
+        self.assertTrue(await self.allows("geheim"))
+
+
+class TestCertificates(_StationsFileCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.authority = Authority(self.path.parent, "Clients")
+        self.stranger = Authority(self.path.parent, "Stranger")
+        self.mine = self.issued(self.authority)
+
+    def issued(self, authority: Authority) -> x509.Certificate:
+        return x509.load_pem_x509_certificate(authority.pair()[0])
+
+    def know(self, *certificates: str) -> None:
+        """Station 1.rock logs in with one of these, and without a password."""
+        text = GOOD.replace(f'password = "{STORED}"', f"certificates = {list(certificates)}")
+        self.write(f'client_ca = "{self.authority.certificate.name}"\n{text}')
+        self.stations.load()
+
+    def allows(self, certificate: x509.Certificate, login: str = "1.rock", address: str = "10.0.31.1") -> bool:
+        octets = certificate.public_bytes(serialization.Encoding.DER)
+        return self.stations.check_certificate(login, [octets], address)
+
+    def test_by_its_fingerprint(self) -> None:
+        self.know("sha256:" + self.mine.fingerprint(hashes.SHA256()).hex())
+        self.assertTrue(self.stations.has_certificates)
+        self.assertTrue(self.allows(self.mine))
+        self.assertFalse(self.allows(self.issued(self.authority)))
+        self.assertFalse(self.allows(self.mine, login="2.jazz"))
+        self.assertFalse(self.allows(self.mine, address="10.0.32.1"))
+
+    def test_by_its_subject_if_our_authority_has_signed_it(self) -> None:
+        self.know(self.mine.subject.rfc4514_string())
+        self.assertTrue(self.allows(self.mine))
+        self.assertFalse(self.allows(self.issued(self.authority)))
+        forged = self.issued(self.stranger)
+        self.assertEqual(forged.subject, self.mine.subject)
+        self.assertFalse(self.allows(forged))
+
+    def test_a_subject_whose_certificate_has_expired(self) -> None:
+        self.authority.days = -0.5
+        expired = self.issued(self.authority)
+        self.know(expired.subject.rfc4514_string())
+        self.assertFalse(self.allows(expired))
+
+    def test_octets_that_are_no_certificate(self) -> None:
+        self.know(self.mine.subject.rfc4514_string())
+        self.assertFalse(self.stations.check_certificate("1.rock", [b"\x30\x82"], "10.0.31.1"))
+
+    async def test_there_is_no_password_to_guess(self) -> None:
+        self.know(self.mine.subject.rfc4514_string())
+        for password in ("", "geheim"):
+            self.assertFalse(await self.stations.check_auth("1.rock", password, "10.0.31.1"))
+
+    def test_an_authority_that_cannot_be_read(self) -> None:
+        self.write(f'client_ca = "nowhere.pem"\n{GOOD}')
+        with self.assertRaisesRegex(StationsFileError, "client_ca: .*nowhere.pem cannot be read"):
+            self.stations.load()
 
 
 class TestLoad(_StationsFileCase):
@@ -154,6 +275,20 @@ class TestReload(_StationsFileCase):
         self.clock.advance(1)
         self.assertTrue(await self.known())
         self.assertEqual(self.changes, [1])
+
+    async def test_what_was_remembered_is_forgotten_with_a_change(self) -> None:
+        self.assertTrue(await self.stations.check_auth("1.rock", "geheim", "10.0.31.1"))
+        self.write(GOOD.replace(STORED, hash_password("another")))
+        self.clock.advance(1)
+        self.assertFalse(await self.stations.check_auth("1.rock", "geheim", "10.0.31.1"))
+        self.assertTrue(await self.stations.check_auth("1.rock", "another", "10.0.31.1"))
+
+    async def test_a_check_that_began_before_a_change_is_not_remembered(self) -> None:
+        begun = Deferred.fromCoroutine(self.stations.check_auth("1.rock", "geheim", "10.0.31.1"))
+        self.write(GOOD.replace(STORED, hash_password("another")))
+        self.clock.advance(1)
+        await begun
+        self.assertFalse(await self.stations.check_auth("1.rock", "geheim", "10.0.31.1"))
 
     async def test_a_file_written_in_place_is_noticed_too(self) -> None:
         self.path.write_text(MORE)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
+from datetime import datetime
 
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial import unittest
 
 from radiovis.directory.interface import Default
-from radiovis.directory.stations_parser import Stations, StationsFileError, parse_stations
+from radiovis.directory.stations_parser import Account, KnownCertificate, Stations, StationsFileError, parse_stations
 
 STORED = "scrypt$1024$8$1$MDEyMzQ1Njc4OWFiY2RlZg==$MDEyMzQ1Njc4OWFiY2RlZg=="
 GOOD = f"""\
@@ -79,6 +81,61 @@ class TestContent(unittest.SynchronousTestCase):
         begin = time.monotonic()
         self.assertEqual(len(parse(text).topics), 20_000)
         self.assertLess(time.monotonic() - begin, 20)
+
+
+FINGERPRINT = "sha256:" + "ab" * 32
+UNTIL = "2026-12-31T23:59:59Z"
+
+
+class TestPasswordsAndCertificates(unittest.SynchronousTestCase):
+    def account(self, *lines: str, head: str = "") -> Account:
+        station = "\n".join(['[[station]]\nlogin = "1.rock"', *lines])
+        return parse(f"{head}\n{station}\n").accounts["1.rock"]
+
+    def refused(self, part: str, *lines: str, head: str = "") -> None:
+        with self.assertRaisesRegex(StationsFileError, part):
+            self.account(*lines, head=head)
+
+    def test_an_old_password_is_valid_until_its_end(self) -> None:
+        old = STORED.replace("1024", "2048")
+        lines = f'password = "{STORED}"', f'old_password = "{old}"', f"old_password_until = {UNTIL}"
+        account = self.account(*lines)
+        end = datetime.fromisoformat(UNTIL).timestamp()
+        self.assertEqual([str(each) for each, _ in account.passwords(end - 1)], [STORED, old])
+        self.assertEqual([until for _, until in account.passwords(end - 1)], [math.inf, end])
+        self.assertEqual([str(each) for each, _ in account.passwords(end)], [STORED])
+
+    def test_an_old_password_has_an_end(self) -> None:
+        password, old = f'password = "{STORED}"', f'old_password = "{STORED}"'
+        self.refused("old_password: stands together with old_password_until", password, old)
+        self.refused("old_password: stands together", password, f"old_password_until = {UNTIL}")
+        for until in (f'"{UNTIL}"', UNTIL.removesuffix("Z"), "2026-12-31", "1"):
+            self.refused("a time with its zone", password, old, f"old_password_until = {until}")
+
+    def test_a_fingerprint_in_any_usual_form(self) -> None:
+        for text in (FINGERPRINT, "SHA256:" + "AB" * 32, "sha256: " + ":".join(["Ab"] * 32)):
+            account = self.account(f'certificates = ["{text}"]')
+            self.assertEqual(account.certificates, (KnownCertificate(b"\xab" * 32),))
+            self.assertEqual((account.password, account.passwords(0)), (None, ()))
+
+    def test_a_subject_needs_an_authority(self) -> None:
+        line, head = 'certificates = ["CN=rock,O=Radio"]', 'client_ca = "clients.pem"'
+        (known,) = self.account(line, head=head).certificates
+        self.assertEqual(known.subject and known.subject.rfc4514_string(), "CN=rock,O=Radio")
+        self.refused("a subject needs client_ca", line)
+
+    def test_what_is_no_certificate(self) -> None:
+        for text in ("", "rock", "sha256:abc", "sha1:" + "ab" * 20, FINGERPRINT + "0"):
+            self.refused("certificates: ", f'certificates = ["{text}"]', head='client_ca = "clients.pem"')
+
+    def test_without_a_certificate_there_is_a_password(self) -> None:
+        self.refused("password: is missing", "certificates = []")
+
+    def test_only_a_file_with_certificates_asks_for_them(self) -> None:
+        self.assertFalse(parse(GOOD).has_certificates)
+        self.assertTrue(
+            parse(GOOD.replace("networks =", f'certificates = ["{FINGERPRINT}"]\nnetworks =')).has_certificates
+        )
 
 
 class TestNetworks(unittest.SynchronousTestCase):

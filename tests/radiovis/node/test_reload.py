@@ -9,7 +9,7 @@ from unittest.mock import Mock, patch
 from twisted.trial import unittest
 
 from radiovis.node import reload
-from radiovis.node.reload import log_takes, node_takes, watchdog_takes
+from radiovis.node.reload import log_takes, node_takes, secret_takes, watchdog_takes
 from radiovis.settings import Settings
 
 DOCS = Path(__file__).parents[3] / "docs"
@@ -23,7 +23,10 @@ class TestTheManual(unittest.TestCase):
 
     def test_it_says_what_changes_in_a_running_watchdog(self) -> None:
         (said,) = re.findall(r"A running `fallback\.py` changes (.*?) only\.", (DOCS / "production.md").read_text())
-        self.assertEqual(set(re.findall(r"`(\w+)`", said)), {*log_takes(Mock()), *watchdog_takes(Mock())})
+        self.assertEqual(
+            set(re.findall(r"`(\w+)`", said)),
+            {*log_takes(Mock()), *watchdog_takes(Mock()), *secret_takes(Mock(), None, Mock())},
+        )
 
 
 class TestAReload(unittest.TestCase):

@@ -200,5 +200,6 @@ class Tap(unittest.TestCase):
         with capture_logs() as logs:
             for _ in range(TAP_WAITING + 3):
                 source.hear(Message(ROCK + "text", b"", "id", 1))
-        self.assertEqual((source.waiting, source.lost), (TAP_WAITING, 3))
+        most = TAP_WAITING // 2  # One station may take half.
+        self.assertEqual((source.waiting, source.lost), (most, TAP_WAITING + 3 - most))
         self.assertIn("log.lost", [line["event"] for line in logs])
