@@ -14,6 +14,11 @@ WIDTH, HEIGHT, MOST_OCTETS = 320, 240, 51_200
 _PNG = b"\x89PNG\r\n\x1a\n"
 _NO_SIZE = frozenset((0x01, *range(0xD0, 0xD9)))  # JPEG markers without a length: TEM, RST0 to RST7, SOI.
 _NO_FRAME = frozenset((0xC4, 0xC8, 0xCC))  # Among the SOF markers: DHT, JPG, DAC.
+_LOWER_CASE = 0x20  # In the first letter of a PNG chunk's name: the picture is complete without it.
+
+Image.MAX_IMAGE_PIXELS = WIDTH * HEIGHT
+"""Pillow refuses to open a picture of more than twice as many. This holds for the whole process, where only this module
+decodes pictures: a second guard, should the one in :func:`decoding_fault` be passed by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +55,7 @@ class Picture:
 
 def look_at(content: bytes) -> Picture:
     """Read the head of a picture."""
-    if content.startswith(_PNG) and len(content) >= 24:
+    if content.startswith(_PNG) and content[12:16] == b"IHDR" and len(content) >= 24:
         width, height = struct.unpack(">II", content[16:24])
         return Picture("image/png", width, height, len(content))
     if content.startswith(b"\xff\xd8\xff"):
@@ -63,16 +68,34 @@ def look_at(content: bytes) -> Picture:
 def decoding_fault(content: bytes) -> str:
     """Why a picture cannot be decoded; empty if it can. Blocks for some milliseconds.
 
-    Check its size first: decoding takes memory for as many pixels as its head claims.
+    Check its size first: decoding takes memory for as many pixels as its head claims. It is checked once more here,
+    before a pixel is decoded: a picture may name a second size, which only a decoder finds.
     """
     try:
-        with Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as image:
+        with Image.open(io.BytesIO(_essential(content)), formats=("PNG", "JPEG")) as image:
+            if image.size != (WIDTH, HEIGHT):
+                return "it does not decode: it names a second size, {}x{}".format(*image.size)
             image.load()
+    except Image.DecompressionBombError:  # Its text speaks of an attack.
+        return "it does not decode: it names a second size"
     except UnidentifiedImageError:  # Its text names a Python object.
         return "it does not decode: there is no picture behind its head"
     except Exception as error:  # noqa: BLE001 - untrusted octets: Pillow raises many kinds of exceptions.
         return f"it does not decode: {error or type(error).__name__}"
     return ""
+
+
+def _essential(content: bytes) -> bytes:
+    """A PNG without its ancillary chunks: Pillow decompresses texts, each to a megabyte from a thousand octets."""
+    if not content.startswith(_PNG):
+        return content
+    kept, at = [_PNG], len(_PNG)
+    while at + 8 <= len(content):
+        end = at + 12 + int.from_bytes(content[at : at + 4], "big")
+        if not content[at + 4] & _LOWER_CASE:
+            kept.append(content[at:end])
+        at = end
+    return b"".join(kept)
 
 
 def _jpeg_size(content: bytes) -> tuple[int, int] | None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Sequence
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any
 
+import structlog
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.error import ConnectError, DNSLookupError
@@ -19,6 +20,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
 from fanout.listeners.address import Networks
+from fanout.process.logs import Throttle
 from radiovis.settings import SlideSettings
 from radiovis.slides.fetch import SECONDS
 
@@ -26,15 +28,38 @@ _TRIED = 3
 """Addresses of one host that are tried, one after the other."""
 CONNECT_SECONDS = 0.3 * SECONDS
 """Seconds that an attempt to connect may take: a part of those for one slide, so that the next address has a chance."""
-_NAT64 = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"))
-"""RFC 6052 and RFC 8215: the last four octets are an IPv4 address, to which a gateway connects."""
+_TRANSLATED = tuple(map(IPv6Network, ("::/96", "::ffff:0:0/96", "::ffff:0:0:0/96", "64:ff9b::/96")))
+"""Addresses whose last four octets are the IPv4 address to which they lead: "compatible" (obsolete), mapped, translated
+(RFC 7915), and those of NAT64 (RFC 6052)."""
+_ISATAP = (0x00005EFE, 0x02005EFE)  # before the IPv4 address to which the last hop leads (RFC 5214, 6.1)
+_UNICAST = IPv6Network("2000::/3")
+"""All that is assigned for the public internet. Outside are also 5f00::/16, and 64:ff9b:1::/48 for NAT64 of a network
+by itself, where the place of the IPv4 address is not known."""
+_DENIED: tuple[IPv4Network | IPv6Network, ...] = (
+    *map(IPv4Network, ("168.63.129.16", "192.0.0.0/24", "192.88.99.0/24")),
+    *map(IPv6Network, ("2001::/23", "2001:db8::/32", "3fff::/20")),
+)
+"""What :mod:`ipaddress` takes for public, in some versions of Python: the metadata servers of Azure and Oracle's cloud
+(192.0.0.192), relays of 6to4, protocols, documentation."""
+LOG_SECONDS = 60.0
+"""Seconds between two log lines about the same host."""
+
+log = structlog.get_logger(__name__)
 
 Lookup = Callable[[str, int], Deferred[Sequence[str]]]
 """The addresses of a host, in the order they are to be tried."""
 
 
 class NotPublic(Exception):
-    """The host has no public address. The text says which address it has, and what to do."""
+    """The host has no public address, or none at all. The text says what to do.
+
+    It is for publishers, so it is the same for both, and names no address: it would tell strangers which names a
+    network has inside, and what they resolve to. The log has the address.
+    """
+
+    def __init__(self) -> None:
+        advice = "if slides live inside, the operator adds their network to PREFLIGHT_PRIVATE"
+        super().__init__(f"no such host on the public internet; {advice}")
 
 
 class PublicAddresses:
@@ -45,6 +70,7 @@ class PublicAddresses:
         self._reactor = reactor
         self.settings = settings
         self._lookup = lookup
+        self._throttle = Throttle(reactor.seconds, LOG_SECONDS)
 
     @property
     def settings(self) -> SlideSettings:
@@ -62,8 +88,8 @@ class PublicAddresses:
 
     async def connect(self, host: str, port: int, factory: IProtocolFactory) -> IProtocol:
         """Connect to the first address that accepts. :raises NotPublic: the host has no public address."""
-        failure: Exception = DNSLookupError(host)
-        for address in self._public(await self._lookup(host, port))[:_TRIED]:
+        failure: Exception = NotPublic()
+        for address in (await self._public(host, port))[:_TRIED]:
             kind = TCP6ClientEndpoint if ":" in address else TCP4ClientEndpoint
             try:
                 return await kind(self._reactor, address, port, CONNECT_SECONDS).connect(factory)
@@ -71,11 +97,15 @@ class PublicAddresses:
                 failure = error
         raise failure
 
-    def _public(self, addresses: Sequence[str]) -> list[str]:
+    async def _public(self, host: str, port: int) -> list[str]:
+        """Its addresses that may be connected to."""
+        try:
+            addresses = await self._lookup(host, port)
+        except DNSLookupError:
+            return []
         public = [each for each in addresses if is_public(each) or each in self._allowed]
-        if addresses and not public:
-            advice = "if slides live there, the operator adds it to PREFLIGHT_PRIVATE"
-            raise NotPublic(f"its address {addresses[0]} is not on the public internet: {advice}")
+        if addresses and not public and self._throttle.allow(host):
+            log.warning("slide.not_public", host=host, address=addresses[0])
         return public
 
 
@@ -121,24 +151,37 @@ def _getaddrinfo(host: str, port: int) -> list[str]:
 
 
 def is_public(host: str) -> bool:
-    """Whether an address is public. An IPv6 address that leads to an IPv4 address counts as that."""
+    """Whether an address is public. If it leads to IPv4 addresses, they have to be."""
     try:
         address = ip_address(host)
     except ValueError:
         return False
-    if isinstance(address, IPv6Address):
-        inner = _embedded(address)
-        if inner is not None:
-            return is_public(str(inner))
-        if address.is_site_local or address.scope_id:
-            return False
-    return address.is_global and not address.is_multicast
+    if isinstance(address, IPv4Address):
+        return address.is_global and not address.is_multicast and not _is_denied(address)
+    return not address.scope_id and _is_public_ipv6(address)
 
 
-def _embedded(address: IPv6Address) -> IPv4Address | None:
-    """The IPv4 address to which an IPv6 address leads: mapped, 6to4, Teredo, NAT64, or "compatible" (obsolete)."""
+def _is_denied(address: IPv4Address | IPv6Address) -> bool:
+    return any(address in network for network in _DENIED)
+
+
+def _is_public_ipv6(address: IPv6Address) -> bool:
+    if (int(address) >> 32) & 0xFFFFFFFF in _ISATAP and not is_public(_last_octets(address)):
+        return False
+    inner = _embedded(address)
+    if inner:
+        return all(map(is_public, inner))
+    return address in _UNICAST and address.is_global and not _is_denied(address)
+
+
+def _embedded(address: IPv6Address) -> list[str]:
+    """The IPv4 addresses to which an IPv6 address leads over a translator or a tunnel: Teredo, 6to4, and others."""
     if address.teredo is not None:
-        return address.teredo[1]
-    if any(address in network for network in _NAT64) or int(address) < 2**32:
-        return IPv4Address(int(address) & 0xFFFFFFFF)
-    return address.ipv4_mapped or address.sixtofour
+        return list(map(str, address.teredo))  # server and client
+    if any(address in network for network in _TRANSLATED):
+        return [_last_octets(address)]
+    return [str(address.sixtofour)] if address.sixtofour is not None else []
+
+
+def _last_octets(address: IPv6Address) -> str:
+    return str(IPv4Address(int(address) & 0xFFFFFFFF))

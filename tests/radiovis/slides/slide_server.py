@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -18,6 +20,28 @@ def drawn(kind: str = "PNG", size: tuple[int, int] = (320, 240)) -> bytes:
     octets = io.BytesIO()
     Image.new("RGB", size, "red").save(octets, kind)
     return octets.getvalue()
+
+
+def chunk(name: bytes, content: bytes) -> bytes:
+    """Of a PNG."""
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+
+def decoy_png(side: int) -> bytes:
+    """Its head is that of a small picture, and its second one that of a large one, with too few pixels."""
+    small, large = (struct.pack(">IIBBBBB", *size, 8, 2, 0, 0, 0) for size in ((320, 240), (side, side)))
+    pixels = zlib.compress(bytes(10_000_000), 9)
+    chunks = ((b"IHDR", small), (b"IHDR", large), (b"IDAT", pixels), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*each) for each in chunks)
+
+
+def decoy_jpeg(side: int) -> bytes:
+    """The same: of several SOF segments the last one counts for Pillow."""
+    picture = drawn("JPEG")
+    at = picture.index(b"\xff\xc0")
+    segment = picture[at : at + 2 + int.from_bytes(picture[at + 2 : at + 4], "big")]
+    second = segment[:5] + struct.pack(">HH", side, side) + segment[9:]
+    return picture[: at + len(segment)] + second + picture[at + len(segment) :]
 
 
 def answer(content: bytes, kind: str | None = "image/png", length: int | None = -1, more: str = "") -> bytes:

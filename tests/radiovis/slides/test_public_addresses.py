@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from threading import Event
 
+import structlog
+import structlog.testing
 from twisted.internet import reactor
-from twisted.internet.defer import CancelledError, Deferred, ensureDeferred, gatherResults, succeed
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred, fail, gatherResults, succeed
 from twisted.internet.error import DNSLookupError
 from twisted.python.threadpool import ThreadPool
 from twisted.trial import unittest
@@ -20,7 +22,10 @@ from tests.radiovis.slides.slide_server import SlideServer, moved
 
 class TestPublic(unittest.TestCase):
     def test_what_is(self) -> None:
-        for address in ("8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"):
+        for address in (
+            *("8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808", "::ffff:0:8.8.8.8"),
+            *("2002:808:808::1", "2a00::5efe:8.8.8.8"),
+        ):
             self.assertTrue(is_public(address), address)
 
     def test_what_is_not(self) -> None:
@@ -30,6 +35,13 @@ class TestPublic(unittest.TestCase):
             *("::", "::1", "fe80::1", "fe80::1%eth0", "fc00::1", "fec0::1", "ff02::1", "2001:db8::1"),
             *("::ffff:127.0.0.1", "::127.0.0.1", "2002:7f00:1::", "64:ff9b::7f00:1", "64:ff9b:1::a00:1"),
             "2001:0:4136:e378:8000:63bf:80ff:fffe",  # Teredo; its client is 127.0.0.1
+            "2001:0:a00:1:8000:63bf:f7f7:f7f7",  # and here its server is 10.0.0.1
+            *("168.63.129.16", "192.0.0.192", "100.100.100.200", "fd00:ec2::254"),  # metadata of clouds
+            *("192.88.99.1", "2001:10::1", "2001:20::1", "3fff::1", "3fff:fff::1", "5f00::1", "4000::1", "100::1"),
+            *("::ffff:0:127.0.0.1", "::ffff:0:168.63.129.16", "64:ff9b::a9fe:a9fe", "::ffff:192.0.0.192"),
+            # NAT64 with prefixes of 48, 56 and 64 bits: 10.0.0.1 lies elsewhere, and the last octets are public.
+            *("64:ff9b:1:a00:0:100:808:808", "64:ff9b:1:a:0:0:808:808", "64:ff9b:1:0:a:0:808:808"),
+            *("2a00::5efe:10.0.0.1", "2a00::200:5efe:10.0.0.1", "2002:808:808::5efe:10.0.0.1"),  # ISATAP
             "localhost",
         ):
             self.assertFalse(is_public(address), address)
@@ -44,6 +56,8 @@ class TestPublicAddresses(unittest.TestCase):
 
     def lookup(self, host: str, _port: int) -> Deferred[Sequence[str]]:
         """As the test says; of several answers each is given once."""
+        if host == "missing.example":
+            return fail(DNSLookupError(host))
         answers = self.names.get(host, [[host]])
         return succeed(answers.pop(0) if len(answers) > 1 else answers[0])
 
@@ -57,8 +71,19 @@ class TestPublicAddresses(unittest.TestCase):
         for host in ("127.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "inside.example"):
             self.names["inside.example"] = [["127.0.0.1", "10.1.2.3"]]
             found = await self.complaints(f"http://{host}:{self.server.port}/good.png")
-            self.assertIn("is not on the public internet: if slides live there", found)
+            self.assertIn("no such host on the public internet; if slides live inside, the operator", found)
         self.assertEqual(self.server.asked, {})
+
+    async def test_no_answer_tells_what_a_name_inside_resolves_to_or_whether_it_exists(self) -> None:
+        self.names = {"inside.example": [["10.1.2.3"]], "nothing.example": [[]]}
+        with structlog.testing.capture_logs() as logged:
+            answers = {await self.complaints(f"http://{host}/") for host in (*self.names, "missing.example")}
+        self.assertEqual(len(answers), 1, answers)
+        self.assertNotIn("10.1.2.3", str(answers))
+        (line,) = logged
+        self.assertEqual(
+            (line["event"], line["host"], line["address"]), ("slide.not_public", "inside.example", "10.1.2.3")
+        )
 
     async def test_but_those_the_operator_allows(self) -> None:
         self.assertEqual(await self.complaints(self.server.url("/good.png"), "127.0.0.1"), "")
@@ -66,7 +91,7 @@ class TestPublicAddresses(unittest.TestCase):
     async def test_a_redirect_leads_nowhere_else(self) -> None:
         self.server.pages["/moved"] = lambda guest: guest.end(moved(f"http://127.0.0.2:{self.server.port}/good.png"))
         found = await self.complaints(self.server.url("/moved"), "127.0.0.1/32")
-        self.assertIn("its address 127.0.0.2 is not on the public internet", found)
+        self.assertIn("no such host on the public internet", found)
         self.assertEqual(self.server.asked, {"/moved": 1})
 
     async def test_the_address_that_was_looked_at_is_the_one_that_is_asked(self) -> None:
@@ -74,7 +99,7 @@ class TestPublicAddresses(unittest.TestCase):
         self.names["rebinding.example"] = [["127.0.0.1"], ["127.0.0.2"]]
         url = f"http://rebinding.example:{self.server.port}/good.png"
         self.assertEqual(await self.complaints(url, "127.0.0.1"), "")
-        self.assertIn("127.0.0.2 is not", await self.complaints(url, "127.0.0.1"))
+        self.assertIn("no such host", await self.complaints(url, "127.0.0.1"))
 
     async def test_what_is_inside_among_others_is_left_out(self) -> None:
         self.names["mixed.example"] = [["10.0.0.1", "127.0.0.3", "127.0.0.1"]]  # at the second nobody listens
