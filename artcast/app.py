@@ -80,6 +80,7 @@ class Artcast:
             pages=ErrorPages(),
             headers=(NO_SNIFFING,),
             access=AccessLog(self._access, time.time),
+            check=dispatcher.check,
             request_seconds=settings.REQUEST_TIMEOUT,
         )
 

@@ -12,15 +12,16 @@ import structlog
 from twisted.internet.defer import Deferred, maybeDeferred
 
 from fanout.http.access_log import AccessLog, log_file
+from fanout.http.auth import OperatorAuth
 from fanout.http.dispatch import Dispatcher
 from fanout.http.files import Files
 from fanout.http.http_server import NO_SNIFFING, HttpSite
 from fanout.http.response import ErrorPage, ErrorPages, HttpError, Response
-from fanout.http.routing import Route, Routes
+from fanout.http.routing import Request, Route, Routes
 from fanout.http.topic_resources import Topics
 from fanout.listeners import port
 from fanout.listeners.client_limits import ConnectionLimit, ConnectionSettings
-from webserver.serving import LocalTopics
+from webserver.serving import LocalTopics, host_names
 from webserver.site_config import SiteConfig, SiteError, UploadsPart, WsgiPart
 from webserver.uploads import Uploads
 from webserver.wsgi import Mounted, TableError, Wsgi, WsgiTable, load, one
@@ -53,9 +54,10 @@ class WebServer:
     def start(self) -> str:
         """Listen. :return: where. :raises twisted.internet.error.CannotListenError: the port is taken."""
         server, limits = self._site.server, self._site.limits
+        dispatcher = Dispatcher(self._routes, self._topics.pending, host_names=host_names(server.names))
         site = HttpSite(
             self._reactor,
-            Dispatcher(self._routes, self._topics.pending),
+            dispatcher,
             ConnectionLimit(
                 ConnectionSettings(
                     MAX_CONNECTIONS=limits.connections,
@@ -68,6 +70,7 @@ class WebServer:
             pages=self._error_pages,
             headers=(NO_SNIFFING,),
             access=self._access_log(),
+            check=dispatcher.check,
             body_bytes=limits.body_bytes,
             request_seconds=limits.request_seconds,
         )
@@ -86,7 +89,10 @@ class WebServer:
     def _rows(self) -> Iterator[Route]:
         if self._site.topics is not None:
             part = self._site.topics
-            yield from Topics(self._topics.pending, part.at, longest_wait=part.longest_wait_seconds).routes()
+            may_publish = _needs_token(part.token.get_secret_value())
+            yield from Topics(
+                self._topics.pending, part.at, longest_wait=part.longest_wait_seconds, may_publish=may_publish
+            ).routes()
         for uploads in self._site.uploads:
             yield from self._upload_rows(uploads)
         for wsgi in self._site.wsgi:
@@ -149,6 +155,17 @@ class WebServer:
             return (self._home / path).read_text()
         except (OSError, UnicodeDecodeError) as error:
             raise SiteError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
+
+
+def _needs_token(token: str) -> Callable[[Request], None] | None:
+    """Before a body is read: refuses a client without the token; None if there is none."""
+    auth = OperatorAuth(token, "topics")
+
+    def check(request: Request) -> None:
+        if not auth.allows(request.http):
+            raise auth.refusal(request.http)
+
+    return check if token else None
 
 
 def _page(text: str) -> ErrorPage:

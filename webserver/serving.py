@@ -1,7 +1,8 @@
 """A running server in one call, for small programs.
 
-:func:`serve` runs a table of routes. :class:`LocalTopics` is the topics of one process with everything that serves
-them: the shortest way from a reactor to a site with topics.
+:func:`serve` runs a table of routes, and :func:`host_names` are the names under which such a server answers.
+:class:`LocalTopics` is the topics of one process with everything that serves them: the shortest way from a reactor to a
+site with topics.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from twisted.internet.task import LoopingCall
 from fanout.application.interface import OpenTopics
 from fanout.application.observer import ClientCounters, ClientWarnings
 from fanout.bus.loopback import Loopback
+from fanout.http.auth import HostNames
 from fanout.http.dispatch import Dispatcher
 from fanout.http.http_server import NO_SNIFFING, HttpSite
 from fanout.http.limits import HttpServerSettings
@@ -103,22 +105,38 @@ class LocalTopics:
         self.pending.hub.publish(message.topic, message)
 
 
-def serve(reactor: Any, rows: Iterable[Route], topics: LocalTopics, *, ip: str = "127.0.0.1", port: int = 8000) -> None:
+def host_names(names: Iterable[str]) -> HostNames:
+    """The names under which a server answers: those given, and that of this machine."""
+    return HostNames([*names, os.uname().nodename])
+
+
+def serve(
+    reactor: Any,
+    rows: Iterable[Route],
+    topics: LocalTopics,
+    *,
+    ip: str = "127.0.0.1",
+    port: int = 8000,
+    names: Iterable[str] = (),
+) -> None:
     """Serve until a signal ends the process.
 
     :param topics: that handlers publish on, and clients listen to.
     :param port: 0 for a free one; the log says which.
+    :param names: under which it answers, besides addresses, ``localhost`` and the name of this machine; ``*`` for all.
     :raises twisted.internet.error.CannotListenError: the port is taken.
     """
     set_up_logs()
+    dispatcher = Dispatcher(Routes(rows), topics.pending, host_names=host_names(names))
     site = HttpSite(
         reactor,
-        Dispatcher(Routes(rows), topics.pending),
+        dispatcher,
         ConnectionLimit(ConnectionSettings(CONNECT_RATE=0)),
         SiteLimits(),
         topics.warn,
         pages=ErrorPages(),
         headers=(NO_SNIFFING,),
+        check=dispatcher.check,
     )
     listening = ports.listen(reactor, ip, port, site)
     topics.start()

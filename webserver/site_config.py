@@ -32,6 +32,10 @@ class SiteServer(SitePart):
 
     ip: str = Field(default="127.0.0.1", description="Address to listen on; 0.0.0.0 lets other machines in.")
     port: int = Field(default=8000, ge=0, le=65_535, description="0 takes a free one.")
+    names: list[str] = Field(
+        default=[],
+        description="Names under which it answers, besides addresses, localhost and this machine's name; * for all.",
+    )
     log_level: str = Field(
         default="INFO",
         pattern="^(DEBUG|INFO|WARNING|ERROR)$",
@@ -164,6 +168,8 @@ def read_site(path: Path) -> SiteConfig:
         raise SiteError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
     except tomllib.TOMLDecodeError as error:
         raise SiteError(f"{path}: {error}") from None
+    except RecursionError:
+        raise SiteError(f"{path}: it is nested too deeply") from None
     try:
         return SiteConfig.model_validate(content)
     except ValidationError as error:

@@ -38,6 +38,7 @@ from fanout.http.routing import Request, Route
 _UNFINISHED = ".upload-"  # hidden, so no name of a client's
 _ABANDONED = 3600  # seconds; a younger one may be another process's, which writes it now
 _PARTS = 64  # of one form, files and other fields
+_DIGITS = 20  # of a length that are read; with more of them it is too long anyhow
 
 
 class Uploads:
@@ -78,8 +79,8 @@ class Uploads:
 
     def routes(self) -> list[Route]:
         """The rows of the table."""
-        one = Route(f"{self._at}/{{path:path}}", PUT=self.put, DELETE=self.delete)
-        return [Route(self._at, POST=self.post), one]
+        one = Route(f"{self._at}/{{path:path}}", before=self._before, PUT=self.put, DELETE=self.delete)
+        return [Route(self._at, before=self._before, POST=self.post), one]
 
     async def put(self, request: Request) -> Response:
         """Take the body as this file."""
@@ -114,10 +115,19 @@ class Uploads:
 
     # In the reactor's thread
 
+    def _before(self, request: Request) -> None:
+        """Before the body is read."""
+        self._check(request)
+        if "path" in request.parameters:
+            self._place(request.parameters["path"])
+            length = request.header("content-length") or ""
+            if length.isdecimal() and int(length[:_DIGITS]) > self._largest:
+                raise HttpError(413, f"A file may have {self._largest} octets.")
+
     def _check(self, request: Request) -> None:
         check_same_site(request)
         if self._auth is not None and not self._auth.allows(request.http):
-            raise self._auth.refusal()
+            raise self._auth.refusal(request.http)
 
     def _place(self, path: str) -> Path:
         place = self._folder.find(path)

@@ -106,7 +106,7 @@ class Wsgi:
         given = {name.lower(): value for name, value in headers}
         kind = given.get("content-type", "application/octet-stream")
         others = tuple((name, value) for name, value in headers if name.lower() not in _NOT_ITS_OWN)
-        return Response(run.pieces(), status, kind, others)
+        return Response(run, status, kind, others)
 
     def _begin(self, run: Run, request: Request) -> None:
         path = request.path.removeprefix(self._at)

@@ -31,7 +31,7 @@ class Abandoned(Exception):
 
 
 class Run:
-    """What the thread hands over to the reactor.
+    """What the thread hands over to the reactor. The body of its answer is the run itself, piece by piece.
 
     :ivar started: fires with status and headers, or fails with what the application raised before it had any.
     :ivar abandoned: whether the answer is not wanted any more.
@@ -53,7 +53,11 @@ class Run:
         self.abandoned = True
         self._go_on()
 
-    async def pieces(self) -> AsyncIterator[bytes]:
+    async def aclose(self) -> None:
+        """No more of the body is wanted, if any of it was: for HEAD nobody asks for the first piece."""
+        self.abandon()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
         """The body, as the application makes it; it makes no more before the client took what there is.
 
         :raises TimeoutError: it takes too long; or what the application raised.
@@ -182,7 +186,7 @@ def environ(request: Request, script: str, path: str, settings: Mapping[str, str
     :param settings: of the application; each appears as ``kp.NAME``.
     """
     http = request.http
-    host = urlsplit("//" + (request.header("host") or ""))
+    host = _host(request.header("host") or "")
     here: Any = http.getHost()  # type: ignore[no-untyped-call]
     uri = http.uri.decode("latin-1")
     found = {
@@ -194,7 +198,7 @@ def environ(request: Request, script: str, path: str, settings: Mapping[str, str
         "QUERY_STRING": uri.partition("?")[2],
         "CONTENT_TYPE": request.header("content-type") or "",
         "CONTENT_LENGTH": str(_length(request)),
-        "SERVER_NAME": host.hostname or here.host,
+        "SERVER_NAME": host or here.host,
         "SERVER_PORT": str(here.port),
         "SERVER_PROTOCOL": request.version,
         "SERVER_SOFTWARE": SOFTWARE,
@@ -223,3 +227,11 @@ def _headers(request: Request) -> dict[str, str]:
         for name, value in request.headers.items()
         if "_" not in name and name not in ("content-type", "content-length", "proxy")
     }
+
+
+def _host(header: str) -> str | None:
+    """The name in a Host header; None if it has none."""
+    try:
+        return urlsplit("//" + header).hostname
+    except ValueError:
+        return None

@@ -42,6 +42,10 @@ class Process:
         assert found is not None, "".join(self._said)
         self.address = (found.group(1), int(found.group(2)))
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def _read(self) -> None:
         assert self._process.stderr is not None
         for line in self._process.stderr:
