@@ -4,8 +4,9 @@ FROM python:3.13-slim-bookworm AS build
 
 # What runs needs no pip.
 RUN python -m venv --without-pip /opt/radiovis
-COPY requirements.txt /src/
-RUN pip --python /opt/radiovis/bin/python install --no-cache-dir --disable-pip-version-check -r /src/requirements.txt
+COPY requirements.lock /src/
+RUN pip --python /opt/radiovis/bin/python install --no-cache-dir --disable-pip-version-check \
+        --require-hashes --no-deps -r /src/requirements.lock
 COPY . /src/
 # The packages' own tests are a quarter of what would go into the image.
 RUN pip --python /opt/radiovis/bin/python install --no-cache-dir --disable-pip-version-check --no-deps /src \

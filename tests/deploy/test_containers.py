@@ -121,6 +121,9 @@ class Compose(unittest.TestCase):
                 self.assertEqual(service.get("environment", {}).keys() - Settings.model_fields.keys(), set())
 
 
+TEXTS = {"README.md", "LICENSE", "THIRD-PARTY.md"}
+
+
 class Image(unittest.TestCase):
     def test_it_exposes_the_ports_of_the_settings(self) -> None:
         defaults = Settings()
@@ -135,7 +138,7 @@ class Image(unittest.TestCase):
         allowed = {line.removeprefix("!") for line in lines if line.startswith("!")}
         clone_only = {"bench", "demo", "examples", "tests", "tools"}
         packages = {file.parent.name for file in ROOT.glob("*/__init__.py")} - clone_only
-        self.assertEqual(allowed, packages | {"pyproject.toml", "requirements.txt", "README.md", "LICENSE"})
+        self.assertEqual(allowed, packages | {"pyproject.toml", "requirements.lock", *TEXTS})
 
     def test_no_shell_is_needed_once_it_is_built(self) -> None:
         for word in ("CMD", "ENTRYPOINT"):
@@ -145,5 +148,5 @@ class Image(unittest.TestCase):
     def test_both_stages_stand_on_one_base_with_a_version(self) -> None:
         bases = re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)
         self.assertEqual(len(bases), 2)
-        self.assertRegex(bases[0], r"^python:3\.\d+-slim-\w+$")
+        self.assertRegex(bases[0], r"^python:3\.\d+-slim-\w+(@sha256:[0-9a-f]{64})?$")
         self.assertEqual(bases[0], bases[1])
