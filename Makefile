@@ -1,4 +1,4 @@
-# make demo | test | chaos | simulate | fuzz | soak | check | audit | bench-table … | settings | clean | help
+# make demo | test | chaos | simulate | attacks | fuzz | soak | check | audit | lock | pin-images | bench-table … | settings | help
 #
 # Variables:
 #   PYTHON=python3.13     the Python to use (3.11 or later); each has a virtual environment of its own
@@ -23,7 +23,7 @@ VENV := .venv$(if $(filter-out python3,$(PYTHON)),-$(notdir $(PYTHON)))
 BIN  := $(VENV)/bin
 NODE_MODULES := tests/node/node_modules/.package-lock.json
 
-.PHONY: help demo test chaos simulate fuzz soak check audit settings clean
+.PHONY: help demo test chaos simulate attacks fuzz soak check audit lock pin-images settings clean
 .DEFAULT_GOAL := help
 
 help:
@@ -31,9 +31,12 @@ help:
 	@echo "make test      every test, four files at a time; ARGS=tests/fanout for some, ARGS='--jobs 1' for one by one"
 	@echo "make chaos     kills and freezes parts of a cluster under load, proves that nothing is lost; SECONDS, SEED, BROKERS"
 	@echo "make simulate  thousands of schedules of faults against a model of the broker, on simulated time; SECONDS, SEED, JOBS"
+	@echo "make attacks   what strangers and stations try against a node, at full size; what it costs them and the others"
 	@echo "make fuzz      invented octets for every parser, by coverage; FUZZ_SECONDS for each"
 	@echo "make soak      constant load for 10 minutes: memory and files stay flat; SECONDS"
 	@echo "make audit     asks osv.dev about known vulnerabilities of every pinned package"
+	@echo "make lock      writes requirements.lock anew: the hashes of what requirements.txt names, asked from PyPI"
+	@echo "make pin-images  writes the digests of container images into the Dockerfile and the compose files"
 	@echo "make check     style, types, layers, container files, known vulnerabilities; AUDIT=required"
 	@echo "make bench-table, bench-carriers, bench-herd, bench-growth, bench-slow, bench-crowd, bench-broker: how fast it is; see bench/"
 	@echo "make settings  writes config.py.dist, docs/{settings,artcast-settings,metrics,commands,exit-codes}.md and docs/layers.svg anew"
@@ -52,6 +55,9 @@ chaos: $(VENV)/dev.stamp servers
 simulate: $(VENV)/dev.stamp
 	@exec $(BIN)/python -m tests.simulation $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED)) \
 	    $(if $(JOBS),--jobs $(JOBS))
+
+attacks: $(VENV)/dev.stamp servers
+	@exec $(BIN)/python -m tests.attacks
 
 fuzz: $(VENV)/fuzz.stamp
 	@exec $(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
@@ -72,6 +78,13 @@ check: $(VENV)/dev.stamp $(VENV)/audit.stamp
 
 audit: $(VENV)/audit.stamp
 	@AUDIT=required .ci/audit $(BIN) requirements.txt requirements-dev.txt
+
+lock: $(VENV)/run.stamp
+	$(BIN)/python -m tools.lock_requirements > requirements.lock.new
+	mv requirements.lock.new requirements.lock
+
+pin-images: $(VENV)/bin/python
+	$(BIN)/python -m tools.pin_images
 
 # Minutes each; it wants the machine for itself.
 bench-%: $(VENV)/dev.stamp servers

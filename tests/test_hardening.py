@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import re
 import socket
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, ClassVar
@@ -285,7 +286,8 @@ class Smuggling(Attack):
                 self.refused(f"POST /services/1 {HEAD}transfer-encoding: chunked\r\n\r\n{size}\r\nabc\r\n0\r\n\r\n")
 
     def test_a_chunk_as_large_as_the_world_is_waited_for_and_cut_off(self) -> None:
-        request = f"POST /services/1 {HEAD}transfer-encoding: chunked\r\n\r\nfffffffffffffffff\r\nabc\r\n0\r\n\r\n"
+        head = f"{HEAD}authorization: Basic {b64encode(b'1.test:test').decode()}\r\n"  # otherwise it is a 401
+        request = f"POST /services/1 {head}transfer-encoding: chunked\r\n\r\nfffffffffffffffff\r\nabc\r\n0\r\n\r\n"
         with Raw(self.server.http, request.encode()) as raw, self.costs_at_most(2):
             self.assertRaises(ConnectionResetError, raw.to_the_end)
 

@@ -24,7 +24,8 @@ MOST_FILES = 217
 """The layout was made for 215. A further file is a noun of a new feature, and raises this with its reason: the pages of
 a damaged SQLite file; the stream behind the exchange; what a node has from before its start."""
 FEW_LINES = 40
-LOOPBACK_FILES, RABBITMQ_FILES = 16, 22
+LOOPBACK_FILES, RABBITMQ_FILES = 19, 24
+"""Files that one SEND enters. The last two were added by turns (client_limits.py) and by shares of stations."""
 MANUAL_LINES = 150
 SECONDS = 120
 

@@ -136,7 +136,11 @@ class Events(Raw):
     """
 
     def __init__(self, address: Address, path: str, **headers: str) -> None:
-        lines = [f"GET {path} HTTP/1.1", "host: radio", *(f"{k.replace('_', '-')}: {v}" for k, v in headers.items())]
+        lines = [
+            f"GET {path} HTTP/1.1",
+            "host: localhost",
+            *(f"{k.replace('_', '-')}: {v}" for k, v in headers.items()),
+        ]
         super().__init__(address, "\r\n".join([*lines, "", ""]).encode())
         self.headers = self.until(b"\r\n\r\n").decode().lower()
         self._stream = b""

@@ -9,9 +9,10 @@ import tempfile
 import time
 import unittest
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
-from fanout.hub.message import Message
+from fanout.hub.message import Message, Origin
 from fanout.journal.records import SCHEMA, Ledger, Record, Selection
 from radiovis.directory.password import hash_password
 from radiovis.schedule.disk_store import Adding, Rows
@@ -79,6 +80,9 @@ class Journal(unittest.TestCase):
         self.assertEqual(restored.faults, [])
 
 
+INDEXES = ("records_by_topic", "records_by_time", "records_by_serial")
+
+
 class Downgrade(unittest.TestCase):
     """After the commands of the page the files are version 1, with all they had. The present program can take them."""
 
@@ -87,8 +91,8 @@ class Downgrade(unittest.TestCase):
         self.addCleanup(folder.cleanup)
         self.folder = Path(folder.name)
 
-    def run_documented(self, table: str) -> None:
-        subprocess.run(documented(f"ALTER TABLE {table} "), shell=True, cwd=self.folder, check=True)
+    def run_documented(self, words: str) -> None:
+        subprocess.run(documented(words), shell=True, cwd=self.folder, check=True)
 
     def version(self, file: str) -> int:
         with closing(sqlite3.connect(self.folder / file)) as db:
@@ -98,10 +102,14 @@ class Downgrade(unittest.TestCase):
         file = "radiovis-journal.sqlite"
         ledger = Ledger(str(self.folder / file), time.time)
         self.addCleanup(ledger.close)
-        ledger.add([Record(TOPIC, b"TEXT %d" % number, (("when", "7"),), 1000 + number) for number in range(50)])
-        before = ledger.between(EVERYTHING)
+        origin = Origin("1", "1.test", "192.0.2.1", "stomp")
+        origins = (None, origin)
+        ledger.add([Record(TOPIC, b"TEXT %d" % i, (), 1000 + i, origin=origins[i % 2]) for i in range(50)])
+        before = [replace(each, origin=None) for each in ledger.between(EVERYTHING)]
         ledger.close()
-        self.run_documented("records")
+        self.run_documented("DROP TABLE shares")
+        self.assertEqual((self.version(file), self.definitions(file)), (2, {"records", *INDEXES}))
+        self.run_documented('"ALTER TABLE records DROP COLUMN checksum')
         with closing(sqlite3.connect(self.folder / file)) as db:
             with closing(sqlite3.connect(":memory:")) as old:
                 old.executescript(SCHEMA)  # that of version 1
@@ -111,7 +119,11 @@ class Downgrade(unittest.TestCase):
         self.assertEqual((self.version(file), bodies), (1, [each.body for each in before]))
         self.assertEqual(ledger.between(EVERYTHING), before)
         ledger.close()
-        self.assertEqual(self.version(file), 2)
+        self.assertEqual(self.version(file), 3)
+
+    def definitions(self, file: str) -> set[str]:
+        with closing(sqlite3.connect(self.folder / file)) as db:
+            return {name for (name,) in db.execute("SELECT name FROM sqlite_schema")}
 
     def test_the_schedule(self) -> None:
         file = "radiovis-schedule.sqlite"
@@ -120,7 +132,7 @@ class Downgrade(unittest.TestCase):
         rows.add([Adding(Message(TOPIC, b"TEXT %d" % number, f"{number}", 7)) for number in range(50)])
         before = [(number, tuple(message)) for number, message in rows.all()]
         rows.close()
-        self.run_documented("held")
+        self.run_documented('"ALTER TABLE held ')
         self.assertEqual(self.version(file), 1)
         self.assertEqual([(number, tuple(message)) for number, message in rows.all()], before)
         rows.close()

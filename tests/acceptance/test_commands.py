@@ -304,10 +304,11 @@ class Journal(unittest.TestCase):
         command = self.follow("/topic/rock/follow/*", "--limit", "3")
         self.publish("/topic/rock/follow/text", "one", "two")
         for text in ("one", "two"):
-            self.assertTrue(line(command).endswith(f"  /topic/rock/follow/text  TEXT {text}"))
+            publisher = "  (1.rock from 127.0.0.1 over stomp)"
+            self.assertTrue(line(command).endswith(f"  /topic/rock/follow/text  TEXT {text}{publisher}"))
         self.publish("/topic/rock/else/text", "another topic")
         self.publish("/topic/rock/follow/text", "three")
-        self.assertTrue(line(command).endswith("TEXT three"))
+        self.assertIn("  TEXT three  (1.rock ", line(command))
         self.assertEqual(finish(command).returncode, 0)
 
     def test_forms_and_filters(self) -> None:

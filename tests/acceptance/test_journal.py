@@ -57,6 +57,15 @@ class TestJournal(unittest.TestCase):
             after = page["next"]
         return found
 
+    def test_who_published(self) -> None:
+        until(lambda: len(self.bodies(OURS)) == 250)
+        expected = {"owner": "1", "login": "1.test", "address": "127.0.0.1", "interface": "stomp"}
+        for query, count in (("station=1", 100), ("login=1.test", 100), ("station=2", 0), ("station=1&login=1.x", 0)):
+            with self.subTest(query):
+                records = self.ask(f"/api/journal?topic={OURS}&{query}").json["records"]
+                self.assertEqual(len(records), count)
+                self.assertTrue(all(record["publisher"] == expected for record in records))
+
     def test_times(self) -> None:
         until(lambda: len(self.bodies(OURS)) == 250)
         for query, count in (
@@ -78,7 +87,7 @@ class TestJournal(unittest.TestCase):
 
     def test_an_empty_csv_has_its_head(self) -> None:
         body = self.ask("/journal.csv?topic=/nothing").body
-        self.assertEqual(body, b"time,timestamp,topic,body,headers,serial\r\n")
+        self.assertEqual(body, b"time,timestamp,topic,body,headers,serial,owner,login,address,interface\r\n")
 
     def test_questions_that_make_no_sense(self) -> None:
         huge = "9" * 30

@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.authority import Authority
 from tests.processes import ROOT, Server, node
 from tests.radio import Radio
-from tests.services import free_port
+from tests.services import free_port, rabbitmq
 from tests.web import ask, poll_path
 
 TOPIC = "/topic/id/tests._ebu.nowhere/topic1/reload/image"
@@ -80,11 +80,48 @@ class Settings(ReloadCase):
         for _ in range(2):
             said = self.edit(
                 server,
-                'RABBITMQ_PASSWORD = "brokers-secret"\nMAX_LAST_MESSAGES_BYTES = 300000\n',
+                'MONITORING_PASSWORD = "brokers-secret"\nMAX_LAST_MESSAGES_BYTES = 300000\n',
                 event="settings.need_restart",
             )
-            self.assertEqual(sorted(said["settings"]), ["MAX_LAST_MESSAGES_BYTES", "RABBITMQ_PASSWORD"])
+            self.assertEqual(sorted(said["settings"]), ["MAX_LAST_MESSAGES_BYTES", "MONITORING_PASSWORD"])
         self.assertNotIn("brokers-secret", server.text)
+
+    def test_the_operators_token(self) -> None:
+        old, new = "0123456789abcdef", "fedcba9876543210"
+        server = self.server(f'ADMIN_TOKEN = "{old}"\n', ADMIN_PORT=free_port())
+
+        def status(token: str) -> int:
+            return ask(server.admin, "/metrics", authorization=f"Bearer {token}").status
+
+        self.assertEqual((status(old), status(new)), (200, 401))
+        self.assertEqual(self.edit(server, f'ADMIN_TOKEN = "{new}"\n')["changed"], ["ADMIN_TOKEN"])
+        self.assertEqual((status(new), status(old)), (200, 401))
+        self.assertNotIn(new, server.text)
+
+    def test_a_token_that_is_taken_away_stays_where_others_get_there(self) -> None:
+        token = "0123456789abcdef"
+        server = self.server(f'ADMIN_TOKEN = "{token}"\n', ADMIN_PORT=free_port(), ADMIN_IP="0.0.0.0")
+        self.edit(server, "", event="settings.refused")
+        port = server.admin[1]
+        self.assertEqual(ask(("127.0.0.1", port), "/metrics").status, 401)
+
+    def test_the_brokers_password_is_used_at_the_next_connection(self) -> None:
+        broker = rabbitmq()
+        server = Server(
+            "--test",
+            RABBITMQ_HOST=broker.host,
+            RABBITMQ_PORT=broker.port,
+            RABBITMQ_USER=broker.user,
+            RABBITMQ_VHOST=broker.vhost,
+            MONITORING_ENABLED=False,
+        )
+        self.addCleanup(server.close)
+        (server.folder / "config.py").write_text('RABBITMQ_PASSWORD = "before"\n')
+        server.start()
+        server.wait_for("bus.lost")
+        self.assertEqual(server.events("bus.connected"), [])
+        self.edit(server, f'RABBITMQ_PASSWORD = "{broker.password}"\n')
+        server.wait_for("bus.connected")
 
     def test_caps_of_connections_and_subscriptions_and_of_http(self) -> None:
         """Counted are also those that came before, and polls as well as radios."""

@@ -40,7 +40,7 @@ class _Case(unittest.TestCase):
 class SecureRabbitMQ(RabbitMQ):
     """A broker that speaks AMQP over TLS as well, at ``secure_port``."""
 
-    def __init__(self, authority: Path, certificate: Path) -> None:
+    def __init__(self, authority: Path, certificate: Path, *, asks_clients: bool = False) -> None:
         super().__init__()
         self.secure_port = free_port()
         lines = (
@@ -48,7 +48,8 @@ class SecureRabbitMQ(RabbitMQ):
             f"ssl_options.cacertfile = {authority}",
             f"ssl_options.certfile = {certificate}",
             f"ssl_options.keyfile = {certificate}",
-            "ssl_options.verify = verify_none",
+            f"ssl_options.verify = {'verify_peer' if asks_clients else 'verify_none'}",
+            f"ssl_options.fail_if_no_peer_cert = {str(asks_clients).lower()}",
         )
         with (self.folder / "rabbitmq.conf").open("a") as settings:
             settings.write("\n".join(lines) + "\n")
@@ -56,12 +57,13 @@ class SecureRabbitMQ(RabbitMQ):
 
 class TestBroker(_Case):
     broker: ClassVar[SecureRabbitMQ]
+    asks_clients: ClassVar[bool] = False
 
     @classmethod
     def setUpClass(cls) -> None:
         super().setUpClass()
         certificate = cls.authority.issue("broker.pem", HOST)
-        cls.broker = SecureRabbitMQ(cls.authority.certificate, certificate)
+        cls.broker = SecureRabbitMQ(cls.authority.certificate, certificate, asks_clients=cls.asks_clients)
         cls.addClassCleanup(cls.broker.close)
         cls.broker.start()
 
@@ -99,6 +101,20 @@ class TestBroker(_Case):
     def test_a_broker_with_another_name_gets_no_password(self) -> None:
         server = self.node("localhost", RABBITMQ_CA=self.authority.certificate)
         self.assertIn("localhost", str(server.wait_for("bus.lost")["reason"]))
+        self.assertEqual(server.events("bus.connected"), [])
+
+
+class TestBrokerThatAsksForACertificate(TestBroker):
+    """The same, and nobody gets as far as a password without a certificate."""
+
+    asks_clients: ClassVar[bool] = True
+
+    def node(self, host: str = HOST, **settings: object) -> Server:
+        return super().node(host, **{"RABBITMQ_CERT": self.authority.issue("node.pem", HOST), **settings})
+
+    def test_one_without_a_certificate_gets_nowhere(self) -> None:
+        server = self.node(RABBITMQ_CA=self.authority.certificate, RABBITMQ_CERT="")
+        server.wait_for("bus.lost")
         self.assertEqual(server.events("bus.connected"), [])
 
 

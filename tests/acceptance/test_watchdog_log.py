@@ -248,6 +248,7 @@ class TestSigterm(_Logged):
         kept, left = journal(fallback.folder, channel(2)), self.left(queue)
         self.assertGreater(min(len(kept), len(left)), 10)
         self.assertEqual([each for each in kept + left if each in set(station.confirmed)], station.confirmed)
+        self.assertEqual(publishers(fallback.folder), {("127.0.0.1", "stomp")})
 
 
 STATIONS = f"""
@@ -259,6 +260,12 @@ password = "{hash_password("rock")}"
 topic = "{channel(1)}"
 text = "This is rock"
 """
+
+
+def publishers(folder: Path) -> set[tuple[str, str]]:
+    """Address and interface of the logins in a watchdog's journal: they came over the broker."""
+    with contextlib.closing(sqlite3.connect(folder / "radiovis-journal.sqlite")) as file:
+        return set(file.execute("SELECT address, interface FROM records WHERE login <> ''"))
 
 
 def journal(folder: Path, prefix: str) -> list[bytes]:

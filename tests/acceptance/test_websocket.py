@@ -96,7 +96,7 @@ class StompOverWebSocketTests(WebSocketCase):
 class SilentWebSocketTests(WebSocketCase):
     """Pings, and who does not answer them."""
 
-    settings = {"WEBSOCKET_PING_SECONDS": 0.1, "fanout.http.limits.PONG_SECONDS": 1}  # noqa: RUF012
+    settings = {"fanout.http.limits.PING_SECONDS": 0.1, "fanout.http.limits.PONG_SECONDS": 1}  # noqa: RUF012
 
     def test_who_answers_stays_and_who_does_not_goes(self) -> None:
         for path in ("/stomp", "/topic/id/tests._ebu.nowhere/topic1"):

@@ -9,14 +9,25 @@ from __future__ import annotations
 
 import json
 import re
+import tempfile
 from collections.abc import Callable
+from io import BytesIO
+from ipaddress import ip_address
+from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
+from multipart import parse_options_header
 from pika.spec import BasicProperties
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+from twisted.web.client import ResponseDone
 from twisted.web.http import parse_qs
+from twisted.web.test.requesthelper import DummyRequest
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import BytesMessage, TextMessage
 
@@ -24,22 +35,42 @@ from artcast.datum import Datum, as_json, parse, read_datum, read_registration
 from artcast.forms import text_of
 from fanout.bus.amqp_connection import UNREADABLE
 from fanout.bus.amqp_message import DEFAULT_LIMITS, MalformedMessage, from_amqp, to_amqp
-from fanout.http.files import Folder
+from fanout.http.dispatch import Dispatcher
+from fanout.http.files import Folder, OneFile, is_name
+from fanout.http.http_server import HttpSite
 from fanout.http.limits import WebSocketSettings
 from fanout.http.response import HttpError
-from fanout.http.routing import BadPath, Pattern, Request, split
-from fanout.http.topic_resources import choose
+from fanout.http.routing import BadPath, Pattern, Request, Routes, split
+from fanout.http.sse import last_event_id
+from fanout.http.topic_resources import Topics, choose
 from fanout.http.websocket import WebSocket, WebSocketServer
 from fanout.hub.message import Message
+from fanout.listeners.client_limits import ConnectionLimit
 from fanout.listeners.datagrams import MalformedDatagram
+from fanout.listeners.proxy_protocol import ProxiedClient, ProxyHeader, ProxyHeaderError
+from fanout.process.logs import masked
 from fanout.stomp.codec import Decoder, Frame, RemoteProtocolError, encode
 from fanout.stomp.dialect import DIALECTS
 from fanout.stomp.limits import StompLimits
 from fanout.stomp.session import State
 from radiovis import topics
+from radiovis.directory.interface import DirectoryError
+from radiovis.directory.plugit import PlugIt
+from radiovis.directory.plugit_http import PlugItCalls
+from radiovis.directory.stations_parser import StationsFileError, parse_stations
+from radiovis.http import publish as http_publish
 from radiovis.http import visjson
+from radiovis.preflight.message_check import body_complaints, slide_url
+from radiovis.settings import DirectorySettings, WatchdogSettings
+from radiovis.slides.fetch import host_of
+from radiovis.slides.picture import HEIGHT, WIDTH, decoding_fault, look_at
+from radiovis.slides.public_addresses import is_public
 from tests.fanout.stomp.pair import Server, read_frames
 from tests.fanout.stomp.wire_cases import CASES
+from tests.radiovis.slides.slide_server import decoy_jpeg, decoy_png, drawn
+from webserver import uploads
+from webserver.serving import LocalTopics
+from webserver.site_config import SiteError, SiteLimits, read_site
 
 ALL = tuple(DIALECTS)
 CONNECTS = {
@@ -48,6 +79,7 @@ CONNECTS = {
     "1.2": b"CONNECT\naccept-version:1.2\nhost:h\n\n\0",
 }
 NOW = 1_795_294_700
+_API = "http://plugit.example/api/c0nfidential/"
 _WIDE = StompLimits(header_bytes=100_000, headers=100)  # Escapes, and a content-length, make a frame longer.
 _CALLBACK = re.compile(rb"[A-Za-z0-9_$.]{1,64}")
 
@@ -289,7 +321,186 @@ def accept(data: bytes) -> None:
     try:
         assert choose(header, ["text/plain; charset=utf-8", "application/json"])
     except HttpError as error:
-        assert error.status == 406, error
+        assert error.status in (406, 431), error
+
+
+def byte_ranges(data: bytes) -> None:
+    """Whatever a client says about ranges and dates, it gets the file or parts of it, and no more than it is."""
+    with tempfile.NamedTemporaryFile() as file:
+        Path(file.name).write_bytes(bytes(1_000))
+        request: Any = DummyRequest([b""])
+        for name in (b"range", b"if-modified-since", b"if-range"):
+            request.requestHeaders.setRawHeaders(name, [data])
+        OneFile(Path(file.name), "text/plain").render_GET(request)
+    assert request.responseCode in (None, 200, 206, 416), request.responseCode
+    assert sum(map(len, request.written)) < 4_000, request.written  # each of ten parts has headers
+
+
+def http(data: bytes) -> None:
+    """Never a 500, and no answer that is not HTTP."""
+    said = _served(data)
+    assert not said or said.startswith(b"HTTP/1."), said[:60]
+
+
+def http_headers(data: bytes) -> None:
+    """The same for what follows a request line."""
+    http(b"PUT /channels/a HTTP/1.1\r\nhost: x\r\n" + data)
+
+
+def _served(octets: bytes) -> bytes:
+    """What a site with topics answers. A handler that fails is an answer 500, and a line in the log."""
+    clock = Clock()
+    topics = LocalTopics(clock)
+    dispatcher = Dispatcher(Routes(Topics(topics.pending, prefix="/").routes()), topics.pending)
+    site = HttpSite(clock, dispatcher, ConnectionLimit(), SiteLimits(), lambda *_, **__: None)
+    channel, transport = site.buildProtocol(IPv4Address("TCP", "192.0.2.1", 1)), _Transport()
+    channel.makeConnection(transport)
+    channel.dataReceived(octets)
+    channel.connectionLost(Failure(ConnectionDone()))
+    said = transport.value()
+    assert b"HTTP/1.1 500 " not in said, (octets, said[:200])
+    return said
+
+
+def proxy(data: bytes) -> None:
+    """The same client however the octets are cut, or none."""
+    cut = data[0] if data else 0
+    assert _proxied([data[1:]]) == _proxied([data[1 : 1 + cut], data[1 + cut :]])
+
+
+def _proxied(parts: list[bytes]) -> tuple[str, int, bytes] | None:
+    header, rest = ProxyHeader(), b""
+    found: ProxiedClient | None = None
+    try:
+        for part in parts:
+            found, rest = (header.feed(part), b"") if found is None else (found, rest + part)
+    except ProxyHeaderError:
+        return None
+    return None if found is None else (found.host, found.port, found.rest + rest)
+
+
+# Files that people write, and answers of the directory
+
+
+def stations(data: bytes) -> None:
+    """Stations, or an error that names the file."""
+    try:
+        parse_stations(data.decode(errors="replace"), "file")
+    except StationsFileError as error:
+        assert str(error).startswith("file:"), error
+
+
+def site(data: bytes) -> None:
+    """A site, or errors that name the file."""
+    with tempfile.NamedTemporaryFile() as file:
+        Path(file.name).write_bytes(data)
+        try:
+            read_site(Path(file.name))
+        except SiteError as error:
+            assert file.name in str(error), error
+
+
+def plugit(data: bytes) -> None:
+    """Whatever PlugIt answers is channels, or an error of the directory that does not show the secret."""
+    calls: Any = PlugItCalls(cast("Any", _Answers(data)), DirectorySettings(RADIODNS_API_URL=_API), Clock())
+    directory = PlugIt(calls, WatchdogSettings())
+    for question in (directory.topics(), directory.gcc("ch"), directory.default(1), directory.channels("1")):
+        Deferred.fromCoroutine(question).addErrback(_check_error)
+
+
+def _check_error(failure: Failure) -> None:
+    assert failure.check(DirectoryError), failure
+    assert "c0nfidential" not in str(failure.value), failure
+
+
+def publish(data: bytes) -> None:
+    """The fields of a publish over HTTP, in either form; or a 4xx."""
+    for kind in ("application/json", "application/x-www-form-urlencoded"):
+        request: Any = SimpleNamespace(header=lambda _, kind=kind: kind, body=BytesIO(data))
+        try:
+            http_publish._fields(request)
+        except HttpError as error:
+            assert 400 <= error.status < 500, error
+
+
+def form(data: bytes) -> None:
+    """Files of a form, or a 400."""
+    try:
+        for name, file in uploads._files(BytesIO(data), "b", 100_000):
+            assert is_name(name)
+            assert len(file.read()) <= len(data)
+    except HttpError as error:
+        assert error.status == 400, error
+
+
+def content_type(data: bytes) -> None:
+    """The type of a body, as the server of uploads reads it."""
+    kind, options = parse_options_header(data.decode("latin-1"))
+    assert isinstance(kind, str)
+    assert isinstance(options, dict)
+
+
+# What is logged, and what is fetched
+
+
+def log(data: bytes) -> None:
+    """One line without what steers a terminal, whatever a client said; what is said to be a secret is not in it."""
+    text = data.decode(errors="replace")
+    shown = masked({"login": text, "list": [text], "error": ValueError(text)})
+    assert shown["login"].isprintable() or "\t" in shown["login"] or not text.isprintable()
+    assert not re.search(r"[\n\r\x1b\u2028\u202e]", "".join([shown["login"], shown["error"], *shown["list"]]))
+    assert "c0nfidential" not in masked(f"{text[:500]} passcode=c0nfidential")
+
+
+def last_id(data: bytes) -> None:
+    """An id, or None."""
+    found = last_event_id(data.decode("latin-1"))
+    assert found is None or found
+
+
+def slide(data: bytes) -> None:
+    """A body has complaints, or its slide an address that can be asked."""
+    message = Message("/topic/a/image", b"SHOW " + data, "1", NOW, ())
+    complaints, url = list(body_complaints(message)), slide_url(message)
+    assert complaints or url, data
+    if url:
+        assert host_of(url)
+        is_public(host_of(url))
+
+
+def picture(data: bytes) -> None:
+    """The head of a picture; and if it is one for radios, whether it decodes."""
+    found = look_at(data)
+    assert list(found.complaints(None))
+    if (found.width, found.height) == (WIDTH, HEIGHT):
+        decoding_fault(data)
+
+
+def address(data: bytes) -> None:
+    """Six of one: an IPv6 address is public only if none of those it may lead to is private."""
+    if len(data) >= 16:
+        found = ip_address(data[:16])
+        assert not (is_public(str(found)) and found.is_private and not found.teredo and not found.ipv4_mapped), found
+
+
+class _Answers:
+    """PlugIt, with the same answer to every question."""
+
+    code = 200
+
+    def __init__(self, answer: bytes) -> None:
+        self._answer = answer
+
+    def get(self, url: str, **_: object) -> Deferred[Any]:
+        return succeed(self)
+
+    def deliverBody(self, collector: Any) -> None:
+        collector.dataReceived(self._answer)
+        collector.connectionLost(Failure(ResponseDone()))  # type: ignore[no-untyped-call]
+
+
+def _pictures() -> list[bytes]:
+    return [drawn("PNG"), drawn("JPEG"), decoy_png(400), decoy_jpeg(400)]
 
 
 def _frames() -> list[bytes]:
@@ -324,6 +535,71 @@ TARGETS: dict[str, tuple[Callable[[bytes], None], list[bytes]]] = {
         accept,
         [b"text/html;q=0.5, */*;q=0.1", b'text/plain;a="b, c\\"d";q=1', b"application/json;q=1.000,*/*"],
     ),
+    "http": (
+        http,
+        [
+            b"GET /channels/a?wait=1 HTTP/1.1\r\nhost: x\r\naccept: text/html\r\n\r\n",
+            b"PUT /channels/a HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n1;a=b\r\nx\r\n0\r\nt: u\r\n\r\n",
+            b"PUT http://x/channels/a HTTP/1.0\r\norigin: http://x\r\ncontent-length: 1\r\n\r\nx",
+        ],
+    ),
+    "http_headers": (
+        http_headers,
+        [b"content-length: 1\r\n\r\nx", b"content-type: a/b\r\n c\r\n\r\n", b"transfer-encoding: identity\r\n\r\n"],
+    ),
+    "byte_ranges": (
+        byte_ranges,
+        [
+            b"bytes=0-1, -5,9-",
+            b"Sun, 06 Nov 1994 08:49:37 GMT",
+            b"Sunday, 06-Nov-94 08:49:37 GMT",
+            b";",
+            b"bytes=9999-,-0",
+        ],
+    ),
+    "proxy": (
+        proxy,
+        [
+            b"\x09PROXY TCP4 192.0.2.1 198.51.100.1 56324 61613\r\nx",
+            b"\x03PROXY UNKNOWN\r\n",
+            b"\x0e\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\2\1\xc6\x33\x64\1\xdc\4\xf0\xadx",
+        ],
+    ),
+    "stations": (
+        stations,
+        [
+            b'[countries]\nch = "4e1"\n[[station]]\nlogin = "1.a"\npassword = "x"\n[[station.channel]]\n',
+            b"a = ['''x''', \"\"\"y\"\"\"]\na.b.c = {d = 1}\n",
+        ],
+    ),
+    "site": (
+        site,
+        [b'[server]\nport = 0\n[[files]]\nfolder = "."\n', b'[limits]\nbody_bytes = 1e3\n"a".b = 1979-05-27\n'],
+    ),
+    "plugit": (
+        plugit,
+        [
+            b'{"list": [["/topic/fm/4e1/4000/09580/", 1], ["x", "y"], 3], "result": true, "gcc": "4e1"}',
+            b'{"info": {"filename": "a", "public_url": "http://x", "radiotext": null}, "list": ["/topic/a/"]}',
+        ],
+    ),
+    "publish": (
+        publish,
+        [b'{"channel": "/topic/a/b/", "text": ["a"]}', b"channel=/topic/a/b/&text=%ff&url=http%3a//x"],
+    ),
+    "form": (
+        form,
+        [
+            b'--b\r\ncontent-disposition: form-data; name="f"; filename="a"\r\n\r\nx\r\n--b--\r\n',
+            b"--b\r\nContent-Disposition: form-data; name=f; filename*=u8''%e2\r\ncontent-type: a/b\r\n\r\n\r\n--b--",
+        ],
+    ),
+    "content_type": (content_type, [b'multipart/form-data; boundary="a\\"b"; x=y', b'a/b;c;d="e']),
+    "log": (log, [b"token=x password: 'y z' http://u:p@h", b"\x1b[0m\xe2\x80\xa8 authorization: Basic abc"]),
+    "last_id": (last_id, [b"%2Fa%zz%ff", b"5-7"]),
+    "slide": (slide, [b"http://example.org/1.png", b"https://[::1]:80/?a#b", b"http://u:p@h/"]),
+    "picture": (picture, _pictures()),
+    "address": (address, [bytes(15) + b"\1", bytes(10) + b"\xff\xff\x7f\0\0\1", b"\0\x64\xff\x9b" + bytes(12)]),
     "datagram": (
         datagram,
         [

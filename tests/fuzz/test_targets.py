@@ -86,3 +86,63 @@ class AnyOctets(unittest.TestCase):
     @octets("amqp")
     def test_amqp(self, data: bytes) -> None:
         targets.amqp(data)
+
+    @octets("http")
+    def test_http(self, data: bytes) -> None:
+        targets.http(data)
+
+    @octets("http_headers")
+    def test_http_headers(self, data: bytes) -> None:
+        targets.http_headers(data)
+
+    @octets("byte_ranges")
+    def test_byte_ranges(self, data: bytes) -> None:
+        targets.byte_ranges(data)
+
+    @octets("proxy")
+    def test_proxy(self, data: bytes) -> None:
+        targets.proxy(data)
+
+    @octets("stations")
+    def test_stations(self, data: bytes) -> None:
+        targets.stations(data)
+
+    @octets("site")
+    def test_site(self, data: bytes) -> None:
+        targets.site(data)
+
+    @octets("plugit")
+    def test_plugit(self, data: bytes) -> None:
+        targets.plugit(data)
+
+    @octets("publish")
+    def test_publish(self, data: bytes) -> None:
+        targets.publish(data)
+
+    @octets("form")
+    def test_form(self, data: bytes) -> None:
+        targets.form(data)
+
+    @octets("content_type")
+    def test_content_type(self, data: bytes) -> None:
+        targets.content_type(data)
+
+    @octets("log")
+    def test_log(self, data: bytes) -> None:
+        targets.log(data)
+
+    @octets("last_id")
+    def test_last_id(self, data: bytes) -> None:
+        targets.last_id(data)
+
+    @octets("slide")
+    def test_slide(self, data: bytes) -> None:
+        targets.slide(data)
+
+    @octets("picture")
+    def test_picture(self, data: bytes) -> None:
+        targets.picture(data)
+
+    @octets("address")
+    def test_address(self, data: bytes) -> None:
+        targets.address(data)
