@@ -401,7 +401,7 @@ class RabbitMQ:
         await self._reading_lock.acquire()  # What was read over an earlier connection is handed on first.
         try:
             before = stream.position
-            missed = Missed(self._devices, newest_only=before is None)
+            missed = Missed(self._devices, newest_only=before is None, is_first=first)
             replay = self._begin_replay()
             read = await self._read_missed(stream, connection, missed)
             await self._hand_on(replay, missed.messages())

@@ -450,14 +450,16 @@ class Missed:
     :ivar overlap: what may come a second time.
     """
 
-    def __init__(self, devices: Devices, *, newest_only: bool) -> None:
+    def __init__(self, devices: Devices, *, newest_only: bool, is_first: bool = False) -> None:
         """
         :param devices: what was heard before the reading; afterwards also what was read.
         :param newest_only: keep one message of each topic, and none that is older than a day.
+        :param is_first: whether this process has heard and read nothing before.
         """
         self.overlap = Overlap()
         self._devices = devices
-        self._is_first = self._newest_only = newest_only
+        self._newest_only = newest_only
+        self._is_first = is_first
         self._messages: dict[int, Message] = {}
         self._of_topic: dict[str, list[int]] = {}
         self._prints: dict[str, int] = {}

@@ -343,4 +343,23 @@ NAMED = {
         "radio order",
         open=False,
     ),
+    # The first repair of "only copies are left in the stream": a node that had heard the messages, but had not been
+    # able to read the stream so far, took their copies for unheard ones at its first reading.
+    "copies in the stream of what was heard": Named(
+        Schedule(
+            76,
+            2,
+            2,
+            2,
+            (
+                Action(4.2, "node restarted", 5, 4, 0),
+                Action(5.85, "broker killed", 1, 5, 2),
+                Action(18.85, "publish", 3, 3),
+                Action(21.25, "publish", 3, 2),
+            ),
+            small=True,
+        ),
+        "once and in order",
+        open=False,
+    ),
 }

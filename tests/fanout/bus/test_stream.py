@@ -568,7 +568,7 @@ class TestMissed(unittest.TestCase):
 
     def test_at_first_the_newest_copy_counts_if_the_stream_has_nothing_else_of_its_topic(self) -> None:
         """The first copies were deleted; what was sent again stands behind later messages of its publisher."""
-        self.missed = Missed(self.devices, newest_only=True)
+        self.missed = Missed(self.devices, newest_only=True, is_first=True)
         serial = f"fanout-{uuid4().hex}-"
         self.take("b", "4", f"{serial}4")
         for number in "123":
@@ -577,6 +577,9 @@ class TestMissed(unittest.TestCase):
         self.take("c", "1", f"{serial}0", is_new=False, again=True)
         self.take("c", "device")
         self.assertEqual(bodies(self.missed.messages()), ["4", "3", "device"])
+        self.missed = Missed(self.devices, newest_only=True)
+        self.take("d", "1", f"{serial}1", is_new=False, again=True)
+        self.assertEqual(self.missed.messages(), [], "it was heard before, when the stream was down")
 
     def test_the_overlap_is_as_long_as_the_queue(self) -> None:
         overlap = Overlap()
