@@ -274,12 +274,12 @@ class HttpChannel(HTTPChannel):
         """When the client was last heard."""
         return self._heard_at if self._behind is None else cast("float", self._behind.heard_at)
 
-    def turn_out(self) -> None:
-        """See :meth:`Occupant.turn_out <fanout.listeners.client_limits.Occupant.turn_out>`. A browser asks again."""
+    def close_for_others(self) -> None:
+        """See :class:`~fanout.listeners.client_limits.AdmittedConnection`. A browser asks again."""
         if self._behind is None:
             self.transport.abortConnection()
         else:
-            self._behind.turn_out()
+            self._behind.close_for_others()
 
     def allHeadersReceived(self) -> None:
         """A body that is too long is refused before it is sent, and before "100 Continue" asks for it."""

@@ -342,8 +342,8 @@ class WebSocket(protocol.Protocol):
         """When the client was last heard."""
         return self._heard_at
 
-    def turn_out(self) -> None:
-        """See :meth:`Guest.turn_out <fanout.listeners.client_limits.Guest.turn_out>`."""
+    def close_for_others(self) -> None:
+        """See :meth:`Guest.close_for_others <fanout.listeners.client_limits.Guest.close_for_others>`."""
         if self._full:
             self.abort()
         else:

@@ -184,7 +184,7 @@ class TokenBucket:
         return len(self._full_at)
 
 
-class Occupant(Protocol):
+class AdmittedConnection(Protocol):
     """A connection that may have to go when the node is full."""
 
     @property
@@ -192,7 +192,7 @@ class Occupant(Protocol):
         """When the client was last heard, on :attr:`ConnectionLimit.clock`; now if it is a station that logged in."""
         ...
 
-    def turn_out(self) -> None:
+    def close_for_others(self) -> None:
         """Close the connection, after this call: another address has fewer and needs the place."""
         ...
 
@@ -222,10 +222,10 @@ class ConnectionLimit:
         self.total = 0
         self.clock = clock
         self._open: Counter[str] = Counter()
-        self._guests: dict[str, dict[Occupant, None]] = {}
+        self._admitted: dict[str, dict[AdmittedConnection, None]] = {}
         self._with: dict[int, dict[str, None]] = {}  # number of connections → the addresses that have so many
         self._most = 0
-        self._leaving: set[Occupant] = set()
+        self._leaving: set[AdmittedConnection] = set()
         self._settings = settings or ConnectionSettings()
         self._bucket = self._new_bucket()
 
@@ -243,10 +243,10 @@ class ConnectionLimit:
     def _new_bucket(self) -> TokenBucket:
         return TokenBucket(self.clock, self._settings.CONNECT_BURST, self._settings.CONNECT_RATE)
 
-    def admit(self, address: str, guest: Occupant | None = None) -> bool:
+    def admit(self, address: str, connection: AdmittedConnection | None = None) -> bool:
         """Whether one more may come in; then it counts until :meth:`closed`.
 
-        :param guest: the connection; one that is not given is not closed for others.
+        :param connection: the connection; one that is not given is not closed for others.
         """
         neighbours = neighbourhood(address)
         if reason := self._reason_against(neighbours):
@@ -254,8 +254,8 @@ class ConnectionLimit:
             return False
         self.total += 1
         self._count(neighbours, 1)
-        if guest is not None:
-            self._guests.setdefault(neighbours, {})[guest] = None
+        if connection is not None:
+            self._admitted.setdefault(neighbours, {})[connection] = None
         return True
 
     def _reason_against(self, neighbours: str) -> str:
@@ -271,33 +271,33 @@ class ConnectionLimit:
         most = next(iter(self._with.get(self._most, ())), neighbours)
         if self._most <= self._open[neighbours] + 1 or len(self._leaving) >= _MOST_LEAVING:
             return False
-        eldest = list(islice(self._guests.get(most, ()), _LOOKED_AT))
-        if not eldest:
+        oldest = list(islice(self._admitted.get(most, ()), _LOOKED_AT))
+        if not oldest:
             return False
-        guest = min(eldest, key=lambda each: each.heard_at)
-        self._forget(most, guest)
-        self._leaving.add(guest)
+        connection = min(oldest, key=lambda each: each.heard_at)
+        self._forget(most, connection)
+        self._leaving.add(connection)
         self._count(most, -1)
         self.closed_for_others += 1
-        guest.turn_out()
+        connection.close_for_others()
         return True
 
-    def closed(self, address: str, guest: Occupant | None = None) -> None:
-        """An admitted connection is gone. :param guest: as for :meth:`admit`."""
+    def closed(self, address: str, connection: AdmittedConnection | None = None) -> None:
+        """An admitted connection is gone. :param connection: as for :meth:`admit`."""
         neighbours = neighbourhood(address)
         self.total -= 1
-        if guest in self._leaving:
-            self._leaving.discard(guest)
+        if connection in self._leaving:
+            self._leaving.discard(connection)
             return
         self._count(neighbours, -1)
-        if guest is not None:
-            self._forget(neighbours, guest)
+        if connection is not None:
+            self._forget(neighbours, connection)
 
-    def _forget(self, neighbours: str, guest: Occupant) -> None:
-        guests = self._guests[neighbours]
-        del guests[guest]
-        if not guests:
-            del self._guests[neighbours]
+    def _forget(self, neighbours: str, connection: AdmittedConnection) -> None:
+        admitted = self._admitted[neighbours]
+        del admitted[connection]
+        if not admitted:
+            del self._admitted[neighbours]
 
     def _count(self, neighbours: str, change: int) -> None:
         """Connections of an address came or went, one at a time: so the most that one has changes by one, too."""

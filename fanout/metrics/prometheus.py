@@ -330,7 +330,7 @@ LOGIN_QUEUE: Table[LoginQueue] = (
     Measure(
         "counter",
         "fanout_logins_crowded_out_total",
-        "Logins that were refused because too many waited for their check; whoever has most of them loses first.",
+        "Logins refused because too many waited for their check; the address with most of them loses its latest.",
         lambda queue: queue.put_off,
     ),
 )

@@ -352,8 +352,8 @@ class Connection(OutboxSubscriber):
         self._end("Too much unfinished input", _TOO_MUCH_INPUT)
         self._server.flusher.first(self._settle)
 
-    def turn_out(self) -> None:
-        """See :meth:`Occupant.turn_out <fanout.listeners.client_limits.Occupant.turn_out>`."""
+    def close_for_others(self) -> None:
+        """See :class:`~fanout.listeners.client_limits.AdmittedConnection`."""
         self._warn("Server full")
         if self._blocked_at is None:
             self.close("Server full", _MANY_CONNECTIONS)

@@ -125,10 +125,10 @@ class StompProtocol(protocol.Protocol):
         """When the client was last heard."""
         return self._server.clock() if self._connection is None else self._connection.heard_at
 
-    def turn_out(self) -> None:
+    def close_for_others(self) -> None:
         """The node is full."""
         if self._connection is not None:
-            self._connection.turn_out()
+            self._connection.close_for_others()
 
     # The connection's transport
 

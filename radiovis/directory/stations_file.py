@@ -164,7 +164,7 @@ class StationsFile:
     def check_certificate(self, login: str, certificates: Sequence[bytes], address: str) -> bool:
         """Whether this login may publish from this address, with the first of these certificates.
 
-        A fingerprint names one certificate, whoever has signed it, as long as it stands in the file. A subject needs an
+        A fingerprint names one certificate, also a self-signed one, while it stands in the file. A subject needs an
         authority of the file, and a certificate that is valid now.
         """
         account = self._stations.accounts.get(login)

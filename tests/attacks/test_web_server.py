@@ -245,7 +245,7 @@ class NodeCase(AttackCase):
     """Strangers and stations against the HTTP server of a node. Strangers do not read unless a test says so."""
 
     def stranger(self, data: str = "") -> Raw:
-        """A connection of one who has said this."""
+        """A connection over which this was sent."""
         raw = Raw(self.server.http)
         self.addCleanup(raw.close)
         raw.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)

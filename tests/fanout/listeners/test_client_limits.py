@@ -90,7 +90,7 @@ class Visitor:
         self.heard_at = heard_at
         self.turned_out = False
 
-    def turn_out(self) -> None:
+    def close_for_others(self) -> None:
         self.turned_out = True
 
 
@@ -150,7 +150,7 @@ class TestFullNode(unittest.TestCase):
             self.assertTrue(connection_limit.admit(address, visitor))
         for address, visitor in visitors:
             connection_limit.closed(address, visitor)
-        kept = (connection_limit._open, connection_limit._guests, connection_limit._with, connection_limit._leaving)
+        kept = (connection_limit._open, connection_limit._admitted, connection_limit._with, connection_limit._leaving)
         self.assertEqual((connection_limit.total, [len(each) for each in kept]), (0, [0, 0, 0, 0]))
 
     def test_a_refusal_takes_as_long_among_many_addresses(self) -> None:
