@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from fanout.http.http_server import HttpRequest
 from fanout.http.limits import CATCH_UP_SECONDS, POLL_BYTES
@@ -26,6 +27,8 @@ from fanout.hub.subscriber import Cohort, Form, Subscriber
 
 _TURN = 200
 """Polls answered in one turn of the reactor: a publish that answers thousands must not hold up everything else."""
+_TURN_OCTETS = 4_194_304
+"""Octets of answers in one turn, for the same reason: about 10 ms of joining and writing them."""
 _GATHER = 0.05
 """Seconds in which messages on several topics count as published together."""
 
@@ -215,11 +218,15 @@ class Poll(Subscriber):
 
 
 class _Writer:
-    """Writes messages for the polls of one turn; one that many of them get is written once."""
+    """Writes messages for polls that are answered together; one that many of them get is written once.
+
+    :ivar octets: of all answers.
+    """
 
     def __init__(self) -> None:
+        self.octets = 0
         self._written: dict[tuple[Cohort, Message], bytes] = {}
-        self._octets = 0
+        self._kept = 0
 
     def write(self, got: Sequence[tuple[Cohort, Message]]) -> list[bytes]:
         """The first of these messages, as many as an answer has room for, and at least one."""
@@ -231,15 +238,16 @@ class _Writer:
             if left < 0 and found:
                 break
             found.append(data)
+            self.octets += len(data)
         return found
 
     def _data(self, cohort: Cohort, message: Message) -> bytes:
         data = self._written.get((cohort, message))
         if data is None:
             data = cohort.encode(message)
-            if cohort.members and self._octets + len(data) <= POLL_BYTES:  # others get the same
+            if cohort.members and self._kept + len(data) <= POLL_BYTES:  # others get the same
                 self._written[cohort, message] = data
-                self._octets += len(data)
+                self._kept += len(data)
         return data
 
 
@@ -250,6 +258,7 @@ class _Answering:
         self._requests = requests
         self._delay = delay
         self._ready: list[Poll] = []
+        self._writer = _Writer()
 
     def add(self, poll: Poll) -> None:
         if not self._ready:
@@ -257,12 +266,19 @@ class _Answering:
         self._ready.append(poll)
 
     def _answer(self) -> None:
-        now, self._ready = self._ready[:_TURN], self._ready[_TURN:]
-        writer = _Writer()
-        for poll in now:
+        """Answer the first of them. The writer is kept for the others: they get the same messages."""
+        end = self._writer.octets + _TURN_OCTETS
+        count = 0
+        for poll in islice(self._ready, _TURN):
+            count += 1
             try:
-                poll.answer(writer)
+                poll.answer(self._writer)
             except Exception as error:  # noqa: BLE001  (one broken client is reported and stops no other)
                 self._requests.failed(poll, error)
+            if self._writer.octets >= end:
+                break
+        del self._ready[:count]
         if self._ready:
             self._requests.later(0, self._answer)
+        else:
+            self._writer = _Writer()

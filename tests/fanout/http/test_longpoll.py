@@ -68,15 +68,19 @@ class Newcomers(PollCase):
         self.assertEqual(self.ask("/a", "/b", "/silent").got, b"/b=2\n/a=3\n")
 
 
-class LongMessages(PollCase):
-    """An answer has room for two of them."""
+class Long(PlainForm):
+    """An answer has room for two messages. The class counts those that were written."""
 
+    written: ClassVar[list[str]] = []
+
+    def encode(self, message: Message, encoded: dict[Any, Any]) -> bytes:
+        self.written.append(message.message_id)
+        return super().encode(message, encoded).ljust(500_000)
+
+
+class LongMessages(PollCase):
     def ask(self, *destinations: str, last_id: str | None = None) -> Asked:
         request = Asked()
-
-        class Long(PlainForm):
-            def encode(self, message: Message, encoded: dict[Any, Any]) -> bytes:
-                return super().encode(message, encoded).ljust(500_000)
 
         def write(request: Any, lines: Sequence[bytes]) -> None:
             request.answer(200, b"".join(line.strip() + b"\n" for line in lines), "")
@@ -93,6 +97,16 @@ class LongMessages(PollCase):
         self.house.clock.advance(0.1)
         self.assertEqual(request.got, b"/a=2\n/a=3\n")
         self.assertEqual(self.ask("/a", "/b", last_id="3").got, b"/a=4\n/b=5\n")
+
+    def test_of_many_polls_are_written_once_and_sent_in_several_turns(self) -> None:
+        requests = [self.ask("/a", "/b") for _ in range(40)]
+        Long.written.clear()
+        self.house.say("/a", "1")
+        self.house.say("/b", "2")
+        self.house.clock.advance(0.1)
+        self.assertEqual([request.got for request in requests], [b"/a=1\n/b=2\n"] * 40)
+        self.assertEqual(self.house.turns, 8)
+        self.assertLessEqual(len(Long.written), 4)
 
 
 class ThoseWhoComeBack(PollCase):
