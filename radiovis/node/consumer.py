@@ -48,6 +48,9 @@ Put = Callable[[str, Message], int]
 
 _WAITING = 1_000
 """New messages of one country that wait for its code. The directory answers within seconds, or fails."""
+_WAITING_OCTETS = 33_554_432
+"""What the new messages of all countries may weigh that wait for a code: as much as a station may publish in a second
+(:data:`radiovis.publish_rights.PUBLISH_OCTETS`)."""
 _CATCH_UP_DELAY = 0.5
 """Seconds. By then the other nodes have written to memcached what was published just before we could hear again."""
 _ON_THE_WAY_SECONDS = 1.0
@@ -56,6 +59,62 @@ _AT_ONCE = 200
 """Messages of a replay handed on in one turn of the reactor: clients and the bus wait for no more than these."""
 
 log = structlog.get_logger(__name__)
+
+
+class _Country:
+    """Messages that wait for the code of one country, in the order of the bus.
+
+    :ivar kept: what was read from the memory of the bus, and what came before it: none of these is dropped.
+    :ivar new: what has come since.
+    :ivar octets: the weight of the new ones.
+    :ivar dropped: how many of the new ones had to give way to later ones.
+    """
+
+    def __init__(self) -> None:
+        self.kept: list[tuple[Message, Put]] = []
+        self.new: deque[tuple[Message, Put]] = deque()
+        self.octets = 0
+        self.dropped = 0
+
+    def drop_oldest(self) -> None:
+        self.octets -= self.new.popleft()[0].weight
+        self.dropped += 1
+
+
+class WaitingMessages:
+    """Messages of the countries whose code the directory was asked for.
+
+    New ones are bounded, for each country (:data:`_WAITING`) and for all together (:data:`_WAITING_OCTETS`): the
+    country with most loses its oldest, as a later message of a topic counts more than an earlier one.
+    """
+
+    def __init__(self) -> None:
+        self._countries: dict[str, _Country] = {}
+
+    def __contains__(self, country: str | None) -> bool:
+        return country in self._countries
+
+    def add(self, country: str, message: Message, put: Put) -> None:
+        """A new message."""
+        waiting = self._countries.setdefault(country, _Country())
+        waiting.new.append((message, put))
+        waiting.octets += message.weight
+        if len(waiting.new) > _WAITING:
+            waiting.drop_oldest()
+        while sum(each.octets for each in self._countries.values()) > _WAITING_OCTETS:
+            max(self._countries.values(), key=lambda each: each.octets).drop_oldest()
+
+    def add_missed(self, country: str, missed: list[Message], put: Put) -> None:
+        """What was read from the memory of the bus goes behind what waits already; it is bounded where it is read."""
+        waiting = self._countries.setdefault(country, _Country())
+        waiting.kept += [*waiting.new, *((message, put) for message in missed)]
+        waiting.new.clear()
+        waiting.octets = 0
+
+    def take(self, country: str) -> tuple[list[tuple[Message, Put]], int]:
+        """All that waits for this code, and how many messages were dropped."""
+        waiting = self._countries.pop(country)
+        return [*waiting.kept, *waiting.new], waiting.dropped
 
 
 class TopicReceiver:
@@ -70,7 +129,7 @@ class TopicReceiver:
         self._last_slides = last_slides
         self._log = log
         self._observer = observer
-        self._waiting: dict[str, deque[tuple[Message, Put]]] = {}
+        self._waiting = WaitingMessages()
         self._looked_up: dict[str, Deferred[Any]] = {}
         self._told: BoundedDict[str, str] = BoundedDict(MAX_LAST_MESSAGES)  # serials of what memcached told
 
@@ -78,13 +137,13 @@ class TopicReceiver:
         """For :meth:`fanout.bus.Bus.start`."""
         country = topics.country_of(message.topic)
         if country is not None and country in self._waiting:
-            self._waiting[country].append((message, self._hub.publish))
+            self._waiting.add(country, message, self._hub.publish)
             return
         key = self._resolver.canonical_if_known(message.topic)
         if key is not None:
             self._show(key, message, self._hub.publish)
         elif country is not None:
-            self._waiting[country] = deque([(message, self._hub.publish)], maxlen=_WAITING)
+            self._waiting.add(country, message, self._hub.publish)
             self._look_up(country, message.topic)
 
     def _look_up(self, country: str, topic: str) -> None:
@@ -96,7 +155,10 @@ class TopicReceiver:
     def _release(self, country: str) -> None:
         """The directory has answered. A country without a code is its own key, as for its subscribers."""
         del self._looked_up[country]
-        for message, put in self._waiting.pop(country):
+        waiting, dropped = self._waiting.take(country)
+        if dropped:
+            self._log.warning("country.dropped", country=country, messages=dropped)
+        for message, put in waiting:
             self._show(self._resolver.canonical_as_known(message.topic), message, put)
 
     def released(self) -> Deferred[Any]:
@@ -158,14 +220,9 @@ class TopicReceiver:
             if number % _AT_ONCE == _AT_ONCE - 1:
                 await next_turn()
         for country, missed in unknown.items():
-            self._wait_too(country, missed, put)
-
-    def _wait_too(self, country: str, missed: list[Message], put: Put) -> None:
-        """Behind those that wait already for the code of this country. None of them gives way to new messages."""
-        waiting = [*self._waiting.pop(country, ()), *((message, put) for message in missed)]
-        self._waiting[country] = deque(waiting, maxlen=len(waiting) + _WAITING)
-        if country not in self._looked_up:
-            self._look_up(country, missed[0].topic)
+            self._waiting.add_missed(country, missed, put)
+            if country not in self._looked_up:
+                self._look_up(country, missed[0].topic)
 
     def _is_unseen(
         self,

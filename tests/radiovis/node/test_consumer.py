@@ -144,6 +144,24 @@ class TestReceive(ReceiverCase):
         self.receive(*(message(CC, f"TEXT {n}") for n in range(5_000)))
         self.directory.release()
         self.assertEqual(heard, [f"TEXT {n}".encode() for n in range(4_000, 5_000)])
+        self.assertEqual(
+            [(call.args, call.kwargs) for call in self.log.calls],
+            [(("country.dropped",), {"country": "ch", "messages": 4_000})],
+        )
+
+    def test_large_messages_of_many_countries_share_a_sum_and_the_country_with_most_loses_its_oldest(self) -> None:
+        self.directory.countries |= {"fr": "fe1", "de": "de0"}
+        self.directory.hold()
+        few, many = (self.listen(f"/topic/fm/{code}/4000/09580/text") for code in ("fe1", "de0"))
+        body = "x" * 250_000
+        self.receive(*(message("/topic/fm/fr/4000/09580/text", f"{n}{body}") for n in range(10)))
+        self.receive(*(message("/topic/fm/de/4000/09580/text", f"{n}{body}") for n in range(200)))
+        self.directory.release()
+        self.assertEqual(len(few), 10)
+        self.assertEqual([int(each.rstrip(b"x")) for each in many], [*range(200 - len(many), 200)])
+        self.assertTrue(30_000_000 < len(few + many) * len(body) < 33_554_432, len(many))
+        dropped = {"country": "de", "messages": 200 - len(many)}
+        self.assertEqual([(call.args, call.kwargs) for call in self.log.calls], [(("country.dropped",), dropped)])
 
     def test_a_fault_of_the_directory_is_logged_and_the_message_arrives(self) -> None:
         def broken(_: str) -> Deferred[None]:
@@ -318,12 +336,12 @@ class TestReplay(ReceiverCase):
         self.receive(message(CC, "TEXT before", id="b"))
         self.replay(*(message(topic, "TEXT missed", id=topic) for topic in topics))
         released = self.receiver.released()
-        self.receive(*(message(CC, f"TEXT {number}", id=str(number)) for number in range(100)))
+        self.receive(*(message(CC, f"TEXT {number}", id=str(number)) for number in range(1_100)))
         self.assertNoResult(released)
         self.directory.release()
         self.successResultOf(released)
         self.assertEqual(len(self.slides.kept), 1_501)
-        self.assertEqual(self.heard, [b"TEXT before", *(f"TEXT {number}".encode() for number in range(100))])
+        self.assertEqual(self.heard, [b"TEXT before", *(f"TEXT {number}".encode() for number in range(100, 1_100))])
 
     def test_much_of_it_is_handed_on_in_several_turns(self) -> None:
         turns: list[Deferred[None]] = []
