@@ -85,6 +85,9 @@ _REQUEST_FRAMES = 4
 """Frames of STOMP that a request counts for in a turn of the reactor: most take 60 to 300 µs."""
 _LONG_ANSWER = 65_536
 """Octets of an answer above which it is counted while it is not read: a transport is full with so many anyway."""
+_STREAM_BUFFER = 4_096
+"""Octets that wait in the transport of a stream before its producer is paused, which then counts them. Twisted's own
+value, 64 KiB, would be 650 MB for 10,000 streams (HTTP_MAX_LISTENERS) that do not read."""
 _LINGER = 2.0  # seconds to read on after a refusal, so that a reset does not erase it on its way
 _HEADERS = 100  # of a request; a browser sends about 20
 _IN_MEMORY = 65_536  # octets of a body; a larger one goes to a temporary file
@@ -491,6 +494,16 @@ class HttpRequest(Request):
         self.prepath = self.postpath = None
         if self.startedWriting:
             self.responseHeaders = _NO_HEADERS
+
+    def stream(self, producer: object) -> None:
+        """Begin an answer without an end.
+
+        :param producer: a push producer, which is paused when more than :data:`_STREAM_BUFFER` octets wait in the
+            transport.
+        """
+        if isinstance(self.channel.transport, Server):
+            self.channel.transport.bufferSize = _STREAM_BUFFER
+        self.registerProducer(producer, True)  # type: ignore[no-untyped-call]
 
     def abort(self) -> None:
         """End the connection at once; :attr:`lost` is called later, not before this returns."""

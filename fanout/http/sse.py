@@ -91,7 +91,7 @@ class Stream(OutboxSubscriber):
         request.put_header("content-type", EVENT_STREAM)
         request.put_header("cache-control", "no-store")
         request.put_header("x-accel-buffering", "no")  # nginx would keep events back
-        request.registerProducer(self, True)  # type: ignore[no-untyped-call]
+        request.stream(self)
         request.write(_RETRY)  # type: ignore[no-untyped-call]
         request.hold(self.leave)
         self._requests.pending.add(self)

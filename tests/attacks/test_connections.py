@@ -262,8 +262,13 @@ class TestClientsThatDoNotRead(ConnectionAttack):
     settings: ClassVar[Mapping[str, Any]] = {"OUTBOX_TOTAL_BYTES": 16_777_216}
 
     def deaf(self, count: int, subscribe: Callable[[int], bytes]) -> None:
-        """So many anonymous subscribers that read nothing but the RECEIPT. The kernel keeps little for them, as it does
-        for clients that are far away.
+        """So many anonymous subscribers that read nothing but the RECEIPT."""
+        connect = frame("CONNECT", {"accept-version": "1.2"})
+        self.ask(count, self.server.address, lambda number: connect + subscribe(number), b"RECEIPT")
+
+    def ask(self, count: int, address: tuple[str, int], say: Callable[[int], bytes], answer: bytes) -> None:
+        """So many clients that read nothing behind this answer. The kernel keeps little for them, as it does for
+        clients that are far away.
         """
         made = []
         for number in range(count):
@@ -273,12 +278,12 @@ class TestClientsThatDoNotRead(ConnectionAttack):
             each.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
             each.bind((STRANGER, 0))
             each.settimeout(20)
-            each.connect(self.server.address)
-            each.sendall(frame("CONNECT", {"accept-version": "1.2"}) + subscribe(number))
+            each.connect(address)
+            each.sendall(say(number))
             made.append(each)
         for each in made:
             octets = b""
-            while b"RECEIPT" not in octets:
+            while answer not in octets:
                 octets += each.recv(4096)
 
     @staticmethod
@@ -311,6 +316,15 @@ class TestClientsThatDoNotRead(ConnectionAttack):
         self.deaf(size(900, 4_000), lambda number: self.subscribe(str(number)))
         with self.attack("small messages to clients that do not read") as attack:
             attack.sent = self.publish(size(14, 100), b"x" * 8_000)
+        self.assertLess(attack.growth, size(30_000_000, 70_000_000), str(attack))
+
+    def test_event_streams(self) -> None:
+        """Their transports must not hold more, before anyone knows, than those of other clients."""
+        channel = TOPIC.removeprefix("/topic/").removesuffix("/image")
+        request = f"GET /radiodns/push/1.0/{channel} HTTP/1.1\r\nHost: h\r\n\r\n".encode()
+        self.ask(size(900, 4_000), self.server.http, lambda _: request, b"retry")
+        with self.attack("event streams that do not read") as attack:
+            attack.sent = self.publish(size(14, 100), b"SHOW http://x.test/" + b"x" * 4_000)
         self.assertLess(attack.growth, size(30_000_000, 70_000_000), str(attack))
 
 

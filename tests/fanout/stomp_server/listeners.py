@@ -66,7 +66,7 @@ class Asked:
     def write(self, data: bytes) -> None:
         self.got += data
 
-    def registerProducer(self, producer: Any, streaming: bool) -> None:
+    def stream(self, producer: Any) -> None:
         self.producer = producer
 
     def unregisterProducer(self) -> None:
