@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import pairwise
 from typing import ClassVar
 
@@ -52,6 +52,11 @@ ROW = "  {:<40} {:>8}  {:>4}  {:>9}  {:>11}  {:>7.1f}  {:>8.1f}"
 def number(body: bytes) -> int:
     """Of a station's message."""
     return int(body.split()[-1])
+
+
+def last_number(bodies: Iterable[bytes], kind: str) -> int:
+    """The highest on the topic of this kind; -1 if there is none."""
+    return max((number(body) for body in list(bodies) if kind.encode() in body), default=-1)
 
 
 class Spectator:
@@ -114,11 +119,14 @@ class Arrivals:
         return missing
 
     def not_shown(self, accepted: set[bytes]) -> list[set[bytes]]:
-        """What each front-end has not shown, when it has shown the newest of each topic."""
-        newest = {max((body for body in accepted if kind.encode() in body), key=number) for kind in KINDS}
-        for each in self._spectators:
-            until(lambda each=each: newest.issubset(each.bodies), "followed by the newest", RECOVERY_SECONDS)
+        """What each front-end has not shown of these."""
         return [accepted.difference(each.bodies) for each in self._spectators]
+
+    def followed(self, accepted: set[bytes]) -> bool:
+        """Whether each front-end has shown the newest of these on each topic, or a later message."""
+        return all(
+            last_number(each.bodies, kind) >= last_number(accepted, kind) for each in self._spectators for kind in KINDS
+        )
 
 
 class TestBrokerCluster(Service):
@@ -220,7 +228,9 @@ class TestBrokerCluster(Service):
         self.publish_more()
         self.leader()
         accepted = {body for each, first in zip(self.on_air, before, strict=True) for body in each.confirmed[first:]}
-        lost, not_shown = self.arrivals.missing(accepted), self.arrivals.not_shown(accepted)
+        lost = self.arrivals.missing(accepted)
+        self.until(lambda: self.arrivals.followed(accepted), "followed by the newest", moment)
+        not_shown = self.arrivals.not_shown(accepted)
         counts = len(accepted), len(lost), sum(map(len, not_shown))
         self.table.append(ROW.format(fault, *counts, lead, default, receipt))
         self.assertEqual(sorted(lost), [], self.table[-1])
