@@ -220,7 +220,7 @@ HISTORY: Table[History] = (
         lambda history: history.displaced,
     ),
 )
-BODIES: Table[HttpSite] = (
+SITE: Table[HttpSite] = (
     Measure(
         "gauge",
         "fanout_http_bodies_bytes",
@@ -232,6 +232,30 @@ BODIES: Table[HttpSite] = (
         "fanout_http_bodies_refused_total",
         "Requests refused because the bodies of their address took too much of that memory.",
         lambda site: site.bodies.refused,
+    ),
+    Measure(
+        "gauge",
+        "fanout_http_answers_bytes",
+        "Long answers to HTTP requests that their clients have not read.",
+        lambda site: site.answers.used,
+    ),
+    Measure(
+        "counter",
+        "fanout_http_answers_refused_total",
+        "Requests answered with 503 because the answers that their address did not read took too much of that memory.",
+        lambda site: site.answers.refused,
+    ),
+    Measure(
+        "gauge",
+        "fanout_http_clients_waiting_for_turn",
+        "Clients that sent more requests in a row than fit into a turn of the reactor, and wait for theirs.",
+        lambda site: site.turns.waiting,
+    ),
+    Measure(
+        "counter",
+        "fanout_http_waits_for_turn_total",
+        "How often a client with requests in a row had to wait for its turn.",
+        lambda site: site.turns.waits,
     ),
 )
 JOURNAL: Table[Journal] = (

@@ -7,7 +7,6 @@ from typing import Any
 
 from fanout.metrics.health import HEALTH
 from fanout.metrics.prometheus import (
-    BODIES,
     BUILD,
     BUS,
     CERTIFICATES,
@@ -26,6 +25,7 @@ from fanout.metrics.prometheus import (
     OPERATORS,
     RABBITMQ,
     RETAINED_SHARES,
+    SITE,
     SUBSCRIPTION_LIMIT,
     TASKS,
     TURNS,
@@ -152,7 +152,7 @@ ENGINE: dict[str, Table[Any]] = {
     "Logins": (*LOGIN_QUEUE, *LOGIN_THROTTLE, *OPERATORS),
     "Load": (*INPUT_MEMORY, *TURNS),
     "Messages": (*HUB, *RETAINED_SHARES, *HISTORY, *JOURNAL),
-    "HTTP": BODIES,
+    "HTTP": SITE,
     "Bus": (*BUS, *RABBITMQ),
     "memcached": MEMCACHED,
     "Tasks": TASKS,

@@ -16,7 +16,6 @@ from fanout.journal.journal import Journal
 from fanout.listeners.tls import Certificates, ListenerWrapper
 from fanout.metrics.health import Condition
 from fanout.metrics.prometheus import (
-    BODIES,
     BUS,
     CLIENT_COUNTERS,
     CLIENTS,
@@ -31,6 +30,7 @@ from fanout.metrics.prometheus import (
     MEMCACHED,
     RABBITMQ,
     RETAINED_SHARES,
+    SITE,
     SUBSCRIPTION_LIMIT,
     TASKS,
     TURNS,
@@ -272,7 +272,7 @@ def _add_servers(metrics: Metrics, servers: Servers, client_counts: ClientCounts
     metrics.add(HUB, servers.stomp.hub)
     metrics.add(RETAINED_SHARES, servers.stomp.hub)
     metrics.add(HISTORY, servers.pending_requests.history)
-    metrics.add(BODIES, servers.site)
+    metrics.add(SITE, servers.site)
     metrics.add(FLUSHER, servers.stomp.flusher)
     metrics.add(CLIENTS, client_counts)
     metrics.add(CONNECTION_LIMIT, servers.connection_limit)
