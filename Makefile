@@ -97,6 +97,7 @@ settings: $(VENV)/dev.stamp
 	$(BIN)/python -m radiovis.admin.metrics > docs/metrics.md
 	$(BIN)/python -m radiovis.commands.command_reference > docs/commands.md
 	$(BIN)/python -m radiovis.commands.command_reference exit-codes > docs/exit-codes.md
+	$(BIN)/python -m tools.log_events > docs/log-events.md
 	$(BIN)/python -m tools.draw_layers > docs/layers.svg
 
 clean:
