@@ -1,4 +1,4 @@
-# make demo | test | chaos | simulate | attacks | fuzz | soak | check | audit | lock | pin-images | bench-table … | settings | help
+# make demo | test | chaos | simulate | attacks | fuzz | soak | check | audit | lock | pin-images | bench-table … | settings | release | help
 #
 # Variables:
 #   PYTHON=python3.13     the Python to use (3.11 or later); each has a virtual environment of its own
@@ -23,7 +23,7 @@ VENV := .venv$(if $(filter-out python3,$(PYTHON)),-$(notdir $(PYTHON)))
 BIN  := $(VENV)/bin
 NODE_MODULES := tests/node/node_modules/.package-lock.json
 
-.PHONY: help demo test chaos simulate attacks fuzz soak check audit lock pin-images settings clean
+.PHONY: help demo test chaos simulate attacks fuzz soak check audit lock pin-images settings release clean
 .DEFAULT_GOAL := help
 
 help:
@@ -39,7 +39,8 @@ help:
 	@echo "make pin-images  writes the digests of container images into the Dockerfile and the compose files"
 	@echo "make check     style, types, layers, container files, known vulnerabilities; AUDIT=required"
 	@echo "make bench-table, bench-carriers, bench-herd, bench-growth, bench-slow, bench-crowd, bench-broker: how fast it is; see bench/"
-	@echo "make settings  writes config.py.dist, docs/{settings,artcast-settings,metrics,commands,exit-codes}.md and docs/layers.svg anew"
+	@echo "make settings  writes config.py.dist, docs/{settings,artcast-settings,metrics,log-events,commands,exit-codes}.md and docs/layers.svg anew"
+	@echo "make release   checks, builds wheel and source archive, tries the wheel in an empty environment, sets the tag"
 	@echo "make clean     removes what the others made"
 
 demo: $(VENV)/run.stamp
@@ -99,6 +100,9 @@ settings: $(VENV)/dev.stamp
 	$(BIN)/python -m radiovis.commands.command_reference exit-codes > docs/exit-codes.md
 	$(BIN)/python -m tools.log_events > docs/log-events.md
 	$(BIN)/python -m tools.draw_layers > docs/layers.svg
+
+release: check
+	$(BIN)/python -m tools.release
 
 clean:
 	rm -rf .venv .venv-* bench/build tests/node/node_modules .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info

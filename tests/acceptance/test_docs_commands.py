@@ -39,7 +39,7 @@ NOT_RUN = {
     r"docker ": "needs Docker and a registry; make check validates the file",
     r"sudo |systemctl ": "changes the machine; tests/test_units.py looks at the units",
     r"python -m bench\.trace_send": "tests/test_layout.py runs it",
-    r"make (demo|test|check|chaos|simulate|attacks|soak|fuzz|audit|settings|bench)": "has its own tests, or runs them",
+    r"make (demo|test|check|chaos|simulate|attacks|soak|fuzz|audit|settings|release|bench)": "has tests, or runs them",
     r"make (lock|pin-images)": "asks registries; tests/test_pins.py tests both",
     r"\. \.venv/bin/activate$": "the tests have an environment",
     r"python -m (bench\.|tools\.|tests\.)": "are for a clone with its development packages",
