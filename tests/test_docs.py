@@ -1,4 +1,4 @@
-"""The documentation names only what there is: pages, headings, settings, metrics, events, addresses, commands."""
+"""What the documentation names exists: pages, headings, paths, settings, metrics, events, addresses, commands."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ _ANCHOR = re.compile(r'<a id="([^"]+)">')
 _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 _CODE = re.compile(r"`([^`\n]+)`")
 _SETTING = re.compile(r"\b(?:[A-Z][A-Z0-9]*_[A-Z0-9_]*[A-Z0-9])\b")
+_PATH = re.compile(r"^(?:artcast|bench|demo|deploy|docs|examples|fanout|radiovis|tests|tools|webserver)/[\w/.@-]*$")
 _METRIC = re.compile(r"^(?:fanout|radiovis)_\w+$")
 _EVENT = re.compile(r"^[a-z]+\.[a-z_]+$")
 _ADDRESS = re.compile(
@@ -29,6 +30,8 @@ _ADDRESS = re.compile(
 )
 GONE_ON = ("CHANGELOG.md", "settings.md", "artcast-settings.md")
 """Pages that name settings without effect."""
+OF_OLD = ("CHANGELOG.md",)
+"""Pages that name files of earlier versions."""
 NO_SETTINGS = {
     "RADIOVIS_SERVER", "NO_COLOR", "MAKE_", "FUZZ_SECONDS", "COMPOSE_PROFILES", "STATIONS_DIR", "API_SECRET",
     "PUBLISH_STOMP", "PUBLISH_STOMPS", "PUBLISH_HTTP", "PUBLISH_HTTPS", "CACHE_OPTS", "SO_REUSEPORT",
@@ -65,6 +68,13 @@ class Docs(unittest.TestCase):
         index = (ROOT / "docs" / "README.md").read_text()
         pages = [page.name for page in (ROOT / "docs").glob("*.md") if page.name != "README.md"]
         self.assertEqual([name for name in pages if f"({name})" not in index], [])
+
+    def test_every_path_exists(self) -> None:
+        found = [
+            (page.name, code) for page in OURS if page.name not in OF_OLD for code in codes(page) if _PATH.match(code)
+        ]
+        self.assertGreater(len(found), 60)
+        self.assert_none([(page, path) for page, path in found if not (ROOT / path).exists()])
 
     def test_every_setting_exists(self) -> None:
         names = {*Settings.model_fields, *ArtcastSettings.model_fields}
