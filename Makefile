@@ -39,7 +39,7 @@ help:
 	@echo "make pin-images  writes the digests of container images into the Dockerfile and the compose files"
 	@echo "make check     style, types, layers, container files, known vulnerabilities; AUDIT=required"
 	@echo "make bench-table, bench-carriers, bench-herd, bench-growth, bench-slow, bench-crowd, bench-broker: how fast it is; see bench/"
-	@echo "make settings  writes config.py.dist, docs/{settings,artcast-settings,metrics,log-events,commands,exit-codes}.md and docs/layers.svg anew"
+	@echo "make settings  writes config.py.dist, docs/{settings,artcast-settings,metrics,log-events,buffers,commands,exit-codes}.md and docs/layers.svg anew"
 	@echo "make release   checks, builds wheel and source archive, tries the wheel in an empty environment, sets the tag"
 	@echo "make clean     removes what the others made"
 
@@ -99,6 +99,7 @@ settings: $(VENV)/dev.stamp
 	$(BIN)/python -m radiovis.commands.command_reference > docs/commands.md
 	$(BIN)/python -m radiovis.commands.command_reference exit-codes > docs/exit-codes.md
 	$(BIN)/python -m tools.log_events > docs/log-events.md
+	$(BIN)/python -m tools.buffers > docs/buffers.md
 	$(BIN)/python -m tools.draw_layers > docs/layers.svg
 
 release: check
