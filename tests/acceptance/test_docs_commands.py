@@ -43,6 +43,7 @@ NOT_RUN = {
     r"make (lock|pin-images)": "asks registries; tests/test_pins.py tests both",
     r"\. \.venv/bin/activate$": "the tests have an environment",
     r"python -m (bench\.|tools\.|tests\.)": "are for a clone with its development packages",
+    r"(python|node) examples/listen|cc -o |npm install ": "tests/examples/test_listen.py runs these programs",
     r"pip install ": "tests/test_packaging.py installs into an empty environment",
     r"rabbitmqctl ": "tests/deploy/test_rabbitmq.py gives them to a broker",
     r"python -m artcast|python server\.py --with artcast": "tests/artcast/test_process.py and others start it",
