@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import unittest
+import urllib.request
 
 from tests.browser import Browser, missing
 from tests.examples.listener import EXAMPLES, ListenerCase
+from tests.processes import node
+from tests.services import free_port
 
 
 @unittest.skipIf(missing(), missing())
@@ -63,6 +66,16 @@ class TestListenEvents(ListenerCase):
         self.server.start()
         self.publish("text", "TEXT back")
         self.expect(text="back", state="")
+
+    def test_it_connects_again_after_a_refusal(self) -> None:
+        """A browser does not do so by itself after a 503."""
+        full = node(HTTP_PORT=free_port(), HTTP_MAX_LISTENERS=1).start()
+        self.addCleanup(full.close)
+        address = f"http://{full.http[0]}:{full.http[1]}/radiodns/push/1.0/id/tests._ebu.nowhere/topic1"
+        with urllib.request.urlopen(address, timeout=60):
+            self.browser.open(f"{(EXAMPLES / self.program).as_uri()}?{address}")
+            self.expect(state="No connection")
+        self.expect(state="")
 
     def test_it_is_short(self) -> None:
         self.assert_short(self.program)
