@@ -32,7 +32,6 @@ from fanout.listeners.address import Networks
 from fanout.listeners.client_limits import ConnectionLimit, ConnectionSettings
 from fanout.listeners.datagrams import DatagramPort
 from fanout.listeners.port import keep_alive
-from fanout.process.logs import Throttle
 
 log = structlog.get_logger(__name__)
 
@@ -44,7 +43,7 @@ class Artcast:
         """:param bus: the caller starts it, and passes its messages to :meth:`hear`."""
         self._reactor = reactor
         self._settings = settings
-        client_warnings = ClientWarnings(ClientCounters(), Throttle(time.monotonic), log)
+        client_warnings = ClientWarnings(ClientCounters(), log)
         catalogue = Catalogue(settings.MAX_KEYS, self._full)
         feed = _feed(settings, hub, bus, catalogue)
         self.hear = feed.hear

@@ -35,7 +35,7 @@ from fanout.hub.message import Message
 from fanout.hub.outbox import Flusher
 from fanout.listeners import port as ports
 from fanout.listeners.client_limits import ConnectionLimit, ConnectionSettings
-from fanout.process.logs import Throttle, set_up_logs
+from fanout.process.logs import set_up_logs
 from fanout.process.service import Notify, Service
 from webserver.site_config import SiteLimits
 
@@ -59,7 +59,7 @@ class LocalTopics:
         life, numbers = token_hex(4), count(1)
         self._bus = Loopback()
         self._new_id: Callable[[], str] = lambda: f"{life}-{next(numbers)}"
-        client_warnings = ClientWarnings(ClientCounters(), Throttle(time.monotonic), log)
+        client_warnings = ClientWarnings(ClientCounters(), log)
         self.warn = client_warnings.warn
         self.application = OpenTopics(self._bus, time.time, self._new_id, token)
         history = History(time.monotonic)

@@ -161,6 +161,9 @@ class ClientCounters(Observer):
 
 ACCESS_LOG_SECONDS = 3_600
 """Between two lines about the logins of one client: publishers over HTTP log in for each publish."""
+ADDRESS_LINES = 5
+"""Lines of one kind about one address at once; then one a second. A client rarely has more faults at a time, and one
+that has must not use up the lines of all others."""
 MOST_LINES, LINES_PER_SECOND = 100, 10.0
 """Lines of one kind at once, and a second from then on, whatever number of addresses they are about: 10,000 addresses
 must not fill the disk. These are at most 200 MB a day."""
@@ -170,22 +173,20 @@ Report = Callable[[Failure, str], None]
 
 
 class ClientWarnings:
-    """Counts all faults, and logs some of them: one line per second for each address and kind of fault.
+    """Counts all faults, and logs some of them.
 
-    So a flood of faults does not become a flood of lines, and one client does not hide the other faults of clients
-    that share its address. All addresses together have a limit for each kind, too.
+    The same fault of the same address is one line a minute (:data:`~fanout.process.logs.REPEAT_SECONDS`), which says
+    how many were not written. Faults of one kind with different fields, such as other topics, are bounded by
+    :data:`ADDRESS_LINES` for each address, and by :data:`MOST_LINES` for all addresses together. So a flood of faults
+    does not become a flood of lines, and one client does not hide the faults of others.
     """
 
-    def __init__(
-        self, counters: ClientCounters, throttle: Throttle, log: Any, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        """
-        :param throttle: how many lines each address and kind may have.
-        :param clock: seconds, monotonic; for the limit of all addresses together.
-        """
+    def __init__(self, counters: ClientCounters, log: Any, clock: Callable[[], float] = time.monotonic) -> None:
+        """:param clock: seconds, monotonic."""
         self._counters = counters
-        self._throttle = throttle
+        self._faults = Throttle(clock)
         self._accesses = Throttle(clock, ACCESS_LOG_SECONDS)
+        self._of_address = TokenBucket(clock, ADDRESS_LINES, 1.0)
         self._lines = TokenBucket(clock, MOST_LINES, LINES_PER_SECOND)
         self._log = log
 
@@ -197,7 +198,8 @@ class ClientWarnings:
         :param fields: further fields of the log event.
         """
         self._counters.warned(event, fields)
-        self._write(self._log.warning, self._throttle, (address, event), event, address=address, **fields)
+        key = (event, address, *fields.values())
+        self._write(self._log.warning, self._faults, key, event, address=address, **fields)
 
     def note(self, event: str, address: str, **fields: Any) -> None:
         """Report what a client may do, and an operator may want to know later. The same is one line an hour.
@@ -209,18 +211,25 @@ class ClientWarnings:
         self._write(self._log.info, self._accesses, key, event, address=address, **fields)
 
     def _write(
-        self, write: Callable[..., Any], throttle: Throttle, key: Hashable, event: str, /, **fields: Any
+        self, write: Callable[..., Any], throttle: Throttle, key: Hashable, event: str, /, address: str, **fields: Any
     ) -> None:
-        if throttle.allow(key) and self._lines.allow(event):
-            write(event, held_back=throttle.held_back(key), **fields)
+        if throttle.allow(key) and self._of_address.allow((event, address)) and self._lines.allow(event):
+            write(event, held_back=throttle.held_back(key), address=address, **fields)
 
     def failed(self, part: object, error: Exception) -> None:
         """Report a fault of ours that concerns one client."""
-        self._log.error("client.failed", part=type(part).__name__, exc_info=error)
+        self._fault_of_ours("client.failed", error, part=type(part).__name__, exc_info=error)
 
     def report(self, failure: Failure, event: str) -> None:
         """Report a fault of ours in work that no client waits for.
 
         :param event: the name of the log event.
         """
-        self._log.error(event, exc_info=(failure.type, failure.value, failure.getTracebackObject()))
+        exc_info = (failure.type, failure.value, failure.getTracebackObject())
+        self._fault_of_ours(event, failure.value, exc_info=exc_info)
+
+    def _fault_of_ours(self, event: str, error: BaseException | None, **fields: Any) -> None:
+        """The same bug may come with every message of every client."""
+        key = (event, type(error), str(error))
+        if self._faults.allow(key):
+            self._log.error(event, held_back=self._faults.held_back(key), **fields)

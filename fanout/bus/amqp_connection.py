@@ -55,11 +55,9 @@ READ_BYTES = 4096
 UNREADABLE = (AMQPError, ArithmeticError, LookupError, OSError, RecursionError, ValueError, struct.error)
 # Class, weight, body size and property flags: a header frame's payload has at least so many octets.
 HEADER_BYTES = 14
-# A faulty AMQP client must not fill the disk with warnings.
-UNREADABLE_LOG_SECONDS = 1.0
 
 
-def broker_endpoint(reactor: Any, settings: BrokerSettings) -> Any:
+def broker_endpoint(reactor: Any, settings: BrokerSettings) -> BrokerHosts:
     """What a client of the broker connects to, TCP or TLS.
 
     :raises CertificateError: RABBITMQ_CA or RABBITMQ_CERT cannot be used.
@@ -69,15 +67,15 @@ def broker_endpoint(reactor: Any, settings: BrokerSettings) -> Any:
     return endpoint_of(reactor, settings.RABBITMQ_HOST, settings.RABBITMQ_PORT, authorities, own)
 
 
-def endpoint_of(reactor: Any, hosts: str, port: int, authorities: str | None, own: str = "") -> Any:
-    """A client endpoint; :class:`~fanout.bus.broker_settings.BrokerHosts` if there are several hosts.
+def endpoint_of(reactor: Any, hosts: str, port: int, authorities: str | None, own: str = "") -> BrokerHosts:
+    """The client endpoint of each host, with the host's name.
 
     :param hosts: see :func:`~fanout.bus.broker_settings.hosts_and_ports`.
     :param authorities: see :func:`~fanout.listeners.tls.trust`; None for a connection without TLS.
     :param own: see :func:`~fanout.listeners.tls.secure_endpoint`.
     :raises CertificateError: one of the files cannot be used.
     """
-    endpoints = [
+    endpoints = tuple(
         (
             f"[{host}]:{number}" if ":" in host else f"{host}:{number}",
             HostnameEndpoint(reactor, host, number)
@@ -85,8 +83,8 @@ def endpoint_of(reactor: Any, hosts: str, port: int, authorities: str | None, ow
             else secure_endpoint(reactor, host, number, authorities, own),
         )
         for host, number in hosts_and_ports(hosts, port)
-    ]
-    return endpoints[0][1] if len(endpoints) == 1 else BrokerHosts(tuple(endpoints))
+    )
+    return BrokerHosts(endpoints)
 
 
 class AmqpConnection(TwistedProtocolConnection):  # type: ignore[misc]  # Pika ships no types.
@@ -106,7 +104,7 @@ class AmqpConnection(TwistedProtocolConnection):  # type: ignore[misc]  # Pika s
         self._opened: Deferred[Any] = self.ready  # Pika drops its own reference once it has fired.
         self._reply: Deferred[Any] | None = None
         self._cannot_read = False
-        self._throttle = Throttle(reactor.seconds, UNREADABLE_LOG_SECONDS)
+        self._throttle = Throttle(reactor.seconds)
         self._abort_call: Any = None
 
     # For callers

@@ -76,9 +76,9 @@ HostList = Annotated[str, AfterValidator(_checked)]
 
 @dataclass(frozen=True, slots=True)
 class BrokerHosts:
-    """Several hosts of one broker, of which a client uses one at a time.
+    """The hosts of one broker, of which a client uses one at a time.
 
-    :ivar endpoints: the name of each, for logs, and its client endpoint.
+    :ivar endpoints: for each host, its name for logs (``host:port``) and its client endpoint.
     """
 
     endpoints: tuple[tuple[str, Any], ...]

@@ -12,6 +12,8 @@ import structlog
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.python.failure import Failure
 
+from fanout.process.logs import Throttle
+
 T = TypeVar("T")
 log = structlog.get_logger()
 
@@ -49,6 +51,7 @@ class RetryBuffer(Generic[T]):
         self._in_flight = 0
         self._call: Any = None
         self._idle: list[Deferred[None]] = []
+        self._throttle = Throttle(clock.seconds)
 
     @property
     def waiting(self) -> int:
@@ -96,8 +99,9 @@ class RetryBuffer(Generic[T]):
     def _not_taken(self, failure: Failure, offer: _Offer[T]) -> None:
         self._in_flight -= 1
         reason = failure.getErrorMessage() or type(failure.value).__name__
-        if reason != self.trouble:
-            log.warning("handover.refused", reason=reason, retry_in=self._pause)
+        if self._throttle.allow(reason):
+            held_back = self._throttle.held_back(reason)
+            log.warning("handover.refused", reason=reason, retry_in=self._pause, held_back=held_back)
         self.trouble = reason
         heappush(self._refused, offer)
         if self._call is None:

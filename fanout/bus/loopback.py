@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable
 
@@ -10,6 +11,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 
 from fanout.bus.interface import BusError, BusState
 from fanout.hub.message import Message
+from fanout.process.logs import Throttle
 
 log = structlog.get_logger()
 
@@ -28,6 +30,7 @@ class Loopback:
         self._receive: Callable[[Message], None] | None = None
         self._waiting: deque[Message] = deque()
         self._delivering = False
+        self._throttle = Throttle(time.monotonic)
 
     def start(self, receive: Callable[[Message], None], connected: Callable[[], Deferred[None] | None]) -> None:
         """See :meth:`Bus.start <fanout.bus.interface.Bus.start>`; ``connected`` is called before this returns."""
@@ -65,7 +68,14 @@ class Loopback:
                 message = self._waiting.popleft()
                 try:
                     self._receive(message)
-                except Exception:
-                    log.exception("bus.receive_failed", topic=message.topic)
+                except Exception as error:  # noqa: BLE001 - it is logged.
+                    self._receive_failed(message, error)
         finally:
             self._delivering = False
+
+    def _receive_failed(self, message: Message, error: Exception) -> None:
+        """Log an error of the receiver. The same bug may come with every message."""
+        key = (type(error), str(error))
+        if self._throttle.allow(key):
+            held_back = self._throttle.held_back(key)
+            log.error("bus.receive_failed", topic=message.topic, exc_info=error, held_back=held_back)

@@ -26,8 +26,6 @@ from fanout.process.logs import Throttle
 
 # What a broker that has stopped reading may cost in the socket's buffer; it confirms far more than that per second.
 MAX_SENT = 500
-# This broker may be unreachable for days, and nothing depends on it.
-LOG_SECONDS = 60.0
 
 log = structlog.get_logger()
 
@@ -95,7 +93,7 @@ class Publisher:
             reactor, endpoint, retry_policy, lambda: QueueConnection(reactor, broker, self, queue), self, chance
         )
         self._log = log.bind(exchange=broker.exchange)
-        self._throttle = Throttle(reactor.seconds, LOG_SECONDS)
+        self._throttle = Throttle(reactor.seconds)
         self._reason = "not started"
         self._blocked = False
         self._stopping = False
@@ -151,7 +149,9 @@ class Publisher:
     def _dropped(self) -> None:
         self.counters.dropped += 1
         if not self._stopping and self._throttle.allow("dropped"):
-            self._log.warning("publisher.dropped", reason=self._reason, total=self.counters.dropped)
+            held_back = self._throttle.held_back("dropped")
+            total = self.counters.dropped
+            self._log.warning("publisher.dropped", reason=self._reason, total=total, held_back=held_back)
 
     # Sending
 
@@ -193,8 +193,10 @@ class Publisher:
         """Not connected, and why."""
         self._reason = reason
         if self._throttle.allow("lost"):
-            waiting = len(self._unconfirmed)
-            self._log.warning("publisher.lost", reason=reason, retry_in=round(retry_in, 1), waiting=waiting)
+            waiting, held_back = len(self._unconfirmed), self._throttle.held_back("lost")
+            self._log.warning(
+                "publisher.lost", reason=reason, retry_in=round(retry_in, 1), waiting=waiting, held_back=held_back
+            )
 
     # Events of the connection
 
@@ -212,7 +214,8 @@ class Publisher:
     def returned(self, properties: BasicProperties) -> None:
         """No queue is bound any more: it was deleted. That is not worth a reconnect."""
         if self._throttle.allow("returned"):
-            self._log.warning("publisher.returned", reason="no queue is bound to the exchange")
+            held_back = self._throttle.held_back("returned")
+            self._log.warning("publisher.returned", reason="no queue is bound to the exchange", held_back=held_back)
 
     def blocked(self, reason: str | None) -> None:
         """The broker is short of memory or disk, or has some again."""

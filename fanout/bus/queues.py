@@ -30,7 +30,6 @@ from fanout.process.logs import Throttle
 
 log = structlog.get_logger()
 
-LOG_SECONDS = 60.0
 STOP_SECONDS = 5.0
 WORK_EXCHANGE = "amq.direct"
 """The exchange by which others write to a work queue, with its name as the key; it always exists on a broker."""
@@ -71,7 +70,7 @@ class _QueueReader:
         self._clock = clock
         self._name = name
         self._limits = limits
-        self._throttle = Throttle(clock.seconds, LOG_SECONDS)
+        self._throttle = Throttle(clock.seconds)
         self._channel: AmqpChannel | None = None
 
     @property

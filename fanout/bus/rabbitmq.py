@@ -116,6 +116,7 @@ from fanout.bus.reconnect import ReconnectingClient
 from fanout.bus.stream import Devices, Missed, Overlap, StreamQueue, fingerprint
 from fanout.bus.unconfirmed_publishes import Confirmed, Unconfirmed, UnconfirmedPublish
 from fanout.hub.message import Message
+from fanout.process.logs import Throttle
 
 log = structlog.get_logger()
 
@@ -129,8 +130,6 @@ CONFIRM_SECONDS = 10.0
 # long. It gives up its connection to read it, so that a stream that answers and cannot be read costs little.
 LOOK_SECONDS = 5.0
 MOST_LOOK_SECONDS = 300.0
-# A faulty AMQP client must not fill the disk with warnings.
-MALFORMED_LOG_SECONDS = 1.0
 # What a node may need to log in and bind its queue, once it has tried again.
 LOGIN_SECONDS = 1.0
 # A queue that overflows loses many messages at a time; one warning and one catch-up are enough for all.
@@ -207,7 +206,8 @@ class RabbitMQ:
         self._look_call: Any = None
         self._reads_later = False
         self._look_seconds = LOOK_SECONDS
-        self._malformed_logged = float("-inf")
+        self._throttle = Throttle(reactor.seconds)
+        self._losses = Throttle(reactor.seconds)
 
     # Bus
 
@@ -276,6 +276,7 @@ class RabbitMQ:
 
     def up(self, connection: Pair) -> None:
         """Connected: messages arrive from now on; send what waits."""
+        self._losses.clear()  # The next loss is news, and no repetition.
         self._reason = self._connected_as()
         self._connected_at = self._reactor.seconds()
         self.counters.connects += 1
@@ -341,7 +342,10 @@ class RabbitMQ:
     def lost(self, reason: str, retry_in: float) -> None:
         """Not connected, and why."""
         self._reason = reason
-        log.warning("bus.lost", reason=reason, retry_in=round(retry_in, 1), waiting=len(self._unconfirmed))
+        if self._losses.allow(reason):
+            retry_in, held_back = round(retry_in, 1), self._losses.held_back(reason)
+            waiting = len(self._unconfirmed)
+            log.warning("bus.lost", reason=reason, retry_in=retry_in, waiting=waiting, held_back=held_back)
 
     @property
     def connection(self) -> Pair | None:
@@ -471,8 +475,8 @@ class RabbitMQ:
             await replay(messages)
         except defer.CancelledError:
             raise
-        except Exception:
-            log.exception("bus.receive_failed")
+        except Exception as error:  # noqa: BLE001 - it is logged.
+            self._receive_failed(error)
 
     async def _begin(self, connection: Pair, overlap: Overlap) -> bool:
         """Receive from our own queue. :return: whether that is possible."""
@@ -514,8 +518,8 @@ class RabbitMQ:
         """Have the node ask the others what it missed."""
         try:
             asked = self._connected()
-        except Exception:
-            log.exception("bus.receive_failed")
+        except Exception as error:  # noqa: BLE001 - it is logged.
+            self._receive_failed(error)
             asked = None
         if asked is None:
             self._now_caught_up(connection)
@@ -645,12 +649,12 @@ class RabbitMQ:
 
     def _report_gap(self, before: int) -> None:
         self._gap_call = None
-        log.warning("bus.gap", messages=self.counters.missed - before, total=self.counters.missed)
+        self._warn("bus.gap", messages=self.counters.missed - before, total=self.counters.missed)
         self._catch_up()
 
     def overflowing(self, waiting: int) -> None:
         """This node is too slow for what is published, and does not get all of it."""
-        log.warning("bus.overflowing", waiting=waiting, advice="this node is too slow for what is published")
+        self._warn("bus.overflowing", waiting=waiting, advice="this node is too slow for what is published")
         self._catch_up()
 
     def _catch_up(self) -> None:
@@ -700,7 +704,7 @@ class RabbitMQ:
         """The broker found no queue, which cannot happen while ours is bound."""
         self.counters.returned += 1
         self._unconfirmed.mark_returned(str(properties.correlation_id))
-        log.warning("bus.returned", exchange=self._broker.exchange)
+        self._warn("bus.returned", exchange=self._broker.exchange)
 
     def blocked(self, reason: str | None) -> None:
         """The broker is short of memory or disk, and stops reading until it is not."""
@@ -715,17 +719,25 @@ class RabbitMQ:
 
     def _malformed(self, error: MalformedMessage) -> None:
         self.counters.malformed += 1
-        now = self._reactor.seconds()
-        if now - self._malformed_logged >= MALFORMED_LOG_SECONDS:
-            self._malformed_logged = now
-            log.warning("bus.malformed", reason=str(error), total=self.counters.malformed)
+        self._warn("bus.malformed", reason=str(error), total=self.counters.malformed)
+
+    def _warn(self, event: str, **fields: Any) -> None:
+        """Log a fault that may come with every message, see :data:`~fanout.process.logs.REPEAT_SECONDS`."""
+        if self._throttle.allow(event):
+            log.warning(event, held_back=self._throttle.held_back(event), **fields)
+
+    def _receive_failed(self, error: Exception) -> None:
+        """Log an error of the receiver. The same bug may come with every message."""
+        key = (type(error), str(error))
+        if self._throttle.allow(key):
+            log.error("bus.receive_failed", exc_info=error, held_back=self._throttle.held_back(key))
 
     def _call(self, callback: Callable[..., object], *arguments: Any) -> None:
         """An error of a receiver must not cost all others the connection."""
         try:
             callback(*arguments)
-        except Exception:
-            log.exception("bus.receive_failed")
+        except Exception as error:  # noqa: BLE001 - it is logged.
+            self._receive_failed(error)
 
 
 def _reading_failed(failure: Failure, connection: Pair) -> None:

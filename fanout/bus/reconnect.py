@@ -72,7 +72,8 @@ class ReconnectingClient(Generic[C]):
 
     :ivar connection: the open one; None while there is none.
     :param reactor: Twisted's.
-    :param endpoint: client endpoint of the broker: TCP or TLS; or :class:`~fanout.bus.broker_settings.BrokerHosts`.
+    :param endpoint: :class:`~fanout.bus.broker_settings.BrokerHosts`, whose names begin the reasons in
+        :meth:`ReconnectingUser.lost`; or a client endpoint without a name.
     :param make: a new connection, not yet open.
     :param chance: a number from 0 to 1 for the jitter.
     """
@@ -157,7 +158,7 @@ class ReconnectingClient(Generic[C]):
         if error is not None:
             return await connection.abort(error)
         self.connection = connection
-        if host:
+        if len(self._hosts) > 1:
             log.info("broker.host", host=host)
         if self._stopping:
             connection.close()

@@ -71,6 +71,7 @@ from fanout.bus.duplicates import has_serial
 from fanout.bus.interface import BrokerConnection, BrokerConnections, BusError
 from fanout.cache.bounded_dict import BoundedDict
 from fanout.hub.message import Message
+from fanout.process.logs import Throttle
 
 log = structlog.get_logger()
 
@@ -137,6 +138,11 @@ class StreamQueue:
         self._exchange = exchange
         self._heard = 0
         self._refused_at = float("-inf")
+        self._throttle = Throttle(reactor.seconds)
+
+    def _warn(self, event: str, **fields: Any) -> None:
+        if self._throttle.allow(event):
+            log.warning(event, stream=self.name, held_back=self._throttle.held_back(event), **fields)
 
     @property
     def usable(self) -> bool:
@@ -155,7 +161,7 @@ class StreamQueue:
             except Refusal as refusal:
                 if refusal.code in REFUSALS:
                     self._refused_at = self._reactor.seconds()
-                    log.warning("stream.unavailable", stream=self.name, reason=str(refusal))
+                    self._warn("stream.unavailable", reason=str(refusal))
                 if refusal.code != NOT_FOUND or self._reactor.seconds() > deadline:
                     raise
             await deferLater(self._reactor, RETRY_SECONDS)
@@ -230,7 +236,7 @@ class StreamQueue:
         finally:
             marking.cancel()
         if reading.end is None:
-            log.warning("stream.silent", stream=self.name, seconds=reading.seconds)
+            self._warn("stream.silent", seconds=reading.seconds)
             return False
         self.position, self._heard = reading.end + 1, heard
         return start is None or reading.first is None or reading.first <= start

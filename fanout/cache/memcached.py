@@ -38,6 +38,8 @@ TIMEOUT = 0.2
 pymemcache's default is to wait for ever."""
 RETRY = 1.0
 """Seconds without a call after a failure. With :data:`TIMEOUT` a hanging server takes at most a fifth of a thread."""
+LOG_SECONDS = 60.0
+"""Seconds between two lines about outages of one server. One that fails again and again must not fill the log."""
 MAX_VALUE = 1_000_000
 """Bytes of one value; memcached refuses 1 MiB and more unless started with ``-I``."""
 LONGEST_EXPIRE = 30 * 24 * 3600
@@ -116,6 +118,8 @@ class MemcachedServer:
         self.name = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self.counts: Counter[str] = Counter()
         self.down = False
+        self._told = False
+        self._told_at = float("-inf")
         self._client = PooledClient((host, port), connect_timeout=timeout, timeout=timeout, no_delay=True)
         self._retry = retry
         self._retry_at = float("-inf")
@@ -165,15 +169,21 @@ class MemcachedServer:
         with self._lock:
             self.counts["failures"] += 1
             self._retry_at = max(self._retry_at, self._clock() + self._retry)
-            was_down, self.down = self.down, True
-        if not was_down:
-            log.warning("memcached.down", server=self.name, error=f"{type(error).__name__}: {error}")
+            failures, self.down = self.counts["failures"], True
+            now = self._clock()
+            tells = not self._told and now - self._told_at >= LOG_SECONDS
+            if tells:
+                self._told, self._told_at = True, now
+        if tells:
+            text = f"{type(error).__name__}: {error}"
+            log.warning("memcached.down", server=self.name, error=text, failures=failures)
 
     def _worked(self) -> None:
         with self._lock:
-            was_down, self.down = self.down, False
+            told, self._told = self._told, False
+            self.down = False
             self.counts["calls"] += 1
-        if was_down:
+        if told:
             log.info("memcached.up", server=self.name)
 
     def count(self, what: str) -> None:

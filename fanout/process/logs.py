@@ -217,6 +217,11 @@ class _Entry:
     held_back_before: int = 0
 
 
+REPEAT_SECONDS = 60.0
+"""Seconds between two log lines about a fault that repeats. The first line is written at once, and each later one says
+how many were not written. So a fault that lasts stays visible in the log and does not fill the disk."""
+
+
 class Throttle:
     """At most one thing per key and interval. Sans-IO::
 
@@ -228,7 +233,7 @@ class Throttle:
     :param keys: how many keys are remembered; beyond it the one allowed longest ago is forgotten.
     """
 
-    def __init__(self, clock: Callable[[], float], interval: float = 1.0, keys: int = 10_000) -> None:
+    def __init__(self, clock: Callable[[], float], interval: float = REPEAT_SECONDS, keys: int = 10_000) -> None:
         self._clock = clock
         self._interval = interval
         self._entries: BoundedDict[Hashable, _Entry] = BoundedDict(keys)
@@ -247,3 +252,7 @@ class Throttle:
         """How often the key was refused between its last two turns."""
         entry = self._entries.get(key)
         return entry.held_back_before if entry else 0
+
+    def clear(self) -> None:
+        """Forget all keys: what follows is a new fault, and no repetition."""
+        self._entries.clear()

@@ -12,6 +12,8 @@ from twisted.internet.defer import CancelledError, Deferred, DeferredList, succe
 from twisted.internet.defer import TimeoutError as TookTooLong
 from twisted.python.failure import Failure
 
+from fanout.process.logs import Throttle
+
 log = structlog.get_logger()
 
 FIRST_PAUSE = 1.0
@@ -92,6 +94,7 @@ class Task:
         self._call: Any = None
         self._round: Deferred[None] | None = None
         self._began = 0.0
+        self._throttle = Throttle(clock.seconds)
         self._ended: Deferred[None] | None = None
 
     @property
@@ -158,13 +161,13 @@ class Task:
         return max(0.0, self._interval - lasted)
 
     def _failed(self, failure: Failure) -> float:
-        """Each different error is logged once; that it goes on is to be seen in the state."""
+        """The same error is logged at most once a minute; the state shows that the task is failing."""
         if self._ended is not None and failure.check(CancelledError):
             return 0.0
         error = self._in_words(failure)
         self._failures += 1
         pause = min(self._retry_policy.pause(self._failures), self._interval)
-        if self._failures == 1 or error != self._last_error:
+        if self._throttle.allow(error):
             self._log(failure, error, pause)
         self._last_error, self._last_error_at = error, self._unix_time()
         return pause
@@ -185,7 +188,8 @@ class Task:
         return failure.getErrorMessage() or type(failure.value).__name__
 
     def _log(self, failure: Failure, error: str, pause: float) -> None:
-        fields = {"task": self.name, "reason": error, "retry_in": round(pause, 1)}
+        held_back = self._throttle.held_back(error)
+        fields = {"task": self.name, "reason": error, "retry_in": round(pause, 1), "held_back": held_back}
         if failure.check(TookTooLong, *self._retry_policy.explained):
             log.warning("task.failed", **fields)
         else:

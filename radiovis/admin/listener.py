@@ -17,6 +17,7 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.task import LoopingCall
 
 from fanout import __version__
+from fanout.application.observer import ClientCounters, ClientWarnings
 from fanout.http.auth import OperatorAuth, is_loopback
 from fanout.http.dispatch import Dispatcher
 from fanout.http.http_server import HttpSite
@@ -176,7 +177,7 @@ class Admin:
             dispatcher,
             ConnectionLimit(_limits()),
             self._settings,
-            _warn,
+            ClientWarnings(ClientCounters(), log).warn,
             name="radiovis",
             check=dispatcher.check,
         )
@@ -222,11 +223,6 @@ def _build(program: str) -> Build:
         "python": platform.python_version(),
         "twisted": twisted.__version__,
     }
-
-
-def _warn(event: str, address: str, **fields: Any) -> None:
-    """Operators are few, so each of their faults is logged."""
-    log.warning(event, address=address, **fields)
 
 
 def _address(host: Any) -> str:

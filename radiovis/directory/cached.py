@@ -21,6 +21,7 @@ Logins are never cached. The channels a station may publish to are not shared: m
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, replace
 from functools import partial
@@ -33,6 +34,7 @@ from twisted.python.failure import Failure
 
 from fanout.cache.beaker_backend import SharedCache
 from fanout.cache.memcached import cache_key
+from fanout.process.logs import Throttle
 from radiovis.directory.interface import Channel, Default, Directory, DirectoryError, checked_prefix
 from radiovis.settings import Settings
 
@@ -165,7 +167,8 @@ class CachedDirectory:
         self._now = now
         self._gcc_lookups = 0
         self._waiting: dict[str, list[Deferred[Any]]] = {}
-        self._down = False
+        self._down = self._told = False
+        self._throttle = Throttle(time.monotonic)
 
     @property
     def down(self) -> bool:
@@ -272,12 +275,15 @@ class CachedDirectory:
         return replace(known, until=self._now() + RETRY, failing=True)
 
     def _set_down(self, error: DirectoryError | None) -> None:
-        """Log the begin and the end of an outage, once each."""
-        if error is not None and not self._down:
-            log.warning("directory.down", error=str(error))
-        elif error is None and self._down:
-            log.info("directory.up")
+        """Log the begin and the end of an outage, once each; of outages that follow each other, one in a minute."""
         self._down = error is not None
+        if error is None:
+            if self._told:
+                log.info("directory.up")
+            self._told = False
+        elif not self._told and self._throttle.allow("down"):
+            self._told = True
+            log.warning("directory.down", error=str(error), held_back=self._throttle.held_back("down"))
 
     # The cache of this process
 
@@ -308,7 +314,8 @@ class CachedDirectory:
             content, then = value
             answer, at = question.from_json(content), min(float(then), now)  # The clocks of two nodes differ.
         except (ValueError, TypeError):
-            log.warning("directory.garbage_in_memcached", key=key)
+            if self._throttle.allow("garbage"):
+                log.warning("directory.garbage_in_memcached", key=key, held_back=self._throttle.held_back("garbage"))
             return None
         until = min(now + self.fresh, at + (SHARED_SECONDS if question.settled else self.fresh))
         return _CachedAnswer(answer, at, until) if self._is_usable(at) else None

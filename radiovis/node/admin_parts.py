@@ -9,6 +9,7 @@ from typing import Any
 
 import structlog
 
+from fanout.application.observer import ClientCounters, ClientWarnings
 from fanout.bus.interface import Bus, CountedBus
 from fanout.cache.memcached import Memcached
 from fanout.hub.hub import Hub
@@ -104,7 +105,9 @@ def operators_listener_wrapper(reactor: Any, settings: Settings, ports: AdminPor
 
     :raises SettingsError: the certificate cannot be used, or is missing.
     """
-    return make_listener_wrapper(reactor, settings, _warn) if ports.secure else None
+    if not ports.secure:
+        return None
+    return make_listener_wrapper(reactor, settings, ClientWarnings(ClientCounters(), log).warn)
 
 
 def _add_journal(admin: Admin, journal: Journal | None) -> None:
@@ -314,7 +317,3 @@ def _rates(hub: Hub, client_counts: ClientCounts) -> Rates:
 
 def _no_tasks() -> Sequence[TaskState]:
     return ()
-
-
-def _warn(event: str, address: str, **fields: Any) -> None:
-    log.warning(event, address=address, **fields)

@@ -31,7 +31,6 @@ from fanout.bus.amqp_message import MessageLimits
 from fanout.hub.history import History
 from fanout.listeners.client_limits import ConnectionLimit
 from fanout.listeners.tls import ListenerWrapper
-from fanout.process.logs import Throttle
 from fanout.stomp_server.transports import StompFactory
 from radiovis.admin.listener import Admin, AdminPorts
 from radiovis.application import CountedApplication, RadioVIS
@@ -223,7 +222,7 @@ def _observability(reactor: Any, settings: Settings) -> Observability:
     monitoring = build.monitoring_events(reactor, settings)
     return Observability(
         client_counters=client_counters,
-        client_warnings=ClientWarnings(client_counters, Throttle(time.monotonic), log),
+        client_warnings=ClientWarnings(client_counters, log),
         monitoring=monitoring,
         observer=Observers(client_counters, monitoring) if monitoring else client_counters,
     )

@@ -11,11 +11,13 @@ from typing import Any
 import structlog
 from twisted.internet import defer
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
 from fanout.bus.amqp_message import DEFAULT_LIMITS, MessageLimits, to_amqp
 from fanout.bus.interface import BrokerBus, BrokerConnection, BusError
 from fanout.bus.queues import WORK_EXCHANGE, ConfirmedChannel, Unroutable, WorkItem, WorkQueue
 from fanout.hub.message import Message
+from fanout.process.logs import Throttle
 from radiovis.schedule.held_slides import MOST_HELD, Take
 
 SECONDS = 10.0
@@ -38,11 +40,20 @@ class BrokerIntake:
         self._limits = limits
         self._channel: ConfirmedChannel | None = None
         self._lock = defer.DeferredLock()
+        self._throttle = Throttle(clock.seconds)
 
     def hold(self, message: Message) -> Deferred[None]:
         """Keep a message; fires when the broker has it on its disk. A cancellation needs no room."""
         held = Deferred.fromCoroutine(self._hold(message))
-        return held.addTimeout(SECONDS, self._clock, _late).addErrback(_lost, message)
+        return held.addTimeout(SECONDS, self._clock, _late).addErrback(self._not_held, message)
+
+    def _not_held(self, failure: Failure, message: Message) -> Failure:
+        """Log it: the publisher may not have asked for a receipt."""
+        reason = failure.getErrorMessage()
+        if self._throttle.allow(reason):
+            held_back = self._throttle.held_back(reason)
+            log.warning("schedule.not_held", topic=message.topic, reason=reason, held_back=held_back)
+        return failure
 
     async def _hold(self, message: Message) -> None:
         try:
@@ -112,9 +123,3 @@ def _connection(bus: BrokerBus) -> BrokerConnection:
 
 def _late(_: object, seconds: float) -> None:
     raise BusError(f"the broker has not confirmed it within {seconds:g} s")
-
-
-def _lost(failure: Any, message: Message) -> Any:
-    """Log it: the publisher may not have asked for a receipt."""
-    log.warning("schedule.not_held", topic=message.topic, reason=failure.getErrorMessage())
-    return failure

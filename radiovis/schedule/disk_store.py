@@ -21,6 +21,7 @@ from fanout.hub.message import Message
 from fanout.journal.records import is_pairs
 from fanout.journal.sqlite import Batches, BatchesFull, FileThread, Layout, SqliteFile, checksum
 from fanout.journal.sqlite_pages import Value
+from fanout.process.logs import Throttle
 from radiovis.schedule.held_slides import MOST_HELD, Take
 from radiovis.settings import SlideSettings
 
@@ -77,6 +78,7 @@ class DiskSlideStore:
         self._batches: Batches[Adding] = Batches(reactor, self._write, _size)
         self._count = self._adding = 0
         self._stopped = False
+        self._throttle = Throttle(reactor.seconds)
         self._take: Take | None = None
 
     def hold(self, message: Message) -> Deferred[None]:
@@ -106,7 +108,13 @@ class DiskSlideStore:
     def done(self, ticket: int) -> None:
         """Drop a message. If the disk fails, the message stays, and is sent again after a restart."""
         self._count -= 1
-        self._thread.call(self._rows.drop, ticket).addErrback(_warn)
+        self._thread.call(self._rows.drop, ticket).addErrback(self._not_dropped)
+
+    def _not_dropped(self, failure: Failure) -> None:
+        failure.trap(BusError)
+        reason = failure.getErrorMessage()
+        if self._throttle.allow(reason):
+            log.error("schedule.not_dropped", reason=reason, held_back=self._throttle.held_back(reason))
 
     async def stop(self) -> None:
         """Write the messages that wait, and close the file. May be called twice."""
@@ -199,8 +207,3 @@ def _refused(failure: Failure) -> Failure:
     if failure.check(BatchesFull):
         raise BusError(f"the schedule does not take it: {failure.value}")
     return failure
-
-
-def _warn(failure: Failure) -> None:
-    failure.trap(BusError)
-    log.error("schedule.not_dropped", reason=failure.getErrorMessage())

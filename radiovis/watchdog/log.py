@@ -112,14 +112,14 @@ class HasJournal(Protocol):
 
 
 class Outage:
-    """Whether a part fails, since when and why. Logged when it begins and when it is over, not at each failure.
+    """Whether a part fails, since when and why. Its beginning, its end and one failure a minute are logged.
 
     :ivar error: the last failure in words; empty while all is well.
     :ivar since: Unix time in seconds of the first failure; None while all is well.
     """
 
     LOG_INTERVAL = 60.0
-    """Seconds between two log lines of one outage: a reason may contain a number that changes each time."""
+    """Seconds between two log lines, also if the reasons differ: one may contain a number that changes each time."""
 
     def __init__(self, part: str, clock: Callable[[], float]) -> None:
         """
@@ -129,24 +129,28 @@ class Outage:
         self._part = part
         self._clock = clock
         self._logged = -self.LOG_INTERVAL
+        self._held_back = 0
+        self._told = False
         self.error = ""
         self.since: int | None = None
 
     def failed(self, error: str) -> None:
-        """It failed; logged the first time, and once a minute if the reason changes."""
+        """It failed; logged at once, and then at most once a minute, with the number of failures between the lines."""
         now = self._clock()
-        if self.since is None or (error != self.error and now - self._logged >= self.LOG_INTERVAL):
-            log.error("log.failing", part=self._part, error=error)
-            self._logged = now
+        if not 0 <= now - self._logged < self.LOG_INTERVAL:
+            log.error("log.failing", part=self._part, error=error, held_back=self._held_back)
+            self._logged, self._held_back, self._told = now, 0, True
+        else:
+            self._held_back += 1
         self.error = error
         if self.since is None:
             self.since = int(now)
 
     def over(self) -> None:
         """It works."""
-        if self.since is not None:
+        if self.since is not None and self._told:
             log.info("log.well", part=self._part, after_seconds=int(self._clock()) - self.since)
-        self.error, self.since = "", None
+        self.error, self.since, self._told = "", None, False
 
 
 def own_serial(serial: str) -> str:

@@ -166,7 +166,9 @@ class TestTheBroker(_Case):
         """Too short a time for /readyz to be asked; the count of connections tells."""
         before = self.connects()
         self.broker.ctl("delete_queue", self.server.events("bus.connected")[-1]["queue"])
-        self.assertEqual(self.server.wait_for("bus.lost", reason="our queue was deleted")["level"], "warning")
+        host, port = self.networks["bus"].address
+        lost = self.server.wait_for("bus.lost", reason=f"{host}:{port}: our queue was deleted")
+        self.assertEqual(lost["level"], "warning")
         self.server.wait_for("bus.connected", count=int(before) + 1)
         self.shown("bus", well=True)
         after = self.connects()

@@ -8,7 +8,6 @@ from twisted.trial import unittest
 
 from fanout.application.observer import Client, ClientCounters, ClientWarnings, Observers
 from fanout.hub.message import Message
-from fanout.process.logs import Throttle
 
 
 class TestClientWarnings(unittest.TestCase):
@@ -17,16 +16,38 @@ class TestClientWarnings(unittest.TestCase):
         logs = capture_logs()
         self.lines = logs.__enter__()
         self.addCleanup(logs.__exit__, None, None, None)
-        self.client_warnings = ClientWarnings(ClientCounters(), Throttle(self.clock.seconds), structlog.get_logger())
+        self.client_warnings = ClientWarnings(ClientCounters(), structlog.get_logger(), self.clock.seconds)
 
-    def test_a_flood_of_faults_of_one_address_is_a_line_a_second(self) -> None:
+    def test_the_same_fault_of_an_address_is_one_line_a_minute_with_a_count(self) -> None:
         for _ in range(10):
             self.client_warnings.warn("client.turned_away", "192.0.2.1", connections=5)
-        self.client_warnings.warn("client.turned_away", "192.0.2.2")
+        self.client_warnings.warn("client.turned_away", "192.0.2.2", connections=5)
         self.assertEqual([line["address"] for line in self.lines], ["192.0.2.1", "192.0.2.2"])
-        self.clock.advance(1)
-        self.client_warnings.warn("client.turned_away", "192.0.2.1")
+        self.clock.advance(60)
+        self.client_warnings.warn("client.turned_away", "192.0.2.1", connections=5)
         self.assertEqual(self.lines[-1]["held_back"], 9)
+
+    def test_another_topic_of_the_same_address_is_another_line(self) -> None:
+        for topic in ("/topic/a", "/topic/a", "/topic/b"):
+            self.client_warnings.warn("publish.refused", "192.0.2.1", topic=topic)
+        self.assertEqual([line["topic"] for line in self.lines], ["/topic/a", "/topic/b"])
+
+    def test_one_address_with_many_different_faults_is_a_line_a_second(self) -> None:
+        for number in range(100):
+            self.client_warnings.warn("publish.refused", "192.0.2.1", topic=f"/topic/{number}")
+        at_once = len(self.lines)
+        self.assertLessEqual(at_once, 5)
+        self.clock.advance(1)
+        for number in range(100, 200):
+            self.client_warnings.warn("publish.refused", "192.0.2.1", topic=f"/topic/{number}")
+        self.assertEqual(len(self.lines), at_once + 1)
+
+    def test_a_bug_that_comes_with_every_message_is_one_line_a_minute(self) -> None:
+        for _ in range(10):
+            self.client_warnings.failed(self, ValueError("broken"))
+        self.clock.advance(60)
+        self.client_warnings.failed(self, ValueError("broken"))
+        self.assertEqual([line["held_back"] for line in self.lines], [0, 9])
 
     def test_one_kind_hides_no_other_of_the_same_address(self) -> None:
         for _ in range(10):

@@ -30,7 +30,9 @@ class FromSettings(unittest.TestCase):
         )
 
     def test_without_tls_it_is_a_plain_endpoint(self) -> None:
-        self.assertIsInstance(broker_endpoint(reactor, BrokerSettings()), HostnameEndpoint)
+        ((name, endpoint),) = broker_endpoint(reactor, BrokerSettings()).endpoints
+        self.assertIsInstance(endpoint, HostnameEndpoint)
+        self.assertEqual(name, "127.0.0.1:5672")
         self.assertIsInstance(rabbitmq(reactor, BrokerSettings(), "name"), RabbitMQ)
 
     def test_several_hosts_are_several_endpoints(self) -> None:

@@ -70,7 +70,7 @@ class LoopbackDelivers(unittest.TestCase):
             self.bus.publish(message(b"1"))
             self.bus.publish(message(b"2"))
         self.assertEqual([got.body for got in self.received], [b"1", b"2"])
-        self.assertEqual([line["event"] for line in logs], ["bus.receive_failed"] * 2)
+        self.assertEqual([line["event"] for line in logs], ["bus.receive_failed"])  # The same error again.
 
     def test_before_start_and_after_stop_publishing_fails(self) -> None:
         self.failureResultOf(self.bus.publish(message(b"1")), BusError)

@@ -155,7 +155,7 @@ class DevicesPublishToTheExchange(Cluster, unittest.TestCase):
         self.assertEqual(got.headers, (("trigger-time", "2026-11-21T20:00:00Z"), ("link", "http://l/?a=1")))
         self.assertEqual(got.body, b"TEXT caf\xc3\xa9")
 
-    async def test_malformed_ones_are_counted_logged_once_a_second_and_the_next_is_delivered(self) -> None:
+    async def test_malformed_ones_are_counted_logged_once_and_the_next_is_delivered(self) -> None:
         node = await self.node()
         with capture_logs() as logs:
             bad = [(None, b"1"), ({"link": "l"}, b"2"), ({"topic": 5}, b"3"), ({"topic": TOPIC}, b"x" * 300_000)]
@@ -163,7 +163,7 @@ class DevicesPublishToTheExchange(Cluster, unittest.TestCase):
             await node.has(1)
         self.assertEqual(node.bodies(), [b"good"])
         self.assertEqual(node.bus.counters.malformed, 4)
-        self.assertLessEqual(len([line for line in logs if line["event"] == "bus.malformed"]), 2)
+        self.assertEqual(len([line for line in logs if line["event"] == "bus.malformed"]), 1)
 
     async def test_the_same_correlation_id_twice_is_the_devices_own_business(self) -> None:
         node = await self.node()

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import socket
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
 from pika.spec import Queue
 from structlog.testing import capture_logs
 from twisted.internet import reactor
+from twisted.internet.task import Clock
 from twisted.internet.threads import deferToThread
 from twisted.trial import unittest
 
 from fanout.bus.amqp_connection import broker_endpoint
-from fanout.bus.broker_settings import BrokerSettings, RetryPolicy, broker
+from fanout.bus.broker_settings import Broker, BrokerHosts, BrokerSettings, RetryPolicy, broker
 from fanout.bus.rabbitmq import RabbitMQ
 from tests import services
 from tests.fanout.bus.amqp_recorder import AmqpRecorder
@@ -87,7 +89,45 @@ class SeveralHosts(unittest.TestCase):
         reasons = [event["reason"] for event in logs if event["event"] == "bus.lost"]
         self.assertTrue(any(one in reason for reason in reasons), reasons)
 
-    async def test_one_host_is_not_named(self) -> None:
+    async def test_one_host_is_no_choice_that_is_logged(self) -> None:
         _, one = self.there()
         _, logs = await self.connected(one)
         self.assertEqual(self.hosts(logs), [])
+
+    async def test_one_host_that_cannot_be_reached_is_named_with_its_port(self) -> None:
+        bus, lost = await self.attempts(2)
+        self.assertIn(f"{self.nobody}: ", bus.state().reason)
+        self.assertIn(f"{self.nobody}: ", lost[0]["reason"])
+
+    async def test_the_same_failure_is_one_line_however_often_it_is_tried(self) -> None:
+        _, lost = await self.attempts(10)
+        self.assertEqual([event["held_back"] for event in lost], [0])
+
+    async def test_a_failure_that_goes_on_is_logged_again_with_a_count(self) -> None:
+        clock = Clock()
+        bus = RabbitMQ(clock, BrokerHosts((("mq1:5672", None),)), Broker())
+        with capture_logs() as logs:
+            for _ in range(30):
+                bus.lost("mq1:5672: nothing listens there", 3.0)
+                clock.advance(3)
+        lost = [event["held_back"] for event in logs if event["event"] == "bus.lost"]
+        self.assertEqual(lost, [0, 19])
+
+    async def attempts(self, number: int) -> tuple[RabbitMQ, list[Any]]:
+        """A bus whose only host cannot be reached, after so many attempts, and what it logged about them."""
+        settings = BrokerSettings(RABBITMQ_HOST=self.nobody, RABBITMQ_EXCHANGE=self.exchange)
+        quick = replace(QUICK, first_retry=0.01, last_retry=0.01)
+        bus = RabbitMQ(reactor, broker_endpoint(reactor, settings), broker(settings, "tests"), quick)
+        self.addCleanup(bus.stop)
+        reasons: list[str] = []
+        lost = bus.lost
+
+        def count(reason: str, retry_in: float) -> None:
+            reasons.append(reason)
+            lost(reason, retry_in)
+
+        bus.lost = count  # type: ignore[method-assign]
+        with capture_logs() as logs:
+            bus.start(lambda _message: None, lambda: None)
+            await until(lambda: len(reasons) >= number, f"{number} attempts", 30)
+        return bus, [event for event in logs if event["event"] == "bus.lost"]

@@ -140,16 +140,17 @@ class Outages(Case):
         self.pass_time(2)
         self.assertEqual(self.store.logs, bodies(4))
 
-    def test_an_outage_is_logged_when_it_begins_and_when_it_ends(self) -> None:
+    def test_an_outage_is_logged_when_it_begins_once_a_minute_and_when_it_ends(self) -> None:
         with capture_logs() as logs:
             self.store.down = "down"
             self.offer(entry(0))
-            self.pass_time(60)
+            self.pass_time(80)
             self.store.down = ""
             self.pass_time(LONGEST_PAUSE + 1)
         ours = [line for line in logs if line["event"].startswith("log.")]
-        self.assertEqual([line["event"] for line in ours], ["log.failing", "log.well"])
-        self.assertGreater(ours[1]["after_seconds"], 15)
+        self.assertEqual([line["event"] for line in ours], ["log.failing", "log.failing", "log.well"])
+        self.assertGreater(ours[1]["held_back"], 2)
+        self.assertGreater(ours[2]["after_seconds"], 15)
 
     def test_a_fault_of_ours_stops_nothing_and_keeps_the_order(self) -> None:
         add_log = self.store.add_log
