@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from fanout.application.interface import Application, Peer, Principal, Refused, ResolvedTopic
 from fanout.application.login_throttle import LoginThrottle
 from fanout.application.observer import ClientCounters, ClientWarnings
-from fanout.bus.interface import Bus, together
+from fanout.bus.interface import Bus, BusError, together
 from fanout.hub.message import Headers, Message, Publication
 from fanout.process.logs import Throttle
 from radiovis.directory.interface import CertificateLogins, Directory, DirectoryError
@@ -77,7 +77,7 @@ class RadioVIS:
         return known
 
     def _warn_of_outage(self, login: str, error: DirectoryError) -> None:
-        """One line a second: an outage makes every login fail."""
+        """One line a minute: an outage makes every login fail."""
         if self._outages.allow(_OUTAGE):
             held_back = self._outages.held_back(_OUTAGE)
             self._log.warning("login.unanswered", login=login[:_SHOWN], reason=str(error), held_back=held_back)
@@ -144,17 +144,18 @@ class CountedApplication:
         except Refused as refused:
             self._counters.publishes["unanswered" if refused.temporary else "forbidden"] += len(publications)
             if principal is not None:
-                self._warn_of(refused, principal, publications[0])
+                self._warn_of(refused, principal, publications)
             raise
 
-    def _warn_of(self, refused: Refused, principal: Principal, publication: Publication) -> None:
+    def _warn_of(self, refused: Refused, principal: Principal, publications: Sequence[Publication]) -> None:
         origin = principal.origin
+        topic = publications[0].destination if publications else ""  # An empty transaction may be refused, too.
         self._client_warnings.warn(
             "publish.refused",
             origin.address if origin else "",
             login=principal.login[:_SHOWN],
             interface=origin.interface if origin else "",
-            topic=publication.destination[:_SHOWN],
+            topic=topic[:_SHOWN],
             reason=refused.detail or refused.summary,
         )
 
@@ -169,4 +170,8 @@ class CountedApplication:
 
     def _failed(self, failure: Failure, messages: Sequence[Message]) -> Failure:
         self._counters.publishes["bus"] += len(messages)
+        if messages and failure.check(BusError):
+            first = messages[0]
+            login = first.origin.login if first.origin else ""
+            return Failure(BusError(f"{failure.getErrorMessage()} ({login[:_SHOWN]} to {first.topic[:_SHOWN]})"))
         return failure

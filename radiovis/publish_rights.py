@@ -26,7 +26,8 @@ one with large bodies would otherwise fill the journal, the history and the bus 
 
 _FORBIDDEN = "You cannot do that."
 _SHOWN = 200  # characters of a login, and of a destination, in what the publisher is told
-_TOO_FAST = "This station publishes more in a second than its share of the node; send it again a second later."
+_TOO_FAST = "its station publishes more in a second than its share of the node; send it again a second later."
+_OUTAGE = "the directory of stations does not answer; try again later."
 
 # RFC 9562, 4.1 and 5.4: which bits say that an UUID is random.
 _UUID_BITS = (1 << 128) - 1 & ~(0xF << 76) & ~(0x3 << 62)
@@ -73,30 +74,34 @@ class PublishRights:
             publishes too much.
         """
         if principal is None:
-            raise Refused(_FORBIDDEN, "Publishing needs a login.")
+            topic = publications[0].destination[:_SHOWN] if publications else ""
+            raise Refused(_FORBIDDEN, f"Publishing to {topic} needs a login.")
         if not all(each.destination for each in publications):
-            raise Refused("No destination ?", "SEND needs a destination header.")
-        allowed = await self._channels(principal)
+            raise Refused("No destination ?", f"SEND of {principal.login[:_SHOWN]} needs a destination header.")
+        allowed = await self._channels(principal, publications)
         messages: list[Message] = []
         for each in publications:
             messages += self._messages(principal, each, await self._targets(principal, each.destination, allowed))
-        self._check_rate(principal, messages)
+        self._check_rate(principal, publications, messages)
         return tuple(messages)
 
-    def _check_rate(self, principal: Principal, messages: Sequence[Message]) -> None:
+    def _check_rate(
+        self, principal: Principal, publications: Sequence[Publication], messages: Sequence[Message]
+    ) -> None:
         second = int(self._clock())
         if second != self._second:
             self._second = second
             self.budget.clear()
         if not self.budget.take(principal.name, sum([each.weight for each in messages])):
-            raise Refused("Too many messages", _TOO_FAST, temporary=True)
+            detail = _may_not(principal, publications[0].destination, _TOO_FAST)
+            raise Refused("Too many messages", detail, temporary=True)
 
-    async def _channels(self, principal: Principal) -> tuple[str, ...]:
+    async def _channels(self, principal: Principal, publications: Sequence[Publication]) -> tuple[str, ...]:
         try:
             return await self._directory.channels(principal.name)
         except DirectoryError:
-            detail = "The directory of stations does not answer; try again later."
-            raise Refused(_FORBIDDEN, detail, temporary=True) from None
+            topic = publications[0].destination if publications else ""
+            raise Refused(_FORBIDDEN, _may_not(principal, topic, _OUTAGE), temporary=True) from None
 
     async def _targets(self, principal: Principal, destination: str, allowed: tuple[str, ...]) -> list[str]:
         """The topics a SEND goes to, in the sender's spelling: consumers translate it (contract §1.5)."""
@@ -107,8 +112,7 @@ class PublishRights:
         for channel in allowed:
             if wanted.startswith(await self._resolver.canonical(channel)):
                 return [destination]
-        login, topic = principal.login[:_SHOWN], destination[:_SHOWN]
-        raise Refused(_FORBIDDEN, f"{login} may not publish to {topic}: it is none of the station's channels.")
+        raise Refused(_FORBIDDEN, _may_not(principal, destination, "it is none of the station's channels."))
 
     def _messages(self, principal: Principal, publication: Publication, targets: list[str]) -> list[Message]:
         """One message per target, all with the same id."""
@@ -117,6 +121,10 @@ class PublishRights:
         headers = forwarded(given)
         when, origin = int(self._clock()), principal.origin
         return [Message(target, publication.body, message_id, when, headers, origin=origin) for target in targets]
+
+
+def _may_not(principal: Principal, topic: str, reason: str) -> str:
+    return f"{principal.login[:_SHOWN]} may not publish to {topic[:_SHOWN]}: {reason}"
 
 
 def forwarded(given: dict[str, str]) -> Headers:

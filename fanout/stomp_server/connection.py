@@ -380,11 +380,17 @@ class Connection(OutboxSubscriber):
             self._transport.resume()
 
     def _refuse(self, event: Subscribe | Publish, refused: Refused) -> None:
-        self._warn(refused.summary)
+        topics = (
+            [each.destination for each in event.sends]
+            if isinstance(event, Publish)
+            else [event.subscription.destination]
+        )
+        login = "" if self._principal is None else self._principal.login
+        self._warn(refused.summary, login=login[:_SHOWN], topic="".join(topics[:1])[:_SHOWN])
         event.answer.refuse(refused.summary, refused.detail)
 
-    def _warn(self, fault: str) -> None:
-        self._server.warn("client.fault", self.address, fault=fault)
+    def _warn(self, fault: str, **fields: str) -> None:
+        self._server.warn("client.fault", self.address, fault=fault, **fields)
 
     async def _act(self, event: Event | Connect) -> None:
         if isinstance(event, Publish):

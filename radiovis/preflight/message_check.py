@@ -195,7 +195,7 @@ class CheckedApplication(Extension):
             found = await self._preflight.check(messages)
             if found:
                 self._preflight.refused += 1
-                raise _refusal(found)
+                raise _refusal(found, "" if principal is None else principal.login[:_SHOWN])
         return messages
 
     def publish(self, messages: Sequence[Message]) -> Deferred[None]:
@@ -215,10 +215,11 @@ class CheckedApplication(Extension):
         return (own, *(() if others is None else await others))
 
 
-def _refusal(found: list[Finding]) -> Refused:
+def _refusal(found: list[Finding], login: str) -> Refused:
     words = _text(found)
     looked = all(each.looked for each in found)
-    return Refused(f"Not published: {words}"[:_SUMMARY], words[:_DETAIL], temporary=not looked, unfit=looked)
+    detail = f"{login} may not publish to {words}"[:_DETAIL]
+    return Refused(f"Not published: {words}"[:_SUMMARY], detail, temporary=not looked, unfit=looked)
 
 
 def _text(found: list[Finding]) -> str:

@@ -22,6 +22,7 @@ from fanout.hub.message import Message, Publication
 HEADER, NOW = "trigger-time", "NOW"
 HORIZON = 604_800.0
 """Seconds, a week, that a trigger-time may be ahead. A later one is probably a mistake, such as a wrong year."""
+_SHOWN = 200  # characters of a login and of a topic in what the publisher is told
 _LONGEST = 64  # characters of a date and time; a longer text is none
 _CACHED = 1_024
 """Texts whose time is remembered. A message is asked for its time when it is admitted, published and taken from the
@@ -81,7 +82,9 @@ class ScheduledApplication(Extension):
         latest = self._clock() + HORIZON
         for message in messages:
             if (trigger_time(message) or 0) > latest:
-                detail = f"A trigger-time may be {HORIZON:g} s ahead."
+                login = "" if principal is None else principal.login[:_SHOWN]
+                topic = message.topic[:_SHOWN]
+                detail = f"{login} may not publish to {topic}: a trigger-time may be at most {HORIZON:g} s ahead."
                 raise Refused("The trigger-time is too far ahead", detail, unfit=True)
         return messages
 

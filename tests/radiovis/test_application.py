@@ -11,8 +11,7 @@ from fanout.application.interface import Peer, Principal, Refused
 from fanout.application.login_throttle import LoginSettings, LoginThrottle
 from fanout.application.observer import ClientCounters, ClientWarnings
 from fanout.bus.interface import BusError
-from fanout.hub.message import Message, Publication
-from fanout.process.logs import Throttle
+from fanout.hub.message import Message, Origin, Publication
 from radiovis.application import CountedApplication, RadioVIS
 from radiovis.directory.interface import Channel
 from radiovis.last_slides import LastSlides
@@ -204,8 +203,7 @@ class TestCountedApplication(unittest.TestCase):
     def setUp(self) -> None:
         self.client_counters = ClientCounters()
         self.log = CapturingLogger()
-        throttle = Throttle(lambda: 0.0)
-        self.client_warnings = ClientWarnings(self.client_counters, throttle, self.log, lambda: 0.0)
+        self.client_warnings = ClientWarnings(self.client_counters, self.log, lambda: 0.0)
 
     def counted(self, answer: object) -> CountedApplication:
         return CountedApplication(Scripted(answer), self.client_counters, self.client_warnings)
@@ -250,6 +248,16 @@ class TestCountedApplication(unittest.TestCase):
         ((level, event, fields),) = self.logged()
         self.assertEqual((level, event, fields["login"], fields["topic"]), ("warning", "publish.refused", "1.a", "/t"))
         self.assertEqual((fields["address"], fields["interface"]), ("::1", "https"))
+
+    async def test_one_that_the_bus_does_not_take_names_login_and_topic(self) -> None:
+        origin = Origin("1", "1.a", "::1", "stomp")
+        with self.assertRaises(BusError) as caught:
+            await self.counted(BusError("full")).publish([_MESSAGES[0]._replace(topic="/topic/t", origin=origin)])
+        self.assertEqual(str(caught.exception), "full (1.a to /topic/t)")
+
+    async def test_an_empty_transaction_may_be_refused_as_well(self) -> None:
+        with self.assertRaises(Refused):
+            await self.counted(Refused("no", temporary=True)).admit(Principal("1.a", "1"), [])
 
     async def test_publishes(self) -> None:
         await self.counted(None).publish(_MESSAGES)

@@ -42,6 +42,10 @@ class _Case(unittest.TestCase):
         self.assertEqual(caught.exception.summary, summary)
         return caught.exception
 
+    def assert_names(self, login: str, topic: str, refused: Refused) -> None:
+        """Somebody who reads only this sentence knows who was refused, and what."""
+        self.assertTrue(refused.detail.startswith(f"{login} may not publish to {topic}: "), refused.detail)
+
 
 class TestWhoMayPublishWhat(_Case):
     async def test_anything_below_the_stations_channels(self) -> None:
@@ -79,6 +83,8 @@ class TestWhoMayPublishWhat(_Case):
         topic = "/topic/id/rock.example/one/text"
         await self.assert_refused("You cannot do that.", send(topic), principal=None)
         await self.assert_refused("You cannot do that.", send("/topic/*/text"), principal=None)
+        refused = await self.assert_refused("You cannot do that.", send(topic), principal=None)
+        self.assertIn(topic, refused.detail)
         self.assertEqual(self.directory.asked, [])
 
     async def test_a_station_without_channels_may_publish_nothing(self) -> None:
@@ -92,6 +98,7 @@ class TestWhoMayPublishWhat(_Case):
         self.directory.down = True
         refused = await self.assert_refused("You cannot do that.", send("/topic/id/rock.example/one/text"))
         self.assertIn("directory", refused.detail)
+        self.assert_names("1.rock", "/topic/id/rock.example/one/text", refused)
 
 
 class TestTransactions(_Case):
@@ -126,6 +133,7 @@ class TestRate(_Case):
         refused = await self.assert_refused("Too many messages", send("/topic/rock/image", body))
         self.assertTrue(refused.temporary)
         self.assertIn("share of the node", refused.detail)
+        self.assert_names("1.rock", "/topic/rock/image", refused)
         (message,) = await self.publishing.admit(Principal("2.jazz", "2"), [send("/topic/jazz/image")])
         self.assertEqual(message.topic, "/topic/jazz/image")
         self.now += 1
