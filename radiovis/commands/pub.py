@@ -1,14 +1,15 @@
-"""``pub``: publish a text or a slide."""
+"""``pub``: publish a text or a slide, and say what confirmed it."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import time
 from collections.abc import Sequence
 from typing import Any
 
-from fanout.stomp.client import ConnectRefused, Receipted
+from fanout.stomp.client import Connected, ConnectRefused, Receipted
 from radiovis.client.command_line import DONE, FAILED, WRONG, CommandError, CommandParser, printable, seconds
 from radiovis.client.conversation import Conversation, ConversationEnded, converse, error_text, run_reactor
 from radiovis.client.server_address import ServerAddress, add_server_flag, given_server
@@ -21,18 +22,41 @@ def command() -> CommandParser:
     """The arguments of the command."""
     parser = CommandParser(
         "pub",
-        "Publish a text, a slide or both, and wait until the server has them.",
-        {DONE: "the server has all of it", FAILED: "the server cannot be reached, or refuses", WRONG: "wrong usage"},
+        "Publish a text, a slide or both, and wait until the server has confirmed them.",
+        {
+            DONE: "the server has confirmed everything",
+            FAILED: "the server cannot be reached, or refuses to publish",
+            WRONG: "wrong usage",
+        },
     )
     parser.add_argument("topic", metavar="TOPIC", help="a channel, as in /topic/fm/4e1/4000/09580/, or a whole topic")
-    parser.add_argument("--text", type=_text, help=f"radio text; receivers show {MAX_TEXT} octets")
-    parser.add_argument("--image", type=_url, metavar="URL", help="address of a slide")
-    parser.add_argument("--link", type=_url, metavar="URL", help="where a click on the slide leads")
-    parser.add_argument("--trigger-time", metavar="TIME", help="when to show it: NOW or ISO 8601")
-    parser.add_argument("--header", type=_header, action="append", default=[], metavar="NAME:VALUE", help="repeat it")
-    parser.add_argument("--receipt", action="store_true", help="print each confirmation: its time, its headers")
-    parser.add_argument("--json", action="store_true", help="the same as JSON")
-    parser.add_argument("--seconds", type=seconds, default=10.0, help="how long to wait for each (default: 10)")
+    parser.add_argument("--text", type=_text, help=f"the text; receivers show up to {MAX_TEXT} octets")
+    parser.add_argument("--image", type=_url, metavar="URL", help="the address of the slide")
+    parser.add_argument("--link", type=_url, metavar="URL", help="the page that a click on the slide opens")
+    parser.add_argument(
+        "--trigger-time", metavar="TIME", help="when receivers show it: NOW, or a time such as 2026-12-31T23:59:59Z"
+    )
+    parser.add_argument(
+        "--header",
+        type=_header,
+        action="append",
+        default=[],
+        metavar="NAME:VALUE",
+        help="a further header; may be repeated",
+    )
+    parser.add_argument(
+        "--receipt",
+        action="store_true",
+        help="also print the headers of each confirmation, such as findings on a slide",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object for each message")
+    parser.add_argument(
+        "--seconds",
+        type=seconds,
+        default=10.0,
+        metavar="S",
+        help="how long to wait for each confirmation (default: 10)",
+    )
     add_server_flag(parser)
     return parser
 
@@ -43,42 +67,74 @@ def run(words: Sequence[str]) -> int:
     sends, server = _sends(given), given_server(given)
 
     async def publish(reactor: Any) -> int:
-        conversation, _ = await converse(reactor, server, seconds=given.seconds)
+        conversation, connected = await converse(reactor, server, seconds=given.seconds)
         for number, (topic, body) in enumerate(sends):
             began = time.monotonic()
             name = f"pub-{number}"
             conversation.session.send(topic, body, headers=_headers(given), receipt=name)
             conversation.flush()
-            receipt = await conversation.receipt(name, given.seconds)
-            _tell(given, topic, body, receipt, time.monotonic() - began)
-        await _leave(conversation, server, given.seconds)
+            try:
+                receipt = await conversation.receipt(name, given.seconds)
+            except CommandError as error:
+                raise CommandError(f"{_attempt(server, topic)}: {error}") from None
+            _tell(given, topic, body, receipt, time.monotonic() - began, connected)
+        await _leave(conversation, server, given.seconds, [topic for topic, _ in sends])
         return DONE
 
     return run_reactor(publish)
 
 
-async def _leave(conversation: Conversation, server: ServerAddress, limit: float) -> None:
+def _attempt(server: ServerAddress, *topics: str) -> str:
+    """What failed: an error must name server, login and topic, as it may be read in a log of many publishes."""
+    return f"publishing to {' and '.join(topics)} at {server} {_as(server)} failed"
+
+
+def _as(server: ServerAddress) -> str:
+    return f"as {server.login}" if server.login else "without a login"
+
+
+def confirmer(connected: Connected) -> str:
+    """What confirms a publish, as far as the server says: RabbitMQ, or the node itself if it has no broker."""
+    product = printable(dict(connected.headers).get("server", ""))
+    if not product:
+        return "the server"
+    comment = re.search(r"\((RabbitMQ|own bus)\)$", product)
+    if comment is None:
+        return product
+    return "RabbitMQ" if comment[1] == "RabbitMQ" else "the node's own bus"
+
+
+async def _leave(conversation: Conversation, server: ServerAddress, limit: float, topics: Sequence[str]) -> None:
     """Disconnect. STOMP 1.0 servers may confirm a SEND and refuse it afterwards: the ERROR precedes this receipt."""
     conversation.session.disconnect(receipt=_CLOSE)
     conversation.flush()
     try:
         event = await conversation.next_event(limit)
         if isinstance(event, ConnectRefused):
-            raise CommandError(f"{server} refuses: {error_text(event)}")
+            raise CommandError(f"{_attempt(server, *topics)}: the server refuses: {error_text(event)}")
     except ConversationEnded:
         return  # Everything was confirmed before.
     finally:
         conversation.close()
 
 
-def _tell(given: argparse.Namespace, topic: str, body: bytes, receipt: Receipted, took: float) -> None:
-    """Print a receipt with the headers a server adds, such as the findings on a slide."""
+def _tell(
+    given: argparse.Namespace, topic: str, body: bytes, receipt: Receipted, took: float, connected: Connected
+) -> None:
+    """Say that a message was published, with --receipt also the headers a server adds to the confirmation."""
     added = {name: value for name, value in receipt.headers if name != "receipt-id"}
     if given.json:
-        entry = {"topic": topic, "body": body.decode(), "milliseconds": round(took * 1000, 2), "headers": added}
+        entry = {
+            "topic": topic,
+            "body": body.decode(),
+            "milliseconds": round(took * 1000, 2),
+            "confirmed_by": confirmer(connected),
+            "headers": added,
+        }
         print(json.dumps(entry), flush=True)
-    elif given.receipt:
-        print(f"{topic}: confirmed after {took * 1000:.1f} ms", flush=True)
+        return
+    print(f"published to {printable(topic)} in {took * 1000:.0f} ms, confirmed by {confirmer(connected)}", flush=True)
+    if given.receipt:
         for name, value in added.items():
             print(f"    {printable(name)}: {printable(value)}", flush=True)
 
@@ -90,9 +146,10 @@ def _sends(given: argparse.Namespace) -> list[tuple[str, bytes]]:
     if not given.topic.startswith("/topic/"):
         raise CommandError("pub: a topic begins with /topic/, as in /topic/fm/4e1/4000/09580/", WRONG)
     if given.text is None and given.image is None:
-        raise CommandError("pub: what? Give --text, --image or both", WRONG)
+        raise CommandError("pub: there is nothing to publish: give --text, --image or both", WRONG)
     if named in ("text", "image") and any((value is not None) != (last == named) for last, _, value in wanted):
-        raise CommandError(f"pub: {given.topic} is for --{named} alone; leave /{named} out to publish both", WRONG)
+        text = f"pub: {given.topic} takes only --{named}; without /{named} at its end, both can be published"
+        raise CommandError(text, WRONG)
     channel = given.topic[: -len(named)] if named in ("text", "image") else given.topic.rstrip("/") + "/"
     return [(channel + last, f"{word} {value}".encode()) for last, word, value in wanted if value is not None]
 
@@ -104,22 +161,26 @@ def _headers(given: argparse.Namespace) -> tuple[tuple[str, str], ...]:
 
 def _text(text: str) -> str:
     if any(ord(letter) < 32 for letter in text):
-        raise argparse.ArgumentTypeError("a radio text has one line")
+        raise argparse.ArgumentTypeError("a text must have one line, and no control characters")
     if len(text.encode()) > MAX_TEXT:
-        raise argparse.ArgumentTypeError(f"it is {len(text.encode())} octets long; receivers take {MAX_TEXT}")
+        raise argparse.ArgumentTypeError(
+            f"the text is {len(text.encode())} octets long; receivers take up to {MAX_TEXT}"
+        )
     return text
 
 
 def _url(url: str) -> str:
     if not url.startswith(("http://", "https://")) or any(ord(letter) <= 32 for letter in url):
-        raise argparse.ArgumentTypeError("should begin with http:// or https:// and have no spaces")
+        raise argparse.ArgumentTypeError("an address begins with http:// or https:// and has no spaces")
     if len(url.encode()) > MAX_URL:
-        raise argparse.ArgumentTypeError(f"it is {len(url.encode())} octets long; receivers take {MAX_URL}")
+        raise argparse.ArgumentTypeError(
+            f"the address is {len(url.encode())} octets long; receivers take up to {MAX_URL}"
+        )
     return url
 
 
 def _header(text: str) -> tuple[str, str]:
     name, colon, value = text.partition(":")
     if not colon or not name:
-        raise argparse.ArgumentTypeError("should be NAME:VALUE")
+        raise argparse.ArgumentTypeError("a header is written NAME:VALUE")
     return name, value

@@ -85,7 +85,7 @@ def make_stomp_server(
     monitoring = observability.monitoring
     return StompServer(
         settings,
-        f"radiovis/{__version__}",
+        _product(settings),
         application=application,
         hub=core.hub,
         flusher=core.flusher,
@@ -95,6 +95,12 @@ def make_stomp_server(
         observer=observability.observer,
         delivery_observer=None if monitoring is None else monitoring.delivery_observer,
     )
+
+
+def _product(settings: Settings) -> str:
+    """The ``server`` header of CONNECTED. Its comment says what confirms a publish; ``pub`` shows it."""
+    carrier = "own bus" if settings.STANDALONE or settings.RABBITMQ_LOOPBACK else "RabbitMQ"
+    return f"radiovis/{__version__} ({carrier})"
 
 
 def make_public_site(

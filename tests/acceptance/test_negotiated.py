@@ -41,7 +41,7 @@ class Versions(NegotiatedCase):
         for version in STANDARD:
             connected = self.radio(version=version, heart_beat="0,0").connected
             self.assertEqual(connected.names(), ["session", "version", "server", "heart-beat"])
-            self.assertRegex(connected.get("server") or "", r"^radiovis/\d")
+            self.assertRegex(connected.get("server") or "", r"^radiovis/\d[^ ]* \((RabbitMQ|own bus)\)$")
             self.assertEqual(connected.get("heart-beat"), "10000,10000")
 
     def test_stomp_may_be_written_for_connect(self) -> None:
