@@ -120,8 +120,10 @@ _FOUND = "topic, body, headers, timestamp, serial, number"
 _SELECT = """
 SELECT {columns} FROM records INDEXED BY {index}
 WHERE {conditions} AND (timestamp, number) > (:timestamp, :number) AND timestamp < :end
-ORDER BY timestamp, number LIMIT :limit
+{order}
 """
+_OLDEST_FIRST = "ORDER BY timestamp, number LIMIT :limit"
+_BEFORE_THE_LAST = "ORDER BY timestamp DESC, number DESC LIMIT 1 OFFSET :limit"
 _LAST = "SELECT max(timestamp) FROM records WHERE topic = ?"
 # The order of arrival counts: a clock may be set back. The index has topics and numbers, so no record is read.
 _LATEST = "SELECT max(number) FROM records INDEXED BY records_by_topic GROUP BY topic ORDER BY 1 DESC LIMIT ?"
@@ -170,13 +172,13 @@ class Selection:
         names = {"topic": _text(self.topic), "owner": self.owner, "login": self.login}
         return {**names, "timestamp": timestamp, "number": number, "end": self.end, "limit": limit}
 
-    def query(self, columns: str) -> str:
-        """SQL that gives columns of the records."""
+    def query(self, columns: str, order: str = _OLDEST_FIRST) -> str:
+        """SQL that gives columns of the records, in this order."""
         conditions = ["substr(topic, 1, length(:topic)) = :topic" if self.prefix else "topic = :topic"]
         conditions += [f"{name} = :{name}" for name in ("owner", "login") if getattr(self, name) is not None]
         index = "records_by_time" if self.prefix else "records_by_topic"
         index = index if self.owner is None else "records_by_owner"
-        return _SELECT.format(columns=columns, index=index, conditions=" AND ".join(conditions))
+        return _SELECT.format(columns=columns, index=index, conditions=" AND ".join(conditions), order=order)
 
 
 class Ledger:
@@ -236,6 +238,19 @@ class Ledger:
             else:
                 return []
             return list(_page(db.execute(query, arguments), PAGE_OCTETS))
+
+        return self._file.run(ask)
+
+    def place_before_last(self, selection: Selection, count: int) -> Place | None:
+        """Where :meth:`between` has to begin to give the last ``count`` records; None if there are no more of them."""
+        query = selection.query("timestamp, number", _BEFORE_THE_LAST)
+
+        def ask(db: sqlite3.Connection) -> Place | None:
+            has_owners = pragma(db, "user_version") >= _WITH_ORIGINS
+            if not has_owners and (selection.owner is not None or selection.login is not None):
+                return None  # No record is found at all.
+            found: Place | None = db.execute(query, selection.arguments(None, count)).fetchone()
+            return found
 
         return self._file.run(ask)
 

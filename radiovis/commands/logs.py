@@ -38,22 +38,36 @@ def command() -> CommandParser:
     """The arguments of the command."""
     parser = CommandParser(
         "logs",
-        "Show what was on air: the journal of a node or a watchdog, which may be running.",
-        {DONE: "done, or Ctrl-C", FAILED: "there is no journal, or it cannot be read", WRONG: "wrong usage"},
-        "A time is like 2026-12-31T23:59:59Z, a Unix time, or 10m, 3h, 7d: that long ago.",
+        "Show what was published, oldest first: the journal of a node or of a watchdog. The process may be running.",
+        {
+            DONE: "done, or ended by Ctrl-C",
+            FAILED: "there is no journal, or it cannot be read",
+            WRONG: "wrong usage",
+        },
+        "A TIME is a date and time such as 2026-12-31T23:59:59Z, a Unix time, or an age such as 10m, 3h or 7d.",
     )
-    parser.add_argument("topic", nargs="?", default="*", metavar="TOPIC", help="a topic; ending in *, how it begins")
-    parser.add_argument("--station", metavar="ID", help="published by this station")
-    parser.add_argument("--login", metavar="LOGIN", help="published with this login, such as 1.studio")
-    parser.add_argument("--from", dest="start", type=_when, metavar="TIME", help="the earliest (default: 1d)")
-    parser.add_argument("--to", dest="end", type=_when, metavar="TIME", help="up to, without it")
-    parser.add_argument("--limit", type=positive, metavar="N", help="at most so many, the earliest")
-    parser.add_argument("--follow", "-f", action="store_true", help="go on with what comes")
+    parser.add_argument(
+        "topic", nargs="?", default="*", metavar="TOPIC", help="a topic, or the beginning of topics followed by *"
+    )
+    parser.add_argument("--station", metavar="ID", help="only messages of this station")
+    parser.add_argument("--login", metavar="LOGIN", help="only messages of this login, such as 1.studio")
+    parser.add_argument("--from", dest="start", type=_when, metavar="TIME", help="the earliest time (default: 1d)")
+    parser.add_argument(
+        "--to", dest="end", type=_when, metavar="TIME", help="the end; messages at this time are left out"
+    )
+    number = parser.add_mutually_exclusive_group()
+    number.add_argument("--limit", type=positive, metavar="N", help="show only the first N messages")
+    number.add_argument(
+        "--tail", type=positive, metavar="N", help="show only the last N messages, of all times unless --from is given"
+    )
+    parser.add_argument("--follow", "-f", action="store_true", help="then show new messages until Ctrl-C")
     form = parser.add_mutually_exclusive_group()
-    form.add_argument("--csv", action="store_true", help="CSV, with a line of headings")
-    form.add_argument("--json", action="store_true", help="one JSON object a line")
+    form.add_argument("--csv", action="store_true", help="print CSV, with a line of headings")
+    form.add_argument("--json", action="store_true", help="print one JSON object on each line")
     form.add_argument(
-        "--delete", action="store_true", help="delete for good, of all times unless given; needs --station or --login"
+        "--delete",
+        action="store_true",
+        help="delete the messages for good, of all times unless --from is given; needs --station or --login",
     )
     parser.add_argument("--file", metavar="PATH", help="the journal (default: the setting JOURNAL_FILE)")
     return parser
@@ -64,13 +78,17 @@ def run(words: Sequence[str]) -> int:
     given = command().read(words)
     path = given.file or found_settings().JOURNAL_FILE
     if not path:
-        raise CommandError("logs: JOURNAL_FILE is empty, so the journal ends with its node; give --file", WRONG)
+        text = "logs: JOURNAL_FILE is empty, so the node keeps its journal in memory; give --file to read another one"
+        raise CommandError(text, WRONG)
     if not Path(path).exists():
-        raise CommandError(f"{path}: there is no journal; a node that keeps one has STANDALONE, or see JOURNAL_FILE")
+        raise CommandError(
+            f"{Path(path).absolute()}: there is no journal. A node with STANDALONE keeps one in JOURNAL_FILE;"
+            " --file names another one"
+        )
     if given.delete and given.station is None and given.login is None:
-        raise CommandError("logs: --delete needs --station or --login, so that nobody deletes a whole journal", WRONG)
-    if given.delete and (given.follow or given.limit):
-        raise CommandError("logs: --delete does not go with --follow and --limit", WRONG)
+        raise CommandError("logs: --delete needs --station or --login; it never deletes a whole journal", WRONG)
+    if given.delete and (given.follow or given.limit or given.tail):
+        raise CommandError("logs: --delete cannot be combined with --follow, --limit or --tail", WRONG)
     ledger = Ledger(path, None, max_bytes=_LATER, read_only=not given.delete)
     try:
         (_delete_all if given.delete else _write_all)(ledger, given)
@@ -100,15 +118,15 @@ def _delete_all(ledger: Ledger, given: argparse.Namespace) -> None:
     while dropped := ledger.drop_selected(selection, _DELETED_AT_ONCE):
         total += dropped
     ledger.clear_log()
-    _put(f"{total} records deleted\n".encode())
+    _put(f"{total} {'message was' if total == 1 else 'messages were'} deleted\n".encode())
 
 
 def _write_all(ledger: Ledger, given: argparse.Namespace, pause: Callable[[float], None] = time.sleep) -> None:
-    selection = _selection(given, int(time.time()) - _DAY)
+    selection = _selection(given, 0 if given.tail else int(time.time()) - _DAY)
     write = _csv if given.csv else _json if given.json else _lines
     if given.csv:
         _put(HEADER)
-    after: Place | None = None
+    after: Place | None = ledger.place_before_last(selection, given.tail) if given.tail else None
     left = given.limit or _LATER
     while left:
         page = ledger.between(selection, min(left, _PAGE), after)
@@ -167,5 +185,7 @@ def _when(text: str) -> int:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} should be like 2026-12-31T23:59:59Z, a Unix time, or 3h") from None
+        raise argparse.ArgumentTypeError(
+            f"{text!r} should be a time such as 2026-12-31T23:59:59Z, a Unix time, or an age such as 3h"
+        ) from None
     return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())

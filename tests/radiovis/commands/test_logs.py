@@ -46,14 +46,49 @@ class TestPublishers(unittest.TestCase):
                 (line,) = self.logs("--json", *words).stdout.splitlines()
                 self.assertEqual(json.loads(line)["topic"], "/t/1")
 
+    def test_tail_shows_the_newest_last(self) -> None:
+        now = int(time.time())
+        self.ledger.add([Record("/t/late", b"TEXT late", (), now + 5), Record("/t/early", b"TEXT early", (), now - 5)])
+        for count, bodies in (
+            (1, ["TEXT late"]),
+            (2, ["TEXT 2", "TEXT late"]),
+            (100, ["TEXT old", "TEXT early", "TEXT 0", "TEXT 1", "TEXT 2", "TEXT late"]),
+        ):
+            with self.subTest(count):
+                lines = self.logs("--tail", str(count), "--json").stdout.splitlines()
+                self.assertEqual([json.loads(line)["body"] for line in lines], bodies)
+
+    def test_tail_of_a_topic_of_a_station_and_of_a_time(self) -> None:
+        for words, bodies in (
+            (("/t/0",), ["TEXT 0"]),
+            (("--station", "1"), ["TEXT old", "TEXT 0"]),
+            (("--station", "1", "--from", "1h"), ["TEXT 0"]),
+            (("/none/*",), []),
+        ):
+            with self.subTest(words):
+                lines = self.logs("--tail", "2", "--json", *words).stdout.splitlines()
+                self.assertEqual([json.loads(line)["body"] for line in lines], bodies)
+
+    def test_tail_is_a_number_from_1_and_no_limit(self) -> None:
+        for words in (("--tail", "0"), ("--tail", "x"), ("--tail", "1", "--limit", "1")):
+            with self.subTest(words):
+                done = self.logs(*words)
+                self.assertEqual((done.returncode, done.stdout, len(done.stderr.splitlines())), (2, "", 1))
+
     def test_deletes_all_of_a_station(self) -> None:
         done = self.logs("--delete", "--station", "1")
-        self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "2 records deleted\n", ""))
+        self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "2 messages were deleted\n", ""))
         self.assertEqual(len(self.logs("--from", "0000000000").stdout.splitlines()), 2)
         self.ledger.add([Record("/t/new", b"TEXT", (), int(time.time()))])  # The process whose journal it is goes on.
 
     def test_deletes_no_more_than_was_meant(self) -> None:
-        for words in ((), ("/t/*",), ("--station", "1", "--limit", "1"), ("--station", "1", "--follow")):
+        for words in (
+            (),
+            ("/t/*",),
+            ("--station", "1", "--limit", "1"),
+            ("--station", "1", "--follow"),
+            ("--station", "1", "--tail", "1"),
+        ):
             with self.subTest(words):
                 done = self.logs("--delete", *words)
                 self.assertEqual(done.returncode, 2)
