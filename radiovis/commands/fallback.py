@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 import structlog
 from twisted.internet.error import CannotListenError
@@ -16,23 +17,23 @@ from twisted.internet.error import CannotListenError
 from fanout.process.logs import set_up_logs
 from fanout.process.service import Notify, Service, use_monotonic_timers
 from fanout.settings import SettingsError, add_flags, parse_flags, program_name
+from fanout.settings.field import DEFAULT
 from radiovis.client.command_line import CommandError, command_and_words, daemon_parser, given_settings, no_such_command
 from radiovis.directory.stations_parser import StationsFileError
 from radiovis.node.fallback_daemon import Fallback
 from radiovis.settings import Settings
-from radiovis.watchdog.status import Report, ask, is_well
+from radiovis.watchdog.status import Report, ask, is_well, running_daemons
 
 _PROGRAM = program_name("radiovis-fallback", "fallback.py")
 _COMMON = ("RABBITMQ_HOST", "RADIODNS_API_URL", "FB_FALLBACK_TIME", "FB_STATUS_SOCKET")
 """The settings that ``--help`` shows: those of a first start."""
-_FAILING, _NOT_RUNNING = 1, 2
-_WRONG = 2
+_FAILING, _WRONG = 1, 2
 EXITS = {
     "run": {0: "it ended in order", _WRONG: "it cannot start: a setting, a file or a port has to be put right first"},
     "status": {
         0: "all is well",
         _FAILING: "something fails or is degraded",
-        _NOT_RUNNING: "it is not running, or wrong usage",
+        _WRONG: "no watchdog was found, or wrong usage",
     },
 }
 """What the exit codes of each command mean."""
@@ -57,8 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(words: Sequence[str]) -> int:
-    description = "The RadioVIS watchdog: sends default slides to silent topics, and keeps the log."
-    test = "use the fake stations of test suites, and write the log as datagrams"
+    description = "The RadioVIS watchdog: sends default slides to silent topics, and writes the log of messages."
+    test = "use the fake stations of test suites, and send log entries as datagrams"
     summaries = {name: summary for name, (summary, _) in _COMMANDS.items()}
     parser = daemon_parser(_PROGRAM, description, summaries, test, _COMMON)
     given = parse_flags(parser, Settings, words)
@@ -87,7 +88,7 @@ def _checked(given: argparse.Namespace) -> Settings:
     settings = given_settings(given, trust=True)
     if settings.STANDALONE or settings.RABBITMQ_LOOPBACK:
         name = "STANDALONE" if settings.STANDALONE else "RABBITMQ_LOOPBACK"
-        raise SettingsError(f"{name}: fallback.py needs a broker; server.py --standalone has the watchdog inside.")
+        raise SettingsError(f"{name}: fallback.py needs a broker. server.py --standalone runs the watchdog itself.")
     return settings
 
 
@@ -99,24 +100,54 @@ def _status(words: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog=f"{_PROGRAM} status",
         usage="%(prog)s [--json] [--setting VALUE ...]",
-        description="Say how the watchdog is doing.",
+        description="Show how the running watchdog is doing: its tasks, the broker and the log."
+        " It is asked at FB_STATUS_SOCKET. If that is not set and nothing answers in this folder, a watchdog is looked"
+        " for among the processes of this machine.",
         epilog="exit code: " + "; ".join(f"{code} {meaning}" for code, meaning in EXITS["status"].items()),
         allow_abbrev=False,
     )
-    parser.add_argument("--json", action="store_true", help="as JSON, for programs")
+    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
     add_flags(parser, Settings, common=("FB_STATUS_SOCKET",))
     given = parse_flags(parser, Settings, words)
-    path = given_settings(given, trust=True).FB_STATUS_SOCKET
+    settings = given_settings(given, trust=True)
+    path = settings.FB_STATUS_SOCKET
+    if not path:
+        return _warn("FB_STATUS_SOCKET is empty, so that a watchdog cannot be asked")
+    here = Path(path).absolute()
     try:
-        report = ask(path) if path else None
+        report = ask(str(path))
+        if report is None and settings.source_of("FB_STATUS_SOCKET") == DEFAULT:
+            report = _ask_elsewhere(here)
     except OSError as error:
-        print(f"{_PROGRAM}: {path}: {error.strerror or error}", file=sys.stderr)
+        print(f"{_PROGRAM}: {here}: {error.strerror or error}", file=sys.stderr)
         return _FAILING
     if report is None:
-        print(f"{_PROGRAM}: not running: no answer at {path or '(no FB_STATUS_SOCKET)'}", file=sys.stderr)
-        return _NOT_RUNNING
+        return _warn(f"not running: no answer at {here}")
     print(json.dumps(report) if given.json else _table(report))
     return 0 if is_well(report) else _FAILING
+
+
+def _ask_elsewhere(here: Path) -> Report:
+    """The report of the one watchdog that runs in another folder.
+
+    :param here: where nothing answers.
+    :raises CommandError: there is none, or several; the text says where we looked, and what to do.
+    :raises OSError: it does not answer.
+    """
+    found = running_daemons()
+    if not found:
+        raise CommandError(
+            f"not running: no answer at {here}, and this user sees no other watchdog on this machine.\n"
+            "If one runs, ask as its user or as root, or name its socket: --fb-status-socket PATH"
+        )
+    if len(found) > 1:
+        sockets = "\n".join(f"  --fb-status-socket {each}" for each in found)
+        raise CommandError(f"no answer at {here}, and several watchdogs run on this machine; name one:\n{sockets}")
+    print(f"{_PROGRAM}: no answer at {here}; asking the watchdog at {found[0]}", file=sys.stderr)
+    report = ask(found[0])
+    if report is None:
+        raise CommandError(f"not running: no answer at {here} or {found[0]}")
+    return report
 
 
 def _table(report: Report) -> str:
@@ -162,8 +193,8 @@ def _version(words: Sequence[str]) -> int:
 
 
 _COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], int]]] = {
-    "run": ("Run the watchdog (the default); further ones stand by.", _run),
-    "status": ("Say how the running watchdog does: its tasks, the broker, the log.", _status),
+    "run": ("Run the watchdog (the default). Further ones stand by.", _run),
+    "status": ("Show how the running watchdog is doing: tasks, broker, log.", _status),
     "version": ("Print the version.", _version),
 }
 

@@ -1,10 +1,14 @@
-"""How the daemon is doing, over a Unix socket: each connection gets one JSON document and is closed."""
+"""How the daemon is doing, over a Unix socket: each connection gets one JSON document and is closed.
+
+:class:`StatusSocket` is the daemon's end. :func:`ask` is the other end, and :func:`running_daemons` finds the sockets.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +82,49 @@ def ask(path: str) -> Report | None:
     except ValueError:
         raise OSError(f"what answers at {path} is no fallback.py") from None
     return report
+
+
+PROGRAMS = frozenset(("fallback.py", "radiovis-fallback"))
+"""How the daemon is called, in a clone and as installed."""
+_LISTENS = 0x10000
+"""The flag of a listening socket in ``/proc/net/unix`` (``__SO_ACCEPTCON``, see unix(7) and proc(5))."""
+
+
+def running_daemons(proc: Path = Path("/proc")) -> list[str]:
+    """The status sockets of the daemons that run on this machine, whatever their working folders are.
+
+    Linux shows a process's sockets to its own user and to root only; daemons of other users are not found. Without
+    ``/proc`` none is found.
+
+    :param proc: where Linux shows its processes.
+    """
+    try:
+        listening = _listening(proc / "net" / "unix")
+        processes = [each for each in proc.iterdir() if each.name.isdecimal()]
+    except OSError:
+        return []
+    return sorted({path for process in processes for path in _sockets(process, listening)})
+
+
+def _listening(table: Path) -> dict[str, str]:
+    """The paths of listening Unix sockets, by inode."""
+    rows = (line.split(maxsplit=7) for line in table.read_text(errors="replace").splitlines()[1:])
+    return {row[6]: row[7] for row in rows if len(row) == 8 and int(row[3], 16) & _LISTENS}
+
+
+def _sockets(process: Path, listening: Mapping[str, str]) -> Iterator[str]:
+    try:
+        words = (process / "cmdline").read_bytes().split(b"\0")[:3]  # python, maybe a flag, and the program
+        if not any(Path(os.fsdecode(word)).name in PROGRAMS for word in words):
+            return
+        folder = (process / "cwd").readlink()
+        links = [str(each.readlink()) for each in (process / "fd").iterdir()]
+    except OSError:  # It has ended, or belongs to another user.
+        return
+    for link in links:
+        path = listening.get(link.removeprefix("socket:[").removesuffix("]"), "@")
+        if not path.startswith("@"):  # A name that begins with @ is no file.
+            yield str(folder / path)
 
 
 def is_well(report: Report) -> bool:

@@ -5,10 +5,24 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any, Self
 
 from tests import services
 from tests.processes import ROOT, Server
+
+
+def status_in(folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+    """``fallback.py status``, called in a folder."""
+    return subprocess.run(
+        [sys.executable, str(ROOT / "fallback.py"), "status", *flags],
+        check=False,
+        cwd=folder,
+        env={"PATH": "/usr/bin"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
 
 
 class Daemon(Server):
@@ -34,16 +48,9 @@ class Daemon(Server):
         return self
 
     def status(self, *flags: str) -> tuple[int, str]:
-        """What ``fallback.py status`` says: exit code and output."""
-        done = subprocess.run(
-            [sys.executable, str(ROOT / "fallback.py"), "status", *flags],
-            check=False,
-            cwd=self.folder,
-            env={"PATH": "/usr/bin"},
-            capture_output=True,
-            text=True,
-            timeout=30,
-        )
+        """What ``fallback.py status`` says of this process: exit code and output."""
+        # Named, so that no watchdog of another test is asked when this one does not run.
+        done = status_in(self.folder, "--fb-status-socket", "fallback.socket", *flags)
         return done.returncode, done.stdout + done.stderr
 
     def report(self) -> dict[str, Any]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import tempfile
 import time
 import unittest
 from datetime import datetime
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -14,12 +17,13 @@ import pika
 
 from fanout.bus.leader import QUORUM
 from radiovis.watchdog.status import ask as ask_status
+from radiovis.watchdog.status import running_daemons
 from tests import services
 from tests.acceptance.watched import until
 from tests.fanout.bus import queue_reader
 from tests.processes import Event
 from tests.prometheus import parse
-from tests.radiovis.watchdog.daemon import Daemon
+from tests.radiovis.watchdog.daemon import Daemon, status_in
 from tests.radiovis.watchdog.log_receiver import log_receiver
 from tests.web import ask
 
@@ -154,12 +158,47 @@ class Daemons(unittest.TestCase):
         daemon.start()
         self.assertEqual(daemon.status("--json")[0], 0)
 
+    def test_status_finds_it_from_any_folder(self) -> None:
+        daemon = self.daemon().start()
+        daemon.wait_for("queue.consuming")
+        path = str(daemon.folder.resolve() / "fallback.socket")
+        with tempfile.TemporaryDirectory() as elsewhere:
+            done = status_in(Path(elsewhere))
+        told = f"no answer at {Path(elsewhere).resolve()}/fallback.socket"
+        self.assertIn(told, done.stderr)
+        self.assertIn(path, done.stderr)
+        if done.returncode == 2:  # Other tests run watchdogs, too: all are named.
+            self.assertIn("several watchdogs run on this machine", done.stderr)
+        else:
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertIn("topic_listing", done.stdout)
+
+    def test_the_sockets_of_running_watchdogs_are_found_also_of_one_that_was_told_another_name(self) -> None:
+        daemon = self.daemon(FB_STATUS_SOCKET="another.socket").start()
+        with tempfile.TemporaryDirectory() as proc:  # With this process only: other tests run watchdogs, too.
+            Path(proc, "net").symlink_to("/proc/net")
+            Path(proc, str(daemon.pid)).symlink_to(f"/proc/{daemon.pid}")
+            Path(proc, str(os.getpid())).symlink_to(f"/proc/{os.getpid()}")
+            self.assertEqual(running_daemons(Path(proc)), [str(daemon.folder.resolve() / "another.socket")])
+            daemon.terminate()
+            self.assertEqual(running_daemons(Path(proc)), [])
+        self.assertEqual(running_daemons(Path("/nowhere")), [])
+
+    def test_status_of_none_says_where_it_looked(self) -> None:
+        with tempfile.TemporaryDirectory() as elsewhere:
+            done = status_in(Path(elsewhere), "--fb-status-socket", "some.socket")
+            here = Path(elsewhere).resolve()
+        self.assertEqual((done.returncode, done.stdout), (2, ""))
+        self.assertEqual(done.stderr, f"fallback.py: not running: no answer at {here}/some.socket\n")
+
     def test_status_of_one_without_a_broker(self) -> None:
-        daemon = self.daemon(RABBITMQ_PORT=services.free_port()).start()
+        port = services.free_port()
+        daemon = self.daemon(RABBITMQ_PORT=port).start()
         daemon.wait_for("task.failed", task="broker_liveness")
         code, table = daemon.status()
         self.assertEqual(code, 1)
         self.assertIn("Connection was refused", table)
+        self.assertIn(f":{port}: ", table)
 
     def test_every_message_is_logged_as_a_datagram(self) -> None:
         with log_receiver() as heard:
