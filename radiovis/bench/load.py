@@ -152,8 +152,8 @@ class Figures:
 class Load:
     """One measurement against one server."""
 
-    def __init__(self, target: Target, work: Workload, progress: Callable[[float], None]) -> None:
-        """:param progress: called with the part that is done, from 0 to 1."""
+    def __init__(self, target: Target, work: Workload, progress: Callable[[str, float], None]) -> None:
+        """:param progress: called with what it does, and with the part of that which is done, from 0 to 1."""
         self._target = target
         self._work = work
         self._progress = progress
@@ -178,6 +178,7 @@ class Load:
         before, began = resident(self._target.pids), time.perf_counter()
         poll = select.epoll()
         for number in range(self._work.subscribers):
+            self._progress("connecting", number / self._work.subscribers)
             subscriber = self._subscriber()
             poll.register(subscriber.fileno(), select.EPOLLIN)
             if number % max(1, self._work.subscribers // _SAMPLED) == 0:
@@ -254,7 +255,7 @@ class Load:
             if arrived:
                 got += arrived
                 last = time.perf_counter()
-                self._progress(got / (subscribers * messages))
+                self._progress("delivering", got / (subscribers * messages))
             elif time.perf_counter() - last > _PATIENCE:
                 break
         return got, last

@@ -10,6 +10,7 @@ import argparse
 import difflib
 import os
 import re
+import shutil
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NoReturn, TextIO
@@ -193,12 +194,13 @@ def paint(text: str, colour: str, stream: TextIO | None = None) -> str:
 
 
 def progress(text: str) -> None:
-    """Show progress on a line of stderr that the next call overwrites. Does nothing if stderr is no terminal.
+    """Show progress on a line of stderr that the next call overwrites. Does nothing if stderr is not a terminal.
 
-    :param text: empty to remove the line.
+    :param text: empty to remove the line. It is cut to the width of the terminal: a second line would stay.
     """
     if sys.stderr.isatty():
-        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+        width = shutil.get_terminal_size().columns - 1
+        print(f"\r\x1b[K{text[:width]}", end="", file=sys.stderr, flush=True)
 
 
 def printable(text: str) -> str:

@@ -59,10 +59,23 @@ def run(words: Sequence[str]) -> int:
     works["one by one"] = dataclasses.replace(burst, messages=max(20, given.messages // 4), window=1)
     _check_files(given.subscribers)
     with ExitStack() as stack:
-        targets = [stack.enter_context(each) for each in _targets(given)]
-        rows = [(target, name, _measure(target, name, work)) for name, work in works.items() for target in targets]
+        targets = _entered(stack, given)
+        runs = [(target, name, work) for name, work in works.items() for target in targets]
+        rows = []
+        for number, (target, name, work) in enumerate(runs, 1):
+            shown = f"run {number} of {len(runs)}: {target.name}, {name}"
+            rows.append((target, name, _measure(target, shown, work)))
     _print(rows, burst, as_json=given.json)
     return DONE
+
+
+def _entered(stack: ExitStack, given: argparse.Namespace) -> list[Target]:
+    """All targets. A node of our own is started, which takes a moment."""
+    progress("" if given.server else "starting a node")
+    try:
+        return [stack.enter_context(each) for each in _targets(given)]
+    finally:
+        progress("")
 
 
 def _targets(given: argparse.Namespace) -> Iterator[AbstractContextManager[Target]]:
@@ -90,9 +103,10 @@ def _check_files(subscribers: int) -> None:
         raise CommandError(text, WRONG)
 
 
-def _measure(target: Target, name: str, work: Workload) -> Figures:
+def _measure(target: Target, shown: str, work: Workload) -> Figures:
+    """:param shown: which run it is, for the line of progress."""
     try:
-        return Load(target, work, lambda part: progress(f"{target.name}, {name}: {_bar(part)}")).run()
+        return Load(target, work, lambda doing, part: progress(f"{shown}: {doing} {_bar(part)}")).run()
     finally:
         progress("")
 

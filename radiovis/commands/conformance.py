@@ -97,7 +97,7 @@ def run(words: Sequence[str]) -> int:
         return DONE
     subject = Subject(given_server(given), given.topic, given.seconds, given.host, given.any_frequency)
     reach(subject)
-    results = [(check, _tried(check, subject, f"{n}/{len(checks)}", given)) for n, check in enumerate(checks, 1)]
+    results = [(check, _tried(check, subject, f"{n} of {len(checks)}:", given)) for n, check in enumerate(checks, 1)]
     counts = Counter(outcome.verdict for _, outcome in results)
     if given.json:
         report = [{"id": check.id, "rule": check.rule, **asdict(outcome)} for check, outcome in results]
@@ -124,7 +124,7 @@ def _list(checks: Sequence[ConformanceCheck], *, as_json: bool) -> None:
 
 def _tried(check: ConformanceCheck, subject: Subject, place: str, given: argparse.Namespace) -> Outcome:
     """:param place: which check of how many, for the line of progress."""
-    progress(f"{place} {check.id}")
+    progress(f"{place} {check.id} {check.rule}")
     outcome = check.run(subject)
     progress("")
     if not given.json:

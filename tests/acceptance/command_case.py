@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
 import subprocess
 import sys
 from typing import Any
 
 from tests.processes import ROOT, node
 
-__all__ = ["Command", "Done", "finish", "line", "node", "objects", "run", "start"]
+__all__ = ["Command", "Done", "finish", "line", "node", "objects", "on_terminal", "run", "start", "visible"]
 
 SECONDS = 60.0
 Command = subprocess.Popen[str]
@@ -47,6 +49,33 @@ def finish(command: Command, stdin: str = "") -> Done:
 def run(*words: str, stdin: str = "", **settings: str) -> Done:
     """A command from its beginning to its end."""
     return finish(start(*words, **settings), stdin)
+
+
+def on_terminal(*words: str, columns: int = 60, **settings: str) -> tuple[int, str]:
+    """A command whose stderr is a terminal: its exit code, and the octets that the terminal got."""
+    reader, terminal = pty.openpty()
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "radiovis", *words],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=terminal,
+            cwd=ROOT,
+            env={"PATH": os.environ["PATH"], "TERM": "xterm", "COLUMNS": str(columns), **settings},
+        )
+        os.close(terminal)
+        shown = b""
+        with contextlib.suppress(OSError):  # Linux reports the end of the other side in this way.
+            while octets := os.read(reader, 65_536):
+                shown += octets
+        return process.wait(SECONDS), shown.decode()
+    finally:
+        os.close(reader)
+
+
+def visible(shown: str) -> str:
+    """What is left on a terminal of one line after these octets; each line of progress is written over the last one."""
+    return shown.rpartition("\r\x1b[K")[2]
 
 
 def line(command: Command) -> str:

@@ -9,6 +9,7 @@ import sys
 import unittest
 from pathlib import Path
 
+from tests.acceptance.command_case import on_terminal, visible
 from tests.services import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -35,6 +36,13 @@ class TestBench(unittest.TestCase):
         self.assertIn("one by one", done.stdout)
         self.assertIn("KiB/connection", done.stdout)
         self.assertNotIn("\x1b", done.stdout + done.stderr, "no progress bar but on a terminal")
+
+    def test_a_terminal_shows_the_progress_and_keeps_nothing_of_it(self) -> None:
+        done, shown = on_terminal("bench", "--subscribers", "5", "--messages", "10", "--json")
+        self.assertEqual(done, 0)
+        for part in ("starting a node", "run 1 of 2", "run 2 of 2", "connecting [", "delivering [####", "100%"):
+            self.assertIn(part, shown)
+        self.assertEqual(visible(shown), "")
 
     def test_an_unreachable_server_is_one_line(self) -> None:
         done = bench("--server", f"stomp://127.0.0.1:{free_port()}")

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from radiovis.commands.conformance import CHECKS
 from tests.acceptance.case import NodeCase
-from tests.acceptance.command_case import Done, run
+from tests.acceptance.command_case import Done, on_terminal, run, visible
 from tests.authority import Authority
 from tests.processes import Server, node
 from tests.radiovis.commands.calling import call
@@ -200,6 +200,15 @@ class OtherServers(unittest.TestCase):
             done = call("conformance", f"{HOST}:{server.getsockname()[1]}", "--only", "N2", "--seconds", "2")
         self.assertEqual(done.returncode, 1)
         self.assertIn("FAIL N2", done.stdout)
+
+    def test_a_terminal_shows_the_progress_and_keeps_nothing_of_it(self) -> None:
+        with socket.create_server((HOST, 0)) as silent:
+            server = f"{HOST}:{silent.getsockname()[1]}"
+            code, shown = on_terminal("conformance", server, "--only", "N1,N2", "--seconds", "0.2", "--json")
+        self.assertEqual(code, 1)
+        for part in ("1 of 2: N1 ", "2 of 2: N2 "):
+            self.assertIn(part, shown)
+        self.assertEqual(visible(shown), "")
 
     def test_no_server(self) -> None:
         for server, reason in (
