@@ -1,4 +1,4 @@
-"""``station``: add a station, change its password, list them, or make the hash of a password."""
+"""``station``: edit the stations file: stations, their passwords and their channels; or make the hash of a password."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,10 +21,10 @@ from typing import Any, Self
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
-from radiovis.client.command_line import DONE, WRONG, CommandError, CommandParser, found_settings, printable
+from radiovis.client.command_line import DONE, PROGRAM, WRONG, CommandError, CommandParser, found_settings, printable
 from radiovis.directory.password import hash_password
 from radiovis.directory.stations_file import read_stations, read_text
-from radiovis.directory.stations_parser import Stations, parse_stations, station_id
+from radiovis.directory.stations_parser import Section, Stations, parse_stations, read_sections, station_id
 
 MOST_HOURS = 24 * 366
 """For which an old password stays valid, at the most: one that never ends would be a second password."""
@@ -132,12 +133,7 @@ def with_password(text: str, login: str, password: str, old_until: datetime | No
     :param password: the hash.
     :param old_until: until when the password of now is valid as well; None if it ends now.
     """
-    try:
-        document = tomlkit.parse(text)
-    except TOMLKitError as error:  # tomllib has read it, so this is rare: the two differ in the corners of TOML.
-        raise CommandError(f"the stations file cannot be edited: {error}; edit it by hand", WRONG) from None
-    stations: Any = document["station"]
-    station = next(each for each in stations if each["login"] == login)
+    document, station = _document_and_station(text, login)
     old = station.get("password")
     for key in ("old_password", "old_password_until"):
         station.pop(key, None)
@@ -147,9 +143,149 @@ def with_password(text: str, login: str, password: str, old_until: datetime | No
     return tomlkit.dumps(document)
 
 
+def _document_and_station(text: str, login: str) -> tuple[Any, Any]:
+    try:
+        document: Any = tomlkit.parse(text)
+    except TOMLKitError as error:  # tomllib has read it, so this is rare: the two differ in the corners of TOML.
+        raise CommandError(f"the stations file cannot be edited: {error}; edit it by hand", WRONG) from None
+    return document, next(each for each in document["station"] if each["login"] == login)
+
+
+def with_names(text: str, login: str, new_login: str, name: str) -> str:
+    """The text with another login or another name for a station, which must be in it.
+
+    :param new_login: empty to keep the login.
+    :param name: what people call it; empty to keep that.
+    """
+    document, station = _document_and_station(text, login)
+    if name:
+        station["name"] = name
+    if new_login:
+        station["login"] = new_login
+    return str(tomlkit.dumps(document))
+
+
+def without_station(text: str, login: str) -> str:
+    """The text without this station, which must be in it, and without its channels and the comments right above it."""
+    blocks = _Blocks(text)
+    number = _number(text, login)
+    if number < len(blocks.stations):
+        return blocks.without(*blocks.stations[number])
+    document, station = _document_and_station(text, login)
+    document["station"].remove(station)  # It is written in one line, within station = [{…}].
+    return str(tomlkit.dumps(document))
+
+
+def with_channel(text: str, login: str, channel: Mapping[str, str]) -> str:
+    """The text with one more channel of a station, which must be in it.
+
+    :param channel: the keys of a ``[[station.channel]]``.
+    """
+    blocks = _Blocks(text)
+    number = _number(text, login)
+    if number < len(blocks.stations) and not blocks.has_key(number, "channel"):
+        return blocks.with_lines(blocks.stations[number][1], tomlkit.dumps({"station": {"channel": [dict(channel)]}}))
+    document, station = _document_and_station(text, login)
+    added = tomlkit.inline_table()
+    added.update(channel)
+    station.setdefault("channel", tomlkit.array()).append(added)
+    return str(tomlkit.dumps(document))
+
+
+def without_channel(text: str, login: str, topic: str) -> str:
+    """The text without this channel of a station, both of which must be in it."""
+    blocks = _Blocks(text)
+    number = _number(text, login)
+    document, station = _document_and_station(text, login)
+    topics = [each["topic"] for each in station["channel"]]
+    own = blocks.channels[number] if number < len(blocks.channels) else []
+    if own:
+        return blocks.without(*own[topics.index(topic)])
+    del station["channel"][topics.index(topic)]  # It is written in one line, within channel = [{…}].
+    return str(tomlkit.dumps(document))
+
+
+def _number(text: str, login: str) -> int:
+    """Which station of the text this is, from 0."""
+    stations: list[dict[str, Any]] = tomllib.loads(text)["station"]
+    return next(number for number, each in enumerate(stations) if each["login"] == login)
+
+
+class _Blocks:
+    """The lines of a text that belong to each ``[[station]]`` and ``[[station.channel]]``.
+
+    tomlkit counts the comment above a header as a part of the table before it. Here it belongs to the header, as in
+    the eyes of a reader.
+
+    :ivar stations: the first line of each station, and the line behind its last one; its channels are included.
+    :ivar channels: the same for the channels of each station.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._lines = text.splitlines(keepends=True)
+        self._end = "\r\n" if "\r\n" in text else "\n"
+        _, *self._sections = read_sections(text)
+        self.stations: list[tuple[int, int]] = []
+        self.channels: list[list[tuple[int, int]]] = []
+        self._heads: list[Section] = []
+        for place, section in enumerate(self._sections):
+            if section.name == "station":
+                behind = next((each for each in self._sections[place + 1 :] if each.name != "station.channel"), None)
+                self.stations.append(self._block(section, behind))
+                self.channels.append([])
+                self._heads.append(section)
+            elif section.name == "station.channel" and self.channels:
+                self.channels[-1].append(self._block(section, next(iter(self._sections[place + 1 :]), None)))
+
+    def _block(self, section: Section, behind: Section | None) -> tuple[int, int]:
+        last = len(self._lines) if behind is None else self._first(behind)
+        while last > section.line and not self._lines[last - 1].strip():
+            last -= 1
+        content = last
+        while content > section.line and self._is_blank(content - 1):
+            content -= 1
+        while content < last and self._lines[content].strip():
+            content += 1  # A comment right behind the last key.
+        return self._first(section), content
+
+    def _first(self, section: Section) -> int:
+        """The line of the header, or of the comments right above it, unless they are the head of the file."""
+        header = section.line - 1
+        first = header
+        while first > 0 and self._lines[first - 1].lstrip().startswith("#"):
+            first -= 1
+        return first if first > 0 else header
+
+    def _is_blank(self, line: int) -> bool:
+        """Whether a line has no key, but at most a comment."""
+        text = self._lines[line].strip()
+        return not text or text.startswith("#")
+
+    def has_key(self, station: int, key: str) -> bool:
+        """Whether the station has this key in a line of its own, and not as a header."""
+        return key in self._heads[station].keys
+
+    def without(self, first: int, last: int) -> str:
+        """The text without these lines, and without the blank lines behind them."""
+        while last < len(self._lines) and not self._lines[last].strip():
+            last += 1
+        before = self._lines[:first]
+        if last == len(self._lines):
+            while before and not before[-1].strip():
+                before.pop()
+        return "".join(before + self._lines[last:])
+
+    def with_lines(self, place: int, added: str) -> str:
+        """The text with these lines before a line."""
+        before = "".join(self._lines[:place])
+        end = "" if before.endswith("\n") else self._end
+        return before + end + added.replace("\n", self._end) + "".join(self._lines[place:])
+
+
 _EXITS = {
     DONE: "done",
-    WRONG: "the file cannot be used or written, there is no such login, or no password was given: nothing was changed",
+    WRONG: "nothing was changed: the file cannot be used or written, there is no such login or channel, or no password"
+    " was given",
 }
 
 
@@ -157,28 +293,52 @@ def command() -> CommandParser:
     """The arguments of the command: an action and its flags."""
     parser = CommandParser(
         "station",
-        "Work with the stations file. Comments and order stay as they are, and a change is checked before it is written"
-        " and takes effect by itself in running nodes. A password is asked for at a terminal, otherwise read from the"
-        " first line of stdin.",
+        "Edit the stations file. Comments and the order of entries stay as they are. A change is checked before it is"
+        " written, and running nodes apply it within a second. A password is asked for on a terminal; otherwise the"
+        " first line of stdin is the password.",
         _EXITS,
     )
     actions = parser.add_subparsers(
-        dest="action", required=True, metavar="hash|add|passwd|list", parser_class=argparse.ArgumentParser
+        dest="action",
+        required=True,
+        metavar="hash|add|remove|rename|channel|passwd|list",
+        parser_class=argparse.ArgumentParser,
     )
-    actions.add_parser("hash", help="print what goes into the stations file for a password")
-    add = actions.add_parser("add", help="add a station; the file is made if there is none")
-    add.add_argument("login", help="<station id>.<name>, as in 1.rock")
-    add.add_argument("--topic", action="append", default=[], metavar="PREFIX", help="a channel; may be repeated")
-    add.add_argument("--network", action="append", default=[], metavar="NET", help="from where it may log in; repeat")
-    add.add_argument("--name", default="", help="what people call it")
-    passwd = actions.add_parser("passwd", help="give a login another password")
-    passwd.add_argument("login")
+    actions.add_parser("hash", help="print the hash of a password, for the key password of the stations file")
+    add = actions.add_parser("add", help="add a station; the file is created if it does not exist")
+    add.add_argument("login", type=_login, help="<station id>.<name>, as in 1.rock")
+    add.add_argument(
+        "--topic", action="append", default=[], metavar="PREFIX", help="a channel of the station; may be repeated"
+    )
+    add.add_argument(
+        "--network",
+        action="append",
+        default=[],
+        metavar="NET",
+        help="a network the station may log in from, as in 192.0.2.0/24; may be repeated (default: any)",
+    )
+    add.add_argument("--name", default="", help="the name that listeners know")
+    remove = actions.add_parser("remove", help="remove a station and its channels")
+    remove.add_argument("login", help="the login to remove")
+    rename = actions.add_parser("rename", help="give a station another login, another name, or both")
+    rename.add_argument("login", help="the login as it is")
+    rename.add_argument("new_login", nargs="?", type=_login, default="", metavar="new-login", help="the new login")
+    rename.add_argument("--name", default="", help="the new name that listeners know")
+    channel = actions.add_parser("channel", help="add or remove a channel of a station")
+    channel.add_argument("change", choices=("add", "remove"), metavar="add|remove", help="what to do")
+    channel.add_argument("login", help="the station's login")
+    channel.add_argument("topic", help="the channel, as in /topic/fm/4e1/4000/09580/")
+    channel.add_argument("--image", metavar="URL", help="add: the default slide, shown while the station is silent")
+    channel.add_argument("--text", help="add: the default text")
+    channel.add_argument("--link", metavar="URL", help="add: the link of the default slide")
+    passwd = actions.add_parser("passwd", help="change the password of a login")
+    passwd.add_argument("login", help="the login whose password changes")
     passwd.add_argument(
-        "--keep", type=_hours, metavar="HOURS", help="let the password of now be valid as well, for so many hours"
+        "--keep", type=_hours, metavar="HOURS", help="accept the old password as well for this many hours"
     )
     listing = actions.add_parser("list", help="show the logins and their channels")
-    listing.add_argument("--json", action="store_true", help="one JSON list")
-    for action in (add, passwd, listing):
+    listing.add_argument("--json", action="store_true", help="print one JSON list")
+    for action in (add, remove, rename, channel, passwd, listing):
         action.add_argument("--file", metavar="PATH", help="the stations file (default: the setting STATIONS_FILE)")
     for action in actions.choices.values():
         action.error = parser.error  # type: ignore[method-assign]  # One line, in place of argparse's usage.
@@ -198,20 +358,98 @@ def run(words: Sequence[str]) -> int:
 def _add(path: Path, given: argparse.Namespace) -> None:
     with StationsEditor(path, create=True) as editor:
         if given.login in editor.stations.accounts:
-            raise CommandError(f"{path}: {given.login} is there already; passwd gives it another password", WRONG)
+            raise CommandError(f"{path}: {given.login} already exists; station passwd changes its password", WRONG)
         hashed = hash_password(_password())
         editor.replace(with_station(editor.text, given.login, hashed, given.name, given.network, given.topic))
-    print(f"{path}: added {given.login} with {len(given.topic)} channel{'' if len(given.topic) == 1 else 's'}")
+    print(f"{path}: added {given.login} with {_channels(len(given.topic))}")
+    if given.topic:
+        print(f'Publish: {PROGRAM} pub {given.topic[0]} --text "Hello" --server stomp://{given.login}:PASSWORD@HOST')
+    else:
+        print(f"It may publish nothing yet: {PROGRAM} station channel add {given.login} TOPIC")
+
+
+def _remove(path: Path, given: argparse.Namespace) -> None:
+    with StationsEditor(path) as editor:
+        _check_login(path, editor, given.login)
+        if len(editor.stations.accounts) == 1:
+            text = f"{path}: {given.login} is the only station; a node needs one. Add another one first"
+            raise CommandError(text, WRONG)
+        topics = _topics(editor.text, given.login)
+        editor.replace(without_station(editor.text, given.login))
+    print(f"{path}: removed {given.login} and {_channels(len(topics))}")
+
+
+def _rename(path: Path, given: argparse.Namespace) -> None:
+    if not given.new_login and not given.name:
+        raise CommandError("station rename: give a new login, --name, or both", WRONG)
+    with StationsEditor(path) as editor:
+        _check_login(path, editor, given.login)
+        if given.new_login in editor.stations.accounts and given.new_login != given.login:
+            raise CommandError(f"{path}: {given.new_login} already exists", WRONG)
+        editor.replace(with_names(editor.text, given.login, given.new_login, given.name))
+    changes = [f"{given.login} is now {given.new_login}"] if given.new_login else []
+    if given.name:
+        changes.append(f"{given.new_login or given.login} is named {printable(given.name)}")
+    old, new = station_id(given.login), station_id(given.new_login or given.login)
+    if old != new:
+        changes.append(f"its channels now belong to station {new}, and no longer to station {old}")
+    print(f"{path}: {'; '.join(changes)}")
+
+
+def _channel(path: Path, given: argparse.Namespace) -> None:
+    with StationsEditor(path) as editor:
+        _check_login(path, editor, given.login)
+        (_add_channel if given.change == "add" else _remove_channel)(path, editor, given)
+
+
+def _add_channel(path: Path, editor: StationsEditor, given: argparse.Namespace) -> None:
+    keys = {"topic": given.topic, "image": given.image, "text": given.text, "link": given.link}
+    channel = {key: value for key, value in keys.items() if value is not None}
+    editor.replace(with_channel(editor.text, given.login, channel))
+    print(f"{path}: {given.login} may now publish to {given.topic}")
+
+
+def _remove_channel(path: Path, editor: StationsEditor, given: argparse.Namespace) -> None:
+    if any(value is not None for value in (given.image, given.text, given.link)):
+        raise CommandError("station channel remove: --image, --text and --link are for add only", WRONG)
+    topics = _topics(editor.text, given.login)
+    if given.topic not in topics:
+        raise CommandError(f"{path}: {_no_channel(editor, given.login, given.topic, topics)}", WRONG)
+    editor.replace(without_channel(editor.text, given.login, given.topic))
+    print(f"{path}: {given.login} may no longer publish to {given.topic}")
+
+
+def _no_channel(editor: StationsEditor, login: str, topic: str, topics: Sequence[str]) -> str:
+    owner = next((each for each in editor.stations.accounts if topic in _topics(editor.text, each)), None)
+    if owner is not None:
+        return f"{topic} is a channel of {owner}, not of {login}"
+    near = difflib.get_close_matches(topic, topics, 1)
+    hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(topics) or 'no channels'}"
+    return f"{login} has no channel {topic}; {hint}"
+
+
+def _topics(text: str, login: str) -> list[str]:
+    """The channels below this login, as written."""
+    station = next(each for each in tomllib.loads(text)["station"] if each["login"] == login)
+    return [channel["topic"] for channel in station.get("channel", [])]
+
+
+def _channels(number: int) -> str:
+    return "1 channel" if number == 1 else f"{number} channels"
+
+
+def _check_login(path: Path, editor: StationsEditor, login: str) -> None:
+    if login not in editor.stations.accounts:
+        raise CommandError(f"{path}: {_no_login(login, list(editor.stations.accounts))}", WRONG)
 
 
 def _passwd(path: Path, given: argparse.Namespace) -> None:
     with StationsEditor(path) as editor:
-        if given.login not in editor.stations.accounts:
-            raise CommandError(f"{path}: {_no_login(given.login, list(editor.stations.accounts))}", WRONG)
+        _check_login(path, editor, given.login)
         until = None if given.keep is None else datetime.now(UTC).replace(microsecond=0) + given.keep
         editor.replace(with_password(editor.text, given.login, hash_password(_password()), until))
-    also = "" if until is None else f"; the one from before is valid until {_shown(until.timestamp())}"
-    print(f"{path}: {given.login} has another password{also}")
+    also = "" if until is None else f"; the old one stays valid until {_shown(until.timestamp())}"
+    print(f"{path}: the password of {given.login} was changed{also}")
 
 
 def _list(path: Path, given: argparse.Namespace) -> None:
@@ -235,14 +473,31 @@ def _list(path: Path, given: argparse.Namespace) -> None:
             print(f"    {printable(channel)}")
 
 
-_ACTIONS: dict[str, Callable[[Path, argparse.Namespace], None]] = {"add": _add, "passwd": _passwd, "list": _list}
+_ACTIONS: dict[str, Callable[[Path, argparse.Namespace], None]] = {
+    "add": _add,
+    "remove": _remove,
+    "rename": _rename,
+    "channel": _channel,
+    "passwd": _passwd,
+    "list": _list,
+}
 
 
 def _path(given: str | None) -> Path:
     path = given or found_settings().STATIONS_FILE
     if not path:
-        raise CommandError("station: which file? Give --file, or set STATIONS_FILE", WRONG)
+        raise CommandError("station: there is no stations file to edit: give --file, or set STATIONS_FILE", WRONG)
     return Path(path)
+
+
+def _login(text: str) -> str:
+    """A login of a new station. The file also accepts a bare id, which names nobody, for files of earlier versions."""
+    station, dot, name = text.partition(".")
+    if not (station and dot and name):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} has no name: a login is <station id>.<name>, as in {station or '1'}.{name or 'studio'}"
+        )
+    return text
 
 
 def _hours(text: str) -> timedelta:
@@ -268,7 +523,7 @@ def _password() -> str:
     else:
         password = getpass.getpass("Password: ")
         if password and getpass.getpass("Once more: ") != password:
-            raise CommandError("the two passwords differ", WRONG)
+            raise CommandError("station: the two passwords differ; nothing was changed", WRONG)
     if not password:
-        raise CommandError("no password was given", WRONG)
+        raise CommandError("station: no password was given; nothing was changed", WRONG)
     return password

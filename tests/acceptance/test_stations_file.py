@@ -6,6 +6,7 @@ import unittest
 from pathlib import Path
 
 from radiovis.directory.password import hash_password
+from tests.acceptance.command_case import run
 from tests.processes import Server
 from tests.radio import Radio
 
@@ -172,6 +173,30 @@ class Edits(StationsCase):
             radio.say("CONNECT", {"login": "1.rock", "passcode": "rock n roll"})
             radio.expect("ERROR", message="Wrong credentials")
         self.radio("1.rock", "jazz")
+
+    def command(self, *words: str) -> None:
+        """Edit the file as an operator does while the node runs."""
+        loads = len(self.server.events("stations.loaded"))
+        done = run("station", *words, "--file", str(self.server.folder / "stations.toml"), stdin="rock n roll\n")
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.server.wait_for("stations.loaded", count=loads + 1)
+
+    def test_each_edit_by_a_command_is_followed(self) -> None:
+        talk = "/topic/fm/4e1/4001/10000/"
+        self.command("channel", "add", "1.rock", talk)
+        self.station.publish(talk + "text", b"TEXT one")
+        self.command("channel", "remove", "1.rock", talk)
+        self.station.say("SEND", {"destination": talk + "text"}, b"TEXT two")
+        self.station.expect("ERROR", message="You cannot do that.")
+        self.command("rename", "1.rock", "1.studio", "--name", "Studio")
+        self.radio("1.studio", "rock n roll")
+        self.command("add", "3.talk", "--topic", talk)
+        self.radio("3.talk", "rock n roll").publish(talk + "text", b"TEXT three")
+        self.command("remove", "3.talk")
+        with Radio(self.server.address) as radio:
+            radio.say("CONNECT", {"login": "3.talk", "passcode": "rock n roll"})
+            radio.expect("ERROR", message="Wrong credentials")
+        self.assertEqual(self.server.faults, [])
 
     def test_a_channel_that_is_taken_away(self) -> None:
         self.edit(stations(EXACT))

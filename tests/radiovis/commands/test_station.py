@@ -77,7 +77,7 @@ class Passwd(StationsFileCase):
     def test_the_old_one_may_stay_valid_for_a_while(self) -> None:
         done = self.station("passwd", "1.rock", "--keep", "24")
         self.assertEqual((done.returncode, done.stderr), (0, ""))
-        self.assertIn("the one from before is valid until 20", done.stdout)
+        self.assertIn("the old one stays valid until 20", done.stdout)
         station = tomllib.loads(self.path.read_text())["station"][0]
         self.assertTrue(check_password("new", station["password"]))
         self.assertEqual(station["old_password"], HASH)
@@ -158,8 +158,11 @@ class Add(StationsFileCase):
 
     def test_what_no_node_could_use_is_not_written(self) -> None:
         for words, part in (
-            (("1.rock",), "1.rock is there already"),
-            (("3 talk",), "without spaces"),
+            (("1.rock",), "1.rock already exists"),
+            (("3 .talk",), "without spaces"),
+            (("9",), "'9' has no name: a login is <station id>.<name>, as in 9.studio"),
+            (("9.",), "'9.' has no name"),
+            ((".talk",), "as in 1.talk"),
             (("3.talk", "--topic", "/topic/fm/4e1/4000/09580/"), "belongs to station 1.rock already"),
             (("3.talk", "--network", "10.0.0.1/8"), "networks"),
         ):
@@ -171,6 +174,162 @@ class Add(StationsFileCase):
         self.path.parent.chmod(0o500)
         self.addCleanup(self.path.parent.chmod, 0o700)
         self.assert_refused(self.station("add", "3.talk"), "cannot be written: Permission denied")
+
+    def test_it_says_how_to_publish(self) -> None:
+        told = self.station("add", "3.talk", "--topic", "/topic/fm/4e1/4001/10000/").stdout
+        self.assertIn("server.py pub /topic/fm/4e1/4001/10000/", told)
+        self.assertIn("station channel add 4.none", self.station("add", "4.none").stdout)
+
+
+class Remove(StationsFileCase):
+    def test_the_first_goes_with_its_comments_and_channels_and_nothing_else(self) -> None:
+        done = self.station("remove", "1.rock")
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertIn("removed 1.rock and 1 channel", done.stdout)
+        head, rest = TEXT.index("[[station]]"), TEXT.index("[[station]]\npassword = '")
+        self.assertEqual(self.path.read_text(), TEXT[:head] + TEXT[rest:])
+
+    def test_the_last_goes_and_what_stands_behind_it_stays(self) -> None:
+        self.assertEqual(self.station("remove", "2.jazz").returncode, 0)
+        first, behind = TEXT.index("[[station]]\npassword = '"), TEXT.index("[countries]")
+        self.assertEqual(self.path.read_text(), TEXT[:first] + TEXT[behind:])
+
+    def test_comments_of_neighbours_stay(self) -> None:
+        around = (
+            "# The jazz station.\n",
+            f"[[station]]\nlogin = '1.a'\npassword = '{HASH}'  # a\n# networks = []\n\n# --- others ---\n\n",
+            f"# About b.\n[[station]]\nlogin = '2.b'\npassword = '{HASH}'\n",
+        )
+        for login, rest in (("1.a", "# The jazz station.\n# --- others ---\n\n" + around[2]), ("2.b", None)):
+            with self.subTest(login):
+                self.path.write_text("".join(around))
+                self.assertEqual(self.station("remove", login).returncode, 0)
+                kept = self.path.read_text()
+                self.assertEqual(kept, rest or around[0] + around[1].rstrip() + "\n")
+
+    def test_one_that_is_written_in_one_line(self) -> None:
+        self.path.write_text(
+            f'station = [{{login = "1.a", password = "{HASH}"}}, {{login="2.b", password="{HASH}"}}] # x\n'
+        )
+        self.assertEqual(self.station("remove", "1.a").returncode, 0)
+        self.assertEqual([each["login"] for each in tomllib.loads(self.path.read_text())["station"]], ["2.b"])
+        self.assertIn("# x", self.path.read_text())
+
+    def test_a_hash_sign_in_a_text_of_several_lines_is_no_comment(self) -> None:
+        text = (
+            f'[[station]]\nlogin = \'1.a\'\npassword = \'{HASH}\'\nname = """\n# not a comment\n[[station]]\n# a"""\n'
+        )
+        self.path.write_text(text + f"[[station]]\nlogin = '2.b'\npassword = '{HASH}'\n")
+        done = self.station("remove", "2.b")
+        stations = tomllib.loads(self.path.read_text())["station"]
+        self.assertEqual(stations[0]["name"], "# not a comment\n[[station]]\n# a")
+        self.assertEqual(len(stations), 1 if done.returncode == 0 else 2)
+
+    def test_the_only_one_stays(self) -> None:
+        self.station("remove", "1.rock")
+        left = self.path.read_text()
+        done = self.station("remove", "2.jazz")
+        self.assertEqual((done.returncode, self.path.read_text()), (2, left))
+        self.assertIn("2.jazz is the only station; a node needs one", done.stderr)
+
+    def test_a_login_nobody_has(self) -> None:
+        self.assert_refused(self.station("remove", "1.rok"), "no such login: 1.rok; did you mean 1.rock?")
+
+
+class Rename(StationsFileCase):
+    def test_another_login_changes_one_word(self) -> None:
+        done = self.station("rename", "1.rock", "1.studio")
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertIn("1.rock is now 1.studio", done.stdout)
+        self.assertEqual(self.path.read_text(), TEXT.replace('"1.rock"', '"1.studio"'))
+
+    def test_another_id_takes_the_channels_along_and_says_so(self) -> None:
+        done = self.station("rename", "1.rock", "3.rock")
+        self.assertIn("its channels now belong to station 3, and no longer to station 1", done.stdout)
+
+    def test_a_name_for_listeners(self) -> None:
+        self.assertEqual(self.station("rename", "1.rock", "--name", "Röck").returncode, 0)
+        first, second = tomllib.loads(self.path.read_text())["station"]
+        self.assertEqual((first["login"], first["name"]), ("1.rock", "Röck"))
+        self.assertNotIn("name", second)
+        for comment in ("# the first", "# changed every year", "# Its only frequency.", "# Switzerland"):
+            self.assertIn(comment, self.path.read_text())
+
+    def test_what_cannot_be(self) -> None:
+        for words, part in (
+            (("1.rock",), "give a new login, --name, or both"),
+            (("1.rock", "2.jazz"), "2.jazz already exists"),
+            (("1.rok", "3.rock"), "no such login: 1.rok; did you mean 1.rock?"),
+            (("1.rock", "9"), "'9' has no name"),
+            (("1.rock", "1 .rock"), "without spaces"),
+        ):
+            with self.subTest(words):
+                self.assert_refused(self.station("rename", *words), part)
+
+
+class ChannelOfAStation(StationsFileCase):
+    TOPIC = "/topic/fm/4e1/4001/10000/"
+
+    def channels(self, station: int) -> list[dict[str, str]]:
+        found: list[dict[str, str]] = tomllib.loads(self.path.read_text())["station"][station].get("channel", [])
+        return found
+
+    def test_one_more_stands_behind_the_last_one_of_its_station(self) -> None:
+        done = self.station("channel", "add", "1.rock", self.TOPIC, "--text", "Rock", "--link", "http://rock.example/")
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertIn(f"1.rock may now publish to {self.TOPIC}", done.stdout)
+        self.assertEqual(self.channels(0)[1], {"topic": self.TOPIC, "text": "Rock", "link": "http://rock.example/"})
+        left = TEXT.splitlines()
+        self.assertEqual([line for line in self.path.read_text().splitlines() if line in left], left)
+
+    def test_the_first_one_of_a_station(self) -> None:
+        self.assertEqual(self.station("channel", "add", "2.jazz", self.TOPIC).returncode, 0)
+        self.assertEqual(
+            (self.channels(1), tomllib.loads(self.path.read_text())["countries"]),
+            ([{"topic": self.TOPIC}], {"ch": "4e1"}),
+        )
+
+    def test_added_and_removed_again_leaves_the_file_as_it_was(self) -> None:
+        for login in ("1.rock", "2.jazz"):
+            for ends in ("\n", "\r\n"):
+                with self.subTest(login=login, ends=ends):
+                    before = TEXT.replace("\n", ends).encode()
+                    self.path.write_bytes(before)
+                    self.station("channel", "add", login, self.TOPIC)
+                    self.assertEqual(self.station("channel", "remove", login, self.TOPIC).returncode, 0)
+                    self.assertEqual(self.path.read_bytes(), before)
+
+    def test_one_goes_with_its_comment(self) -> None:
+        done = self.station("channel", "remove", "1.rock", "/topic/fm/4e1/4000/09580/")
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        first, behind = TEXT.index("# Its only"), TEXT.index("[[station]]\npassword = '")
+        self.assertEqual(self.path.read_text(), TEXT[:first] + TEXT[behind:])
+
+    def test_channels_that_are_written_in_one_line(self) -> None:
+        self.path.write_text(
+            f'[[station]]\nlogin = "1.a"\npassword = "{HASH}"\nchannel = [{{topic = "/topic/a/"}}] # x\n'
+        )
+        self.assertEqual(self.station("channel", "add", "1.a", self.TOPIC).returncode, 0)
+        self.assertEqual(self.channels(0), [{"topic": "/topic/a/"}, {"topic": self.TOPIC}])
+        self.assertEqual(self.station("channel", "remove", "1.a", "/topic/a/").returncode, 0)
+        self.assertEqual(self.channels(0), [{"topic": self.TOPIC}])
+        self.assertIn("# x", self.path.read_text())
+
+    def test_what_cannot_be(self) -> None:
+        mine = "/topic/fm/4e1/4000/09580/"
+        for words, part in (
+            (("add", "1.rok", self.TOPIC), "no such login: 1.rok; did you mean 1.rock?"),
+            (("add", "2.jazz", mine), "belongs to station 1.rock already"),
+            (("add", "2.jazz", "fm/4e1"), "topic"),
+            (("add", "2.jazz", self.TOPIC, "--image", "ftp://x/"), "http"),
+            (("remove", "1.rock", "/topic/fm/4e1/4000/09581/"), f"did you mean {mine}?"),
+            (("remove", "2.jazz", mine), f"{mine} is a channel of 1.rock, not of 2.jazz"),
+            (("remove", "2.jazz", self.TOPIC), "it has no channels"),
+            (("remove", "1.rock", mine, "--text", "x"), "are for add only"),
+            (("ad", "1.rock", mine), "did you mean add?"),
+        ):
+            with self.subTest(words):
+                self.assert_refused(self.station("channel", *words), part)
 
 
 class List(StationsFileCase):
@@ -190,7 +349,7 @@ class List(StationsFileCase):
 
     def test_the_file_of_the_settings(self) -> None:
         self.assertIn("1.rock", call("station", "list", STATIONS_FILE=str(self.path)).stdout)
-        self.assertIn("which file?", call("station", "list").stderr)
+        self.assertIn("there is no stations file to edit: give --file", call("station", "list").stderr)
 
     def test_an_action_that_is_nearly_one(self) -> None:
         done = call("station", "pasword")
