@@ -2,6 +2,7 @@
 #
 # Variables:
 #   PYTHON=python3.13     the Python to use (3.11 or later); each has a virtual environment of its own
+#   LISTEN=0.0.0.0        where the demo listens, so that a phone in the same network can reach it (default: 127.0.0.1)
 #   ARGS=tests/fanout     what "make test" runs: arguments for nosetests (default: everything, four files at a time);
 #                         ARGS="--jobs 2 tests/fanout" runs as many files at a time
 #   SECONDS=180 SEED=7    how long "make chaos", "make simulate" and "make soak" go on; the schedule of the chaos, and the
@@ -13,6 +14,7 @@
 
 PYTHON ?= python3
 ARGS   ?=
+LISTEN ?=
 SECONDS ?=
 SEED ?=
 BROKERS ?=
@@ -27,7 +29,7 @@ NODE_MODULES := tests/node/node_modules/.package-lock.json
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo      a node with three stations, and what a radio hears from it, until Ctrl-C"
+	@echo "make demo      a node with three stations, and what a radio hears from it, until Ctrl-C; LISTEN=0.0.0.0 for a phone"
 	@echo "make test      every test, four files at a time; ARGS=tests/fanout for some, ARGS='--jobs 1' for one by one"
 	@echo "make chaos     kills and freezes parts of a cluster under load, proves that nothing is lost; SECONDS, SEED, BROKERS"
 	@echo "make simulate  thousands of schedules of faults against a model of the broker, on simulated time; SECONDS, SEED, JOBS"
@@ -44,7 +46,7 @@ help:
 	@echo "make clean     removes what the others made"
 
 demo: $(VENV)/run.stamp
-	@exec $(BIN)/python -m demo
+	@exec $(BIN)/python -m demo $(if $(LISTEN),--listen $(LISTEN))
 
 test: $(VENV)/dev.stamp $(VENV)/audit.stamp servers $(NODE_MODULES)
 	@exec $(BIN)/python -m tests $(ARGS)

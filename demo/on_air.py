@@ -44,13 +44,20 @@ class DemoStations:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Publish until a signal. :return: the exit code: 0, or 1 when the server is gone or refuses."""
-    parser = argparse.ArgumentParser(prog="demo.on_air", description="The demo's stations (demo/stations.toml).")
-    parser.add_argument("server", metavar="HOST[:PORT]", help=f"where the server speaks STOMP (port {_PORT})")
-    parser.add_argument("--slides", default="http://127.0.0.1:8080/slides/", help="URL in front of the slides' names")
+    parser = argparse.ArgumentParser(
+        prog="demo.on_air",
+        description="Publish the programme of the demo's stations (demo/stations.toml) until a signal ends it.",
+    )
+    parser.add_argument("server", metavar="HOST[:PORT]", help=f"the STOMP server (default port: {_PORT})")
+    parser.add_argument(
+        "--slides",
+        default="http://127.0.0.1:8080/slides/",
+        help="the URL of the folder with the slides (default: %(default)s)",
+    )
     given = parser.parse_args(arguments)
     host, _, port = given.server.partition(":")
     if not (port or _PORT).isdigit():
-        parser.error(f"{given.server}: the port should be a number")
+        parser.error(f"{given.server}: the port must be a number")
 
     from twisted.internet import reactor  # noqa: PLC0415  (importing it installs it)
 

@@ -1,23 +1,40 @@
-"""A demo station: logs in over STOMP like any broadcaster, and sends a slide and a text every few seconds."""
+"""A demo station: logs in over STOMP like any broadcaster, and sends a slide and a text every few seconds.
+
+It also listens to its own channel. When somebody else publishes there, it sends nothing for :data:`QUIET_SECONDS`, so
+that a newcomer sees their own text and slide and not the next ones of the demo.
+"""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
 from typing import Any
+from uuid import uuid4
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 
 from demo.programme import Station
-from fanout.stomp.client import ConnectRefused
+from fanout.hub.message import Message
+from fanout.stomp.client import ConnectRefused, MessageReceived
 from radiovis.client.command_line import CommandError
 from radiovis.client.conversation import Conversation, ConversationEnded, converse, error_text
 from radiovis.client.server_address import ServerAddress
+from radiovis.watchdog.default_messages import is_default
 
 PASSWORD = "demo"
 INTERVAL = 5.0
-SILENCE = 8  # items a station that falls silent leaves out
+"""Seconds between two items of a station."""
+QUIET_SECONDS = 60.0
+"""Seconds for which a channel is left alone after somebody else has published there: long enough to look at the wall,
+at a phone, and at what ``sub`` prints."""
+FALLBACK_SECONDS = QUIET_SECONDS + 2 * INTERVAL
+"""Seconds without a message after which the demo's watchdog sends a default. It must not replace the text of a
+newcomer, nor the slide that was there before the text, while the station leaves its channel alone."""
+SILENCE = 16
+"""Items that the station which falls silent leaves out. They take longer than :data:`FALLBACK_SECONDS`, so that the
+watchdog's default is seen."""
+_NO_LAST_MESSAGE = (("x-ebu-nofastreply", "yes"),)  # What was published before the demo began is not news.
 
 
 class StationPublisher:
@@ -33,8 +50,10 @@ class StationPublisher:
         self._slides = slides
         self._failed = failed
         self._conversation: Conversation | None = None
-        self._items = itertools.cycle(enumerate(station.items))
+        self._items = itertools.cycle(station.items)
         self._sent = 0
+        self._quiet_until = float("-inf")
+        self._prefix = f"demo-{uuid4().hex}-"  # Of the ids of our own messages, which the server passes on.
         self._loop = LoopingCall(self._send_next)
 
     def start(self, port: int, delay: float, host: str = "127.0.0.1") -> None:
@@ -48,26 +67,39 @@ class StationPublisher:
     async def _publish(self, server: ServerAddress) -> None:
         try:
             self._conversation, _ = await converse(self._reactor, server)
+            for kind in ("text", "image"):
+                self._conversation.session.subscribe(self._station.channel + kind, kind, headers=_NO_LAST_MESSAGE)
             self._loop.start(INTERVAL)
             while True:
                 event = await self._conversation.next_event()
                 if isinstance(event, ConnectRefused):
                     self._failed(error_text(event))
+                elif isinstance(event, MessageReceived):
+                    self._heard(event)
         except (CommandError, ConversationEnded) as error:
             self._failed(str(error))
 
+    def _heard(self, event: MessageReceived) -> None:
+        """Fall silent if it is neither our own message nor a default of the watchdog."""
+        message = Message(event.destination, event.body, event.message_id, 0, event.headers)
+        if not event.message_id.startswith(self._prefix) and not is_default(message):
+            self._quiet_until = self._reactor.seconds() + QUIET_SECONDS
+
     def _send_next(self) -> None:
+        if self._reactor.seconds() < self._quiet_until:
+            return
         turn, self._sent = self._sent, self._sent + 1
         on_air = self._station.on_air
         if on_air is not None and turn % (on_air + SILENCE) >= on_air:
             return
-        _, (slide, text) = next(self._items)
+        slide, text = next(self._items)
         channel = self._station.channel
         link = (("link", f"http://{self._station.login.partition('.')[2]}.example/"), ("trigger-time", "NOW"))
         assert self._conversation is not None
         session = self._conversation.session
-        session.send(channel + "text", f"TEXT {text}".encode())
-        session.send(channel + "image", f"SHOW {self._slides}{slide}".encode(), headers=link)
+        own_id = (("message-id", f"{self._prefix}{turn}"),)
+        session.send(channel + "text", f"TEXT {text}".encode(), headers=own_id)
+        session.send(channel + "image", f"SHOW {self._slides}{slide}".encode(), headers=(*link, *own_id))
         self._conversation.flush()
 
     def stop(self) -> None:

@@ -31,9 +31,9 @@ class DemoRadio:
         self._stations = {station.channel: station for station in STATIONS}
         self._conversation: Conversation | None = None
 
-    def start(self, port: int) -> None:
+    def start(self, port: int, host: str = "127.0.0.1") -> None:
         """Connect and subscribe."""
-        Deferred.fromCoroutine(self._listen(ServerAddress("127.0.0.1", port)))
+        Deferred.fromCoroutine(self._listen(ServerAddress(host, port)))
 
     async def _listen(self, server: ServerAddress) -> None:
         try:
@@ -76,12 +76,12 @@ class DemoRadio:
 
 
 def describe(picture: bytes) -> str:
-    """A slide's format, size on the screen and size in kB, as far as it is a PNG."""
+    """A slide's width and height, if it is a PNG, and its size."""
     size = f"{len(picture) / 1000:.1f} kB"
     if not picture.startswith(_PNG) or len(picture) < 24:
-        return f"(no PNG, {size})"
+        return f"(not a PNG, {size})"
     width, height = struct.unpack(">II", picture[16:24])
-    return f"({width}x{height} PNG, {size})"
+    return f"({width}x{height}, {size})"
 
 
 def _words(result: Any) -> str:

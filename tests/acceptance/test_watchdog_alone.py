@@ -1,21 +1,15 @@
-"""The watchdog inside a node by itself, its journal, and the demo."""
+"""The watchdog inside a node by itself, and its journal."""
 
 from __future__ import annotations
 
 import csv
 import io
-import os
-import signal
-import socket
-import subprocess
-import sys
-import threading
 import time
 import unittest
 
 from fanout.journal.records import COLUMNS, Ledger, Selection, csv_rows
 from radiovis.directory.password import hash_password
-from tests.processes import ROOT, Server
+from tests.processes import Server
 from tests.radio import Frame, Radio
 
 CHANNEL = "/topic/fm/4e1/4000/09580/"
@@ -30,7 +24,6 @@ text = "This is Rock"
 image = "http://rock.example/logo.png"
 link = "http://rock.example/"
 """
-DEMO_SECONDS = 40
 
 
 class TestAlone(unittest.TestCase):
@@ -75,32 +68,3 @@ class TestAlone(unittest.TestCase):
             self.assertEqual(ledger.between(Selection(CHANNEL + kind, 0, since - 60)), [])
             rows = list(csv.reader(io.StringIO(csv_rows(records).decode(), newline="")))
             self.assertEqual([row[COLUMNS.index("body")].encode() for row in rows], [each.body for each in records])
-
-
-class TestDemo(unittest.TestCase):
-    """``python -m demo``, as ``make demo`` runs it. Its ports are fixed."""
-
-    def setUp(self) -> None:
-        for port in (61613, 8080):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    self.skipTest(f"somebody uses port {port}")
-
-    def test_the_station_that_falls_silent_gets_its_default_slide(self) -> None:
-        before = set(ROOT.iterdir())
-        environment = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-        command = [sys.executable, "-m", "demo", "--seconds", str(DEMO_SECONDS)]
-        demo = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
-        self.addCleanup(demo.wait)
-        deadline = threading.Timer(2 * DEMO_SECONDS, demo.kill)
-        deadline.start()
-        self.addCleanup(deadline.cancel)
-        assert demo.stdout is not None
-        with demo.stdout:
-            lines = iter(demo.stdout.readline, "")
-            self.assertTrue(any("talk-2.png" in line for line in lines))  # Then it falls silent.
-            self.assertTrue(any("talk-default.png" in line and "320x240" in line for line in lines))
-            demo.send_signal(signal.SIGINT)
-            self.assertIn("The demo has ended.", demo.stdout.read())
-        self.assertEqual(demo.wait(), 0)
-        self.assertEqual({path.name for path in set(ROOT.iterdir()) - before if "journal" in path.name}, set())

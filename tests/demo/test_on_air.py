@@ -53,4 +53,4 @@ class OnAir(unittest.TestCase):
         process = self.start("127.0.0.1:stomp")
         _, error = process.communicate(timeout=SECONDS)
         self.assertEqual(process.returncode, 2)
-        self.assertIn("the port should be a number", error)
+        self.assertIn("the port must be a number", error)
