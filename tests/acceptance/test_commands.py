@@ -6,6 +6,7 @@ import contextlib
 import csv
 import io
 import json
+import re
 import signal
 import socket
 import tempfile
@@ -14,10 +15,12 @@ import unittest
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
+from uuid import uuid4
 
 from PIL import Image
 
 from radiovis.directory.password import hash_password
+from tests import services
 from tests.acceptance import command_case
 from tests.acceptance.case import NodeCase
 from tests.acceptance.command_case import Command, Done, finish, line, objects, run, start
@@ -88,7 +91,8 @@ class PublishRights(CommandCase):
             "--trigger-time", "NOW", "--header", "SlideId:7", "--receipt", "--server", self.url(),
         )  # fmt: skip
         self.assertEqual((done.returncode, done.stderr), (0, ""))
-        self.assertEqual([each.split(":")[0] for each in done.stdout.splitlines()], [self.topic("text"), self.topic()])
+        for topic, told in zip((self.topic("text"), self.topic()), done.stdout.splitlines(), strict=True):
+            self.assertRegex(told, rf"^published to {re.escape(topic)} in \d+ ms, confirmed by the node's own bus$")
         text, image = radio.frames(2)
         self.assertEqual((text.body, image.body), ("TEXT Grüezi".encode(), b"SHOW http://s/1.png"))
         for frame in (text, image):
@@ -100,7 +104,8 @@ class PublishRights(CommandCase):
         radio = self.radio()
         radio.subscribe(self.topic("text"))
         done = run("pub", self.topic("text"), "--text", "hello", RADIOVIS_SERVER=self.url())
-        self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "", ""))
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertRegex(done.stdout, rf"^published to {re.escape(self.topic('text'))} in \d+ ms, confirmed by .*\n$")
         self.assertEqual(radio.frame().body, b"TEXT hello")
 
     def test_what_does_not_work_is_one_line(self) -> None:
@@ -118,7 +123,14 @@ class PublishRights(CommandCase):
             ):
                 with self.subTest(url=url):
                     self.assert_fails(run("pub", self.topic("text"), "--seconds", "1", *to, url), 1, part)
-        self.assert_fails(run("pub", "/topic/not/ours/text", *to, self.url()), 1, "refuses", "You cannot do that")
+        refused = run("pub", "/topic/not/ours/text", *to, self.url())
+        named = (
+            "publishing to /topic/not/ours/text at",
+            "as 1.test failed",
+            "the server refuses",
+            "You cannot do that",
+        )
+        self.assert_fails(refused, 1, *named)
         self.assertNotIn("wrong", run("pub", "/topic/x/text", *to, self.url("1.test:wrong@")).stderr)
 
     def test_wrong_usage(self) -> None:
@@ -126,17 +138,28 @@ class PublishRights(CommandCase):
         for words, part in (
             ((topic,), "Give --text, --image or both"),
             (("fm/4e1", "--text", "x"), "a topic begins with /topic/"),
-            ((topic + "text", "--image", "http://s/1.png"), "is for --text alone"),
-            ((topic, "--image", "ftp://s/1.png"), "--image: should begin with http://"),
-            ((topic, "--text", "x" * 129), "it is 129 octets long; receivers take 128"),
+            ((topic + "text", "--image", "http://s/1.png"), "takes only --text"),
+            ((topic, "--image", "ftp://s/1.png"), "--image: an address begins with http://"),
+            ((topic, "--text", "x" * 129), "the text is 129 octets long; receivers take up to 128"),
             ((topic, "--txt", "x"), "no such flag: --txt; did you mean --text?"),
-            ((topic, "--text", "x", "--header", "x"), "should be NAME:VALUE"),
+            ((topic, "--text", "x", "--header", "x"), "a header is written NAME:VALUE"),
             ((topic, "--text", "x", "--server", "http://x"), "a server is given as stomp://"),
             ((topic, "--text", "x", "--server", "stomp://x:99999"), "up to 65535"),
             ((), "TOPIC"),
         ):
             with self.subTest(words=words):
                 self.assert_fails(call("pub", *words), 2, part)
+
+
+class ThroughTheBroker(unittest.TestCase):
+    def test_pub_says_that_the_broker_has_confirmed_it(self) -> None:
+        host, port = services.rabbitmq()
+        settings = {"RABBITMQ_HOST": host, "RABBITMQ_PORT": port, "RABBITMQ_EXCHANGE": f"fanout-{uuid4().hex}"}
+        with Server("--test", MEMCACHED_HOST="", **settings) as server:
+            address, topic = f"{server.address[0]}:{server.address[1]}", "/topic/id/tests._ebu.nowhere/topic1/text"
+            done = run("pub", topic, "--text", "hello", "--server", f"stomp://1.test:test@{address}")
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertRegex(done.stdout, rf"^published to {re.escape(topic)} in \d+ ms, confirmed by RabbitMQ\n$")
 
 
 class Listening(CommandCase):
@@ -244,7 +267,8 @@ class Receipts(unittest.TestCase):
             )
             lines = run(*words, "--receipt").stdout.splitlines()
             (entry,) = objects(run(*words, "--json"))
-        self.assertRegex(lines[0], r"^/topic/id/tests._ebu.nowhere/topic1/image: confirmed after [\d.]+ ms$")
+        self.assertRegex(lines[0], r"^published to /topic/id/tests._ebu.nowhere/topic1/image in \d+ ms, confirmed by ")
+        self.assertEqual(entry["confirmed_by"], "the node's own bus")
         self.assertEqual(
             [line.strip() for line in lines[1:]], [f"{name}: {text}" for name, text in entry["headers"].items()]
         )
@@ -311,6 +335,21 @@ class Journal(unittest.TestCase):
         self.assertIn("  TEXT three  (1.rock ", line(command))
         self.assertEqual(finish(command).returncode, 0)
 
+    def test_tail_shows_the_newest_last_and_follow_goes_on_from_there(self) -> None:
+        topic = "/topic/rock/tail/text"
+        before = self.follow(topic, "--limit", "3")
+        self.publish(topic, "one", "two", "three")
+        finish(before)  # Now all are in the journal.
+        command = self.follow(topic, "--tail", "2")
+        self.assertIn("TEXT two", line(command))
+        self.assertIn("TEXT three", line(command))
+        self.publish(topic, "four")
+        self.assertIn("TEXT four", line(command))
+        command.send_signal(signal.SIGINT)
+        self.assertEqual(finish(command).returncode, 0)
+        last = self.logs(topic, "--tail", "1").stdout.splitlines()
+        self.assertEqual([each.split("  ")[2] for each in last], ["TEXT four"])
+
     def test_forms_and_filters(self) -> None:
         topic = "/topic/rock/forms/text"
         command = self.follow(topic, "--limit", "2", "--json")
@@ -365,7 +404,9 @@ class NothingToShow(unittest.TestCase):
                 self.assertEqual((path.read_bytes(), list(path.parent.iterdir())), (content, [path]))
 
     def test_wrong_times(self) -> None:
-        self.assert_fails(call("logs", "--from", "yesterday"), 2, "'yesterday' should be like 2026-12-31T23:59:59Z")
+        self.assert_fails(
+            call("logs", "--from", "yesterday"), 2, "'yesterday' should be a time such as 2026-12-31T23:59:59Z"
+        )
 
     def test_a_directory_or_node_that_does_not_answer(self) -> None:
         url = f"http://127.0.0.1:{free_port()}/"
