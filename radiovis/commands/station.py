@@ -151,17 +151,28 @@ def _document_and_station(text: str, login: str) -> tuple[Any, Any]:
     return document, next(each for each in document["station"] if each["login"] == login)
 
 
-def with_names(text: str, login: str, new_login: str, name: str) -> str:
+def with_names(text: str, login: str, new_login: str | None, name: str) -> str:
     """The text with another login or another name for a station, which must be in it.
 
-    :param new_login: empty to keep the login.
+    :param new_login: None to keep the login.
     :param name: what people call it; empty to keep that.
     """
-    document, station = _document_and_station(text, login)
     if name:
-        station["name"] = name
+        text = _with_name(text, login, name)
+    document, station = _document_and_station(text, login)
     if new_login:
         station["login"] = new_login
+    return str(tomlkit.dumps(document))
+
+
+def _with_name(text: str, login: str, name: str) -> str:
+    blocks = _Blocks(text)
+    number = _number(text, login)
+    document, station = _document_and_station(text, login)
+    if "name" not in station and number < len(blocks.stations):
+        # tomlkit would put it behind the comment above the first channel.
+        return blocks.with_lines(blocks.line_of(number, "login"), tomlkit.dumps({"name": name}))
+    station["name"] = name
     return str(tomlkit.dumps(document))
 
 
@@ -265,9 +276,15 @@ class _Blocks:
         """Whether the station has this key in a line of its own, and not as a header."""
         return key in self._heads[station].keys
 
+    def line_of(self, station: int, key: str) -> int:
+        """The line of a key of a station, from 1."""
+        return self._heads[station].line_of(key)
+
     def without(self, first: int, last: int) -> str:
-        """The text without these lines, and without the blank lines behind them."""
-        while last < len(self._lines) and not self._lines[last].strip():
+        """The text without these lines. The blank lines before them separate what is left, or those behind them do."""
+        while (not first or not self._lines[first - 1].strip()) and last < len(self._lines):
+            if self._lines[last].strip():
+                break
             last += 1
         before = self._lines[:first]
         if last == len(self._lines):
@@ -322,7 +339,7 @@ def command() -> CommandParser:
     remove.add_argument("login", help="the login to remove")
     rename = actions.add_parser("rename", help="give a station another login, another name, or both")
     rename.add_argument("login", help="the login as it is")
-    rename.add_argument("new_login", nargs="?", type=_login, default="", metavar="new-login", help="the new login")
+    rename.add_argument("new_login", nargs="?", type=_login, metavar="new-login", help="the new login")
     rename.add_argument("--name", default="", help="the new name that listeners know")
     channel = actions.add_parser("channel", help="add or remove a channel of a station")
     channel.add_argument("change", choices=("add", "remove"), metavar="add|remove", help="what to do")

@@ -200,7 +200,7 @@ class Remove(StationsFileCase):
             f"[[station]]\nlogin = '1.a'\npassword = '{HASH}'  # a\n# networks = []\n\n# --- others ---\n\n",
             f"# About b.\n[[station]]\nlogin = '2.b'\npassword = '{HASH}'\n",
         )
-        for login, rest in (("1.a", "# The jazz station.\n# --- others ---\n\n" + around[2]), ("2.b", None)):
+        for login, rest in (("1.a", "# The jazz station.\n\n# --- others ---\n\n" + around[2]), ("2.b", None)):
             with self.subTest(login):
                 self.path.write_text("".join(around))
                 self.assertEqual(self.station("remove", login).returncode, 0)
@@ -280,7 +280,9 @@ class ChannelOfAStation(StationsFileCase):
         self.assertIn(f"1.rock may now publish to {self.TOPIC}", done.stdout)
         self.assertEqual(self.channels(0)[1], {"topic": self.TOPIC, "text": "Rock", "link": "http://rock.example/"})
         left = TEXT.splitlines()
-        self.assertEqual([line for line in self.path.read_text().splitlines() if line in left], left)
+        added = ["[[station.channel]]", f'topic = "{self.TOPIC}"', 'text = "Rock"', 'link = "http://rock.example/"']
+        behind = left.index('topic = "/topic/fm/4e1/4000/09580/"') + 1
+        self.assertEqual(self.path.read_text().splitlines(), left[:behind] + added + left[behind:])
 
     def test_the_first_one_of_a_station(self) -> None:
         self.assertEqual(self.station("channel", "add", "2.jazz", self.TOPIC).returncode, 0)
