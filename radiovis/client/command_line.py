@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import sys
+import textwrap
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NoReturn, TextIO
 
@@ -54,7 +55,7 @@ def command_and_words(words: Sequence[str], default: str) -> tuple[str, list[str
 
 
 def no_such_command(name: str, known: Iterable[str]) -> str:
-    """That there is none of this name, and which known one is near to it."""
+    """An error text: there is no command of this name, and which known command is similar."""
     near = difflib.get_close_matches(name, list(known), 1)
     return f"no such command: {name}; " + (f"did you mean {near[0]}?" if near else f"commands: {', '.join(known)}")
 
@@ -75,7 +76,7 @@ def daemon_parser(
         usage="%(prog)s [COMMAND] [--test] [--config PATH] [--setting VALUE ...]",
         description="\n".join([description, "", "commands:", *lines]),
         epilog=(
-            "Every setting can be a flag, an environment variable or a line of config.py.\n"
+            "Every setting can be given as a flag, as an environment variable or in config.py.\n"
             f"{program} help COMMAND explains a command."
         ),
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -87,19 +88,30 @@ def daemon_parser(
     return parser
 
 
+def exit_code_lines(exits: Mapping[int, str]) -> str:
+    """The end of a help page: a line for each exit code, and more where the terminal is narrow."""
+    width = shutil.get_terminal_size().columns - 2  # As argparse has it.
+    lines = [
+        textwrap.fill(f"{code}  {meaning}", width, initial_indent="  ", subsequent_indent="     ")
+        for code, meaning in exits.items()
+    ]
+    return "\n".join(["exit codes:", *lines, ""])
+
+
 class CommandParser(argparse.ArgumentParser):
     """The arguments of one command.
 
     :ivar exits: what each exit code means for this command.
-    :ivar note: a text in front of them in the help page.
+    :ivar note: a text before them on the help page.
     """
 
     def __init__(self, name: str, description: str, exits: Mapping[int, str], note: str = "") -> None:
         self.exits, self.note = dict(exits), note
-        codes = "exit code: " + "; ".join(f"{code} {meaning}" for code, meaning in self.exits.items())
-        super().__init__(
-            prog=f"{PROGRAM} {name}", description=description, epilog=f"{note} {codes}".strip(), allow_abbrev=False
-        )
+        super().__init__(prog=f"{PROGRAM} {name}", description=description, epilog=note, allow_abbrev=False)
+
+    def format_help(self) -> str:
+        """The help page; its last lines are the exit codes."""
+        return f"{super().format_help()}\n{exit_code_lines(self.exits)}"
 
     def read(self, words: Sequence[str]) -> argparse.Namespace:
         """Parse the words behind the command's name. :raises CommandError: with exit code 2."""
@@ -114,7 +126,9 @@ class CommandParser(argparse.ArgumentParser):
         if choice:
             known = [word.strip("' ") for word in choice[2].split(",")]
             near = difflib.get_close_matches(choice[1], known, 1)
-            message = f"no such word: {choice[1]}; " + (f"did you mean {near[0]}?" if near else "known: " + choice[2])
+            message = f"unknown word: {choice[1]}; " + (
+                f"did you mean {near[0]}?" if near else f"choose from {choice[2]}"
+            )
         raise CommandError(f"{self.prog.partition(' ')[2]}: {message}; see {self.prog} --help", WRONG)
 
     def _unknown(self, word: str) -> str:

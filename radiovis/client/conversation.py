@@ -96,7 +96,7 @@ class StompClient(protocol.Protocol):
     def _looked(self) -> None:
         self._look = None
         if self.session.overdue(self._reactor.seconds()):
-            self._end("the server has fallen silent")
+            self._end("the server sends nothing any more, not even heart-beats")
         else:
             self.flush()
 
@@ -189,7 +189,7 @@ class Conversation:
             while True:
                 event = await self.next_event(seconds)
                 if event is None:
-                    raise CommandError(f"the server has not confirmed it within {seconds:g} s")
+                    raise CommandError(f"the server did not confirm it within {seconds:g} s")
                 if isinstance(event, ConnectRefused):
                     raise CommandError(f"the server refuses: {error_text(event)}")
                 if isinstance(event, Receipted) and event.receipt == name:
@@ -240,21 +240,25 @@ async def _connected(conversation: Conversation, server: ServerAddress, seconds:
         event = await conversation.next_event(seconds)
     except ConversationEnded as ended:
         await _check_certificate(server, seconds)
-        port = "; is that a TLS port?" if server.tls else ""
-        raise CommandError(f"{server} closed the connection before it let us in: {ended}{port}") from None
+        port = "; is this a TLS port?" if server.tls else ""
+        raise CommandError(f"{server} closed the connection before it answered CONNECT: {ended}{port}") from None
     if isinstance(event, Connected):
         return event
     if isinstance(event, ConnectRefused):
-        raise ConnectRejected(f"{server} does not let us in: {error_text(event)}")
+        raise ConnectRejected(f"{server} refuses {_who(server)}: {error_text(event)}")
     await _check_certificate(server, seconds)  # Twisted reports nothing if the certificate is for another host.
-    raise CommandError(f"{server} took the connection and said nothing for {seconds:g} s: is that a STOMP port?")
+    raise CommandError(f"{server} accepted the connection and sent nothing for {seconds:g} s; is this a STOMP port?")
+
+
+def _who(server: ServerAddress) -> str:
+    return f"the login {server.login}" if server.login else "a connection without a login"
 
 
 async def _check_certificate(server: ServerAddress, seconds: float) -> None:
     """:raises CommandError: the reason is the certificate."""
     complaint = await deferToThread(certificate_complaint, server, seconds) if server.tls else None
     if complaint:
-        raise CommandError(f"{server}: its certificate cannot be trusted: {complaint}")
+        raise CommandError(f"{server}: its certificate is not trusted: {complaint}")
 
 
 def error_text(refused: ConnectRefused) -> str:

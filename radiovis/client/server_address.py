@@ -58,7 +58,7 @@ class ServerAddress:
         try:
             port = parts.port or _PORTS[parts.scheme]
         except ValueError:
-            raise ValueError("a server's port is a number up to 65535") from None
+            raise ValueError("the port of a server is a number up to 65535") from None
         login, passcode = unquote(parts.username or ""), unquote(parts.password or "")
         tls = parts.scheme in ("stomps", "wss")
         return cls(parts.hostname, port, login, passcode, tls, (path or _PATH) if webbed else "")
@@ -79,14 +79,16 @@ def add_server_flag(parser: argparse.ArgumentParser) -> None:
         type=address,
         metavar="URL",
         default=os.environ.get(VARIABLE) or _LOCAL,
-        help=f"{FORM}, stomps:// for TLS, ws:// or wss:// (default: ${VARIABLE}, or {_LOCAL})",
+        help=f"the server: {FORM}, or with stomps:// for TLS, ws:// or wss:// (default: ${VARIABLE}, or {_LOCAL})",
     )
     add_ca_flag(parser)
 
 
 def add_ca_flag(parser: argparse.ArgumentParser) -> None:
     """Add ``--ca``."""
-    parser.add_argument("--ca", default="", metavar="FILE", help="PEM: the authority of its certificate (TLS)")
+    parser.add_argument(
+        "--ca", default="", metavar="FILE", help="a PEM file with the authority of the server's certificate (TLS)"
+    )
 
 
 def given_server(given: argparse.Namespace) -> ServerAddress:

@@ -50,7 +50,7 @@ class MessageSocket:
         self._raw.sendall(self._websocket.hello())
         while not self._websocket.open:
             if not self._receive():
-                raise ConnectionError("it closed the connection in the WebSocket's handshake")
+                raise ConnectionError("it closed the connection during the WebSocket handshake")
 
     def sendall(self, octets: bytes) -> None:
         """Send octets, in one message."""
@@ -130,7 +130,7 @@ def certificate_complaint(server: ServerAddress, seconds: float) -> str | None:
 def connect_error(server: ServerAddress, error: OSError) -> str:
     """Why :func:`open_socket` failed, in one line for people."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"{server}: its certificate cannot be trusted: {error.verify_message}"
+        return f"{server}: its certificate is not trusted: {error.verify_message}"
     # The text of getaddrinfo's errors has a number in front.
     reason = error.strerror or ("no answer" if isinstance(error, TimeoutError) else str(error))
     return f"cannot connect to {server}: {reason}"

@@ -71,7 +71,7 @@ class ClientWebSocket:
             for event in self._connection.events():
                 found += self._heard(event)
         except ProtocolError as error:
-            raise NoWebSocket(f"what it sent is no WebSocket: {error}") from None
+            raise NoWebSocket(f"its answer is not WebSocket: {error}") from None
         return found
 
     def _heard(self, event: object) -> list[bytes]:
@@ -86,7 +86,7 @@ class ClientWebSocket:
         elif isinstance(event, CloseConnection):
             self.ended = True
         elif isinstance(event, RejectConnection):
-            raise NoWebSocket(f"it opens no WebSocket there: HTTP {event.status_code}")
+            raise NoWebSocket(f"there is no WebSocket at this path: HTTP {event.status_code}")
         return []
 
     def answer(self) -> bytes:

@@ -30,24 +30,37 @@ def command() -> CommandParser:
     """The arguments of the command."""
     parser = CommandParser(
         "bench",
-        "Measure fan-out: many subscribers of one topic, one publisher, on this machine.",
-        {DONE: "it was measured", FAILED: "a server cannot be reached, or refuses", WRONG: "wrong usage"},
-        "Without --server a stand-alone node is started for it. Absolute figures drift; compare in one sitting.",
+        "Measure fan-out on this machine: one publisher, and many subscribers of one topic.",
+        {DONE: "the figures are on stdout", FAILED: "a server cannot be reached, or refuses", WRONG: "wrong usage"},
+        "Without --server, a stand-alone node is started and measured. Compare figures of one run only: they vary.",
     )
-    parser.add_argument("--server", type=_plain, metavar="URL", help=f"{FORM} (default: a node of its own)")
     parser.add_argument(
-        "--pid", type=int, metavar="PID", nargs="*", default=[], help="its processes, to measure CPU and memory"
+        "--server", type=_plain, metavar="URL", help=f"the server to measure, as {FORM} (default: a new node)"
     )
-    parser.add_argument("--compare", type=_plain, metavar="URL", action="append", default=[], help="measure it as well")
     parser.add_argument(
-        "--compare-pid", type=int, metavar="PID", nargs="*", default=[], help="the processes of that one"
+        "--pid", type=int, metavar="PID", nargs="*", default=[], help="the processes of --server, for CPU and memory"
     )
-    parser.add_argument("--topic", default=TOPIC, help=f"what the login may publish to (default: {TOPIC})")
-    parser.add_argument("--subscribers", type=positive, default=1_000, help="radios (default: 1000)")
-    parser.add_argument("--messages", type=positive, default=400, help="messages published (default: 400)")
-    parser.add_argument("--window", type=positive, default=8, help="messages in flight in a burst (default: 8)")
-    parser.add_argument("--body", type=positive, default=64, help="octets of a message (default: 64)")
-    parser.add_argument("--json", action="store_true", help="one JSON object instead of the table")
+    parser.add_argument(
+        "--compare",
+        type=_plain,
+        metavar="URL",
+        action="append",
+        default=[],
+        help="also measure this server; may be repeated",
+    )
+    parser.add_argument(
+        "--compare-pid", type=int, metavar="PID", nargs="*", default=[], help="the processes of --compare"
+    )
+    parser.add_argument("--topic", default=TOPIC, help=f"the topic, which the login may publish to (default: {TOPIC})")
+    parser.add_argument(
+        "--subscribers", type=positive, metavar="N", default=1_000, help="number of subscribers (default: 1000)"
+    )
+    parser.add_argument("--messages", type=positive, metavar="N", default=400, help="number of messages (default: 400)")
+    parser.add_argument(
+        "--window", type=positive, metavar="N", default=8, help="messages in flight in a burst (default: 8)"
+    )
+    parser.add_argument("--body", type=positive, metavar="N", default=64, help="octets of a message (default: 64)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
     return parser
 
 
@@ -90,7 +103,7 @@ def _targets(given: argparse.Namespace) -> Iterator[AbstractContextManager[Targe
 def _plain(text: str) -> ServerAddress:
     server = address(text)
     if server.tls or server.path:
-        raise argparse.ArgumentTypeError(f"bench measures plain STOMP: {FORM}")
+        raise argparse.ArgumentTypeError(f"bench measures STOMP over plain TCP only: {FORM}")
     return server
 
 
@@ -121,7 +134,7 @@ def _print(rows: list[tuple[Target, str, Figures]], work: Workload, *, as_json: 
         runs = [{"server": target.name, "work": name, **dataclasses.asdict(each)} for target, name, each in rows]
         print(json.dumps({"work": dataclasses.asdict(work), "runs": runs}))
         return
-    print(f"{work.subscribers} subscribers of one topic, {work.body} octets a message\n")
+    print(f"{work.subscribers} subscribers of one topic, {work.body} octets in each message\n")
     table = [["server", "work", *(title for _, title, _ in _COLUMNS)]]
     for target, name, figures in rows:
         table.append([target.name, name, *(_shown(getattr(figures, key), form) for key, _, form in _COLUMNS)])

@@ -24,7 +24,7 @@ from radiovis.settings import Settings
 
 
 def certificate_problem(path: Path, *, key: bool = False, now: datetime | None = None) -> str | None:
-    """What is wrong with a PEM file, in words; None if nothing is.
+    """What is wrong with a PEM file, in words; None if nothing is wrong.
 
     :param key: whether it should hold a private key instead of certificates.
     :param now: for the dates in it; None is this moment.
@@ -39,7 +39,7 @@ def certificate_problem(path: Path, *, key: bool = False, now: datetime | None =
             return None
         return _date_problem(path, x509.load_pem_x509_certificates(content), now or datetime.now(UTC))
     except (TypeError, ValueError):
-        return f"{path}: is no {'private key without a password' if key else 'certificate'} in PEM form"
+        return f"{path}: is not a {'private key without a password' if key else 'certificate'} in PEM format"
 
 
 def _date_problem(path: Path, certificates: list[x509.Certificate], now: datetime) -> str | None:
@@ -59,17 +59,22 @@ def command() -> SettingsParser:
     """The arguments of the command, without the flags of ``serve``."""
     parser = SettingsParser(
         "check-config",
-        "Show every setting, its value and where it came from, and check the files they name. Secrets are masked.",
-        {DONE: "a node can start with this", WRONG: "something is wrong, one line each on stderr"},
+        "Show every setting with its value and its source, and check the files that settings name. Secrets are masked.",
+        {
+            DONE: "a node can start with these settings",
+            WRONG: "something is wrong; stderr has one line for each problem",
+        },
     )
-    parser.add_argument("--json", action="store_true", help="one JSON object instead of the table")
-    parser.add_argument("--changed", action="store_true", help="only what differs from the default")
-    parser.add_argument("--test", action="store_true", help="as serve --test: no stations are needed")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
+    parser.add_argument("--changed", action="store_true", help="show only the settings that differ from their defaults")
+    parser.add_argument(
+        "--test", action="store_true", help="check the settings for serve --test, which needs no stations"
+    )
     return parser
 
 
 def run(words: Sequence[str]) -> int:
-    """Run the command. :raises CommandError: with all that is wrong, one line each."""
+    """Run the command. :raises CommandError: something is wrong; the text has one line for each problem."""
     settings, wrong = None, []
     given = None
     try:
@@ -93,7 +98,7 @@ def problems(settings: Settings, *, fake: bool = False) -> Iterator[str]:
     :param fake: whether the stations are those of ``--test``.
     """
     if settings.STANDALONE and not settings.STATIONS_FILE and not fake:
-        yield "STANDALONE needs STATIONS_FILE: a node by itself asks no PlugIt."
+        yield "STANDALONE needs STATIONS_FILE, because a stand-alone node does not ask PlugIt."
     if settings.STATIONS_FILE and not fake:
         try:
             read_stations(Path(settings.STATIONS_FILE))
@@ -118,7 +123,7 @@ def _file_problems(settings: Settings) -> Iterator[str]:
         if name.endswith((*_CERTIFICATES, _KEY)):
             problem = certificate_problem(Path(value), key=name.endswith(_KEY))
         elif name.endswith("_DIR"):
-            problem = None if Path(value).is_dir() else f"{value}: is no folder"
+            problem = None if Path(value).is_dir() else f"{value}: is not a folder"
         else:
             continue
         if problem:

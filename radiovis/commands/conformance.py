@@ -62,28 +62,28 @@ def command() -> CommandParser:
     """The arguments of the command."""
     parser = CommandParser(
         "conformance",
-        "Check a RadioVIS server, anybody's, from outside: the rules of STOMP and what receivers need.",
+        "Check any RadioVIS server from outside, against the rules of STOMP and what receivers need.",
         {DONE: "no check failed", FAILED: "a check failed, or the server cannot be reached", WRONG: "wrong usage"},
-        "It publishes to unused topics below --topic; without a login checks that need to publish are skipped.",
+        "It publishes to unused topics below --topic. Without a login, checks that publish are skipped.",
     )
     parser.add_argument("server", type=address, metavar="SERVER", help=f"{FORM}, stomps:// for TLS, ws://, wss://")
     parser.add_argument(
         "--topic",
         default="/topic/id/tests._ebu.nowhere/topic1/",
         metavar="PREFIX",
-        help="what the login may publish to; its last character separates parts (default: station 1 of --test)",
+        help="the channel the login may publish to; its last character separates parts (default: station 1 of --test)",
     )
     parser.add_argument(
-        "--any-frequency", default="", metavar="PREFIX", help="the same for any frequency, as in /topic/fm/4e1/4000/*/"
+        "--any-frequency", default="", metavar="PREFIX", help="a channel for any frequency, as in /topic/fm/4e1/4000/*/"
     )
-    parser.add_argument(
-        "--host", default="", help="the virtual host, as RabbitMQ has them (default: the server's name)"
-    )
+    parser.add_argument("--host", default="", help="the STOMP virtual host, for RabbitMQ (default: the server's name)")
     add_ca_flag(parser)
-    parser.add_argument("--only", metavar="IDS", help="these checks, with commas: N1,F*")
-    parser.add_argument("--seconds", type=seconds, default=SECONDS, help="how long to wait for an answer (default: 5)")
-    parser.add_argument("--list", action="store_true", help="only say what would be checked")
-    parser.add_argument("--json", action="store_true", help="one JSON object")
+    parser.add_argument("--only", metavar="IDS", help="run only these checks, as in N1,F*")
+    parser.add_argument(
+        "--seconds", type=seconds, default=SECONDS, metavar="S", help="how long to wait for an answer (default: 5)"
+    )
+    parser.add_argument("--list", action="store_true", help="list the checks and run none")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
     return parser
 
 

@@ -18,7 +18,14 @@ from fanout.process.logs import set_up_logs
 from fanout.process.service import Notify, Service, use_monotonic_timers
 from fanout.settings import SettingsError, add_flags, parse_flags, program_name
 from fanout.settings.field import DEFAULT
-from radiovis.client.command_line import CommandError, command_and_words, daemon_parser, given_settings, no_such_command
+from radiovis.client.command_line import (
+    CommandError,
+    command_and_words,
+    daemon_parser,
+    exit_code_lines,
+    given_settings,
+    no_such_command,
+)
 from radiovis.directory.stations_parser import StationsFileError
 from radiovis.node.fallback_daemon import Fallback
 from radiovis.settings import Settings
@@ -29,7 +36,10 @@ _COMMON = ("RABBITMQ_HOST", "RADIODNS_API_URL", "FB_FALLBACK_TIME", "FB_STATUS_S
 """The settings that ``--help`` shows: those of a first start."""
 _FAILING, _WRONG = 1, 2
 EXITS = {
-    "run": {0: "it ended in order", _WRONG: "it cannot start: a setting, a file or a port has to be put right first"},
+    "run": {
+        0: "it was stopped and has ended cleanly",
+        _WRONG: "it cannot start: correct a setting, a file or a port first",
+    },
     "status": {
         0: "all is well",
         _FAILING: "something fails or is degraded",
@@ -42,9 +52,9 @@ log = structlog.get_logger(__name__)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command. ``run`` needs not be named.
+    """Run one command. ``run`` is the default.
 
-    :return: the exit code: 0, or 2 when something has to be put right first, with a line on stderr that says what.
+    :return: the exit code: 0, or 2 when something must be corrected first; a line on stderr says what.
     """
     name, words = command_and_words(list(sys.argv[1:] if arguments is None else arguments), "run")
     if name not in _COMMANDS:
@@ -100,10 +110,11 @@ def _status(words: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog=f"{_PROGRAM} status",
         usage="%(prog)s [--json] [--setting VALUE ...]",
-        description="Show how the running watchdog is doing: its tasks, the broker and the log."
-        " It is asked at FB_STATUS_SOCKET. If that is not set and nothing answers in this folder, a watchdog is looked"
-        " for among the processes of this machine.",
-        epilog="exit code: " + "; ".join(f"{code} {meaning}" for code, meaning in EXITS["status"].items()),
+        description="Show how the running watchdog is doing: its tasks, the broker and the log.\n\n"
+        "It is asked at FB_STATUS_SOCKET. If that is not set and no watchdog answers in this\n"
+        "folder, one is looked for among the processes of this machine.",
+        epilog=exit_code_lines(EXITS["status"]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")

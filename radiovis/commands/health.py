@@ -23,14 +23,18 @@ def command() -> SettingsParser:
     """The arguments of the command, without the flags of ``serve``."""
     parser = SettingsParser(
         "health",
-        "Ask the node at ADMIN_PORT or ADMIN_TLS_PORT, or where none listens the watchdog at FB_ADMIN_PORT or"
-        " FB_ADMIN_TLS_PORT, whether it lives. With WORKERS above 1 every worker has to.",
-        {DONE: "yes", FAILED: "no, and why", WRONG: "wrong usage or settings"},
-        "ADMIN_TOKEN, if it is set, is sent to be told why.",
+        "Ask the node at ADMIN_PORT or ADMIN_TLS_PORT whether it is alive. If no node listens there, the watchdog at"
+        " FB_ADMIN_PORT or FB_ADMIN_TLS_PORT is asked. With WORKERS above 1, every worker must be alive.",
+        {DONE: "yes", FAILED: "no; the reason is on stderr", WRONG: "wrong usage or settings"},
+        "ADMIN_TOKEN is sent if it is set; without it, a node with a token gives no reasons.",
     )
-    parser.add_argument("--ready", action="store_true", help="whether clients should be sent to it")
+    parser.add_argument("--ready", action="store_true", help="ask whether it is ready for clients")
     parser.add_argument(
-        "--seconds", type=span, default=_SECONDS, metavar="S", help=f"how long to wait (default: {_SECONDS:g})"
+        "--seconds",
+        type=span,
+        default=_SECONDS,
+        metavar="S",
+        help=f"how long to wait for an answer (default: {_SECONDS:g})",
     )
     return parser
 
@@ -88,7 +92,9 @@ def _ask_program(settings: Settings, path: str, seconds: float) -> list[tuple[_P
             programs = [[port for port in ports if port not in [answered for answered, *_ in answers]]]
             break
     tried = " or ".join(str(port) for ports in programs for port in ports)
-    raise CommandError(f"health: nobody listens at {tried or 'any ADMIN_PORT: it is 0'}")
+    if not tried:
+        raise CommandError("health: there is nothing to ask: ADMIN_PORT and FB_ADMIN_PORT are 0")
+    raise CommandError(f"health: nothing listens at {tried}")
 
 
 def _ask(port: _Port, path: str, seconds: float, token: str) -> tuple[int, Any] | None:
@@ -98,7 +104,7 @@ def _ask(port: _Port, path: str, seconds: float, token: str) -> tuple[int, Any] 
     except ConnectionRefusedError:
         return None
     except (OSError, ValueError, http.client.HTTPException) as error:
-        raise CommandError(f"health: no answer from {port}: {printable(str(error))}") from None
+        raise CommandError(f"health: {port} does not answer: {printable(str(error))}") from None
 
 
 def _connection(host: str, port: int, seconds: float, *, secure: bool) -> http.client.HTTPConnection:

@@ -17,9 +17,9 @@ from radiovis.directory.stations_parser import StationsFileError
 
 _WRONG = 2
 EXITS = {
-    0: "it ended in order",
-    1: "with WORKERS: one of them did not end in order",
-    _WRONG: "it cannot start: a setting, a file or a port has to be put right first",
+    0: "it was stopped and has ended cleanly",
+    1: "with WORKERS: a worker has not ended cleanly",
+    _WRONG: "it cannot start: correct a setting, a file or a port first",
 }
 """What the exit codes of ``serve`` mean."""
 
@@ -66,15 +66,15 @@ def _command(module: str) -> Callable[[Sequence[str]], int]:
 
 
 _COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], int]]] = {
-    "serve": ("Run one front-end, or several with --workers (the default).", _serve),
-    "station": ("Add and list stations of the stations file, and set passwords.", _command("station")),
+    "serve": ("Run a node, or several with --workers; the default command.", _serve),
+    "station": ("Edit the stations file: stations, channels, passwords.", _command("station")),
     "check-config": ("Show every setting and its source, and check the files.", _command("check_config")),
-    "health": ("Ask a node whether it lives, or whether it is ready.", _command("health")),
+    "health": ("Ask a node whether it is alive, or whether it is ready.", _command("health")),
     "pub": ("Publish a text or a slide.", _command("pub")),
     "sub": ("Subscribe to topics, and print what a receiver gets.", _command("sub")),
-    "topics": ("List the topics of a node, with clients and last messages.", _command("topics")),
-    "logs": ("Search the journal of a node.", _command("logs")),
-    "probe": ("Check a service as a receiver does, from DNS to the slide.", _command("probe")),
+    "topics": ("List the channels, and what a node has on each.", _command("topics")),
+    "logs": ("Show what was published: search the journal of a node.", _command("logs")),
+    "probe": ("Check a station as a receiver does, from DNS to the slide.", _command("probe")),
     "conformance": ("Check any RadioVIS server against the rules of STOMP.", _command("conformance")),
     "bench": ("Measure a server with many receivers.", _command("bench")),
     "version": ("Print the version.", _command("version")),

@@ -190,16 +190,33 @@ def command() -> CommandParser:
     """The arguments of the command."""
     parser = CommandParser(
         "probe",
-        "Go the way of a receiver, to anybody's server: RadioDNS, connect, subscribe, first slide.",
-        {DONE: "a slide came, and a radio can show it", FAILED: "a step failed; it says which", WRONG: "wrong usage"},
+        "Do what a receiver does until its first slide, with any server: RadioDNS, connect, subscribe, fetch.",
+        {
+            DONE: "a slide came, and a radio can show it",
+            FAILED: "a step failed; stderr says which",
+            WRONG: "wrong usage",
+        },
     )
-    parser.add_argument("station", metavar="STATION", help="fm:4e1.4000.09580, dab:…, or a topic /topic/fm/…")
-    parser.add_argument("--server", type=address, metavar="URL", help="this server, without asking the DNS for it")
+    parser.add_argument(
+        "station",
+        metavar="STATION",
+        help="a bearer such as fm:4e1.4000.09580, or a topic such as /topic/fm/4e1/4000/09580/",
+    )
+    parser.add_argument("--server", type=address, metavar="URL", help="connect to this server, and do not ask the DNS")
     add_ca_flag(parser)
-    parser.add_argument("--dns", type=_dns, action="append", default=[], metavar="IP[:PORT]", help="whom to ask")
-    parser.add_argument("--domain", default="radiodns.org", help="the root of RadioDNS (default: radiodns.org)")
-    parser.add_argument("--seconds", type=seconds, default=15.0, help="how long to wait for a slide (default: 15)")
-    parser.add_argument("--json", action="store_true", help="one JSON object")
+    parser.add_argument(
+        "--dns",
+        type=_dns,
+        action="append",
+        default=[],
+        metavar="IP[:PORT]",
+        help="the DNS server to ask; may be repeated",
+    )
+    parser.add_argument("--domain", default="radiodns.org", help="the root domain of RadioDNS (default: radiodns.org)")
+    parser.add_argument(
+        "--seconds", type=seconds, default=15.0, metavar="S", help="how long to wait for a slide (default: 15)"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
     return parser
 
 

@@ -64,7 +64,7 @@ def _read(given: argparse.Namespace) -> Settings:
     """Read the settings, at the start and with each SIGHUP. :raises SettingsError: something is wrong."""
     settings = given_settings(given, trust=True)
     if settings.STANDALONE and not settings.STATIONS_FILE and not given.test:
-        raise SettingsError("STANDALONE needs STATIONS_FILE: a node by itself asks no PlugIt.")
+        raise SettingsError("STANDALONE needs STATIONS_FILE, because a stand-alone node does not ask PlugIt.")
     return settings
 
 

@@ -321,9 +321,9 @@ def command() -> CommandParser:
         metavar="hash|add|remove|rename|channel|passwd|list",
         parser_class=argparse.ArgumentParser,
     )
-    actions.add_parser("hash", help="print the hash of a password, for the key password of the stations file")
-    add = actions.add_parser("add", help="add a station; the file is created if it does not exist")
-    add.add_argument("login", type=_login, help="<station id>.<name>, as in 1.rock")
+    _action(actions, "hash", "print the hash of a password, for the key password of the stations file")
+    add = _action(actions, "add", "add a station; the file is created if it does not exist")
+    add.add_argument("login", type=_login, help="a station id, a dot and a name, as in 1.rock")
     add.add_argument(
         "--topic", action="append", default=[], metavar="PREFIX", help="a channel of the station; may be repeated"
     )
@@ -335,30 +335,35 @@ def command() -> CommandParser:
         help="a network the station may log in from, as in 192.0.2.0/24; may be repeated (default: any)",
     )
     add.add_argument("--name", default="", help="the name that listeners know")
-    remove = actions.add_parser("remove", help="remove a station and its channels")
+    remove = _action(actions, "remove", "remove a station and its channels")
     remove.add_argument("login", help="the login to remove")
-    rename = actions.add_parser("rename", help="give a station another login, another name, or both")
+    rename = _action(actions, "rename", "give a station another login, another name, or both")
     rename.add_argument("login", help="the login as it is")
     rename.add_argument("new_login", nargs="?", type=_login, metavar="new-login", help="the new login")
     rename.add_argument("--name", default="", help="the new name that listeners know")
-    channel = actions.add_parser("channel", help="add or remove a channel of a station")
+    channel = _action(actions, "channel", "add or remove a channel of a station")
     channel.add_argument("change", choices=("add", "remove"), metavar="add|remove", help="what to do")
     channel.add_argument("login", help="the station's login")
     channel.add_argument("topic", help="the channel, as in /topic/fm/4e1/4000/09580/")
     channel.add_argument("--image", metavar="URL", help="add: the default slide, shown while the station is silent")
     channel.add_argument("--text", help="add: the default text")
     channel.add_argument("--link", metavar="URL", help="add: the link of the default slide")
-    passwd = actions.add_parser("passwd", help="change the password of a login")
+    passwd = _action(actions, "passwd", "change the password of a login")
     passwd.add_argument("login", help="the login whose password changes")
     passwd.add_argument(
         "--keep", type=_hours, metavar="HOURS", help="accept the old password as well for this many hours"
     )
-    listing = actions.add_parser("list", help="show the logins and their channels")
+    listing = _action(actions, "list", "show the logins and their channels")
     listing.add_argument("--json", action="store_true", help="print one JSON list")
     for action in (add, remove, rename, channel, passwd, listing):
         action.add_argument("--file", metavar="PATH", help="the stations file (default: the setting STATIONS_FILE)")
     for action in actions.choices.values():
         action.error = parser.error  # type: ignore[method-assign]  # One line, in place of argparse's usage.
+    return parser
+
+
+def _action(actions: Any, name: str, text: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = actions.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
     return parser
 
 

@@ -74,7 +74,7 @@ class Printer:
 
     async def _look(self, came: float, message: MessageReceived, url: str, fetch: SlideFetch) -> None:
         if not url.lower().startswith(("http://", "https://")):
-            slide = Slide(url, b"", None, ("it has no address that begins with http:// or https://",))
+            slide = Slide(url, b"", None, ("its address does not begin with http:// or https://",))
         else:
             slide = await fetch.get(url)
         saved = None
@@ -226,22 +226,22 @@ def command() -> CommandParser:
     """The arguments of the command."""
     parser = CommandParser(
         "sub",
-        "Listen to topics and show what comes: texts, and slides, which are fetched and checked.",
+        "Subscribe to topics and show each message. Slides are fetched and checked as a receiver does it.",
         {
-            DONE: "--count was reached, or --seconds are over without a --count, or Ctrl-C",
-            FAILED: "the server cannot be reached at first, does not let us in, or less than --count came in --seconds",
+            DONE: "--count messages came, or --seconds are over without --count, or Ctrl-C",
+            FAILED: "the first connection fails, the server refuses, or fewer than --count messages came in --seconds",
             WRONG: "wrong usage",
         },
-        "A connection that is lost is made again, after a pause that grows to 30 s.",
+        "A lost connection is opened again, after a pause that grows to 30 s.",
     )
     parser.add_argument(
-        "topics", nargs="+", metavar="TOPIC", help="a whole topic, or a channel, which ends in /, for text and image"
+        "topics", nargs="+", metavar="TOPIC", help="a topic; or a channel, which ends in /, for its text and its image"
     )
-    parser.add_argument("--count", type=positive, metavar="N", help="end after so many messages")
-    parser.add_argument("--seconds", type=seconds, metavar="S", help="end after this time")
-    parser.add_argument("--save", type=Path, metavar="FOLDER", help="keep the slides there")
-    parser.add_argument("--no-fetch", action="store_true", help="leave the slides where they are")
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument("--count", type=positive, metavar="N", help="end after N messages")
+    parser.add_argument("--seconds", type=seconds, metavar="S", help="end after this time, such as 30 or 10m")
+    parser.add_argument("--save", type=Path, metavar="FOLDER", help="save the slides in this folder")
+    parser.add_argument("--no-fetch", action="store_true", help="do not fetch the slides")
+    parser.add_argument("--json", action="store_true", help="print one JSON object on each line")
     add_server_flag(parser)
     return parser
 
@@ -251,7 +251,7 @@ def run(words: Sequence[str]) -> int:
     given = command().read(words)
     topics = _topics(given.topics)
     if given.save and not given.save.is_dir():
-        raise CommandError(f"sub: --save: {given.save} is no folder", WRONG)
+        raise CommandError(f"sub: --save: {given.save} is not a folder", WRONG)
     try:
         return run_reactor(lambda reactor: _listen(reactor, given, topics))
     except KeyboardInterrupt:

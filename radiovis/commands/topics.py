@@ -40,13 +40,14 @@ def command() -> SettingsParser:
     """The arguments of the command, without the flags of ``serve``."""
     parser = SettingsParser(
         "topics",
-        "List the channels of the configured directory (STATIONS_FILE or RADIODNS_API_URL), and what is on air.",
+        "List the channels of the configured directory (STATIONS_FILE or RADIODNS_API_URL). With --admin, also show the"
+        " clients and the last message of each topic of a node.",
         {DONE: "done", FAILED: "the directory or the node does not answer", WRONG: "wrong usage or settings"},
-        "ADMIN_TOKEN is sent to the node, if it is set.",
+        "ADMIN_TOKEN is sent to the node if it is set.",
     )
-    parser.add_argument("--admin", metavar="URL", help="a node's operators' port, as in http://127.0.0.1:8081")
-    parser.add_argument("--json", action="store_true", help="one JSON object")
-    parser.add_argument("--test", action="store_true", help="the stations of serve --test")
+    parser.add_argument("--admin", metavar="URL", help="the operators' port of a node, such as http://127.0.0.1:8081")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--test", action="store_true", help="list the fake stations of serve --test")
     return parser
 
 
@@ -55,7 +56,7 @@ def run(words: Sequence[str]) -> int:
     given = command().read(words)
     settings = given_settings(given)
     if given.admin and not given.admin.startswith(("http://", "https://")):
-        raise CommandError(f"topics: --admin: {given.admin!r} should begin with http:// or https://", WRONG)
+        raise CommandError(f"topics: --admin: {given.admin!r} must begin with http:// or https://", WRONG)
 
     async def show(reactor: Any) -> int:
         try:
@@ -102,12 +103,12 @@ async def _page(reactor: Any, base: str, after: str, settings: Settings) -> dict
     except Exception as error:  # noqa: BLE001 - a URL may lead to anything.
         raise CommandError(f"{base} does not answer: {printable(connect_failure(error, _SECONDS))}") from None
     if code in (401, 403):
-        raise CommandError(f"{base} does not let us in: set ADMIN_TOKEN as the node has it")
+        raise CommandError(f"{base} refuses access: set ADMIN_TOKEN to the token of the node")
     try:
         page = json.loads(body) if code == 200 else None
         return {"topics": list(page["topics"]), "next": page["next"]}  # type: ignore[index]
     except (KeyError, TypeError, ValueError):
-        raise CommandError(f"{base} is no operators' port of a node: its /api/topics answers {code}") from None
+        raise CommandError(f"{base} is not the operators' port of a node: its /api/topics answers {code}") from None
 
 
 def _print(channels: Sequence[Channel], on_air: TopicStates | None) -> None:
@@ -117,7 +118,7 @@ def _print(channels: Sequence[Channel], on_air: TopicStates | None) -> None:
             _print_topic((on_air or {})[topic])
     others = _others(channels, on_air or {})
     if others:
-        print("\nin no channel of the directory:")
+        print("\nTopics outside the channels of the directory:")
     for topic in others:
         _print_topic((on_air or {})[topic])
 

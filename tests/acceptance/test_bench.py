@@ -58,7 +58,7 @@ class TestBench(unittest.TestCase):
         for words, part in (
             (("--subscriber", "5"), "no such flag: --subscriber; did you mean --subscribers?"),
             (("--messages", "0"), "should be a whole number from 1"),
-            (("--server", "stomps://radio.example"), "bench measures plain STOMP"),
+            (("--server", "stomps://radio.example"), "bench measures STOMP over plain TCP only"),
         ):
             done = bench(*words)
             self.assertEqual((done.returncode, done.stdout), (2, ""))

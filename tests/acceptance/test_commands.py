@@ -115,11 +115,11 @@ class PublishRights(CommandCase):
             port, unused = silent.getsockname()[1], free.getsockname()[1]
             free.close()
             for url, part in (
-                (self.url("1.test:wrong@"), "does not let us in: Wrong credentials"),
+                (self.url("1.test:wrong@"), "refuses the login 1.test: Wrong credentials"),
                 (self.url(""), "refuses"),
                 ("stomp://no-such-host.invalid", "cannot connect to no-such-host.invalid:61613: no such host"),
                 (f"127.0.0.1:{unused}", "nothing listens there"),
-                (f"127.0.0.1:{port}", "said nothing for 1 s: is that a STOMP port?"),
+                (f"127.0.0.1:{port}", "sent nothing for 1 s; is this a STOMP port?"),
             ):
                 with self.subTest(url=url):
                     self.assert_fails(run("pub", self.topic("text"), "--seconds", "1", *to, url), 1, part)
@@ -244,7 +244,7 @@ class Listening(CommandCase):
     def test_wrong_usage(self) -> None:
         for words, part in (
             (("topic/x",), "a topic begins with /topic/"),
-            (("/topic/x/", "--save", "/nowhere"), "/nowhere is no folder"),
+            (("/topic/x/", "--save", "/nowhere"), "/nowhere is not a folder"),
             (("/topic/x/", "--count", "0"), "should be a whole number from 1"),
             (("/topic/x/", "--seconds", "soon"), "should be a time such as"),
         ):
@@ -412,7 +412,7 @@ class NothingToShow(unittest.TestCase):
         url = f"http://127.0.0.1:{free_port()}/"
         self.assert_fails(run("topics", RADIODNS_API_URL=url), 1, "the directory does not answer: ")
         self.assert_fails(run("topics", "--test", "--admin", url), 1, f"{url} does not answer: nothing listens there")
-        self.assert_fails(call("topics", "--admin", "8081"), 2, "should begin with http://")
+        self.assert_fails(call("topics", "--admin", "8081"), 2, "must begin with http://")
         self.assert_fails(call("topics", "--stations-file", "/nowhere.toml", "--jsn"), 2, "--jsn")
 
 

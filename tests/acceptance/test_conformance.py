@@ -66,7 +66,7 @@ class OurServer(NodeCase, ConformanceCase):
         for command in (("conformance",), ("sub", "/topic/x/", "--server")):
             done = run(*command, f"ws://{host}:{port}/nothing")
             self.assertEqual((done.returncode, done.stdout, len(done.stderr.splitlines())), (1, "", 1))
-            self.assertIn("it opens no WebSocket there: HTTP 404", done.stderr)
+            self.assertIn("there is no WebSocket at this path: HTTP 404", done.stderr)
 
     def test_without_a_login_what_publishes_is_skipped(self) -> None:
         done = call("conformance", self.url(), "--only", "N2,C*,V1")
@@ -133,7 +133,7 @@ class OverTls(ConformanceCase):
         ):
             done = run(*words)
             self.assertEqual((done.returncode, done.stdout), (1, ""))
-            self.assertIn("its certificate cannot be trusted: unable to get local issuer certificate", done.stderr)
+            self.assertIn("its certificate is not trusted: unable to get local issuer certificate", done.stderr)
         done = run("conformance", server, "--ca", "/nowhere.pem")
         self.assertEqual((done.returncode, done.stderr[:37]), (2, "server.py: --ca: /nowhere.pem cannot b"[:37]))
 
@@ -154,7 +154,7 @@ class Strangers(unittest.TestCase):
                         done = run(*words, f"stomps://{HOST}:{port}", "--ca", str(authority.certificate))
                         self.assertEqual((done.returncode, done.stdout), (1, ""))
                         self.assertEqual(len(done.stderr.splitlines()), 1)
-                        self.assertIn(f"{HOST}:{port}: its certificate cannot be trusted: ", done.stderr)
+                        self.assertIn(f"{HOST}:{port}: its certificate is not trusted: ", done.stderr)
                         self.assertIn(reason, done.stderr)
 
 

@@ -141,7 +141,7 @@ class Together(WorkersCase):
         self.assertTrue(radios[0].ends())
         self.server.wait_for("worker.died", worker=0, reason="signal 9")
         self.assertEqual(self.get("readyz", 1)[0], 200)
-        self.assertIn("nobody listens at", self.health().stderr)
+        self.assertIn("nothing listens at", self.health().stderr)
         self.publish(b"TEXT while it is away")
         self.assertEqual(radios[1].expect("MESSAGE").body, b"TEXT while it is away")
         self.server.wait_for("server.ready", worker=0, count=2)

@@ -56,15 +56,17 @@ class Connecting(ConversationCase):
         return caught.exception
 
     async def test_a_refused_login_can_be_told_apart(self) -> None:
-        error = await self.fails("does not let us in: no such login", b"ERROR\nmessage:no such login\n\n\0")
+        error = await self.fails(
+            "refuses a connection without a login: no such login", b"ERROR\nmessage:no such login\n\n\0"
+        )
         self.assertIsInstance(error, ConnectRejected)
 
     async def test_a_server_that_closes_the_connection(self) -> None:
-        error = await self.fails("closed the connection before it let us in")
+        error = await self.fails("closed the connection before it answered CONNECT")
         self.assertNotIsInstance(error, ConnectRejected)
 
     async def test_a_server_that_says_nothing(self) -> None:
-        await self.fails("said nothing for 0.1 s: is that a STOMP port", b"", seconds=0.1)
+        await self.fails("sent nothing for 0.1 s; is this a STOMP port", b"", seconds=0.1)
 
 
 class Events(ConversationCase):

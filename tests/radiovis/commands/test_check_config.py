@@ -120,7 +120,7 @@ class Problems(unittest.TestCase):
         self.assertEqual(call("check-config", STATIONS_FILE=str(path)).returncode, 0)
 
     def test_a_folder_that_is_not_there(self) -> None:
-        self.assertEqual(self.problems(SLIDES_DIR="/nowhere"), ["SLIDES_DIR: /nowhere: is no folder"])
+        self.assertEqual(self.problems(SLIDES_DIR="/nowhere"), ["SLIDES_DIR: /nowhere: is not a folder"])
 
     def test_several_workers_without_a_broker(self) -> None:
         self.assertIn("WORKERS = 2", self.problems(WORKERS="2", RABBITMQ_LOOPBACK="true")[0])
@@ -162,8 +162,8 @@ class Certificates(unittest.TestCase):
 
     def test_something_else(self) -> None:
         self.path.write_text("hello")
-        self.assertIn("is no certificate in PEM form", str(certificate_problem(self.path)))
-        self.assertIn("is no private key", str(certificate_problem(self.path, key=True)))
+        self.assertIn("is not a certificate in PEM format", str(certificate_problem(self.path)))
+        self.assertIn("is not a private key", str(certificate_problem(self.path, key=True)))
 
     def test_nothing(self) -> None:
         self.assertIn("cannot be read: No such file", str(certificate_problem(self.path)))

@@ -26,7 +26,7 @@ class Reference(unittest.TestCase):
         for module in MODULES:
             done = call(module.replace("_", "-"), "--help")
             self.assertEqual((done.returncode, done.stderr), (0, ""))
-            self.assertIn("exit code: 0 ", " ".join(done.stdout.split()))
+            self.assertIn("exit codes: 0 ", " ".join(done.stdout.split()))
 
     def test_a_command_that_is_nearly_one(self) -> None:
         for word, meant in (("check-confg", "check-config"), ("conformanc", "conformance"), ("subs", "sub")):

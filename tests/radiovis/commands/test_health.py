@@ -84,9 +84,9 @@ class Health(unittest.TestCase):
     def test_nobody(self) -> None:
         ports = [str(free_port()), str(free_port())]
         done = call("health", ADMIN_PORT=ports[0], FB_ADMIN_PORT=ports[1])
-        self.failed(done, f"nobody listens at 127.0.0.1:{ports[0]} or 127.0.0.1:{ports[1]}")
+        self.failed(done, f"nothing listens at 127.0.0.1:{ports[0]} or 127.0.0.1:{ports[1]}")
         done = call("health", ADMIN_PORT="0", FB_ADMIN_PORT="0")
-        self.failed(done, "nobody listens at any ADMIN_PORT: it is 0")
+        self.failed(done, "there is nothing to ask: ADMIN_PORT and FB_ADMIN_PORT are 0")
 
     def test_who_does_not_answer(self) -> None:
         release = threading.Event()
@@ -113,7 +113,7 @@ class Health(unittest.TestCase):
     def test_one_worker_that_does_not_listen(self) -> None:
         first = self.listen_in_a_row(answering(200, {"live": True}))
         done = call("health", ADMIN_PORT=first, WORKERS="2", FB_ADMIN_PORT=str(free_port()))
-        self.failed(done, f"nobody listens at 127.0.0.1:{int(first) + 1}")
+        self.failed(done, f"nothing listens at 127.0.0.1:{int(first) + 1}")
 
     def test_wrong_usage(self) -> None:
         for words in (["--secnds", "1"], ["--admin-port", "x"], ["--seconds", "never"]):

@@ -358,5 +358,5 @@ class List(StationsFileCase):
         self.assertEqual(done.returncode, 2)
         self.assertEqual(
             done.stderr,
-            "server.py: station: no such word: pasword; did you mean passwd?; see server.py station --help\n",
+            "server.py: station: unknown word: pasword; did you mean passwd?; see server.py station --help\n",
         )
