@@ -126,7 +126,7 @@ def _join(node: Node, settings: Settings, places: Places, seconds: float | None)
 def _head(settings: Settings, places: Places) -> list[str]:
     """The first lines: where to look, and what to do next."""
     station: Station = STATIONS[0]
-    phone = "" if places.is_open else " A phone in your network can see it with: make demo LISTEN=0.0.0.0"
+    phone = [] if places.is_open else ["A phone in your network sees the wall with: make demo LISTEN=0.0.0.0"]
     return [
         f"Wall of all stations:  http://{places.shown}:{settings.HTTP_PORT}/",
         f"Dashboard:             http://{settings.ADMIN_IP}:{settings.ADMIN_PORT}/",
@@ -137,8 +137,9 @@ def _head(settings: Settings, places: Places) -> list[str]:
         f'  {_python()} server.py pub {station.channel} --text "Hello from me" \\',
         f"    --server stomp://{station.login}:{PASSWORD}@{places.local}",
         "",
-        f"{station.name} then leaves its channel to you for {QUIET_SECONDS:g} s.{phone}",
-        "Ctrl-C ends the demo. Its radio hears:",
+        f"{station.name} then leaves its channel to you for {QUIET_SECONDS:g} s. Ctrl-C ends the demo.",
+        *phone,
+        "The radio of the demo hears:",
         "",
     ]
 

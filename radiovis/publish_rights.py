@@ -112,7 +112,7 @@ class PublishRights:
         for channel in allowed:
             if wanted.startswith(await self._resolver.canonical(channel)):
                 return [destination]
-        raise Refused(_FORBIDDEN, _may_not(principal, destination, "it is none of the station's channels."))
+        raise Refused(_FORBIDDEN, _may_not(principal, destination, "the topic is in none of the station's channels."))
 
     def _messages(self, principal: Principal, publication: Publication, targets: list[str]) -> list[Message]:
         """One message per target, all with the same id."""

@@ -19,7 +19,7 @@ _COLUMNS = (
     ("rate", "deliveries/s", "{:,.0f}"),
     ("p50", "p50 ms", "{:.2f}"),
     ("p99", "p99 ms", "{:.2f}"),
-    ("cpu", "CPU µs/delivery", "{:.2f}"),
+    ("cpu", "CPU µs", "{:.2f}"),
     ("memory", "KiB/connection", "{:.2f}"),
     ("connects", "connects/s", "{:,.0f}"),
     ("lost", "lost", "{:,}"),
@@ -134,7 +134,8 @@ def _print(rows: list[tuple[Target, str, Figures]], work: Workload, *, as_json: 
         runs = [{"server": target.name, "work": name, **dataclasses.asdict(each)} for target, name, each in rows]
         print(json.dumps({"work": dataclasses.asdict(work), "runs": runs}))
         return
-    print(f"{work.subscribers} subscribers of one topic, {work.body} octets in each message\n")
+    print(f"{work.subscribers} subscribers of one topic, {work.body} octets in each message.")
+    print("CPU µs is the CPU time of one delivery.\n")
     table = [["server", "work", *(title for _, title, _ in _COLUMNS)]]
     for target, name, figures in rows:
         table.append([target.name, name, *(_shown(getattr(figures, key), form) for key, _, form in _COLUMNS)])

@@ -321,7 +321,7 @@ def _body(message: MessageReceived) -> str:
 def _hello(opened: tuple[Conversation, Connected]) -> str:
     connected = opened[1]
     server = dict(connected.headers).get("server")
-    return f"let in, STOMP {connected.version}" + (f", {server}" if server else "")
+    return f"connected, STOMP {connected.version}" + (f", {server}" if server else "")
 
 
 def _describe(slide: Any) -> str:

@@ -76,7 +76,7 @@ def run(words: Sequence[str]) -> int:
             try:
                 receipt = await conversation.receipt(name, given.seconds)
             except CommandError as error:
-                raise CommandError(f"{_attempt(server, topic)}: {error}") from None
+                raise CommandError(_failure(str(error), server, topic)) from None
             _tell(given, topic, body, receipt, time.monotonic() - began, connected)
         await _leave(conversation, server, given.seconds, [topic for topic, _ in sends])
         return DONE
@@ -84,13 +84,15 @@ def run(words: Sequence[str]) -> int:
     return run_reactor(publish)
 
 
-def _attempt(server: ServerAddress, *topics: str) -> str:
-    """What failed: an error must name server, login and topic, as it may be read in a log of many publishes."""
-    return f"publishing to {' and '.join(topics)} at {server} {_as(server)} failed"
+def _failure(reason: str, server: ServerAddress, *topics: str) -> str:
+    """An error that names server, login and topic: it may be read in a log of many publishes.
 
-
-def _as(server: ServerAddress) -> str:
-    return f"as {server.login}" if server.login else "without a login"
+    :param reason: our servers name login and topic already, which is not repeated.
+    """
+    if server.login in reason and all(topic in reason for topic in topics):
+        return f"not published at {server}: {reason}"
+    who = f"as {server.login}" if server.login else "without a login"
+    return f"not published to {' and '.join(topics)} at {server} {who}: {reason}"
 
 
 def confirmer(connected: Connected) -> str:
@@ -111,7 +113,7 @@ async def _leave(conversation: Conversation, server: ServerAddress, limit: float
     try:
         event = await conversation.next_event(limit)
         if isinstance(event, ConnectRefused):
-            raise CommandError(f"{_attempt(server, *topics)}: the server refuses: {error_text(event)}")
+            raise CommandError(_failure(f"the server refuses: {error_text(event)}", server, *topics))
     except ConversationEnded:
         return  # Everything was confirmed before.
     finally:

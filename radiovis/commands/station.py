@@ -24,7 +24,7 @@ from tomlkit.exceptions import TOMLKitError
 from radiovis.client.command_line import DONE, PROGRAM, WRONG, CommandError, CommandParser, found_settings, printable
 from radiovis.directory.password import hash_password
 from radiovis.directory.stations_file import read_stations, read_text
-from radiovis.directory.stations_parser import Section, Stations, parse_stations, read_sections, station_id
+from radiovis.directory.stations_parser import EVERYWHERE, Section, Stations, parse_stations, read_sections, station_id
 
 MOST_HOURS = 24 * 366
 """For which an old password stays valid, at the most: one that never ends would be a second password."""
@@ -385,9 +385,9 @@ def _add(path: Path, given: argparse.Namespace) -> None:
         editor.replace(with_station(editor.text, given.login, hashed, given.name, given.network, given.topic))
     print(f"{path}: added {given.login} with {_channels(len(given.topic))}")
     if given.topic:
-        print(f'Publish: {PROGRAM} pub {given.topic[0]} --text "Hello" --server stomp://{given.login}:PASSWORD@HOST')
+        print(f"Next: {PROGRAM} pub {given.topic[0]} --text Hello --server stomp://{given.login}:PASSWORD@HOST")
     else:
-        print(f"It may publish nothing yet: {PROGRAM} station channel add {given.login} TOPIC")
+        print(f"Next, as it may not publish anything yet: {PROGRAM} station channel add {given.login} TOPIC")
 
 
 def _remove(path: Path, given: argparse.Namespace) -> None:
@@ -489,8 +489,10 @@ def _list(path: Path, given: argparse.Namespace) -> None:
     if given.json:
         print(json.dumps(rows))
         return
+    width = max(len(printable(login)) for login in stations.accounts)
     for row in rows:
-        print(f"{printable(str(row['login']))}  from {', '.join(row['networks'])}")
+        networks = "anywhere" if row["networks"] == list(EVERYWHERE) else ", ".join(row["networks"])
+        print(f"{printable(str(row['login'])):<{width}}  from {networks}")
         for channel in row["channels"]:
             print(f"    {printable(channel)}")
 

@@ -115,19 +115,20 @@ def _print(channels: Sequence[Channel], on_air: TopicStates | None) -> None:
     for channel in channels:
         print(printable(channel.topic) + (paint(f"  {printable(channel.name)}", "grey") if channel.name else ""))
         for topic in _topics_of(channel.topic, on_air or {}):
-            _print_topic((on_air or {})[topic])
+            _print_topic((on_air or {})[topic], f"{topic.rpartition('/')[2]:<5}")
     others = _others(channels, on_air or {})
     if others:
         print("\nTopics outside the channels of the directory:")
     for topic in others:
-        _print_topic((on_air or {})[topic])
+        _print_topic((on_air or {})[topic], topic)
 
 
-def _print_topic(entry: dict[str, Any]) -> None:
+def _print_topic(entry: dict[str, Any], name: str) -> None:
+    """:param name: the whole topic, or what distinguishes it from the others of its channel."""
     clients = sum(entry.get("clients", {}).values())
     body = (entry.get("last") or {}).get("body") or "nothing yet"
     counted = f"  ({clients} client{'' if clients == 1 else 's'})"
-    print(f"    {printable(entry['topic'])}  {printable(str(body))}" + paint(counted, "grey"))
+    print(f"    {printable(name)}  {printable(str(body))}" + paint(counted, "grey"))
 
 
 def _print_json(channels: Sequence[Channel], on_air: TopicStates | None) -> None:

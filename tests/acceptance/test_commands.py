@@ -116,7 +116,7 @@ class PublishRights(CommandCase):
             free.close()
             for url, part in (
                 (self.url("1.test:wrong@"), "refuses the login 1.test: Wrong credentials"),
-                (self.url(""), "refuses"),
+                (self.url(""), f"Publishing to {self.topic('text')} needs a login"),
                 ("stomp://no-such-host.invalid", "cannot connect to no-such-host.invalid:61613: no such host"),
                 (f"127.0.0.1:{unused}", "nothing listens there"),
                 (f"127.0.0.1:{port}", "sent nothing for 1 s; is this a STOMP port?"),
@@ -124,12 +124,8 @@ class PublishRights(CommandCase):
                 with self.subTest(url=url):
                     self.assert_fails(run("pub", self.topic("text"), "--seconds", "1", *to, url), 1, part)
         refused = run("pub", "/topic/not/ours/text", *to, self.url())
-        named = (
-            "publishing to /topic/not/ours/text at",
-            "as 1.test failed",
-            "the server refuses",
-            "You cannot do that",
-        )
+        host, port = self.server.address
+        named = (f"not published at {host}:{port}: ", "1.test may not publish to /topic/not/ours/text:")
         self.assert_fails(refused, 1, *named)
         self.assertNotIn("wrong", run("pub", "/topic/x/text", *to, self.url("1.test:wrong@")).stderr)
 
@@ -382,7 +378,7 @@ class Journal(unittest.TestCase):
         done = run("topics", "--stations-file", stations)
         self.assertEqual(done.stdout.splitlines(), ["/topic/rock/  Rock", "/topic/roll/  Rock"])
         lines = run("topics", "--stations-file", stations, "--admin", f"http://{host}:{port}").stdout.splitlines()
-        self.assertIn("    /topic/roll/text  TEXT on air  (0 clients)", lines)
+        self.assertIn("    text   TEXT on air  (0 clients)", lines)
 
 
 class NothingToShow(unittest.TestCase):

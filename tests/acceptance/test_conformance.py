@@ -123,7 +123,7 @@ class OverTls(ConformanceCase):
                 )
                 self.assertIn("TEXT x", heard.stdout)
                 probed = run("probe", "fm:4e1.4000.09580", "--server", server, "--seconds", "0.1", *self.ca())
-                self.assertIn("let in, STOMP 1.2", probed.stdout)
+                self.assertIn("connected, STOMP 1.2", probed.stdout)
 
     def test_and_nobody_else(self) -> None:
         server = f"stomps://1.test:test@{HOST}:{self.stomps}"
