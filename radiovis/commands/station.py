@@ -138,9 +138,15 @@ def with_password(text: str, login: str, password: str, old_until: datetime | No
     for key in ("old_password", "old_password_until"):
         station.pop(key, None)
     station["password"] = password
-    if old_until is not None and old is not None:
-        station["old_password"], station["old_password_until"] = old, old_until
-    return tomlkit.dumps(document)
+    if old_until is None or old is None:
+        return str(tomlkit.dumps(document))
+    kept = {"old_password": str(old), "old_password_until": old_until}
+    blocks = _Blocks(changed := tomlkit.dumps(document))
+    number = _number(changed, login)
+    if number < len(blocks.stations):  # tomlkit would put them behind the comment above the first channel.
+        return blocks.with_lines(blocks.line_of(number, "password"), tomlkit.dumps(kept))
+    station.update(kept)
+    return str(tomlkit.dumps(document))
 
 
 def _document_and_station(text: str, login: str) -> tuple[Any, Any]:
@@ -525,9 +531,12 @@ def _login(text: str) -> str:
 
 
 def _hours(text: str) -> timedelta:
-    hours = float(text)
+    try:
+        hours = float(text)
+    except ValueError:
+        hours = 0.0
     if not 0 < hours <= MOST_HOURS:
-        raise argparse.ArgumentTypeError(f"should be a number of hours up to {MOST_HOURS}")
+        raise argparse.ArgumentTypeError(f"{text!r} must be a number of hours, more than 0 and up to {MOST_HOURS}")
     return timedelta(hours=hours)
 
 

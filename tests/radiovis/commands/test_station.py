@@ -83,13 +83,13 @@ class Passwd(StationsFileCase):
         self.assertEqual(station["old_password"], HASH)
         hours = (station["old_password_until"] - datetime.now(UTC)).total_seconds() / 3600
         self.assertTrue(23.5 < hours <= 24, hours)
-        self.assertIn("# Its only frequency.", self.path.read_text())
+        self.assertIn("# Its only frequency.\n[[station.channel]]\n", self.path.read_text())
         self.station("passwd", "1.rock", stdin="third\n")
         self.assertNotIn("old_password", self.path.read_text())
 
     def test_an_old_one_that_would_never_end(self) -> None:
         for hours in ("0", "-1", "1e9", "nan", "x"):
-            self.assert_refused(self.station("passwd", "1.rock", "--keep", hours), "--keep")
+            self.assert_refused(self.station("passwd", "1.rock", "--keep", hours), "must be a number of hours")
 
     def test_line_ends_of_windows_stay(self) -> None:
         self.path.write_bytes(TEXT.replace("\n", "\r\n").encode())
