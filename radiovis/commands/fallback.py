@@ -168,7 +168,7 @@ def _table(report: Report) -> str:
         f"broker  {'' if bus['connected'] else 'NOT CONNECTED: '}{bus['reason']}",
         f"log     {kept['waiting']} waiting" + (f", FAILING since {_time(kept['since'])}: " if kept["error"] else ""),
         "",
-        f"{'task':<16} {'state':<8} {'last success':<20} {'restarts':>8}  last error",
+        f"{'task':<16} {'state':<8} {'last success':<20} {'restarts':>8}",
     ]
     lines[2] += kept["error"]
     lines[3:3] = [f"DEGRADED  {each}" for each in report.get("degraded", ())]
@@ -177,9 +177,10 @@ def _table(report: Report) -> str:
         lines.insert(3, f"held    {schedule['held']} of {schedule['most']} messages{''.join(first)}")
     for task in report["tasks"]:
         state = "FAILING" if task["failing"] else "well"
-        error = f"{_time(task['last_error_at'])} {task['last_error']}" if task["last_error"] else "-"
         success = _time(task["last_success"])
-        lines.append(f"{task['name']:<16} {state:<8} {success:<20} {task['restarts']:>8}  {error}")
+        lines.append(f"{task['name']:<16} {state:<8} {success:<20} {task['restarts']:>8}")
+        if task["last_error"]:
+            lines.append(f"  last error {_time(task['last_error_at'])}: {task['last_error']}")
     return "\n".join(lines)
 
 

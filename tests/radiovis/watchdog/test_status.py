@@ -128,8 +128,9 @@ class Words(unittest.TestCase):
                 "broker  connected",
                 "log     5 waiting, FAILING since 2026-11-21T20:57:23Z: down",
                 "",
-                "task             state    last success         restarts  last error",
-                "stale_topics     well     2026-11-21T20:57:23Z        0  -",
-                "stale_topics     FAILING  2026-11-21T20:57:23Z        3  2026-11-21T20:58:20Z no broker",
+                "task             state    last success         restarts",
+                "stale_topics     well     2026-11-21T20:57:23Z        0",
+                "stale_topics     FAILING  2026-11-21T20:57:23Z        3",
+                "  last error 2026-11-21T20:58:20Z: no broker",
             ],
         )
