@@ -20,6 +20,8 @@ import structlog
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 
+from fanout.process.logs import Throttle
+
 _MADE = 50_000
 """Objects more than were freed, until the young ones are searched: 5 ms, and so much (5 MiB) may be garbage until then:
 a traceback, or what Twisted's thread pool leaves behind of each call."""
@@ -63,6 +65,7 @@ class Notify:
     def __init__(self, environ: Mapping[str, str]) -> None:
         """:param environ: the process's environment, where systemd says how to reach it."""
         self._address = environ.get("NOTIFY_SOCKET", "")
+        self._throttle = Throttle(time.monotonic)
         self.watchdog = _watchdog(environ)
 
     def tell(self, **states: object) -> None:
@@ -76,7 +79,9 @@ class Notify:
                 way.setblocking(False)  # a systemd that does not read must not stop us
                 way.sendto(text.encode(), address)
         except OSError as error:
-            log.warning("notify.failed", socket=self._address, reason=str(error))
+            if self._throttle.allow("failed"):
+                held_back = self._throttle.held_back("failed")
+                log.warning("notify.failed", socket=self._address, reason=str(error), held_back=held_back)
 
 
 def _watchdog(environ: Mapping[str, str]) -> float:

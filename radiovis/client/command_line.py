@@ -76,7 +76,7 @@ def daemon_parser(
         usage="%(prog)s [COMMAND] [--test] [--config PATH] [--setting VALUE ...]",
         description="\n".join([description, "", "commands:", *lines]),
         epilog=(
-            "Every setting can be given as a flag, as an environment variable or in config.py.\n"
+            "Every setting can be a flag, an environment variable or a line of config.py.\n"
             f"{program} help COMMAND explains a command."
         ),
         formatter_class=argparse.RawDescriptionHelpFormatter,

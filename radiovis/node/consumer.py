@@ -17,6 +17,7 @@ hub, to memcached for the other nodes, and to the watchdog of a stand-alone node
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
@@ -25,6 +26,7 @@ from typing import Any
 import structlog
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
 
 from fanout.application.guests import Guest
 from fanout.application.observer import Observer, Report
@@ -33,6 +35,7 @@ from fanout.bus.interface import Bus, RememberingBus, Replay
 from fanout.cache.bounded_dict import BoundedDict
 from fanout.hub.hub import MAX_LAST_MESSAGES, Hub
 from fanout.hub.message import Message
+from fanout.process.logs import Throttle
 from radiovis import topics
 from radiovis.directory.interface import DirectoryError
 from radiovis.http.wall import Wall
@@ -129,6 +132,7 @@ class TopicReceiver:
         self._last_slides = last_slides
         self._log = log
         self._observer = observer
+        self._throttle = Throttle(time.monotonic)
         self._waiting = WaitingMessages()
         self._looked_up: dict[str, Deferred[Any]] = {}
         self._told: BoundedDict[str, str] = BoundedDict(MAX_LAST_MESSAGES)  # serials of what memcached told
@@ -149,8 +153,15 @@ class TopicReceiver:
     def _look_up(self, country: str, topic: str) -> None:
         """The country is unknown: its messages wait until the directory has answered."""
         looked_up = self._looked_up[country] = Deferred.fromCoroutine(self._resolver.canonical(topic))
-        looked_up.addErrback(lambda failure: self._log.error("country.failed", reason=failure.getErrorMessage()))
+        looked_up.addErrback(self._not_looked_up, country)
         looked_up.addCallback(lambda _: self._release(country))
+
+    def _not_looked_up(self, failure: Failure, country: str) -> None:
+        """Each message of an unknown country asks the directory again, also while that is down."""
+        if self._throttle.allow(country):
+            held_back = self._throttle.held_back(country)
+            reason = failure.getErrorMessage()
+            self._log.error("country.failed", country=country, reason=reason, held_back=held_back)
 
     def _release(self, country: str) -> None:
         """The directory has answered. A country without a code is its own key, as for its subscribers."""

@@ -71,6 +71,7 @@ import structlog
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.task import deferLater
 
+from fanout.process.logs import Throttle
 from radiovis.directory.interface import DirectoryError, LogStore
 from radiovis.settings import WatchdogSettings
 from radiovis.watchdog.log import Entry, LogError, LogFull, LogState, Outage, RecentSerials
@@ -120,6 +121,7 @@ class PlugItLog:
         self._reactor = reactor
         self._pauses = (first_pause, longest_pause)
         self._outage = Outage("log API", unix_time)
+        self._throttle = Throttle(reactor.seconds)
         self._serials = RecentSerials()
         self._waiting: deque[tuple[Entry, Deferred[None]]] = deque()
         self._sending = False
@@ -182,11 +184,17 @@ class PlugItLog:
                 self._suspects.append(_Suspect(entry, added, str(error)))
             else:
                 self._refuse(str(error), added)
-        except Exception as error:
-            log.error("log.sender_failed", exc_info=error)
+        except Exception as error:  # noqa: BLE001 - it is logged.
+            self._failed(error)
             self._refuse(f"{type(error).__name__}: {error}", added)
         else:
             self._accepted(entry, added)
+
+    def _failed(self, error: Exception) -> None:
+        """Log a fault of ours. The entry is tried again and again, and may fail in the same way each time."""
+        key = (type(error), str(error))
+        if self._throttle.allow(key):
+            log.error("log.sender_failed", exc_info=error, held_back=self._throttle.held_back(key))
 
     def _accepted(self, entry: Entry, added: Deferred[None]) -> None:
         suspects, self._suspects = self._suspects, []

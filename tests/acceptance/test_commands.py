@@ -132,7 +132,7 @@ class PublishRights(CommandCase):
     def test_wrong_usage(self) -> None:
         topic = "/topic/id/tests._ebu.nowhere/topic1/"
         for words, part in (
-            ((topic,), "Give --text, --image or both"),
+            ((topic,), "give --text, --image or both"),
             (("fm/4e1", "--text", "x"), "a topic begins with /topic/"),
             ((topic + "text", "--image", "http://s/1.png"), "takes only --text"),
             ((topic, "--image", "ftp://s/1.png"), "--image: an address begins with http://"),
@@ -149,8 +149,8 @@ class PublishRights(CommandCase):
 
 class ThroughTheBroker(unittest.TestCase):
     def test_pub_says_that_the_broker_has_confirmed_it(self) -> None:
-        host, port = services.rabbitmq()
-        settings = {"RABBITMQ_HOST": host, "RABBITMQ_PORT": port, "RABBITMQ_EXCHANGE": f"fanout-{uuid4().hex}"}
+        broker = services.rabbitmq()
+        settings = {"RABBITMQ_HOST": broker.host, "RABBITMQ_PORT": broker.port, "RABBITMQ_EXCHANGE": uuid4().hex}
         with Server("--test", MEMCACHED_HOST="", **settings) as server:
             address, topic = f"{server.address[0]}:{server.address[1]}", "/topic/id/tests._ebu.nowhere/topic1/text"
             done = run("pub", topic, "--text", "hello", "--server", f"stomp://1.test:test@{address}")

@@ -47,7 +47,7 @@ class Open(SocketsCase):
 
     def test_a_server_that_closes_in_the_handshake(self) -> None:
         server = self.server(lambda client: client.recv(1000) and None, "/stomp")
-        with self.assertRaisesRegex(ConnectionError, "in the WebSocket's handshake"):
+        with self.assertRaisesRegex(ConnectionError, "during the WebSocket handshake"):
             open_socket(server, SECONDS)
 
 

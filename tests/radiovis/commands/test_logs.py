@@ -93,4 +93,4 @@ class TestPublishers(unittest.TestCase):
                 done = self.logs("--delete", *words)
                 self.assertEqual(done.returncode, 2)
                 self.assertIn("--delete", done.stderr)
-        self.assertEqual(self.logs("--delete", "--station", "1", "--to", "7d").stdout, "1 records deleted\n")
+        self.assertEqual(self.logs("--delete", "--station", "1", "--to", "7d").stdout, "1 message was deleted\n")
