@@ -135,7 +135,7 @@ class StompServer:
         :param product: name/version, which clients are told.
         :param clock: seconds, monotonic; the wheel's and the flusher's too.
         :param log: a structlog logger.
-        :param warn: logs a client's fault: event name, address, fields. Limits itself to a line per second, kind and
+        :param warn: logs a client's fault: event name, address, fields. Limits its lines for each kind and
             address.
         """
         self._product = product
