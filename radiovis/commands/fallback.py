@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _COMMANDS[name][1](words)
     except CommandError as error:
-        return _warn(str(error))
+        return _warn(str(error), error.code)
     except (SettingsError, StationsFileError) as error:
         return _warn(str(error))
 
@@ -120,45 +120,59 @@ def _status(words: Sequence[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")
     add_flags(parser, Settings, common=("FB_STATUS_SOCKET",))
     given = parse_flags(parser, Settings, words)
-    settings = given_settings(given, trust=True)
-    path = settings.FB_STATUS_SOCKET
-    if not path:
-        return _warn("FB_STATUS_SOCKET is empty, so that a watchdog cannot be asked")
-    here = Path(path).absolute()
-    try:
-        report = ask(str(path))
-        if report is None and settings.source_of("FB_STATUS_SOCKET") == DEFAULT:
-            report = _ask_elsewhere(here)
-    except OSError as error:
-        print(f"{_PROGRAM}: {here}: {error.strerror or error}", file=sys.stderr)
-        return _FAILING
-    if report is None:
-        return _warn(f"not running: no answer at {here}")
+    report = _asked(given_settings(given, trust=True))
     print(json.dumps(report) if given.json else _table(report))
     return 0 if is_well(report) else _FAILING
 
 
-def _ask_elsewhere(here: Path) -> Report:
-    """The report of the one watchdog that runs in another folder.
+def _asked(settings: Settings) -> Report:
+    """The report of the watchdog at FB_STATUS_SOCKET, or if that is not set, of the one that runs elsewhere.
 
-    :param here: where nothing answers.
-    :raises CommandError: there is none, or several; the text says where we looked, and what to do.
-    :raises OSError: it does not answer.
+    :raises CommandError: none answers; the text says where we looked.
+    """
+    path = settings.FB_STATUS_SOCKET
+    if not path:
+        raise CommandError("FB_STATUS_SOCKET is empty, so that a watchdog cannot be asked", _WRONG)
+    here = Path(path).absolute()
+    report = _answer(Path(path))  # As it is: the whole path may be too long for a socket.
+    if report is not None:
+        return report
+    if settings.source_of("FB_STATUS_SOCKET") != DEFAULT:
+        raise CommandError(f"not running: no answer at {here}", _WRONG)
+    there = _elsewhere(here)
+    print(f"{_PROGRAM}: no answer at {here}; asking the watchdog at {there}", file=sys.stderr)
+    report = _answer(there)
+    if report is None:  # It has ended meanwhile.
+        raise CommandError(f"not running: no answer at {here} or {there}", _WRONG)
+    return report
+
+
+def _answer(path: Path) -> Report | None:
+    """:raises CommandError: the socket is there, and the watchdog does not answer as it should."""
+    try:
+        return ask(str(path))
+    except OSError as error:
+        raise CommandError(f"{path.absolute()}: {error.strerror or error}", _FAILING) from None
+
+
+def _elsewhere(here: Path) -> Path:
+    """The socket of the one watchdog that runs in another folder.
+
+    :param here: where none answers.
+    :raises CommandError: there is none, or several; the text says what to do.
     """
     found = running_daemons()
     if not found:
         raise CommandError(
             f"not running: no answer at {here}, and this user sees no other watchdog on this machine.\n"
-            "If one runs, ask as its user or as root, or name its socket: --fb-status-socket PATH"
+            "If one runs, ask as its user or as root, or name its socket: --fb-status-socket PATH",
+            _WRONG,
         )
     if len(found) > 1:
         sockets = "\n".join(f"  --fb-status-socket {each}" for each in found)
-        raise CommandError(f"no answer at {here}, and several watchdogs run on this machine; name one:\n{sockets}")
-    print(f"{_PROGRAM}: no answer at {here}; asking the watchdog at {found[0]}", file=sys.stderr)
-    report = ask(found[0])
-    if report is None:
-        raise CommandError(f"not running: no answer at {here} or {found[0]}")
-    return report
+        text = f"no answer at {here}, and several watchdogs run on this machine; name one:\n{sockets}"
+        raise CommandError(text, _WRONG)
+    return Path(found[0])
 
 
 def _table(report: Report) -> str:
@@ -211,6 +225,6 @@ _COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], int]]] = {
 }
 
 
-def _warn(text: str) -> int:
+def _warn(text: str, code: int = _WRONG) -> int:
     print("\n".join(f"{_PROGRAM}: {line}" for line in text.splitlines()), file=sys.stderr)
-    return _WRONG
+    return code

@@ -76,7 +76,21 @@ def command() -> CommandParser:
 def run(words: Sequence[str]) -> int:
     """Run the command. :raises CommandError: it did not work."""
     given = command().read(words)
-    path = given.file or found_settings().JOURNAL_FILE
+    ledger = Ledger(_path(given), None, max_bytes=_LATER, read_only=not given.delete)
+    try:
+        (_delete_all if given.delete else _write_all)(ledger, given)
+    except JournalError as error:
+        raise CommandError(str(error)) from None
+    except KeyboardInterrupt:
+        return DONE
+    finally:
+        ledger.close()
+    return DONE
+
+
+def _path(given: argparse.Namespace) -> str:
+    """The journal. :raises CommandError: there is none, or flags do not go together."""
+    path: str = given.file or found_settings().JOURNAL_FILE
     if not path:
         text = "logs: JOURNAL_FILE is empty, so the node keeps its journal in memory; give --file to read another one"
         raise CommandError(text, WRONG)
@@ -89,16 +103,7 @@ def run(words: Sequence[str]) -> int:
         raise CommandError("logs: --delete needs --station or --login; it never deletes a whole journal", WRONG)
     if given.delete and (given.follow or given.limit or given.tail):
         raise CommandError("logs: --delete cannot be combined with --follow, --limit or --tail", WRONG)
-    ledger = Ledger(path, None, max_bytes=_LATER, read_only=not given.delete)
-    try:
-        (_delete_all if given.delete else _write_all)(ledger, given)
-    except JournalError as error:
-        raise CommandError(str(error)) from None
-    except KeyboardInterrupt:
-        return DONE
-    finally:
-        ledger.close()
-    return DONE
+    return path
 
 
 def _selection(given: argparse.Namespace, begin: int) -> Selection:
