@@ -13,7 +13,7 @@ from radiovis.bench.load import TOPIC, Figures, Load, Target, Workload, own_node
 from radiovis.client.command_line import DONE, FAILED, WRONG, CommandError, CommandParser, positive, progress
 from radiovis.client.server_address import FORM, ServerAddress, address
 
-_BAR = 30
+_BAR = 20
 _RESERVED_FILES = 100
 _COLUMNS = (
     ("rate", "deliveries/s", "{:,.0f}"),
@@ -126,7 +126,7 @@ def _measure(target: Target, shown: str, work: Workload) -> Figures:
 
 def _bar(part: float) -> str:
     done = int(part * _BAR)
-    return f"[{'#' * done}{'.' * (_BAR - done)}] {part:4.0%}"
+    return f"{part:4.0%} [{'#' * done}{'.' * (_BAR - done)}]"  # What a narrow terminal cuts is the bar.
 
 
 def _print(rows: list[tuple[Target, str, Figures]], work: Workload, *, as_json: bool) -> None:
