@@ -1,23 +1,22 @@
 """One AMQP connection from connect to close (:class:`AmqpConnection`), and channels on it (:class:`AmqpChannel`).
 
-What the connection is for is decided by its subclasses: see :mod:`fanout.bus.connection_pair` and
-:mod:`fanout.bus.publisher`.
+The subclasses decide what the connection is for: see :mod:`fanout.bus.connection_pair` and :mod:`fanout.bus.publisher`.
 
 Pika does the AMQP. Its ``TwistedProtocolConnection`` is used for the socket, and its plain ``Channel``, with callbacks,
-for everything else. Pika's ``TwistedChannel`` is not used: it keeps received messages in a queue without a bound, and
+for everything else. Pika's ``TwistedChannel`` is not used: it keeps received messages in an unbounded queue, and it
 searches all unconfirmed publishes at every confirm.
 
-Three private names of pika are used, all in this file, because no public one leads there. ``_impl`` is the plain
-connection behind the protocol; pika does not show it before a channel is open, and a refused login never gets that
-far. ``_error`` is the reason why pika closes the socket, which pika itself overwrites when the socket is closed.
-``_frame_buffer`` begins with the frame that pika could not read.
+This file, and no other one, uses three private names of pika, because pika has no public ones for the same purpose.
+``_impl`` is the plain connection behind the protocol; pika gives no access to it before a channel is open, and a
+refused login never opens a channel. ``_error`` is the reason why pika closes the socket, which pika itself overwrites
+when the socket is closed. ``_frame_buffer`` begins with the frame that pika could not read.
 
 **Headers that pika cannot decode.** Any AMQP client can publish a header table that RabbitMQ passes on and pika
-refuses, such as a timestamp beyond all calendars. The frame is whole, so it is known where the next one begins, and
-only this message is lost: the header frame is replaced by one with the same body size and no properties. The message
-then reaches its receiver, which counts it as malformed and acknowledges it like any other that has no topic. Anything
-else that cannot be decoded, such as a method or a frame without its end, ends the connection: what follows could not
-be trusted.
+refuses, such as a timestamp beyond all calendars. The frame is complete, so we know where the next one begins, and only
+this message is lost. We replace the header frame by one with the same body size and no properties. The message then
+reaches the consumer, which counts it as malformed and acknowledges it, as it does with every message without a topic.
+Any other frame that cannot be decoded, such as a method frame or a frame without its end octet, ends the connection,
+because the octets after it cannot be trusted.
 """
 
 from __future__ import annotations
@@ -46,21 +45,21 @@ log = structlog.get_logger()
 
 # AMQP 0-9-1, 1.2 "reply-code".
 ACCESS_REFUSED, NOT_FOUND, RESOURCE_LOCKED, PRECONDITION_FAILED, NOT_ALLOWED = 403, 404, 405, 406, 530
-# A peer that does not read keeps the last octets, and with them the socket, for ever.
+# A peer that does not read would otherwise keep the last octets, and with them the socket, for ever.
 CLOSE_SECONDS = 3.0
-# Pika copies the rest of its buffer after every frame, and Twisted reads up to 64 KiB at once. In pieces of this size
-# pika has little to copy, which saves 5 % of the CPU time of a confirmed publish.
+# Pika copies the rest of its buffer after every frame, and Twisted reads up to 64 KiB at once. If pika gets pieces of
+# this size it has little to copy. This saves 5 % of the CPU time of a confirmed publish.
 READ_BYTES = 4096
-# What pika raises for octets it cannot decode; RecursionError for thousands of nested tables.
+# The exceptions that pika raises for octets it cannot decode. It raises RecursionError for thousands of nested tables.
 UNREADABLE = (AMQPError, ArithmeticError, LookupError, OSError, RecursionError, ValueError, struct.error)
-# Class, weight, body size and property flags: a header frame's payload has at least so many octets.
+# Class, weight, body size and property flags: the payload of a header frame has at least this many octets.
 HEADER_BYTES = 14
 
 
 def broker_endpoint(reactor: Any, settings: BrokerSettings) -> BrokerHosts:
-    """What a client of the broker connects to, TCP or TLS.
+    """The endpoint through which a client connects to the broker, over TCP or TLS.
 
-    :raises CertificateError: RABBITMQ_CA or RABBITMQ_CERT cannot be used.
+    :raises CertificateError: the file of RABBITMQ_CA or RABBITMQ_CERT cannot be used.
     """
     authorities = settings.RABBITMQ_CA if settings.RABBITMQ_TLS else None
     own = settings.RABBITMQ_CERT
@@ -71,6 +70,7 @@ def endpoint_of(reactor: Any, hosts: str, port: int, authorities: str | None, ow
     """The client endpoint of each host, with the host's name.
 
     :param hosts: see :func:`~fanout.bus.broker_settings.hosts_and_ports`.
+    :param port: port of the hosts that are given without one.
     :param authorities: see :func:`~fanout.listeners.tls.trust`; None for a connection without TLS.
     :param own: see :func:`~fanout.listeners.tls.secure_endpoint`.
     :raises CertificateError: one of the files cannot be used.
@@ -88,9 +88,9 @@ def endpoint_of(reactor: Any, hosts: str, port: int, authorities: str | None, ow
 
 
 class AmqpConnection(TwistedProtocolConnection):  # type: ignore[misc]  # Pika ships no types.
-    """Connects, logs in, and knows why it ended.
+    """Connects, logs in, and records why the connection ended.
 
-    :ivar lost: fires with the reason, for people, when the socket of an established connection is gone.
+    :ivar lost: fires with the reason, as text for people, when the socket of an established connection is closed.
     """
 
     transport: Any
@@ -110,18 +110,24 @@ class AmqpConnection(TwistedProtocolConnection):  # type: ignore[misc]  # Pika s
     # For callers
 
     async def open(self, endpoint: Any) -> None:
-        """Connect, log in, and make ready. Has no time limit. Raises whatever went wrong."""
+        """Connect, log in, and make the connection ready. This has no time limit, and raises the error of the step that
+        failed.
+        """
         await connectProtocol(endpoint, self)
         await self._opened
         await self._make_ready()
 
     async def _make_ready(self) -> None:
-        """Open channels and declare exchange and queue, as the subclass needs them. Raises whatever went wrong."""
+        """Open channels and declare the exchange and the queue that the subclass needs. Raises the error of the step
+        that failed.
+        """
         raise NotImplementedError
 
     def open_channel(self, opened: Callable[[Channel], None], closed: Callable[[Channel, Exception], None]) -> Channel:
-        """Open one more channel, for other users of this connection; ``closed`` also reports a lost connection.
+        """Open one more channel for another user of this connection.
 
+        :param opened: called with the channel when it is open.
+        :param closed: called with the reason when the channel is closed, and also when the connection is lost.
         :raises BusError: there is no connection.
         """
         if not self.is_open:
@@ -131,14 +137,16 @@ class AmqpConnection(TwistedProtocolConnection):  # type: ignore[misc]  # Pika s
         return channel
 
     def _closed_by_broker(self, reason: Exception) -> Exception:
-        """Why a channel ended. When the broker has closed the connection, pika only says that the socket is closed."""
+        """The reason why a channel was closed. When the broker has closed the connection, pika only says that the
+        socket is closed.
+        """
         cause: Any = self._cause
         by_broker = isinstance(cause, ConnectionClosedByBroker) and not isinstance(reason, ChannelClosedByBroker)
         known: Exception = cause if by_broker else reason
         return known
 
     def close(self) -> None:
-        """Close the connection in the AMQP way, then the socket; :attr:`lost` fires."""
+        """Close the connection with AMQP's closing handshake, then close the socket. :attr:`lost` fires afterwards."""
         if self.is_open:
             super().close()
             self._abort_later()
@@ -146,9 +154,9 @@ class AmqpConnection(TwistedProtocolConnection):  # type: ignore[misc]  # Pika s
             self.abort(ConnectionAbortedError("closed"))
 
     def abort(self, error: BaseException) -> Deferred[str]:
-        """Close the socket at once. Returns :attr:`lost`, which fires also if there never was a connection.
+        """Close the socket at once. Returns :attr:`lost`, which fires even if the connection was never established.
 
-        :param error: the reason; ignored if the connection is already ending for another one.
+        :param error: the reason. It is ignored if the connection is already ending for another reason.
         """
         self._cause = self._cause or error
         if self.transport is not None:
@@ -159,13 +167,13 @@ class AmqpConnection(TwistedProtocolConnection):  # type: ignore[misc]  # Pika s
 
     @property
     def refused(self) -> bool:
-        """Whether the broker refuses our login: trying again soon will not help."""
+        """Whether the broker refuses our login. If so, an immediate retry does not help."""
         if not isinstance(self._cause, ConnectionClosedByBroker | ChannelClosedByBroker):
             return False
         return self._cause.reply_code in (ACCESS_REFUSED, NOT_ALLOWED)
 
     def _why(self) -> str:
-        """For people: why the connection ended or could not be made."""
+        """The reason, as text for people, why the connection ended or could not be made."""
         cause, broker = self._cause, self._broker
         if not isinstance(cause, ConnectionClosedByBroker):
             return str(cause) or type(cause).__name__
@@ -180,11 +188,12 @@ class AmqpConnection(TwistedProtocolConnection):  # type: ignore[misc]  # Pika s
     # Opening, step by step
 
     async def _find_exchange(self, channel: Channel) -> Channel:
-        """Make sure the exchange exists, and return an open channel: AMQP closes the one that asked in vain.
+        """Make sure that the exchange exists, and return an open channel: AMQP closes the channel that asked for a
+        missing one.
 
-        An exchange that an operator has made is used as it is, whatever its durability. Only a missing one is
-        declared, as a fan-out, and durable unless told otherwise, so that a second node finds it after a restart of
-        the broker. Names in ``amq.`` are the broker's own and always there (AMQP 0-9-1, 3.1.3).
+        An exchange that an operator has created is used as it is, whatever its durability. Only a missing exchange is
+        declared: as a fan-out exchange, and durable unless configured otherwise, so that it still exists after a
+        restart of the broker. Names that begin with ``amq.`` belong to the broker and always exist (AMQP 0-9-1, 3.1.3).
         """
         name = self._broker.exchange
         if name.startswith("amq."):
@@ -208,13 +217,17 @@ class AmqpConnection(TwistedProtocolConnection):  # type: ignore[misc]  # Pika s
         return channel
 
     def _call(self, method: Callable[..., Any], **arguments: Any) -> Deferred[Any]:
-        """Ask the broker; the steps of opening run one after another, so one reply is awaited at a time."""
+        """Send a request to the broker. The steps of opening run one after another, so only one reply is awaited at a
+        time.
+        """
         self._reply = Deferred()
         method(**arguments, callback=self._reply.callback)
         return self._reply
 
     def _on_channel_closed(self, _channel: Channel, reason: Exception) -> None:
-        """While opening, the current step fails; later, a connection whose channel the broker closed is useless."""
+        """While the connection is being opened, the current step fails. Later, the connection is closed, because it is
+        useless without the channel that the broker closed.
+        """
         if self._reply is not None and not self._reply.called:
             self._reply.errback(reason)
         elif isinstance(reason, ChannelClosedByBroker):
@@ -228,7 +241,9 @@ class AmqpConnection(TwistedProtocolConnection):  # type: ignore[misc]  # Pika s
         super().makeConnection(_Transport(self._reactor, transport, self._pika_closes))
 
     def dataReceived(self, data: bytes) -> None:
-        """A header that pika cannot decode costs its message; see the head of this file."""
+        """Pass the octets to pika. If it cannot decode a header, only that message is lost; see the head of this
+        file.
+        """
         for start in range(0, len(data), READ_BYTES):
             self._read(data[start : start + READ_BYTES])
 
@@ -241,14 +256,14 @@ class AmqpConnection(TwistedProtocolConnection):  # type: ignore[misc]  # Pika s
                     self._cannot_read = True
                     self._cause = self._cause or ConnectionAbortedError(f"pika cannot read from the broker: {error!r}")
                     self.transport.loseConnection()
-                data = b""  # It is in pika's buffer already.
+                data = b""  # Pika has these octets in its buffer already.
             else:
                 return
 
     def _set_header_aside(self, error: Exception) -> bool:
-        """If pika's buffer begins with a header that it cannot decode, replace it by one without properties.
+        """If pika's buffer begins with a header frame that pika cannot decode, replace it by one without properties.
 
-        :return: whether it was one. If not, the error is of another frame, or was raised by a callback.
+        :return: whether it was replaced. If not, the error belongs to another frame, or a callback raised it.
         """
         buffer = self._impl._frame_buffer  # noqa: SLF001  See the head of this file.
         replaced = _without_properties(buffer)
@@ -281,9 +296,10 @@ class AmqpConnection(TwistedProtocolConnection):  # type: ignore[misc]  # Pika s
 
 
 def _without_properties(buffer: bytes) -> bytes:
-    """Octets whose first frame cannot be decoded: with an empty one in its place if it is a message's header.
+    """Replace the first frame, which cannot be decoded, by a header without properties if it is the header of a
+    message.
 
-    A frame is tried only when it is whole. ``InvalidFrameError`` means that it does not end where it should.
+    Only a complete frame is decoded. ``InvalidFrameError`` means that the frame does not end where it should.
     """
     try:
         decode_frame(buffer)
@@ -303,14 +319,14 @@ def _without_properties(buffer: bytes) -> bytes:
 
 
 class _Transport:
-    """What pika needs of a transport. Sends what pika writes in one reactor turn in one piece.
+    """The part of a transport that pika needs. It joins everything that pika writes within one reactor turn.
 
-    Pika writes each of a message's three frames by itself. Twisted sends nothing before the next turn either, so
-    joining costs no time, and saves up to 7 % of the CPU time of a confirmed publish.
+    Pika writes each of a message's three frames separately. Twisted sends nothing before the next turn either, so
+    joining costs no time, and it saves up to 7 % of the CPU time of a confirmed publish.
     """
 
     def __init__(self, reactor: Any, transport: Any, closing: Callable[[], None]) -> None:
-        """:param closing: called when pika closes the transport: waiting for the peer needs a time limit."""
+        """:param closing: called when pika closes the transport, because the wait for the peer needs a time limit."""
         self._reactor = reactor
         self._transport = transport
         self._closing = closing
@@ -332,7 +348,7 @@ class _Transport:
         self._transport.abortConnection()
 
     def drop(self) -> None:
-        """Forget what waits."""
+        """Discard the octets that are not sent yet."""
         self._waiting.clear()
         if self._flush_call is not None and self._flush_call.active():
             self._flush_call.cancel()
@@ -348,9 +364,10 @@ class _Transport:
 
 
 class Refusal(BusError):
-    """The broker refused a request, and closed the channel or the connection, as AMQP demands. The text is its own.
+    """The broker refused a request and, as AMQP demands, closed the channel or the connection. The text is the
+    broker's.
 
-    :ivar code: AMQP 0-9-1, 1.2 "reply-code".
+    :ivar code: the reply code (AMQP 0-9-1, 1.2 "reply-code").
     """
 
     def __init__(self, code: int, text: str) -> None:
@@ -359,7 +376,7 @@ class Refusal(BusError):
 
 
 class AmqpChannel:
-    """One request to the broker at a time; after a refusal the channel is closed and of no further use.
+    """Sends one request to the broker at a time. After a refusal the channel is closed and cannot be used any more.
 
     :ivar raw: pika's channel.
     """
@@ -383,13 +400,13 @@ class AmqpChannel:
 
     @property
     def is_open(self) -> bool:
-        """Whether it may be used."""
+        """Whether the channel is open."""
         return bool(self.raw.is_open)
 
     async def ask(self, method: str, **arguments: Any) -> Any:
         """Call a method of pika's channel, and wait for the broker's answer.
 
-        :raises Refusal: the broker said no.
+        :raises Refusal: the broker refused the request.
         :raises BusError: the connection is lost.
         """
         if not self.is_open:
@@ -400,7 +417,7 @@ class AmqpChannel:
         return await reply
 
     def close(self) -> None:
-        """Close it, if it is still open."""
+        """Close the channel if it is still open."""
         if self.is_open:
             self.raw.close()
 

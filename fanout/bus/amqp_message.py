@@ -1,11 +1,11 @@
-"""A message in its AMQP form, and back.
+"""Converts a message to its AMQP form and back.
 
-Nodes of every version and any AMQP client share this form. Everything about a message but its body stands in the
-``headers`` property, as strings. We write it that way, so that older nodes understand us. We read more than that:
-another client may set just ``topic``, use other types, or fill in the AMQP properties instead.
+Nodes of every version and any AMQP client share this form. The ``headers`` property contains everything about a message
+except its body, as strings. We write strings so that older nodes understand us. We accept more than that: another
+client may set ``topic`` alone, use other types, or fill in the AMQP properties instead.
 
-The publisher of a message stands in the property ``app_id``, not in the headers: older nodes pass headers that they do
-not know on to their clients, and none of them reads that property.
+The publisher of a message is in the property ``app_id`` and not in the headers, because older nodes pass unknown
+headers on to their clients, and none of them reads that property.
 """
 
 from __future__ import annotations
@@ -25,16 +25,17 @@ from fanout.stomp.limits import MAX_DESTINATION_BYTES, MAX_HEADER_BYTES, MAX_HEA
 
 # AMQP writes the length of a header name in one octet.
 MAX_NAME_BYTES = 255
-# The header table must fit one frame, and RabbitMQ's frames end at 128 KiB: a longer one costs the connection.
+# The header table must fit into one frame, and RabbitMQ's frames have at most 128 KiB: it closes the connection for a
+# longer one.
 MAX_TABLE_BYTES = 100_000
-# In characters, of which UTF-8 makes four octets at most.
+# In characters. UTF-8 uses at most four octets for each.
 _SURELY_A_NAME = MAX_NAME_BYTES // 4
-# A publisher's clock may be this many seconds fast. A later time is wrong, most likely in milliseconds, and a topic
-# last published to in the year 58,000 would never count as stale again.
+# The clock of a publisher may be this many seconds fast. A later time is wrong, most likely because it is in
+# milliseconds, and a topic whose last message is from the year 58,000 would never count as stale again.
 MAX_AHEAD = 3600
 
 OWN_FIELDS = frozenset({"topic", "message-id", "when"})
-# These say something about one STOMP connection or frame. From another publisher they would be wrong for the client.
+# These headers describe one STOMP connection or frame. If another publisher sets them they are wrong for the client.
 NEVER_PASSED_ON = OWN_FIELDS | {
     "destination",
     "subscription",
@@ -47,32 +48,33 @@ NEVER_PASSED_ON = OWN_FIELDS | {
     "server",
     "heart-beat",
 }
-# STOMP frames end at a NUL and no version can escape it.
+# A STOMP frame ends at a NUL, and no version of STOMP can escape a NUL.
 NUL = "\0"
 INTEGER = re.compile(r"\s*[0-9]{1,20}\s*", re.ASCII)
 
 _SEPARATOR = "\x1f"
-"""Between the parts of an origin; none of them has control characters."""
+"""Separates the parts of an origin, none of which contains control characters."""
 _LONGEST_SHORT_STRING = 255  # octets, in AMQP
 
-# AMQP property ``type`` of a copy of a message that was confirmed before (:mod:`fanout.bus.rabbitmq`, invariant 2).
+# The AMQP property ``type`` of a second copy of a message that was confirmed before (:mod:`fanout.bus.rabbitmq`,
+# invariant 2).
 AGAIN = "again"
 
 
 class MalformedMessage(ValueError):
-    """What came over the bus is not a message. The text says why."""
+    """A delivery from the bus is not a message. The text says why."""
 
 
 class MessageLimits:
-    """The limits of a message on the bus: those that STOMP clients have, so that whatever a node takes from a client
-    arrives. They also bound what other AMQP clients publish.
+    """The limits of a message on the bus. STOMP clients have the same limits, so every message that a node accepts from
+    a client can be sent. The limits also apply to messages of other AMQP clients.
 
-    One object is shared by all that read from the broker in a process, and a reload gives it other settings.
+    All parts of a process that read from the broker share one object, and a reload gives it other settings.
 
     :cvar topic_bytes: longest topic, in octets of UTF-8.
-    :cvar headers: how many headers are passed on; the first ones win.
-    :cvar header_bytes: longest name and value together; a longer header is left out.
-    :ivar settings: MAX_FRAME_BYTES bounds the body, as it bounds a whole frame.
+    :cvar headers: how many headers are passed on; further headers are left out.
+    :cvar header_bytes: longest name and value together, in octets; a longer header is left out.
+    :ivar settings: MAX_FRAME_BYTES limits the body, as it limits a whole frame.
     """
 
     topic_bytes: ClassVar[int] = MAX_DESTINATION_BYTES
@@ -84,13 +86,14 @@ class MessageLimits:
 
     @property
     def body_bytes(self) -> int:
-        """Longest body, in octets."""
+        """The longest body, in octets."""
         return self.settings.MAX_FRAME_BYTES
 
     def check(self, message: Message) -> None:
-        """What no node would take must not be published: its publisher would be told that it was.
+        """Refuse a message that no node would accept. Otherwise its publisher would get a receipt for it.
 
-        A topic may be longer than the destination of its SEND, as one destination may mean all topics of a client.
+        A topic may be longer than the destination of its SEND, because one destination may stand for all topics of a
+        client.
 
         :raises ValueError: the message exceeds a limit.
         """
@@ -104,12 +107,12 @@ DEFAULT_LIMITS = MessageLimits()
 
 
 def to_amqp(message: Message, limits: MessageLimits = DEFAULT_LIMITS) -> tuple[BasicProperties, bytes]:
-    """The AMQP properties and body of a message.
+    """The AMQP properties and the body of a message.
 
-    It is marked persistent, for durable queues; the nodes' own queues ignore that.
+    The message is marked as persistent, for durable queues; the nodes' own queues ignore this.
 
-    :raises ValueError: it exceeds the limits, or AMQP cannot carry it: a name beyond 255 octets, or headers beyond one
-        frame.
+    :raises ValueError: the message exceeds the limits, or AMQP cannot carry it because a header name has more than 255
+        octets or the headers do not fit into one frame.
     """
     limits.check(message)
     headers = {
@@ -126,13 +129,13 @@ def to_amqp(message: Message, limits: MessageLimits = DEFAULT_LIMITS) -> tuple[B
 
 
 def _written(origin: Origin) -> str | None:
-    """An origin as a short string of AMQP; None for one that is too long, which no server makes."""
+    """An origin as a short string of AMQP; None if it is too long, which never happens with our servers."""
     text = _SEPARATOR.join(origin)
     return text if len(text.encode()) <= _LONGEST_SHORT_STRING else None
 
 
 def _origin(app_id: object) -> Origin | None:
-    """The publisher of a message; None if no node of ours sent it, or an older one."""
+    """The publisher of a message; None if the message was not sent by one of our nodes, or was sent by an older one."""
     parts = app_id.split(_SEPARATOR) if isinstance(app_id, str) else ()
     return Origin(*parts) if len(parts) == len(Origin._fields) else None
 
@@ -147,9 +150,9 @@ def _check_size(headers: Mapping[str, str]) -> None:
 
 
 def from_amqp(properties: BasicProperties, body: bytes, now: int, limits: MessageLimits = DEFAULT_LIMITS) -> Message:
-    """The message in an AMQP delivery. What the publisher left out is filled in.
+    """The message in an AMQP delivery. Missing values are filled in.
 
-    :param now: Unix time in seconds, for a message that does not say when it was published.
+    :param now: Unix time in seconds, used for a message without a time of publication.
     :raises MalformedMessage: there is no usable topic, or the message is too long.
     """
     headers: Mapping[Any, Any] = properties.headers or {}
@@ -196,7 +199,7 @@ def _when(headers: Mapping[Any, Any], properties: BasicProperties, now: int) -> 
 
 
 def _passed_on(headers: Mapping[Any, Any], limits: MessageLimits) -> Iterator[tuple[str, str]]:
-    """The other headers, in the order they came, without those that cannot or must not reach a client."""
+    """The other headers in their order, without those that cannot or must not be sent to a client."""
     passed = 0
     for raw_name, raw_value in headers.items():
         if raw_name in OWN_FIELDS:
@@ -213,7 +216,9 @@ def _passed_on(headers: Mapping[Any, Any], limits: MessageLimits) -> Iterator[tu
 
 
 def _text(value: object) -> str | None:
-    """An AMQP field as text; None for what has no text: nothing, tables, lists, octets that are not UTF-8."""
+    """An AMQP field as text; None for a value without a text form: nothing, tables, lists, and octets that are not
+    UTF-8.
+    """
     match value:
         case str():
             text = value
@@ -223,7 +228,7 @@ def _text(value: object) -> str | None:
             except UnicodeDecodeError:
                 return None
         case bool():
-            text = "true" if value else "false"  # As RabbitMQ's own STOMP plugin writes it.
+            text = "true" if value else "false"  # RabbitMQ's own STOMP plugin writes it like this.
         case int() | float() | Decimal():
             text = str(value)
         case datetime():

@@ -1,11 +1,11 @@
-"""The two connections of a node to its broker: one consumes, the other publishes. They are opened and lost together.
+"""The two connections of a node to its broker: one consumes, the other publishes. They are opened and closed together.
 
-A broker that is short of memory or disk stops reading from connections that publish. Over a second connection, on
-which nothing is ever published, the node goes on receiving, as RabbitMQ's guide to these alarms advises; on a shared
-one its acknowledgements would stay unread with everything else.
+A broker that is short of memory or disk stops reading from connections that publish. Over a second connection, on which
+nothing is ever published, the node continues to receive, as RabbitMQ's guide to these alarms advises. On a shared
+connection the broker would not read the node's acknowledgements either.
 
-When one connection ends the other is closed, so that there is only one question: connected or not. If not, what was
-unconfirmed is sent again over the next pair, and what was missed meanwhile is asked for.
+When one connection ends the other is closed, so the pair is either connected or not. After a loss, unconfirmed messages
+are sent again over the next pair, and the node asks for the messages that it missed.
 
 :class:`Pair` joins a :class:`ConsumerConnection` and a :class:`PublisherConnection`.
 """
@@ -24,32 +24,35 @@ from fanout.bus.amqp_connection import AmqpConnection
 from fanout.bus.broker_settings import Broker
 
 QUEUE_EXPIRES_SECONDS = 60
-"""The broker drops a node's queue that had no consumer for so long. An exclusive queue ends with its connection, but
-in a partition it may survive: RabbitMQ 4.2 and later keep it until the broker node that it is on is back. A node that
-comes back gets another queue, so that nobody will ever read the old one."""
+"""Seconds after which the broker drops a node's queue that has no consumer. An exclusive queue ends with its
+connection, but it may survive in a partition: RabbitMQ 4.2 and later keep it until the broker node that holds it is
+back. A node that reconnects gets another queue, so nobody will ever read the old one."""
 
 # The consumer
 
 
 class Consumer(Protocol):
-    """What a :class:`ConsumerConnection` reports to."""
+    """The interface to which a :class:`ConsumerConnection` reports."""
 
     def received(self, properties: BasicProperties, body: bytes) -> None:
-        """A message came. Must not raise."""
+        """A message was received. Must not raise."""
 
     def overflowing(self, waiting: int) -> None:
-        """The broker drops the oldest messages of our queue; ``waiting`` messages are in it."""
+        """The broker drops the oldest messages of our queue.
+
+        :param waiting: how many messages are in the queue.
+        """
 
 
 class ConsumerConnection(AmqpConnection):
-    """Consumes one exclusive queue bound to the exchange. Publishes nothing.
+    """Consumes one exclusive queue that is bound to the exchange. Publishes nothing.
 
-    Deliveries are acknowledged, all of one reactor turn at once, although the queue dies with the connection anyway:
-    a node that lags leaves its messages in a queue that is bounded (``queue_length``), not in the socket buffers and
-    processes of the broker, which are not.
+    Deliveries are acknowledged, all of one reactor turn together, although the queue ends with the connection. Without
+    acknowledgements the messages for a slow node would be in the socket buffers and processes of the broker, which are
+    not bounded; with them they stay in the queue, which is (``queue_length``).
 
-    :ivar queue: the name the broker gave to our queue.
-    :ivar holds: whether it leaves all messages in the queue until :meth:`begin`.
+    :ivar queue: the name that the broker gave to our queue.
+    :ivar holds: whether all messages stay in the queue until :meth:`begin`.
     """
 
     def __init__(self, reactor: Any, broker: Broker, consumer: Consumer, *, holds: bool = False) -> None:
@@ -66,7 +69,9 @@ class ConsumerConnection(AmqpConnection):
         await self._consume(await self._find_exchange(await self._open_channel()))
 
     async def _consume(self, channel: Channel) -> None:
-        """Bind a queue of our own. It is exclusive: newer RabbitMQ refuses transient queues that are not."""
+        """Declare and bind our queue. It is exclusive, because newer versions of RabbitMQ refuse other transient
+        queues.
+        """
         declared = await self._call(
             channel.queue_declare,
             queue="",
@@ -89,21 +94,25 @@ class ConsumerConnection(AmqpConnection):
         self._check_later(channel)
 
     async def begin(self) -> int:
-        """Consume. :return: how many messages are in the queue."""
+        """Start to consume.
+
+        :return: how many messages are in the queue.
+        """
         declared = await self._call(self._channel.queue_declare, queue=self.queue, passive=True)
         await self._call(self._channel.basic_consume, queue=self.queue, on_message_callback=self._on_message)
         return int(declared.method.message_count)
 
     def keep_bound(self, queue: str) -> None:
-        """Bind one more queue to the exchange again with every check, as our own."""
+        """With every check, bind one more queue to the exchange again, as is done with our own queue."""
         self._bound.append(queue)
 
     def _check_later(self, channel: Channel) -> None:
         self._check_call = self._reactor.callLater(self._broker.check, self._check, channel)
 
     def _check(self, channel: Channel) -> None:
-        """Bind again: this changes nothing, heals a lost binding, and without the exchange ends the connection, so
-        that the next one declares it. Then ask how full the queue is.
+        """Bind the queues again, then ask how full our own queue is. Binding again changes nothing if the binding
+        exists and repairs a lost one. If the exchange is missing it ends the connection, so that the next one declares
+        the exchange.
         """
         if not channel.is_open:
             return
@@ -139,20 +148,28 @@ class ConsumerConnection(AmqpConnection):
 
 
 class Confirms(Protocol):
-    """What a :class:`PublisherConnection` reports to."""
+    """The interface to which a :class:`PublisherConnection` reports."""
 
     def confirmed(self, tag: int, multiple: bool, taken: bool) -> None:
-        """The broker has stored, or refuses, the publish with this delivery tag; if multiple, all up to it."""
+        """The broker has answered a publish.
+
+        :param tag: the delivery tag of the publish.
+        :param multiple: whether the answer is also for all earlier publishes without an answer.
+        :param taken: whether the broker has stored the messages; False if it refuses them.
+        """
 
     def returned(self, properties: BasicProperties) -> None:
-        """The broker found no queue for a publish; its confirm follows."""
+        """The broker found no queue for a publish; the confirm of this publish follows."""
 
     def blocked(self, reason: str | None) -> None:
-        """The broker stopped reading, and why; None: it reads again."""
+        """The broker has stopped reading, or reads again.
+
+        :param reason: the broker's reason; None when it reads again.
+        """
 
 
 class PublisherConnection(AmqpConnection):
-    """Publishes to the exchange with confirms. Consumes nothing."""
+    """Publishes to the exchange with publisher confirms. Consumes nothing."""
 
     def __init__(self, reactor: Any, broker: Broker, confirms: Confirms) -> None:
         super().__init__(reactor, broker)
@@ -171,9 +188,9 @@ class PublisherConnection(AmqpConnection):
         await self._call(self._channel.confirm_delivery, ack_nack_callback=self._on_confirm)
 
     def publish(self, properties: BasicProperties, body: bytes) -> None:
-        """Send to the exchange. The n-th publish of a connection is confirmed by delivery tag n.
+        """Send a message to the exchange. Delivery tag n confirms the n-th publish of a connection.
 
-        A publish that finds no queue is returned before its confirm.
+        If the broker finds no queue for the message it returns the message before it confirms it.
         """
         assert self._channel is not None
         self._channel.basic_publish(self._broker.exchange, "", body, properties, mandatory=True)
@@ -192,19 +209,19 @@ class PublisherConnection(AmqpConnection):
 
 
 class PairUser(Consumer, Confirms, Protocol):
-    """What a :class:`Pair` reports to."""
+    """The interface to which a :class:`Pair` reports."""
 
 
 class Pair:
-    """A :class:`ConsumerConnection` and a :class:`PublisherConnection`.
+    """A :class:`ConsumerConnection` and a :class:`PublisherConnection` that are opened and closed together.
 
     :ivar hearing: the connection that consumes.
     :ivar publishing: the connection that publishes.
-    :ivar lost: fires with the reason, for people, when both are gone.
+    :ivar lost: fires with the reason, as text for people, when both connections are closed.
     """
 
     def __init__(self, reactor: Any, broker: Broker, user: PairUser, *, holds: bool = False) -> None:
-        """:param holds: messages wait in the queue until :meth:`ConsumerConnection.begin` is called."""
+        """:param holds: whether messages stay in the queue until :meth:`ConsumerConnection.begin` is called."""
         self.hearing = ConsumerConnection(reactor, replace(broker, name=f"{broker.name} hears"), user, holds=holds)
         self.publishing = PublisherConnection(reactor, replace(broker, name=f"{broker.name} publishes"), user)
         self.lost: Deferred[str] = Deferred()
@@ -216,9 +233,9 @@ class Pair:
         both.addCallback(lambda _: self.lost.callback(self._reason))
 
     async def open(self, endpoint: Any) -> None:
-        """Connect both. The consumer is first, so that no publish finds our own queue missing. Has no time limit.
+        """Open both connections, the consumer first, so that every publish finds our own queue. This has no time limit.
 
-        Raises whatever went wrong.
+        Raises the error of the step that failed.
         """
         await self.hearing.open(endpoint)
         await self.publishing.open(endpoint)
@@ -226,23 +243,23 @@ class Pair:
             raise ConnectionAbortedError(self._reason)
 
     def close(self) -> None:
-        """Close both in the AMQP way; :attr:`lost` fires."""
+        """Close both connections with AMQP's closing handshake. :attr:`lost` fires afterwards."""
         self._closing = True
         self.publishing.close()
         self.hearing.close()
 
     def abort(self, error: BaseException) -> Deferred[str]:
-        """Close both sockets at once. Returns :attr:`lost`, which fires also if there never was a connection.
+        """Close both sockets at once. Returns :attr:`lost`, which fires even if no connection was established.
 
-        :param error: the reason; ignored if they are already ending for another one.
+        :param error: the reason. It is ignored if the connections are already ending for another reason.
         """
-        # The one that could not be opened has the most precise reason; the other follows.
+        # The connection that could not be opened reports the most precise reason; the other one ends because of it.
         (self.publishing if self.hearing.is_open else self.hearing).abort(error)
         return self.lost
 
     @property
     def refused(self) -> bool:
-        """Whether the broker refuses our login: trying again soon will not help."""
+        """Whether the broker refuses our login. If so, an immediate retry does not help."""
         return self.hearing.refused or self.publishing.refused
 
     def _half_lost(self, reason: str, other: AmqpConnection) -> None:

@@ -1,4 +1,4 @@
-"""Offering messages to a taker that may refuse for a while, without losing or reordering any."""
+"""Offers messages to a consumer that may refuse them for a while, without losing or reordering any."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ T = TypeVar("T")
 log = structlog.get_logger()
 
 PAUSE = 1.0
-"""Seconds until a refused message is offered again: a full disk stays full for longer, and asking costs little."""
+"""Seconds until a refused message is offered again. A full disk stays full for longer, and another offer costs
+little."""
 
 
 @dataclass(order=True, slots=True)
@@ -29,17 +30,19 @@ class _Offer(Generic[T]):
 
 
 class RetryBuffer(Generic[T]):
-    """Offers each item to a taker. While one is refused no newer one is offered; all wait, in order.
+    """Offers each item to a consumer. While the consumer refuses one item, no newer one is offered; all of them wait in
+    order.
 
-    The caller bounds how many wait: a broker sends no more than the prefetch without acknowledgement.
+    The caller bounds the number of waiting items: a broker sends no more unacknowledged messages than the prefetch.
 
-    :ivar trouble: why the last offer was refused; empty while all is well.
+    :ivar trouble: why the last offer was refused; empty while the consumer accepts items.
     """
 
     def __init__(self, clock: Any, take: Callable[[T], Deferred[None]], pause: float = PAUSE) -> None:
         """
         :param clock: Twisted's reactor.
-        :param take: fires when the taker has stored the item; any failure means: not now.
+        :param take: called with each item; its Deferred fires when the item is stored. If it fails the item is offered
+            again.
         :param pause: seconds until a refused item is offered again.
         """
         self.trouble = ""
@@ -55,11 +58,14 @@ class RetryBuffer(Generic[T]):
 
     @property
     def waiting(self) -> int:
-        """How many items were offered and are not yet stored."""
+        """How many items were offered and are not stored yet."""
         return self._in_flight + len(self._refused)
 
     def offer(self, item: T, done: Callable[[], None]) -> None:
-        """Offer an item; ``done`` is called once it is stored."""
+        """Offer an item.
+
+        :param done: called when the item is stored.
+        """
         offer = _Offer(next(self._numbers), item, done)
         if self._refused:
             heappush(self._refused, offer)
@@ -67,14 +73,16 @@ class RetryBuffer(Generic[T]):
             self._offer(offer)
 
     def forget(self) -> None:
-        """Drop what was refused: the caller will offer it again, as a broker does over the next connection."""
+        """Drop the refused items. The caller will offer them again, as a broker does over the next connection."""
         self._refused.clear()
         if self._call is not None:
             self._call.cancel()
             self._call = None
 
     def idle(self) -> Deferred[None]:
-        """Fires when no offer is unanswered. What was refused does not count."""
+        """A Deferred that fires when every offer has an answer. Refused items that wait for another offer do not
+        count.
+        """
         idle: Deferred[None] = Deferred()
         self._idle.append(idle)
         self._check_idle()
@@ -109,7 +117,7 @@ class RetryBuffer(Generic[T]):
         self._check_idle()
 
     def _offer_again(self) -> None:
-        """In order, until one is refused at once."""
+        """Offer the refused items again in order, until one is refused at once."""
         self._call = None
         again, self._refused = self._refused, []
         while again:

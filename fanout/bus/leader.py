@@ -1,49 +1,52 @@
 """Leader election: of all processes with one task in a cluster, one leads and the others stand by.
 
 **The election.** Every process consumes one queue on the broker: a quorum queue with ``x-single-active-consumer``. The
-broker delivers to one of its consumers, the active one, and to another when that one's connection has ended. So the
-broker elects, and a majority of its nodes agrees on it. The broker tells nobody which consumer is active. A process
-asks: it publishes a *question* to the queue, a message that only it knows. If the question comes back, this process
-leads; if the broker has confirmed it and it does not come, another process got it, and ignores it. Nothing is stored in
-the queue: questions are acknowledged by their delivery.
+broker delivers to one of its consumers, the active one, and to another one after the connection of the first has ended.
+So the broker elects the leader, with the agreement of a majority of its nodes. The broker does not tell anybody which
+consumer is active, so a process has to ask: it publishes a *question* to the queue, a message that only this process
+knows. If the question comes back, this process leads. If the broker has confirmed the question and it does not come
+back, another process received it and ignored it. Nothing stays in the queue, because the consumers acknowledge
+questions on delivery.
 
-A question is a round trip through the queue's log, which takes a majority of the broker's nodes. This finds out for
-certain what a flag cannot know: a process that was stopped for a while, or is on the smaller side of a partition, gets
-no question back. A token that the leader holds unacknowledged would tell a standby earlier, but not ask again: returned
-and delivered again it counts as a failed delivery, and RabbitMQ 4 drops it after 20 of them; held it ends the channel
-after 30 minutes.
+A question is a round trip through the log of the queue, which needs a majority of the broker's nodes. The answer is
+certain, as that of a flag would not be: a process that was stopped for a while, or is on the smaller side of a
+partition, does not get its question back. The alternative is a token that the leader holds unacknowledged. It would
+tell a standby earlier, but it cannot be used to ask again: a token that is returned and delivered again counts as a
+failed delivery, and RabbitMQ 4 drops it after 20 of them; a token that is held ends the channel after 30 minutes.
 
 - **A process that lost the lead cannot publish.** Its consumer belongs to the connection over which the bus publishes.
   When a claim shows that the lead is lost while that connection is open, the connection is closed, with everything on
   it. So the lead always ends with a connection, and publishes that were not sent yet end with it.
-- **The lead is free as soon as the broker knows of the holder's end**: at once when its socket closes, after two to
-  three heart-beats when the holder is frozen or the network is gone.
+- **The lead is free as soon as the broker knows that the leader is gone**: at once when its socket closes, after two to
+  three heart-beats when the leader is frozen or the network is interrupted.
 
 **Why not the obvious other ways?** *An exclusive queue*, which earlier versions used: in a cluster of RabbitMQ 4.2 and
 later (Khepri), the exclusive queue of a broker node that died exists until that node is back. Every process would stand
-by, and say that another one leads. *A lock in memcached* expires by time: a leader that was stopped for a while (a
-virtual machine that moves, a swapping host) would go on acting beside its successor.
+by, and report that another one leads. *A lock in memcached* expires by time: a leader that was stopped for a while (a
+virtual machine that moves, a swapping host) would continue to act together with its successor.
 
-**Heart-beats.** After a claim, a leader publishes a heart-beat to a fan-out exchange of its own, not to the exchange of
-the nodes: those of earlier versions would log it. Each process receives them over a queue of its own, and
-:attr:`~BrokerLeader.leaderless` is the time since it last knew of a leader.
+**Heart-beats.** After a claim, a leader publishes a heart-beat to a fan-out exchange for this purpose. The exchange of
+the nodes is not used, because nodes of earlier versions would log the heart-beats. Each process receives them over a
+queue of its own, and :attr:`~BrokerLeader.leaderless` is the time since the process last knew of a leader.
 
-**Beside an earlier version**, during an upgrade, exactly one leads. The process that is elected takes the exclusive
-queue as well, so that earlier versions stand by. If another connection has it, that is a leader of an earlier version
-if the leader's work queue (:attr:`LeaderNames.work`) has a consumer: then the elected process stands by. Otherwise,
-after :data:`REMNANT_SECONDS`, it is what a dead broker node left behind, and the elected process leads. A leader of an
-earlier version that holds the lock and cannot consume its work queue for so long is not noticed.
+**Together with an earlier version**, during an upgrade, exactly one process leads. The elected process takes the
+exclusive queue as well, so that processes of earlier versions stand by. If another connection holds this queue, there
+are two cases. If the leader's work queue (:attr:`LeaderNames.work`) has a consumer, a process of an earlier version
+leads, and the elected process stands by. Otherwise a dead broker node left the queue behind, and after
+:data:`REMNANT_SECONDS` the elected process leads. One case is not noticed: a leader of an earlier version that holds
+the lock and cannot consume its work queue for this time.
 
 States of a :class:`BrokerLeader`:
 
 - *not leading*: before the first :meth:`~BrokerLeader.claim`, while another process leads, and from the moment the
-  connection is lost, without any event: :attr:`~BrokerLeader.leading` compares the connection of the last claim with
-  the bus's current one.
+  connection is lost. The last needs no event: :attr:`~BrokerLeader.leading` compares the connection of the last claim
+  with the bus's current one.
 - *leading*: the last claim succeeded, and its connection is still the bus's.
 
-:meth:`~BrokerLeader.claim` is called before each thing that must not happen twice, and periodically. It always asks the
-broker. Claims may overlap: each has its own question. A claim that the broker does not answer within
-:data:`CLAIM_SECONDS` ends the connection: if the broker has several hosts, the next connection goes to another one.
+:meth:`~BrokerLeader.claim` is called periodically, and before each action that must not happen twice. It always asks
+the broker. Claims may overlap: each has its own question. If the broker does not answer a claim within
+:data:`CLAIM_SECONDS` the connection is closed; if the broker has several hosts, the next connection goes to another
+one.
 """
 
 from __future__ import annotations
@@ -67,38 +70,39 @@ from fanout.bus.queues import ConfirmedChannel
 log = structlog.get_logger(__name__)
 
 CLAIM_SECONDS = CONNECT_SECONDS
-"""Seconds within which the broker answers a claim, declarations included; it usually takes some milliseconds. Nothing
-is done in the meantime, so that waiting is safe."""
+"""Seconds within which the broker must answer a claim, including the declarations; it usually takes some milliseconds.
+The process does nothing in the meantime, so waiting is safe."""
 ANSWER_SECONDS = 0.5
-"""Seconds that a question may take after the broker has confirmed it. Both leave the broker at the same time; the way
-of the one may be longer, by another node of the broker. For a process that does not lead, too short a time is a claim
-in vain, and the next one follows."""
+"""Seconds that a question may take after the broker has confirmed it. The question and its confirm leave the broker at
+the same time, but the question may pass through another node of the broker. If the time is too short for a process that
+does not lead, its claim fails and the next one follows."""
 LEADERS_ANSWER_SECONDS = 3.0
-"""The same for a process that leads: it would lose its connection for nothing. It does nothing in the meantime."""
+"""The same time for a process that leads: it would lose its connection without a reason. It does nothing in the
+meantime."""
 REMNANT_SECONDS = 5.0
-"""Seconds for which nobody consumes the work queue until a lock counts as left behind. A leader of an earlier version
-consumes it some milliseconds after it has taken the lock."""
+"""Seconds without a consumer of the work queue after which a lock counts as left behind. A leader of an earlier version
+consumes the work queue some milliseconds after it has taken the lock."""
 HEARTBEAT_SECONDS = 0.5
-"""Least time in seconds between two heart-beats: many claims in a row need no more."""
+"""Shortest time in seconds between two heart-beats: many claims in a row do not need more."""
 HEARTBEATS = 100
-"""Heart-beats that wait for a process; the newest is enough."""
+"""How many heart-beats may wait for a process; only the newest one matters."""
 HEARTBEATS_EXPIRE_SECONDS = 60
-"""A queue of heart-beats without a consumer is dropped by the broker after so long; see ``QUEUE_EXPIRES_SECONDS`` of
+"""Seconds after which the broker drops a queue of heart-beats that has no consumer; see ``QUEUE_EXPIRES_SECONDS`` of
 :mod:`fanout.bus.connection_pair`."""
 ELECTED = ".elected"
-"""What the name of the queue of the election has behind that of the lock of earlier versions."""
+"""Appended to the name of the lock of earlier versions; the result is the name of the election's queue."""
 QUORUM = {"x-queue-type": "quorum", "x-single-active-consumer": True, "x-max-length": 1_000}
-"""Properties of the queue. They are the same in all versions: RabbitMQ refuses to declare a queue again with others.
-Its length matters only while the active consumer does not read, for some seconds."""
+"""Properties of the queue. They are the same in all versions: RabbitMQ refuses to declare an existing queue with other
+properties. The length only matters while the active consumer does not read, for some seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class LeaderNames:
-    """What the processes that compete for one lead have in common.
+    """The names that all processes competing for one lead have in common.
 
-    :ivar lock: the exclusive queue by which earlier versions choose their leader.
+    :ivar lock: the exclusive queue with which earlier versions choose their leader.
     :ivar work: the queue that a leader consumes.
-    :ivar heartbeats: the fan-out exchange for the leaders' heart-beats; other locks may share it.
+    :ivar heartbeats: the fan-out exchange for the leaders' heart-beats; several locks may share it.
     """
 
     lock: str
@@ -107,14 +111,15 @@ class LeaderNames:
 
     @property
     def election(self) -> str:
-        """The queue of the election."""
+        """The name of the election's queue."""
         return self.lock + ELECTED
 
 
 async def take_lock(connection: BrokerConnection, name: str) -> bool:
-    """Take the lock of earlier versions, or make sure that this connection still has it. Returns whether it has.
+    """Take the lock of earlier versions, or check that this connection still holds it.
 
     :param name: the lock's name; the broker lists it as a queue.
+    :return: whether this connection holds the lock.
     :raises BusError: the broker refuses, or the connection is lost.
     """
     channel = await AmqpChannel.open(connection)
@@ -129,7 +134,7 @@ async def take_lock(connection: BrokerConnection, name: str) -> bool:
 
 
 async def consumers_of(connection: BrokerConnection, queue: str) -> int:
-    """How many consumers a queue has; 0 if it does not exist, or is on a broker node that is down.
+    """How many consumers a queue has; 0 if the queue does not exist, or is on a broker node that is down.
 
     :raises BusError: the broker refuses, or the connection is lost.
     """
@@ -145,25 +150,25 @@ async def consumers_of(connection: BrokerConnection, queue: str) -> int:
 
 
 class Leader(Protocol):
-    """Knows whether this process is the one that acts."""
+    """Tells whether this process is the one that acts."""
 
     @property
     def leading(self) -> bool:
-        """Whether it was the leader when last asked, and has not lost its connection since then."""
+        """Whether this process led when it last asked, and has not lost its connection since then."""
 
     @property
     def leaderless(self) -> float:
-        """Seconds since this process last knew of a leader, itself or another one."""
+        """Seconds since this process last knew of a leader, which may be this process or another one."""
 
     async def claim(self) -> bool:
-        """Become the leader if there is none, and find out for certain whether this process is the leader.
+        """Become the leader if there is none, and find out for certain whether this process leads.
 
-        :raises BusError: it is unknown now.
+        :raises BusError: the answer is not known at the moment.
         """
 
 
 class Alone:
-    """A :class:`Leader` for a process without others beside it."""
+    """A :class:`Leader` for a process without competitors."""
 
     leading = True
     leaderless = 0.0
@@ -174,13 +179,13 @@ class Alone:
 
 
 class _Candidacy:
-    """One process's part in the election, on one connection: its consumer, its questions, and heart-beats.
+    """The part of one process in the election, on one connection: its consumer, its questions, and its heart-beats.
 
-    :ivar connection: the one it ends with.
+    :ivar connection: the connection; the candidacy ends with it.
     """
 
     def __init__(self, clock: Any, connection: BrokerConnections, names: LeaderNames) -> None:
-        """Use :meth:`begin` before anything else."""
+        """Call :meth:`begin` before any other method."""
         self.connection = connection
         self._clock = clock
         self._names = names
@@ -193,11 +198,11 @@ class _Candidacy:
 
     @property
     def is_open(self) -> bool:
-        """Whether it may be used; it ends also when the queue of the election is deleted."""
+        """Whether the candidacy may be used. It also ends when the queue of the election is deleted."""
         return self._consumer.is_open and self._publisher.is_open
 
     async def begin(self, heard: Any) -> None:
-        """Declare what is needed, and consume.
+        """Declare the queues and the exchange, and start to consume.
 
         :param heard: called with each heart-beat of a leader.
         :raises BusError: the broker refuses, or the connection is lost.
@@ -221,14 +226,18 @@ class _Candidacy:
         await channel.ask("basic_consume", queue=queue, on_message_callback=heard, auto_ack=True)
 
     async def is_elected(self, *, leading: bool) -> bool:
-        """Ask the broker. :param leading: whether that was so until now. :raises BusError: it does not answer."""
+        """Ask the broker whether this process is the elected one.
+
+        :param leading: whether this process has led until now.
+        :raises BusError: the broker does not answer.
+        """
         question = uuid4().bytes
         answer = self._open[question] = Deferred()
         try:
             await self._publisher.publish("", self._names.election, BasicProperties(), question)
             await answer.addTimeout(LEADERS_ANSWER_SECONDS if leading else ANSWER_SECONDS, self._clock)
         except defer.TimeoutError:
-            await deferLater(self._clock, 0)  # If this process was stopped, the answer waits to be read.
+            await deferLater(self._clock, 0)  # If this process was stopped, the answer may wait in the socket.
             await deferLater(self._clock, 0)
             return question in self._returned
         finally:
@@ -237,7 +246,7 @@ class _Candidacy:
         return True
 
     def _answered(self, _channel: Channel, _method: Basic.Deliver, _properties: BasicProperties, body: bytes) -> None:
-        """A question came. One of another process, or of a claim that was given up, needs no answer."""
+        """A question was delivered. A question of another process, or of a claim that was given up, needs no answer."""
         answer = self._open.get(body)
         if answer is None:
             return
@@ -246,9 +255,10 @@ class _Candidacy:
             answer.callback(None)
 
     async def keeps_earlier_versions_out(self, *, leading: bool) -> bool:
-        """Take the lock of earlier versions; False if one of those leads.
+        """Take the lock of earlier versions.
 
-        :param leading: whether one of the consumers of the work queue is our own.
+        :param leading: whether one of the consumers of the work queue belongs to this process.
+        :return: False if a process of an earlier version leads.
         :raises BusError: the broker does not answer.
         """
         self._locked = self._locked or await take_lock(self.connection.publishing, self._names.lock)
@@ -262,13 +272,15 @@ class _Candidacy:
         return bool(now - self._unused_since >= REMNANT_SECONDS)
 
     def send_heartbeat(self) -> None:
-        """Tell the others that this process leads. If one heart-beat is lost, another follows, or the lead ends."""
+        """Tell the other processes that this one leads. If one heart-beat is lost, either another one follows or the
+        lead ends.
+        """
         sent = self._publisher.publish(self._names.heartbeats, self._names.lock, BasicProperties(), b"")
         sent.addErrback(lambda _failure: None)
 
 
 class BrokerLeader:
-    """A :class:`Leader` by an election on the broker. See the head of this file."""
+    """A :class:`Leader` that is elected through the broker. See the head of this file."""
 
     def __init__(self, clock: Any, bus: BrokerBus, names: LeaderNames) -> None:
         """:param clock: Twisted's reactor."""
@@ -284,16 +296,16 @@ class BrokerLeader:
 
     @property
     def leading(self) -> bool:
-        """Whether this process leads, as far as we know without asking."""
+        """Whether this process leads, as far as it knows without asking the broker."""
         return self._leads_on is not None and self._leads_on is self._bus.connection
 
     @property
     def leaderless(self) -> float:
-        """Seconds since this process last led, received a heart-beat, or saw that an earlier version leads."""
+        """Seconds since this process last led, received a heart-beat, or noticed a leader of an earlier version."""
         return max(0.0, float(self._clock.seconds() - self._known_at))
 
     async def claim(self) -> bool:
-        """Ask the broker. Changes are logged.
+        """Ask the broker whether this process leads. Changes are logged.
 
         :raises BusError: there is no connection, the broker has stopped reading or does not answer, or the connection
             ended meanwhile.
@@ -306,8 +318,8 @@ class BrokerLeader:
             reason = await asked.addTimeout(CLAIM_SECONDS, self._clock)
         except defer.TimeoutError:
             if connection is self._bus.connection and not self._bus.state().connected:
-                raise BusError(self._bus.state().reason) from None  # It has stopped reading, and elects nobody else.
-            error = BusError(f"the broker has not said within {CLAIM_SECONDS:g} s who leads: has it lost its majority?")
+                raise BusError(self._bus.state().reason) from None  # It elects no other process.
+            error = BusError(f"the broker did not name a leader within {CLAIM_SECONDS:g} s; has it lost its majority?")
             self._end(connection, str(error))
             raise error from None
         except BusError as error:
@@ -320,7 +332,7 @@ class BrokerLeader:
         return self.leading
 
     async def _ask(self, connection: BrokerConnections) -> str:
-        """Why this process does not lead; empty if it does."""
+        """The reason why this process does not lead; empty if it leads."""
         candidacy = await self._candidacy_on(connection)
         leading = self._leads_on is connection
         if not await candidacy.is_elected(leading=leading):
@@ -343,13 +355,13 @@ class BrokerLeader:
             self._beginning.release()
 
     def _heard(self, _channel: Channel, method: Basic.Deliver, _properties: BasicProperties, _body: bytes) -> None:
-        """A leader's heart-beat, maybe of another cluster's on the same virtual host."""
+        """A leader's heart-beat was received. It may be from another cluster on the same virtual host."""
         if method.routing_key == self._names.lock:
             self._known_at = self._clock.seconds()
 
     def _lead(self, connection: BrokerConnections) -> None:
         if connection is not self._bus.connection:
-            return  # It ended meanwhile, and the lead with it.
+            return  # The connection ended meanwhile, and the lead with it.
         if not self.leading:
             log.info("leader.leading", lock=self._names.lock)
         self._standing_by = False
@@ -366,7 +378,9 @@ class BrokerLeader:
         self._end_lead(connection, reason)
 
     def _end_lead(self, connection: BrokerConnections, reason: str) -> None:
-        """With the connection, over which a leader also publishes and consumes, so that nothing of it goes on."""
+        """End the lead with the connection. A leader also publishes and consumes over it, so nothing of the lead
+        continues.
+        """
         if self._leads_on is connection:
             self._end(connection, reason)
 

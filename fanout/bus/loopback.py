@@ -1,4 +1,4 @@
-"""The bus of a node that stands alone: it delivers what is published to the same node, and needs no broker."""
+"""The bus of a stand-alone node: it delivers each published message to the same node, and needs no broker."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from fanout.process.logs import Throttle
 
 log = structlog.get_logger()
 
-# A receiver that publishes in answer to what it receives needs room for a few; ten thousand means an endless loop.
+# A receiver that publishes in answer to a message needs room for a few messages; ten thousand mean an endless loop.
 MAX_WAITING = 10_000
 
 
 class Loopback:
     """A :class:`~fanout.bus.interface.Bus` within one process.
 
-    :param max_waiting: how many messages published while another is being delivered may wait for their turn.
+    :param max_waiting: how many messages may wait that were published during the delivery of another one.
     """
 
     def __init__(self, max_waiting: int = MAX_WAITING) -> None:
@@ -38,7 +38,9 @@ class Loopback:
         connected()
 
     def publish(self, message: Message) -> Deferred[None]:
-        """Deliver to this node, before returning unless a delivery is under way; then right after it."""
+        """Deliver a message to this node. It is delivered before this returns, or after the delivery that is in
+        progress.
+        """
         if self._receive is None:
             return fail(BusError("the bus is not running"))
         if len(self._waiting) >= self._max_waiting:
@@ -49,19 +51,21 @@ class Loopback:
         return succeed(None)
 
     def state(self) -> BusState:
-        """Connected from start to stop."""
+        """The bus is connected from start to stop."""
         running = self._receive is not None
-        reason = "in process: this node stands alone" if running else "the bus is not running"
+        reason = "in this process: this node is stand-alone" if running else "the bus is not running"
         return BusState(running, reason, len(self._waiting))
 
     def stop(self) -> Deferred[None]:
-        """Deliver nothing from now on, not even what a delivery under way has published."""
+        """Stop delivering. Messages that are waiting for the current delivery to end are not delivered either."""
         self._receive = None
         self._waiting.clear()
         return succeed(None)
 
     def _deliver(self) -> None:
-        """Deliver in the order of publishing: a message published by the receiver waits until it has returned."""
+        """Deliver in the order of publishing: a message that the receiver publishes waits until the receiver has
+        returned.
+        """
         self._delivering = True
         try:
             while self._waiting and self._receive is not None:

@@ -1,6 +1,6 @@
-"""Publishing to an exchange whose messages another program reads from a durable queue, such as monitoring events.
+"""Publishes to an exchange whose messages another program reads from a durable queue, such as monitoring events.
 
-It never delays or fails its caller: while there is no broker a bounded number of messages is kept.
+It never delays its caller and never raises an error: without a broker it keeps a limited number of messages.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from fanout.bus.reconnect import ReconnectingClient
 from fanout.bus.unconfirmed_publishes import Unconfirmed
 from fanout.process.logs import Throttle
 
-# What a broker that has stopped reading may cost in the socket's buffer; it confirms far more than that per second.
+# Messages sent and not confirmed. They bound the memory of the socket's buffer while the broker does not read. A broker
+# that reads confirms far more than this number per second.
 MAX_SENT = 500
 
 log = structlog.get_logger()
@@ -32,7 +33,9 @@ log = structlog.get_logger()
 
 @dataclass(slots=True)
 class PublisherCounters:
-    """What happened since the start: messages accepted, confirmed by the broker, dropped because too many waited."""
+    """What happened since the start: messages accepted, messages confirmed by the broker, and messages dropped because
+    too many were waiting.
+    """
 
     accepted: int = 0
     confirmed: int = 0
@@ -40,9 +43,9 @@ class PublisherCounters:
 
 
 class QueueConnection(PublisherConnection):
-    """A publisher's connection that makes sure of a durable queue for the reader.
+    """A publisher's connection that creates a durable queue for the reader if the queue is missing.
 
-    :ivar queue: its name.
+    :ivar queue: the queue's name.
     """
 
     def __init__(self, reactor: Any, broker: Broker, confirms: Confirms, queue: str) -> None:
@@ -50,7 +53,7 @@ class QueueConnection(PublisherConnection):
         self.queue = queue
 
     async def _make_ready(self) -> None:
-        """A queue that exists is used as it is: declaring it again with other arguments would fail."""
+        """An existing queue is used as it is: declaring it with other arguments would fail."""
         await super()._make_ready()
         channel = await self._open_channel()
         try:
@@ -64,16 +67,17 @@ class QueueConnection(PublisherConnection):
 
 
 class Publisher:
-    """Sends messages in order until the broker has confirmed them; connects and reconnects by itself.
+    """Sends messages in order, again if necessary, until the broker has confirmed them. Connects and reconnects by
+    itself.
 
-    While there is no broker a bounded number of messages is kept; beyond it the oldest are dropped. A message may
-    arrive twice, when the connection is lost before its confirm.
+    While there is no broker a limited number of messages is kept; beyond this limit the oldest are dropped. A message
+    may arrive twice if the connection is lost before its confirm.
 
-    :param reactor: Twisted's.
+    :param reactor: Twisted's reactor.
     :param endpoint: client endpoint of the broker: TCP or TLS.
     :param queue: name of the durable queue that is bound to the exchange.
-    :param retry_policy: its ``messages`` and ``octets`` bound what is kept; its ``max_age`` does not matter here.
-    :param chance: a number from 0 to 1 for the jitter.
+    :param retry_policy: ``messages`` and ``octets`` limit what is kept; ``max_age`` has no effect here.
+    :param chance: returns a random number from 0 to 1, for the jitter.
     """
 
     def __init__(
@@ -106,7 +110,7 @@ class Publisher:
         self._client.start()
 
     def publish(self, properties: BasicProperties, body: bytes) -> None:
-        """Take a message. Never fails and never waits; after :meth:`stop` it is dropped."""
+        """Accept a message. This never fails and never waits; after :meth:`stop` the message is dropped."""
         self.counters.accepted += 1
         while not self._stopping:
             try:
@@ -121,12 +125,12 @@ class Publisher:
         self._dropped()
 
     def state(self) -> BusState:
-        """How it is doing right now."""
+        """The current state of the publisher."""
         connected = self._client.connection is not None and not self._blocked
         return BusState(connected, self._reason, len(self._unconfirmed))
 
     def stop(self) -> Deferred[None]:
-        """Send what waits, as far as possible within ``retry_policy.stop``, and disconnect."""
+        """Send the waiting messages, as far as possible within ``retry_policy.stop`` seconds, and disconnect."""
         if self._stopping:
             return succeed(None)
         self._stopping = True
@@ -142,7 +146,7 @@ class Publisher:
                 self._log.warning("publisher.unsent_at_stop", waiting=len(self._unconfirmed))
         self._unconfirmed.clear()
         await self._client.stop()
-        if self._send_call is not None:  # Not earlier: a confirm may come, and ask to send more, until the very end.
+        if self._send_call is not None:  # Only now: until the end a confirm may cause another send.
             self._send_call.cancel()
         self._reason = "stopped"
 
@@ -156,7 +160,7 @@ class Publisher:
     # Sending
 
     def _send_soon(self) -> None:
-        """Once per reactor turn, however many are given."""
+        """Schedule one send per reactor turn, however many messages are published in it."""
         if self._send_call is None and self._client.connection is not None:
             self._send_call = self._reactor.callLater(0, self._send)
 
@@ -177,20 +181,20 @@ class Publisher:
     # For the reconnecting client
 
     def up(self, connection: QueueConnection) -> None:
-        """Connected: send what waits."""
+        """The connection is open: send the waiting messages."""
         self._reason = "connected"
         waiting, dropped = len(self._unconfirmed), self.counters.dropped
         self._log.info("publisher.connected", queue=connection.queue, waiting=waiting, dropped=dropped)
         self._send_soon()
 
     def down(self) -> None:
-        """What was not confirmed is sent again over the next connection."""
+        """The connection is lost. Unconfirmed messages are sent again over the next one."""
         self._blocked = False
         self._unconfirmed.connection_lost()
         self._check_drained()
 
     def lost(self, reason: str, retry_in: float) -> None:
-        """Not connected, and why."""
+        """There is no connection, for the given reason."""
         self._reason = reason
         if self._throttle.allow("lost"):
             waiting, held_back = len(self._unconfirmed), self._throttle.held_back("lost")
@@ -201,8 +205,9 @@ class Publisher:
     # Events of the connection
 
     def confirmed(self, tag: int, multiple: bool, taken: bool) -> None:
-        """The broker has stored them. If it refuses (basic.nack) it has no room: all are sent again after a reconnect,
-        in order and after a pause, as trying at once would only keep it busy.
+        """The broker has stored the messages, or refuses them (basic.nack) because it has no room. In the second case
+        all are sent again after a reconnect, in order and after a pause, because an immediate retry would only keep the
+        broker busy.
         """
         if taken:
             self.counters.confirmed += len(self._unconfirmed.confirm(tag, multiple))
@@ -212,13 +217,13 @@ class Publisher:
             self._client.connection.abort(ConnectionAbortedError("the broker refuses what is published (basic.nack)"))
 
     def returned(self, properties: BasicProperties) -> None:
-        """No queue is bound any more: it was deleted. That is not worth a reconnect."""
+        """No queue is bound any more, because it was deleted. A reconnect would not help."""
         if self._throttle.allow("returned"):
             held_back = self._throttle.held_back("returned")
             self._log.warning("publisher.returned", reason="no queue is bound to the exchange", held_back=held_back)
 
     def blocked(self, reason: str | None) -> None:
-        """The broker is short of memory or disk, or has some again."""
+        """The broker has become short of memory or disk, or has enough again."""
         self._blocked = reason is not None
         self._reason = f"the broker takes no messages: {reason}" if reason else "connected"
         self._send_soon()

@@ -1,11 +1,11 @@
-"""Queues with a name, which keep messages while they have no reader: two kinds of readers, and a writer.
+"""Named queues that keep messages while they have no reader: two kinds of readers, and a writer.
 
-- :class:`DurableQueue` reads a queue bound to the exchange. A message is acknowledged when the taker has stored it.
+- :class:`DurableQueue` reads a queue bound to the exchange. A message is acknowledged when its consumer has stored it.
 - :class:`WorkQueue` reads a queue whose messages stay with the broker until they are done, which may take days.
 - :class:`ConfirmedChannel` publishes to any queue, and reports the result of each publish.
 
-All of them use the connections of a bus (:class:`~fanout.bus.interface.BrokerBus`), and begin anew on the next
-connection when one is lost. The broker is the store: what is not acknowledged is delivered again.
+All of them use the connections of a bus (:class:`~fanout.bus.interface.BrokerBus`), and start again on the next
+connection when one is lost. The messages are stored by the broker, which delivers unacknowledged ones again.
 """
 
 from __future__ import annotations
@@ -32,18 +32,20 @@ log = structlog.get_logger()
 
 STOP_SECONDS = 5.0
 WORK_EXCHANGE = "amq.direct"
-"""The exchange by which others write to a work queue, with its name as the key; it always exists on a broker."""
+"""The exchange through which others write to a work queue, with the queue's name as the routing key. It exists on every
+broker."""
 NOT_DURABLE = "inequivalent arg 'durable'"
-"""In a refusal of RabbitMQ. It names the first property that differs, and compares durability first."""
+"""Part of a refusal of RabbitMQ. A refusal names the first property that differs, and durability is compared first."""
 IN_USE = "in exclusive use"
-"""In a refusal of RabbitMQ: the queue has another consumer."""
+"""Part of a refusal of RabbitMQ: the queue has another consumer."""
 READ_SECONDS = 600.0
-"""After so long a work queue is read anew. RabbitMQ closes a channel that has not acknowledged for 30 minutes."""
+"""Seconds after which a work queue is read again from the start. RabbitMQ closes a channel that has not acknowledged
+for 30 minutes."""
 MAX_OCTETS = 64 * 2**20
-"""What a work queue may hold without a reader; further messages are refused. It is the same in all versions:
-RabbitMQ refuses to declare a queue again with other arguments."""
+"""Octets that a work queue may hold without a reader; further messages are refused. The value is the same in all
+versions: RabbitMQ refuses to declare an existing queue with other arguments."""
 MAX_UNANSWERED = 1_000
-"""Publishes of one channel without an answer yet; a broker that answers takes milliseconds."""
+"""How many publishes of one channel may be unanswered; a broker that works answers within milliseconds."""
 
 
 # Reading
@@ -51,16 +53,17 @@ MAX_UNANSWERED = 1_000
 
 @dataclass(slots=True)
 class QueueCounters:
-    """What came since the start: deliveries, and those of them that are not messages."""
+    """What was received since the start: all deliveries, and how many of them are not messages."""
 
     delivered: int = 0
     malformed: int = 0
 
 
 class _QueueReader:
-    """Reads a queue over one channel at a time, and drops deliveries that are not messages: they would come for ever.
+    """Reads a queue over one channel at a time. Deliveries that are not messages are dropped, because otherwise they
+    would be delivered again for ever.
 
-    :ivar counters: what came since the start.
+    :ivar counters: what was received since the start.
     """
 
     _events = "queue"
@@ -78,9 +81,11 @@ class _QueueReader:
         return self._channel is not None and self._channel.is_open
 
     async def _consume(self, channel: AmqpChannel, *, exclusive: bool) -> str:
-        """Begin to read; the consumer's tag.
+        """Start to consume.
 
-        :param exclusive: whether the broker is to refuse it while the queue has another consumer, and the reverse.
+        :param exclusive: whether this consumer must be the queue's only one; the broker then refuses every other
+            consumer.
+        :return: the consumer's tag.
         """
         channel.raw.add_on_cancel_callback(lambda _frame: channel.close())  # The queue was deleted.
         self._channel = channel
@@ -91,7 +96,7 @@ class _QueueReader:
 
     def _on_message(self, channel: Channel, method: Basic.Deliver, properties: BasicProperties, body: bytes) -> None:
         if self._channel is None or channel is not self._channel.raw:
-            return  # The channel is being closed: the message comes again.
+            return  # The channel is being closed; the message is delivered again.
         self.counters.delivered += 1
         tag = method.delivery_tag
         try:
@@ -114,11 +119,11 @@ class _QueueReader:
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """A message out of a durable queue.
+    """A message from a durable queue.
 
-    :ivar serial: the same in both copies of a message that comes twice; empty when the publisher gave none.
-    :ivar again: whether it is a copy of a message that the broker had confirmed before, sent for receivers whose queues
-        ended with their connections. A durable queue had the first one.
+    :ivar serial: the same in both copies of a message that is delivered twice; empty if the publisher gave none.
+    :ivar again: whether this is a copy of a message that the broker had confirmed before, sent again for consumers
+        whose queues ended with their connections. A durable queue received the first copy.
     """
 
     message: Message
@@ -128,10 +133,11 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True)
 class QueueNames:
-    """Which queue, and how long it lives; it is durable, as RabbitMQ 4 refuses transient queues that are not exclusive.
+    """The name of a queue, and how long the queue exists. It is durable, because RabbitMQ 4 refuses transient queues
+    that are not exclusive.
 
-    :ivar name: its name.
-    :ivar exchange: the fan-out exchange it is bound to.
+    :ivar name: the queue's name.
+    :ivar exchange: the fan-out exchange to which it is bound.
     :ivar auto_delete: whether the broker deletes it together with its last consumer.
     """
 
@@ -141,13 +147,13 @@ class QueueNames:
 
 
 class DurableQueue(_QueueReader):
-    """Consumes a queue bound to the exchange, and acknowledges each message when the taker has stored it.
+    """Consumes a queue bound to the exchange, and acknowledges each message when its consumer has stored it.
 
-    What is not acknowledged when the connection ends comes again over the next one. A delivery that is not a message
-    is logged and acknowledged.
+    Messages that are not acknowledged when the connection ends are delivered again over the next one. A delivery that
+    is not a message is logged and acknowledged.
 
-    There is one consumer at a time. A reader that was frozen, or does not reach the broker any more, has messages in
-    hand until the broker notices that; what another one took meanwhile would get before them.
+    The queue has one consumer at a time. A consumer that was frozen, or cannot reach the broker any more, holds
+    messages until the broker notices that; with a second consumer, later messages would be stored before them.
     """
 
     def __init__(
@@ -161,9 +167,11 @@ class DurableQueue(_QueueReader):
     ) -> None:
         """
         :param clock: Twisted's reactor.
-        :param take: fires when the message is stored; any failure means that it is to be offered again later.
-        :param prefetch: how many messages the broker sends ahead of our acknowledgement.
-        :param limits: of a message.
+        :param names: the queue.
+        :param take: called with each message; its Deferred fires when the message is stored. If it fails the message is
+            offered again later.
+        :param prefetch: how many messages the broker may send before we acknowledge earlier ones.
+        :param limits: the limits of a message.
         """
         super().__init__(clock, names.name, limits)
         self._names = names
@@ -174,23 +182,23 @@ class DurableQueue(_QueueReader):
 
     @property
     def consuming(self) -> bool:
-        """Whether messages come from the broker."""
+        """Whether the queue is consumed."""
         return self._is_open
 
     @property
     def trouble(self) -> str:
-        """Why the taker refuses messages; empty while it does not."""
+        """The reason why messages are refused at the moment; empty while they are accepted."""
         return self._buffer.trouble
 
     @property
     def waiting(self) -> int:
-        """How many messages came and are not acknowledged yet."""
+        """How many messages were received and are not acknowledged yet."""
         return self._buffer.waiting
 
     async def consume(self, connection: BrokerConnection) -> None:
-        """Begin, on a connection that is open; after its end call this with the next one.
+        """Start to consume on an open connection. After the end of the connection, call this with the next one.
 
-        :raises BusError: the queue cannot be used. The text says why and what to do.
+        :raises BusError: the queue cannot be used. The text says why, and what to do.
         """
         self._buffer.forget()
         channel = await self._declare(connection)
@@ -206,12 +214,12 @@ class DurableQueue(_QueueReader):
             if refusal.code != ACCESS_REFUSED or IN_USE not in str(refusal):
                 raise
             raise BusError(
-                f"queue {self._name!r} has another consumer: a fallback.py that the broker still takes for alive "
+                f"queue {self._name!r} has another consumer: a fallback.py that the broker still considers alive "
                 "(it ends by itself), or another program"
             ) from refusal
 
     async def length(self) -> int:
-        """How many messages wait on the broker, without those that came and are not acknowledged yet.
+        """How many messages are waiting on the broker, without those that were received and are not acknowledged yet.
 
         :raises BusError: the queue is not consumed, or the connection is lost.
         """
@@ -222,11 +230,11 @@ class DurableQueue(_QueueReader):
         return int(declared.method.message_count)
 
     def forget(self) -> None:
-        """Drop what the taker refused: the broker offers it again, to us or to another consumer."""
+        """Drop the refused messages: the broker delivers them again, to this consumer or to another one."""
         self._buffer.forget()
 
     async def stop(self) -> None:
-        """Take no more messages, and wait until those in hand are stored and acknowledged, up to 5 s."""
+        """Stop consuming, and wait until the received messages are stored and acknowledged, for up to 5 s."""
         channel = self._channel
         self._buffer.forget()
         if channel is None or not channel.is_open:
@@ -245,12 +253,12 @@ class DurableQueue(_QueueReader):
             if refusal.code != PRECONDITION_FAILED:
                 raise
             if NOT_DURABLE not in str(refusal):
-                return await self._declare_ours(connection, passive=True)  # An operator gave it arguments.
+                return await self._declare_ours(connection, passive=True)  # An operator has created it.
         await self._remove(connection)
         return await self._declare_ours(connection)
 
     async def _declare_ours(self, connection: BrokerConnection, passive: bool = False) -> AmqpChannel:
-        """:param passive: use the queue that exists, whatever its arguments."""
+        """:param passive: whether to use the existing queue, whatever its arguments are."""
         channel = await AmqpChannel.open(connection)
         declared = await channel.ask(
             "queue_declare",
@@ -263,14 +271,14 @@ class DurableQueue(_QueueReader):
         return channel
 
     async def _remove(self, connection: BrokerConnection) -> None:
-        """The queue of the first version has our name and is not durable. It is deleted if it is empty and unused."""
+        """Delete the queue of the first version, which has our name and is not durable, if it is empty and unused."""
         name = self._name
         channel = await AmqpChannel.open(connection)
         try:
             await channel.ask("queue_delete", queue=name, if_unused=True, if_empty=True)
         except Refusal as refusal:
             raise BusError(
-                f"queue {name!r} on the broker has other properties than ours, as the original's has, and is in use or "
+                f"queue {name!r} on the broker is not durable, as the original server's was, and is in use or "
                 f"not empty: stop the old fallback.py, and delete the queue (rabbitmqctl delete_queue {name})"
             ) from refusal
         channel.close()
@@ -288,18 +296,21 @@ def _acknowledge(channel: Channel, tag: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class WorkItem:
-    """A message out of a work queue. :ivar ticket: for :meth:`WorkQueue.done`."""
+    """A message from a work queue.
+
+    :ivar ticket: the argument of :meth:`WorkQueue.done`.
+    """
 
     message: Message
     ticket: int
 
 
 class WorkQueue(_QueueReader):
-    """Reads a queue completely, and leaves each message with the broker until it is done. One reader at a time.
+    """Reads a queue completely, and leaves each message with the broker until it is done. It has one reader at a time.
 
-    What was read and is not done comes again when the reader, or its machine, is gone. Others write to the queue only
-    while the reader has room: :data:`WORK_EXCHANGE` leads to it then. What frees room may always be written, by the
-    broker's default exchange.
+    Messages that were read and are not done are delivered again when the reader, or its machine, is gone. Other
+    processes may write to the queue only while the reader has room: only then :data:`WORK_EXCHANGE` is bound to it.
+    Messages that free room may always be written, through the broker's default exchange.
     """
 
     _events = "kept_queue"
@@ -314,9 +325,10 @@ class WorkQueue(_QueueReader):
     ) -> None:
         """
         :param clock: Twisted's reactor.
-        :param take: is given each message, in the order they were written. Must not raise.
-        :param forget: called when all messages that were given will be given again, with other tickets.
-        :param limits: of a message.
+        :param name: the queue's name.
+        :param take: called with each message, in the order in which they were written. Must not raise.
+        :param forget: called when all messages passed to ``take`` will be passed to it again, with other tickets.
+        :param limits: the limits of a message.
         """
         super().__init__(clock, name, limits)
         self._take = take
@@ -327,13 +339,13 @@ class WorkQueue(_QueueReader):
 
     @property
     def reading(self) -> bool:
-        """Whether messages come from the broker."""
+        """Whether the queue is consumed."""
         return self._is_open
 
     async def ensure(self, connection: BrokerConnection, *, room: bool) -> None:
-        """Begin to read, or continue.
+        """Start to read, or continue.
 
-        :param room: whether others may write what takes room.
+        :param room: whether other processes may write messages that take room.
         :raises BusError: the queue cannot be used, or the connection is lost.
         """
         age = self._clock.seconds() - self._read_at
@@ -346,12 +358,14 @@ class WorkQueue(_QueueReader):
             log.info("kept_queue.open" if room else "kept_queue.full", queue=self._name)
 
     def done(self, ticket: int) -> None:
-        """The broker may drop the message. What was read over an earlier connection comes again anyway."""
+        """Let the broker drop the message. Messages that were read over an earlier connection are delivered again in
+        any case.
+        """
         if self._channel is not None and self._channel.is_open:
             self._channel.raw.basic_ack(ticket)
 
     def close(self) -> None:
-        """Stop reading; what is not done stays with the broker."""
+        """Stop reading. Messages that are not done stay with the broker."""
         channel, self._channel = self._channel, None
         if channel is not None:
             channel.close()
@@ -380,10 +394,10 @@ class Unroutable(BusError):
 
 
 class ConfirmedChannel:
-    """Publishes on a channel of its own, and reports the result of each publish. Nothing is sent twice."""
+    """Publishes on a channel of its own, and reports the result of each publish. No message is sent twice."""
 
     def __init__(self, channel: AmqpChannel) -> None:
-        """Use :meth:`open`."""
+        """Call :meth:`open` instead."""
         self._channel = channel
         self._last_tag = 0
         self._unanswered: dict[int, Deferred[None]] = {}
@@ -391,7 +405,7 @@ class ConfirmedChannel:
 
     @classmethod
     async def open(cls, connection: BrokerConnection) -> ConfirmedChannel:
-        """Open one more channel of this connection.
+        """Open a channel on this connection.
 
         :raises BusError: the connection is lost, or the broker refuses.
         """
@@ -404,15 +418,16 @@ class ConfirmedChannel:
 
     @property
     def is_open(self) -> bool:
-        """Whether it may be used."""
+        """Whether the channel is open."""
         return self._channel.is_open
 
     def publish(self, exchange: str, key: str, properties: BasicProperties, body: bytes) -> Deferred[None]:
-        """Publish; fires when the broker has stored it safely, on its disk if message and queue ask for that.
+        """Publish a message. The Deferred fires when the broker has stored it safely, on disk if message and queue
+        require that.
 
-        :param properties: their ``correlation_id`` is overwritten.
-        :return: fails with :class:`Unroutable` if no queue would get it, with :class:`BusError` if the broker refuses
-            or the connection is lost; in the last case it is unknown whether the broker has it.
+        :param properties: the message's properties; their ``correlation_id`` is overwritten.
+        :return: fails with :class:`Unroutable` if no queue gets the message, and with :class:`BusError` if the broker
+            refuses it or the connection is lost. After a loss nobody knows whether the broker has the message.
         """
         if not self.is_open:
             return fail(BusError("the channel is closed"))
@@ -426,7 +441,7 @@ class ConfirmedChannel:
         return answered
 
     def _on_return(self, _channel: Any, _method: Any, properties: BasicProperties, _body: bytes) -> None:
-        """Its confirm follows."""
+        """The broker found no queue for a message. The confirm of this message follows."""
         self._returned.add(int(properties.correlation_id))
 
     def _on_confirm(self, frame: Any) -> None:

@@ -1,93 +1,101 @@
-"""The bus of a cluster: a fan-out exchange of RabbitMQ that all nodes share, and other AMQP clients too.
+"""The bus of a cluster: a fan-out exchange of RabbitMQ that all nodes share. Other AMQP clients may use it too.
 
-**Responsibilities.** A publish is stored by the broker before its publisher is told so. Every node gets every message
-once and in the order of its publisher, also across reconnects, as far as the broker allows; what a node misses it
-notices, and reads or asks for. Neither a slow broker nor a slow node may take unbounded memory, here or there.
-The AMQP itself is in :mod:`~fanout.bus.connection_pair` and :mod:`~fanout.bus.amqp_connection`, the memory behind the
-exchange in :mod:`~fanout.bus.stream`, the outbox in :mod:`~fanout.bus.unconfirmed_publishes`, second copies in
-:mod:`~fanout.bus.duplicates`, reconnecting in :mod:`~fanout.bus.reconnect`.
+**Responsibilities.** A publisher gets its confirmation only after the broker has stored the message. Every node gets
+every message once and in the order of its publisher, even across reconnects, as far as the broker allows. A node
+notices which messages it missed, and reads them or asks for them. Neither a slow broker nor a slow node may take
+unbounded memory, on the broker or in this process.
+
+The AMQP itself is in :mod:`~fanout.bus.connection_pair` and :mod:`~fanout.bus.amqp_connection`, the stored messages
+behind the exchange in :mod:`~fanout.bus.stream`, the outbox in :mod:`~fanout.bus.unconfirmed_publishes`, second copies
+in :mod:`~fanout.bus.duplicates`, reconnecting in :mod:`~fanout.bus.reconnect`.
 
 **States of the connection.**
 
-- *connecting*: there is no pair of connections. Publishes are kept, up to a number, a size and an age.
-- *preparing*: connected, and our own queue is bound; what is published from now on waits there. Nothing is sent before
-  the stream is known to be there, some milliseconds, as it keeps what we send for nodes that are not connected yet.
-- *reading*: publishes are sent. What was missed is read from the stream and handed on; then our own queue is consumed,
-  what waits in it first. The node has *caught up* (:class:`~fanout.bus.interface.BusState`), and is ready.
-- *sending*: publishes are sent at once, many unconfirmed ones at a time, and messages come over our own queue only.
+- *connecting*: there is no pair of connections. Publishes are kept, within limits of number, size and age.
+- *preparing*: connected, and our own queue is bound; messages published from now on wait in it. Nothing is sent until
+  we know that the stream exists, which takes some milliseconds, because the stream keeps our messages for nodes that
+  are not connected yet.
+- *reading*: publishes are sent. The missed messages are read from the stream and handed on. Then our own queue is
+  consumed, beginning with the messages that wait in it. The node has then *caught up*
+  (:class:`~fanout.bus.interface.BusState`), and is ready.
+- *sending*: publishes are sent at once, many unconfirmed ones at a time, and messages are received from our own queue
+  only.
 - *blocked*: the broker is short of memory or disk and has stopped reading. Receiving continues; publishes are kept.
-- *stopping*: no new publishes. What is kept is sent and its confirms are awaited, for a limited time; then the pair is
-  closed. Timers end last, because messages arrive until the sockets are closed.
+- *stopping*: no new publishes are accepted. The kept ones are sent and their confirms are awaited, for a limited time;
+  then the pair is closed. Timers end last, because messages are received until the sockets are closed.
 
-Without a stream another state is in place of the two in the middle: with a broker that has none, with ``Broker.stream``
-turned off, and in a program that has not asked for the memory (:meth:`RabbitMQ.remember`).
+Without a stream, one other state replaces *preparing* and *reading*. This happens with a broker that has no streams,
+with ``Broker.stream`` turned off, and in a program that does not ask for missed messages (:meth:`RabbitMQ.remember`).
 
 - *settling*: connected again after a loss, and receiving. Nothing is sent yet: the other nodes lost the broker too, and
-  a fan-out exchange keeps nothing for a node whose queue does not exist. We wait as long as the others may take to come
-  back (``longest_pause``), send, and after the same time again ask the node to catch up (``connected``): by then the
-  others have sent as well. When it has, it has caught up. The first connection of a process skips this state; there is
-  nothing to send again.
+  a fan-out exchange keeps nothing for a node whose queue does not exist. We wait as long as the other nodes may take to
+  reconnect (``longest_pause``), and send. After the same time again we ask the node to catch up (``connected``): by
+  then the other nodes have sent as well. When the node has done this, it has caught up. The first connection of a
+  process skips this state, because there is nothing to send again.
 
-If the stream could be read only in part, the node is asked to catch up as well, at once. It looks for the stream
-again, and when it answers the connection is given up, to read it over the next one (:data:`LOOK_SECONDS`).
+If the stream could be read only in part, the node is asked to catch up as well, at once. It then checks the stream
+again from time to time, and when the stream answers, the connection is closed so that the next one reads it
+(:data:`LOOK_SECONDS`).
 
-**How a reading ends.** Each way ends in *caught up* or in the loss of the connection, after which the next one begins
-anew; each wait has a bound. So a node is ready some seconds after the broker is back, whatever state the stream is in.
+**How a reading ends.** Every reading ends either in *caught up* or in the loss of the connection, after which the next
+reading starts from the beginning. Every wait has a limit. So a node is ready some seconds after the broker is back,
+whatever the state of the stream.
 
 ===============================================  =======================================================================
-an earlier reading still hands on                its connection is lost, so all its requests have failed; its messages
+an earlier reading still hands on messages       its connection is lost, so all its requests have failed; its messages
                                                  are handed on in turns of the reactor, and wait for nothing else
 the stream is down, or is not declared           ``SILENCE_SECONDS`` (5 s); then settling, as if since the connection
 the broker refuses the stream                    at once: settling; or, with 541, the connection is lost, and the next
                                                  pair is made without a stream
-the stream gets another leader while it is read  the reading goes on with another consumer, within the two next bounds
-nothing comes, nor the marker                    ``SILENCE_SECONDS``; then the others are asked
-others publish, and the marker does not come     ``MOST_SECONDS`` (30 s); then the others are asked
+the stream gets another leader while it is read  another consumer continues the reading, within the next two limits
+neither a message nor the marker arrives         ``SILENCE_SECONDS``; then the other nodes are asked
+others publish, and the marker does not arrive   ``MOST_SECONDS`` (30 s); then the other nodes are asked
 our own queue cannot be consumed                 the broker's error, or ``RetryPolicy.connect``: the pair is closed
-what waits in our queue is less than counted     :data:`BACKLOG_SECONDS`: caught up
-the others do not answer, or the node raises     :data:`OTHERS_SECONDS`, or at once: caught up
+our queue has fewer messages than were counted   :data:`BACKLOG_SECONDS`: caught up
+the other nodes do not answer, or ours raises    :data:`OTHERS_SECONDS`, or at once: caught up
 the connection is lost at any of these           the requests fail, timers are cancelled (:meth:`RabbitMQ.down`)
-an error of ours                                 logged (``stream.failed``), and the pair is closed
+an error in our own code                         logged (``stream.failed``), and the pair is closed
 ===============================================  =======================================================================
 
 **Invariants.**
 
-1. *Order.* Publishes are sent in the order they were accepted. After a loss the unconfirmed ones, and those confirmed
-   shortly before (2), go first, again in their original order. A publish gets its serial number when it is sent for
-   the first time, so numbers rise in the order of sending, and one that was given up before leaves no gap.
-2. *Confirms.* Delivery tag n is the n-th publish of a connection. ``basic.ack`` completes the publisher's Deferred;
-   ``basic.nack``, a return (no queue bound) or the end of its time fails it. A connection over which an ack does not
-   come within :data:`CONFIRM_SECONDS`, or a nack comes from one of several hosts, is given up, and the publish is sent
-   again over the next one. An ack means that the broker has the message, not that every node has it: nodes' queues are
-   transient, and a crash of the broker loses them. Confirmed publishes are therefore kept for some seconds more, and
+1. *Order.* Publishes are sent in the order in which they were accepted. After a loss the unconfirmed ones, and those
+   confirmed shortly before (2), go first, again in their original order. A publish gets its serial number when it is
+   sent for the first time, so numbers rise in the order of sending, and a publish that was given up before leaves no
+   gap.
+2. *Confirms.* Delivery tag n is the n-th publish of a connection. ``basic.ack`` completes the publisher's Deferred.
+   ``basic.nack``, a return (no queue is bound) or the age limit fails it. A connection is closed if an ack does not
+   arrive within :data:`CONFIRM_SECONDS`, or if one of several hosts sends a nack, and the publish is sent again over
+   the next connection. An ack means that the broker has the message, not that every node has it: the nodes' queues are
+   transient, and a crash of the broker loses them. Confirmed publishes are therefore kept for some more seconds, and
    sent again if the connection is lost. Those copies are marked (``type`` is :data:`AGAIN`), and no publisher waits for
-   their confirms. With a stream an ack means also that it has the message; the copies are sent all the same, for nodes
-   of earlier versions.
-3. *Duplicates.* Every copy of number n comes after all lower numbers of its publisher. So one number per publisher is
-   enough to recognize a second copy. A marked copy from a publisher never heard before is dropped if it was published
-   before this node began to receive: it is old news and not a loss. Messages without a serial, from other AMQP
-   clients, are always new.
-4. *Gaps.* A number that is left out was lost on its way to us. The stream may have it: the connection is given up, and
-   the next one reads the stream, at most once per :data:`GIVE_UP_SECONDS`. Otherwise, and without a stream, the node
-   is asked to catch up, at most once per :data:`GAP_SECONDS`. So it is at the first gap of each publisher after a
-   reading that found the oldest messages deleted: the next one would not find them either. Gaps do not count while
-   stopping: a node that stops leaves messages behind.
-5. *A fault of one costs no other the connection.* A malformed message is counted and dropped, also one whose headers
-   pika cannot decode; a receiver that raises is logged.
-6. *The stream is in no message's way.* It is read by a consumer of its own, after a connection was made and up to that
-   moment; a message on its way from a publisher to the subscribers does not pass it.
+   their confirms. With a stream an ack also means that the stream has the message; the copies are sent nevertheless,
+   for nodes of earlier versions.
+3. *Duplicates.* Every copy of number n is sent after all lower numbers of its publisher. So one number per publisher is
+   enough to recognize a second copy. A marked copy from an unknown publisher is dropped if it was published before this
+   node began to receive: it is old, and was not lost. Messages without a serial, from other AMQP clients, are always
+   new.
+4. *Gaps.* A number that is left out was lost on its way to us. The stream may have the message: the connection is
+   closed, and the next one reads the stream, at most once per :data:`GIVE_UP_SECONDS`. In between, and without a
+   stream, the node is asked to catch up, at most once per :data:`GAP_SECONDS`. The node is also asked at the first gap
+   of each publisher after a reading that found the oldest messages deleted: another reading would not find them either.
+   Gaps do not count while stopping, because a node that stops leaves messages unread.
+5. *A fault of one client does not close the connection of the others.* A malformed message is counted and dropped, even
+   if pika cannot decode its headers. If a receiver raises, the error is logged.
+6. *The stream does not delay any message.* It is read by a separate consumer, after a connection was made and up to
+   that moment; a message on its way from a publisher to the subscribers does not pass through it.
 
-**Why not otherwise?** *A durable queue per node* would lose nothing in an outage, but grow while a node is away, keep
-the queues of nodes that never come back, and deliver a late backlog to clients that only want the newest value. *The
-stream in place of the nodes' own queues* would be one order for all, but a broker without streams, and the nodes of
-earlier versions, know the exchange only; and every message would wait for the stream's disk.
-*Waiting for each confirm* before the next publish needs no rules about order, but reaches less than a third of the
-rate. *AMQP transactions* are slower still. *Deduplication by message id* needs a set of ids with an age; a number per
-publisher is exact. *One connection for both directions* stops receiving when the broker blocks publishers. *Pika's
+**Why not the other ways?** *A durable queue per node* would lose nothing in an outage, but it would grow while a node
+is away, keep the queues of nodes that never come back, and deliver a late backlog to clients that only want the newest
+value. *The stream instead of the nodes' own queues* would give one order for all, but a broker without streams and
+nodes of earlier versions only know the exchange, and every message would wait for the stream's disk. *Waiting for each
+confirm* before the next publish needs no rules about order, but reaches less than a third of the rate. *AMQP
+transactions* are slower still. *Deduplication by message id* needs a set of ids with an age; a number per publisher is
+exact. *One connection for both directions* stops receiving when the broker blocks publishers. *Pika's
 ``TwistedChannel``* has an unbounded queue of received messages, and searches all unconfirmed publishes at each confirm.
 
-For messages that are right at one moment only (``RetryPolicy.outlast`` is False) nothing survives the connection: what
-is unconfirmed fails at its loss, and a publish without a connection fails at once.
+If messages are right at one moment only (``RetryPolicy.outlast`` is False) nothing survives the connection: unconfirmed
+publishes fail when it is lost, and a publish without a connection fails at once.
 """
 
 from __future__ import annotations
@@ -120,41 +128,47 @@ from fanout.process.logs import Throttle
 
 log = structlog.get_logger()
 
-# After a long outage everything kept is to be sent; clients wait no longer than this many publishes for their turn.
+# After a long outage all kept messages are sent. No client waits for more than this number of publishes in one reactor
+# turn.
 SEND_AT_ONCE = 500
-# A connection is given up when a publish has waited so long for its confirm, and twice as long after each time. A
-# broker answers within milliseconds, or within 3 s while a queue gets another leader. RabbitMQ 3.10.8 never confirms
-# some of what was on its way when the leader of a stream was cut off (about every second time; none within 45 s).
+# A connection is closed when a publish has waited this long for its confirm, and each further time after twice as long.
+# A broker answers within milliseconds, or within 3 s while a queue gets another leader. RabbitMQ 3.10.8 never confirms
+# some of the publishes that were on their way when the leader of a stream was cut off (about every second time; no
+# confirm came within 45 s).
 CONFIRM_SECONDS = 10.0
-# After so long a node that could not read the stream asks whether it is back, at first, and every time after twice as
-# long. It gives up its connection to read it, so that a stream that answers and cannot be read costs little.
+# A node that could not read the stream checks after this time whether it is back, and then each time after twice as
+# long. If the stream answers, the node closes its connection to read it. The growing pauses keep the cost low if a
+# stream answers but cannot be read.
 LOOK_SECONDS = 5.0
 MOST_LOOK_SECONDS = 300.0
-# What a node may need to log in and bind its queue, once it has tried again.
+# The time that a node may need to log in and bind its queue, after it has started an attempt.
 LOGIN_SECONDS = 1.0
-# A queue that overflows loses many messages at a time; one warning and one catch-up are enough for all.
+# A queue that overflows loses many messages at a time; one warning and one catch-up are enough for all of them.
 GAP_SECONDS = 1.0
-# What waited in our queue while the stream was read comes in milliseconds. If the queue overflowed meanwhile, less
-# comes than was counted, and a node is ready after this time nevertheless.
+# The messages that waited in our queue while the stream was read arrive within milliseconds. If the queue overflowed
+# meanwhile, fewer messages arrive than were counted, and the node is ready after this time nevertheless.
 BACKLOG_SECONDS = 5.0
-# The node asks the others, that is memcached, for what it missed. That takes 2 s; if it takes very long, the node is of
-# more use with old values than not ready.
+# The node asks the other nodes, through memcached, for the messages it missed. That takes 2 s. If it takes very long,
+# it is better to be ready with old values than not to be ready.
 OTHERS_SECONDS = 10.0
-# At most so often a gap makes a node connect again to read the stream. A node that is too slow for what is published
-# has a gap after each overflow of its queue, and must not do nothing but reconnect. The same for refused publishes.
+# A node reconnects at most once in this time because of a gap, to read the stream. A node that is too slow has a gap
+# after each overflow of its queue, and must not spend its time on reconnecting. The same limit holds for refused
+# publishes.
 GIVE_UP_SECONDS = 10.0
 
 
 class RabbitMQ:
     """A :class:`~fanout.bus.interface.Bus` over RabbitMQ that connects and reconnects by itself.
 
-    Also a :class:`~fanout.bus.interface.BrokerBus`, a :class:`~fanout.bus.interface.RememberingBus` and a
+    It is also a :class:`~fanout.bus.interface.BrokerBus`, a :class:`~fanout.bus.interface.RememberingBus` and a
     :class:`~fanout.bus.interface.CountedBus`. The head of this file explains how it works.
 
-    :param reactor: Twisted's.
+    :param reactor: Twisted's reactor.
     :param endpoint: client endpoint of the broker: TCP or TLS.
-    :param limits: of a message.
-    :param chance: a number from 0 to 1 for the jitter.
+    :param broker: the login, the exchange, and the limits of our queue.
+    :param retry_policy: how long the bus waits, and how much it keeps.
+    :param limits: the limits of a message.
+    :param chance: returns a random number from 0 to 1, for the jitter.
     """
 
     def __init__(
@@ -244,7 +258,7 @@ class RabbitMQ:
         if self.connection is not None and not self._caught_up:
             doing = ", reading what was missed"
         elif self._reads_later:
-            doing = "; the stream could not be read, and is tried again"
+            doing = "; the stream could not be read, and will be tried again"
         return BusState(
             connected=self.connection is not None and not self._blocked,
             reason=self._reason + doing,
@@ -265,7 +279,7 @@ class RabbitMQ:
     def stop(self) -> Deferred[None]:
         """See :meth:`Bus.stop <fanout.bus.interface.Bus.stop>`.
 
-        Takes ``retry_policy.stop`` seconds at most, and the time to close the connections.
+        This takes at most ``retry_policy.stop`` seconds, plus the time to close the connections.
         """
         if self._stopping:
             return succeed(None)
@@ -275,8 +289,9 @@ class RabbitMQ:
     # For the reconnecting client
 
     def up(self, connection: Pair) -> None:
-        """Connected: messages arrive from now on; send what waits."""
+        """The connection is open: messages arrive from now on. Send the waiting publishes."""
         self._losses.clear()  # The next loss is news, and no repetition.
+        self._throttle.clear()
         self._reason = self._connected_as()
         self._connected_at = self._reactor.seconds()
         self.counters.connects += 1
@@ -303,7 +318,7 @@ class RabbitMQ:
         return Pair(self._reactor, self._broker, self, holds=holds)
 
     def _go_on(self, connection: Pair, *, first: bool) -> None:
-        """Without a stream: what was missed others must know."""
+        """Continue without a stream: the other nodes must know the missed messages."""
         self._has_received = True
         if first:
             self._ask_others(connection)
@@ -312,8 +327,8 @@ class RabbitMQ:
             self._settle(connection)
 
     def _settle(self, connection: Pair) -> None:
-        """Wait until the others receive again before we send; and until they have sent before we ask what we missed.
-        A stream that was waited for in vain counts for both.
+        """Wait until the other nodes receive again, then send; wait until they have sent, then ask for the missed
+        messages. Time spent on waiting for a stream counts for both.
         """
         pause = self._client.longest_pause + LOGIN_SECONDS
         waited = self._reactor.seconds() - self._connected_at
@@ -325,7 +340,9 @@ class RabbitMQ:
         self._send()
 
     def down(self) -> None:
-        """What was not confirmed has to be sent again, and what was confirmed just before may be lost."""
+        """The connection is lost. Unconfirmed publishes must be sent again; publishes confirmed just before may be
+        lost.
+        """
         self._blocked = self._caught_up = self._reads_later = False
         self._overlap = None
         self._cancel_settling()
@@ -340,7 +357,7 @@ class RabbitMQ:
         self._check_drained()
 
     def lost(self, reason: str, retry_in: float) -> None:
-        """Not connected, and why."""
+        """There is no connection, for the given reason."""
         self._reason = reason
         if self._losses.allow(reason):
             retry_in, held_back = round(retry_in, 1), self._losses.held_back(reason)
@@ -375,13 +392,13 @@ class RabbitMQ:
             self._confirm_call,
             self._send_call,
             self._gap_call,
-        ):  # Last: until now confirms came.
+        ):  # Last, because confirms arrive until now.
             if call is not None and call.active():
                 call.cancel()
         self._reason = "stopped"
 
     async def _drain(self) -> None:
-        """Wait until all is confirmed, the connection is gone, or the time is over."""
+        """Wait until all publishes are confirmed, the connection is lost, or the time is over."""
         if self.connection is None or not len(self._unconfirmed):
             return
         self._drained = Deferred()
@@ -401,8 +418,10 @@ class RabbitMQ:
     # What was missed
 
     async def _read_stream(self, stream: StreamQueue, connection: Pair, *, first: bool) -> None:
-        """Read the stream, hand on what was missed, and begin to receive. See "How a reading ends" in the head."""
-        await self._reading_lock.acquire()  # What was read over an earlier connection is handed on first.
+        """Read the stream, hand on the missed messages, and begin to receive. See "How a reading ends" in the head of
+        this file.
+        """
+        await self._reading_lock.acquire()  # Messages of an earlier reading are handed on first.
         try:
             before = stream.position
             missed = Missed(self._devices, newest_only=before is None, is_first=first)
@@ -426,7 +445,7 @@ class RabbitMQ:
             self._ask_others(connection)
 
     def _look_later(self, stream: StreamQueue, connection: Pair) -> None:
-        """The stream could not be read. Find out later whether it can be now, unless the broker has none."""
+        """The stream could not be read. Check later whether it can be read, unless the broker has no streams."""
         self._reads_later = stream.usable and not self._stopping
         if self._reads_later:
             self._look_call = self._reactor.callLater(self._look_seconds, self._look, stream, connection)
@@ -438,12 +457,12 @@ class RabbitMQ:
 
     def _looked(self, answers: bool, stream: StreamQueue, connection: Pair) -> None:
         if connection is self.connection and answers:
-            connection.abort(ConnectionAbortedError("the stream is back; it is read over another connection"))
+            connection.abort(ConnectionAbortedError("the stream is available again; the next connection reads it"))
         elif connection is self.connection:
             self._look_later(stream, connection)
 
     async def _read_missed(self, stream: StreamQueue, connection: Pair, missed: Missed) -> bool | None:
-        """:return: whether all was read; None if there is no stream."""
+        """:return: whether all missed messages were read; None if there is no stream."""
 
         def take(properties: BasicProperties, body: bytes) -> None:
             missed.take(properties, body, self._decode, is_new=self._seen.is_new(properties.correlation_id))
@@ -453,17 +472,19 @@ class RabbitMQ:
             await stream.declare(connection.hearing)
             connection.hearing.keep_bound(stream.name)
             declared, self._preparing = True, False
-            self._send()  # The stream keeps it for nodes that are not connected yet.
+            self._send()  # The stream keeps these messages for nodes that are not connected yet.
             complete = await stream.read(connection, take, self.counters.received - self.counters.duplicates)
         except BusError as error:
             log.info("stream.not_read", stream=stream.name, reason=str(error))
             return False if declared else None
-        if not complete and stream.position != position:  # It was read to its end, and no longer has what is missing.
+        if not complete and stream.position != position:  # The end was read, and the missing part was deleted.
             self._seen.were_lost()
         return complete
 
     def _decode(self, properties: BasicProperties, body: bytes) -> Message | None:
-        """A message of the stream; None for one that is malformed, which is counted when our own queue brings it."""
+        """Decode a message of the stream; None if it is malformed. It is counted when it arrives through our own
+        queue.
+        """
         try:
             return from_amqp(properties, body, int(time.time()), self._limits)
         except MalformedMessage:
@@ -479,7 +500,10 @@ class RabbitMQ:
             self._receive_failed(error)
 
     async def _begin(self, connection: Pair, overlap: Overlap) -> bool:
-        """Receive from our own queue. :return: whether that is possible."""
+        """Start to consume our own queue.
+
+        :return: whether the broker allows it.
+        """
         beginning = Deferred.fromCoroutine(connection.hearing.begin())
         try:
             overlap.expect(await beginning.addTimeout(self._policy.connect, self._reactor))
@@ -494,7 +518,7 @@ class RabbitMQ:
         return True
 
     def _is_second(self, overlap: Overlap, properties: BasicProperties, body: bytes) -> bool:
-        """Whether a message of another AMQP client, from our own queue, has come from the stream already."""
+        """Whether a message of another AMQP client, received from our own queue, was already read from the stream."""
         overlap.left -= 1
         if not overlap.left:
             self._overlap = None
@@ -502,7 +526,7 @@ class RabbitMQ:
         return not has_serial(properties.correlation_id) and overlap.is_second(fingerprint(properties, body))
 
     def _caught_up_behind_the_backlog(self) -> None:
-        """Caught up as soon as what waits in our queue has come."""
+        """Set the state to caught up as soon as the messages waiting in our queue are received."""
         self._backlog_call = self._reactor.callLater(BACKLOG_SECONDS, self._backlog_over)
         if self._overlap is None:
             self._backlog_over()
@@ -515,7 +539,7 @@ class RabbitMQ:
             self._now_caught_up(self.connection)
 
     def _ask_others(self, connection: Pair) -> None:
-        """Have the node ask the others what it missed."""
+        """Make the node ask the other nodes for the messages it missed."""
         try:
             asked = self._connected()
         except Exception as error:  # noqa: BLE001 - it is logged.
@@ -534,7 +558,7 @@ class RabbitMQ:
     # Publishing
 
     def _send(self) -> None:
-        """Send what waits, in order; if it is much, in several reactor turns."""
+        """Send the waiting publishes in order; many of them are spread over several reactor turns."""
         if self._send_call is not None or self._settle_call is not None or self._preparing:
             return
         now = self._reactor.seconds()
@@ -542,7 +566,7 @@ class RabbitMQ:
             if self.connection is None or self._blocked or not self.connection.publishing.can_publish:
                 return
             publish = self._unconfirmed.send_next(now)
-            if publish.properties.correlation_id is None:  # Not earlier: one that is given up would leave a gap.
+            if publish.properties.correlation_id is None:  # Not earlier: a publish that is given up would leave a gap.
                 publish.properties.correlation_id = self._serials.next()
             self.connection.publishing.publish(publish.properties, publish.body)
             self.counters.published += 1
@@ -556,7 +580,7 @@ class RabbitMQ:
         self._send()
 
     def _check_confirms(self) -> None:
-        """Give up a connection over which a confirm does not come; the next one sends the publish again."""
+        """Close a connection over which a confirm does not arrive; the publish is sent again over the next one."""
         self._confirm_call = None
         sent_at, connection = self._unconfirmed.sent_first_at(), self.connection
         if sent_at is None or connection is None:
@@ -571,7 +595,7 @@ class RabbitMQ:
         connection.abort(ConnectionAbortedError(reason))
 
     def _watch_age(self) -> None:
-        """One timer for all: it looks at the oldest publish."""
+        """Start the timer for the age of publishes. One timer is enough, because it is set for the oldest publish."""
         if self._age_call is not None:
             return
         deadline = self._unconfirmed.oldest_deadline()
@@ -581,22 +605,22 @@ class RabbitMQ:
     def _expire(self) -> None:
         self._age_call = None
         late = self._unconfirmed.expire(self._reactor.seconds())
-        self._fail(late, f"the broker has not taken it within {self._policy.max_age:g} s ({self._reason})")
+        self._fail(late, f"the broker did not confirm it within {self._policy.max_age:g} s ({self._reason})")
         self._watch_age()
         self._check_drained()
 
     def _fail(self, publishes: list[UnconfirmedPublish], reason: str) -> None:
         for publish in publishes:
-            if not publish.done.called:  # One that was sent again had been confirmed before.
+            if not publish.done.called:  # A publish that was sent again had been confirmed before.
                 self.counters.failed += 1
                 publish.done.errback(BusError(reason))
 
     # Events of the connections
 
     def received(self, properties: BasicProperties, body: bytes) -> None:
-        """A message is on the bus: from this node, another one, or another AMQP client."""
+        """A message was received from the bus. It was published by this node, another node, or another AMQP client."""
         if self._caught_up and self._seen.leaves_out(properties.correlation_id) and self._reads_again():
-            return  # It comes from the stream, behind what is missing.
+            return  # The stream delivers it after the missing messages.
         self.counters.received += 1
         if self._overlap is not None and self._is_second(self._overlap, properties, body):
             self.counters.duplicates += 1
@@ -615,17 +639,20 @@ class RabbitMQ:
             self._malformed(error)
             return
         if first_of_publisher and time.time() - message.when > self._reactor.seconds() - self._receiving_since:
-            self.counters.duplicates += 1  # We did not miss it: it was published before we began to listen.
+            self.counters.duplicates += 1  # Not missed: it was published before this node began to receive.
             return
         if self._stream is not None and not has_serial(properties.correlation_id):
             self._devices.heard(message.topic, fingerprint(properties, body))
         self._call(self._receive, message)
 
     def _reads_again(self) -> bool:
-        """A message is missing before this one. The stream may have it: the broker confirms what is there, and drops
-        what is on its way between two of its nodes when they lose each other. A new connection reads it in order.
+        """A message is missing before this one. Close the connection so that the next one reads it from the stream, in
+        order.
 
-        :return: whether the connection is given up.
+        The stream may have the message: the broker confirms a message that it has stored there, and drops messages on
+        their way between two of its nodes when these lose each other.
+
+        :return: whether the connection is being closed.
         """
         connection, now = self.connection, self._reactor.seconds()
         if self._stream is None or connection is None or not connection.hearing.holds:
@@ -636,11 +663,13 @@ class RabbitMQ:
             return False
         self._given_up, self._given_up_at = connection, now
         log.warning("bus.gap", reads="stream")
-        connection.abort(ConnectionAbortedError("messages are missing; they are read from the stream"))
+        connection.abort(ConnectionAbortedError("messages are missing; the next connection reads them from the stream"))
         return True
 
     def _gap(self, messages: int) -> None:
-        """Others have published what did not come: while we were away, or too slow, or unbound."""
+        """Others published messages that did not arrive, because this node was disconnected, too slow, or its queue
+        unbound.
+        """
         if self._stopping:
             return
         before, self.counters.missed = self.counters.missed, self.counters.missed + messages
@@ -653,17 +682,17 @@ class RabbitMQ:
         self._catch_up()
 
     def overflowing(self, waiting: int) -> None:
-        """This node is too slow for what is published, and does not get all of it."""
+        """This node is too slow for the rate of published messages, and does not get all of them."""
         self._warn("bus.overflowing", waiting=waiting, advice="this node is too slow for what is published")
         self._catch_up()
 
     def _catch_up(self) -> None:
-        """Have the node ask what it missed, unless it is about to do that after a reconnect anyway."""
+        """Make the node ask for the messages it missed, unless it will do so anyway after a reconnect."""
         if self._caught_up:
             self._call(self._connected)
 
     def confirmed(self, tag: int, multiple: bool, taken: bool) -> None:
-        """The broker answers publishes; their publishers are told."""
+        """The broker has answered publishes; pass the answers to the publishers."""
         now = self._reactor.seconds()
         if not taken and self._moves(now):
             return
@@ -678,10 +707,14 @@ class RabbitMQ:
         self._check_drained()
 
     def _moves(self, now: float) -> bool:
-        """A publish was refused. It stays unconfirmed, if the connection is given up for one to the next host.
+        """A publish was refused. Close the connection, if the next one goes to another host; the publish stays
+        unconfirmed.
 
-        RabbitMQ 3.10.8 may refuse everything on one of its nodes after another one was cut off, and deliver it all
-        the same. A broker of one host refuses what its queues do not take, and would do so again.
+        RabbitMQ 3.10.8 may refuse everything on one of its nodes after another node was cut off, and deliver the
+        messages nevertheless. A broker with one host refuses a message that its queues do not accept, and would do so
+        again.
+
+        :return: whether the connection is being closed.
         """
         connection = self.connection
         if connection is None or not self._has_hosts or not self._policy.outlast or self._stopping:
@@ -691,7 +724,7 @@ class RabbitMQ:
         if now - self._moved_at < GIVE_UP_SECONDS:
             return False
         self._given_up, self._moved_at = connection, now
-        connection.abort(ConnectionAbortedError("a publish was refused (basic.nack); the next host may take it"))
+        connection.abort(ConnectionAbortedError("a publish was refused (basic.nack); the next host may accept it"))
         return True
 
     def _taken(self, publish: UnconfirmedPublish, now: float) -> None:
@@ -701,16 +734,16 @@ class RabbitMQ:
             publish.done.callback(None)
 
     def returned(self, properties: BasicProperties) -> None:
-        """The broker found no queue, which cannot happen while ours is bound."""
+        """The broker found no queue for a publish, which cannot happen while our queue is bound."""
         self.counters.returned += 1
         self._unconfirmed.mark_returned(str(properties.correlation_id))
         self._warn("bus.returned", exchange=self._broker.exchange)
 
     def blocked(self, reason: str | None) -> None:
-        """The broker is short of memory or disk, and stops reading until it is not."""
+        """The broker is short of memory or disk, and has stopped reading; or it reads again."""
         self._blocked = reason is not None
         if reason is not None:
-            self._reason = f"the broker takes no messages: {reason}"
+            self._reason = f"the broker accepts no messages: {reason}"
             log.warning("bus.blocked", reason=reason)
             return
         self._reason = self._connected_as()
@@ -733,7 +766,7 @@ class RabbitMQ:
             log.error("bus.receive_failed", exc_info=error, held_back=self._throttle.held_back(key))
 
     def _call(self, callback: Callable[..., object], *arguments: Any) -> None:
-        """An error of a receiver must not cost all others the connection."""
+        """Call a receiver, and log its error: an error of one receiver must not close the connection for all others."""
         try:
             callback(*arguments)
         except Exception as error:  # noqa: BLE001 - it is logged.
@@ -741,8 +774,9 @@ class RabbitMQ:
 
 
 def _reading_failed(failure: Failure, connection: Pair) -> None:
-    """The end of the process, the loss of the connection, which is reported as such, or an error of ours: a connection
-    that holds its messages is of no use then.
+    """Handle the failure of a reading. Its reason is the end of the process, the loss of the connection, which is
+    reported elsewhere, or an error in our code. After an error the connection is closed, because its messages stay in
+    the queue.
     """
     lost = connection.hearing.lost.called or connection.publishing.lost.called
     if not lost and not failure.check(defer.CancelledError, ConnectionClosed):
@@ -762,9 +796,9 @@ def rabbitmq(
     """A bus over the broker of the settings.
 
     :param name: the name of the connections in the broker's own lists.
-    :param limits: of a message.
-    :param stream: whether the broker keeps messages, if the bus is to remember.
-    :raises CertificateError: RABBITMQ_CA cannot be used.
+    :param limits: the limits of a message.
+    :param stream: whether a bus that reads missed messages uses a stream of the broker.
+    :raises CertificateError: the file of RABBITMQ_CA cannot be used.
     """
     used = replace(broker(settings, name), stream=stream)
     return RabbitMQ(reactor, broker_endpoint(reactor, settings), used, retry_policy, limits)

@@ -1,12 +1,12 @@
-"""Staying connected to a broker: one connection after another, with growing pauses, until told to stop.
+"""Stays connected to a broker: opens one connection after another, with growing pauses, until it is stopped.
 
-A broker of several hosts (:class:`~fanout.bus.broker_settings.BrokerHosts`) is one broker with several doors: whenever
-a connection ended or could not be made, whatever the reason, the next attempt goes to the next host. So a client also
-leaves a host that is cut off from the others, and answers no declaration any more. Only the pauses bound the attempts;
-they grow as with one host, and begin small.
+If a broker has several hosts (:class:`~fanout.bus.broker_settings.BrokerHosts`), each attempt goes to the next host,
+whatever the reason why the last connection ended or could not be made. So a client also leaves a host that is cut off
+from the others and does not answer declarations any more. Only the pauses limit the number of attempts; they are short
+at first and grow, as with one host.
 
-Twisted's ``ClientService`` is not enough: it knows a connection from its socket's connect to its loss, while a
-connection here is open only after login and declarations, and a refused login has to slow down the attempts.
+Twisted's ``ClientService`` is not sufficient: for it a connection is open as soon as the socket is connected, but here
+it is open only after the login and the declarations, and a refused login must slow down the attempts.
 
 :class:`ReconnectingClient` opens a :class:`Reconnectable` again and again, and reports to a :class:`ReconnectingUser`.
 """
@@ -29,25 +29,29 @@ log = structlog.get_logger()
 
 
 class Reconnectable(Protocol):
-    """A connection, or several that are one.
+    """A connection, or several connections that are opened and closed together.
 
-    :ivar lost: fires with the reason, in words, when it is gone.
+    :ivar lost: fires with the reason, as text for people, when the connection is closed.
     """
 
     lost: Deferred[str]
 
     async def open(self, endpoint: Any) -> None:
-        """Connect and make ready. Has no time limit. Raises whatever went wrong."""
+        """Connect and make the connection ready. This has no time limit, and raises the error of the step that
+        failed.
+        """
 
     def close(self) -> None:
-        """Close it in the protocol's way, then disconnect; :attr:`lost` fires."""
+        """Close the connection with the protocol's closing handshake, then disconnect. :attr:`lost` fires
+        afterwards.
+        """
 
     def abort(self, error: BaseException) -> Deferred[str]:
-        """Disconnect at once. Returns :attr:`lost`, which fires also if there never was a connection."""
+        """Disconnect at once. Returns :attr:`lost`, which fires even if the connection was never established."""
 
     @property
     def refused(self) -> bool:
-        """Whether the broker refuses our login: trying again soon will not help."""
+        """Whether the broker refuses our login. If so, an immediate retry does not help."""
 
 
 C = TypeVar("C", bound=Reconnectable)
@@ -55,27 +59,34 @@ Up_contra = TypeVar("Up_contra", bound=Reconnectable, contravariant=True)
 
 
 class ReconnectingUser(Protocol[Up_contra]):
-    """What a :class:`ReconnectingClient` reports to."""
+    """The interface to which a :class:`ReconnectingClient` reports."""
 
     def up(self, connection: Up_contra) -> None:
-        """This one is open. Must not raise."""
+        """This connection is open. Must not raise."""
 
     def down(self) -> None:
-        """It is gone, with everything that was unconfirmed. Must not raise. Called at the stop, too."""
+        """The connection is lost, and its unconfirmed publishes with it. Must not raise. Also called when the client is
+        stopped.
+        """
 
     def lost(self, reason: str, retry_in: float) -> None:
-        """A connection ended, or could not be made, and why; the next attempt is due in so many seconds."""
+        """A connection ended or could not be made.
+
+        :param reason: why, as text for people.
+        :param retry_in: seconds until the next attempt.
+        """
 
 
 class ReconnectingClient(Generic[C]):
-    """Connects, and reconnects.
+    """Connects, and reconnects when the connection is lost.
 
-    :ivar connection: the open one; None while there is none.
-    :param reactor: Twisted's.
+    :ivar connection: the open connection; None while there is none.
+    :param reactor: Twisted's reactor.
     :param endpoint: :class:`~fanout.bus.broker_settings.BrokerHosts`, whose names begin the reasons in
         :meth:`ReconnectingUser.lost`; or a client endpoint without a name.
-    :param make: a new connection, not yet open.
-    :param chance: a number from 0 to 1 for the jitter.
+    :param make: returns a new connection that is not open yet.
+    :param user: gets the reports.
+    :param chance: returns a random number from 0 to 1, for the jitter.
     """
 
     def __init__(
@@ -108,7 +119,7 @@ class ReconnectingClient(Generic[C]):
         self._running = Deferred.fromCoroutine(self._stay_connected())
 
     async def stop(self) -> None:
-        """Close the connection, and wait for its end."""
+        """Close the connection, and wait until it is closed."""
         self._stopping = True
         if self._attempt is not None:
             self._attempt.cancel()
@@ -118,14 +129,14 @@ class ReconnectingClient(Generic[C]):
             await self._running
 
     def delay(self, failures: int, refused: bool) -> float:
-        """Seconds until the next attempt. A refused login is retried at the slowest pace."""
+        """Seconds until the next attempt. After a refused login it is the longest pause."""
         longest = self._policy.last_retry if refused else self._backoff(failures - 1)
         return longest * (0.5 + 0.5 * self._chance())
 
     @property
     def longest_pause(self) -> float:
-        """Seconds within which other nodes that lost the broker when we did have tried again: jitter may put their
-        attempts one or two apart from ours.
+        """Seconds within which other nodes that lost the broker at the same time have tried to reconnect. Because of
+        the jitter they may be one or two attempts apart from this node.
         """
         return self._backoff(self._failures + 1)
 
@@ -134,7 +145,7 @@ class ReconnectingClient(Generic[C]):
             await self._one_connection()
 
     async def _one_connection(self) -> None:
-        """Connect, stay connected as long as it lasts, and wait until the next attempt is due."""
+        """Connect, stay connected as long as possible, and wait until the next attempt is due."""
         connection = self._make()
         began = self._reactor.seconds()
         host, endpoint = self._hosts[self._attempts % len(self._hosts)]
@@ -142,7 +153,8 @@ class ReconnectingClient(Generic[C]):
         reason = await self._use(connection, host, endpoint)
         if self._stopping:
             return
-        # One that is lost again at once, such as by a message the broker cannot handle, counts as a failed attempt.
+        # A connection that is lost again at once, such as by a message the broker cannot handle, counts as a failed
+        # attempt.
         lasted = self._reactor.seconds() - began > self._policy.last_retry
         self._failures = 1 if lasted and not connection.refused else self._failures + 1
         delay = self.delay(self._failures, connection.refused)
@@ -150,7 +162,7 @@ class ReconnectingClient(Generic[C]):
         await self._interruptible(deferLater(self._reactor, delay))
 
     async def _use(self, connection: C, host: str, endpoint: Any) -> str:
-        """Connect, and wait for the end; returns why it ended."""
+        """Connect, and wait until the connection ends. Returns the reason why it ended."""
         opening = Deferred.fromCoroutine(connection.open(endpoint))
         error = await self._interruptible(opening.addTimeout(self._policy.connect, self._reactor))
         if isinstance(error, defer.TimeoutError):
@@ -170,11 +182,11 @@ class ReconnectingClient(Generic[C]):
         return reason
 
     async def _interruptible(self, step: Deferred[Any]) -> Exception | None:
-        """Wait for a step that :meth:`stop` may cancel. Returns what it failed with: all of that means "try again"."""
+        """Wait for a step that :meth:`stop` may cancel. Returns the step's error: every error means "try again"."""
         self._attempt = step
         try:
             await step
-        except Exception as error:  # noqa: BLE001  Whatever it is, the next step is the same; the caller logs it.
+        except Exception as error:  # noqa: BLE001 The next step is always the same; the caller logs it.
             return error
         finally:
             self._attempt = None

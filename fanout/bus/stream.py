@@ -1,51 +1,57 @@
-"""The memory behind the fan-out: a stream of RabbitMQ, from which a node reads what it did not hear.
+"""The stored messages behind the fan-out exchange: a stream of RabbitMQ, from which a node reads the messages it
+missed.
 
-A fan-out exchange keeps nothing for a node whose queue does not exist. So one more queue is bound to it, of the type
-*stream*: durable, shared by all nodes, bounded by size and age, read from any position, and not emptied by reading. A
-publish is confirmed when the stream has it, too. Messages still reach each node over its own queue; the stream is read
-only after a connection was made, up to that moment. It is in no message's way.
+A fan-out exchange keeps nothing for a node whose queue does not exist. Therefore one more queue is bound to it, of the
+type *stream*: durable, shared by all nodes, limited in size and age, readable from any position, and not emptied by
+reading. A publish is confirmed only when the stream has it, too. Messages still reach each node through its own queue;
+the stream is read only after a connection was made, up to that moment. It does not delay other messages.
 
-**One reading** (:meth:`StreamQueue.read`). The node has bound its own queue, and does not consume it yet: what is
-published from now on waits there. Then the stream is read:
+**One reading** (:meth:`StreamQueue.read`). The node has bound its own queue, and does not consume it yet: messages
+published from now on wait there. Then the stream is read:
 
 - from its first message, at the first connection of a process. The newest message of each topic is the retained one;
-- from the last known position, after a reconnect. All that is new is handed on in the order of the stream; if it is
-  more than :data:`MOST_MISSED`, only the newest of each topic.
+- from the last known position, after a reconnect. All new messages are handed on in the order of the stream; if there
+  are more than :data:`MOST_MISSED`, only the newest of each topic.
 
-The end is a *marker*: a message that the node publishes to the stream alone, by the default exchange and the name of
-the queue, when its own queue is bound. So it reaches no other queue: no node, no log, no client. When it comes back,
-everything older has been read, and the node begins to consume its own queue. It is published again every second, as
-a stream that is down drops it. If the broker ends the consumer, because the stream gets another leader, another
-consumer goes on behind the last message.
+The end is a *marker*: a message that the node publishes to the stream alone, through the default exchange with the name
+of the queue, after its own queue is bound. So no other queue, node, log or client gets it. When the marker is read from
+the stream, everything older has been read, and the node begins to consume its own queue. The marker is published again
+every second, because a stream that is down drops it. If the broker ends the consumer, because the stream gets another
+leader, another consumer continues after the last message.
 
-**Position.** The marker has an offset. Each message heard after it has a higher one, so the offset of the marker and
-the number of messages heard since give a position that is not too late; markers of other nodes make it too early. The
-broker may put the messages of two publishers into a queue and into the stream in different orders, so a reading begins
-:data:`REORDERED` messages earlier. A position that the stream does not have, because somebody deleted it, brings
-nothing; then the stream is read from its first message.
+**Position.** The marker has an offset. Each message received after it has a higher one. So the offset of the marker
+plus the number of messages received since then is a position that is not too late; markers of other nodes make it too
+early. The broker may put the messages of two publishers into a queue and into the stream in different orders, so a
+reading begins :data:`REORDERED` messages earlier. If the stream was deleted and does not have the position, nothing is
+delivered; then the stream is read from its first message.
 
-**Nothing twice.** Messages of nodes have serials (:mod:`fanout.bus.duplicates`). The stream has the messages of each
-publisher in order, so one number for each publisher tells what was heard. Messages of other AMQP clients have none:
+**No message twice.** Messages of nodes have serials (:mod:`fanout.bus.duplicates`). The stream has the messages of each
+publisher in order, so one number for each publisher tells which were received. Messages of other AMQP clients have no
+serials:
 
-- At the beginning of a reading, the last one heard of each topic is known by its content (:func:`fingerprint`); what
-  the stream has of the topic up to it was heard.
-- At the end, what was published between the binding and the marker is in the stream and in the node's own queue. As
-  many messages as wait in the queue are compared with as many from the end of the stream (:class:`Overlap`).
+- At the beginning of a reading, the last message received of each topic is recognized by its content
+  (:func:`fingerprint`); the messages that the stream has of this topic up to it were received.
+- At the end, messages published between the binding and the marker are in the stream and in the node's own queue. The
+  messages waiting in the queue are compared with the same number of messages from the end of the stream
+  (:class:`Overlap`).
 
-**Bounds.** The stream by :data:`MAX_OCTETS` and :data:`MAX_AGE`; it deletes whole segments, so these are small. What is
-read at a time by :data:`PREFETCH`, with an acknowledgement per reactor turn. What is held in memory by :class:`Missed`,
-which is at most as large as the stream. A reading ends without its marker when nothing has come for
-:data:`SILENCE_SECONDS`: the broker is short of memory and takes no marker, or the stream has no leader; and after
-:data:`MOST_SECONDS` in any case, because what others publish meanwhile may come without an end.
+**Limits.** The stream is limited by :data:`MAX_OCTETS` and :data:`MAX_AGE`; the broker deletes whole segments, so these
+are small. The messages read at a time are limited by :data:`PREFETCH`, with an acknowledgement per reactor turn. The
+messages held in memory by :class:`Missed` are at most as large as the stream. A reading ends without its marker when
+nothing was received for :data:`SILENCE_SECONDS`, because the broker is short of memory and accepts no marker, or
+because the stream has no leader. It ends after :data:`MOST_SECONDS` in any case, because others may publish so much
+that the end is never reached.
 
-**Without streams.** RabbitMQ before 3.9, the feature flag ``stream_queue`` turned off, or a user without the
-permission: this is logged once (``stream.unavailable``), and the nodes do without for :data:`REFUSED_SECONDS`.
+**Without streams.** RabbitMQ before 3.9 has none, the feature flag ``stream_queue`` may be turned off, and a user may
+lack the permission. This is logged once (``stream.unavailable``), and the nodes work without a stream for
+:data:`REFUSED_SECONDS`.
 
-Facts of RabbitMQ 3.10.8, all tried: after a restart a stream is "down or inaccessible" (404) for some tenths of a
-second; messages outlive a ``kill -9`` of the broker; a consumer that asks for an offset beyond the end gets nothing;
-offsets have gaps; a stream whose feature flag is off is refused with 541, which ends the connection. If the broker is
-killed in the first seconds after it got the first stream of its life, its coordinator of streams forgets that one, and
-it stays down (404) for ever: publishes are confirmed without it, and the nodes do without (docs/production.md).
+Facts about RabbitMQ 3.10.8, all of them tested: after a restart a stream is "down or inaccessible" (404) for some
+tenths of a second; messages survive a ``kill -9`` of the broker; a consumer that asks for an offset beyond the end gets
+nothing; offsets have gaps; a stream whose feature flag is off is refused with 541, which ends the connection. If the
+broker is killed in the first seconds after its very first stream was created, its coordinator of streams forgets that
+stream, and the stream stays down (404) for ever: publishes are confirmed without it, and the nodes work without it
+(docs/production.md).
 """
 
 from __future__ import annotations
@@ -76,59 +82,66 @@ from fanout.process.logs import Throttle
 log = structlog.get_logger()
 
 MAX_OCTETS = 32 * 2**20
-"""Octets of the stream. Messages take about 400 there, so these are 80,000: many minutes of a busy cluster, within
-which the watchdog repeats the default of each silent topic. A node reads all of it at its start, in 2 to 4 s. It is the
-same in all versions: RabbitMQ does not change the arguments of a queue that exists."""
+"""Size of the stream in octets. A message takes about 400 octets there, so these are 80,000 messages: many minutes of a
+busy cluster, within which the watchdog repeats the default of each silent topic. A node reads all of them at its start,
+in 2 to 4 s. The value is the same in all versions, because RabbitMQ does not change the arguments of an existing queue.
+"""
 SEGMENT_OCTETS = 2**20
-"""Octets of one segment: the unit in which the broker deletes the oldest messages, so a 32nd of the stream."""
+"""Size of one segment in octets, a 32nd of the stream. The broker deletes the oldest messages in segments."""
 MAX_AGE = "1D"
-"""Age of the messages in the stream, for the broker, which deletes whole segments; see MAX_AGE_SECONDS."""
+"""Maximum age of the messages in the stream, as an argument for the broker. The broker deletes whole segments; see
+MAX_AGE_SECONDS."""
 MAX_AGE_SECONDS = 86_400
-"""Seconds, a day. Older messages are not read as retained ones: a topic that says nothing for longer is off the air."""
+"""Seconds, a day. Older messages are not read as retained ones: a topic without a message for longer is off the air."""
 PREFETCH = 500
-"""Messages that the broker sends ahead of our acknowledgements: enough to read without waiting for it."""
+"""Messages that the broker may send before we acknowledge earlier ones: enough to read without waiting for the
+broker."""
 SILENCE_SECONDS = 5.0
-"""Seconds that the stream may take until it exists, and, while it is read, until the next message or the marker. The
-broker answers within milliseconds, and a stream finds another leader within one or two seconds; meanwhile the clients
-of this node hear nothing new."""
+"""Seconds until the stream must exist, and, while it is read, until the next message or the marker. The broker answers
+within milliseconds, and a stream finds another leader within one or two seconds. Meanwhile the clients of this node
+receive nothing new."""
 BEYOND_SECONDS = 2.0
-"""Seconds without any message after which a position is taken for one that the stream does not have; then it is read
-from its first message. This is within :data:`SILENCE_SECONDS`."""
+"""Seconds without any message after which we assume that the stream does not have the position; then it is read from
+its first message. This is shorter than :data:`SILENCE_SECONDS`."""
 MOST_SECONDS = 30.0
-"""Seconds after which a reading ends in any case. All of the stream takes 2 to 4 s, and several times that on a busy
-machine; the clients of this node hear nothing new meanwhile."""
+"""Seconds after which a reading ends in any case. Reading the complete stream takes 2 to 4 s, and several times as long
+on a busy machine. Meanwhile the clients of this node receive nothing new."""
 MARK_SECONDS = 1.0
-"""Seconds until a marker that has not come is published again."""
+"""Seconds until a marker that was not received is published again."""
 RETRY_SECONDS = 0.1
-"""Seconds between attempts to reach a stream that is down, as it is for some tenths of a second after a restart."""
+"""Seconds between attempts to reach a stream that is down. After a restart it is down for some tenths of a second."""
 REFUSED_SECONDS = 600.0
-"""Seconds until a broker that refused the stream is asked again, with the next connection. It may be a newer one."""
+"""Seconds until a broker that refused the stream is asked again, with the next connection. It may have been
+upgraded."""
 MOST_MISSED = 10_000
-"""Messages handed on one by one after a reconnect. It is 10 s of 1,000 publishes per second; more than that would
-keep clients busy with values that are out of date."""
+"""Messages handed on one by one after a reconnect. This is 10 s of 1,000 publishes per second; more messages would keep
+clients busy with values that are out of date."""
 REORDERED = 1_000
-"""Messages by which the stream may have another order than a node's queue: what is on its way between two processes of
-the broker, generously. Reading so many too much takes some hundredths of a second."""
+"""Messages by which the order in the stream may differ from that in a node's queue. It is a generous estimate of the
+messages that are on their way between two processes of the broker. Reading this many messages again takes some
+hundredths of a second."""
 MAX_DEVICE_TOPICS = 10_000
 """Topics of other AMQP clients of which the last message is known; devices publish to far fewer."""
 REFUSALS = frozenset({ACCESS_REFUSED, PRECONDITION_FAILED, NOT_ALLOWED, 540, 541})
-"""Reply codes that will not change soon; 540 is "not implemented", 541 "internal error"."""
+"""Reply codes of refusals that will last for a while; 540 is "not implemented", 541 "internal error"."""
 OTHER_ARGUMENTS = "inequivalent arg"
-"""In a refusal of RabbitMQ: the queue exists, and an operator or another version of ours gave it other arguments."""
+"""Part of a refusal of RabbitMQ: the queue exists, and was created with other arguments by an operator or by another
+version."""
 NO_REPLICA = "replica on the local node"
-"""In a refusal (406) of RabbitMQ: its own copy of the stream does not run, for up to some seconds after a partition."""
+"""Part of a refusal (406) of RabbitMQ: its own copy of the stream is not running, for up to some seconds after a
+partition."""
 OFFSET = "x-stream-offset"
-"""The header, and the consumer's argument, with a position in the stream."""
+"""The name of the header, and of the consumer's argument, that contains a position in the stream."""
 
 Decode = Callable[[BasicProperties, bytes], Message | None]
-"""Makes a message of what came; None if it is malformed."""
+"""Decodes a message; returns None if it is malformed."""
 
 
 class StreamQueue:
     """The stream of an exchange, as one process uses it. See the head of this file.
 
-    :ivar name: of the queue.
-    :ivar position: the offset behind the last marker; None before one came.
+    :ivar name: name of the queue.
+    :ivar position: the offset after the last marker; None before the first marker.
     """
 
     def __init__(self, reactor: Any, exchange: str) -> None:
@@ -146,13 +159,13 @@ class StreamQueue:
 
     @property
     def usable(self) -> bool:
-        """Whether the broker has not refused it lately."""
+        """Whether the broker has not refused the stream within :data:`REFUSED_SECONDS`."""
         return bool(self._reactor.seconds() - self._refused_at >= REFUSED_SECONDS)
 
     async def declare(self, connection: BrokerConnection) -> None:
-        """Make sure that it exists, has a leader, and is bound to the exchange, within :data:`SILENCE_SECONDS`.
+        """Make sure that the stream exists, has a leader, and is bound to the exchange, within :data:`SILENCE_SECONDS`.
 
-        :raises BusError: it cannot be used on this connection, or not at all (:attr:`usable`).
+        :raises BusError: the stream cannot be used on this connection, or not at all (:attr:`usable`).
         """
         deadline = self._reactor.seconds() + SILENCE_SECONDS
         while True:
@@ -167,12 +180,14 @@ class StreamQueue:
             await deferLater(self._reactor, RETRY_SECONDS)
 
     async def _declare_until(self, deadline: float, connection: BrokerConnection) -> None:
-        """A broker that has lost its majority may not answer at all, and nothing is sent or received meanwhile."""
+        """Declare the stream with a time limit. A broker that has lost its majority may not answer at all, and nothing
+        is sent or received meanwhile.
+        """
         declared = Deferred.fromCoroutine(self._declare(connection))
         try:
             await declared.addTimeout(max(RETRY_SECONDS, deadline - self._reactor.seconds()), self._reactor)
         except defer.TimeoutError:
-            raise BusError(f"the broker has not answered within {SILENCE_SECONDS:g} s") from None
+            raise BusError(f"the broker did not answer within {SILENCE_SECONDS:g} s") from None
 
     async def _declare(self, connection: BrokerConnection) -> None:
         arguments = {
@@ -192,7 +207,7 @@ class StreamQueue:
         channel.close()
 
     async def answers(self, connection: BrokerConnection) -> bool:
-        """Whether it is there and has a leader, as far as the broker knows."""
+        """Whether the stream exists and has a leader, as far as the broker knows."""
         try:
             asked = Deferred.fromCoroutine(self._ask(connection))
             await asked.addTimeout(SILENCE_SECONDS, self._reactor)
@@ -206,7 +221,7 @@ class StreamQueue:
         channel.close()
 
     async def unbind(self, connection: BrokerConnection) -> None:
-        """Take it from the exchange, where an earlier run has bound it. A failure is logged."""
+        """Unbind the stream from the exchange, to which an earlier run has bound it. A failure is logged."""
         try:
             channel = await AmqpChannel.open(connection)
             await channel.ask("queue_declare", queue=self.name, durable=True, passive=True)
@@ -220,11 +235,11 @@ class StreamQueue:
     async def read(
         self, connections: BrokerConnections, take: Callable[[BasicProperties, bytes], None], heard: int
     ) -> bool:
-        """Read up to now.
+        """Read the stream up to now.
 
-        :param take: is given each message. Must not raise.
-        :param heard: how many messages were heard since the start. None may be heard during a reading.
-        :return: whether the marker came, and nothing is missing since the last position.
+        :param take: called with each message. Must not raise.
+        :param heard: how many messages were received since the start. None may be received during a reading.
+        :return: whether the marker was read, and nothing is missing since the last position.
         :raises BusError: the connection is lost, or the stream is down.
         """
         start = None if self.position is None else max(0, self.position + heard - self._heard - REORDERED)
@@ -248,7 +263,10 @@ class StreamQueue:
             await self._read_on(connection, reading, "first", SILENCE_SECONDS)
 
     async def _read_on(self, connection: BrokerConnection, reading: _Reading, start: str | int, silence: float) -> None:
-        """Read, also over the end of a consumer. :param silence: seconds until the first message."""
+        """Read, and continue with another consumer if the broker ends the first one.
+
+        :param silence: seconds to wait for the first message.
+        """
         while True:
             offset = start if reading.next is None else reading.next
             try:
@@ -269,8 +287,9 @@ class StreamQueue:
             channel.close()
 
     async def _mark(self, connection: BrokerConnection, marker: str) -> None:
-        """Over the connection that publishes: the broker stops reading from one that does, when it is short of memory.
-        Then this waits, and the reading ends without it.
+        """Publish the marker over the publishing connection, until the task is cancelled. A broker that is short of
+        memory stops reading from every connection that publishes. Then the marker has to wait, and the reading ends
+        without it.
         """
         while True:
             channel = await AmqpChannel.open(connection)
@@ -284,12 +303,12 @@ class StreamDown(BusError):
 
 
 class _Reading:
-    """Consumers of the stream, one after another, up to a marker.
+    """Reads the stream up to a marker, with one consumer after another.
 
-    :ivar marker: ends it.
-    :ivar first: the lowest offset that came, of a message or of a marker; None if nothing came.
-    :ivar next: the offset behind the last one that came; None if nothing came.
-    :ivar end: the marker's offset; None if it did not come.
+    :ivar marker: the correlation id of the message that ends the reading.
+    :ivar first: the lowest offset received, of a message or of a marker; None if nothing was received.
+    :ivar next: the offset after the last one received; None if nothing was received.
+    :ivar end: the marker's offset; None if it was not received.
     """
 
     def __init__(self, reactor: Any, take: Callable[[BasicProperties, bytes], None]) -> None:
@@ -308,19 +327,22 @@ class _Reading:
 
     @property
     def seconds(self) -> float:
-        """Since its begin."""
+        """Seconds since the reading began."""
         return float(round(self._reactor.seconds() - self._began_at, 1))
 
     def left(self, silence: float) -> float:
-        """Seconds until it ends without its marker. :param silence: until the first message."""
+        """Seconds until the reading ends without its marker.
+
+        :param silence: seconds to wait for the first message.
+        """
         last = self._last_at + (silence if self.next is None else SILENCE_SECONDS)
         return float(min(last, self._began_at + MOST_SECONDS) - self._reactor.seconds())
 
     async def run(self, channel: AmqpChannel, queue: str, offset: str | int, silence: float) -> None:
-        """Consume until the marker came, or nothing more.
+        """Consume until the marker is received, or nothing more.
 
         :raises StreamDown: the broker ended the consumer.
-        :raises BusError: it refuses one, or the connection is lost.
+        :raises BusError: the broker refuses the consumer, or the connection is lost.
         """
         done: Deferred[None] = Deferred()
         self._channel, self._done = channel, done
@@ -361,7 +383,7 @@ class _Reading:
             self._done.callback(None)
 
     def _acknowledge(self) -> None:
-        """All that came in one reactor turn."""
+        """Acknowledge all messages that were received in one reactor turn."""
         self._ack_call = None
         if self._channel.is_open:
             self._channel.raw.basic_ack(self._last_tag, multiple=True)
@@ -375,7 +397,7 @@ class _Reading:
 
 
 def _not_marked(failure: Failure) -> None:
-    """The connection that publishes is lost, or the reading is over."""
+    """The marker was not published, because the publishing connection is lost or the reading is over."""
     if not failure.check(defer.CancelledError):
         log.info("stream.not_marked", reason=failure.getErrorMessage())
 
@@ -386,7 +408,7 @@ def _end(done: Deferred[None], error: BusError) -> None:
 
 
 def _closed(reason: Exception) -> BusError:
-    """Why a channel of a consumer was closed."""
+    """The error for a channel of a consumer that was closed."""
     text = f"the stream cannot be read: {reason}"
     is_down = isinstance(reason, ChannelClosedByBroker) and (
         reason.reply_code not in REFUSALS or NO_REPLICA in reason.reply_text
@@ -398,28 +420,31 @@ def _closed(reason: Exception) -> BusError:
 
 
 def fingerprint(properties: BasicProperties, body: bytes) -> int:
-    """The same for two copies of a message of another AMQP client, in this process."""
+    """A number that is the same for two copies of a message of another AMQP client. It is valid in this process
+    only.
+    """
     return hash((repr(properties.headers), body))
 
 
 class Devices:
-    """The last message of each topic that came from another AMQP client than a node, by its fingerprint."""
+    """Remembers the last message of each topic that came from an AMQP client that is not a node, by its fingerprint."""
 
     def __init__(self, topics: int = MAX_DEVICE_TOPICS) -> None:
-        """:param topics: of how many topics it is known, those with the latest messages."""
+        """:param topics: how many topics are remembered: those with the latest messages."""
         self._last: BoundedDict[str, int] = BoundedDict(topics)
 
     def heard(self, topic: str, print_: int) -> None:
-        """A message was heard."""
+        """A message was received."""
         self._last[topic] = print_
 
     def is_last(self, topic: str, print_: int) -> bool:
-        """Whether the last one heard of a topic has this fingerprint."""
+        """Whether the last message received of a topic has this fingerprint."""
         return self._last.get(topic) == print_
 
 
 class Overlap:
-    """Knows the messages without a serial that come twice: from the end of the stream, and from the node's own queue.
+    """Recognizes messages without a serial that are received twice: from the end of the stream, and from the node's own
+    queue.
 
     :ivar left: how many messages of the queue are still to be compared.
     """
@@ -430,11 +455,17 @@ class Overlap:
         self._expected: Counter[int] = Counter()
 
     def read(self, print_: int | None) -> None:
-        """A message of the stream. :param print_: its fingerprint; None if it has a serial."""
+        """A message was read from the stream.
+
+        :param print_: its fingerprint; None if it has a serial.
+        """
         self._end.append(print_)
 
     def expect(self, waiting: int) -> None:
-        """The queue is consumed from now on. :param waiting: how many messages are in it."""
+        """The queue is consumed from now on.
+
+        :param waiting: how many messages are in it.
+        """
         self.left = waiting
         end = list(self._end)[-waiting:] if waiting else []
         self._expected = Counter(each for each in end if each is not None)
@@ -448,19 +479,19 @@ class Overlap:
 
 
 class Missed:
-    """The messages of one reading that the node did not hear, in the order of the stream.
+    """The messages of one reading that the node did not receive before, in the order of the stream.
 
-    One that it did hear makes those before it on the same topic out of date. Publishers that reconnect send messages
-    again, behind newer ones: the place of the first copy counts.
+    A message that the node did receive makes earlier ones on the same topic out of date. Publishers that reconnect send
+    messages again, after newer ones: the position of the first copy counts.
 
-    :ivar overlap: what may come a second time.
+    :ivar overlap: the messages that may be received a second time.
     """
 
     def __init__(self, devices: Devices, *, newest_only: bool, is_first: bool = False) -> None:
         """
-        :param devices: what was heard before the reading; afterwards also what was read.
+        :param devices: what was received before the reading; afterwards also what was read.
         :param newest_only: keep one message of each topic, and none that is older than a day.
-        :param is_first: whether this process has heard and read nothing before.
+        :param is_first: whether this process has received and read nothing before.
         """
         self.overlap = Overlap()
         self._devices = devices
@@ -474,7 +505,10 @@ class Missed:
         self._added = 0
 
     def take(self, properties: BasicProperties, body: bytes, decode: Decode, *, is_new: bool) -> None:
-        """A message of the stream. :param is_new: whether its serial was not seen before."""
+        """A message was read from the stream.
+
+        :param is_new: whether its serial was not seen before.
+        """
         serial = properties.correlation_id
         print_ = None if has_serial(serial) else fingerprint(properties, body)
         self.overlap.read(print_)
@@ -484,7 +518,7 @@ class Missed:
         if print_ is not None:
             is_new = not self._devices.is_last(message.topic, print_)
             self._prints[message.topic] = print_
-        elif properties.type == AGAIN and not is_new:  # A marked copy is new if the first was lost.
+        elif properties.type == AGAIN and not is_new:  # A marked copy is new if the first one was lost.
             self._take_copy(message)
             return
         if self._newest_only or not is_new:
@@ -498,8 +532,9 @@ class Missed:
         return len(self._serials) == before
 
     def _take_copy(self, message: Message) -> None:
-        """A copy that was sent again, behind later messages of its publisher. It was heard before, or the stream has
-        deleted the first one: then its place is before all that was read, and it may be the newest of its topic.
+        """Handle a copy that was sent again, after later messages of its publisher. Either it was received before, or
+        the stream has deleted the first copy: then its position is before all messages read, and it may be the newest
+        of its topic.
         """
         topic = message.topic
         if self._is_first and (topic in self._copies or topic not in self._of_topic):
@@ -508,7 +543,7 @@ class Missed:
             self._copies.add(topic)
 
     def messages(self) -> list[Message]:
-        """The end of the reading: those that are left."""
+        """End the reading. Returns the messages that are left."""
         for topic, print_ in self._prints.items():
             self._devices.heard(topic, print_)
         return list(self._messages.values())

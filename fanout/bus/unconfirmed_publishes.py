@@ -2,7 +2,7 @@
 
 :class:`Unconfirmed` holds each publish from its acceptance to its confirm. :class:`Confirmed` keeps it a little longer:
 a confirm means that the broker has a message, not that every node received it. The nodes' queues are transient, so a
-message that was still in a queue when a broker crashed is lost. Its publisher therefore publishes it again over the
+message that was still in a queue when the broker crashed is lost. Its publisher therefore publishes it again over the
 next connection; a node that has seen it drops the copy (:mod:`fanout.bus.duplicates`).
 """
 
@@ -17,7 +17,8 @@ from twisted.internet.defer import Deferred
 
 from fanout.bus.interface import BusError
 
-# What each publish costs besides body and headers, roughly: properties, Deferred, the entry itself.
+# Approximate octets that each publish takes in addition to body and headers: properties, Deferred, and the entry
+# itself.
 OVERHEAD = 500
 
 
@@ -25,11 +26,11 @@ OVERHEAD = 500
 class UnconfirmedPublish:
     """One publish on its way to the broker.
 
-    :ivar number: rises by order of publishing.
-    :ivar deadline: time in seconds when it is given up.
-    :ivar size: octets it is counted with, roughly.
-    :ivar sent_at: time in seconds when it was sent over the present connection.
-    :ivar done: fires when the broker has it; :class:`BusError` when it will not.
+    :ivar number: rises in the order of publishing.
+    :ivar deadline: time in seconds at which it is given up.
+    :ivar size: the approximate octets that it counts for.
+    :ivar sent_at: time in seconds at which it was sent over the current connection.
+    :ivar done: fires when the broker has stored it; fails with :class:`BusError` when the broker will not.
     """
 
     number: int
@@ -42,14 +43,14 @@ class UnconfirmedPublish:
 
 
 class Unconfirmed:
-    """Publishes from the moment they are accepted to the broker's confirm; each is *waiting*, then *sent*.
+    """Publishes from the moment they are accepted to the broker's confirm; each one is first *waiting*, then *sent*.
 
-    A sent one waits again, before all others, when the connection is lost. Deadlines follow the order of publishing,
-    so the oldest is always at the front: nothing here searches.
+    When the connection is lost a sent publish waits again, before all others. Deadlines follow the order of publishing,
+    so the oldest publish is always at the front, and nothing has to be searched.
 
-    :param max_count: how many it holds.
-    :param max_bytes: how many octets it holds, headers and a fixed cost per publish included.
-    :param max_age: seconds after which a publish is given up rather than sent late.
+    :param max_count: how many publishes may be held.
+    :param max_bytes: how many octets may be held, including headers and a fixed cost per publish.
+    :param max_age: seconds after which a publish is given up and not sent any more.
     """
 
     def __init__(self, max_count: int, max_bytes: int, max_age: float) -> None:
@@ -69,30 +70,31 @@ class Unconfirmed:
 
     @property
     def unanswered(self) -> int:
-        """How many publishers wait for an answer: all but those of the repeated ones."""
+        """How many publishers are waiting for an answer: one for each publish, except the repeated ones."""
         return len(self) - self._repeated
 
     @property
     def waiting(self) -> int:
-        """How many have yet to be sent on this connection."""
+        """How many publishes are still to be sent on this connection."""
         return len(self._waiting)
 
     @property
     def sent(self) -> int:
-        """How many have been sent on this connection and are not confirmed yet."""
+        """How many publishes have been sent on this connection and are not confirmed yet."""
         return len(self._sent)
 
     def add(self, properties: BasicProperties, body: bytes, now: float) -> UnconfirmedPublish:
         """Accept a publish, as the last of the waiting ones.
 
+        :param now: time in seconds.
         :raises BusError: too many publishes are unconfirmed, or too many octets.
         """
         headers = properties.headers or {}
         size = OVERHEAD + len(body) + sum(map(len, headers)) + sum(map(len, headers.values()))
         if self.unanswered >= self._max_count:
-            raise BusError(f"{self.unanswered} messages are waiting for the broker already, the most allowed")
+            raise BusError(f"{self.unanswered} messages are already waiting for the broker, which is the limit")
         if self._bytes + size > self._max_bytes:
-            raise BusError(f"{self._bytes} octets are waiting for the broker already, of {self._max_bytes} allowed")
+            raise BusError(f"{self._bytes} octets are already waiting for the broker; the limit is {self._max_bytes}")
         self._last_number += 1
         publish = UnconfirmedPublish(self._last_number, properties, body, now + self._max_age, size)
         self._bytes += size
@@ -100,7 +102,7 @@ class Unconfirmed:
         return publish
 
     def send_next(self, now: float) -> UnconfirmedPublish:
-        """The oldest waiting one, which now counts as sent under the next delivery tag of the channel."""
+        """The oldest waiting publish. From now on it counts as sent, with the next delivery tag of the channel."""
         publish = self._waiting.popleft()
         publish.sent_at = now
         self._last_tag += 1
@@ -108,16 +110,16 @@ class Unconfirmed:
         return publish
 
     def drop_oldest(self) -> bool:
-        """Forget the oldest waiting one, to make room; False if none waits."""
+        """Drop the oldest waiting publish, to make room. Returns False if none is waiting."""
         if not self._waiting:
             return False
         self._forget([self._waiting.popleft()])
         return True
 
     def connection_lost(self, confirmed: Iterable[UnconfirmedPublish] = ()) -> None:
-        """Let the sent ones wait again, in order before the others; the next channel counts its tags from 1.
+        """Let the sent publishes wait again, in order, before the others; the next channel counts its tags from 1.
 
-        :param confirmed: publishes to be repeated though they were confirmed; a broker confirms in any order.
+        :param confirmed: publishes that are repeated although they were confirmed; a broker confirms in any order.
         """
         confirmed = list(confirmed)
         self._repeated += len(confirmed)
@@ -129,21 +131,23 @@ class Unconfirmed:
         self._last_tag = 0
 
     def confirm(self, tag: int, multiple: bool) -> list[UnconfirmedPublish]:
-        """Remove what a broker's ``ack`` or ``nack`` is about, oldest first.
+        """Remove the publishes that a broker's ``ack`` or ``nack`` answers. Returns them, oldest first.
 
         :param tag: the delivery tag.
-        :param multiple: whether it stands for all up to it too.
+        :param multiple: whether the answer is also for all earlier ones.
         """
         tags = self._up_to(tag) if multiple else [tag] if tag in self._sent else []
         return self._forget([self._sent.pop(each) for each in tags])
 
     def mark_returned(self, serial: str) -> None:
-        """Note that the broker found no queue for this one; its ``ack`` follows (RabbitMQ, "Publisher confirms")."""
+        """Note that the broker found no queue for this publish; its ``ack`` follows (RabbitMQ, "Publisher
+        confirms").
+        """
         if len(self._returned) < self._max_count:
             self._returned.add(serial)
 
     def was_returned(self, publish: UnconfirmedPublish) -> bool:
-        """Whether a confirmed one had been returned. Answers once."""
+        """Whether a confirmed publish had been returned. Can be asked once per publish."""
         if not self._returned:
             return False
         serial = publish.properties.correlation_id
@@ -153,17 +157,17 @@ class Unconfirmed:
         return True
 
     def sent_first_at(self) -> float | None:
-        """When the oldest one was sent that is sent and not confirmed; None if there is none."""
+        """The time in seconds at which the oldest unconfirmed publish was sent; None if none is sent."""
         oldest = next(iter(self._sent.values()), None)
         return None if oldest is None else oldest.sent_at
 
     def oldest_deadline(self) -> float | None:
-        """When :meth:`expire` next has something to give up; None when empty."""
+        """The time in seconds at which :meth:`expire` next has something to give up; None if there are no publishes."""
         oldest = next(iter(self._sent.values()), None) or next(iter(self._waiting), None)
         return None if oldest is None else oldest.deadline
 
     def expire(self, now: float) -> list[UnconfirmedPublish]:
-        """Remove those whose deadline has passed, oldest first."""
+        """Remove the publishes whose deadline has passed. Returns them, oldest first."""
         late_tags = []
         for tag, publish in self._sent.items():
             if publish.deadline > now:
@@ -175,7 +179,7 @@ class Unconfirmed:
         return self._forget(late)
 
     def clear(self) -> list[UnconfirmedPublish]:
-        """Remove all, oldest first."""
+        """Remove all publishes. Returns them, oldest first."""
         self.connection_lost()
         everything = list(self._waiting)
         self._waiting.clear()
@@ -183,7 +187,7 @@ class Unconfirmed:
 
     def _up_to(self, tag: int) -> list[int]:
         tags = []
-        for each in self._sent:  # In rising order: tags are given in order, and a dict keeps it.
+        for each in self._sent:  # The tags rise: they are given in order, and a dict keeps the order.
             if each > tag:
                 break
             tags.append(each)
@@ -197,11 +201,11 @@ class Unconfirmed:
 
 
 class Confirmed:
-    """The last few confirmed publishes.
+    """The publishes that were confirmed most recently.
 
-    :param seconds: how long each is kept; 0 keeps none.
-    :param max_count: how many at most; beyond it the oldest go.
-    :param max_bytes: how many octets at most; beyond it the oldest go.
+    :param seconds: how long each one is kept; 0 keeps none.
+    :param max_count: how many are kept at most; beyond this number the oldest are dropped.
+    :param max_bytes: how many octets are kept at most; beyond this number the oldest are dropped.
     """
 
     def __init__(self, seconds: float, max_count: int, max_bytes: int) -> None:
@@ -215,13 +219,13 @@ class Confirmed:
         return len(self._kept)
 
     def keep(self, publish: UnconfirmedPublish, now: float) -> None:
-        """The broker has just confirmed this one."""
+        """Keep a publish that the broker has just confirmed."""
         self._kept.append((now, publish))
         self._bytes += publish.size
         self._trim(now)
 
     def take(self, now: float) -> list[UnconfirmedPublish]:
-        """Those confirmed not too long ago, which are forgotten here; in the order of their confirms."""
+        """Remove and return the kept publishes that are not too old, in the order of their confirms."""
         self._trim(now)
         taken = [publish for _, publish in self._kept]
         self._kept.clear()

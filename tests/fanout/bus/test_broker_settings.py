@@ -52,7 +52,7 @@ class FromSettings(unittest.TestCase):
 
     def test_hosts_that_are_none_are_refused_at_the_start(self) -> None:
         for text in ("a,,b", "a,", "a:", "a:x", "a:70000", "a:0", "[::1", "a b"):
-            with self.assertRaisesRegex(SettingsError, "RABBITMQ_HOST.*is no host or host:port"):
+            with self.assertRaisesRegex(SettingsError, "RABBITMQ_HOST.*is not a host or host:port"):
                 read_settings(BrokerSettings, {}, {"RABBITMQ_HOST": text})
 
     def test_an_authority_that_cannot_be_read_is_an_error(self) -> None:

@@ -95,7 +95,7 @@ class TheBrokerIsFrozen(Outage, unittest.TestCase):
         node = await self.running(RetryPolicy(max_age=2.0))
         self.rabbitmq.pause()
         try:
-            with self.assertRaisesRegex(BusError, "not taken it within 2 s"):
+            with self.assertRaisesRegex(BusError, "did not confirm it within 2 s"):
                 await node.bus.publish(message(b"1"))
         finally:
             self.rabbitmq.resume()

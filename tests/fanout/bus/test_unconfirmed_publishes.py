@@ -56,7 +56,7 @@ class Outbox(unittest.TestCase):
 
     def test_full_by_count(self) -> None:
         self.add(*(b"%d" % number for number in range(10)))
-        with self.assertRaisesRegex(BusError, "10 messages are waiting"):
+        with self.assertRaisesRegex(BusError, "10 messages are already waiting"):
             self.add(b"x")
         self.send(1)
         self.confirm(1)
@@ -65,7 +65,7 @@ class Outbox(unittest.TestCase):
     def test_full_by_octets_headers_counted(self) -> None:
         outbox = Unconfirmed(max_count=10, max_bytes=2 * OVERHEAD + 30, max_age=60.0)
         outbox.add(BasicProperties(headers={"topic": "12345"}), b"1234567890", 0.0)
-        with self.assertRaisesRegex(BusError, "octets are waiting"):
+        with self.assertRaisesRegex(BusError, "octets are already waiting"):
             outbox.add(BasicProperties(), b"12345678901", 0.0)
         outbox.add(BasicProperties(), b"1234567890", 0.0)
         outbox.clear()
