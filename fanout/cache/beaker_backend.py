@@ -1,15 +1,15 @@
 """Beaker over pymemcache: the backend ``fanout_memcached``, and :class:`SharedCache`, its use from the reactor.
 
-Beaker's own ``ext:memcached`` cannot use pymemcache. This backend differs from it in five ways: values are JSON
-instead of pickles, keys are hashed, clearing a cache leaves the keys of others alone (``ext:memcached`` empties the
-whole server), no lock files are written, and a server that fails is not tried again for a while.
+Beaker's own ``ext:memcached`` cannot use pymemcache. This backend differs from it in five ways: values are JSON and not
+pickles, keys are hashed, clearing a cache does not touch the keys of other programs (``ext:memcached`` empties the
+whole server), no lock files are written, and a server that fails is not called again for a while.
 
 A look-up takes two round trips (about 0.1 ms) and blocks. :class:`SharedCache` therefore makes the calls in the threads
 of a :class:`~fanout.cache.memcached.Memcached`. Code that uses Beaker's ``Cache`` directly, as with the options
-``{'cache.type': 'fanout_memcached', 'cache.url': 'host:port'}``, blocks the reactor for up to ``cache.timeout``
-(0.05 s) per call while a server hangs, until the server is left alone.
+``{'cache.type': 'fanout_memcached', 'cache.url': 'host:port'}``, blocks the reactor for up to ``cache.timeout`` (0.05
+s) per call while a server hangs, until the circuit breaker of that server opens.
 
-Once the package is installed, Beaker finds the backend through the entry point ``beaker.backends``. Call
+When the package is installed, Beaker finds the backend through the entry point ``beaker.backends``. Call
 :func:`register` where it is not installed.
 """
 
@@ -30,13 +30,13 @@ from fanout.cache.memcached import Memcached, MemcachedServers, cache_key
 
 NAME = "fanout_memcached"
 TIMEOUT = 0.05
-"""Seconds for a call that blocks the reactor: a quarter of what a call in a thread may take."""
+"""Time limit in seconds of a call that blocks the reactor: a quarter of the limit of a call in a thread."""
 
 
 def register() -> None:
-    """Make ``fanout_memcached`` known to Beaker. May be called several times."""
+    """Make ``fanout_memcached`` known to Beaker. It may be called several times."""
     try:
-        clsmap[NAME]  # Loads the entry points first: Beaker logs an error if the name is taken before it does.
+        clsmap[NAME]  # Loads the entry points first: Beaker logs an error if the name is taken before.
     except KeyError:
         clsmap._clsmap[NAME] = MemcachedNamespace  # noqa: SLF001 - Beaker has no other way without an entry point.
 
@@ -93,31 +93,31 @@ class MemcachedNamespace(NamespaceManager):  # type: ignore[misc]
         self.set_value(key, value)
 
     def set_value(self, key: bytes, value: object, expiretime: float | None = None) -> None:
-        """Store an entry of Beaker's: the time it is stored, its expiry, and the value.
+        """Store an entry of Beaker: the time of storing, its expiry, and the value.
 
-        :param expiretime: seconds memcached keeps it; None for as long as there is room.
+        :param expiretime: seconds for which memcached keeps it; None for as long as there is room.
         :raises TypeError: the value cannot be written as JSON. Tuples are read back as lists.
         """
         entry = json.dumps([self._generation(), *value]).encode()  # type: ignore[misc]
-        # Rounded up: Beaker compares the exact time itself.
+        # Rounded up, because Beaker itself compares the exact time.
         self._servers.set(self.memcached_key(key), entry, int(expiretime) + 1 if expiretime else 0)
 
     def __delitem__(self, key: bytes) -> None:
         self._servers.delete(self.memcached_key(key))
 
     def do_remove(self) -> None:
-        """Empty this namespace for every process that uses it. The keys of other namespaces stay."""
+        """Empty this namespace for every process that uses it. The keys of other namespaces are not changed."""
         self._servers.set(self._generation_key, _new_generation(), 0)
 
     def keys(self) -> list[bytes]:
-        """memcached cannot list keys."""
+        """Not supported: memcached cannot list keys."""
         raise NotImplementedError("memcached cannot list the keys of a cache")
 
     def _generation(self) -> str:
         known = self._servers.get(self._generation_key)
         if known is None and self._servers.add(self._generation_key, made := _new_generation(), 0):
             known = made
-        # Still None: another process was faster, or the server is down. Only this one entry is lost.
+        # Still None: another process was faster, or the server is down. Only this one entry is not stored.
         return known.decode("ascii", "replace") if known else ""
 
     def memcached_key(self, key: bytes) -> str:
@@ -129,7 +129,7 @@ class SharedCache:
     """A Beaker cache in memcached that several processes share, for use from the reactor.
 
     Calls are made in the threads of ``memcached``, with its time-outs and its pause after a failure. A call never fails
-    because a server is down: the value is then missing, and a value to be stored is dropped.
+    because a server is down: a value to be read is then missing, and a value to be stored is dropped.
     """
 
     def __init__(self, memcached: Memcached, namespace: str) -> None:
@@ -139,7 +139,7 @@ class SharedCache:
         self._cache = Cache(namespace, type=NAME, servers=memcached.servers)
 
     def get(self, key: str) -> Deferred[Any]:
-        """The value of a key, or None. Other programs may have written it: check it."""
+        """The value of a key, or None. Another program may have written the value, so the caller must check it."""
         return self._memcached.call((self.memcached_key(key),), None, self._get, key)
 
     def put(self, key: str, value: object, seconds: float) -> Deferred[None]:
@@ -168,7 +168,7 @@ def _new_generation() -> bytes:
 
 
 def _decoded(entry: bytes) -> list[object] | None:
-    """The entry as it was stored; None for anything else, which another program may have written."""
+    """The entry as it was stored; None for any other value, which another program may have written."""
     try:
         decoded = json.loads(entry)
     except (ValueError, RecursionError):

@@ -1,18 +1,18 @@
-"""Memories that stay small, whatever clients do.
+"""Dictionaries and budgets that have a limit, whatever clients do.
 
-Many parts remember something for each key that a client can choose: an address, a login, a topic. Without a limit such
-a memory is an attack. :class:`BoundedDict` has the simplest rule: beyond the limit, the entry that was set longest ago
-goes. It suits memories that one client cannot fill.
+Many parts remember something for each key that a client can choose: an address, a login, a topic. Without a limit a
+client can fill the memory of the process. :class:`BoundedDict` has the simplest rule: beyond the limit, the entry that
+was set longest ago is removed. This rule is sufficient if no single client can fill the dictionary.
 
-Where one client could, it would remove what all others have in there. Two rules prevent that; an *owner* is
-what the memory is counted for, such as a publisher or an address:
+If one client can fill it, that client would displace the entries of all others. Two other rules prevent this. Both
+count per *owner*, such as a publisher or an address:
 
 =======================  =========================================================================================
-:class:`SharedDict`      beyond the limit, the oldest entry of the owner that has most goes
-:class:`SharedBudget`    an owner may take as much as is still free: for what cannot be removed, but refused
+:class:`SharedDict`      beyond the limit, the owner with the most loses its oldest entry
+:class:`SharedBudget`    an owner may take as much as is still free: for amounts that can be refused but not removed
 =======================  =========================================================================================
 
-:class:`OwnerWeights` finds the owner that has most, in constant time.
+:class:`OwnerWeights` finds the owner with the most, in constant time.
 """
 
 from __future__ import annotations
@@ -30,20 +30,21 @@ class BoundedDict(MutableMapping[K, V]):
     """A mapping with a limit on the number of its entries and, optionally, on their weight. Sans-IO.
 
     Setting a key makes its entry the newest; reading it does not. When a limit is exceeded, the oldest entries are
-    removed. Iteration starts with the oldest entry, and :meth:`popitem` removes that one.
+    removed. Iteration starts with the oldest entry, and :meth:`popitem` removes the oldest entry.
 
-    :ivar limit: how many entries there may be. It may be changed; a smaller one takes effect when an entry is set.
-    :ivar weight_limit: how much all entries may weigh together; also to be changed so.
-    :ivar weight: how much they weigh now; 0 if nothing is weighed.
+    :ivar limit: how many entries there may be. It may be changed; a lower limit takes effect when an entry is set.
+    :ivar weight_limit: how much all entries may weigh together. It may be changed in the same way.
+    :ivar weight: how much the entries weigh now; 0 if nothing is weighed.
     """
 
     __slots__ = ("_entries", "_weigh", "limit", "weight", "weight_limit")
 
     def __init__(self, limit: int, *, weigh: Callable[[V], int] | None = None, weight_limit: int = 0) -> None:
         """
+        :param limit: how many entries there may be.
         :param weigh: the weight of a value, such as its octets. It must always be the same for the same value.
-        :param weight_limit: is used with ``weigh`` only. A value that weighs more than this alone is not kept, and
-            what was there under its key is removed.
+        :param weight_limit: only used with ``weigh``. A value that weighs more than this is not kept, and the value
+            that its key had before is removed.
         """
         self.limit = limit
         self.weight_limit = weight_limit
@@ -89,11 +90,14 @@ class BoundedDict(MutableMapping[K, V]):
     @overload
     def get(self, key: K, /, default: D) -> V | D: ...
     def get(self, key: K, /, default: D | None = None) -> V | D | None:
-        """As of a ``dict``; the inherited one costs an exception for each key that is not there."""
+        """Like ``dict.get``; the inherited method raises and catches an exception for each missing key."""
         return self._entries.get(key, default)
 
     def popitem(self) -> tuple[K, V]:
-        """Remove the oldest entry. :raises KeyError: there is none."""
+        """Remove and return the oldest entry.
+
+        :raises KeyError: there is no entry.
+        """
         key, value = self._entries.popitem(last=False)
         self._removed(key, value)
         return key, value
@@ -109,10 +113,10 @@ class BoundedDict(MutableMapping[K, V]):
 
 
 class OwnerWeights:
-    """How much each owner has, and which of them has most. Every call takes constant time, however many there are.
+    """The amount of each owner, and the owner with the largest amount. Every call takes constant time.
 
-    Owners are sorted into classes of which each is about a fifth wider than the one below: to keep them in order would
-    cost more than it is worth, as a memory is fair enough if the owner that has to give has most but for a fifth.
+    Owners are sorted into size classes, each about a fifth wider than the one below. An exact order would cost more
+    time, and it is fair enough if the owner that has to give way has the largest amount within a fifth.
     """
 
     __slots__ = ("_classes", "_weights")
@@ -126,11 +130,14 @@ class OwnerWeights:
         return len(self._weights)
 
     def __getitem__(self, owner: Hashable) -> int:
-        """How much an owner has; 0 for one that is not known."""
+        """The amount of an owner; 0 if the owner is not known."""
         return self._weights.get(owner, 0)
 
     def change(self, owner: Hashable, by: int) -> None:
-        """An owner has more or, with a negative number, less."""
+        """Change the amount of an owner.
+
+        :param by: how much is added; negative to subtract.
+        """
         before = self._weights.get(owner, 0)
         after = before + by
         if after > 0:
@@ -151,24 +158,25 @@ class OwnerWeights:
             self._classes.setdefault(entered, OrderedDict())[owner] = None
 
     def renew(self, owner: Hashable) -> None:
-        """An owner has what it has since now: of those with as much, it is the last that has to give."""
+        """Put an owner last among the owners of its size class: the others have to give way before it."""
         self._classes[_size_class(self._weights[owner])].move_to_end(owner)
 
     def heaviest(self) -> Hashable:
-        """The owner that has most, but for a fifth; of several, the one that has had so much for longest.
+        """The owner with the largest amount, within a fifth. Of several, it is the one that has been in its size class
+        for the longest time.
 
         :raises ValueError: no owner has anything.
         """
         return next(iter(self._classes[max(self._classes)]))
 
     def clear(self) -> None:
-        """No owner has anything."""
+        """Remove all owners."""
         self._weights.clear()
         self._classes.clear()
 
 
 def _size_class(weight: int) -> int:
-    """Four classes for each power of two; 0 for nothing."""
+    """The size class of an amount: four classes for each power of two; 0 for nothing."""
     if weight <= 0:
         return 0
     length = weight.bit_length()
@@ -176,8 +184,8 @@ def _size_class(weight: int) -> int:
 
 
 class SharedDict(BoundedDict[K, V]):
-    """A :class:`BoundedDict` whose entries have owners: beyond a limit, the oldest entry of the owner that has most is
-    removed. So an owner that fills it removes its own entries, and leaves those of others alone.
+    """A :class:`BoundedDict` whose entries have owners. Beyond a limit, the owner with the most loses its oldest entry.
+    So an owner that fills the dictionary displaces only its own entries.
 
     :ivar displaced: how many entries were removed because of a limit.
     """
@@ -188,8 +196,10 @@ class SharedDict(BoundedDict[K, V]):
         self, limit: int, *, owner_of: Callable[[K, V], Hashable], weigh: Callable[[V], int], weight_limit: int
     ) -> None:
         """
+        :param limit: how many entries there may be.
         :param owner_of: the owner of an entry. It must always be the same for the same key and value.
         :param weigh: see :class:`BoundedDict`.
+        :param weight_limit: see :class:`BoundedDict`.
         """
         super().__init__(limit, weigh=weigh, weight_limit=weight_limit)
         self._owner_of = owner_of
@@ -232,7 +242,7 @@ class SharedDict(BoundedDict[K, V]):
             self.weight += heavier
         if len(keys) > 1:
             keys.move_to_end(key)
-        else:  # As in a BoundedDict, of owners with one entry each, the oldest entry goes first.
+        else:  # Owners with one entry each are removed oldest first, as in a BoundedDict.
             self._counts.renew(owner)
             self._weights.renew(owner)
 
@@ -265,13 +275,13 @@ class SharedDict(BoundedDict[K, V]):
 
 
 class SharedBudget(Generic[K]):
-    """A budget for what cannot be taken away again, such as octets that wait for the disk.
+    """A budget for something that cannot be removed later, such as octets that wait for the disk.
 
-    An owner may take as much as is still free (the dynamic threshold of Choudhury and Hahne, 1998). So one owner alone
-    gets half of it, two get a third each, and there is always something left for an owner that has little. At the
-    limit it is the owner with most that is refused.
+    An owner may take as much as is still free (the dynamic threshold of Choudhury and Hahne, 1998). So a single owner
+    gets half of the budget, two get a third each, and there is always something left for an owner that has taken
+    little. At the limit, the owner with the most is refused.
 
-    :ivar limit: how much all may take together.
+    :ivar limit: how much all owners may take together.
     :ivar used: how much they have taken.
     :ivar refused: how often an owner was refused.
     """
@@ -284,7 +294,10 @@ class SharedBudget(Generic[K]):
         self._uses: dict[K, int] = {}
 
     def take(self, owner: K, amount: int) -> bool:
-        """Take some of it. :return: False if the owner has too much already; nothing is taken then."""
+        """Take an amount.
+
+        :return: False if the owner has too much already; nothing is taken then.
+        """
         use = self._uses.get(owner, 0) + amount
         if use + self.used + amount > self.limit:
             self.refused += 1
@@ -294,7 +307,7 @@ class SharedBudget(Generic[K]):
         return True
 
     def give_back(self, owner: K, amount: int) -> None:
-        """Give back what was taken."""
+        """Give back an amount that was taken."""
         self.used -= amount
         left = self._uses.get(owner, 0) - amount
         if left > 0:
@@ -303,6 +316,6 @@ class SharedBudget(Generic[K]):
             self._uses.pop(owner, None)
 
     def clear(self) -> None:
-        """Everything is given back."""
+        """Give back everything."""
         self.used = 0
         self._uses.clear()

@@ -1,4 +1,4 @@
-"""memcached, as one shared dictionary for the reactor.
+"""memcached, as one shared dictionary for use from the reactor.
 
 :class:`MemcachedServers` is one or more servers; its calls block. Each server has a circuit breaker
 (:class:`MemcachedServer`): after a failure it is not called for a while, and its values count as missing.
@@ -34,16 +34,17 @@ from fanout.settings.field import HOSTS, SettingsGroup, constant, setting
 
 DEFAULT_PORT = 11211
 TIMEOUT = 0.2
-"""Seconds for one answer, for which clients wait. A healthy server on the same network answers within 0.01 s.
-pymemcache's default is to wait for ever."""
+"""Time limit in seconds of one answer. Clients wait for it. A healthy server on the same network answers within 0.01 s.
+By default pymemcache waits for ever."""
 RETRY = 1.0
-"""Seconds without a call after a failure. With :data:`TIMEOUT` a hanging server takes at most a fifth of a thread."""
+"""Seconds after a failure during which a server is not called. With :data:`TIMEOUT`, a server that hangs takes at most
+a fifth of a thread's time."""
 LOG_SECONDS = 60.0
 """Seconds between two lines about outages of one server. One that fails again and again must not fill the log."""
 MAX_VALUE = 1_000_000
-"""Bytes of one value; memcached refuses 1 MiB and more unless started with ``-I``."""
+"""Largest value in bytes; memcached refuses values of 1 MiB and more unless it is started with ``-I``."""
 LONGEST_EXPIRE = 30 * 24 * 3600
-"""Seconds. memcached reads a larger number as a date (``protocol.txt``, "Expiration times")."""
+"""Longest expiry in seconds. memcached reads a larger number as a date (``protocol.txt``, "Expiration times")."""
 
 
 class MemcachedSettings(SettingsGroup):
@@ -53,14 +54,15 @@ class MemcachedSettings(SettingsGroup):
 
     MEMCACHED_HOST: str = setting(
         "127.0.0.1",
-        "Servers that the nodes share their last messages through: host[:port], with commas; empty = none.",
+        "Servers that share retained messages between nodes: host[:port], with commas; empty = no memcached.",
         pattern=HOSTS,
-        why="Change it if memcached runs on other machines; name the same servers on all nodes.",
+        why="Change it if memcached runs on other machines. Set the same servers on all nodes.",
     )
 
 
 Versioned = tuple[bytes, bytes]
-"""A value, and its version: what memcached's protocol calls the *cas unique*, another one after each change."""
+"""A value, and its version. The version is the *cas unique* of memcached's protocol, which differs after each
+change."""
 
 T = TypeVar("T")
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -84,9 +86,9 @@ def _uptime(client: PooledClient) -> int:
 
 
 def parse_servers(servers: str) -> tuple[tuple[str, int], ...]:
-    """The hosts and ports of ``host[:port]``, several with commas; an IPv6 address with a port in brackets.
+    """Parse ``host[:port]``, or several of these with commas between them. An IPv6 address with a port is in brackets.
 
-    :raises ValueError: naming the entry that is wrong, and why.
+    :raises ValueError: an entry is invalid. The text names it and says why.
     """
     return tuple(_parse_server(entry.strip()) for entry in servers.split(","))
 
@@ -101,16 +103,16 @@ def _parse_server(entry: str) -> tuple[str, int]:
         host, colon, rest = entry.partition(":")
         port = rest if colon else None
     if not re.fullmatch(r"[A-Za-z0-9_.:%-]+", host):
-        raise ValueError(f"memcached server {entry!r}: {host!r} is no host name or address")
+        raise ValueError(f"memcached server {entry!r}: {host!r} is not a host name or address")
     if port is None:
         return host, DEFAULT_PORT
     if not re.fullmatch(r"[0-9]{1,5}", port) or not 0 < int(port) < 65536:
-        raise ValueError(f"memcached server {entry!r}: {port!r} is no port number from 1 to 65535")
+        raise ValueError(f"memcached server {entry!r}: {port!r} is not a port number from 1 to 65535")
     return host, int(port)
 
 
 class MemcachedServer:
-    """One memcached server and its circuit breaker. May be called by several threads."""
+    """One memcached server and its circuit breaker. Several threads may call it."""
 
     def __init__(
         self, host: str, port: int, *, timeout: float, retry: float, threads: int, clock: Callable[[], float]
@@ -129,14 +131,14 @@ class MemcachedServer:
 
     @property
     def resting(self) -> bool:
-        """Whether it failed a moment ago and is not called yet."""
+        """Whether it failed a moment ago and must not be called yet."""
         return self._clock() < self._retry_at
 
     def call(self, work: Callable[[PooledClient], T], missing: T) -> T:
         """Call the client.
 
         :param missing: the result while the server is down, or if it refuses the call.
-        :raises MemcacheIllegalInputError: memcached cannot have this key, which is a mistake of the caller.
+        :raises MemcacheIllegalInputError: memcached does not allow this key, which is a mistake of the caller.
         """
         if self.resting:
             self.count("skipped")
@@ -155,7 +157,9 @@ class MemcachedServer:
         return answer
 
     def _try(self, work: Callable[[PooledClient], T]) -> T:
-        """A pooled connection may be older than a restart of the server: try the next one, and at last a new one."""
+        """Try again if a connection is lost: a pooled connection may be older than a restart of the server. At last a
+        new connection is used.
+        """
         for _ in range(self._threads):
             try:
                 return work(self._client)
@@ -192,7 +196,7 @@ class MemcachedServer:
             self.counts[what] += 1
 
     def rest(self) -> None:
-        """Make no further call: the program ends."""
+        """Make no further call, because the program ends."""
         with self._lock:
             self._retry_at = float("inf")
 
@@ -204,8 +208,8 @@ class MemcachedServer:
 class MemcachedServers:
     """A dictionary of byte strings that is spread over the servers.
 
-    A key always lies on the same server. While that server is down the key is missing: a copy on another server would
-    grow stale there, and the old value would be back once the server returns.
+    A key is always stored on the same server. While that server is down the key is missing. A copy on another server
+    would become stale there, and the old value would be visible again when the server returns.
 
     pymemcache's ``HashClient`` is not used, because it moves the keys of a dead server, hides failures if it is told
     not to raise them, and keeps its list of dead servers without a lock.
@@ -221,11 +225,11 @@ class MemcachedServers:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """
-        :param servers: as :func:`parse_servers` takes them.
+        :param servers: in the form that :func:`parse_servers` accepts.
         :param timeout: seconds for connecting, and for each read.
-        :param retry: seconds without a call after a failure.
-        :param threads: how many threads call at once, at most.
-        :param clock: a monotonic clock in seconds; it is called by all these threads.
+        :param retry: seconds after a failure during which a server is not called.
+        :param threads: how many threads make calls at the same time, at most.
+        :param clock: a monotonic clock in seconds; all these threads call it.
         :raises ValueError: ``servers`` is not a list of servers.
         """
         made = [
@@ -242,14 +246,13 @@ class MemcachedServers:
 
     @property
     def counts(self) -> Counter[str]:
-        """Since the start: ``calls`` answered, ``failures``, ``skipped`` calls, ``refused`` values, ``reconnects``."""
+        """Counts since the start: answered ``calls``, ``failures``, ``skipped`` calls, ``refused`` values,
+        ``reconnects``.
+        """
         return sum((server.counts for server in self._servers.values()), Counter())
 
     def uptime(self) -> int:
-        """Seconds since the last start of a server, of whichever was started last; 0 if one is down.
-
-        What was stored before is gone.
-        """
+        """Seconds since the last start of any server; 0 if one is down. Values stored before that may be missing."""
         return min(server.call(_uptime, 0) for server in self._servers.values())
 
     def resting(self, keys: Iterable[str]) -> bool:
@@ -258,7 +261,7 @@ class MemcachedServers:
         return bool(keys) and all(self._of(key).resting for key in keys)
 
     def get(self, key: str) -> bytes | None:
-        """The value; None when there is none or its server is down."""
+        """The value of a key; None if there is none or its server is down."""
         value: bytes | None = self._of(key).call(lambda client: client.get(key), None)
         return value
 
@@ -270,39 +273,42 @@ class MemcachedServers:
         return found
 
     def gets_many(self, keys: Iterable[str]) -> dict[str, Versioned]:
-        """The values of those keys that have one, with the versions that :meth:`cas_many` takes."""
+        """The values of those keys that have one, with the versions for :meth:`cas_many`."""
         found: dict[str, Versioned] = {}
         for server, group in self._split(keys):
             found |= server.call(partial(_gets_many, group), dict[str, Versioned]())
         return found
 
     def cas_many(self, items: Mapping[str, tuple[bytes, bytes | None]], expire: int) -> list[str]:
-        """Store several values where nobody has changed them since :meth:`gets_many`; the keys that were not taken.
+        """Store several values, except those that were changed since :meth:`gets_many`.
 
         :param items: each with the version that was found; None for a key that had no value.
+        :param expire: seconds to keep them; 0 means as long as there is room.
+        :return: the keys whose values were not stored.
         """
         return [key for key, item in items.items() if not self._store_unchanged(key, *item, expire)]
 
     def set(self, key: str, value: bytes, expire: int) -> bool:
-        """Store a value; whether the server took it.
+        """Store a value. Returns whether the server accepted it.
 
         :param expire: seconds to keep it; 0 means as long as there is room.
         """
         return self._store("set", key, value, expire=expire)
 
     def add(self, key: str, value: bytes, expire: int) -> bool:
-        """Store a value unless there is one; whether this call stored it. Of many callers one gets True: a lease.
+        """Store a value unless there is one. Only one of several callers gets True, so this works as a lease.
 
-        Also False while the server is down.
+        :param expire: seconds to keep it; 0 means as long as there is room.
+        :return: whether this call stored the value; False also while the server is down.
         """
         return self._store("add", key, value, expire=expire)
 
     def delete(self, key: str) -> None:
-        """Remove a value."""
+        """Remove the value of a key."""
         self._of(key).call(lambda client: client.delete(key, noreply=False), False)
 
     def rest(self) -> None:
-        """Make no further call: the program ends."""
+        """Make no further call, because the program ends."""
         for server in self._servers.values():
             server.rest()
 
@@ -319,7 +325,7 @@ class MemcachedServers:
     def _store(self, how: str, key: str, value: bytes, *version: bytes, expire: int) -> bool:
         if not isinstance(value, bytes):
             raise TypeError(
-                f"memcached stores bytes, and {key} is {type(value).__name__}: encode it, as JSON if need be"
+                f"memcached stores bytes, and {key} is {type(value).__name__}: encode it, for example as JSON"
             )
         server = self._of(key)
         if len(value) > MAX_VALUE:
@@ -346,21 +352,22 @@ class MemcachedServers:
 __all__ = ["Memcached", "cache_key"]
 
 READABLE_CHARS = 100
-"""Characters of a key that are for people. With the hash a key stays far below memcached's limit of 250 bytes."""
+"""How many characters of a key are readable text. Together with the hash a key is far shorter than memcached's limit of
+250 bytes."""
 THREADS = 2
-"""Two, so that a server that hangs does not delay the keys of the other servers."""
+"""How many threads make calls: two, so that a server that hangs does not delay the keys of the other servers."""
 MAX_WAITING = 1000
-"""Calls that are not answered yet. Each takes a few kilobytes. If there are more, memcached does not keep up; further
-calls are then skipped, which a cache permits."""
+"""How many calls may be unanswered. Each takes a few kilobytes. If there are more, memcached is too slow, and further
+calls are skipped, which is acceptable for a cache."""
 
 
 def cache_key(*parts: str) -> str:
-    """A memcached key for whatever the parts name: always legal, and readable in a dump.
+    """A memcached key made of the given parts. It is always legal, and readable in a dump.
 
     memcached refuses keys with spaces, control characters or more than 250 bytes (its ``protocol.txt``, "Keys"). Some
-    client libraries drop their connection over such a key.
+    client libraries drop their connection when they get such a key.
 
-    :param parts: what the key is about, the application first: ``cache_key("app", "topics", "all")``. Different parts
+    :param parts: what the key stands for, the application first: ``cache_key("app", "topics", "all")``. Different parts
         give different keys, even if their joined text is the same.
     """
     readable = re.sub(r"[^A-Za-z0-9_.-]", "-", "_".join(parts))[:READABLE_CHARS]
@@ -371,10 +378,10 @@ class Memcached:
     """A shared dictionary that never blocks the reactor, and never fails because a server is down.
 
     While a server is down its values are missing, and values to be stored are dropped. An outage is logged once
-    (``memcached.down``, later ``memcached.up``). Values are bytes; structured values are JSON and never pickles: a
-    program that can write to memcached must not be able to run code here. Make keys with :func:`cache_key`.
+    (``memcached.down``, later ``memcached.up``). Values are bytes. Structured values are JSON and never pickles: a
+    program that can write to memcached must not be able to run code in this process. Make keys with :func:`cache_key`.
 
-    :ivar servers: the blocking calls. Use them in a thread only, through :meth:`call`.
+    :ivar servers: the blocking calls. Use them only in a thread, through :meth:`call`.
     """
 
     def __init__(
@@ -390,9 +397,9 @@ class Memcached:
         """
         :param servers: ``host[:port]``, several separated by commas.
         :param timeout: seconds for connecting, and for each read.
-        :param retry: seconds without a call to a server that failed.
-        :param threads: how many calls are made at once.
-        :param max_waiting: calls that are not answered yet; further ones are treated as if the servers were down.
+        :param retry: seconds after a failure during which a server is not called.
+        :param threads: how many calls are made at the same time.
+        :param max_waiting: how many calls may be unanswered; further ones are treated as if the servers were down.
         :raises ValueError: ``servers`` is not a list of servers.
         """
         self._reactor = reactor
@@ -412,11 +419,13 @@ class Memcached:
 
     @property
     def counts(self) -> Counter[str]:
-        """As :attr:`fanout.cache.memcached.MemcachedServers.counts`, with ``overflow``: refused, as too many waited."""
+        """As :attr:`fanout.cache.memcached.MemcachedServers.counts`, and ``overflow``: calls skipped because too many
+        waited.
+        """
         return self.servers.counts + Counter(overflow=self._overflow)
 
     def get(self, key: str) -> Deferred[bytes | None]:
-        """The value, or None."""
+        """The value of a key, or None."""
         return self.call((key,), None, self.servers.get, key)
 
     def get_many(self, keys: Collection[str]) -> Deferred[dict[str, bytes]]:
@@ -428,33 +437,37 @@ class Memcached:
         return self.call(keys, {}, self.servers.gets_many, list(keys))
 
     def cas_many(self, items: Mapping[str, tuple[bytes, bytes | None]], expire: int) -> Deferred[list[str]]:
-        """Store several values where nobody has changed them meanwhile; fires with the keys that were not taken.
+        """Store several values, except those that were changed meanwhile. Fires with the keys whose values were not
+        stored.
 
         :param items: each with the version that :meth:`gets_many` has found; None for a key that had no value.
+        :param expire: seconds to keep them; 0 for as long as there is room.
         """
         return self.call(items, list(items), self.servers.cas_many, dict(items), expire)
 
     def set(self, key: str, value: bytes, expire: int) -> Deferred[bool]:
-        """Store a value; fires with whether the server took it.
+        """Store a value. Fires with whether the server accepted it.
 
-        :param expire: seconds it is kept; 0 for as long as there is room.
+        :param expire: seconds to keep it; 0 for as long as there is room.
         """
         return self.call((key,), False, self.servers.set, key, value, expire)
 
     def add(self, key: str, value: bytes, expire: int) -> Deferred[bool]:
-        """Store a value unless there is one. Of many callers on many hosts one gets True, so it works as a lease."""
+        """Store a value unless there is one. Only one of many callers on many hosts gets True, so this works as a
+        lease.
+        """
         return self.call((key,), False, self.servers.add, key, value, expire)
 
     def uptime(self) -> Deferred[int]:
-        """Seconds since the last start of a server, of whichever was started last; 0 if one is down."""
+        """Seconds since the last start of any server; 0 if one is down."""
         return self.call((), 0, self.servers.uptime)
 
     def delete(self, key: str) -> Deferred[None]:
-        """Remove a value."""
+        """Remove the value of a key."""
         return self.call((key,), None, self.servers.delete, key)
 
     def stop(self) -> Deferred[None]:
-        """End the threads; fires when they have ended. Calls that wait, and later ones, find nothing."""
+        """End the threads; fires when they have ended. Waiting calls and later calls return no values."""
         self._stopped = True
         self.servers.rest()
         idle: Deferred[None] = Deferred()
@@ -472,12 +485,13 @@ class Memcached:
     def call(self, keys: Collection[str], missing: T, work: Callable[..., T], *arguments: object) -> Deferred[T]:
         """Make a blocking call in a thread.
 
-        :param keys: the keys the call is about. If all their servers are down, the call is not made. Empty if it is
-            about all servers.
+        :param keys: the keys that the call uses. If all their servers are down, the call is not made. Empty if the call
+            uses all servers.
         :param missing: the result if the call is not made.
+        :param work: the blocking call.
         """
         if self._stopped or self.servers.resting(keys):
-            return succeed(missing)  # Saves the way to a thread and back (80 µs) during an outage.
+            return succeed(missing)  # Saves 80 µs for a thread switch and back during an outage.
         if self._waiting >= self._max_waiting:
             self._overflow += 1
             return succeed(missing)
