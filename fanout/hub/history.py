@@ -1,7 +1,7 @@
-"""The messages of the last minutes: a client that names the last message it saw gets those that followed.
+"""The messages of the last minutes: a client that names the last message it received gets those that followed.
 
-Bounded by number per topic, by age, and by octets in all: beyond these the owner of most octets loses its oldest
-message. Sans-IO; the order and the times are those of this node.
+The history is limited by number per topic, by age, and by total octets. Beyond the limit of octets, the owner with the
+most octets loses its oldest message. Sans-IO; order and times are those of this node.
 """
 
 from __future__ import annotations
@@ -19,30 +19,30 @@ from fanout.hub.message import Message
 from fanout.settings.field import SettingsGroup, constant, setting
 
 _OVERHEAD = 512
-"""Octets of memory of an entry besides its message: its share of the indices."""
+"""Octets of memory that an entry takes in addition to its message: its share of the indices."""
 
 
 HISTORY_MESSAGES = 1_000
-"""Most messages of one topic kept for polls and event streams that come back. HISTORY_SECONDS and HISTORY_BYTES end
-most histories earlier; this one keeps a topic with many messages from displacing all others."""
+"""How many messages of one topic are kept for polls and event streams that reconnect. Most histories end earlier
+because of HISTORY_SECONDS and HISTORY_BYTES; this limit keeps a topic with many messages from displacing all others."""
 
 
 class HistorySettings(SettingsGroup):
-    """History."""
+    """History of messages."""
 
     retired: ClassVar[Mapping[str, str]] = {"HISTORY_MESSAGES": constant(HISTORY_MESSAGES, "messages")}
 
     HISTORY_SECONDS: float = setting(
         600,
-        "How long a node keeps a message for polls and event streams that come back.",
+        "How long a node keeps a message for polls and event streams that reconnect.",
         "s",
-        why="Raise it if clients come back after longer interruptions and have to get what they missed.",
+        why="Raise it if clients must get missed messages after longer interruptions.",
         ge=1,
         reload=True,
     )
     HISTORY_BYTES: int = setting(
         33_554_432,
-        "Most memory that the history of all topics may take.",
+        "Limit of the memory for the history of all topics.",
         "octets",
         why="Raise it if many stations publish often, so that the history ends before HISTORY_SECONDS.",
         ge=65_536,
@@ -54,8 +54,10 @@ class HistorySettings(SettingsGroup):
 class Heard:
     """A message, and its position among those that this node received.
 
-    :ivar position: counts up, over all topics.
-    :ivar at: when, on the history's clock.
+    :ivar position: rises with each message, over all topics.
+    :ivar topic: the topic of the message.
+    :ivar message: the message itself.
+    :ivar at: when it was received, in seconds of the history's clock.
     """
 
     position: int
@@ -65,14 +67,16 @@ class Heard:
 
     @property
     def owner(self) -> Hashable:
-        """The account that its memory counts for. Without a known publisher each topic has a share of its own."""
+        """The account to which the message's memory is charged. Without a known publisher each topic is an account of
+        its own.
+        """
         return self.topic if self.message.origin is None else self.message.origin.owner
 
 
 class History:
-    """The last messages, by topic and in order.
+    """The most recent messages, by topic and in order.
 
-    :ivar displaced: how many were dropped since the start because their owner had most of the memory.
+    :ivar displaced: how many were dropped since the start because their owner used the most memory.
     """
 
     def __init__(
@@ -83,7 +87,8 @@ class History:
         messages_per_topic: int = HISTORY_MESSAGES,
     ) -> None:
         """
-        :param clock: seconds, monotonic.
+        :param clock: a monotonic clock in seconds.
+        :param settings: how long messages are kept, and how much memory they may take.
         :param messages_per_topic: how many messages of one topic are kept.
         """
         self._clock = clock
@@ -98,9 +103,9 @@ class History:
 
     @property
     def settings(self) -> HistorySettings:
-        """How long messages are kept, and how much memory all may take.
+        """How long messages are kept, and how much memory all of them may take.
 
-        Smaller limits take effect with the next message.
+        Lower limits take effect with the next message.
         """
         return self._settings
 
@@ -116,7 +121,7 @@ class History:
 
     @property
     def octets(self) -> int:
-        """The memory they take."""
+        """The memory that the messages take, in octets."""
         return self._octets
 
     def add(self, topic: str, message: Message) -> None:
@@ -137,7 +142,7 @@ class History:
         self._forget()
 
     def forget(self, topic: str) -> None:
-        """Drop the messages of a topic."""
+        """Drop all messages of a topic."""
         while topic in self._topics:
             self._drop(self._topics[topic][0])
 
@@ -153,7 +158,7 @@ class History:
             self._drop(next(iter(self._owned[self._weights.heaviest()].values())))
 
     def _drop(self, dropped: Heard) -> None:
-        """Drop a message: mostly the oldest of its topic, but a topic may have messages of several owners."""
+        """Drop a message. It is usually the oldest of its topic, but a topic may have messages of several owners."""
         owner, position, weight = dropped.owner, dropped.position, _weight(dropped.message)
         owned = self._owned[owner]
         del self._all[position], owned[position]
@@ -167,24 +172,24 @@ class History:
             del self._topics[dropped.topic]
 
     def position(self, topics: Iterable[str], message_id: str) -> int | None:
-        """Where these topics had the message with this id; None when it is not known (any more, or yet).
+        """The position of the message with this id on these topics; None if it is not known.
 
-        If an id occurs twice, the later one counts: otherwise a repeated id would make a client ask in circles.
+        If an id occurs twice, the later message counts: otherwise a client would get the same messages again and again.
         """
         self._forget()
         found = (_find(self._topics.get(topic, []), message_id) for topic in topics)
         return max((position for position in found if position is not None), default=None)
 
     def after(self, topics: Iterable[str], position: int, limit: int) -> list[Heard]:
-        """What followed on these topics, the oldest first.
+        """The messages that followed a position on these topics, the oldest first.
 
-        :param limit: at most so many.
+        :param limit: how many messages are returned at most.
         """
         kept = (_after(self._topics.get(topic, []), position) for topic in topics)
         return list(islice(merge(*kept, key=lambda heard: heard.position), limit))
 
     def place(self, topic: str, message: Message) -> int:
-        """The position of the newest message of a topic, to put newest ones in order; 0 when it is no longer kept."""
+        """The position of a message if it is the newest of its topic, for sorting; 0 if it is not kept any more."""
         kept = self._topics.get(topic)
         return kept[-1].position if kept and kept[-1].message is message else 0
 

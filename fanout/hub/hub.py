@@ -1,47 +1,50 @@
-"""The index from topics to subscribers, and the last message of each topic. One publish makes one fan-out here.
+"""The index from topics to subscribers, and the retained message of each topic. The hub delivers each published
+message.
 
-**What it is responsible for.** Four things, and they are in one place because each must happen in one step with the
-others: which subscribers listen to a topic; the *retained message*, the last one of a topic, which a new subscriber
-is shown; the *history*, for clients that come back and ask what they missed; and the fan-out itself. A topic is opaque
-here: the application hands in its canonical key, and decides which client may publish.
+**Responsibilities.** The hub has four, because each must happen in one step with the others: the index of the
+subscribers of a topic; the *retained message*, the last one of a topic, which a new subscriber gets; the *history*, for
+clients that reconnect and ask for missed messages; and the delivery itself. A topic is opaque here: the application
+passes its canonical key, and decides which client may publish.
 
-**Cohorts.** Ten thousand clients want a message in a handful of forms: STOMP 1.0 with a NUL, 1.2 with an id, an event
-of a stream. Subscribers of one topic with equal forms are a :class:`~fanout.hub.subscriber.Cohort`. A message is
+**Cohorts.** Ten thousand clients need a message in a small number of forms: STOMP 1.0 with a NUL, 1.2 with an id, an
+event of a stream. Subscribers of one topic with equal forms are a :class:`~fanout.hub.subscriber.Cohort`. A message is
 encoded once per cohort, and the same ``bytes`` object goes to all of its members. The obvious design, a set of
 subscribers per topic in which each encodes for itself, costs an encoding per delivery. Forms share work, too, through
-the dictionary ``encoded`` of a publish: where each client has an id of its own, there are as many cohorts as clients,
-but the head and the body of the frame are still written once.
+the dictionary ``encoded`` of a publish: if each client has an id of its own, there are as many cohorts as clients, but
+the head and the body of the frame are still written only once.
 
 **Gathering.** A cohort is in one of two states::
 
-                    publish, more than one member
-         EMPTY ───────────────────────────────────────> GATHERING ──┐ publish
-           ^                                                │  ^─────┘
-           └── end of the turn, hand_out, join, leave,  ────┘
-               move, or more than _PIECE octets
+              publish, more than one member
+    EMPTY ───────────────────────────────────────> GATHERING ──┐ publish
+      ^                                                │  ^─────┘
+      └── end of the turn, hand_out, join, leave,  ────┘
+          move, or more than _PIECE octets
 
-A busy publisher sends many messages in one turn of the reactor. A subscriber whose client reads one octet after
-another (:meth:`Hub.join_stream`) needs no call for each of them: what is published in the turn is joined once for the
-whole cohort, and each member is called once at the end of the turn. That is a quarter of the cost of a fan-out with
-eight publishes under way. A cohort with one member does not gather: there is nothing to share. Polls and event streams
-do not gather either: their clients name the last message they saw, across topics, so they get every message at
-once, in the order of publishing.
+A busy publisher sends many messages in one turn of the reactor. A subscriber whose client reads a stream of octets
+(:meth:`Hub.join_stream`) does not need a call for each of them: the messages of the turn are joined once for the whole
+cohort, and each member is called once at the end of the turn. With eight publishes in progress this saves a quarter of
+the cost of a fan-out. A cohort with one member does not gather, because it would not save anything. Polls and event
+streams do not gather either: their clients name the last message they received, across topics, so they get every
+message at once, in the order of publishing.
 
 **Invariants.**
 
-- A member gets the messages of a topic in the order they were published, each at most once per cohort.
-- A change of the members happens behind everything published before it: :meth:`Hub.join`, :meth:`Hub.leave` and
-  :meth:`Hub.move` first hand out what the cohort has gathered. So a new member gets nothing it was already shown as
-  the retained message, and one that leaves gets all it is owed.
-- :meth:`Hub.join` returns the retained message in the same step as it adds the member: no message falls between.
+- A member gets the messages of a topic in the order in which they were published, each at most once per cohort.
+- A change of the members takes effect after everything published before it: :meth:`Hub.join`, :meth:`Hub.leave` and
+  :meth:`Hub.move` first hand out the messages that the cohort has gathered. So a new member does not get a message
+  twice, once as the retained message and once as a delivery, and a member that leaves gets all messages published
+  before.
+- :meth:`Hub.join` returns the retained message in the same step in which it adds the member, so no message is missed.
 - A cohort in the index has at least one member, a topic in the index at least one cohort.
-- A member that raises costs its neighbours nothing; the owner of the hub is told.
-- :meth:`Hub.publish` touches the cohorts of its topic and nothing else, however many topics and clients there are.
+- If a member raises, the other members still get the message, and the owner of the hub gets the error.
+- :meth:`Hub.publish` accesses the cohorts of its topic only, however many topics and clients there are.
 
-**What a subscriber must not do.** Call the hub from ``offer``: the members are being walked through.
+**What a subscriber must not do.** It must not call the hub from ``offer``, because the hub iterates over the members at
+that moment.
 
-Sans-IO. The end of a turn is a callback that the owner hands in, and the one coroutine, :meth:`Hub.recall`, waits for
-what its caller gives it.
+Sans-IO. The end of a turn is a callback from the owner, and the one coroutine, :meth:`Hub.recall`, only waits for the
+function that its caller passes.
 """
 
 from __future__ import annotations
@@ -57,23 +60,24 @@ from fanout.hub.subscriber import Cohort, Form, Subscriber
 from fanout.settings.field import SettingsGroup, constant, setting
 
 _PIECE = 65_536
-"""Octets beyond which a cohort gathers no more: a slow client is judged by what one piece adds to its outbox."""
+"""Octets beyond which a cohort does not gather any more: one piece must not fill the outbox of a slow client."""
 _WEIGH = attrgetter("weight")
 
 
 MAX_LAST_MESSAGES = 100_000
-"""Most topics whose last message is kept; beyond it the publisher with most topics loses the one it published longest
-ago. As many topics as a thousand stations with fifty services each have. MAX_LAST_MESSAGES_BYTES bounds the memory."""
+"""How many topics may have a retained message. Beyond this number, the publisher with the most topics loses the message
+that it published longest ago. It is enough for a thousand stations with fifty services each. MAX_LAST_MESSAGES_BYTES
+limits the memory."""
 
 
 class RetainedSettings(SettingsGroup):
-    """Last messages."""
+    """Retained messages."""
 
     retired: ClassVar[Mapping[str, str]] = {"MAX_LAST_MESSAGES": constant(MAX_LAST_MESSAGES, "topics")}
 
     MAX_LAST_MESSAGES_BYTES: int = setting(
         67_108_864,
-        "Most memory that the last messages of all topics may take.",
+        "Limit of the memory for the retained messages of all topics.",
         "octets",
         why="Raise it if the messages of your topics need more than 64 MiB, or lower it if memory is short.",
         ge=262_144,
@@ -81,10 +85,10 @@ class RetainedSettings(SettingsGroup):
 
 
 class Hub:
-    """The index from topics to subscribers, and the last message of each topic. See the head of this file.
+    """The index from topics to subscribers, and the retained message of each topic. See the head of this file.
 
     :ivar messages: how many messages were published since the start.
-    :ivar deliveries: how many subscribers they were offered to, all messages together.
+    :ivar deliveries: to how many subscribers they were offered, for all messages together.
     :ivar delivered_octets: the octets of the bodies of these deliveries.
     """
 
@@ -98,13 +102,13 @@ class Hub:
         at_end_of_turn: Callable[[Callable[[], None]], object] | None = None,
     ) -> None:
         """
-        :param failed: is called with a member whose ``offer`` raised, and the exception.
-        :param settings: how much memory retained messages may take. Beyond it the owner of most of that memory loses
-            the message it published longest ago; a message that takes more alone is not retained.
-        :param last_messages: how many retained messages there may be; beyond it the same.
+        :param failed: called with a member whose ``offer`` raised, and the exception.
+        :param settings: how much memory retained messages may take. Beyond this limit, the owner that uses the most
+            memory loses the message that it published longest ago. A single message above the limit is not retained.
+        :param last_messages: how many retained messages there may be; beyond this number the same rule applies.
         :param history: retained messages are added to it.
         :param at_end_of_turn: calls its argument when all input of this turn of the reactor was processed. Without it
-            nothing is gathered.
+            the hub does not gather messages.
         """
         self._failed = failed
         self._history = history
@@ -120,9 +124,9 @@ class Hub:
     # Subscribing
 
     def join(self, topic: str, form: Form, member: Subscriber) -> tuple[Cohort, Message | None]:
-        """Subscribe, and get the last message in the same step, so that no message falls in between.
+        """Subscribe, and get the retained message in the same step, so that no message is missed in between.
 
-        :return: the cohort, which :meth:`leave` asks for, and the last message.
+        :return: the cohort, which is the argument of :meth:`leave`, and the retained message.
         """
         cohorts = self._topics.setdefault(topic, {})
         cohort = cohorts.get(form)
@@ -133,9 +137,10 @@ class Hub:
         return cohort, self._last.get(topic)
 
     def join_stream(self, topic: str, form: Form, member: Subscriber) -> tuple[Cohort, Message | None]:
-        """As :meth:`join`, for a client to which the messages of one turn may come in one piece.
+        """Like :meth:`join`, for a client that may get the messages of one turn in one piece.
 
-        Members of a cohort are treated alike; whether it gathers is decided when the first of them joins.
+        All members of a cohort are treated in the same way: the first member that joins decides whether the cohort
+        gathers.
         """
         cohort, last = self.join(topic, form, member)
         if len(cohort.members) == 1:
@@ -154,10 +159,10 @@ class Hub:
             self._take_out(cohort)
 
     def move(self, cohort: Cohort, topic: str) -> None:
-        """Subscribe a whole cohort to another topic, and show it the last message there.
+        """Subscribe a whole cohort to another topic, and give it the retained message of that topic.
 
-        Needed when the application changes what a destination means. No other cohort of that topic may have the same
-        form; equal destinations move together.
+        This is needed when the application changes the meaning of a destination. No other cohort of that topic may have
+        the same form; equal destinations move together.
         """
         self._hand_out(cohort)
         self._take_out(cohort)
@@ -174,7 +179,7 @@ class Hub:
             del self._topics[cohort.topic]
 
     def cohorts(self) -> Iterator[Cohort]:
-        """Every cohort, of every topic. The hub may be changed meanwhile."""
+        """Every cohort of every topic. The hub may be changed during the iteration."""
         for cohorts in list(self._topics.values()):
             yield from list(cohorts.values())
 
@@ -183,7 +188,7 @@ class Hub:
         return list(self._topics)
 
     def listeners(self, topic: str) -> Iterator[Subscriber]:
-        """The subscribers of a topic; one is given once for each of its cohorts."""
+        """The subscribers of a topic. A subscriber is returned once for each of its cohorts."""
         for cohort in self._topics.get(topic, {}).values():
             yield from cohort.members
 
@@ -192,7 +197,7 @@ class Hub:
     def publish(self, topic: str, message: Message) -> int:
         """Retain the message, and offer it to every subscriber of the topic.
 
-        :return: how many subscribers these are.
+        :return: the number of subscribers.
         """
         self.messages += 1
         self.remember(topic, message)
@@ -216,7 +221,7 @@ class Hub:
         for member in cohort.members:
             try:
                 member.offer(cohort, message, data)
-            except Exception as error:  # noqa: BLE001  (any failure: it is reported, and the other subscribers get the message)
+            except Exception as error:  # noqa: BLE001 (it is reported, and the other subscribers get the message)
                 self._failed(member, error)
 
     # Gathering
@@ -232,7 +237,7 @@ class Hub:
             self._hand_out(cohort)
 
     def hand_out(self) -> None:
-        """Give all cohorts what they have gathered, because the order matters before the turn is over."""
+        """Deliver the gathered messages of all cohorts now, because the order matters before the end of the turn."""
         gathering, self._gathering = self._gathering, []
         for cohort in gathering:
             self._hand_out(cohort)
@@ -258,14 +263,15 @@ class Hub:
     # The retained message
 
     def last(self, topic: str) -> Message | None:
-        """The last message of a topic; None when there was none, or it was dropped."""
+        """The retained message of a topic; None if there was none, or if it was dropped."""
         return self._last.get(topic)
 
     async def recall(self, topic: str, ask: Callable[[str], Awaitable[Message | None]]) -> Message | None:
-        """Retain what another memory has as the last message of a topic, unless a newer one is published meanwhile.
+        """Retain a message that another store has as the last one of a topic, unless a newer one is published
+        meanwhile.
 
-        :param ask: asks that memory; it gives all callers that wait at the same time the same object.
-        :return: the message, if it is the last one of the topic now, and was not before.
+        :param ask: asks the other store. It must give the same object to all callers that wait at the same time.
+        :return: the message, if it is now the retained one of the topic and was not before.
         """
         if self._last.get(topic) is not None:
             return None
@@ -278,34 +284,34 @@ class Hub:
 
     @property
     def remembered(self) -> Mapping[str, Message]:
-        """The last message of every topic that has one."""
+        """The retained messages, by topic."""
         return self._last
 
     @property
     def remembered_octets(self) -> int:
-        """The memory they take."""
+        """The memory that the retained messages take, in octets."""
         return self._last.weight
 
     @property
     def remembered_owners(self) -> int:
-        """How many owners they have; a topic without a known publisher counts as an owner."""
+        """How many owners the retained messages have; a topic without a known publisher counts as an owner."""
         return self._last.owners
 
     @property
     def displaced(self) -> int:
-        """How many of them were dropped since the start because an owner had too many, or too large ones."""
+        """How many retained messages were dropped since the start because an owner had too many, or too large ones."""
         return self._last.displaced
 
     def remember(self, topic: str, message: Message) -> None:
-        """Retain a message as the last one of its topic, without offering it to anybody."""
+        """Retain a message as the last one of its topic, without offering it to subscribers."""
         self._last[topic] = message
         if self._history is not None and topic in self._last:
             self._history.add(topic, message)
 
     def forget(self, topic: str) -> bool:
-        """Drop the last message of a topic, and its history. Its subscribers stay.
+        """Drop the retained message of a topic, and its history. Its subscribers stay subscribed.
 
-        :return: whether there was a last message.
+        :return: whether there was a retained message.
         """
         if self._history is not None:
             self._history.forget(topic)
@@ -313,5 +319,7 @@ class Hub:
 
 
 def _owner(topic: str, message: Message) -> str:
-    """The account that a retained message counts for. Without a known publisher each topic has a share of its own."""
+    """The account to which a retained message is charged. Without a known publisher each topic is an account of its
+    own.
+    """
     return topic if message.origin is None else message.origin.owner

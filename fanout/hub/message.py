@@ -1,6 +1,6 @@
-"""One message, as all parts of the engine pass it on: before it was admitted, and after.
+"""One message in the forms in which the parts of the engine pass it on: before it was accepted, and after.
 
-:class:`Publication` is what a client wants to publish; :class:`Message` is what was published; :class:`Origin` is its
+:class:`Publication` is what a client wants to publish; :class:`Message` is a published message; :class:`Origin` is its
 publisher.
 """
 
@@ -9,14 +9,14 @@ from __future__ import annotations
 from typing import NamedTuple
 
 Headers = tuple[tuple[str, str], ...]
-"""Names and values, in their order."""
+"""Names and values of headers, in their order."""
 
 
 class Publication(NamedTuple):
-    """What a client wants to publish.
+    """A message that a client wants to publish.
 
-    :ivar destination: as the client wrote it; empty if it gave none.
-    :ivar headers: all that came with it. A name may occur more than once; the first counts.
+    :ivar destination: the destination as the client wrote it; empty if there is none.
+    :ivar headers: all headers of the request. A name may occur more than once; the first one counts.
     :ivar body: octets.
     """
 
@@ -26,12 +26,13 @@ class Publication(NamedTuple):
 
 
 class Origin(NamedTuple):
-    """The publisher of a message, and its connection. Never shown to clients.
+    """The publisher of a message, and its connection. Never sent to clients.
 
-    :ivar owner: the account that the memory of a message counts for: of the application, opaque here.
-    :ivar login: as the publisher gave it.
-    :ivar address: its IP address; empty when it is not known any more.
-    :ivar interface: what it published over, such as ``stomp`` or ``http``.
+    :ivar owner: the account to which the memory of a message is charged. The application chooses it; the engine does
+        not interpret it.
+    :ivar login: the login as the publisher gave it.
+    :ivar address: the publisher's IP address; empty when it is not known any more.
+    :ivar interface: the interface over which it published, such as ``stomp`` or ``http``.
     """
 
     owner: str
@@ -41,23 +42,23 @@ class Origin(NamedTuple):
 
 
 MESSAGE_WEIGHT = 512
-"""Octets of memory of a message without its texts: the objects, and its entries in the hub's dictionaries."""
+"""Octets of memory that a message takes without its texts: the objects, and its entries in the hub's dictionaries."""
 
 
 class Message(NamedTuple):
-    """What was published once on a topic. Immutable, so it may be shared by any number of subscribers.
+    """A message that was published on a topic. It is immutable, so any number of subscribers may share it.
 
-    Two messages are equal only if they are the same object: a publisher may well send the same value twice.
+    Two messages are equal only if they are the same object, because a publisher may send the same value twice.
 
     :ivar topic: the topic as the publisher spelled it; the application decides what it means.
-    :ivar body: octets, never decoded or altered on the way.
-    :ivar headers: what is passed on besides the three below, in the order it is written to a client;
-        no name stands twice, and none is ``topic``, ``message-id`` or ``when``.
-    :ivar message_id: what a client sees as ``message-id``; never empty.
+    :ivar body: octets, which are never decoded or altered.
+    :ivar headers: the headers that are passed on in addition to the three below, in the order in which they are written
+        to a client. Names are unique, and none is ``topic``, ``message-id`` or ``when``.
+    :ivar message_id: the value of the header ``message-id`` for clients; never empty.
     :ivar when: Unix time of the publish in whole seconds, set by the node that published it.
     :ivar serial: the number that its publisher gave it on the bus (:mod:`fanout.bus.duplicates`); empty if it did not
-        come from a node over a bus. Never shown to clients.
-    :ivar origin: its publisher; None for what the server publishes itself, and where it is not known.
+        come from a node over a bus. Never sent to clients.
+    :ivar origin: its publisher; None for messages that the server publishes itself, and if the publisher is not known.
     """
 
     topic: str
@@ -70,7 +71,7 @@ class Message(NamedTuple):
 
     @property
     def weight(self) -> int:
-        """About how many octets of memory it takes; the same for each copy of the object."""
+        """The approximate memory that it takes, in octets; the same for each copy of the object."""
         texts = len(self.topic) + len(self.message_id) + sum([len(name) + len(value) for name, value in self.headers])
         return MESSAGE_WEIGHT + len(self.body) + texts
 

@@ -1,16 +1,16 @@
 """A subscriber, and the cohort of those that get the same octets.
 
-A subscriber is one client that listens: a STOMP connection, a WebSocket, an event stream, a poll. The hub knows of it
-only what stands here. A message reaches it in one of three ways:
+A subscriber is one client that receives messages: a STOMP connection, a WebSocket, an event stream, a poll. This
+interface is all that the hub knows about it. A message reaches it in one of three ways:
 
 =================  =================================================================================================
 :meth:`offer`      a message was published; its octets are already written, and shared by the cohort
 ``offer_joined``   several messages were published in one turn of the reactor, for cohorts that gather
-:meth:`show`       an older message is shown again: the retained one, to a client that has just subscribed
+:meth:`show`       an older message is sent again: the retained one, to a client that has just subscribed
 =================  =================================================================================================
 
-Most clients read slowly at times, so what they get goes through an :class:`~fanout.hub.outbox.Outbox`; these are
-:class:`OutboxSubscriber`. A poll is answered once and needs none.
+Most clients read slowly at times, so their octets go through an :class:`~fanout.hub.outbox.Outbox`; these clients are
+:class:`OutboxSubscriber`. A poll is answered once and needs no outbox.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from fanout.hub.outbox import Flusher, Outbox
 
 
 class Form(Protocol):
-    """How subscribers want a message written. Hashable: equal forms give equal octets."""
+    """The way in which a message is written for subscribers. Hashable: equal forms give equal octets."""
 
     @property
     def destination(self) -> str:
-        """The topic in the spelling of the subscribers."""
+        """The topic as the subscribers spell it."""
         ...
 
     def encode(self, message: Message, encoded: dict[Any, Any]) -> bytes:
         """The octets of a message.
 
-        :param encoded: shared by all forms that encode this message; a form may keep in it what others can use.
+        :param encoded: shared by all forms that encode this message; a form may store results in it for other forms.
         """
         ...
 
@@ -53,7 +53,7 @@ class FramedForm:
 
     @property
     def destination(self) -> str:
-        """The topic in the spelling of the subscribers."""
+        """The topic as the subscribers spell it."""
         return self.form.destination
 
     def encode(self, message: Message, encoded: dict[Any, Any]) -> bytes:
@@ -66,14 +66,14 @@ Offered = list[tuple[Message, bytes]]
 
 
 class Subscriber(ABC):
-    """One client that listens, as the hub and the metrics see it. It takes messages without waiting."""
+    """One client that receives messages, as the hub and the metrics see it. It accepts messages without waiting."""
 
     __slots__ = ()
 
     @property
     @abstractmethod
     def protocol(self) -> str:
-        """What the client speaks: one of a few words, such as ``stomp``."""
+        """The protocol of the client, as one of a few words, such as ``stomp``."""
 
     @property
     @abstractmethod
@@ -82,7 +82,7 @@ class Subscriber(ABC):
 
     @property
     def outbox(self) -> Outbox | None:
-        """What waits for the client; None for one that is answered at once."""
+        """The outbox of the client; None for a client that is answered at once."""
         return None
 
     @abstractmethod
@@ -93,8 +93,9 @@ class Subscriber(ABC):
         """
 
     def offer_joined(self, cohort: Cohort, offered: Offered, data: bytes, *, only: bool) -> None:
-        """Take the messages of one turn; asked of cohorts that gather. Must not call the hub.
+        """Take the messages of one turn. Only called for cohorts that gather. Must not call the hub.
 
+        :param offered: the messages, each with its octets.
         :param data: the octets of all of them, in one piece; shared by the cohort's members.
         :param only: whether no other subscriber is offered anything in this turn, which is over.
         """
@@ -102,7 +103,7 @@ class Subscriber(ABC):
             self.offer(cohort, message, octets)
 
     def show(self, cohort: Cohort, message: Message) -> None:
-        """Give this client alone a message that was published before."""
+        """Send a message that was published before to this client only."""
         self.offer(cohort, message, cohort.encode(message))
 
 
@@ -116,7 +117,7 @@ class OutboxSubscriber(Subscriber):
 
     @property
     def outbox(self) -> Outbox:
-        """What waits for the client."""
+        """The outbox of the client."""
         return self._outbox
 
     def offer(self, cohort: Cohort, message: Message, data: bytes) -> None:
@@ -125,22 +126,22 @@ class OutboxSubscriber(Subscriber):
 
     @abstractmethod
     def write(self, data: bytes) -> None:
-        """From the outbox: send octets to the client."""
+        """Called by the outbox: send octets to the client."""
 
     @abstractmethod
     def cut_off(self) -> None:
-        """From the outbox: the client does not read what it is owed. End the connection, after this call."""
+        """Called by the outbox: the client does not read. Close the connection after this call has returned."""
 
 
 class Cohort:
     """The subscribers of one topic that get the same octets.
 
-    :ivar topic: the key they listen to; :meth:`Hub.move <fanout.hub.hub.Hub.move>` may change it.
+    :ivar topic: the topic's key; :meth:`Hub.move <fanout.hub.hub.Hub.move>` may change it.
     :ivar form: how their messages are written.
-    :ivar members: each with the number of times it has joined.
-    :ivar gathers: whether the messages of one turn are given to the members in one piece.
-    :ivar gathered: the messages of this turn that were not given to them yet.
-    :ivar octets: the octets of these.
+    :ivar members: each member with the number of times it has joined.
+    :ivar gathers: whether the members get the messages of one turn in one piece.
+    :ivar gathered: the messages of this turn that the members did not get yet.
+    :ivar octets: the octets of these messages.
     """
 
     __slots__ = ("form", "gathered", "gathers", "members", "octets", "topic")

@@ -1,8 +1,8 @@
 """One timer for any number of connections.
 
-Every connection wants to be looked at now and then: a heart-beat is owed, a client has sent nothing for too long. Ten
-thousand reactor timers would cost more than the work they announce, so items are laid into slots, and one tick empties
-one slot.
+Every connection needs a check from time to time: a heart-beat is due, or a client has sent nothing for too long. Ten
+thousand reactor timers would cost more than these checks. Therefore items are put into slots, and one tick empties one
+slot.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from typing import Generic, Protocol, TypeVar
 
 
 class Scheduled(Protocol):
-    """Something that wants to be looked at.
+    """An item that needs a check at certain times.
 
-    :ivar slot: for the wheel: where the item lies, None when it is not on the wheel.
+    :ivar slot: used by the wheel: the slot that contains the item, None if it is not on the wheel.
     """
 
     slot: int | None
 
     def on_timer(self, now: float) -> None:
-        """The wheel came round. An item that wants another look calls :meth:`Wheel.schedule`."""
+        """The item is due. An item that needs another check calls :meth:`Wheel.schedule`."""
         ...
 
 
@@ -28,16 +28,19 @@ T = TypeVar("T", bound=Scheduled)
 
 
 class Wheel(Generic[T]):
-    """Items by the time they are due, to the precision of a tick."""
+    """Items by the time at which they are due, to the precision of a tick."""
 
     def __init__(self, tick: float = 0.25) -> None:
-        """:param tick: seconds between two calls of :meth:`due`; an item comes at most twice this late, not early."""
+        """:param tick: seconds between two calls of :meth:`due`; an item is at most two ticks late, and never early."""
         self.tick = tick
         self._slots: dict[int, dict[T, None]] = {}
         self._next = 0
 
     def schedule(self, item: T, when: float | None) -> None:
-        """Have an item looked at then; None changes nothing. An item that waits for an earlier look keeps that one."""
+        """Schedule a check of an item. If an earlier check is scheduled, that one stays.
+
+        :param when: time in seconds; None changes nothing.
+        """
         if when is None:
             return
         slot = max(int(when / self.tick) + 1, self._next)
@@ -49,23 +52,27 @@ class Wheel(Generic[T]):
         self._slots.setdefault(slot, {})[item] = None
 
     def forget(self, item: T) -> None:
-        """Take an item off the wheel: a client that is gone must not stay in memory until its next look."""
+        """Take an item off the wheel, so that a client that is disconnected does not stay in memory until its next
+        check.
+        """
         if item.slot is not None:
             slot = self._slots[item.slot]
             del slot[item]
-            if not slot:  # A wheel may not turn for long, and have items moved all the time.
+            if not slot:  # The wheel may stand still while items are moved all the time.
                 del self._slots[item.slot]
             item.slot = None
 
     def turn(self, now: float, failed: Callable[[T, Exception], None]) -> None:
-        """Look at every item that is due. To be called once per tick.
+        """Check every item that is due. Must be called once per tick.
 
-        :param failed: told of an item whose look raised; the others are looked at all the same.
+        :param now: time in seconds.
+        :param failed: called with an item whose check raised, and the exception; the other items are checked
+            nevertheless.
         """
         for item in self.due(now):
             try:
                 item.on_timer(now)
-            except Exception as error:  # noqa: BLE001  (one broken client is reported and stops no other)
+            except Exception as error:  # noqa: BLE001 (a broken client is reported and does not stop the others)
                 failed(item, error)
 
     def due(self, now: float) -> list[T]:
@@ -80,7 +87,7 @@ class Wheel(Generic[T]):
         return items
 
     def _passed(self, current: int) -> range | list[int]:
-        """The slots to empty, in order. After a long pause there may be more empty ones to pass than filled ones."""
+        """The slots to empty, in order. After a long pause there may be more empty slots than filled ones."""
         if current - self._next < len(self._slots):
             return range(self._next, current + 1)
         return sorted(slot for slot in self._slots if slot <= current)
