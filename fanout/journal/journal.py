@@ -1,8 +1,8 @@
-"""The journal: an append-only log of messages with retention, for the reactor.
+"""The journal: an append-only log of messages with retention, for use from the reactor.
 
-A thread of its own reads and writes the file (:mod:`fanout.journal.records`). Messages that arrive within a few
-milliseconds share one transaction, and so one fsync (:mod:`fanout.journal.sqlite`). Long work is done in small steps,
-so that new messages never wait for it.
+A separate thread reads and writes the file (:mod:`fanout.journal.records`). Messages that arrive within a few
+milliseconds share one transaction, and therefore one fsync (:mod:`fanout.journal.sqlite`). Long work is done in small
+steps, so that new messages never wait for it.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from fanout.settings import SettingsGroup, setting
 __all__ = ["Journal", "JournalError", "JournalSettings", "Record", "Selection"]
 
 CLEANUP_STEP = 1000
-"""Records dropped at a time. This takes a few milliseconds, in which nothing else is written."""
+"""How many records are dropped at a time. This takes a few milliseconds, during which nothing else is written."""
 ADDRESS_STEP = 100
-"""Records whose address is dropped at a time: each is read and written whole, which takes longer."""
+"""How many records lose their address at a time. Each record is read and written as a whole, which takes longer."""
 MAX_CALLS = 100
-"""Queries that may wait for the thread; further ones are refused."""
+"""How many queries may wait for the thread; further ones are refused."""
 
 T = TypeVar("T")
 
@@ -35,27 +35,27 @@ class JournalSettings(SettingsGroup):
 
     JOURNAL_FILE: str = setting(
         "journal.sqlite",
-        "The file of the journal; empty = in memory, lost at the end.",
+        "The file of the journal; empty = in memory, lost when the process ends.",
         why="Change it to keep the journal on another disk.",
     )
     JOURNAL_MAX_BYTES: int = setting(
         256 * 2**20,
-        "Most octets that the journal takes; beyond it the publisher with most of them loses its oldest entries.",
+        "Size limit of the journal; above it the publisher that uses the most octets loses its oldest entries.",
         "octets",
         ge=2**20,
         why="Raise it to keep more entries, or lower it on a small disk.",
     )
     JOURNAL_ADDRESS_SECONDS: int = setting(
         2_592_000,
-        "How long the journal keeps the IP addresses of publishers; the entries stay.",
+        "How long the journal keeps the IP addresses of publishers; the entries themselves stay.",
         "s",
         ge=0,
-        why="Lower it if your rules of data protection ask for less than 30 days.",
+        why="Lower it if your data protection rules require less than 30 days.",
     )
 
 
 class Journal:
-    """Keeps records, and finds those of a topic between two times.
+    """Stores records, and finds those of a topic between two times.
 
     Every method fails with :class:`~fanout.journal.records.JournalError`.
     """
@@ -64,9 +64,9 @@ class Journal:
         self, reactor: Any, settings: JournalSettings, *, delay: float = DELAY, max_calls: int = MAX_CALLS
     ) -> None:
         """
-        :param settings: may be replaced while it runs; a new ``JOURNAL_FILE`` has no effect.
-        :param delay: seconds the first record of a batch waits for others.
-        :param max_calls: queries that may wait for the thread.
+        :param settings: may be replaced while the journal runs; a new ``JOURNAL_FILE`` has no effect.
+        :param delay: seconds that the first record of a batch waits for others.
+        :param max_calls: how many queries may wait for the thread.
         """
         self._ledger = Ledger(settings.JOURNAL_FILE, time.time)
         self.settings = settings
@@ -89,21 +89,22 @@ class Journal:
 
     @property
     def waiting(self) -> int:
-        """Records accepted and not yet on the disk."""
+        """How many records were accepted and are not on the disk yet."""
         return len(self._batches)
 
     def add(self, record: Record) -> Deferred[None]:
-        """Keep a record; fires when it is on the disk. Records keep their order.
+        """Store a record. The Deferred fires when it is on the disk. Records keep their order.
 
-        A record whose serial is there already is not kept.
+        A record whose serial is already stored is left out.
         """
         return self._batches.add(record).addErrback(_refused)
 
     def between(self, selection: Selection, limit: int = PAGE, after: Place | None = None) -> Deferred[list[Record]]:
-        """Records in order of time, and of arrival within a second.
+        """Records in the order of time, and of arrival within a second.
 
+        :param selection: which records.
         :param limit: how many at most; fewer if they are large.
-        :param after: :attr:`Record.place` of the last record of the page before. An empty page is the end.
+        :param after: :attr:`Record.place` of the last record of the previous page. An empty page is the end.
         """
         return self._call(self._ledger.between, selection, limit, after)
 
@@ -116,9 +117,10 @@ class Journal:
         return self._call(self._ledger.latest, limit, octets)
 
     async def export_csv(self, selection: Selection, write: Callable[[bytes], Deferred[None] | None]) -> int:
-        """Write the selected records as CSV (:func:`~fanout.journal.records.csv_rows`), page by page; gives how many.
+        """Write the selected records as CSV (:func:`~fanout.journal.records.csv_rows`), page by page. Returns their
+        number.
 
-        :param write: is called with the next octets. If it returns a Deferred, the export waits for it.
+        :param write: called with the next octets. If it returns a Deferred, the export waits for it.
         """
         await maybeDeferred(write, HEADER)
         after, count = None, 0
@@ -128,14 +130,16 @@ class Journal:
         return count
 
     async def cleanup(self, before: int) -> int:
-        """Drop the records older than a Unix time in seconds; gives how many."""
+        """Drop the records older than a Unix time in seconds. Returns how many were dropped."""
         total = 0
         while dropped := await self._call(self._ledger.drop, before, CLEANUP_STEP):
             total += dropped
         return total
 
     async def drop_addresses(self, before: int) -> None:
-        """Drop the addresses of the records older than a Unix time in seconds. Those looked at before are left out."""
+        """Drop the addresses of the records older than a Unix time in seconds. Records handled by an earlier call are
+        skipped.
+        """
         after: Place | None = self._without_address
         while after is not None:
             self._without_address = after
@@ -143,11 +147,11 @@ class Journal:
 
     @property
     def displaced(self) -> int:
-        """Records dropped since the start because the file had its size."""
+        """How many records were dropped since the start because the file had reached its size limit."""
         return self._ledger.displaced
 
     async def stop(self) -> None:
-        """Write the records that wait, and close the file. Later calls fail."""
+        """Write the waiting records, and close the file. Later calls fail."""
         if self._stopped:
             return
         self._stopped = True
@@ -161,7 +165,7 @@ class Journal:
         if self._stopped:
             return fail(JournalError("the journal is closed"))
         if self._calls >= self._max_calls:
-            return fail(JournalError(f"{self._calls} questions wait for the journal already: ask again later"))
+            return fail(JournalError(f"{self._calls} queries are already waiting for the journal; try again later"))
         self._calls += 1
         return self._thread.call(work, *arguments).addBoth(self._answered)
 
@@ -176,4 +180,4 @@ def _size(record: Record) -> int:
 
 def _refused(failure: Failure) -> None:
     failure.trap(BatchesFull)
-    raise JournalError(f"the journal does not take it: {failure.value}")
+    raise JournalError(f"the journal does not accept it: {failure.value}")

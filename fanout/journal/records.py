@@ -2,8 +2,8 @@
 
 Every call of :class:`Ledger` blocks. :class:`~fanout.journal.journal.Journal` makes the calls for the reactor.
 
-**Shares.** When the file has its size, the owner with most octets in it loses its oldest records. The table ``shares``
-has the octets of each owner; triggers keep it right, whatever changes the records.
+**Shares.** When the file has reached its size limit, the owner with the most octets loses its oldest records. The table
+``shares`` contains the octets of each owner; triggers keep it correct whenever the records change.
 
 :func:`csv_rows` writes records as CSV (RFC 4180), for spreadsheets and scripts. The columns are ``time`` (UTC, ISO
 8601), ``timestamp`` (Unix, s), ``topic``, ``body``, ``headers`` (JSON, a list of pairs), ``serial``, and those of the
@@ -27,20 +27,20 @@ from fanout.journal.sqlite import Layout, SqliteFile, checksum, pragma
 from fanout.journal.sqlite_pages import Value
 
 Place = tuple[int, int]
-"""Where a record stands in the order of the journal: its timestamp and its number."""
+"""The position of a record in the journal: its timestamp and its number."""
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
     """A published message.
 
-    :ivar topic: the topic, opaque here.
+    :ivar topic: the topic, which the journal does not interpret.
     :ivar body: octets.
     :ivar headers: names and values in their order.
-    :ivar timestamp: Unix time in whole seconds at which the message came.
+    :ivar timestamp: Unix time in whole seconds at which the message arrived.
     :ivar serial: different for different messages, the same in copies of one; empty if there is none.
     :ivar number: rises with the order of arrival; the journal sets it.
-    :ivar origin: its publisher; None where that is not known.
+    :ivar origin: its publisher; None if it is not known.
     """
 
     topic: str
@@ -53,24 +53,24 @@ class Record:
 
     @property
     def owner(self) -> str:
-        """The account that it counts for. Without a known publisher each topic has a share of its own."""
+        """The account to which the record is charged. Without a known publisher each topic is an account of its own."""
         return self.topic if self.origin is None else self.origin.owner
 
     @property
     def place(self) -> Place:
-        """Where the next page goes on."""
+        """The position after which the next page continues."""
         return self.timestamp, self.number
 
 
 MAX_BYTES = 256 * 2**20
 PAGE = 1000
-"""Records of one answer."""
+"""How many records one answer has at most."""
 PAGE_OCTETS = 4 * 2**20
-"""Octets of one answer: a thousand bodies of 1 MiB would take too much memory."""
+"""How many octets one answer has at most: a thousand bodies of 1 MiB would take too much memory."""
 _ID = 0x46414E4A  # "FANJ"
-_OVERHEAD = 250  # Octets a record takes besides its own, most of them for the indexes.
+_OVERHEAD = 250  # Octets that a record takes besides its own, mostly for the indexes.
 _ROOM_STEP = 100  # Records dropped at a time to make room,
-_ROOM_OCTETS = 2**20  # and octets of them: an owner does not lose much more than is needed.
+_ROOM_OCTETS = 2**20  # and octets of them, so that an owner loses little more than needed.
 
 # The time index ends in the topic, so that a search by prefix reads the index only, and not the records.
 SCHEMA = """
@@ -86,7 +86,7 @@ CREATE INDEX IF NOT EXISTS records_by_topic ON records (topic, timestamp, number
 CREATE INDEX IF NOT EXISTS records_by_time ON records (timestamp, number, topic);
 CREATE UNIQUE INDEX IF NOT EXISTS records_by_serial ON records (serial) WHERE serial <> ''
 """
-_CHECKSUMS = "ALTER TABLE records ADD COLUMN checksum INTEGER"  # Of records from version 2 on; others have none.
+_CHECKSUMS = "ALTER TABLE records ADD COLUMN checksum INTEGER"  # Records before version 2 have none.
 _ORIGINS = f"""
 ALTER TABLE records ADD COLUMN owner TEXT NOT NULL DEFAULT '';      -- '' = written before version 3
 ALTER TABLE records ADD COLUMN login TEXT NOT NULL DEFAULT '';
@@ -125,7 +125,8 @@ WHERE {conditions} AND (timestamp, number) > (:timestamp, :number) AND timestamp
 _OLDEST_FIRST = "ORDER BY timestamp, number LIMIT :limit"
 _BEFORE_THE_LAST = "ORDER BY timestamp DESC, number DESC LIMIT 1 OFFSET :limit"
 _LAST = "SELECT max(timestamp) FROM records WHERE topic = ?"
-# The order of arrival counts: a clock may be set back. The index has topics and numbers, so no record is read.
+# The order of arrival counts, because a clock may be set back. The index contains topics and numbers, so no record is
+# read.
 _LATEST = "SELECT max(number) FROM records INDEXED BY records_by_topic GROUP BY topic ORDER BY 1 DESC LIMIT ?"
 _BY_NUMBER = f"SELECT {', '.join(_COLUMNS)} FROM records WHERE number = ?"  # noqa: S608  (our own names)
 _DROP_BEFORE = "DELETE FROM records WHERE number IN (SELECT number FROM records WHERE timestamp < ? LIMIT ?)"
@@ -148,14 +149,14 @@ class JournalError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which records are asked for.
+    """Selects records.
 
-    :ivar topic: a topic, or how it begins; an empty prefix is every topic.
+    :ivar topic: a topic, or the beginning of one; an empty prefix means every topic.
     :ivar start: Unix time in seconds of the earliest record.
     :ivar end: Unix time in seconds; records at this time and later are left out.
-    :ivar prefix: whether ``topic`` is only a beginning.
-    :ivar owner: of the records; None for every owner. Records of before version 3 have none.
-    :ivar login: of their publisher; None for every one.
+    :ivar prefix: whether ``topic`` is only the beginning of a topic.
+    :ivar owner: owner of the records; None for every owner. Records from before version 3 have none.
+    :ivar login: login of the publisher; None for every login.
     """
 
     topic: str
@@ -166,14 +167,14 @@ class Selection:
     login: str | None = None
 
     def arguments(self, after: Place | None, limit: int) -> dict[str, object]:
-        """The values of a query."""
+        """The values of the query's parameters."""
         first = (self.start, 0)
         timestamp, number = max(after, first) if after else first
         names = {"topic": _text(self.topic), "owner": self.owner, "login": self.login}
         return {**names, "timestamp": timestamp, "number": number, "end": self.end, "limit": limit}
 
     def query(self, columns: str, order: str = _OLDEST_FIRST) -> str:
-        """SQL that gives columns of the records, in this order."""
+        """The SQL query for the given columns of the records, in this order."""
         conditions = ["substr(topic, 1, length(:topic)) = :topic" if self.prefix else "topic = :topic"]
         conditions += [f"{name} = :{name}" for name in ("owner", "login") if getattr(self, name) is not None]
         index = "records_by_time" if self.prefix else "records_by_topic"
@@ -184,10 +185,10 @@ class Selection:
 class Ledger:
     """The file of records. Every method raises :class:`JournalError`. Use it from one thread at a time.
 
-    A damaged file is moved aside, and a new one has every record that could be read.
+    A damaged file is renamed, and a new file gets every record that could be read.
 
-    :ivar max_bytes: may be changed while it runs.
-    :ivar displaced: how many records were dropped since the start because the file had its size.
+    :ivar max_bytes: the size limit in octets; it may be changed at any time.
+    :ivar displaced: how many records were dropped since the start because the file had reached its size limit.
     """
 
     def __init__(
@@ -195,11 +196,12 @@ class Ledger:
     ) -> None:
         """
         :param path: the file; empty for a journal in memory, which ends with the process.
-        :param clock: Unix time in seconds, for the names of damaged files. Without one, a damaged file is left alone
-            and every call fails: for a process beside the one whose file it is.
-        :param max_bytes: beyond it the owner with most octets loses its oldest records. SQLite's write-ahead log is
-            not counted.
-        :param read_only: the file is not changed, even if it is damaged, and must exist. Another process may write it.
+        :param clock: Unix time in seconds, for the names of damaged files. Without it, a damaged file is not touched
+            and every call fails; use this in a process that does not own the file.
+        :param max_bytes: the size limit in octets. Above it the owner with the most octets loses its oldest records.
+            SQLite's write-ahead log is not counted.
+        :param read_only: whether the file must exist and is never changed, even if it is damaged. Another process may
+            write it.
         """
         layout = Layout(_ID, (SCHEMA, _CHECKSUMS, _ORIGINS), *_EVENTS, "records", _COLUMNS, _is_row)
         self._file = SqliteFile(path, layout, self._error, unix_time=clock, read_only=read_only)
@@ -207,9 +209,9 @@ class Ledger:
         self.displaced = 0
 
     def add(self, records: Sequence[Record]) -> None:
-        """Append records, all or none; they are on the disk when this returns.
+        """Append records, all or none. They are on the disk when this returns.
 
-        A record whose serial is there already is left out.
+        A record whose serial is already stored is left out.
         """
         rows = [(_row(record), _origin_row(record)) for record in records]
         octets = sum(_OVERHEAD + len(row[3]) + len(row[4]) for row, _ in rows)
@@ -223,10 +225,11 @@ class Ledger:
         self._file.write(insert)
 
     def between(self, selection: Selection, limit: int = PAGE, after: Place | None = None) -> list[Record]:
-        """Records in order of time, and of arrival within a second.
+        """Records in the order of time, and of arrival within a second.
 
+        :param selection: which records.
         :param limit: how many at most; fewer if they take more than :data:`PAGE_OCTETS`.
-        :param after: the place of the last record of the page before. An empty page is the end.
+        :param after: the position of the last record of the previous page. An empty page is the end.
         """
         arguments = selection.arguments(after, limit)
 
@@ -255,10 +258,10 @@ class Ledger:
         return self._file.run(ask)
 
     def latest(self, limit: int, octets: int) -> list[Record]:
-        """The last record of each topic, in order of arrival. The file need not be checked before, which takes a while.
+        """The last record of each topic, in the order of arrival. This does not wait for the check of the file.
 
-        :param limit: how many at most, those of the topics that were heard last.
-        :param octets: of bodies and headers, the same.
+        :param limit: how many at most; topics with the latest records are preferred.
+        :param octets: how many octets of bodies and headers at most; the same topics are preferred.
         """
 
         def ask(db: sqlite3.Connection) -> list[Record]:
@@ -274,7 +277,7 @@ class Ledger:
         return topic, body, headers, timestamp, serial, number, *origin
 
     def last_alive(self, topics: Iterable[str]) -> dict[str, int]:
-        """Unix time in seconds of each topic's latest record; topics without one are left out."""
+        """Unix time in seconds of the latest record of each topic; topics without a record are left out."""
 
         def ask(db: sqlite3.Connection) -> dict[str, int]:
             found = ((topic, db.execute(_LAST, (_text(topic),)).fetchone()[0]) for topic in topics)
@@ -283,13 +286,13 @@ class Ledger:
         return self._file.run(ask)
 
     def drop(self, before: int, limit: int) -> int:
-        """Drop records older than a Unix time in seconds, at most ``limit``; gives how many."""
+        """Drop at most ``limit`` records older than a Unix time in seconds. Returns how many were dropped."""
         dropped = self._file.write(lambda db: db.execute(_DROP_BEFORE, (before, limit)).rowcount)
         self._file.run(self._give_back, "write")
         return dropped
 
     def drop_selected(self, selection: Selection, limit: int) -> int:
-        """Drop the records of a selection for good, at most ``limit``; gives how many. Nothing of them stays."""
+        """Drop at most ``limit`` records of a selection. Returns how many. Their octets in the file are overwritten."""
         delete = f"DELETE FROM records WHERE number IN ({selection.query('number')})"  # noqa: S608  (our own names)
 
         def drop(db: sqlite3.Connection) -> int:
@@ -299,14 +302,14 @@ class Ledger:
         return self._file.write(drop)
 
     def clear_log(self) -> None:
-        """Take what was dropped out of SQLite's write-ahead log as well, as far as nobody reads it."""
+        """Remove dropped records from SQLite's write-ahead log as well, as far as no reader uses it."""
         self._file.run(lambda db: db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall(), "write")
 
     def drop_addresses(self, before: int, after: Place, limit: int) -> Place | None:
-        """Drop the addresses of records older than a Unix time in seconds, at most ``limit`` records.
+        """Drop the addresses of at most ``limit`` records older than a Unix time in seconds.
 
-        :param after: the place of the record to go on behind.
-        :return: where to go on; None when there are no more records.
+        :param after: the position after which to continue.
+        :return: the position after which the next call continues; None if there are no more records.
         """
 
         def drop(db: sqlite3.Connection) -> Place | None:
@@ -341,7 +344,9 @@ class Ledger:
         return (pragma(db, "page_count") - pragma(db, "freelist_count")) * pragma(db, "page_size")
 
     def _give_back(self, db: sqlite3.Connection) -> None:
-        """Make the file smaller if it is above its limit, which was lowered. Otherwise free pages are used again."""
+        """Make the file smaller if it is above its limit, because the limit was lowered. Otherwise SQLite reuses free
+        pages.
+        """
         if pragma(db, "page_count") * pragma(db, "page_size") > self.max_bytes:
             db.executescript("PRAGMA incremental_vacuum(1000)")  # execute() would stop after the first page.
 
@@ -359,7 +364,7 @@ def _origin_row(record: Record) -> tuple[str, str, str, str]:
 
 
 def _checksum_of(*row: Value) -> int:
-    """For SQL: the checksum of the values of :data:`_COLUMNS`, whatever stands in the place of the old one."""
+    """An SQL function: the checksum of the values of :data:`_COLUMNS`, whatever the value of the old checksum is."""
     at = _COLUMNS.index("checksum")
     return checksum(row[:at], row[at + 1 :])
 
@@ -379,7 +384,7 @@ def is_pairs(text: Value) -> bool:
 
 
 def _text(text: str) -> str:
-    """Text that SQLite takes, which is UTF-8: a topic with an invalid character must not fail a whole batch."""
+    """Text that SQLite accepts, which is UTF-8: a topic with an invalid character must not fail a whole batch."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
@@ -399,7 +404,7 @@ HEADER = (",".join(COLUMNS) + "\r\n").encode()
 
 
 def csv_rows(records: Iterable[Record]) -> bytes:
-    """The rows, without the header."""
+    """The records as CSV rows, without the header."""
     text = io.StringIO(newline="")
     csv.writer(text).writerows(_csv_row(record) for record in records)
     return text.getvalue().encode("utf-8", "surrogateescape")

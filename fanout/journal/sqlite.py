@@ -1,20 +1,22 @@
 """One SQLite file, and the thread that uses it: opening, transactions, damage, and errors with advice.
 
-Several parts keep data in a file of their own. This module is what they share. Every call of :class:`SqliteFile`
-blocks; :class:`FileThread` makes the calls for the reactor. :class:`Batches` is the group commit: items that come
-within a few milliseconds share one write to the disk.
+Several parts store data in a file of their own, and share this module. Every call of :class:`SqliteFile` blocks;
+:class:`FileThread` makes the calls for the reactor. :class:`Batches` is the group commit: items that arrive within a
+few milliseconds share one write to the disk.
 
 A file is opened by the first call, and opened again by the next call after a failure, so that a full disk or a missing
-folder needs no restart. Commits are on the disk when they return (``synchronous = FULL``), and readers do not hold up
-the writer (``journal_mode = WAL``). The application id in the file's header keeps a file of another program safe.
+folder needs no restart. Commits are on the disk when they return (``synchronous = FULL``), and readers do not delay the
+writer (``journal_mode = WAL``). The application id in the file's header protects the files of other programs.
 
-**Versions.** ``user_version`` in the header is the number of the scripts of :class:`Layout` that made the tables.
-Opening an older file runs the missing scripts in one transaction. A newer file is refused and not changed.
+**Versions.** ``user_version`` in the header is the number of scripts of :class:`Layout` that were run to make the
+tables. When an older file is opened the missing scripts are run in one transaction. A newer file is refused and not
+changed.
 
-**Damage.** Opening a file checks the tables' definitions. Its first use checks the rest: SQLite's ``integrity_check``,
-and the checksum of every row, because SQLite has none and takes a flipped bit in a body for its content. A damaged file
-is replaced by a new one with every row that can be read, and is kept beside it for inspection. SQL cannot read past a
-damaged inner page, and needs the file's header. So :mod:`fanout.journal.sqlite_pages` reads the pages themselves.
+**Damage.** Opening a file checks the definitions of the tables. The first use checks the rest: SQLite's
+``integrity_check``, and the checksum of every row. SQLite itself has no checksums and would return a body with a
+flipped bit. A damaged file is replaced by a new one with every row that can be read, and is kept under another name for
+inspection. SQL cannot read beyond a damaged inner page, and needs the file's header. Therefore
+:mod:`fanout.journal.sqlite_pages` reads the pages themselves.
 """
 
 from __future__ import annotations
@@ -40,28 +42,29 @@ from twisted.python.threadpool import ThreadPool
 from fanout.journal.sqlite_pages import SqlitePages, Value, pages_of
 
 BUSY = 5.0
-"""Seconds to wait for another process that writes to the same file, such as a back-up."""
+"""Seconds to wait for another process that writes to the same file, such as a backup."""
 DAMAGED_KEPT = 3
-"""Damaged files that are kept for inspection. A failing disk must not fill itself with them."""
+"""How many damaged files are kept for inspection. They must not fill a failing disk."""
 LOG_BYTES = 4 * 2**20
-"""To this size SQLite cuts its write-ahead log beside the file."""
+"""Size in octets to which SQLite truncates the write-ahead log of the file."""
 CHECK_SECONDS = 30.0
-"""Longest check after a file was opened. If that is too short for a file, its rest is not checked, which is logged;
-most damage there is found when it is read."""
+"""Time limit in seconds of the check after a file was opened. If this is too short for a file, its rest is not checked,
+which is logged; most damage in it is found when it is read."""
 
 _MEMORY = ":memory:"
 _SALVAGED = ".salvaged"  # the new file, until it is complete
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _PASSING = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL)
 _ADVICE = {
-    sqlite3.SQLITE_BUSY: ": another process holds it",
+    sqlite3.SQLITE_BUSY: ": another process has locked it",
     sqlite3.SQLITE_FULL: ": make room on that disk",
     sqlite3.SQLITE_CANTOPEN: ": its folder must exist and be writable for this user",
     sqlite3.SQLITE_READONLY: ": the file and its folder must be writable for this user",
 }
 _SIDE_FILES = ("", "-wal", "-shm")
 PRIVATE = 0o600
-"""Permissions of the files: they have addresses of clients and logins. SQLite gives side files those of the file."""
+"""Permissions of the files, which contain addresses of clients and logins. SQLite gives its side files the same
+ones."""
 
 T = TypeVar("T")
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -69,18 +72,19 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What a file contains: one table of rows, its indexes, and tables without row ids that triggers derive from it.
+    """The content of a file: one table of rows, its indexes, and tables without row ids that triggers derive from it.
 
     :ivar application_id: four bytes in the file's header; a database with another id is not touched.
-    :ivar scripts: SQL, one script for each version: the first makes the tables, each further one changes those of the
-        version before.
-    :ivar damaged: the log event of a file that was damaged and replaced.
-    :ivar migrated: the log event of a file that was brought to the present version.
-    :ivar check_unfinished: the log event of a file that could not be checked in time.
+    :ivar scripts: SQL, one script for each version: the first one makes the tables, each further one changes the tables
+        of the previous version.
+    :ivar damaged: the log event for a file that was damaged and replaced.
+    :ivar migrated: the log event for a file that was migrated to the current version.
+    :ivar check_unfinished: the log event for a file that could not be checked in time.
     :ivar table: the name of the table.
     :ivar columns: its columns in order. The first is the row's number. ``checksum`` is the :func:`checksum` of the
-        others, which rows of before version 2 do not have. Those behind it are texts, empty where a row is older.
-    :ivar is_row: whether values, those before the checksum, may be a row that was written before there were checksums.
+        other columns; rows from before version 2 do not have it. The columns after it are texts, which are empty in
+        older rows.
+    :ivar is_row: whether values, those before the checksum, may be a row from before version 2.
     """
 
     application_id: int
@@ -94,11 +98,11 @@ class Layout:
 
     @property
     def version(self) -> int:
-        """Of the tables; a file with a higher one is not touched."""
+        """The current version of the tables; a file with a higher version is not touched."""
         return len(self.scripts)
 
     def definitions(self, version: int) -> set[tuple[str, ...]]:
-        """The tables and indexes of a file of a version."""
+        """The tables and indexes of a file of the given version."""
         with closing(sqlite3.connect(_MEMORY)) as db:
             for script in self.scripts[:version]:
                 db.executescript(script)
@@ -114,14 +118,14 @@ class Layout:
 
     @property
     def checksum_at(self) -> int:
-        """The place of the checksum among the columns."""
+        """The index of the checksum among the columns."""
         return self.columns.index("checksum")
 
 
 def checksum(row: Sequence[Value], later: Sequence[Value] = ()) -> int:
-    """CRC-32 of the values of a row, of which the last one, its body, is octets; -1 where it is not.
+    """CRC-32 of the values of a row. The last value, the body, must be octets; otherwise the result is -1.
 
-    :param later: the values behind the checksum. If all are empty the sum is that of a row without them.
+    :param later: the values after the checksum. If all of them are empty the checksum is that of a row without them.
     """
     *values, body = row
     if not isinstance(body, bytes):
@@ -137,13 +141,14 @@ def _definitions(db: sqlite3.Connection) -> set[tuple[str, ...]]:
 
 
 class _Unusable(sqlite3.DatabaseError):
-    """The file is intact, and is not ours."""
+    """The file is intact, but not one of ours."""
 
 
 class SqliteFile:
     """A file in one layout. Use it from one thread at a time.
 
-    Every call raises what ``error`` makes of the operation (``read`` or ``write``) and of the reason.
+    When a call fails, it raises the result of ``error``, which is called with the operation (``read`` or ``write``) and
+    the reason.
     """
 
     def __init__(
@@ -157,10 +162,12 @@ class SqliteFile:
     ) -> None:
         """
         :param path: the file; empty for one in memory, which ends with the process.
+        :param layout: the content of the file.
         :param error: makes the exception to raise.
-        :param unix_time: seconds, for the names of damaged files. A damaged file is moved aside, and a new one has what
-            could be read of it; without a clock it stays, and every call fails.
-        :param read_only: the file is not changed, even if it is damaged, and must exist. Another process may write it.
+        :param unix_time: a clock in seconds, for the names of damaged files. A damaged file is renamed, and a new one
+            gets the readable rows. Without a clock the damaged file stays, and every call fails.
+        :param read_only: whether the file must exist and is never changed, even if it is damaged. Another process may
+            write it.
         """
         self.path = path or _MEMORY
         self._layout = layout
@@ -171,7 +178,7 @@ class SqliteFile:
         self._is_checked = False
 
     def run(self, work: Callable[[sqlite3.Connection], T], doing: str = "read") -> T:
-        """Call ``work`` with the connection, outside a transaction; gives its result.
+        """Call ``work`` with the connection, outside a transaction. Returns its result.
 
         :param doing: the operation, for the error.
         """
@@ -179,7 +186,7 @@ class SqliteFile:
             return work(self._connection())
 
     def read_at_once(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """As :meth:`run`, before the file is checked, which takes a while.
+        """Like :meth:`run`, but before the file is checked, because the check takes a while.
 
         :param work: uses :meth:`require_whole`. If the file turns out to be damaged, it is replaced and ``work`` is
             called once more.
@@ -188,12 +195,14 @@ class SqliteFile:
             return self._and_again(lambda: work(self._unchecked()))
 
     def require_whole(self, row: Sequence[Value]) -> None:
-        """For work of :meth:`read_at_once`: raises an error of SQLite if a row has not the values that were written."""
+        """Used by the work of :meth:`read_at_once`: raises an error of SQLite if a row does not have the values that
+        were written.
+        """
         if not self._layout.is_whole(row):
             raise _damage(f"the checksum of row {row[0]!r} is wrong")
 
     def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Call ``work`` in a transaction, which is on the disk when this returns; gives its result.
+        """Call ``work`` in a transaction, which is on the disk when this returns. Returns its result.
 
         If the file turns out to be damaged, it is replaced and ``work`` is called once more.
         """
@@ -201,7 +210,7 @@ class SqliteFile:
             return self._and_again(lambda: _transaction(self._connection(), work))
 
     def _and_again(self, work: Callable[[], T]) -> T:
-        """Call ``work``, and once more if the file is damaged, and was replaced."""
+        """Call ``work``. If the file is damaged and could be replaced, call it once more."""
         try:
             return work()
         except sqlite3.DatabaseError as error:
@@ -214,13 +223,13 @@ class SqliteFile:
         """Close the file, if it is open."""
         db, self._db, self._is_checked = self._db, None, False
         if db is not None:
-            with suppress(sqlite3.Error):  # What was committed is safe; the next opening clears up.
+            with suppress(sqlite3.Error):  # Commits are safe; the next opening cleans up.
                 db.close()
 
     # Opening
 
     def _connection(self) -> sqlite3.Connection:
-        """A file that was checked since it was opened."""
+        """The connection to a file that was checked since it was opened."""
         if not self._is_checked:
             self._and_again(self._checked)
         return self._unchecked()
@@ -242,7 +251,7 @@ class SqliteFile:
         if not self._read_only and self.path != _MEMORY:
             with suppress(OSError):  # SQLite fails next, with an error that has advice.
                 Path(self.path).touch(PRIVATE)
-        # check_same_thread: a thread pool of one may replace its thread.
+        # check_same_thread: a thread pool with one thread may replace that thread.
         db = sqlite3.connect(name, timeout=BUSY, isolation_level=None, check_same_thread=False, uri=self._read_only)
         db.text_factory = partial(str, encoding="utf-8", errors="replace")  # Damaged text is found by the checksum.
         try:
@@ -257,14 +266,14 @@ class SqliteFile:
 
     def _prepare(self, db: sqlite3.Connection) -> None:
         with _statements_are_right():
-            version = self._version(db)  # First: the lines below change a file.
+            version = self._version(db)  # First, because the lines below change the file.
             self._make_private()
             if not version:
                 db.execute("PRAGMA auto_vacuum = INCREMENTAL")
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = FULL")
             db.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}")
-            db.execute("PRAGMA secure_delete = FAST")  # What was dropped does not stay in pages that are in use.
+            db.execute("PRAGMA secure_delete = FAST")  # Dropped rows are overwritten in pages that are in use.
         if version == self._layout.version:
             return
         if version:
@@ -274,7 +283,9 @@ class SqliteFile:
             log.info(self._layout.migrated, file=self.path, found=version, now=self._layout.version)
 
     def _make_private(self) -> None:
-        """Earlier versions made files that others could read. A file of another owner is left as it is."""
+        """Restrict the permissions: earlier versions made files that others could read. A file of another owner is not
+        changed.
+        """
         for suffix in _SIDE_FILES if self.path != _MEMORY else ():
             file = Path(self.path + suffix)
             with suppress(FileNotFoundError, PermissionError):
@@ -284,7 +295,7 @@ class SqliteFile:
                     log.warning("journal.made_private", file=str(file), mode=f"{found:04o}")
 
     def _version(self, db: sqlite3.Connection) -> int:
-        """The version of a file of ours; 0 for a new file."""
+        """The version of one of our files; 0 for a new file."""
         layout, found = self._layout, _definitions(db)
         version = pragma(db, "user_version")
         is_current = layout.definitions(layout.version) <= found
@@ -295,16 +306,19 @@ class SqliteFile:
         if version > layout.version:
             raise _Unusable(
                 f"its version is {version}, and this program knows up to {layout.version}: it was written by a later "
-                "version of this program. Start that one, or move the file aside; docs/production.md has more"
+                "version of this program. Start the later version, or move the file away; see docs/production.md"
             )
-        if version <= 0:  # A new file, or a bit of the version was flipped.
+        if version <= 0:  # A new file, or a flipped bit in the version.
             version = layout.version if is_current else 0
         if not layout.definitions(version) <= found:
-            raise _damage("its tables are not those of its version")
+            raise _damage("its tables do not match its version")
         return version
 
     def _check(self, db: sqlite3.Connection, version: int | None = None) -> None:
-        """Look for damage, but not for ever. :raises sqlite3.DatabaseError: it is damaged."""
+        """Look for damage, for a limited time.
+
+        :raises sqlite3.DatabaseError: the file is damaged.
+        """
         timer = Timer(CHECK_SECONDS, db.interrupt)
         timer.start()
         try:
@@ -344,12 +358,12 @@ class SqliteFile:
             raise self._error(doing, self._recover(error)) from error
 
     def _recover(self, error: sqlite3.Error | OSError) -> str:
-        """Let the next call succeed, as far as that is possible; gives the reason of the failure."""
+        """Make it possible for the next call to succeed. Returns the reason of the failure."""
         try:
             if isinstance(error, sqlite3.Error) and self._is_replaceable(error):
                 self._replace(error)
             elif _code(error) not in _PASSING:
-                self.close()  # The next call opens it again.
+                self.close()  # The next call opens the file again.
         except (sqlite3.Error, OSError) as failure:
             error = failure
         if isinstance(error, OSError):
@@ -357,13 +371,14 @@ class SqliteFile:
         return f"{error}{_ADVICE.get(_code(error), '')}"
 
     def _is_replaceable(self, error: sqlite3.Error) -> bool:
-        """Whether the file is damaged, and may be moved aside."""
+        """Whether the file is damaged, and may be replaced."""
         return self._unix_time is not None and _code(error) in _DAMAGED
 
     def _replace(self, error: sqlite3.Error) -> None:
-        """Make a new file with the rows that can be read, and rename the damaged one, which stays.
+        """Make a new file with the rows that can be read, and rename the damaged one, which is kept.
 
-        The new file gets its name when it is complete: a process killed meanwhile begins again.
+        The new file gets its name when it is complete: a process that is killed meanwhile starts again from the
+        beginning.
         """
         assert self._unix_time is not None
         self.close()
@@ -379,7 +394,7 @@ class SqliteFile:
         self._remove_oldest()
 
     def _salvage(self) -> dict[str, int]:
-        """Write the rows that can be read to a new file; gives counts for the log."""
+        """Write the rows that can be read to a new file. Returns counts for the log."""
         new = Path(self.path + _SALVAGED)
         new.unlink(missing_ok=True)
         new.touch(PRIVATE)
@@ -392,7 +407,7 @@ class SqliteFile:
                     "unreadable_pages": pages.unreadable_pages,
                 }
         except BaseException:
-            new.unlink(missing_ok=True)  # The disk may be full, and the damaged file stays in use until there is room.
+            new.unlink(missing_ok=True)  # If the disk is full, the damaged file stays in use until there is room.
             raise
 
     def _copy(self, pages: SqlitePages, db: sqlite3.Connection) -> int:
@@ -400,17 +415,17 @@ class SqliteFile:
         insert = f"INSERT OR IGNORE INTO {layout.table} VALUES ({', '.join('?' * len(layout.columns))})"  # noqa: S608
         rows = pages.rows(layout.checksum_at, len(layout.columns), layout.is_whole)
         db.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        db.execute("PRAGMA journal_mode = MEMORY")  # No file beside it: it is complete, or made again.
+        db.execute("PRAGMA journal_mode = MEMORY")  # No side files: the new file is complete, or made again.
         _transaction(db, partial(_migrate, layout=layout, version=0))
         _transaction(db, lambda db: db.executemany(insert, rows))
         return int(db.execute(f"SELECT count(*) FROM {layout.table}").fetchone()[0])  # noqa: S608
 
     def _finish_replacing(self) -> None:
-        """Give the new file its name, when the damaged one has given it up: before that, it may be incomplete."""
+        """Give the new file its name, after the damaged one was renamed. Before that the new file may be incomplete."""
         new = Path(self.path + _SALVAGED)
         if self._unix_time is None or Path(self.path).exists() or not new.exists():
             return
-        for suffix in ("-wal", "-shm"):  # SQLite would take those of the damaged file for those of the new one.
+        for suffix in ("-wal", "-shm"):  # SQLite would use those of the damaged file for the new one.
             Path(self.path + suffix).unlink(missing_ok=True)
         new.rename(self.path)
 
@@ -435,7 +450,7 @@ def _transaction(db: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]
 
 
 def _migrate(db: sqlite3.Connection, layout: Layout, version: int) -> None:
-    """Bring the tables of a version to the present one, within a transaction. Version 0 is a new file."""
+    """Change the tables of a version to the current version, within a transaction. Version 0 is a new file."""
     db.execute(f"PRAGMA application_id = {layout.application_id}")
     for script in layout.scripts[version:]:
         for statement in _statements(script):  # executescript() would end the transaction.
@@ -444,7 +459,7 @@ def _migrate(db: sqlite3.Connection, layout: Layout, version: int) -> None:
 
 
 def _statements(script: str) -> Iterator[str]:
-    """The statements of a script; a trigger has semicolons within."""
+    """The statements of a script; a trigger contains semicolons."""
     begun = ""
     for piece in script.split(";"):
         begun += piece + ";"
@@ -461,7 +476,7 @@ def _damage(reason: str) -> sqlite3.DatabaseError:
 
 @contextmanager
 def _statements_are_right() -> Iterator[None]:
-    """Takes an error in SQL for damage: of the tables' definitions, or of text, which is not UTF-8 then."""
+    """Treat an error in SQL as damage: either the definitions of the tables are damaged, or text is not UTF-8."""
     try:
         yield
     except sqlite3.OperationalError as error:
@@ -473,20 +488,20 @@ def _statements_are_right() -> Iterator[None]:
 
 
 class FileThread:
-    """Makes the blocking calls of one file in a thread of their own, one after the other."""
+    """Makes the blocking calls of one file in a separate thread, one after the other."""
 
     def __init__(self, reactor: Any, name: str) -> None:
-        """:param name: of the thread."""
+        """:param name: name of the thread."""
         self._reactor = reactor
         self._pool = ThreadPool(0, 1, name=name)
         self._pool.start()
 
     def call(self, work: Callable[..., T], *arguments: object) -> Deferred[T]:
-        """Make a call; fires with its result, after those of the calls made before."""
+        """Make a call after the earlier ones. The Deferred fires with its result."""
         return deferToThreadPool(self._reactor, self._pool, work, *arguments)
 
     async def stop(self, close: Callable[[], None]) -> None:
-        """Make the calls that wait, close the file, and end the thread."""
+        """Make the waiting calls, close the file, and end the thread."""
         await self.call(close)
         self._pool.stop()
 
@@ -502,23 +517,25 @@ def _code(error: Exception) -> int:
 
 
 DELAY = 0.005
-"""Seconds from the first item to the write: too short to notice, and a burst shares one fsync."""
+"""Seconds from the first item to the write: too short to notice, and the items of a burst share one fsync."""
 BATCH_OCTETS = 4 * 2**20
-"""Octets of one write; a larger item is written alone. More gains nothing: the fsync is then the smaller part."""
+"""Octets of one write; a larger item is written alone. More octets would gain nothing, because the fsync is then the
+smaller part of the time."""
 MAX_WAITING = 10_000
 MAX_WAITING_OCTETS = 32 * 2**20
-"""Items, and octets of them, that wait while the disk is slow. Further ones are refused; their owner keeps them."""
+"""How many items, and how many octets, may wait while the disk is slow. Further items are refused, and their owner
+keeps them."""
 
 
 class BatchesFull(Exception):
-    """Too many items wait, or nothing is written any more. The text says which."""
+    """Too many items wait, or the batches are stopped. The text says which."""
 
 
 class Batches(Generic[T]):
-    """Writes items in the order they came, many at a time, one batch after the other.
+    """Writes items in the order in which they arrive, many at a time, one batch after the other.
 
-    A batch succeeds or fails as a whole. Items that wait behind a batch that fails, fail too: a caller that adds all of
-    them again keeps their order, even if the disk has room again a moment later.
+    A batch succeeds or fails as a whole. If a batch fails, the items that wait after it fail too: a caller that adds
+    all of them again keeps their order, even if the disk has room again a moment later.
     """
 
     def __init__(
@@ -534,12 +551,12 @@ class Batches(Generic[T]):
     ) -> None:
         """
         :param clock: the reactor, or a Clock.
-        :param write: writes a batch, all or nothing; called again only after its Deferred has fired.
-        :param size: gives the octets of an item.
-        :param delay: seconds the first item of a batch waits for others.
+        :param write: writes a batch, all or nothing; it is called again only after its Deferred has fired.
+        :param size: returns the octets of an item.
+        :param delay: seconds that the first item of a batch waits for others.
         :param batch_octets: octets of one batch.
-        :param max_waiting: items accepted and not yet written.
-        :param max_waiting_octets: octets of them.
+        :param max_waiting: how many items may be accepted and not yet written.
+        :param max_waiting_octets: how many octets these items may have.
         """
         self._clock = clock
         self._write = write
@@ -556,19 +573,19 @@ class Batches(Generic[T]):
         self._stopped = False
 
     def __len__(self) -> int:
-        """Items accepted and not yet written."""
+        """How many items were accepted and are not yet written."""
         return len(self._items) + len(self._writing)
 
     def add(self, item: T) -> Deferred[None]:
-        """Write an item; fires when it is written.
+        """Write an item. The Deferred fires when it is written.
 
-        Fails with the error of ``write``, or with :class:`BatchesFull`.
+        It fails with the error of ``write``, or with :class:`BatchesFull`.
         """
         if self._stopped:
             return fail(BatchesFull("it is closed"))
         size = self._size(item)
         if len(self) >= self._max_waiting or (len(self) and self._octets + size > self._max_waiting_octets):
-            return fail(BatchesFull(f"{len(self)} items of {self._octets} octets wait for the disk already"))
+            return fail(BatchesFull(f"{len(self)} items of {self._octets} octets are already waiting for the disk"))
         written: Deferred[None] = Deferred()
         self._items.append((item, size, written))
         self._octets += size
@@ -577,7 +594,9 @@ class Batches(Generic[T]):
         return written
 
     def stop(self) -> Deferred[None]:
-        """Write the items that wait, without delay; fires when that is done. Items added later are refused."""
+        """Write the waiting items without delay. The Deferred fires when that is done. Items added later are
+        refused.
+        """
         self._stopped = True
         if not len(self):
             return succeed(None)
@@ -606,8 +625,8 @@ class Batches(Generic[T]):
         return batch
 
     def _schedule(self) -> None:
-        """Only a whole batch, or the last one, does not wait: each write costs a thread its waking, also in an endless
-        stream.
+        """Schedule the next write. Only a full batch, or the last one, is written without delay: each write has to wake
+        a thread, which would be costly in an endless stream.
         """
         if self._stopped or self._octets >= self._batch_octets:
             self._next()

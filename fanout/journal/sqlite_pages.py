@@ -1,7 +1,7 @@
 """The rows of a damaged SQLite file, read page by page without SQLite (https://www.sqlite.org/fileformat2.html).
 
-SQL cannot read past a damaged inner page, and needs the file's header. Here a row is found if its own page is whole,
-whatever happened to the others; the caller says whether its checksum is right.
+SQL cannot read beyond a damaged inner page, and needs the file's header. This module finds a row if its own page is
+intact, whatever happened to the others; the caller decides whether its checksum is right.
 """
 
 from __future__ import annotations
@@ -17,31 +17,31 @@ from typing import BinaryIO
 Value = int | float | str | bytes | None
 IsWhole = Callable[[Sequence[Value]], bool]
 Widths = tuple[int, int, int]
-"""Columns of a row without a checksum, with one, and of the present version."""
+"""The number of columns of a row without a checksum, with one, and of the current version."""
 
 _HEADER = 100  # octets of the file's header, in its first page
 _PAGE_BYTES = 4096  # SQLite's default, for a file whose header is damaged
 _PAGE_SIZES = tuple(2**power for power in range(9, 16))
 _TABLE_LEAF = 0x0D
 _BTREE = (0x02, 0x05, 0x0A, _TABLE_LEAF)
-_POINTER_BYTES = 5  # of a page's entry in a pointer map: its kind, and its parent
+_POINTER_BYTES = 5  # octets of a page's entry in a pointer map: its kind and its parent
 _ROOT, _FREE, _INNER = 1, 2, 5  # kinds
-_INTEGERS = (1, 2, 3, 4, 6, 8)  # octets, by the serial type less 1
-_FIRST_BLOB = 12  # serial type; texts are the odd ones from 13
+_INTEGERS = (1, 2, 3, 4, 6, 8)  # octets, by the serial type minus 1
+_FIRST_BLOB = 12  # serial type; odd types from 13 on are texts
 
 
 class _Unreadable(Exception):
-    """Octets that are no page, or no row."""
+    """The octets are not a page, or not a row."""
 
 
 class SqlitePages:
     """The rows of a file, read without SQLite, page by page (https://www.sqlite.org/fileformat2.html).
 
-    The pages that SQLite has freed are left out, as they may have rows that were dropped: the pointer maps, which every
-    file with ``auto_vacuum`` has, and the list of free pages name them.
+    Pages that SQLite has freed are left out, because they may contain dropped rows. The pointer maps, which every file
+    with ``auto_vacuum`` has, and the list of free pages name them.
 
-    :ivar unreadable_rows: rows whose octets or checksum are wrong.
-    :ivar unreadable_pages: pages in use that are no pages of a table or an index.
+    :ivar unreadable_rows: how many rows have wrong octets or a wrong checksum.
+    :ivar unreadable_pages: how many pages in use are not a page of a table or an index.
     """
 
     def __init__(self, main: BinaryIO, wal: bytes) -> None:
@@ -60,8 +60,8 @@ class SqlitePages:
     def rows(self, checksum_at: int, columns: int, is_whole: IsWhole) -> Iterator[tuple[Value, ...]]:
         """The rows of the table, each with its checksum.
 
-        :param checksum_at: place of the checksum among the columns; rows of the first version end before it.
-        :param columns: of the table; rows of older versions have no values, or the checksum only, from there on.
+        :param checksum_at: index of the checksum among the columns; rows of the first version end before it.
+        :param columns: number of columns of the table; rows of older versions end before or after the checksum.
         :param is_whole: whether the checksum of a row is right.
         """
         free, widths = self._free(), (checksum_at, checksum_at + 1, columns)
@@ -89,7 +89,7 @@ class SqlitePages:
                 yield row
 
     def _row(self, page: bytes, at: int, widths: Widths) -> tuple[Value, ...] | None:
-        """:return: None for a row of another table, which are SQLite's own."""
+        """:return: None for a row of another table, which belongs to SQLite itself."""
         length, at = _variable(page, at)
         number, at = _variable(page, at)
         values = _values(self._payload(page, at, length))
@@ -102,7 +102,7 @@ class SqlitePages:
         return (number, *values[1:], *checksum, *("",) * (columns - max(with_checksum, len(values))))
 
     def _payload(self, page: bytes, at: int, length: int) -> bytes:
-        """The octets of a row, of which the page has the first; the others follow in pages of their own."""
+        """The octets of a row. The page contains the first ones; the others are in further pages."""
         if length <= self._size - 35:
             return page[at : at + length]
         least, most = (self._size - 12) * 32 // 255 - 23, self._size - 35
@@ -123,19 +123,19 @@ class SqlitePages:
         return newer or os.pread(self._main.fileno(), self._size, (number - 1) * self._size)
 
     def _kind(self, number: int) -> int:
-        """The kind of a page according to its pointer map; 0 if that cannot be read."""
+        """The kind of a page according to its pointer map; 0 if the map cannot be read."""
         if number == 1:
             return _ROOT
         each = self._size // _POINTER_BYTES + 1
         position = (number - 2) % each
         if not position:
-            return 0  # It is a pointer map itself.
+            return 0  # This page is a pointer map itself.
         place, found = (position - 1) * _POINTER_BYTES, number - position
         page = self._maps[found] = self._maps.get(found) or self._page(found)
         return page[place] if place < len(page) else 0
 
     def _free(self) -> set[int]:
-        """The free pages."""
+        """The numbers of the free pages."""
         found = {number for number in range(3, self._count + 1) if self._kind(number) == _FREE}
         trunk = int.from_bytes(self._page(1)[32:36], "big")
         trunks: set[int] = set()
@@ -149,7 +149,7 @@ class SqlitePages:
         return found | trunks
 
 
-_OWN_COLUMNS = (2, 5)  # of sqlite_sequence and sqlite_schema
+_OWN_COLUMNS = (2, 5)  # columns of sqlite_sequence and sqlite_schema
 
 
 @contextmanager
@@ -161,7 +161,7 @@ def pages_of(path: str) -> Iterator[SqlitePages]:
 
 
 def _variable(octets: bytes, at: int) -> tuple[int, int]:
-    """An integer of 1 to 9 octets, and the place behind it."""
+    """An integer of 1 to 9 octets, and the position after it."""
     found = 0
     for each in range(8):
         octet = octets[at + each]
@@ -173,7 +173,10 @@ def _variable(octets: bytes, at: int) -> tuple[int, int]:
 
 
 def _values(payload: bytes) -> list[Value]:
-    """The values of a row. :raises _Unreadable: these octets are none."""
+    """The values of a row.
+
+    :raises _Unreadable: the octets are not a row.
+    """
     end, at = _variable(payload, 0)
     kinds = []
     while at < end:
@@ -186,7 +189,7 @@ def _values(payload: bytes) -> list[Value]:
 
 
 def _octets(kind: int) -> int:
-    """How many octets a value of a serial type has. Our rows have no numbers with a fraction."""
+    """The octets that a value of a serial type has. Our rows do not contain numbers with a fraction."""
     if kind >= _FIRST_BLOB:
         return (kind - _FIRST_BLOB) // 2
     if 0 < kind <= len(_INTEGERS):
@@ -209,7 +212,7 @@ _WAL_BYTE_ORDERS = {0x377F0682: "<", 0x377F0683: ">"}
 
 
 def _logged_pages(wal: bytes, size: int) -> Iterator[tuple[int, bytes]]:
-    """The pages of the transactions in a write-ahead log, in order, to the first one that is damaged."""
+    """The pages of the transactions in a write-ahead log, in order, up to the first damaged one."""
     order = _WAL_BYTE_ORDERS.get(int.from_bytes(wal[:4], "big"))
     if order is None or len(wal) < _WAL_HEADER:
         return

@@ -94,7 +94,7 @@ class TestJournal(_JournalCase):
         self.journal = self.open(max_calls=2)
         asked = [self.journal.last_alive([]) for _ in range(2)]
         error = await self.assertFailure(self.journal.last_alive([]), JournalError)
-        self.assertIn("ask again later", str(error))
+        self.assertIn("try again later", str(error))
         await gatherResults(asked)
         self.assertEqual(await self.journal.last_alive([]), {})
 

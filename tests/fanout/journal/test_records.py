@@ -712,7 +712,7 @@ class TestErrors(_LedgerCase):
         with closing(sqlite3.connect(self.path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             self.ledger.close()
-            self.assertIn("another process holds it", self.fails())
+            self.assertIn("another process has locked it", self.fails())
             other.execute("ROLLBACK")
         self.ledger.add([record()])
         self.assertEqual(len(self.ledger.between(EVERYTHING)), 2)

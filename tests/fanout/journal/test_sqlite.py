@@ -125,7 +125,7 @@ class TestBatches(_BatchesCase):
             self.assertNoResult(batches.add("b" * 6))
             self.assertNoResult(batches.add("c" * 4))
             refused = self.failureResultOf(batches.add("d"), BatchesFull)
-            self.assertEqual(str(refused.value), "2 items of 10 octets wait for the disk already")
+            self.assertEqual(str(refused.value), "2 items of 10 octets are already waiting for the disk")
             self.clock.advance(0.01)
             self.writes.pop()[1].callback(None)
 
