@@ -1,7 +1,7 @@
-"""Further applications on a node: they share its reactor, hub and bus, and no application knows another.
+"""Further applications on a node: they share its reactor, hub and bus, and do not know each other.
 
-Each is a package with a module ``guest``, in which a function ``guest(host)`` makes the application. What it publishes
-in the hub goes to every client of the node that subscribes to the topic, over any protocol.
+Each one is a package with a module ``guest``, in which a function ``guest(host)`` makes the application. A message that
+it publishes in the hub goes to every client of the node that subscribes to the topic, over any protocol.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from fanout.settings import SettingsError
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """What a node offers its guests.
+    """The parts of a node that its guests may use.
 
     :ivar environ: the process's environment, for a guest's own settings.
     """
@@ -33,35 +33,38 @@ class Host:
 
 
 class Guest(Protocol):
-    """An application beside the node's own."""
+    """An application that runs on a node in addition to the node's own application."""
 
     def start(self) -> dict[str, str]:
-        """Listen. :return: where, by name, for the log.
+        """Start listening.
 
+        :return: the listen addresses by name, for the log.
         :raises twisted.internet.error.CannotListenError: a port is taken.
         """
         ...
 
     def hear(self, message: Message) -> bool:
-        """Take a message of the bus, and publish it in the hub, if its topic is one of ours.
+        """Handle a message of the bus: publish it in the hub, if its topic belongs to this application. Must not raise.
 
-        :return: whether it was; the node's own application never sees it then. Must not raise.
+        :return: whether the topic belongs to this application; the node's own application then does not get the
+            message.
         """
         ...
 
     def reload(self) -> None:
-        """The process got a SIGHUP."""
+        """The process received a SIGHUP."""
         ...
 
     def stop(self) -> Deferred[None]:
-        """Let the clients go; fires when all is closed."""
+        """Disconnect the clients. The Deferred fires when all connections are closed."""
         ...
 
 
 def invite(names: str, host: Host) -> list[Guest]:
     """Make the guests.
 
-    :param names: of packages, with commas.
+    :param names: names of packages, separated by commas.
+    :param host: the parts of the node that they may use.
     :raises SettingsError: there is no such application, or its own settings are wrong.
     """
     return [_guest(name.strip(), host) for name in names.split(",") if name.strip()]

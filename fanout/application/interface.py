@@ -1,8 +1,8 @@
-"""What the servers ask of the application they serve, whatever protocol their clients speak.
+"""The interface through which the servers use their application, whatever protocol the clients speak.
 
-The values are the engine's own: what a client wants to publish is a :class:`~fanout.hub.message.Publication`, and the
-application never sees a frame or a request. :class:`Extension` is an application around another one.
-:class:`OpenTopics` is the smallest one.
+The values belong to the engine: a message that a client wants to publish is a :class:`~fanout.hub.message.Publication`,
+and the application never sees a frame or a request. :class:`Extension` is an application that wraps another one.
+:class:`OpenTopics` is the smallest application.
 """
 
 from __future__ import annotations
@@ -18,17 +18,18 @@ from fanout.bus.interface import Bus, together
 from fanout.hub.message import Headers, Message, Origin, Publication
 
 MAX_ORIGIN_OCTETS = 90
-"""Octets of an owner, and of a login, that go with each message. All of an origin has to fit into one short string of
-AMQP, 255 octets, and an IPv6 address takes 45 of them. Logins have about 20; a longer one is cut."""
+"""Octets of an owner, and of a login, that are sent with each message. A complete origin has to fit into one short
+string of AMQP, 255 octets, and an IPv6 address takes 45 of them. Logins usually have about 20 octets; a longer one is
+truncated."""
 
 
 class Refused(Exception):
-    """The application does not do what a client asks.
+    """The application refuses a request of a client.
 
     :ivar summary: a few words for the client.
     :ivar detail: one or two sentences: the reason, and what to do.
     :ivar temporary: whether the same request may succeed later.
-    :ivar unfit: whether the content is at fault, rather than the rights of the sender.
+    :ivar unfit: whether the content is wrong, and not the rights of the sender.
     """
 
     def __init__(self, summary: str, detail: str = "", *, temporary: bool = False, unfit: bool = False) -> None:
@@ -41,13 +42,13 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """The other side of a connection, as far as a login needs to know it.
+    """The other side of a connection, as far as a login needs it.
 
-    :ivar address: its IP address.
-    :ivar interface: what it speaks, and over what, in a word: ``stomp``, ``stomp-tls``, ``stomp-websocket``, ``http``
-        or ``https``.
-    :ivar certificates: the client's certificate, then those between it and its authority, in DER; none without TLS, or
-        if it was not asked.
+    :ivar address: the client's IP address.
+    :ivar interface: protocol and transport in one word: ``stomp``, ``stomp-tls``, ``stomp-websocket``, ``http`` or
+        ``https``.
+    :ivar certificates: the client's certificate, then the intermediate ones, in DER; empty without TLS, or if the
+        client was not asked for a certificate.
     """
 
     address: str
@@ -59,9 +60,9 @@ class Peer:
 class Principal:
     """A client that has logged in.
 
-    :ivar login: as the client gave it; for logs.
-    :ivar name: the account it belongs to, in the application's terms.
-    :ivar origin: goes with each message that it publishes; see :meth:`connected`.
+    :ivar login: the login as the client gave it, for logs.
+    :ivar name: the account to which it belongs, in the application's terms.
+    :ivar origin: sent with each message that it publishes; see :meth:`connected`.
     """
 
     login: str
@@ -69,22 +70,25 @@ class Principal:
     origin: Origin | None = field(default=None, compare=False)
 
     def connected(self, peer: Peer) -> Principal:
-        """The same one, with its origin. The server that it has logged in to calls this."""
+        """A copy of this principal with its origin. The server to which the client has logged in calls this.
+
+        :param peer: the client's side of the connection.
+        """
         owner, login = _cut(self.name), _cut(self.login)
         return replace(self, origin=Origin(owner, login, peer.address, peer.interface))
 
 
 def _cut(text: str) -> str:
-    """Without control characters, which separate the parts of an origin on its way."""
+    """Remove control characters, which separate the parts of an origin on the bus, and limit the length."""
     return "".join(filter(str.isprintable, text)).encode()[:MAX_ORIGIN_OCTETS].decode(errors="ignore")
 
 
 @dataclass(frozen=True, slots=True)
 class ResolvedTopic:
-    """Where a subscription belongs.
+    """The meaning of a subscription.
 
     :ivar topic: the hub's key.
-    :ivar replay: whether the client wants the retained message at once.
+    :ivar replay: whether the client gets the retained message at once.
     """
 
     topic: str
@@ -92,44 +96,51 @@ class ResolvedTopic:
 
 
 class Application(Protocol):
-    """What the servers ask. No method blocks. Any exception but :class:`Refused` is a bug, and is logged."""
+    """The questions that the servers ask. No method blocks. Any exception other than :class:`Refused` is a bug, and is
+    logged.
+    """
 
     async def login(self, login: str, passcode: str, peer: Peer) -> Principal | None:
-        """Check credentials. :return: the principal; None for wrong credentials.
+        """Check credentials.
 
         :param peer: the client.
-        :raises Refused: they cannot be checked now, or this address has failed too often.
+        :return: the principal; None for wrong credentials.
+        :raises Refused: they cannot be checked now, or too many logins from this address have failed.
         """
         ...
 
     async def resolve(self, destination: str, headers: Headers) -> ResolvedTopic:
-        """The topic that a subscription means. :raises Refused: it means none."""
+        """The topic that the destination of a subscription means.
+
+        :raises Refused: the destination does not mean any topic.
+        """
         ...
 
     async def recall(self, topic: str) -> Message | None:
-        """The last message of a topic this node has none of, from the memory that the nodes share.
+        """The last message of a topic, from the store that the nodes share. Called if this node has no retained
+        message.
 
         Callers that ask at the same time get the same object.
         """
         ...
 
     async def admit(self, principal: Principal | None, publications: Sequence[Publication]) -> tuple[Message, ...]:
-        """The messages that these publications make, all or none.
+        """Check publications, and make messages of them, of all or of none.
 
-        :param principal: None for an anonymous client.
+        :param principal: the publisher; None for an anonymous client.
         :raises Refused: one of them is not allowed.
         """
         ...
 
     def publish(self, messages: Sequence[Message]) -> Deferred[None]:
-        """Give admitted messages to the bus. Fires when it has all of them.
+        """Give admitted messages to the bus. The Deferred fires when the bus has accepted all of them.
 
-        Fails with :class:`~fanout.bus.interface.BusError`.
+        It fails with :class:`~fanout.bus.interface.BusError`.
         """
         ...
 
     def receipt_headers(self, messages: Sequence[Message]) -> Awaitable[Headers] | None:
-        """What the publisher of these messages is told with its receipt; None for nothing.
+        """Headers for the publisher's receipt of these messages; None if there are none.
 
         :raises Refused: never.
         """
@@ -137,7 +148,9 @@ class Application(Protocol):
 
 
 class Extension:
-    """An :class:`Application` around another one. Subclasses change some of the answers; the rest is passed on."""
+    """An :class:`Application` that wraps another one. Subclasses override some of the methods; the others are passed
+    on.
+    """
 
     def __init__(self, application: Application) -> None:
         """:param application: the inner one."""
@@ -169,7 +182,7 @@ class Extension:
 
 
 class OpenTopics:
-    """An :class:`Application` in which every name is a topic, and every client that sends the token may publish."""
+    """An :class:`Application` in which every name is a topic, and every client with the token may publish."""
 
     def __init__(
         self,
@@ -179,9 +192,10 @@ class OpenTopics:
         token: str = "",
     ) -> None:
         """
+        :param bus: carries the published messages.
         :param clock: Unix time in seconds.
-        :param new_id: makes the id of a message, each another.
-        :param token: the password, with any login, that publishers need; empty for none.
+        :param new_id: returns the id of a message, a different one each time.
+        :param token: the password that publishers need, with any login; empty if none is needed.
         """
         self._bus = bus
         self._clock = clock
@@ -189,20 +203,23 @@ class OpenTopics:
         self._token = token
 
     async def login(self, login: str, passcode: str, peer: Peer) -> Principal | None:
-        """A publisher that sends the token. :raises Refused: the token is another."""
+        """The principal of a publisher that sends the token; None if the token is wrong."""
         known = compare_digest(passcode.encode(), self._token.encode())
         return Principal(login, login) if known else None
 
     async def resolve(self, destination: str, headers: Headers) -> ResolvedTopic:
-        """A topic is what it is called."""
+        """The topic has the same name as the destination."""
         return ResolvedTopic(destination)
 
     async def recall(self, topic: str) -> Message | None:
-        """There is no other memory than the hub's."""
+        """None, because the hub is the only store."""
         return None
 
     async def admit(self, principal: Principal | None, publications: Sequence[Publication]) -> tuple[Message, ...]:
-        """The messages. :raises Refused: the client may not publish."""
+        """The messages.
+
+        :raises Refused: the client may not publish.
+        """
         if self._token and principal is None:
             raise Refused("not allowed", "This needs the token, as the password of HTTP Basic.")
         when = int(self._clock())
@@ -213,8 +230,8 @@ class OpenTopics:
         )
 
     def publish(self, messages: Sequence[Message]) -> Deferred[None]:
-        """Hand them to the bus; fires when it has all of them."""
+        """Pass the messages to the bus. The Deferred fires when it has accepted all of them."""
         return together(self._bus.publish(each) for each in messages)
 
     def receipt_headers(self, messages: Sequence[Message]) -> None:
-        """There is nothing to add."""
+        """None: there are no headers to add."""

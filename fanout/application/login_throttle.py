@@ -1,20 +1,20 @@
-"""Clients that guess passwords have to wait; all others do not.
+"""Delays clients that guess passwords, and no others.
 
-Two guessers are to be stopped. One tries many passwords, or many names, from one address: beyond some failures its
-logins are spaced out, one a second, and refused when too many wait. The other has a thousand addresses and tries one
-name from all of them: beyond some failures of a name, each stranger to it waits some seconds, and has few tries at a
-time.
+There are two kinds of attackers. The first tries many passwords, or many names, from one address. After some failures
+the logins of this address are limited to one a second, and refused when too many wait. The second has a thousand
+addresses and tries one name from all of them. After some failures of a name, each address that is new to this name
+waits some seconds, and has few tries at a time.
 
-An attacker cannot lock the owner of an account out with that. A name is never closed: the right password gets in after
-a wait, however many failures there are, because strangers do not wait for each other. And an address that has logged in
-with this name before is no stranger, and does not wait at all. What it costs: a thousand addresses still have a few
-hundred guesses a second together, so passwords have to be long, and the application should bind accounts to networks.
+An attacker cannot lock out the owner of an account in this way. A name is never blocked: the right password is accepted
+after a wait, however many failures there are, because new addresses do not wait for each other. And an address that has
+logged in with this name before does not wait at all. The price is that a thousand addresses together still have a few
+hundred guesses a second. So passwords have to be long, and the application should bind accounts to networks.
 
-Behind that, :class:`LoginQueue` shares out the work of checking passwords, which costs the server much more than the
-client. An attacker with a thousand addresses can ask for more checks than a node can make. So each address has its turn
-in a round, and logins from addresses that have logged in with the same name before go first.
+After that, :class:`LoginQueue` divides the work of checking passwords, which costs the server much more than the
+client. An attacker with a thousand addresses can request more checks than a node can make. So each address has its turn
+in a round, and logins from addresses that have logged in with the same name before are checked first.
 
-An address is one of IPv4, or a /64 of IPv6.
+An address means one IPv4 address, or a /64 of IPv6.
 """
 
 from __future__ import annotations
@@ -32,28 +32,27 @@ from fanout.cache.bounded_dict import BoundedDict
 from fanout.listeners.address import neighbourhood
 from fanout.settings.field import SettingsGroup, constant, setting
 
-_REMEMBERED = 10_000  # of each kind; beyond it the one that failed, or succeeded, longest ago is forgotten
+_REMEMBERED = 10_000  # entries of each kind; beyond this number the oldest entry is dropped
 PAUSE_SECONDS: float = 1
-"""Seconds between two logins of an address after LOGIN_FAILURES: 86,400 guesses a day do not find a good
-password."""
+"""Seconds between two logins of an address after LOGIN_FAILURES: 86,400 guesses a day do not find a good password."""
 QUEUE_SECONDS: float = 10
-"""Longest wait of a login in seconds; one that would have to wait longer is refused at once. It bounds the logins
-that wait."""
+"""Longest wait of a login in seconds. A login that would have to wait longer is refused at once. This limits the number
+of waiting logins."""
 FORGET_SECONDS: float = 300
-"""Seconds without a failed login after which all failures are forgotten: as long as a person takes to find the right
-password."""
+"""Seconds without a failed login after which all failures are forgotten: about the time that a person needs to find the
+right password."""
 FAILURES_PER_NAME = 20
-"""Failed logins of one name, from any address, after which addresses new to that name have to wait. More than the
-people and devices of one station cause by mistake."""
+"""Failed logins of one name, from any address, after which addresses new to that name have to wait. The people and
+devices of one station cause fewer by mistake."""
 STRANGER_SECONDS: float = 3
 """Seconds that a login from an address new to the name waits after FAILURES_PER_NAME. A station whose address has
-changed can still log in; less than QUEUE_SECONDS, or every stranger would be refused."""
+changed can still log in. It must be less than QUEUE_SECONDS, because otherwise all of these logins would be refused."""
 MOST_WAITING = 1_000
-"""Logins that wait for their check, of all addresses together. Ten times as many as the publishers of a large cluster
-that return at the same moment; two processors check them in 25 s, and they take 2 MB."""
+"""Logins that wait for their check, of all addresses together. This is ten times the number of publishers of a large
+cluster that reconnect at the same moment. Two processors check them in 25 s, and they take 2 MB."""
 RESERVED = 4
-"""One of so many checks at a time is kept for addresses that are known. Answers of a slow directory take seconds, and
-strangers would otherwise have all of them."""
+"""One of this number of concurrent checks is reserved for known addresses. A slow directory takes seconds for an
+answer, and new addresses would otherwise occupy all checks."""
 
 T = TypeVar("T")
 
@@ -71,7 +70,7 @@ class LoginSettings(SettingsGroup):
 
     LOGIN_FAILURES: int = setting(
         5,
-        "Failed logins of one address after which it may log in only once a second.",
+        "Failed logins of one address after which it may only log in once a second.",
         "logins",
         why="Raise it if many publishers share one NAT address and some of them keep a wrong password.",
         ge=1,
@@ -80,17 +79,17 @@ class LoginSettings(SettingsGroup):
 
 
 class TooManyFailures(Refused):
-    """This address has to wait longer than anybody would."""
+    """This address would have to wait too long."""
 
     def __init__(self) -> None:
         super().__init__("Too many failed logins", "Wait some minutes, and check the password.", temporary=True)
 
 
 class TooManyLogins(Refused):
-    """So many logins wait for their check that this one is not taken."""
+    """Too many logins wait for their check, so this one is refused."""
 
     def __init__(self) -> None:
-        detail = "More logins wait than can be checked now; try again in a minute."
+        detail = "More logins are waiting than the server can check now; try again in a minute."
         super().__init__("Too many logins", detail, temporary=True)
 
 
@@ -102,7 +101,7 @@ class _Failures:
 
 
 class _Failed:
-    """How often each key has failed of late. Bounded."""
+    """How often each key has failed recently. Its size is limited."""
 
     def __init__(self) -> None:
         self._known: BoundedDict[Hashable, _Failures] = BoundedDict(_REMEMBERED)
@@ -111,9 +110,9 @@ class _Failed:
         return len(self._known)
 
     def beyond(self, key: Hashable, free: int, since: float) -> _Failures | None:
-        """The failures of a key, if there are more than are free.
+        """The failures of a key; None unless there are at least ``free`` of them.
 
-        :param since: older ones do not count.
+        :param since: time in seconds; earlier failures do not count.
         """
         known = self._known.get(key)
         return None if known is None or known.last < since or known.count < free else known
@@ -129,28 +128,28 @@ class _Failed:
 
 
 class LoginThrottle:
-    """Spaces out the logins of addresses that have failed too often. The logins of all servers go through one of these.
+    """Delays the logins of addresses that have failed too often. The logins of all servers use one of these.
 
-    A success does not clear an address: the owner of one account could guess those of others in between. But a name
-    that has logged in from an address has failures of its own there: guesses at other names from the same address, such
-    as behind the same NAT, do not delay it.
+    A success does not clear the failures of an address: the owner of one account could otherwise guess the passwords of
+    others between two successful logins. But a name that has logged in from an address has a failure count of its own
+    there. So guesses at other names from the same address, such as behind the same NAT, do not delay it.
 
-    :ivar settings: LOGIN_FAILURES; a new value counts at once.
-    :ivar put_off: logins that were refused because their address had to wait too long.
+    :ivar settings: LOGIN_FAILURES; a new value takes effect at once.
+    :ivar put_off: how many logins were refused because their address would have had to wait too long.
     """
 
     def __init__(
         self, reactor: Any, settings: LoginSettings | None = None, clock: Callable[[], float] | None = None
     ) -> None:
-        """:param clock: seconds, monotonic; the reactor's unless given."""
+        """:param clock: a monotonic clock in seconds; the reactor's by default."""
         self.settings = settings or LoginSettings()
         self.put_off = 0
         self._reactor = reactor
         self._clock: Callable[[], float] = clock or reactor.seconds
         self._addresses, self._names, self._pairs = _Failed(), _Failed(), _Failed()
-        # Names of any length are remembered by their hashes; those of strings are keyed (PEP 456).
+        # Names of any length are remembered by their hashes; Python's hashes of strings are keyed (PEP 456).
         self._friends: BoundedDict[tuple[str, int], None] = BoundedDict(_REMEMBERED)
-        self._strangers: BoundedDict[tuple[str, int], float] = BoundedDict(_REMEMBERED)  # when their next try may be
+        self._strangers: BoundedDict[tuple[str, int], float] = BoundedDict(_REMEMBERED)  # when the next try is allowed
 
     async def turn(self, address: str, login: str) -> None:
         """Wait until this address may try to log in with this name.
@@ -170,11 +169,11 @@ class LoginThrottle:
         return (neighbourhood(address), hash(login)) in self._friends
 
     def _since(self, now: float) -> float:
-        """Failures before this time are forgotten."""
+        """The time in seconds before which failures are forgotten."""
         return now - FORGET_SECONDS
 
     def _failures_of(self, here: str, login: str) -> tuple[_Failed, Hashable]:
-        """Where a failure of this login counts, and as whose."""
+        """The table, and the key in it, under which a failure of this login counts."""
         pair = (here, hash(login))
         return (self._pairs, pair) if pair in self._friends else (self._addresses, here)
 
@@ -190,7 +189,9 @@ class LoginThrottle:
         return turn - now
 
     def _wait_of_stranger(self, here: str, login: str) -> float:
-        """Each stranger waits by itself: a queue of them all would be a way to keep the owner out."""
+        """The wait of an address that is new to the name. Each one waits independently, because a common queue could
+        lock out the owner.
+        """
         now = self._clock()
         pair = (here, hash(login))
         if pair in self._friends or self._names.beyond(hash(login), FAILURES_PER_NAME, self._since(now)) is None:
@@ -201,7 +202,7 @@ class LoginThrottle:
         return turn - now
 
     def failed(self, address: str, login: str) -> None:
-        """This login had the wrong password."""
+        """Record that this login had the wrong password."""
         now = self._clock()
         failed, key = self._failures_of(neighbourhood(address), login)
         known = failed.add(key, now, self._since(now))
@@ -209,12 +210,12 @@ class LoginThrottle:
         self._names.add(hash(login), now, self._since(now))
 
     def succeeded(self, address: str, login: str) -> None:
-        """It had the right one: from here it is no stranger."""
+        """Record that this login had the right password, so this address is known from now on."""
         self._friends[neighbourhood(address), hash(login)] = None
 
 
 class _Waiting:
-    """The logins that wait, an address in each turn: an address with many logins delays its own, and no other's."""
+    """The waiting logins, in rounds over the addresses: an address with many logins delays only its own."""
 
     def __init__(self) -> None:
         self.total = 0
@@ -231,7 +232,7 @@ class _Waiting:
         self.total += 1
 
     def next(self) -> Deferred[None]:
-        """The one whose turn it is; its address goes to the end of the round."""
+        """Remove and return the login whose turn it is; its address goes to the end of the round."""
         here, turns = self._of.popitem(last=False)
         turn = turns.popleft()
         if turns:
@@ -240,11 +241,11 @@ class _Waiting:
         return turn
 
     def most(self) -> str:
-        """The address that has most of them; empty if there are none."""
+        """The address with the most waiting logins; empty if there are none."""
         return max(self._of, key=self.of, default="")
 
     def drop_newest(self, here: str) -> Deferred[None]:
-        """The latest one of this address, which is taken out."""
+        """Remove and return the latest login of this address."""
         turns = self._of[here]
         turn = turns.pop()
         if not turns:
@@ -254,18 +255,20 @@ class _Waiting:
 
 
 class LoginQueue:
-    """Lets a limited number of logins be checked at a time. The others wait, and none for another one's address.
+    """Limits how many logins are checked at the same time. The others wait; no address waits for the logins of another
+    one.
 
-    Where no more may wait, the address that has most of them loses its latest one; strangers lose before those known.
+    If too many logins wait, the address with the most of them loses its latest one; addresses that are new to the name
+    lose theirs before known ones.
 
-    :ivar put_off: logins that were refused because too many waited.
+    :ivar put_off: how many logins were refused because too many waited.
     """
 
     def __init__(self, at_once: int, knows: Callable[[str, str], bool] | None = None) -> None:
         """
-        :param at_once: checks at the same time.
+        :param at_once: how many checks run at the same time.
         :param knows: whether an address has logged in with a name before, such as :meth:`LoginThrottle.knows`; without
-            it all are strangers.
+            it all addresses count as new.
         """
         self.put_off = 0
         self._at_once = at_once
@@ -276,18 +279,18 @@ class LoginQueue:
         self._handing_on = False
 
     def waiting(self) -> dict[str, int]:
-        """How many wait for their turn, of each kind."""
+        """How many logins wait for their turn, of each kind."""
         return {"known": len(self._known), "stranger": len(self._strangers)}
 
     async def run(self, address: str, login: str, check: Callable[[], Awaitable[T]]) -> T:
         """Check a login when it is its turn.
 
-        :param check: does so.
-        :raises TooManyLogins: too many wait.
+        :param check: makes the check.
+        :raises TooManyLogins: too many logins wait.
         """
         known = self._knows is not None and self._knows(address, login)
         if self._running < (self._at_once if known else self._for_strangers):
-            self._running += 1  # without overtaking: nothing waits that could have had this place
+            self._running += 1  # overtakes nobody: no waiting login could use this slot
         else:
             await self._wait(neighbourhood(address), self._known if known else self._strangers)
         try:
@@ -297,7 +300,7 @@ class LoginQueue:
             self._next()
 
     def _wait(self, here: str, waiting: _Waiting) -> Deferred[None]:
-        """Fires when it is this login's turn, which then counts as running."""
+        """A Deferred that fires when it is this login's turn. The login then counts as running."""
         if len(self._known) + len(self._strangers) >= MOST_WAITING:
             self._make_room(here, waiting)
         turn: Deferred[None] = Deferred()
@@ -305,7 +308,10 @@ class LoginQueue:
         return turn
 
     def _make_room(self, here: str, waiting: _Waiting) -> None:
-        """:raises TooManyLogins: nobody has more logins waiting than this address."""
+        """Refuse a waiting login, to make room for one of this address.
+
+        :raises TooManyLogins: no address has more logins waiting than this one.
+        """
         self.put_off += 1
         crowd = self._strangers if waiting is self._strangers or len(self._strangers) else self._known
         most = crowd.most()
@@ -314,8 +320,8 @@ class LoginQueue:
         crowd.drop_newest(most).errback(TooManyLogins())
 
     def _next(self) -> None:
-        """Let those go on that have room now. One that needs no time comes back here before it returns, and finds that
-        the loop goes on.
+        """Start the waiting logins that have room now. A check that needs no time calls this again before it returns;
+        that call returns at once, because the loop is still running.
         """
         if self._handing_on:
             return

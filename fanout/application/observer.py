@@ -1,12 +1,12 @@
-"""What clients do, and what goes wrong with them: told to monitoring, counted for metrics, and logged.
+"""Reports what clients do, and what goes wrong with them, to monitoring, metrics and the log.
 
 ========================  =======================================================================================
-:class:`Observer`         is told of sessions and subscriptions, for monitoring and for the counters
-:class:`ClientCounters`   the counters: what metrics and pages show
+:class:`Observer`         gets sessions and subscriptions, for monitoring and for the counters
+:class:`ClientCounters`   the counters that metrics and pages show
 :class:`ClientWarnings`   writes clients' faults and our own to the log, a limited number of lines for each client
 ========================  =======================================================================================
 
-The servers report here and expect nothing back.
+The servers report here and expect no answer.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from fanout.process.logs import Throttle
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """A client that is connected.
+    """A connected client.
 
-    :ivar session: the id the client was given; empty until it has logged in.
+    :ivar session: the session id that the client was given; empty until it has logged in.
     :ivar address: host and port, such as ``192.0.2.1:59804`` or ``[2001:db8::1]:59804``.
     """
 
@@ -37,7 +37,8 @@ class Client:
 
 
 class Observer:
-    """Is told what STOMP clients do; this one ignores it. The calls come from within, so none may wait or raise.
+    """Gets reports about STOMP clients; this class ignores them. The calls are made from within the servers, so none
+    may wait or raise.
 
     Topics are the hub's keys, not the clients' spellings.
     """
@@ -48,25 +49,26 @@ class Observer:
     def closed(self, client: Client, held: Sequence[str]) -> None:
         """The connection of an opened client is closed.
 
-        :param held: the topics of the subscriptions it had until now, the latest first.
+        :param held: the topics of its subscriptions at that moment, the latest first.
         """
 
     def subscribed(self, client: Client, topic: str) -> None:
         """A subscription was made."""
 
     def unsubscribed(self, client: Client, topic: str) -> None:
-        """A subscription was ended by the client."""
+        """The client has ended a subscription."""
 
     def delivered(self, topic: str, clients: int) -> None:
-        """A message was given to so many clients, at least one."""
+        """A message was delivered to this number of clients, at least one."""
 
 
 DeliveryObserver = Callable[[Client, str, Message], None]
-"""Is called for each message and client. No part of :class:`Observer`, as most nodes cannot afford it."""
+"""Called for each message and client. It is not part of :class:`Observer`, because most nodes do not have the time for
+it."""
 
 
 class Observers(Observer):
-    """Passes everything on to any number of observers."""
+    """Passes every call on to any number of observers."""
 
     def __init__(self, *observers: Observer) -> None:
         self._observers = observers
@@ -100,26 +102,26 @@ class Observers(Observer):
 # Counters
 
 _KINDS = 64
-"""Kinds of faults that are counted separately. There are about thirty; the rest bounds what clients can invent."""
+"""Kinds of faults that are counted separately. There are about thirty. The limit is needed because clients can invent
+further kinds."""
 _FAULT = "client.fault"
-"""The event whose field ``fault`` names the kind; for all others the event itself is the kind."""
+"""The event whose field ``fault`` names the kind; for all other events the event itself is the kind."""
 _OTHERS = "other"
 _KNOWN = ("client.slow", "client.overdue", "client.turned_away", "login.refused", "login.put_off", "publish.refused")
-"""These are shown as 0 before the first one."""
+"""These kinds are shown as 0 before the first fault."""
 
 
 class ClientCounters(Observer):
-    """Counts since the start of the process. Bounded, whatever clients do.
+    """Counts since the start of the process. The size is limited, whatever clients do.
 
     The hub counts deliveries itself.
 
-    :ivar sessions: of STOMP: ``opened`` and ``closed``.
-    :ivar subscriptions: of STOMP: ``made`` and ``ended``.
-    :ivar logins: ``accepted``, ``refused``, and ``unanswered``: the application could not tell, or put them off.
-    :ivar publishes: messages ``accepted``, ``forbidden``, ``unanswered`` by the application, or not taken by the
-        ``bus``.
+    :ivar sessions: STOMP sessions: ``opened`` and ``closed``.
+    :ivar subscriptions: STOMP subscriptions: ``made`` and ``ended``.
+    :ivar logins: ``accepted``, ``refused``, and ``unanswered``: the application could not check them, or delayed them.
+    :ivar publishes: messages ``accepted``, ``forbidden``, ``unanswered`` by the application, or refused by the ``bus``.
     :ivar published_octets: the octets of the bodies of accepted messages.
-    :ivar faults: what clients did wrong, by the summary of their ERRORs or the name of the log event.
+    :ivar faults: faults of clients, by the summary of their ERRORs or the name of the log event.
     """
 
     def __init__(self) -> None:
@@ -131,7 +133,7 @@ class ClientCounters(Observer):
         self.faults: Counter[str] = Counter(dict.fromkeys(_KNOWN, 0))
 
     def warned(self, event: str, fields: dict[str, Any]) -> None:
-        """A client's fault was reported.
+        """Count a client's fault that was reported.
 
         :param event: the name of the log event.
         :param fields: the fields of the log event.
@@ -160,13 +162,13 @@ class ClientCounters(Observer):
 # Log
 
 ACCESS_LOG_SECONDS = 3_600
-"""Between two lines about the logins of one client: publishers over HTTP log in for each publish."""
+"""Seconds between two lines about the logins of one client: publishers over HTTP log in for each publish."""
 ADDRESS_LINES = 5
-"""Lines of one kind about one address at once; then one a second. A client rarely has more faults at a time, and one
-that has must not use up the lines of all others."""
+"""How many lines of one kind one address may cause at once; then one a second. A client rarely has more faults at a time,
+and a client that has must not use up the lines of all others."""
 MOST_LINES, LINES_PER_SECOND = 100, 10.0
-"""Lines of one kind at once, and a second from then on, whatever number of addresses they are about: 10,000 addresses
-must not fill the disk. These are at most 200 MB a day."""
+"""Lines of one kind in a burst, and lines a second after it, for all addresses together: 10,000 addresses must not fill
+the disk. These are at most 200 MB a day."""
 
 Report = Callable[[Failure, str], None]
 """See :meth:`ClientWarnings.report`."""
@@ -182,7 +184,11 @@ class ClientWarnings:
     """
 
     def __init__(self, counters: ClientCounters, log: Any, clock: Callable[[], float] = time.monotonic) -> None:
-        """:param clock: seconds, monotonic."""
+        """
+        :param counters: count the faults.
+        :param log: the logger.
+        :param clock: a monotonic clock in seconds.
+        """
         self._counters = counters
         self._faults = Throttle(clock)
         self._accesses = Throttle(clock, ACCESS_LOG_SECONDS)
@@ -202,10 +208,12 @@ class ClientWarnings:
         self._write(self._log.warning, self._faults, key, event, address=address, **fields)
 
     def note(self, event: str, address: str, **fields: Any) -> None:
-        """Report what a client may do, and an operator may want to know later. The same is one line an hour.
+        """Report an allowed action of a client that an operator may want to know about later. Equal reports are one
+        line an hour.
 
         :param event: the name of the log event.
-        :param fields: further fields of the log event; they tell what is the same.
+        :param address: the client's IP address.
+        :param fields: further fields of the log event; reports are equal if all of them are.
         """
         key = (event, address, *fields.values())
         self._write(self._log.info, self._accesses, key, event, address=address, **fields)
@@ -217,11 +225,11 @@ class ClientWarnings:
             write(event, held_back=throttle.held_back(key), address=address, **fields)
 
     def failed(self, part: object, error: Exception) -> None:
-        """Report a fault of ours that concerns one client."""
+        """Report an error in our code that affects one client."""
         self._fault_of_ours("client.failed", error, part=type(part).__name__, exc_info=error)
 
     def report(self, failure: Failure, event: str) -> None:
-        """Report a fault of ours in work that no client waits for.
+        """Report an error in our code, in work that no client waits for.
 
         :param event: the name of the log event.
         """
