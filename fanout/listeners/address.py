@@ -1,4 +1,4 @@
-"""Addresses of clients, as they are counted, logged and compared."""
+"""Addresses of clients, in the forms in which they are counted, logged and compared."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import Annotated
 from pydantic import AfterValidator
 
 _IPV6_PREFIX = 64
-"""Bits. A subscriber gets at least a /64 (RFC 6177), and may use another address of it for every connection."""
+"""Prefix length in bits. A subscriber gets at least a /64 (RFC 6177), and may use another of its addresses for every
+connection."""
 
 
 def plain(host: str) -> str:
-    """An address in the usual form: one of IPv4 that reached a listener of IPv6 comes as ``::ffff:192.0.2.1``.
+    """An address in its usual form: an IPv4 address is ``::ffff:192.0.2.1`` on a listener of IPv6.
 
     Any other text is returned unchanged.
     """
@@ -27,11 +28,11 @@ def plain(host: str) -> str:
 
 
 def neighbourhood(host: str) -> str:
-    """What is counted as one client: an address of IPv4, or a /64 of IPv6."""
+    """The unit that counts as one client: an IPv4 address, or a /64 of IPv6."""
     return _neighbourhood_of_ipv6(host) if ":" in host else host
 
 
-@lru_cache(maxsize=4096)  # It takes 10 µs, and is asked for each SUBSCRIBE.
+@lru_cache(maxsize=4096)  # The computation takes 10 µs, and every SUBSCRIBE needs it.
 def _neighbourhood_of_ipv6(host: str) -> str:
     try:
         address = IPv6Address(host)
@@ -43,7 +44,10 @@ def _neighbourhood_of_ipv6(host: str) -> str:
 
 
 def network(text: str) -> IPv4Network | IPv6Network:
-    """A network, or one address. :raises ValueError: it is none; the error says how they are written."""
+    """A network, or a single address.
+
+    :raises ValueError: the text is invalid; the error says how to write networks.
+    """
     try:
         return ip_network(text)
     except ValueError as error:
@@ -51,14 +55,17 @@ def network(text: str) -> IPv4Network | IPv6Network:
 
 
 class Networks:
-    """Some networks, of both versions."""
+    """A set of networks, of IPv4 and IPv6."""
 
     def __init__(self, networks: tuple[IPv4Network | IPv6Network, ...] = ()) -> None:
         self._networks = networks
 
     @classmethod
     def parse(cls, text: str) -> Networks:
-        """From a list with commas, such as ``10.0.0.0/8, 2001:db8::1``. :raises ValueError: it says which is none."""
+        """Parse a list with commas, such as ``10.0.0.0/8, 2001:db8::1``.
+
+        :raises ValueError: an entry is invalid; the error names it.
+        """
         return cls(tuple(network(each.strip()) for each in text.split(",") if each.strip()))
 
     def __bool__(self) -> bool:
@@ -78,4 +85,4 @@ def _networks(value: str) -> str:
 
 
 NetworkList = Annotated[str, AfterValidator(_networks)]
-"""The type of a setting that is a list of networks, as :meth:`Networks.parse` reads it."""
+"""The type of a setting that contains a list of networks, as :meth:`Networks.parse` reads it."""

@@ -1,12 +1,12 @@
-"""What clients may cost, all together and those of one address, whatever protocol they speak.
+"""Limits of what clients may use, all together and per address, whatever protocol they speak.
 
-* :class:`ConnectionLimit`: open connections. A full node takes a place from the address that has the most.
+* :class:`ConnectionLimit`: open connections. A full node closes a connection of the address that has the most.
 * :class:`SubscriptionLimit`: subscriptions.
-* :class:`InputMemory`: memory of what was sent and is not complete.
+* :class:`InputMemory`: memory for incomplete input.
 * :class:`FairTurns`: work in one turn of the reactor.
 
-An address is one of IPv4, or a /64 of IPv6: that is what one client can have. Each limit is fair: at the limit, those
-who use the most are refused first, by address and then by client.
+An address means one IPv4 address, or a /64 of IPv6, because one client can have that many. Each limit is fair: at the
+limit, the addresses and clients that use the most are refused first.
 """
 
 from __future__ import annotations
@@ -23,30 +23,33 @@ from fanout.listeners.address import NetworkList, neighbourhood
 from fanout.settings.field import MAX_PORT, SettingsGroup, constant, setting
 
 _KEYS = 20_000
-"""Addresses whose rate is remembered; beyond it the one that came longest ago is forgotten, and starts anew."""
+"""Addresses whose rate is remembered. Beyond this number the least recent one is forgotten, and starts with a full
+burst."""
 
-# The constants of ports and connections are here, since a command that only reads the settings should start without
-# Twisted's sockets.
+# The constants of ports and connections are in this file, because a command that only reads the settings should start
+# without Twisted's sockets.
 PROXY_HEADER_SECONDS: float = 5
-"""Seconds for a complete PROXY header. A proxy sends it with the first octets, so only a broken proxy needs longer."""
+"""Seconds until a PROXY header must be complete. A proxy sends it with the first octets, so only a broken proxy takes
+longer."""
 ACCEPT_SLICE = 50
-"""Connections accepted in one turn of the reactor, so that many new ones do not delay the clients that are connected.
-With their CONNECT and SUBSCRIBE a slice takes about 20 ms."""
+"""Connections accepted in one turn of the reactor, so that many new ones do not delay the connected clients. A slice
+takes about 20 ms, including the CONNECT and SUBSCRIBE frames."""
 KEEP_ALIVE_SECONDS = 60
-"""Seconds of silence after which TCP probes a client; a client that has vanished is disconnected after twice that time.
-Without it Linux waits two hours. More frequent probes would use the battery of phones."""
+"""Seconds of silence after which TCP probes a client. A client that has vanished is disconnected after twice that time.
+Without probes Linux waits two hours. More frequent probes would use the battery of phones."""
 INPUT_BYTES = 33_554_432
-"""Octets of memory that unfinished input of all clients may take: parts of frames and of request heads, and frames that
-wait for a COMMIT, for an answer, or for their turn. 32 MiB are 128 of the largest frames at the same moment; publishers
-send frames of some hundred octets, whole."""
+"""Octets of memory that the incomplete input of all clients may take: parts of frames and of request heads, and frames
+that wait for a COMMIT, for an answer, or for their turn. 32 MiB hold 128 of the largest frames at the same moment;
+publishers send complete frames of some hundred octets."""
 TURN_FRAMES = 128
-"""Frames that are worked on in one turn of the reactor before clients are given what waits for them. Most frames take
-20 to 100 µs, so that is some 5 ms; a turn by itself costs 0.1 ms."""
+"""Frames that are handled in one turn of the reactor before the waiting octets of clients are written. Most frames take
+20 to 100 µs, so a turn takes some 5 ms; the overhead of a turn is 0.1 ms."""
 SLICE_FRAMES = 16
-"""Frames of one client in a row while several have more of them than fit into a turn: about 1 ms."""
+"""Frames of one client that are handled in a row while several clients have more frames than fit into a turn: about 1
+ms."""
 LINGER_SECONDS: float = 1
-"""Seconds in which we still read from a client that we disconnect, so that a TCP reset does not discard the last ERROR
-or Close frame on its way. One round trip is enough; the node waits as long when it shuts down."""
+"""Seconds during which we still read from a client that we disconnect, so that a TCP reset does not discard the last
+ERROR or Close frame on its way. One round trip is enough. The node waits for the same time when it shuts down."""
 
 
 class SecuritySettings(SettingsGroup):
@@ -56,24 +59,24 @@ class SecuritySettings(SettingsGroup):
 
     TLS_CERTIFICATE: str = setting(
         "",
-        "File with the certificate and its chain (PEM), read again when it changes; empty = no TLS.",
-        why="Set it if clients connect with TLS to the node itself, not to a proxy in front of it.",
+        "PEM file with the certificate and its chain, read again when it changes; empty = no TLS.",
+        why="Set it if clients connect with TLS to the node itself and not to a proxy in front of it.",
     )
     TLS_KEY: str = setting(
         "",
-        "File with the private key of TLS_CERTIFICATE (PEM, without a password); empty = in the same file.",
-        why="Set it if your certificate tool writes the key to a file of its own.",
+        "PEM file with the private key of TLS_CERTIFICATE, without a password; empty = in the same file.",
+        why="Set it if your certificate tool writes the key to a separate file.",
     )
     STOMP_TLS_PORT: int = setting(
         61614,
-        "The port at STOMP_IP for STOMP over TLS, open if there is a certificate; 0 = none.",
+        "Port at STOMP_IP for STOMP over TLS, open if there is a certificate; 0 = no such port.",
         why="Set it to 0 if the certificate is only for HTTPS, or change it for a second node on the machine.",
         ge=0,
         le=MAX_PORT,
     )
     HTTPS_PORT: int = setting(
         8443,
-        "The port at HTTP_IP for HTTPS and wss://, open if there is a certificate; 0 = none.",
+        "Port at HTTP_IP for HTTPS and wss://, open if there is a certificate; 0 = no such port.",
         why="Set it to 443 if browsers connect without a proxy in front.",
         ge=0,
         le=MAX_PORT,
@@ -81,7 +84,7 @@ class SecuritySettings(SettingsGroup):
     PROXY_FROM: NetworkList = setting(
         "",
         "Networks of proxies that send a PROXY header (v1 or v2), with commas; hosts there can claim any address.",
-        why="Set it if a load balancer is in front: limits and logs then count the clients' own addresses.",
+        why="Set it if a load balancer is in front: limits and logs then use the clients' own addresses.",
     )
 
 
@@ -96,7 +99,7 @@ class ConnectionSettings(SettingsGroup):
 
     MAX_CONNECTIONS: int = setting(
         18_000,
-        "Most open connections of one node, of all protocols together.",
+        "Limit of the open connections of one node, of all protocols together.",
         "connections",
         why="Raise it with the limit of open files (LimitNOFILE) on a larger machine; lower it if memory is short.",
         ge=1,
@@ -104,9 +107,9 @@ class ConnectionSettings(SettingsGroup):
     )
     MAX_CONNECTIONS_PER_ADDRESS: int = setting(
         10_000,
-        "Most open connections of one address; 0 = no limit.",
+        "Limit of the open connections of one address; 0 = no limit.",
         "connections",
-        why="Lower it on a small network; behind a mobile operator's NAT, or a proxy, are thousands of listeners.",
+        why="Lower it on a small network; thousands of listeners may be behind a mobile operator's NAT or a proxy.",
         ge=0,
         reload=True,
     )
@@ -114,15 +117,15 @@ class ConnectionSettings(SettingsGroup):
         10_000,
         "Connections that one address may open at once.",
         "connections",
-        why="Raise it if more listeners share one NAT address: they all return together after an interruption.",
+        why="Raise it if more listeners share one NAT address: all reconnect together after an interruption.",
         ge=1,
         reload=True,
     )
     CONNECT_RATE: float = setting(
         1_000,
-        "Connections a second that one address may open beyond CONNECT_BURST; 0 = no limit.",
+        "Connections per second that one address may open after CONNECT_BURST; 0 = no limit.",
         "1/s",
-        why="Lower it if single addresses flood the node with connections; 0 for a proxy without a PROXY header.",
+        why="Lower it if single addresses open too many connections; set 0 for a proxy without a PROXY header.",
         ge=0,
         reload=True,
     )
@@ -133,7 +136,7 @@ class SubscriptionSettings(SettingsGroup):
 
     MAX_SUBSCRIPTIONS_PER_ADDRESS: int = setting(
         50_000,
-        "Most subscriptions of all clients of one address; 0 = no limit.",
+        "Limit of the subscriptions of all clients of one address; 0 = no limit.",
         "subscriptions",
         why="Raise it if thousands of listeners share one NAT address; most clients need two.",
         ge=0,
@@ -141,26 +144,26 @@ class SubscriptionSettings(SettingsGroup):
     )
     MAX_SUBSCRIPTIONS_TOTAL: int = setting(
         200_000,
-        "Most subscriptions of all clients of one node.",
+        "Limit of the subscriptions of all clients of one node.",
         "subscriptions",
-        why="Adapt it to the machine's memory: each subscription takes about 1 KB.",
+        why="Adapt it to the memory of the machine: each subscription takes about 1 KB.",
         ge=1,
         reload=True,
     )
 
 
 _ROUNDING = 1e-6
-"""Seconds. Sums and differences of clock times are not exact, and a bucket that is full must never refuse."""
+"""Seconds. Sums and differences of clock times are not exact, and a full bucket must never refuse."""
 
 
 class TokenBucket:
-    """Limits the rate of each of many keys: a burst at once, then so many a second. Sans-IO.
+    """Limits the rate of each of many keys: a burst at first, then a number per second. Sans-IO.
 
     The bucket of a key is one number: the time at which it will be full again (GCRA).
 
-    :param clock: seconds, never going back.
-    :param burst: what a key that was quiet may do at once.
-    :param per_second: what it may do from then on; 0 for no limit.
+    :param clock: a monotonic clock in seconds.
+    :param burst: what a key may do at once if it has done nothing for a while.
+    :param per_second: what it may do per second after that; 0 for no limit.
     """
 
     def __init__(self, clock: Callable[[], float], burst: int, per_second: float) -> None:
@@ -170,7 +173,7 @@ class TokenBucket:
         self._full_at: BoundedDict[Hashable, float] = BoundedDict(_KEYS)
 
     def allow(self, key: Hashable) -> bool:
-        """Whether the key may do one more now; then it has done it."""
+        """Whether the key may do one more now. If so, it counts as done."""
         if not self._step:
             return True
         now = self._clock()
@@ -185,35 +188,42 @@ class TokenBucket:
 
 
 class AdmittedConnection(Protocol):
-    """A connection that may have to go when the node is full."""
+    """A connection that may be closed when the node is full."""
 
     @property
     def heard_at(self) -> float:
-        """When the client was last heard, on :attr:`ConnectionLimit.clock`; now if it is a station that logged in."""
+        """When the client last sent something, in seconds of :attr:`ConnectionLimit.clock`. For a station that has
+        logged in it is the current time.
+        """
         ...
 
     def close_for_others(self) -> None:
-        """Close the connection, after this call: another address has fewer and needs the place."""
+        """Close the connection after this call has returned, because an address with fewer connections needs the
+        slot.
+        """
         ...
 
 
 _LOOKED_AT = 32
-"""Connections of an address, the oldest, of which the quietest is closed: to look at all of 10,000 takes too long."""
+"""How many of the oldest connections of an address are compared, to close the one that was silent for longest.
+Comparing 10,000 would take too long."""
 _MOST_LEAVING = 100
-"""Connections that are closing because the node is full: they still have their file descriptors, for LINGER_SECONDS at
-most, and so have those that came in their place."""
+"""Connections that may be closing because the node is full. They still have their file descriptors, for at most
+LINGER_SECONDS, and the connections that replace them have some too."""
 
 
 class ConnectionLimit:
-    """Counts open connections. All listeners of a node share one, as they share its file descriptors.
+    """Counts open connections. All listeners of a node share one limit, as they share the file descriptors of the
+    process.
 
-    While there is room, nobody is closed, however silent. A full node takes one who comes from an address with fewer
-    connections than another address has, and closes one of the latter; so each address gets an equal share.
+    While there is room no connection is closed, however silent it is. If the node is full, it accepts a client from an
+    address that has fewer connections than another address, and closes a connection of the latter. So each address gets
+    an equal share.
 
-    :ivar total: connections that are open.
-    :ivar refused: connections that were refused, by the limit that they exceeded.
-    :ivar closed_for_others: connections that were closed because the node was full.
-    :ivar clock: seconds, monotonic.
+    :ivar total: how many connections are open.
+    :ivar refused: how many connections were refused, by the limit that they exceeded.
+    :ivar closed_for_others: how many connections were closed because the node was full.
+    :ivar clock: a monotonic clock in seconds.
     """
 
     def __init__(self, settings: ConnectionSettings | None = None, clock: Callable[[], float] = time.monotonic) -> None:
@@ -223,7 +233,7 @@ class ConnectionLimit:
         self.clock = clock
         self._open: Counter[str] = Counter()
         self._admitted: dict[str, dict[AdmittedConnection, None]] = {}
-        self._with: dict[int, dict[str, None]] = {}  # number of connections → the addresses that have so many
+        self._with: dict[int, dict[str, None]] = {}  # number of connections → the addresses with that number
         self._most = 0
         self._leaving: set[AdmittedConnection] = set()
         self._settings = settings or ConnectionSettings()
@@ -231,22 +241,23 @@ class ConnectionLimit:
 
     @property
     def settings(self) -> ConnectionSettings:
-        """The limits. Smaller ones end no connection that is open."""
+        """The limits. Lower ones do not close open connections."""
         return self._settings
 
     @settings.setter
     def settings(self, settings: ConnectionSettings) -> None:
         before, self._settings = self._settings, settings
         if (before.CONNECT_BURST, before.CONNECT_RATE) != (settings.CONNECT_BURST, settings.CONNECT_RATE):
-            self._bucket = self._new_bucket()  # how fast each address was until now is forgotten
+            self._bucket = self._new_bucket()  # the rates of all addresses are forgotten
 
     def _new_bucket(self) -> TokenBucket:
         return TokenBucket(self.clock, self._settings.CONNECT_BURST, self._settings.CONNECT_RATE)
 
     def admit(self, address: str, connection: AdmittedConnection | None = None) -> bool:
-        """Whether one more may come in; then it counts until :meth:`closed`.
+        """Whether one more connection may be opened. If so, it counts until :meth:`closed`.
 
-        :param connection: the connection; one that is not given is not closed for others.
+        :param address: the client's IP address.
+        :param connection: the connection; without it, it cannot be closed for others.
         """
         neighbours = neighbourhood(address)
         if reason := self._reason_against(neighbours):
@@ -267,7 +278,7 @@ class ConnectionLimit:
         return "connections" if full and not self._make_room(neighbours) else ""
 
     def _make_room(self, neighbours: str) -> bool:
-        """Close a connection of the address with the most, unless the one that comes has as many."""
+        """Close a connection of the address with the most, unless the new client's address has as many."""
         most = next(iter(self._with.get(self._most, ())), neighbours)
         if self._most <= self._open[neighbours] + 1 or len(self._leaving) >= _MOST_LEAVING:
             return False
@@ -283,7 +294,10 @@ class ConnectionLimit:
         return True
 
     def closed(self, address: str, connection: AdmittedConnection | None = None) -> None:
-        """An admitted connection is gone. :param connection: as for :meth:`admit`."""
+        """An admitted connection is closed.
+
+        :param connection: as for :meth:`admit`.
+        """
         neighbours = neighbourhood(address)
         self.total -= 1
         if connection in self._leaving:
@@ -300,7 +314,9 @@ class ConnectionLimit:
             del self._admitted[neighbours]
 
     def _count(self, neighbours: str, change: int) -> None:
-        """Connections of an address came or went, one at a time: so the most that one has changes by one, too."""
+        """Change the number of connections of an address by one. So the largest number of any address changes by at
+        most one, too.
+        """
         before = self._open[neighbours]
         after = self._open[neighbours] = before + change
         if before:
@@ -320,11 +336,11 @@ class ConnectionLimit:
 
 
 class SubscriptionLimit:
-    """Counts subscriptions, on which most of a node's memory goes. An address is one of IPv4, or a /64 of IPv6.
+    """Counts subscriptions, which take most of a node's memory. An address means one IPv4 address, or a /64 of IPv6.
 
-    :ivar settings: the limits. Smaller ones end no subscription.
-    :ivar total: how many there are.
-    :ivar refused: subscriptions that were refused, by the limit that they exceeded.
+    :ivar settings: the limits. Lower ones do not end subscriptions.
+    :ivar total: how many subscriptions there are.
+    :ivar refused: how many subscriptions were refused, by the limit that they exceeded.
     """
 
     def __init__(self, settings: SubscriptionSettings | None = None) -> None:
@@ -334,7 +350,9 @@ class SubscriptionLimit:
         self.total = 0
 
     def take(self, address: str, number: int = 1) -> bool:
-        """Whether this address may have so many more, all or none; then they count until :meth:`give_back`."""
+        """Whether this address may have this number of further subscriptions, all or none. If so, they count until
+        :meth:`give_back`.
+        """
         neighbours = neighbourhood(address)
         if self.total + number > self.settings.MAX_SUBSCRIPTIONS_TOTAL:
             self.refused["subscriptions"] += 1
@@ -347,7 +365,7 @@ class SubscriptionLimit:
         return True
 
     def give_back(self, address: str, number: int = 1) -> None:
-        """So many of those taken are no longer held."""
+        """This number of subscriptions has ended."""
         neighbours = neighbourhood(address)
         self.total -= number
         self._held[neighbours] -= number
@@ -356,7 +374,7 @@ class SubscriptionLimit:
 
 
 class InputHolder(Protocol):
-    """A connection whose client has sent something that is not complete."""
+    """A connection whose client has sent incomplete input."""
 
     @property
     def address(self) -> str:
@@ -364,24 +382,26 @@ class InputHolder(Protocol):
         ...
 
     def give_up(self) -> None:
-        """All clients together hold too much, and this one most: free it now, and end the connection thereafter."""
+        """Free the input now, and close the connection afterwards: all clients together use too much, and this one the
+        most.
+        """
         ...
 
 
 _RELIEVED = 0.875
-"""Of the limit: how much may still be held when the largest have given up. Sorting takes long, so it should not happen
-each time."""
+"""Part of the limit to which the total is reduced when it is exceeded. Sorting takes long, so it should not happen each
+time."""
 
 
 class InputMemory:
-    """The memory of what all clients have sent and what is not complete.
+    """The memory that the incomplete input of all clients takes.
 
     :ivar total: octets that it takes.
-    :ivar refused: clients that had to give up.
+    :ivar refused: how many clients were disconnected because of the limit.
     """
 
     def __init__(self, most: int = INPUT_BYTES) -> None:
-        """:param most: octets."""
+        """:param most: the limit in octets."""
         self.total = 0
         self.refused = 0
         self._most = most
@@ -389,7 +409,7 @@ class InputMemory:
         self._sums: Counter[str] = Counter()
 
     def hold(self, holder: InputHolder, octets: int) -> None:
-        """What one client holds has changed. May call :meth:`InputHolder.give_up`, of this one or others."""
+        """Set how much one client holds. May call :meth:`InputHolder.give_up` of this client or of others."""
         neighbours = neighbourhood(holder.address)
         held = self._held.setdefault(neighbours, {})
         change = octets - held.pop(holder, 0)
@@ -403,7 +423,9 @@ class InputMemory:
             self._relieve()
 
     def _relieve(self) -> None:
-        """Of the address that holds most, the client that holds most gives up; again, until there is some room."""
+        """Disconnect clients until there is some room: each time the client that holds most, of the address that holds
+        most.
+        """
         heap = [(-octets, neighbours) for neighbours, octets in self._sums.items()]
         heapify(heap)
         by_size: dict[str, list[InputHolder]] = {}
@@ -422,7 +444,7 @@ class InputMemory:
 
 
 class Worker(Protocol):
-    """A client that has sent more than is worked on in one turn of the reactor."""
+    """A client that has sent more frames than are handled in one turn of the reactor."""
 
     @property
     def address(self) -> str:
@@ -430,21 +452,21 @@ class Worker(Protocol):
         ...
 
     def work(self, most: int) -> None:
-        """Work on so many frames, and tell :meth:`FairTurns.spend` how many they were; if there are more,
-        :meth:`FairTurns.wait`.
+        """Handle at most this number of frames, and report to :meth:`FairTurns.spend` how many they were. If there are
+        more, call :meth:`FairTurns.wait`.
         """
         ...
 
 
 class FairTurns:
-    """Divides each turn of the reactor among the clients that send much, so that what others send is not held up.
+    """Divides each turn of the reactor among the clients that send many frames, so that they do not delay the others.
 
-    A client's frames are worked on as soon as they come, as long as the turn has frames left. What is left over waits;
-    its connection is not read meanwhile. In the next turns each address has its turn, and of each address one client
-    after another, with a slice of frames. A client that waits alone has the whole turn.
+    The frames of a client are handled as soon as they arrive, as long as the turn has frames left. The remaining frames
+    wait, and their connection is not read meanwhile. In the next turns each address has its turn, and within an address
+    one client after another, with a slice of frames each. A client that is the only one waiting has the whole turn.
 
-    :ivar waiting: clients that wait.
-    :ivar waits: how often one had to wait.
+    :ivar waiting: how many clients wait for their turn.
+    :ivar waits: how often a client had to wait for its turn.
     """
 
     def __init__(
@@ -454,7 +476,7 @@ class FairTurns:
     ) -> None:
         """
         :param at_end_of_turn: calls its argument when all input of this turn of the reactor was processed.
-        :param failed: is called with a client whose work raised, and the exception.
+        :param failed: called with a client whose work raised, and the exception.
         """
         self.waiting = 0
         self.waits = 0
@@ -466,18 +488,20 @@ class FairTurns:
 
     @property
     def grant(self) -> int:
-        """Frames of one client that may be worked on now."""
-        left = max(0, self._left)  # A COMMIT spends more than one.
+        """How many frames of one client may be handled now."""
+        left = max(0, self._left)  # A COMMIT counts as several frames.
         return min(left, SLICE_FRAMES) if self.waiting else left
 
     def spend(self, frames: int) -> None:
-        """So many were worked on."""
+        """Count frames that were handled."""
         self._left -= frames
         if self._left < TURN_FRAMES // 2:  # A turn with few frames needs no end.
             self._come()
 
     def wait(self, worker: Worker) -> None:
-        """A client has more frames. It waits behind one of each other address, and all of its own that wait already."""
+        """A client has more frames. It waits for one client of each other address, and for all waiting clients of its
+        own address.
+        """
         self.waiting += 1
         self.waits += 1
         self._queue.setdefault(neighbourhood(worker.address), deque()).append(worker)
@@ -489,7 +513,9 @@ class FairTurns:
             self._at_end_of_turn(self._turn)
 
     def _turn(self) -> None:
-        """First come those that wait, and then, for as many frames again, those that are read in this turn."""
+        """Handle the frames of the waiting clients, then allow the same number for the frames that are read in this
+        turn.
+        """
         self._due = False
         self._left = TURN_FRAMES
         while self.waiting and self._left > 0:
@@ -506,5 +532,5 @@ class FairTurns:
             self._queue[neighbours] = workers
         try:
             worker.work(self.grant)
-        except Exception as error:  # noqa: BLE001  (one broken client is reported and stops no other)
+        except Exception as error:  # noqa: BLE001 (a broken client is reported and does not stop the others)
             self._failed(worker, error)

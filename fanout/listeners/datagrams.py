@@ -1,7 +1,7 @@
-"""A port for datagrams, which sources send to a multicast group or plainly to the port.
+"""A port for datagrams, which sources send to a multicast group or to the port itself.
 
-Every server on a host gets what is sent to the group, as they share the port. A datagram sent to the port itself
-reaches one of them.
+Every server on a host receives the datagrams for the group, because they share the port. A datagram sent to the port
+itself reaches only one of them.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from twisted.python.failure import Failure
 from fanout.listeners.address import Networks
 from fanout.process.logs import Throttle
 
-# Linux gives a socket the datagrams of every group anybody on the host has joined, unless told otherwise (ip(7)).
+# By default, Linux gives a socket the datagrams of every group that any process on the host has joined (ip(7)).
 _IP_MULTICAST_ALL = 49
 _JOIN_AGAIN_SECONDS = 30.0
-"""How often a group that cannot be joined is tried again: a machine may start before its network."""
+"""Seconds between attempts to join a group: a machine may start before its network."""
 
 log = structlog.get_logger(__name__)
 
 Source = tuple[str, int]
-"""Address and port a datagram came from."""
+"""The address and port from which a datagram came."""
 
 
 class MalformedDatagram(ValueError):
-    """What came is no datagram of ours. The text says why, for the log."""
+    """The datagram is malformed. The text says why, for the log."""
 
 
 class DatagramPort(DatagramProtocol):
-    """Hands each datagram to the application. What is wrong with one is logged, and the port lives on."""
+    """Passes each datagram to the application. Faults of a datagram are logged and do not stop the port."""
 
     def __init__(
         self,
@@ -47,11 +47,12 @@ class DatagramPort(DatagramProtocol):
         networks: Networks | None = None,
     ) -> None:
         """
+        :param reactor: Twisted's reactor.
         :param name: what is received here, for the log.
-        :param take: is given each datagram, and raises :class:`MalformedDatagram`.
+        :param take: called with each datagram; raises :class:`MalformedDatagram` if it is malformed.
         :param group: multicast address to join; empty for none.
-        :param octets: of the longest datagram.
-        :param networks: from which clients may send; None for all.
+        :param octets: octets of the longest datagram.
+        :param networks: networks from which clients may send; None for all.
         """
         self._reactor = reactor
         self._name = name
@@ -64,13 +65,13 @@ class DatagramPort(DatagramProtocol):
         self._again: Any = None
 
     def start(self, port: int) -> str:
-        """Listen. Without a way to the group the port still takes what is sent to itself.
+        """Start listening. If the group cannot be joined, the port still receives datagrams sent to itself.
 
         :param port: 0 for a free one.
         :return: address and port.
-        :raises twisted.internet.error.CannotListenError: another program has the port for itself.
+        :raises twisted.internet.error.CannotListenError: another program uses the port exclusively.
         """
-        # One octet more than allowed: the kernel cuts longer ones without a word.
+        # One octet more than allowed: the kernel truncates longer datagrams without an error.
         self._port = self._reactor.listenMulticast(port, self, maxPacketSize=self._octets + 1, listenMultiple=True)
         self._port.getHandle().setsockopt(socket.IPPROTO_IP, _IP_MULTICAST_ALL, 0)
         if self._group:
@@ -79,17 +80,17 @@ class DatagramPort(DatagramProtocol):
         return f"{here.host}:{here.port}"
 
     def stop(self) -> Deferred[Any]:
-        """Listen no more; fires when the socket is closed."""
+        """Stop listening. The Deferred fires when the socket is closed."""
         if self._again is not None:
             self._again.cancel()
             self._again = None
         return maybeDeferred(self._port.stopListening)
 
     def datagramReceived(self, datagram: bytes, addr: Source) -> None:
-        """Twisted's: one has come."""
+        """Called by Twisted when a datagram arrives."""
         try:
             if self._networks is not None and addr[0] not in self._networks:
-                raise MalformedDatagram("its sender is not among those who may send")  # noqa: TRY301
+                raise MalformedDatagram("its sender is not in an allowed network")  # noqa: TRY301
             if len(datagram) > self._octets:
                 raise MalformedDatagram(f"longer than {self._octets} octets")  # noqa: TRY301
             self._take(datagram, addr)
@@ -117,12 +118,12 @@ class DatagramPort(DatagramProtocol):
                 port=self._name,
                 group=self._group,
                 reason=_reason(failure),
-                advice="give this machine a route for multicast; until then only datagrams sent to the port are heard",
+                advice="give this machine a route for multicast; until then the port only gets datagrams sent to it",
             )
         self._again = self._reactor.callLater(_JOIN_AGAIN_SECONDS, self._join)
 
 
 def _reason(failure: Failure) -> str:
-    """Twisted packs the system's error in its own."""
+    """The system's error, which Twisted wraps in its own."""
     error = failure.value
     return str(error.args[-1]) if error is not None and error.args else failure.getErrorMessage()

@@ -1,13 +1,13 @@
 """A listening port that accepts new connections in slices, and may share its port number with other processes.
 
-When thousands of clients reconnect at once, each turn of the reactor accepts one slice of them. The outboxes are
-flushed between two turns, so clients that are connected get their messages in time. Twisted's own port starts at a
-hundred connections a turn and adds 20 each time that was not enough, until it does nothing else.
+When thousands of clients reconnect at the same time, each turn of the reactor accepts one slice of them. The outboxes
+are flushed between two turns, so connected clients get their messages in time. Twisted's own port starts at a hundred
+connections a turn and adds 20 each time that was not enough, until it does nothing else.
 
 With ``reuse_port`` several processes listen on the same address (``SO_REUSEPORT``): the kernel gives each listening
 socket a queue of its own and spreads new connections over them by a hash of both addresses.
 
-:func:`keep_alive` lets TCP itself find clients that vanished without closing, such as phones out of reach.
+:func:`keep_alive` makes TCP detect clients that vanished without closing, such as phones that are out of reach.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from twisted.internet.tcp import Port
 from fanout.listeners.client_limits import ACCEPT_SLICE, KEEP_ALIVE_SECONDS
 
 BACKLOG = 4096
-"""Connections the kernel holds until their turn comes; it cuts this down to ``net.core.somaxconn``."""
+"""Connections that the kernel holds until they are accepted; it reduces the number to ``net.core.somaxconn``."""
 
 
 class SlicedPort(Port):
@@ -37,7 +37,7 @@ class SlicedPort(Port):
     reuse_port = False
 
     def createInternetSocket(self) -> socket.socket:
-        """Twisted's: the socket before it is bound."""
+        """Called by Twisted: makes the socket before it is bound."""
         made: socket.socket = super().createInternetSocket()  # type: ignore[no-untyped-call]
         if self.reuse_port:
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -45,7 +45,7 @@ class SlicedPort(Port):
 
     @property
     def numberAccepts(self) -> int:
-        """Twisted's: how many to accept next time it is our turn; it follows the traffic."""
+        """Used by Twisted: how many connections to accept in the next turn; it follows the traffic."""
         return self._number_accepts
 
     @numberAccepts.setter
@@ -53,13 +53,14 @@ class SlicedPort(Port):
         self._number_accepts = min(number, self.slice)
 
     def accept_queue(self) -> None:
-        """Accept the connections the kernel holds for this socket, for the moment before it is closed.
+        """Accept the connections that the kernel holds for this socket. Call it just before the socket is closed.
 
-        With ``SO_REUSEPORT`` every listening socket has a queue of its own, and closing it resets what waits there.
+        With ``SO_REUSEPORT`` every listening socket has a queue of its own, and closing the socket resets the
+        connections in it.
         """
         waiting = select.poll()
         waiting.register(self.socket, select.POLLIN)
-        for _ in range(BACKLOG // self.slice + 1):  # Not for ever: more may come, or there are no descriptors left.
+        for _ in range(BACKLOG // self.slice + 1):  # Limited: more may come, or no descriptors may be left.
             if not waiting.poll(0):
                 return
             self.doRead()  # type: ignore[no-untyped-call]
@@ -70,9 +71,11 @@ def listen(
 ) -> SlicedPort:
     """Accept connections on an address.
 
-    :param factory: makes their protocols.
-    :param slice_: connections to admit in one turn of the reactor.
-    :param reuse_port: share the port with other processes that do the same (``SO_REUSEPORT``).
+    :param ip: the IP address.
+    :param port: the port.
+    :param factory: makes the protocols of the connections.
+    :param slice_: how many connections to accept in one turn of the reactor.
+    :param reuse_port: whether to share the port with other processes that do the same (``SO_REUSEPORT``).
     :raises CannotListenError: the port is taken.
     """
     listening = SlicedPort(port, factory, BACKLOG, ip, reactor)
@@ -87,13 +90,13 @@ def check_free(ip: str, port: int) -> None:
 
 
 def reserve(ip: str, port: int) -> socket.socket:
-    """Keep a port for processes that will listen with ``reuse_port``.
+    """Reserve a port for processes that will listen with ``reuse_port``.
 
     :param port: 0 for a free one.
     :return: a bound socket. It does not listen, so the kernel gives it no connections.
-    :raises CannotListenError: the port is taken, also when it is shared by processes that are not ours.
+    :raises CannotListenError: the port is taken, or processes that are not ours share it.
     """
-    check_free(ip, port)  # A bind with SO_REUSEPORT succeeds beside another program of the same user that has it, too.
+    check_free(ip, port)  # SO_REUSEPORT alone also binds if another program of the same user has set it.
     return _bind(ip, port, reuse_port=True)
 
 
@@ -110,14 +113,15 @@ def _bind(ip: str, port: int, *, reuse_port: bool = False) -> socket.socket:
 
 
 _PROBES = 4
-"""Probes without an answer after which a client is gone."""
+"""Unanswered probes after which a client counts as gone."""
 
 
 def keep_alive(listening: socket.socket, seconds: int = KEEP_ALIVE_SECONDS) -> None:
-    """Have all connections this socket accepts probed: once, on the listening socket, as they inherit its options.
+    """Make TCP probe all connections that this socket accepts. The options are set on the listening socket, and its
+    connections inherit them.
 
-    :param seconds: idle time before the first probe; a vanished client is gone after twice that. 0 for the system's own
-        times, two hours on Linux.
+    :param seconds: idle time before the first probe; a vanished client is disconnected after twice that. 0 means the
+        system's own times, two hours on Linux.
     """
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     if not seconds:

@@ -3,16 +3,16 @@
 :class:`ProxyHeader` reads the header and is sans-IO; :class:`ProxiedFactory` and :class:`Proxied` put it in front of
 any server, which then sees the client's own address.
 
-Only trusted proxies are asked for a header. From other clients it is input for the server behind, and bad input to all
-of them: STOMP and HTTP refuse it, and TLS sees no handshake.
+Only trusted proxies may send a header. From other clients it is input for the server behind, and invalid for all of
+them: STOMP and HTTP refuse it, and TLS does not find a handshake.
 
 Source of the rules: haproxy's ``doc/proxy-protocol.txt`` (sections 2.1 and 2.2)::
 
     v1  "PROXY TCP4 192.0.2.1 198.51.100.1 56324 61613" CR LF     at most 107 octets
     v2  12 octets of signature, version and command, family, length, addresses, and more that is skipped
 
-Twisted has a parser of its own (``twisted.protocols.haproxy``); it believes every client, wants the first 16 octets in
-one piece, has no time limit, and lets a protocol begin before its client's address is known.
+Twisted has a parser of its own (``twisted.protocols.haproxy``), which is not used: it trusts every client, needs the
+first 16 octets in one piece, has no time limit, and starts a protocol before its client's address is known.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ from fanout.listeners.client_limits import PROXY_HEADER_SECONDS
 
 V1_LONGEST = 107
 V2_LONGEST = 16 + 2_048
-"""Addresses take 36 octets; the rest is for what proxies add (TLVs), a host name or a checksum. No real one is near."""
+"""Addresses take 36 octets; the rest is for additions of proxies (TLVs), a host name or a checksum. No real header is
+nearly as long."""
 
 _V2_SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 _V2_HEAD = 16
@@ -45,15 +46,16 @@ _MOST_PORT = 65_535
 
 
 class ProxyHeaderError(Exception):
-    """What came is no such header. The text says why."""
+    """The input is not a PROXY header. The text says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProxiedClient:
     """The client from which the connection comes.
 
-    :ivar host: IP address; empty when the proxy speaks for itself (health checks), or does not know.
-    :ivar rest: what followed the header: the client's own words.
+    :ivar host: IP address; empty if the proxy itself is the client (health checks), or does not know the address.
+    :ivar port: the client's port.
+    :ivar rest: the octets after the header, which are the client's.
     """
 
     host: str
@@ -62,15 +64,16 @@ class ProxiedClient:
 
 
 class ProxyHeader:
-    """Reads one header, however it is cut into pieces."""
+    """Reads one header, which may arrive in pieces."""
 
     def __init__(self) -> None:
         self._data = b""
 
     def feed(self, data: bytes) -> ProxiedClient | None:
-        """The source, once the header is complete.
+        """Read more octets.
 
-        :raises ProxyHeaderError: it is none. Then the connection has to be closed.
+        :return: the client, when the header is complete; None before.
+        :raises ProxyHeaderError: the input is not a PROXY header. The connection has to be closed.
         """
         self._data += data
         if self._data.startswith(_V2_SIGNATURE[: len(self._data)]):
@@ -94,7 +97,7 @@ class ProxyHeader:
         host = _address(found[2].decode(), 4 if found[1] == b"TCP4" else 6)
         _address(found[3].decode(), 4 if found[1] == b"TCP4" else 6)
         if max(int(found[4]), int(found[5])) > _MOST_PORT:
-            raise ProxyHeaderError("a port that cannot be")
+            raise ProxyHeaderError("a port above 65535")
         return ProxiedClient(host, int(found[4]), rest)
 
     def _version_2(self) -> ProxiedClient | None:
@@ -103,14 +106,14 @@ class ProxyHeader:
             return None
         command, family, length = data[12], data[13], int.from_bytes(data[14:16], "big")
         if command not in (_LOCAL, _PROXY):
-            raise ProxyHeaderError(f"PROXY version and command 0x{command:02x}")
+            raise ProxyHeaderError(f"unknown PROXY version and command 0x{command:02x}")
         if _V2_HEAD + length > V2_LONGEST:
-            raise ProxyHeaderError(f"a PROXY header of {length} octets")
+            raise ProxyHeaderError(f"a PROXY header of {length} octets is too long")
         if len(data) < _V2_HEAD + length:
             return None
         addresses, rest = data[_V2_HEAD : _V2_HEAD + length], data[_V2_HEAD + length :]
         if command == _LOCAL or family not in _FAMILIES:
-            return ProxiedClient("", 0, rest)  # the specification: skip what you do not know, and take the proxy's own
+            return ProxiedClient("", 0, rest)  # the specification: ignore unknown values, and use the proxy's address
         size = _FAMILIES[family]
         if length < 2 * size + 4:
             raise ProxyHeaderError("a PROXY header without its addresses")
@@ -132,7 +135,9 @@ _MOST_WAITING = 1_000  # connections without their header; a proxy sends it with
 
 
 class ProxiedFactory(protocol.Factory):
-    """Listens for a factory behind proxies. Its protocols are built when their client's address is known."""
+    """Listens for a factory behind proxies. The protocol of a connection is built when its client's address is
+    known.
+    """
 
     noisy = False
 
@@ -146,10 +151,11 @@ class ProxiedFactory(protocol.Factory):
         seconds: float = PROXY_HEADER_SECONDS,
     ) -> None:
         """
-        :param wrapped: its ``buildProtocol`` is given the client's address, and may refuse it.
+        :param reactor: Twisted's reactor.
+        :param wrapped: the server's factory; its ``buildProtocol`` gets the client's address, and may refuse it.
         :param trusted: the proxies.
         :param warn: logs a fault: event name, address, fields.
-        :param seconds: for the header to be complete.
+        :param seconds: time limit for the header to be complete.
         """
         self.reactor = reactor
         self.wrapped = wrapped
@@ -164,27 +170,27 @@ class ProxiedFactory(protocol.Factory):
         if address not in self._trusted:
             return self.wrapped.buildProtocol(addr)
         if self.waiting >= _MOST_WAITING:
-            self.refuse(plain(address), f"{self.waiting} connections wait for their PROXY header")
+            self.refuse(plain(address), f"{self.waiting} connections are waiting for their PROXY header")
             return None
         return Proxied(self, addr)
 
     def refuse(self, address: str, reason: str) -> None:
-        """Tell the operator: a trusted proxy is set up wrongly, or is no proxy."""
+        """Tell the operator that a trusted proxy is configured wrongly, or is not a proxy."""
         self._warn("proxy.refused", address, reason=reason)
 
     def doStart(self) -> None:
-        """For Twisted: a listener begins."""
+        """Called by Twisted when a listener starts."""
         super().doStart()  # type: ignore[no-untyped-call]
         self.wrapped.doStart()
 
     def doStop(self) -> None:
-        """For Twisted: it ends."""
+        """Called by Twisted when the listener stops."""
         super().doStop()  # type: ignore[no-untyped-call]
         self.wrapped.doStop()
 
 
 class Proxied(protocol.Protocol):
-    """A connection whose header has not come yet."""
+    """A connection whose header is not complete yet."""
 
     transport: Server
 
@@ -196,13 +202,13 @@ class Proxied(protocol.Protocol):
         self._timer: Any = None
 
     def connectionMade(self) -> None:
-        """Wait for the header, but not for long."""
+        """Wait for the header, for a limited time."""
         self._waiting = True
         self.factory.waiting += 1
         self._timer = self.factory.reactor.callLater(self.factory.seconds, self._too_slow)
 
     def dataReceived(self, data: bytes) -> None:
-        """A piece of the header."""
+        """Read a piece of the header."""
         try:
             source = self._header.feed(data)
         except ProxyHeaderError as error:
@@ -212,7 +218,7 @@ class Proxied(protocol.Protocol):
             self._hand_over(source)
 
     def _hand_over(self, source: ProxiedClient) -> None:
-        """Twisted's transport gets another protocol, so what follows takes no detour."""
+        """Replace the protocol of Twisted's transport, so that further octets go directly to the server."""
         self._done()
         client = _client(source) if source.host else self._proxy
         behind: Any = self.factory.wrapped.buildProtocol(client)
@@ -234,7 +240,7 @@ class Proxied(protocol.Protocol):
         self.transport.abortConnection()
 
     def connectionLost(self, reason: Failure = protocol.connectionDone) -> None:
-        """It went before its header came: health checks do that."""
+        """The connection was closed before its header arrived; health checks do that."""
         self._done()
 
     def _done(self) -> None:

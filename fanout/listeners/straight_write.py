@@ -1,6 +1,6 @@
-"""The short way to a socket, and what Twisted keeps of what the socket does not take.
+"""Writes directly to a socket, and accounts for the octets that Twisted keeps when the socket does not accept them.
 
-Names with an underscore are Twisted's own; it is pinned.
+Names with an underscore are Twisted's own; its version is pinned.
 """
 
 from __future__ import annotations
@@ -11,15 +11,16 @@ from twisted.internet.tcp import Connection
 
 
 def write(transport: Any, data: bytes) -> None:
-    """Straight to the socket while nothing waits there: the reactor's way costs three system calls, and it is taken
-    for what the socket does not take at once (and for errors, which the reactor then finds itself).
+    """Write directly to the socket while nothing waits for it, because a write through the reactor costs three system
+    calls. The reactor writes the octets that the socket does not accept at once, and detects errors.
 
-    From then on the transport's producer is paused, until everything has gone out.
+    If the socket does not accept all octets, the transport's producer is paused until everything is written.
 
-    :param transport: a stream's; one that is not plain TCP is written to by its ``write_joined`` where it has one, as
-        TLS has, and as usual otherwise.
+    :param transport: a stream transport. If it is not plain TCP, its ``write_joined`` is used if it has one, as TLS
+        has, and otherwise its ``write``.
     """
-    # Whether it is connected and nothing waits. Written out here, as a call for each message and client shows.
+    # Whether it is connected and nothing waits. The condition is inlined, because a call for each message and client is
+    # measurable.
     if (
         isinstance(transport, Connection)
         and transport.connected
@@ -40,8 +41,8 @@ def write(transport: Any, data: bytes) -> None:
 
 
 def _pause_producer(transport: Any) -> None:
-    """Twisted does so above 64 KiB. Thousands of clients that do not read would have as much each, and nobody knows:
-    only what waits while a producer is paused is counted.
+    """Pause the producer. Twisted does so above 64 KiB. Thousands of clients that do not read would have as much each,
+    and it would not be counted: only octets that wait while a producer is paused are counted.
     """
     producer = transport.producer if transport.streamingProducer else None
     if producer is not None and transport._tempDataBuffer and not transport.producerPaused:  # noqa: SLF001
@@ -50,8 +51,8 @@ def _pause_producer(transport: Any) -> None:
 
 
 def abort(transport: Any) -> None:
-    """Close at once, and free now what waits. Twisted keeps it until the next turn, and in this one there may be
-    thousands that are cut off to make room.
+    """Close at once, and free the waiting octets now. Twisted keeps them until the next turn, and thousands of clients
+    may be disconnected in this one to make room.
 
     :param transport: as for :func:`write`.
     """
@@ -59,5 +60,5 @@ def abort(transport: Any) -> None:
     stream = transport if isinstance(transport, Connection) else getattr(transport, "transport", None)
     if isinstance(stream, Connection):
         stream.dataBuffer, stream.offset = b"", 0
-        stream._tempDataBuffer[:] = [b""]  # noqa: SLF001  (not empty: nothing goes straight behind what is missing)
+        stream._tempDataBuffer[:] = [b""]  # noqa: SLF001 (not empty, so nothing is written directly after the gap)
         stream._tempDataLen = 0  # noqa: SLF001

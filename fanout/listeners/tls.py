@@ -1,12 +1,12 @@
-"""TLS of our listeners, and of our own connections to other servers.
+"""TLS for our listeners, and for our own connections to other servers.
 
 :class:`Certificates` is our certificate, read again when its file changes. :class:`TlsFactory` puts TLS in front of a
-server; Twisted does the protocol, and the factory adds what it leaves open: failed handshakes, and calls that come too
-late. :class:`ListenerWrapper` puts TLS and the PROXY protocol in front of any listener. :func:`trust` and
+server. Twisted implements the protocol; the factory adds what Twisted does not handle: failed handshakes, and calls
+that come too late. :class:`ListenerWrapper` puts TLS and the PROXY protocol in front of any listener. :func:`trust` and
 :func:`secure_endpoint` are for connections that we open.
 
-We speak TLS 1.2 and 1.3, and of 1.2 only what has forward secrecy and authenticated encryption (RFC 9325 §4.2): every
-TLS library of the last ten years speaks that. Old clients that cannot do so speak plain STOMP.
+We support TLS 1.2 and 1.3, and for 1.2 only ciphers with forward secrecy and authenticated encryption (RFC 9325 §4.2):
+every TLS library of the last ten years supports these. Older clients have to use plain STOMP.
 """
 
 from __future__ import annotations
@@ -50,15 +50,14 @@ from fanout.listeners.proxy_protocol import ProxiedFactory
 from fanout.settings import SettingsError
 
 LOOK_SECONDS = 2.0
-"""Between two looks at the files, which cost nothing. A person who renews a certificate can wait for the line in the
-log.
-"""
+"""Seconds between two checks of the files, which cost almost nothing. An operator who renews a certificate can wait for
+the line in the log."""
 EXPIRES_SOON_SECONDS = 14 * 86_400
-"""Seconds before the end of a certificate from which on operators are warned. certbot renews 30 days before the end: so
-the renewal has failed for two weeks then, and two weeks are left to repair it.
-"""
+"""Seconds before the end of a certificate from which on operators are warned. certbot renews 30 days before the end. So
+at this time the renewal has failed for two weeks, and two weeks are left to repair it."""
 MAX_SIZE = 1_048_576
-"""Octets of a file. A chain with its key takes some thousand, all authorities of a system some hundred thousand."""
+"""Largest file in octets. A chain with its key takes some thousand, all authorities of a system some hundred
+thousand."""
 
 _CIPHERS = AcceptableCiphers.fromOpenSSLCipherString("ECDHE+AESGCM:ECDHE+CHACHA20")
 
@@ -66,26 +65,27 @@ log = structlog.get_logger(__name__)
 
 
 class CertificateError(SettingsError):
-    """A setting names a file that cannot be used. The text says which, what is wrong, and what to do."""
+    """A setting names a file that cannot be used. The text names the file, and says what is wrong and what to do."""
 
 
 @implementer(IOpenSSLServerConnectionCreator)
 class Certificates:
-    """The certificate of our listeners. Connections that stand are not touched when it changes.
+    """The certificate of our listeners. A new certificate does not affect established connections.
 
-    :ivar expires: Unix time at which it is no longer valid.
-    :ivar refused: why the files as they are now cannot be used, so that the certificate from before stays in use; empty
-        if they can be used.
-    :ivar asks_clients: whether clients are asked for a certificate. Browsers may then ask their user for one, so it is
-        done only where a login needs it. Clients without one get in as well, and any certificate is taken: the
-        application knows which one belongs to a login.
+    :ivar expires: Unix time at which it expires.
+    :ivar refused: why the current files cannot be used, so that the previous certificate stays in use; empty if they
+        can be used.
+    :ivar asks_clients: whether clients are asked for a certificate. Browsers may then ask their user for one, so this
+        is only done if a login needs it. Clients without a certificate can connect as well, and any certificate is
+        accepted: the application knows which one belongs to a login.
     """
 
     def __init__(self, certificate: str, key: str, reactor: Any, *, interval: float = LOOK_SECONDS) -> None:
         """
-        :param certificate: path of a PEM file: ours first, then those between it and the authority.
-        :param key: path of a PEM file: its private key, without a password. May be the same file.
-        :param interval: seconds between two looks at the files.
+        :param certificate: path of a PEM file: our certificate first, then the intermediate ones.
+        :param key: path of a PEM file with its private key, without a password. It may be the same file.
+        :param reactor: Twisted's reactor.
+        :param interval: seconds between two checks of the files.
         """
         self._certificate, self._key = Path(certificate), Path(key)
         self._interval = interval
@@ -100,7 +100,7 @@ class Certificates:
     def load(self) -> None:
         """Read the files, at the start.
 
-        :raises CertificateError: they cannot be used; what was in use stays so.
+        :raises CertificateError: they cannot be used; the previous certificate stays in use.
         """
         self._seen = self._signature()
         chain = _certificates(self._certificate)
@@ -118,7 +118,10 @@ class Certificates:
         self.refused = ""
 
     def reload(self) -> bool:
-        """Read the files again, changed or not; whether they could be used. If not, the old ones stay in use."""
+        """Read the files again, even if they did not change.
+
+        :return: whether they could be used. If not, the previous certificate stays in use.
+        """
         try:
             self.load()
         except CertificateError as error:
@@ -131,7 +134,7 @@ class Certificates:
     def problem(self, now: float) -> str:
         """What operators should repair, in words; empty if nothing.
 
-        :param now: Unix time.
+        :param now: Unix time in seconds.
         """
         problems = []
         if now >= self.expires:
@@ -143,17 +146,17 @@ class Certificates:
         return "; ".join(problems)
 
     def start(self) -> None:
-        """Look at the files from now on, and follow their changes."""
+        """Check the files regularly from now on, and load changed ones."""
         self._look.start(self._interval, now=False)
 
     def stop(self) -> None:
-        """Look no longer."""
+        """Stop checking the files."""
         if self._look.running:
             self._look.stop()
 
     def serverConnectionForTLS(self, protocol: Any) -> SSL.Connection:
-        """For Twisted: a client has come, and gets the certificate of now."""
-        assert self._options is not None, "load() comes first"
+        """Called by Twisted for each new client, which gets the current certificate."""
+        assert self._options is not None, "load() must be called first"
         connection: SSL.Connection = self._options.serverConnectionForTLS(protocol)
         if self.asks_clients():
             connection.set_verify(SSL.VERIFY_PEER, _take_any)
@@ -164,7 +167,7 @@ class Certificates:
             return
         try:
             self.reload()
-        except Exception as error:  # No failure of a library on a strange file may end the checks.
+        except Exception as error:  # An unexpected error in a library must not end the checks.
             self.refused = f"{self._certificate}: {error}"
             log.exception("certificate.refused", file=str(self._certificate))
 
@@ -177,15 +180,15 @@ def _never() -> bool:
 
 
 def _take_any(*_: object) -> bool:
-    """For OpenSSL: go on with the handshake, also if no known authority has signed the client's certificate."""
+    """Called by OpenSSL: continue the handshake, even if no known authority has signed the client's certificate."""
     return True
 
 
 def trust(authorities: str = "") -> Any:
-    """Whom to believe that a server is the one it says.
+    """The authorities that we trust to sign the certificates of servers.
 
-    :param authorities: path of a PEM file with their certificates; empty for those the system knows.
-    :raises CertificateError: it cannot be used.
+    :param authorities: path of a PEM file with their certificates; empty for those of the system.
+    :raises CertificateError: the file cannot be used.
     """
     if not authorities:
         return platformTrust()
@@ -194,7 +197,10 @@ def trust(authorities: str = "") -> Any:
 
 
 def authorities(path: Path) -> crypto.X509Store:
-    """The authorities in a PEM file, for :func:`is_signed`. :raises CertificateError: it cannot be used."""
+    """The authorities in a PEM file, for :func:`is_signed`.
+
+    :raises CertificateError: the file cannot be used.
+    """
     store = crypto.X509Store()
     for each in _certificates(path):
         store.add_cert(crypto.X509.from_cryptography(each))
@@ -202,9 +208,10 @@ def authorities(path: Path) -> crypto.X509Store:
 
 
 def is_signed(certificates: Sequence[bytes], store: crypto.X509Store) -> bool:
-    """Whether the first of these certificates is valid now, is for clients, and one of the authorities has signed it.
+    """Whether the first of these certificates is valid now, is for clients, and is signed by one of the authorities.
 
-    :param certificates: as of :func:`client_certificates`.
+    :param certificates: in the form of :func:`client_certificates`.
+    :param store: the authorities.
     """
     try:
         chain = [x509.load_der_x509_certificate(each) for each in certificates]
@@ -219,11 +226,10 @@ def is_signed(certificates: Sequence[bytes], store: crypto.X509Store) -> bool:
 
 
 def secure_endpoint(reactor: Any, host: str, port: int, authorities: str = "", own: str = "") -> Any:
-    """A client endpoint with TLS. The server has to prove that it is called ``host``: a name, or an IP address.
+    """A client endpoint with TLS. The server has to prove that its name is ``host``: a host name, or an IP address.
 
     :param authorities: see :func:`trust`.
-    :param own: path of a PEM file with our own certificate, those between it and its authority, and its private key;
-        empty for none.
+    :param own: path of a PEM file with our own certificate, the intermediate ones, and its private key; empty for none.
     :raises CertificateError: one of the files cannot be used.
     """
     shown = _chain_and_key(Path(own), Path(own)) if own else {}
@@ -232,16 +238,16 @@ def secure_endpoint(reactor: Any, host: str, port: int, authorities: str = "", o
 
 
 def openssl_reason(error: BaseException) -> str:
-    """OpenSSL's own words for what went wrong."""
+    """The reason of an error in OpenSSL's words."""
     errors = error.args[0] if error.args else []
     return str(errors[-1][-1]) if isinstance(errors, list) and errors else str(error) or type(error).__name__
 
 
 def connect_failure(error: BaseException, seconds: float) -> str:
-    """The reason, in a few words; it may hold what a stranger said.
+    """The reason why a connection failed, in a few words. It may contain text from the other side.
 
-    :param error: what the attempt ended with.
-    :param seconds: how long it was given.
+    :param error: the error of the attempt.
+    :param seconds: time limit of the attempt.
     """
     if isinstance(error, DNSLookupError):
         return "no such host"
@@ -278,7 +284,7 @@ def _certificates(path: Path) -> Sequence[x509.Certificate]:
     try:
         return x509.load_pem_x509_certificates(data)
     except ValueError:
-        raise CertificateError(f"{path} holds no certificate in PEM form (BEGIN CERTIFICATE)") from None
+        raise CertificateError(f"{path} does not contain a certificate in PEM form (BEGIN CERTIFICATE)") from None
 
 
 def _key(path: Path, certificate: x509.Certificate, where: Path) -> Any:
@@ -286,16 +292,16 @@ def _key(path: Path, certificate: x509.Certificate, where: Path) -> Any:
     try:
         key = serialization.load_pem_private_key(data, password=None)
     except TypeError:
-        raise CertificateError(f"{path} has a password: remove it, and let no other user read the file") from None
+        raise CertificateError(f"{path} has a password: remove it, and let only this user read the file") from None
     except ValueError:
-        raise CertificateError(f"{path} holds no private key in PEM form (BEGIN PRIVATE KEY)") from None
+        raise CertificateError(f"{path} does not contain a private key in PEM form (BEGIN PRIVATE KEY)") from None
     if key.public_key() != certificate.public_key():
         raise CertificateError(f"the key in {path} does not belong to the first certificate in {where}")
     return key
 
 
 def _chain_and_key(certificate: Path, key: Path) -> dict[str, Any]:
-    """A certificate, those between it and its authority, and its key, as Twisted takes them."""
+    """A certificate, the intermediate ones, and its key, in the form that Twisted needs."""
     chain = _certificates(certificate)
     return {
         "privateKey": crypto.PKey.from_cryptography_key(_key(key, chain[0], certificate)),
@@ -309,39 +315,46 @@ def _iso(when: float) -> str:
 
 
 class TlsTransport(BufferingTLSTransport):
-    """What a server writes to and reads from; TCP is beneath it. Names with an underscore are Twisted's; it is pinned.
+    """The transport of a server with TLS; TCP is beneath it. Names with an underscore are Twisted's; its version is
+    pinned.
 
-    Closing one side alone does not exist in TLS as Twisted speaks it. ``loseConnection`` does what a server wants
-    instead: it says goodbye, reads on, and closes when the client says goodbye as well.
+    TLS, as Twisted implements it, cannot close one direction alone. ``loseConnection`` does what a server needs
+    instead: it sends a close alert, continues to read, and closes when the client has sent a close alert as well.
     """
 
     factory: TlsFactory
 
     def abortConnection(self) -> None:
-        """Close at once. May come after the end, as for TCP; Twisted would fail."""
+        """Close at once. It may be called after the end, as with TCP; Twisted's own method would fail."""
         if self._tlsConnection is not None:
             super().abortConnection()  # type: ignore[no-untyped-call]
 
     def write_joined(self, data: bytes) -> None:
-        """Write what a whole turn has joined. Twisted would wait for the next turn, in case there is more."""
+        """Write the joined octets of a turn. Twisted's ``write`` would wait for the next turn, because there might be
+        more.
+        """
         if getattr(self._aggregator, "_buffer", ()):
-            self.write(data)  # type: ignore[no-untyped-call]  # behind what waits there
+            self.write(data)  # type: ignore[no-untyped-call] # after the octets that wait there
         else:
             super().write(data)  # type: ignore[no-untyped-call]
 
     def _flushSendBIO(self) -> None:
-        """What is encrypted goes the short way, too."""
+        """Write encrypted octets directly to the socket, too."""
         with contextlib.suppress(SSL.WantReadError):
             straight_write.write(self.transport, self._tlsConnection.bio_read(2**15))
 
     def _tlsShutdownFinished(self, reason: Failure | None) -> None:
-        """What ended it is kept without the place where, which knows it and us: all three would stay in memory."""
+        """Keep the reason of the end without its traceback, which refers to the reason and to us: all three would stay
+        in memory.
+        """
         if reason is not None:
             reason.cleanFailure()
         super()._tlsShutdownFinished(reason)  # type: ignore[no-untyped-call]
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """A client that spoke no TLS, or none that we speak, is a fault worth a line; one that just went is not."""
+        """Log a client that did not use TLS, or no version of it that we support. A client that just disconnects is not
+        logged.
+        """
         failed = self._reason
         if not self._handshakeDone and failed is not None and failed.check(SSL.Error):
             address = getattr(self.wrappedProtocol, "address", "")
@@ -351,7 +364,7 @@ class TlsTransport(BufferingTLSTransport):
 
 
 class TlsFactory(TLSMemoryBIOFactory):
-    """Listens with TLS for a factory that need not know.
+    """Listens with TLS for a factory that does not need to know about it.
 
     :ivar warn: logs a client's fault: event name, address, fields.
     """
@@ -365,27 +378,27 @@ class TlsFactory(TLSMemoryBIOFactory):
         self.warn = warn
 
     def buildProtocol(self, addr: Any) -> Any:
-        """None where the wrapped factory refuses the client; Twisted's would wrap that None."""
+        """Build the protocol; None if the wrapped factory refuses the client. Twisted's method would wrap that None."""
         behind = self.wrappedFactory.buildProtocol(addr)
         return None if behind is None else self.protocol(self, behind)
 
 
 def client_certificates(transport: object) -> tuple[bytes, ...]:
-    """The certificates that a client has presented, in DER: its own first; none without TLS, or if it was not asked.
+    """The certificates that a client has presented, in DER, its own first; empty without TLS, or if it was not asked.
 
-    Nobody has checked whose they are. The client has proved that it has the private key of the first one.
+    They are not verified. The client has proved that it has the private key of the first one.
     """
     if not isinstance(transport, TlsTransport):
         return ()
     connection = transport.getHandle()  # type: ignore[no-untyped-call]
-    if connection is None:  # it has ended
+    if connection is None:  # the connection has ended
         return ()
     try:
         own = connection.get_peer_certificate(as_cryptography=True)
         others = connection.get_peer_cert_chain(as_cryptography=True) or ()
-    except ValueError:  # OpenSSL reads some certificates that cryptography does not
+    except ValueError:  # OpenSSL accepts some certificates that cryptography does not
         return ()
-    found = () if own is None else dict.fromkeys((own, *others))  # a server's chain may have its client's or not
+    found = () if own is None else dict.fromkeys((own, *others))  # the chain may contain the own certificate or not
     return tuple(each.public_bytes(serialization.Encoding.DER) for each in found)
 
 
@@ -396,11 +409,11 @@ def beneath(transport: object) -> Server | None:
 
 
 class ListenerWrapper:
-    """Wraps the factory of a server: first the proxy's header is read, then TLS is spoken, if the operator wants them.
+    """Wraps the factory of a server: first the proxy's header is read, then TLS is used, if the operator wants them.
 
-    What is not wanted costs nothing: the server's own factory listens then.
+    A feature that is turned off costs nothing: the server's own factory listens then.
 
-    :ivar settings: they count for listeners made from now on.
+    :ivar settings: the settings for listeners that are made from now on.
     """
 
     def __init__(
@@ -411,6 +424,8 @@ class ListenerWrapper:
         certificates: Certificates | None = None,
     ) -> None:
         """
+        :param reactor: Twisted's reactor.
+        :param settings: TLS and proxies.
         :param warn: logs a client's fault: event name, address, fields.
         :param certificates: loaded; None for no TLS.
         """
@@ -420,28 +435,28 @@ class ListenerWrapper:
         self._warn = warn
 
     def plain(self, server: IProtocolFactory) -> IProtocolFactory:
-        """A factory to listen with."""
+        """A factory to listen with, without TLS."""
         proxies = Networks.parse(self.settings.PROXY_FROM)
         if not proxies:
             return server
         return ProxiedFactory(self._reactor, server, proxies, self._warn)
 
     def secure(self, server: IProtocolFactory) -> IProtocolFactory:
-        """A factory to listen with, with TLS. The proxy's header comes before it, in the clear."""
+        """A factory to listen with, with TLS. The proxy's header comes before TLS, in plain text."""
         assert self.certificates is not None, "there is no certificate"
         return self.plain(TlsFactory(self._reactor, self.certificates, server, self._warn))
 
     def start(self) -> None:
-        """Follow the certificate's files."""
+        """Check the certificate's files regularly."""
         if self.certificates is not None:
             self.certificates.start()
 
     def reload(self) -> None:
-        """Read the certificate again, if there is one; a bad one leaves the old one in use."""
+        """Read the certificate again, if there is one; if the new one is invalid, the previous one stays in use."""
         if self.certificates is not None:
             self.certificates.reload()
 
     def stop(self) -> None:
-        """Look no longer."""
+        """Stop checking the certificate's files."""
         if self.certificates is not None:
             self.certificates.stop()

@@ -190,7 +190,7 @@ class Certificate(DegradedCase):
 
     def test_a_new_one_that_cannot_be_used(self) -> None:
         (self.folder / "certificate.pem").write_bytes(b"nonsense")
-        self.wait_until_degraded("certificate", r"the changed file is not in use: \S+ holds no certificate")
+        self.wait_until_degraded("certificate", r"the changed file is not in use: \S+ does not contain a certificate")
         self.issue(30)
         self.wait_until_well("certificate")
 

@@ -206,7 +206,7 @@ class TestRenewal(_Case):
         new.publish(self.topic(), b"TEXT still here")
         self.assertEqual(old.frame().body, b"TEXT still here")
         (refused,) = self.server.events("certificate.refused")
-        self.assertIn("holds no certificate in PEM form", refused["error"])
+        self.assertIn("does not contain a certificate in PEM form", refused["error"])
         self.server.log.remove(refused)  # it is an error, and this test's own
 
     def test_who_renews_it_may_say_so_with_sighup(self) -> None:

@@ -250,7 +250,7 @@ class BadInput(unittest.TestCase):
     def test_strangers_are_not_heard_where_sources_are_named(self) -> None:
         with ArtcastServer("--sources", "192.0.2.0/24") as server:
             server.send("key", 1)
-            server.wait_for("datagram.ignored", reason="its sender is not among those who may send")
+            server.wait_for("datagram.ignored", reason="its sender is not in an allowed network")
             self.assertEqual(server.listed(), [])
 
 

@@ -76,7 +76,7 @@ class RealPort(unittest.TestCase):
             listening.datagramReceived(b"one", ("127.0.0.1", 5))
             listening.datagramReceived(b"two", ("192.0.2.9", 5))
         self.assertEqual(heard, [b"two"])
-        self.assertIn("not among those who may send", entries[0]["reason"])
+        self.assertIn("not in an allowed network", entries[0]["reason"])
 
 
 class _Net(Clock):

@@ -58,8 +58,8 @@ class TestLoad(_Case):
         )
         cases = {
             "cannot be read: No such file": ("none.pem", key_file),
-            "holds no certificate in PEM form": (key_file, key_file),
-            "holds no private key in PEM form": (good, good),
+            "does not contain a certificate in PEM form": (key_file, key_file),
+            "does not contain a private key in PEM form": (good, good),
             "does not belong to the first certificate": (str(self.file), key_file),
             "has a password": (good, self.write("locked.pem", locked)),
             "is longer than": (self.write("long.pem", b"x" * 1_048_577), key_file),
