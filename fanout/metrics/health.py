@@ -1,7 +1,8 @@
-"""Health: whether a process lives, and whether a load balancer should send it clients (:class:`Health`).
+"""Health: whether a process is alive, and whether a load balancer should send clients to it (:class:`Health`).
 
-A process that answers at all is live. It is ready when it has everything that clients need. Something that it can do
-without for a while makes it *degraded*: people should see that, but it is no reason to send the clients away.
+A process that answers at all is alive. It is ready when it has everything that clients need. If it lacks something that
+is not needed at once, it is *degraded*: operators should see that, but the clients should stay.
+
 :class:`HealthRoutes` answers load balancers and Prometheus.
 """
 
@@ -21,11 +22,12 @@ DRAINING = "draining"
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """How one thing is that a process needs.
+    """The condition of one thing that a process needs.
 
-    :ivar name: such as ``bus`` or ``directory``; there are few.
-    :ivar reason: one line for people: how it is, or why it is not well.
-    :ivar needed: whether the process is of no use without it.
+    :ivar name: such as ``bus`` or ``directory``; there are few names.
+    :ivar well: whether it works.
+    :ivar reason: one line for people: its state, or why it does not work.
+    :ivar needed: whether the process is useless without it.
     """
 
     name: str
@@ -38,33 +40,33 @@ class Condition:
 
 
 class Health:
-    """Asks everything that can fail, each time it is asked itself: nothing is remembered here that could be old.
+    """Checks everything that can fail at each request. Nothing is cached, so no answer is out of date.
 
-    :ivar draining: the process is about to end, and takes no new clients.
+    :ivar draining: whether the process is about to end, and accepts no new clients.
     """
 
     def __init__(self, checks: Sequence[Callable[[], Condition]]) -> None:
-        """:param checks: each returns at once what is known already."""
+        """:param checks: each returns at once a condition that is already known."""
         self._checks = tuple(checks)
         self.draining = False
 
     def conditions(self) -> list[Condition]:
-        """How everything is."""
+        """The current conditions."""
         draining = Condition(DRAINING, not self.draining, "shutting down" if self.draining else "not shutting down")
         return [*(check() for check in self._checks), draining]
 
     @property
     def ready(self) -> bool:
-        """Whether clients may come."""
+        """Whether clients may connect."""
         return all(each.well or not each.needed for each in self.conditions())
 
     def report(self) -> dict[str, Any]:
-        """All of it, for JSON.
+        """The complete report, for JSON.
 
         ::
 
             {"ready": false, "reasons": ["bus: connection refused"], "degraded": ["memcached: …"],
-             "conditions": {"bus": {"well": false, "needed": true, "reason": "connection refused"}, …}}
+            "conditions": {"bus": {"well": false, "needed": true, "reason": "connection refused"}, …}}
         """
         conditions = self.conditions()
         bad = [each for each in conditions if not each.well]
@@ -85,13 +87,16 @@ class HealthRoutes:
     """Handlers for load balancers and Prometheus."""
 
     def __init__(self, health: Health, metrics: Metrics, auth: OperatorAuth) -> None:
-        """:param auth: decides whether a client is told why the process is not ready."""
+        """:param health: the checks.
+        :param metrics: all metrics of the process.
+        :param auth: decides whether a client gets the reasons why the process is not ready.
+        """
         self._health = health
         self._metrics = metrics
         self._auth = auth
 
     def routes(self) -> list[Route]:
-        """The rows of the table. Load balancers ask by any method: HAProxy by OPTIONS, others by HEAD."""
+        """The rows of the routing table. Load balancers use different methods: HAProxy uses OPTIONS, others HEAD."""
         probes = {"/healthz": self.live, "/readyz": self.ready}
         return [
             *subtree("/metrics", GET=self.metrics),
@@ -103,26 +108,30 @@ class HealthRoutes:
         ]
 
     def metrics(self, request: Request) -> Response:
-        """``/metrics``, read now. prometheus-client's own resource reads them in a thread, beside the reactor's."""
+        """``/metrics``, read at this moment. prometheus-client's own resource reads metrics in a thread, concurrently
+        with the reactor.
+        """
         return Response(self._metrics.text(), content_type=CONTENT_TYPE)
 
     def live(self, request: Request) -> Response:
-        """``/healthz``: the reactor turns. A process that does not answer is to be replaced."""
+        """``/healthz``: the reactor is running. A process that does not answer should be replaced."""
         return _LIVE
 
     def ready(self, request: Request) -> Response:
-        """``/readyz``: 200, or 503 to send no clients here; why, for operators. See :meth:`Health.report`."""
+        """``/readyz``: 200, or 503 if no clients should be sent here. Operators also get the reasons. See
+        :meth:`Health.report`.
+        """
         report = self._health.report()
         told = report if self._auth.allows(request.http) else {"ready": report["ready"]}
         return Response.json(told, 200 if report["ready"] else 503)
 
 
 HEALTH: Table[Health] = (
-    Measure("gauge", "fanout_ready", "What /readyz says: 1 for ready.", lambda health: health.ready),
+    Measure("gauge", "fanout_ready", "The answer of /readyz: 1 for ready.", lambda health: health.ready),
     Measure(
         "gauge",
         "fanout_condition_well",
-        "The conditions of /readyz one by one: 1 for well.",
+        "Each condition of /readyz: 1 for well.",
         lambda health: {condition.name: condition.well for condition in health.conditions()},
         ("condition",),
     ),

@@ -1,16 +1,16 @@
-"""Metrics for Prometheus: tables of what can be read off the parts of a process, read at each scrape.
+"""Metrics for Prometheus: tables of values that are read from the parts of a process at each scrape.
 
-Nothing is counted here, so nothing on the way of a message gets slower. A part keeps plain numbers; a table says what
-each is called, what it means, and how it is read::
+Nothing is counted in this module, so it does not slow down any message. A part keeps plain numbers; a table gives the
+name and meaning of each, and the function that reads it::
 
     metrics = Metrics()
     metrics.add(HUB, hub)
     metrics.text()
 
 Labels have few values: never a topic, an address or a login. Names follow Prometheus' conventions: ``fanout_`` for the
-engine, base units, ``_total`` for what only grows.
+engine, base units, ``_total`` for values that only grow.
 
-Every metric of the engine stands below, in one table for each kind of part.
+All metrics of the engine are defined below, in one table for each kind of part.
 """
 
 from __future__ import annotations
@@ -53,9 +53,11 @@ Values = float | Mapping[Any, float]
 class Measure(Generic[S]):
     """One metric of parts of type ``S``.
 
-    :ivar kind: ``counter`` for what only grows, otherwise ``gauge``.
+    :ivar kind: ``counter`` for a value that only grows, otherwise ``gauge``.
+    :ivar name: name of the metric.
     :ivar help: one sentence.
-    :ivar read: the value; for a metric with labels, values by the label's value, or by a tuple of several.
+    :ivar read: returns the value. For a metric with labels it returns values by the label's value, or by a tuple of
+        several values.
     :ivar labels: the names of its labels.
     """
 
@@ -66,7 +68,7 @@ class Measure(Generic[S]):
     labels: tuple[str, ...] = ()
 
     def family(self, part: S) -> Metric:
-        """Its values of this moment."""
+        """The current values of a part."""
         family = _FAMILIES[self.kind](self.name, self.help, labels=self.labels)
         for labels, value in self._samples(part):
             family.add_metric(labels, value)
@@ -85,7 +87,7 @@ Table = Sequence[Measure[S]]
 
 
 class _Part(Generic[S]):
-    """What prometheus-client calls a collector."""
+    """A collector, in the terms of prometheus-client."""
 
     def __init__(self, table: Table[S], part: S) -> None:
         self._table = table
@@ -102,49 +104,53 @@ class _Part(Generic[S]):
 
 
 class Metrics:
-    """All metrics of a process, its memory and its file descriptors included."""
+    """All metrics of a process, including its memory and its file descriptors."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
         self.add(PROCESS, OwnProcess())
 
     def add(self, table: Table[S], part: S) -> None:
-        """Tell what this table reads off this part, too. :raises ValueError: a name is there already."""
+        """Add the metrics of a part.
+
+        :param table: how the values are read.
+        :raises ValueError: a name exists already.
+        """
         self._registry.register(_Part(table, part))
 
     def text(self) -> bytes:
-        """Everything, in Prometheus' text format."""
+        """All metrics, in Prometheus' text format."""
         return generate_latest(self._registry)
 
 
 def reference(tables: Mapping[str, Table[Any]]) -> str:
-    """A manual page of tables, by heading (Markdown)."""
+    """A manual page of tables, by heading, in Markdown."""
     lines = []
     for heading, table in tables.items():
-        lines += [f"## {heading}", "", "| metric | type | labels | what it tells |", "| --- | --- | --- | --- |"]
+        lines += [f"## {heading}", "", "| metric | type | labels | meaning |", "| --- | --- | --- | --- |"]
         for each in table:
             labels = ", ".join(f"`{label}`" for label in each.labels)
             lines.append(f"| `{each.name}` | {each.kind} | {labels} | {each.help} |")
         lines.append("")
-    lines += ["## The process", "", "| metric | type | what it tells |", "| --- | --- | --- |"]
+    lines += ["## The process", "", "| metric | type | meaning |", "| --- | --- | --- |"]
     lines += [f"| `{each.name}` | {each.kind} | {each.help} |" for each in PROCESS]
     return "\n".join(lines) + "\n"
 
 
 class OwnProcess:
-    """What the kernel counts of this process.
+    """The kernel's counters of this process.
 
-    prometheus-client's collector has the same metrics, and none of them without ``/proc/stat``, which systemd hides
+    prometheus-client's collector has the same metrics, but none of them without ``/proc/stat``, which systemd may hide
     (``ProcSubset=pid``).
     """
 
     def stat(self, field: int) -> int:
-        """A field of ``/proc/self/stat`` by its number in proc(5); the second may have spaces in it."""
+        """A field of ``/proc/self/stat`` by its number in proc(5). The second field may contain spaces."""
         return int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[field - 3])
 
     @property
     def started(self) -> float:
-        """Unix time in seconds."""
+        """Start of the process as Unix time in seconds."""
         running = time.clock_gettime(time.CLOCK_BOOTTIME) - self.stat(22) / _TICKS
         return time.time() - running
 
@@ -174,7 +180,7 @@ PROCESS: Table[OwnProcess] = (
         "gauge",
         "process_open_fds",
         "Number of open file descriptors.",
-        lambda _: len(os.listdir("/proc/self/fd")),  # noqa: PTH208  (as many objects as connections otherwise)
+        lambda _: len(os.listdir("/proc/self/fd")),  # noqa: PTH208 (pathlib would make an object for each connection)
     ),
     Measure(
         "gauge",
@@ -185,38 +191,50 @@ PROCESS: Table[OwnProcess] = (
 )
 
 HUB: Table[Hub] = (
-    Measure("gauge", "fanout_topics", "Topics somebody listens to.", lambda hub: len(hub.topics())),
-    Measure("gauge", "fanout_last_messages", "Topics whose last message is kept.", lambda hub: len(hub.remembered)),
-    Measure("gauge", "fanout_last_messages_bytes", "Memory of these.", lambda hub: hub.remembered_octets),
+    Measure("gauge", "fanout_topics", "Topics with at least one subscriber.", lambda hub: len(hub.topics())),
+    Measure("gauge", "fanout_last_messages", "Topics with a retained message.", lambda hub: len(hub.remembered)),
     Measure(
-        "counter", "fanout_messages_total", "Messages that came over the bus, of all nodes.", lambda hub: hub.messages
+        "gauge", "fanout_last_messages_bytes", "Memory of the retained messages.", lambda hub: hub.remembered_octets
     ),
     Measure(
-        "counter", "fanout_deliveries_total", "Messages given to clients, counted for each.", lambda hub: hub.deliveries
+        "counter", "fanout_messages_total", "Messages received over the bus, from all nodes.", lambda hub: hub.messages
     ),
-    Measure("counter", "fanout_delivered_bytes_total", "Bodies of these deliveries.", lambda hub: hub.delivered_octets),
+    Measure(
+        "counter", "fanout_deliveries_total", "Messages delivered, counted for each client.", lambda hub: hub.deliveries
+    ),
+    Measure(
+        "counter",
+        "fanout_delivered_bytes_total",
+        "Octets of the bodies of these deliveries.",
+        lambda hub: hub.delivered_octets,
+    ),
 )
 RETAINED_SHARES: Table[Hub] = (
     Measure(
         "gauge",
         "fanout_last_messages_owners",
-        "Publishers that have last messages; a topic whose publisher is not known counts as one.",
+        "Publishers of the retained messages; a topic without a known publisher counts as one.",
         lambda hub: hub.remembered_owners,
     ),
     Measure(
         "counter",
         "fanout_last_messages_displaced_total",
-        "Last messages dropped because their publisher had most of them (MAX_LAST_MESSAGES_BYTES).",
+        "Retained messages dropped because their publisher used the most memory (MAX_LAST_MESSAGES_BYTES).",
         lambda hub: hub.displaced,
     ),
 )
 HISTORY: Table[History] = (
-    Measure("gauge", "fanout_history_messages", "Messages kept for clients that come back.", len),
-    Measure("gauge", "fanout_history_bytes", "Memory of these, of HISTORY_BYTES.", lambda history: history.octets),
+    Measure("gauge", "fanout_history_messages", "Messages kept for clients that reconnect.", len),
+    Measure(
+        "gauge",
+        "fanout_history_bytes",
+        "Memory of the kept messages (limit: HISTORY_BYTES).",
+        lambda history: history.octets,
+    ),
     Measure(
         "counter",
         "fanout_history_displaced_total",
-        "Of these, dropped because their publisher had most of that memory.",
+        "Messages of the history dropped because their publisher used the most memory.",
         lambda history: history.displaced,
     ),
 )
@@ -224,37 +242,37 @@ SITE: Table[HttpSite] = (
     Measure(
         "gauge",
         "fanout_http_bodies_bytes",
-        "Bodies of HTTP requests that are read or worked on.",
+        "Octets of the bodies of HTTP requests that are being read or handled.",
         lambda site: site.bodies.used,
     ),
     Measure(
         "counter",
         "fanout_http_bodies_refused_total",
-        "Requests refused because the bodies of their address took too much of that memory.",
+        "Requests refused because the bodies of their address used too much of that memory.",
         lambda site: site.bodies.refused,
     ),
     Measure(
         "gauge",
         "fanout_http_answers_bytes",
-        "Long answers to HTTP requests that their clients have not read.",
+        "Octets of long HTTP responses that their clients have not read yet.",
         lambda site: site.answers.used,
     ),
     Measure(
         "counter",
         "fanout_http_answers_refused_total",
-        "Requests answered with 503 because the answers that their address did not read took too much of that memory.",
+        "Requests answered with 503 because unread responses of their address used too much of that memory.",
         lambda site: site.answers.refused,
     ),
     Measure(
         "gauge",
         "fanout_http_clients_waiting_for_turn",
-        "Clients that sent more requests in a row than fit into a turn of the reactor, and wait for theirs.",
+        "HTTP clients that wait for their turn because they sent more requests than fit into a reactor turn.",
         lambda site: site.turns.waiting,
     ),
     Measure(
         "counter",
         "fanout_http_waits_for_turn_total",
-        "How often a client with requests in a row had to wait for its turn.",
+        "How often an HTTP client with many requests had to wait for its turn.",
         lambda site: site.turns.waits,
     ),
 )
@@ -263,7 +281,7 @@ JOURNAL: Table[Journal] = (
     Measure(
         "counter",
         "fanout_journal_displaced_total",
-        "Records dropped because their publisher had most octets of the full file (JOURNAL_MAX_BYTES).",
+        "Records dropped because the file was full and their publisher used most of it (JOURNAL_MAX_BYTES).",
         lambda journal: journal.displaced,
     ),
 )
@@ -271,14 +289,14 @@ CLIENTS: Table[ClientCounts] = (
     Measure(
         "gauge",
         "fanout_clients",
-        "Clients that are connected; the version is of STOMP, and empty for the others and before CONNECT.",
+        "Connected clients. The version is that of STOMP; it is empty for other protocols and before CONNECT.",
         lambda client_counts: client_counts.clients(),
         ("protocol", "version"),
     ),
     Measure(
         "gauge",
         "fanout_subscriptions",
-        "Topics listened to, counted for each client.",
+        "Subscriptions of all clients.",
         lambda client_counts: client_counts.subscriptions(),
     ),
 )
@@ -286,7 +304,7 @@ SUBSCRIPTION_LIMIT: Table[SubscriptionLimit] = (
     Measure(
         "counter",
         "fanout_subscriptions_refused_total",
-        "Subscriptions that were too many: for the node, or for their address (MAX_SUBSCRIPTIONS_*).",
+        "Subscriptions refused because of a limit, of the node or of an address (MAX_SUBSCRIPTIONS_*).",
         lambda subscription_limit: subscription_limit.refused,
         ("limit",),
     ),
@@ -295,7 +313,7 @@ CERTIFICATES: Table[Certificates] = (
     Measure(
         "gauge",
         "fanout_certificate_expires_timestamp_seconds",
-        "Until when the certificate of all listeners is valid, Unix time; less time() it is the seconds left.",
+        "Unix time at which the listeners' certificate expires; subtract time() for the remaining seconds.",
         lambda certificates: certificates.expires,
     ),
 )
@@ -303,20 +321,20 @@ CONNECTION_LIMIT: Table[ConnectionLimit] = (
     Measure(
         "counter",
         "fanout_connections_refused_total",
-        "Connections that were too many: for the node, for their address, or too fast (MAX_CONNECTIONS*, CONNECT_*).",
+        "Connections refused by a limit: of the node, of an address, or of its rate (MAX_CONNECTIONS*, CONNECT_*).",
         lambda connection_limit: connection_limit.refused,
         ("limit",),
     ),
     Measure(
         "gauge",
         "fanout_connections",
-        "Connections that are open, of all protocols.",
+        "Open connections of all protocols.",
         lambda connection_limit: connection_limit.total,
     ),
     Measure(
         "counter",
         "fanout_connections_closed_for_others_total",
-        "Connections of the address with the most that were closed because the node was full (MAX_CONNECTIONS).",
+        "Connections closed because the node was full and their address had the most (MAX_CONNECTIONS).",
         lambda connection_limit: connection_limit.closed_for_others,
     ),
 )
@@ -324,13 +342,13 @@ INPUT_MEMORY: Table[InputMemory] = (
     Measure(
         "gauge",
         "fanout_input_bytes",
-        "Memory of what clients sent and is not complete: parts of frames and requests, transactions, waiting frames.",
+        "Memory of incomplete input of clients: parts of frames and requests, transactions, waiting frames.",
         lambda input_memory: input_memory.total,
     ),
     Measure(
         "counter",
         "fanout_input_refused_total",
-        "Clients that were closed because all together had sent too much of that, and they most.",
+        "Clients disconnected because all incomplete input exceeded its limit and theirs was the largest.",
         lambda input_memory: input_memory.refused,
     ),
 )
@@ -338,23 +356,28 @@ TURNS: Table[FairTurns] = (
     Measure(
         "gauge",
         "fanout_clients_waiting_for_turn",
-        "Clients that sent more frames than fit into a turn of the reactor, and wait for theirs.",
+        "Clients that wait for their turn because they sent more frames than fit into a turn of the reactor.",
         lambda turns: turns.waiting,
     ),
-    Measure("counter", "fanout_waits_for_turn_total", "How often a client had to wait.", lambda turns: turns.waits),
+    Measure(
+        "counter",
+        "fanout_waits_for_turn_total",
+        "How often a client had to wait for its turn.",
+        lambda turns: turns.waits,
+    ),
 )
 LOGIN_QUEUE: Table[LoginQueue] = (
     Measure(
         "gauge",
         "fanout_logins_waiting",
-        "Logins that wait for their check: of addresses that have logged in with the same name before, and strangers.",
+        "Logins that wait for their check, from addresses known for the same name and from other addresses.",
         lambda queue: queue.waiting(),
         ("kind",),
     ),
     Measure(
         "counter",
         "fanout_logins_crowded_out_total",
-        "Logins refused because too many waited for their check; the address with most of them loses its latest.",
+        "Logins refused because too many were waiting for their check.",
         lambda queue: queue.put_off,
     ),
 )
@@ -362,7 +385,7 @@ LOGIN_THROTTLE: Table[LoginThrottle] = (
     Measure(
         "counter",
         "fanout_logins_put_off_total",
-        "Logins that were refused, unchecked, because their address had failed too often (LOGIN_FAILURES).",
+        "Logins refused without a check because too many logins of their address failed (LOGIN_FAILURES).",
         lambda throttle: throttle.put_off,
     ),
 )
@@ -370,7 +393,7 @@ OPERATORS: Table[OperatorAuth] = (
     Measure(
         "counter",
         "fanout_operator_access_total",
-        "Requests of operators: accepted, refused for a wrong token, or put off as there were too many wrong ones.",
+        "Operators' requests: accepted, refused because of a wrong token, or delayed after too many of these.",
         lambda auth: auth.outcomes,
         ("outcome",),
     ),
@@ -379,13 +402,13 @@ FLUSHER: Table[Flusher] = (
     Measure(
         "counter",
         "fanout_dropped_messages_total",
-        "Messages that clients did not get because they read too slowly (SLOW_CLIENTS).",
+        "Messages dropped for clients that read too slowly (SLOW_CLIENTS).",
         lambda flusher: flusher.dropped,
     ),
     Measure(
         "gauge",
         "fanout_outboxes_bytes",
-        "What waits for slow clients, of OUTBOX_TOTAL_BYTES.",
+        "Octets that wait for slow clients (limit: OUTBOX_TOTAL_BYTES).",
         lambda flusher: flusher.held,
     ),
 )
@@ -414,20 +437,20 @@ CLIENT_COUNTERS: Table[ClientCounters] = (
     Measure(
         "counter",
         "fanout_publishes_total",
-        "Messages of this node's publishers: accepted, forbidden, unanswered by the directory, not taken by the bus.",
+        "Messages of this node's publishers: accepted, forbidden, not answered by the directory, refused by the bus.",
         lambda counters: counters.publishes,
         ("outcome",),
     ),
     Measure(
         "counter",
         "fanout_published_bytes_total",
-        "Bodies of the accepted ones.",
+        "Octets of the bodies of accepted messages.",
         lambda counters: counters.published_octets,
     ),
     Measure(
         "counter",
         "fanout_faults_total",
-        "What clients did wrong, by the words of the ERROR or the event in the log; client.slow is one cut off.",
+        "Faults of clients, by the text of the ERROR or the log event; client.slow means a disconnected client.",
         lambda counters: counters.faults,
         ("kind",),
     ),
@@ -436,33 +459,33 @@ BUS: Table[Bus] = (
     Measure(
         "gauge",
         "fanout_bus_connected",
-        "Whether messages travel between the nodes (1) or not (0).",
+        "Whether this node is connected to the bus (1) or not (0).",
         lambda bus: bus.state().connected,
     ),
     Measure(
         "gauge",
         "fanout_bus_caught_up",
-        "Whether this node has what was published before it was connected (1) or not (0).",
+        "Whether this node has the messages published before it was connected (1) or not (0).",
         lambda bus: bus.state().caught_up,
     ),
     Measure(
         "gauge",
         "fanout_bus_waiting",
-        "Messages accepted from publishers and not yet confirmed.",
+        "Messages that were accepted from publishers and are not yet confirmed.",
         lambda bus: bus.state().waiting,
     ),
 )
 _BROKER = {
     "connects": "Connections made to the broker.",
-    "received": "Messages the broker has sent.",
-    "malformed": "Of these, dropped as they were no messages of ours.",
-    "duplicates": "Of these, dropped as second copies.",
-    "published": "Messages handed to the broker, repeats after an outage included.",
-    "confirmed": "Messages the broker has confirmed.",
-    "failed": "Messages whose publisher was told that they failed.",
-    "returned": "Messages the broker had no queue for.",
-    "missed": "Messages of other nodes that did not come: this node was too slow, or away.",
-    "replayed": "Messages this node did not receive, and read from the stream after it was connected.",
+    "received": "Messages received from the broker.",
+    "malformed": "Received messages dropped because they were malformed.",
+    "duplicates": "Received messages dropped because they were second copies.",
+    "published": "Messages sent to the broker, including repeats after an outage.",
+    "confirmed": "Messages confirmed by the broker.",
+    "failed": "Messages that failed, with an error for their publisher.",
+    "returned": "Messages for which the broker had no queue.",
+    "missed": "Messages of other nodes that this node missed because it was too slow or disconnected.",
+    "replayed": "Missed messages that this node read from the stream after it was connected.",
 }
 
 
@@ -481,7 +504,7 @@ MEMCACHED: Table[Memcached] = (
     Measure(
         "counter",
         "fanout_memcached_calls_total",
-        "Calls: answered, failed, skipped in an outage, values refused, connections made anew, too many at once.",
+        "Calls: answered, failed, skipped in an outage, values refused, reconnects, skipped because of too many.",
         lambda each: {name: each.counts[name] for name in _CALLS},
         ("outcome",),
     ),
@@ -490,10 +513,10 @@ LAG: Table[ReactorLag] = (
     Measure(
         "gauge",
         "fanout_loop_lag_worst_seconds",
-        "How late the event loop came round at worst in the last minute.",
+        "Longest delay of the event loop in the last minute.",
         lambda lag: lag.worst,
     ),
-    Measure("counter", "fanout_loop_lag_seconds_total", "How late it came round, added up.", lambda lag: lag.total),
+    Measure("counter", "fanout_loop_lag_seconds_total", "Sum of the delays of the event loop.", lambda lag: lag.total),
 )
 TaskStates = Callable[[], Sequence[TaskState]]
 TASKS: Table[TaskStates] = (
@@ -507,14 +530,14 @@ TASKS: Table[TaskStates] = (
     Measure(
         "counter",
         "fanout_task_restarts_total",
-        "How often a task was tried again after a failure.",
+        "How often a task was run again after a failure.",
         lambda states: {state.name: state.restarts for state in states()},
         ("task",),
     ),
     Measure(
         "gauge",
         "fanout_task_last_success_timestamp_seconds",
-        "When a round of a task last ended well, Unix time; 0 for never.",
+        "Unix time of the last successful round of a task; 0 if there was none.",
         lambda states: {state.name: state.last_success or 0.0 for state in states()},
         ("task",),
     ),
@@ -524,7 +547,7 @@ BUILD: Table[Build] = (
     Measure(
         "gauge",
         "fanout_build_info",
-        "Always 1; the labels tell what runs.",
+        "Always 1; the labels contain the program and the versions.",
         lambda build: {tuple(build.values()): 1.0},
         ("program", "version", "python", "twisted"),
     ),

@@ -1,8 +1,8 @@
 """Figures about the traffic of a node, for pages and metrics.
 
-:class:`ClientCounts` counts the connected clients by walking through the servers and the hub; nothing is kept.
-:class:`Rates` keeps how much happened in each of the last intervals: what a page draws over time.
-:class:`ReactorLag` measures how late the reactor comes round: every client notices when something keeps it busy.
+:class:`ClientCounts` counts the connected clients in the servers and the hub when it is asked; it stores nothing.
+:class:`Rates` stores how much happened in each of the last intervals, for charts. :class:`ReactorLag` measures the
+delay of the reactor: every client notices when something keeps the reactor busy.
 """
 
 from __future__ import annotations
@@ -23,12 +23,14 @@ _STOMP_WEBSOCKET = "stomp-websocket"
 
 @dataclass(frozen=True, slots=True)
 class Slow:
-    """A client that does not read as fast as it is sent.
+    """A client that reads more slowly than messages are sent to it.
 
-    :ivar waiting: messages and answers that wait for it here; what the kernel holds is not known.
-    :ivar octets: how many octets these are.
-    :ivar dropped: messages it did not get, since it came.
-    :ivar blocked: whether its connection takes nothing at this moment.
+    :ivar address: its IP address.
+    :ivar protocol: its protocol.
+    :ivar waiting: messages and answers that wait for it here. How many the kernel holds is not known.
+    :ivar octets: the octets of these.
+    :ivar dropped: messages dropped since it connected.
+    :ivar blocked: whether its connection accepts nothing at this moment.
     """
 
     address: str
@@ -50,9 +52,10 @@ class ClientCounts:
         sockets: Collection[object] = (),
     ) -> None:
         """
+        :param hub: the hub of the node.
         :param connections: STOMP clients, over TCP or WebSocket.
         :param pending: polls and event streams.
-        :param sockets: WebSockets; those that carry no STOMP are players.
+        :param sockets: WebSockets; those without STOMP are players.
         """
         self._hub = hub
         self._connections = connections
@@ -60,7 +63,9 @@ class ClientCounts:
         self._sockets = sockets
 
     def clients(self) -> dict[tuple[str, str], int]:
-        """How many there are of each protocol and version; the version is empty where there is none (yet)."""
+        """How many clients there are of each protocol and version. The version is empty if the protocol has none, or
+        before CONNECT.
+        """
         counts: Counter[tuple[str, str]] = Counter((each.protocol, each.version) for each in self._connections)
         counts.update((each.protocol, "") for each in self._pending)
         stomp = sum(count for (protocol, _), count in counts.items() if protocol == _STOMP_WEBSOCKET)
@@ -69,7 +74,7 @@ class ClientCounts:
         return dict(counts)
 
     def total(self) -> int:
-        """How many there are."""
+        """The number of clients."""
         return sum(self.clients().values())
 
     def subscriptions(self) -> int:
@@ -77,25 +82,27 @@ class ClientCounts:
         return sum(len(cohort.members) for cohort in self._hub.cohorts())
 
     def of_topic(self, topic: str) -> dict[str, int]:
-        """Protocol → how many clients listen to this topic."""
+        """The number of subscribers of a topic, by protocol."""
         return dict(Counter(member.protocol for member in set(self._hub.listeners(topic))))
 
     def busiest(self, limit: int) -> list[tuple[str, int]]:
-        """The topics with most subscriptions, and how many."""
+        """The topics with the most subscriptions, and the number of these."""
         counts: Counter[str] = Counter()
         for cohort in self._hub.cohorts():
             counts[cohort.topic] += len(cohort.members)
         return counts.most_common(limit)
 
     def services(self, service_of: Callable[[str], str]) -> dict[str, int]:
-        """Service → how many clients listen to any of its topics."""
+        """The number of clients that subscribe to any topic of a service, by service."""
         members: dict[str, set[Subscriber]] = {}
         for cohort in self._hub.cohorts():
             members.setdefault(service_of(cohort.topic), set()).update(cohort.members)
         return {service: len(found) for service, found in members.items()}
 
     def slowest(self, limit: int) -> list[Slow]:
-        """The clients for which most waits or was dropped; those for whom nothing was are not slow."""
+        """The slowest clients: those with the most waiting or dropped messages. Clients without any of these are left
+        out.
+        """
         members = {member for cohort in self._hub.cohorts() for member in cohort.members}
         return nlargest(limit, _slow(members), key=lambda each: (each.octets, each.dropped))
 
@@ -109,7 +116,7 @@ def _slow(members: Iterable[Subscriber]) -> Iterator[Slow]:
 
 
 class Rates:
-    """Reads counters again and again, and keeps what they grew by, per second. Bounded."""
+    """Reads counters regularly, and stores how much they grew per second. The number of stored values is limited."""
 
     def __init__(
         self,
@@ -122,10 +129,10 @@ class Rates:
     ) -> None:
         """
         :param clock: Unix time in seconds.
-        :param counters: name → what only grows.
-        :param levels: name → what goes up and down, and is kept as it is.
-        :param interval: seconds between two calls of :meth:`look`.
-        :param kept: how many intervals are remembered.
+        :param counters: functions by name, whose values only grow.
+        :param levels: functions by name, whose values go up and down, and are stored unchanged.
+        :param interval: seconds between two calls of :meth:`sample`.
+        :param kept: how many intervals are stored.
         """
         self.interval = interval
         self._clock = clock
@@ -136,7 +143,7 @@ class Rates:
         self._points: deque[tuple[float, list[float]]] = deque(maxlen=kept)
 
     def sample(self) -> None:
-        """To be called once per interval."""
+        """Read the counters. Must be called once per interval."""
         now, values = self._clock(), [read() for read in self._counters.values()]
         if self._before is not None and now > self._at:
             grown = [(value - before) / (now - self._at) for value, before in zip(values, self._before, strict=True)]
@@ -144,9 +151,9 @@ class Rates:
         self._before, self._at = values, now
 
     def report(self, since: float = 0.0) -> dict[str, Any]:
-        """Columns of equal length, as charts take them: ``times`` (Unix, s) and one for each counter and level.
+        """Columns of equal length, for charts: ``times`` (Unix time in seconds), and one for each counter and level.
 
-        :param since: only what came later than this Unix time.
+        :param since: Unix time in seconds; earlier intervals are left out.
         """
         points = [point for point in self._points if point[0] > since]
         names = [*self._counters, *self._levels]
@@ -155,22 +162,23 @@ class Rates:
 
 
 INTERVAL = 0.5
-"""Seconds between two looks. A publish to 5,000 clients takes a tenth of that."""
+"""Seconds between two measurements. A publish to 5,000 clients takes a tenth of this time."""
 KEPT = 120
-"""Looks whose worst is told: a minute, so that no scrape every 15 or 30 s misses a stall."""
+"""Number of measurements of which the worst is reported. They cover a minute, so a scrape every 15 or 30 s misses no
+delay."""
 
 
 class ReactorLag:
-    """Measures how much later than planned its calls come.
+    """Measures how much later than planned the reactor calls it.
 
-    :ivar total: seconds of lateness since the start.
+    :ivar total: sum of the delays since the start, in seconds.
     """
 
     def __init__(self, clock: Callable[[], float], interval: float = INTERVAL, kept: int = KEPT) -> None:
         """
-        :param clock: seconds, monotonic.
-        :param interval: seconds between two calls of :meth:`look`.
-        :param kept: how many of them :attr:`worst` looks back.
+        :param clock: a monotonic clock in seconds.
+        :param interval: seconds between two calls of :meth:`sample`.
+        :param kept: how many calls :attr:`worst` covers.
         """
         self.total = 0.0
         self.interval = interval
@@ -179,7 +187,7 @@ class ReactorLag:
         self._recent: deque[float] = deque(maxlen=kept)
 
     def sample(self) -> None:
-        """To be called by the reactor, once per interval."""
+        """Measure the delay. Must be called by the reactor once per interval."""
         now = self._clock()
         if self._due is not None:
             late = max(0.0, now - self._due)
@@ -189,5 +197,5 @@ class ReactorLag:
 
     @property
     def worst(self) -> float:
-        """Seconds, of the calls of the last minute."""
+        """The longest delay in the last minute, in seconds."""
         return max(self._recent, default=0.0)
