@@ -1,6 +1,6 @@
-"""What a Unix daemon does besides its work: go to the background, give up root, write a pidfile, ask for more files.
+"""The tasks of every Unix daemon: run in the background, give up root, write a pidfile, raise the limit of open files.
 
-Only the standard library, so that small programs can use it too::
+This module only uses the standard library and structlog, so that small programs can use it too::
 
     ready = daemonize() if settings.DAEMONIZE else None     # before anything is opened
     ...                                                     # open ports
@@ -27,18 +27,19 @@ _READY = b"+"
 
 
 class DaemonError(Exception):
-    """The process cannot live as its operator wants it to. The text says why."""
+    """The process cannot run as its operator wants. The text says why."""
 
 
 def daemonize() -> Callable[[], None]:
-    """Go on in the background, in a session of our own. To be called before anything is opened or any thread runs.
+    """Continue in the background, in a session of our own. Call this before anything is opened or any thread runs.
 
-    The process that was called waits for the one in the background and then ends: with exit code 0 when that is ready,
-    and with its code when it ended before. So a fault at the start is said on the terminal, and known to scripts.
+    The process that was started waits for the one in the background and then ends: with exit code 0 when the other one
+    is ready, or with the other one's exit code if that ends before. So an error at the start is printed on the
+    terminal, and scripts notice it.
 
-    :return: to be called when ready: from then on nothing is read from the terminal or written to it.
+    :return: must be called when the daemon is ready. From then on it neither reads from the terminal nor writes to it.
     """
-    sys.stdout.flush()  # what waits there would be written by both
+    sys.stdout.flush()  # otherwise both processes would write the buffered text
     sys.stderr.flush()
     hearing, speaking = os.pipe()
     child = os.fork()
@@ -61,9 +62,10 @@ def daemonize() -> Callable[[], None]:
 
 
 def drop_to(uid: int | None) -> None:
-    """Become another user for good, and leave the groups of the one we were. None stays as it is.
+    """Become another user for good, and leave the groups of the current one. None changes nothing.
 
-    :raises DaemonError: this process may not.
+    :param uid: number of the user.
+    :raises DaemonError: this process is not allowed to do this.
     """
     if uid is None:
         return
@@ -80,7 +82,7 @@ def drop_to(uid: int | None) -> None:
 
 
 def _account(uid: int) -> tuple[str | None, int]:
-    """Name and main group. A number without an account has a group of the same number, and no other."""
+    """Name and main group of a user. A user id without an account gets a group with the same number, and no other."""
     try:
         entry = pwd.getpwuid(uid)
     except KeyError:
@@ -90,10 +92,10 @@ def _account(uid: int) -> tuple[str | None, int]:
 
 @contextmanager
 def pid_file(path: str) -> Iterator[None]:
-    """Have our number in a file meanwhile, in decimal and without a line end. It goes with us, however we end in order.
+    """A context with our process id in a file, in decimal and without a line end. The file is removed at the end.
 
     :param path: empty for no file.
-    :raises DaemonError: it cannot be written.
+    :raises DaemonError: the file cannot be written.
     """
     if not path:
         yield
@@ -110,7 +112,7 @@ def pid_file(path: str) -> Iterator[None]:
 
 
 def _remove(file: Path, mine: str) -> None:
-    """Another process that was started in our place has put its own number there."""
+    """Remove the file, unless another process that replaces this one has written its own number into it."""
     try:
         if file.read_text() == mine:
             file.unlink()
@@ -118,20 +120,22 @@ def _remove(file: Path, mine: str) -> None:
         print(f"cannot remove the pidfile {file}: {error.strerror}", file=sys.stderr)
 
 
-_RESERVED = 200  # for everything that is no client
+_RESERVED = 200  # descriptors for everything that is not a client
 
 log = structlog.get_logger(__name__)
 
 
 def raise_limit(connections: int) -> None:
-    """Ask for as many open files as the system gives, and log it when that is too few.
+    """Raise the limit of open files as far as the system allows, and log it when that is too low.
 
-    A connection is one file, and many systems allow 1,024 unless asked for more.
+    A connection is one file, and many systems allow only 1,024 by default.
 
-    :param connections: clients there shall be room for.
+    :param connections: the number of clients for which there should be room.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     if hard != resource.RLIM_INFINITY and hard < connections + _RESERVED:
-        log.warning("files.few", limit=hard, MAX_CONNECTIONS=connections, advice="raise LimitNOFILE, or lower it")
+        log.warning(
+            "files.few", limit=hard, MAX_CONNECTIONS=connections, advice="raise LimitNOFILE, or lower MAX_CONNECTIONS"
+        )

@@ -1,8 +1,8 @@
-"""Logs: events with fields, for people on a terminal or as JSON, and never a secret among them.
+"""Logs: events with fields, for people on a terminal or as JSON, without secrets.
 
-Every module logs with ``structlog.get_logger(__name__)``; a session binds its id once (``log.bind(session=…)``).
-What Twisted, pika and other libraries log is processed in the same way. :class:`Throttle` keeps a flood of bad clients
-from becoming a flood of log lines.
+Every module logs with ``structlog.get_logger(__name__)``; a session binds its id once (``log.bind(session=…)``). Log
+entries of Twisted, pika and other libraries are processed in the same way. :class:`Throttle` limits the log lines that
+faulty clients can cause.
 """
 
 from __future__ import annotations
@@ -26,25 +26,26 @@ from fanout.settings.field import SettingsGroup, setting
 
 MASK = "********"
 LIBRARIES = ("twisted", "pika", "pymemcache", "beaker")  # At INFO they report every connection and factory.
-SHORTEST_SECRET = 8  # A shorter one, such as "guest", would blot out innocent words.
-DEEPEST = 5  # Nesting of a logged value; no line of ours comes near.
+SHORTEST_SECRET = 8  # A shorter one, such as "guest", would also mask ordinary words.
+DEEPEST = 5  # Nesting of a logged value; none of our lines is nearly as deep.
 LONGEST = 2_048
-"""Characters of one logged text: a topic and its URL are complete, and a flood of long names is no flood of octets."""
+"""Characters of one logged text. A topic and its URL are complete, and many long names cannot fill the log."""
 MOST_PARTS = 100
 """Parts of a logged list, or lines at either end of a traceback."""
 
-_SECRET_WORD = r"pass(?:word|code|wd)|secret|token|authori[sz]ation|cookie"  # noqa: S105 - the word, not one.
+_SECRET_WORD = r"pass(?:word|code|wd)|secret|token|authori[sz]ation|cookie"  # noqa: S105 - the word, not a password.
 _SECRET_NAME = re.compile(_SECRET_WORD, re.IGNORECASE)
 _SECRET_IN_TEXT = re.compile(
     rf"""(?<!\w)((?>\w*?(?:{_SECRET_WORD}))\w*+["']?\s*+[=:]\s*+)"""
     r"""("[^"]*+"|'[^']*+'|(?:(?:basic|bearer)\s++)?[^\s,;&)]++)""",
     re.IGNORECASE,
 )
-"""Reads each character a limited number of times: a word is looked at from its beginning only, for the first secret
-name in it, and what was read of it is not given back."""
+"""The expression reads each character a limited number of times: it searches a word from its beginning only, for the
+first secret name in it, and does not backtrack."""
 _URL_LOGIN = re.compile(r"(\w://[^/\s:@]*+):[^/\s@]*+@")
 _UNSAFE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Control characters, ends of lines, what changes the direction of text, and what no encoding can write."""
+"""Control characters, ends of lines, characters that change the direction of text, and characters that no encoding can
+write."""
 _TRACEBACK = "exception"
 
 Event = MutableMapping[str, Any]
@@ -52,7 +53,7 @@ _NONE: Mapping[str, object] = MappingProxyType({})
 
 
 def _level_name(value: object) -> object:
-    """``logging.DEBUG`` in a config.py, or its name in any case."""
+    """Accept ``logging.DEBUG`` in a config.py, or the name of a level in any case."""
     if isinstance(value, int):
         return logging.getLevelName(value)
     return value.upper() if isinstance(value, str) else value
@@ -66,9 +67,9 @@ class LogSettings(SettingsGroup):
 
     LOG_LEVEL: LogLevel = setting(
         "INFO",
-        "Level of the least important lines that are written.",
+        "Lowest level of the lines that are written.",
         reload=True,
-        why="Set DEBUG to look at a fault with few clients: it writes several lines for each of them.",
+        why="Set DEBUG to examine a problem with few clients: it writes several lines for each client.",
     )
     LOG_FORMAT: Literal["auto", "console", "json"] = setting(
         "auto",
@@ -87,13 +88,15 @@ def set_up_logs(
     handler: logging.Handler | None = None,
     begin_twisted: Callable[..., object] = globalLogBeginner.beginLoggingTo,
 ) -> None:
-    """Send everything that is logged in this process to one stream. May be called again, to change the level.
+    """Write all log entries of this process to one stream. It may be called again, to change the level.
 
-    :param level: least important level to write, such as ``INFO``; libraries are heard from WARNING on.
+    :param level: the lowest level to write, such as ``INFO``; for libraries it is at least WARNING.
     :param form: ``console``, ``json``, or ``auto``: console if the stream is a terminal.
-    :param secrets: words to mask wherever they stand, such as the secret in a URL's path.
-    :param fields: stand in every line, such as which of several processes wrote it.
-    :param handler: writes the lines in the stream's place, such as to files that are turned over.
+    :param secrets: words to mask wherever they occur, such as the secret in a URL's path.
+    :param fields: added to every line, such as the number of the worker that wrote it.
+    :param stream: where to write.
+    :param handler: writes the lines instead of the stream, such as to rotated files.
+    :param begin_twisted: connects Twisted's own log.
     """
     colours = stream.isatty() and handler is None
     console = form == "console" or (form == "auto" and colours)
@@ -133,17 +136,17 @@ def _set_up_stdlib(level: str, handler: logging.Handler, first: list[Processor],
     logging.captureWarnings(True)
     for library in LIBRARIES:
         logging.getLogger(library).setLevel(max(logging.WARNING, logging.getLevelNamesMapping()[level]))
-    # It calls every lost connection an error, beside the line in which the bus says what it means.
+    # Pika logs every lost connection as an error, in addition to the line in which the bus says what the loss means.
     logging.getLogger("pika").setLevel(logging.CRITICAL)
 
 
 class Masking:
-    """A processor that hides passwords, however deep they are, and keeps an event on one line.
+    """A processor that masks passwords at any depth, and keeps an event on one line.
 
-    What counts as secret: the value of any key or header whose name says so, the login part of URLs, and the words
-    given. Objects are masked in their text form.
+    These values are secret: the value of any key or header whose name says so, the login part of URLs, and the given
+    words. Objects are masked in their text form.
 
-    :param secrets: words to hide wherever they stand; shorter ones than :data:`SHORTEST_SECRET` are not.
+    :param secrets: words to mask wherever they occur; words shorter than :data:`SHORTEST_SECRET` are not masked.
     """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
@@ -163,7 +166,7 @@ class Masking:
         return self.value(value, depth)
 
     def value(self, value: Any, depth: int = DEEPEST) -> Any:
-        """A value of a field whose name is not that of a secret."""
+        """The masked form of a value whose field does not have a secret's name."""
         if value is None or isinstance(value, bool | int | float):
             return value
         if isinstance(value, dict | list | tuple | set | frozenset) and not depth:
@@ -176,9 +179,10 @@ class Masking:
         return self._one_line(value if isinstance(value, str) else repr(value))
 
     def _one_line(self, text: str) -> str:
-        """Masked, cut, and unable to end the line and forge the next one, or to steer a terminal.
+        """The text masked, truncated, and escaped so that it cannot end the line, forge the next one, or control a
+        terminal.
 
-        Twice as much is masked as is written, so that no secret is cut in two, and written without its end.
+        Twice as many characters are masked as are written, so that no secret is cut in two and written without its end.
         """
         return _escape(_cut(self._text(text[: 2 * LONGEST])))
 
@@ -198,7 +202,7 @@ _MASKING = Masking()
 
 
 def masked(value: Any) -> Any:
-    """A value without passwords, for people: as it would be logged."""
+    """A value without passwords, for people, in the form in which it would be logged."""
     return _MASKING.value(value)
 
 
@@ -223,14 +227,14 @@ how many were not written. So a fault that lasts stays visible in the log and do
 
 
 class Throttle:
-    """At most one thing per key and interval. Sans-IO::
+    """Allows one action per key and interval. Sans-IO::
 
         if throttle.allow(address):
             log.warning("bad frame", address=address, held_back=throttle.held_back(address))
 
-    :param clock: seconds, never going back; ``reactor.seconds`` or ``time.monotonic``.
-    :param interval: seconds between two turns of one key.
-    :param keys: how many keys are remembered; beyond it the one allowed longest ago is forgotten.
+    :param clock: a monotonic clock in seconds, such as ``reactor.seconds`` or ``time.monotonic``.
+    :param interval: seconds between two actions of one key.
+    :param keys: how many keys are remembered; beyond this number the key that was allowed longest ago is forgotten.
     """
 
     def __init__(self, clock: Callable[[], float], interval: float = REPEAT_SECONDS, keys: int = 10_000) -> None:
@@ -239,7 +243,7 @@ class Throttle:
         self._entries: BoundedDict[Hashable, _Entry] = BoundedDict(keys)
 
     def allow(self, key: Hashable) -> bool:
-        """Whether the key may act now; if not, it is counted."""
+        """Whether the key may act now. If not, the refusal is counted."""
         now = self._clock()
         entry = self._entries.get(key)
         if entry is not None and now - entry.since < self._interval:
@@ -249,7 +253,7 @@ class Throttle:
         return True
 
     def held_back(self, key: Hashable) -> int:
-        """How often the key was refused between its last two turns."""
+        """How often the key was refused between its last two actions."""
         entry = self._entries.get(key)
         return entry.held_back_before if entry else 0
 

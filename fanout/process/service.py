@@ -1,7 +1,7 @@
-"""A daemon's life: how its process is set up, signals from outside, and notifications to systemd.
+"""The life cycle of a daemon: setting up its process, signals from outside, and notifications to systemd.
 
 ======= ==========================================================================================
-SIGTERM end in order; so does SIGINT. Another one ends the process at once
+SIGTERM shut down in order; SIGINT does the same. A second one ends the process at once
 SIGHUP  read the settings again
 ======= ==========================================================================================
 """
@@ -23,23 +23,26 @@ from twisted.internet.task import LoopingCall
 from fanout.process.logs import Throttle
 
 _MADE = 50_000
-"""Objects more than were freed, until the young ones are searched: 5 ms, and so much (5 MiB) may be garbage until then:
-a traceback, or what Twisted's thread pool leaves behind of each call."""
+"""How many more objects may be made than freed until Python searches the young ones: a search takes 5 ms, and about 5
+MiB may be garbage until then, such as tracebacks, or the remains of calls in Twisted's thread pool."""
 
 _OLDER = 5
-"""Searches of one generation to one of the next older."""
+"""How many searches of one generation there are for one of the next older generation."""
 
 log = structlog.get_logger(__name__)
 
 
 def search_seldom() -> None:
-    """Let Python search for objects that refer to each other less often. To be called when all parts are made.
+    """Make Python search for reference cycles less often. Call this when all parts are made.
 
-    The parts stay as long as the process, and are not looked at again. They are most of what there is: some hundred
-    thousand objects, a fortieth of a second for each whole search. Next to nothing else becomes such garbage: parts
-    that refer to each other let go when a client has gone or a publish is answered, and Python then frees them at once.
-    By default it searches whenever 700 more objects were made than freed; a thousand publishes that wait for the broker
-    are many more, and a flood of publishes paid a tenth of its time for searches that found nothing.
+    The parts exist as long as the process, and are not searched again. They are most of all objects: some hundred
+    thousand, and a complete search of them takes a fortieth of a second. Almost nothing else becomes such garbage:
+    parts that refer to each other drop their references when a client has disconnected or a publish is answered, and
+    Python then frees them at once.
+
+    By default Python searches whenever 700 more objects were made than freed. A thousand publishes that wait for the
+    broker are many more objects, and under a high rate of publishes the searches took a tenth of the time and found
+    nothing.
     """
     gc.collect()
     gc.freeze()
@@ -47,29 +50,30 @@ def search_seldom() -> None:
 
 
 def use_monotonic_timers(reactor: Any) -> None:
-    """Have the reactor's timers follow a clock that cannot be set. To be called before any timer is started.
+    """Make the reactor's timers use a clock that cannot be set. Call this before any timer is started.
 
-    Twisted asks ``time.time``. If the machine's clock is then set back by an hour, no time-out ends and no
-    heart-beat is sent for an hour; if it is set forward, all of them end at once and every client is cut off.
-    ``reactor.seconds()`` is no date any more: dates, for people and for other machines, are ``time.time``.
+    By default Twisted uses ``time.time``. If the machine's clock is then set back by an hour, no time-out ends and no
+    heart-beat is sent for an hour. If it is set forward, all time-outs end at once and every client is disconnected.
+    After this call ``reactor.seconds()`` is not a date any more: dates, for people and for other machines, are
+    ``time.time``.
     """
     reactor.seconds = time.monotonic
 
 
 class Notify:
-    """Notifies systemd, as sd_notify(3) has it; without systemd it does nothing.
+    """Notifies systemd in the way of sd_notify(3); without systemd it does nothing.
 
-    :ivar watchdog: seconds within which systemd wants to hear ``WATCHDOG=1``; 0 when it does not ask for it.
+    :ivar watchdog: seconds within which systemd expects ``WATCHDOG=1``; 0 if it does not.
     """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
-        """:param environ: the process's environment, where systemd says how to reach it."""
+        """:param environ: the process's environment, in which systemd says how to reach it."""
         self._address = environ.get("NOTIFY_SOCKET", "")
         self._throttle = Throttle(time.monotonic)
         self.watchdog = _watchdog(environ)
 
     def tell(self, **states: object) -> None:
-        """Send states such as ``READY=1``. What does not get there is logged: nothing depends on it here."""
+        """Send states such as ``READY=1``. A failure is only logged, because nothing here depends on it."""
         if not self._address:
             return
         text = "\n".join(f"{name}={value}" for name, value in states.items())
@@ -85,7 +89,9 @@ class Notify:
 
 
 def _watchdog(environ: Mapping[str, str]) -> float:
-    """As sd_watchdog_enabled(3): the environment of our parent may have been meant for the parent."""
+    """The interval of systemd's watchdog, read in the way of sd_watchdog_enabled(3): the environment may have been
+    meant for our parent process.
+    """
     usec, pid = environ.get("WATCHDOG_USEC", ""), environ.get("WATCHDOG_PID", "")
     if not usec.isdecimal() or (pid and pid != str(os.getpid())):
         return 0.0
@@ -97,7 +103,7 @@ _USEC = 1_000_000
 
 
 class Service:
-    """Runs a reactor until the process is told to end."""
+    """Runs a reactor until the process is asked to end."""
 
     def __init__(
         self,
@@ -108,13 +114,15 @@ class Service:
         reload: Callable[[], None],
         status: Callable[[], str],
     ) -> None:
-        """Be ready for signals: from now on they wait for the reactor to run.
+        """Install the signal handlers. Signals are handled when the reactor runs.
 
-        Python's own answer to a SIGINT, an exception, would be swallowed by the callback that runs at that moment.
+        Python's default reaction to a SIGINT, an exception, would be lost in the callback that runs at that moment.
 
-        :param stop: ends the work in order; fires when that is done.
-        :param reload: reads the settings again, and reports itself what is wrong with them.
-        :param status: how it is doing, in one line for people.
+        :param reactor: Twisted's reactor.
+        :param notify: notifies systemd.
+        :param stop: ends the work in order; its Deferred fires when that is done.
+        :param reload: reads the settings again, and reports errors in them itself.
+        :param status: the state of the process, in one line for people.
         """
         self._reactor = reactor
         self._notify = notify
@@ -127,12 +135,14 @@ class Service:
         reactor.addSystemEventTrigger("before", "shutdown", stop)
 
     def run(self) -> None:
-        """Run the reactor. To be called when all listens."""
+        """Run the reactor. Call this when all ports are open."""
         search_seldom()
         self._reactor.run()
 
     def _begin(self) -> None:
-        """The reactor runs, and has set its own handlers, which would report a second SIGTERM as an error."""
+        """Called when the reactor runs. It has set its own signal handlers, which would report a second SIGTERM as an
+        error.
+        """
         self._answer_end_with(self._ending)
         self._notify.tell(READY=1, STATUS=self._status())
         beat = LoopingCall(self._beat)
@@ -140,7 +150,9 @@ class Service:
         beat.start(self._notify.watchdog / 2 or _STATUS_SECONDS, now=False)
 
     def _beat(self) -> None:
-        """Only a reactor that turns comes here, so a hung process sends nothing and systemd starts another one."""
+        """Notify systemd. Only a reactor that runs calls this, so a process that hangs sends nothing, and systemd
+        replaces it.
+        """
         self._notify.tell(WATCHDOG=1, STATUS=self._status())
 
     def _answer_end_with(self, handler: Callable[..., None] | signal.Handlers) -> None:
@@ -149,7 +161,9 @@ class Service:
             signal.signal(number, handler)
 
     def _end(self, *_: object) -> None:
-        """The kernel takes the next signal, so that even a process that hangs can be ended."""
+        """End the process. From now on the kernel handles the signals, so that even a process that hangs can be
+        ended.
+        """
         self._answer_end_with(signal.SIG_DFL)
         self._reactor.callFromThread(self._stop)
 
@@ -162,5 +176,5 @@ class Service:
         try:
             self._reload()
         except Exception:
-            log.exception("reload.failed", advice="all goes on with the settings there were")
+            log.exception("reload.failed", advice="the process continues with the previous settings")
         self._notify.tell(READY=1, STATUS=self._status())

@@ -1,4 +1,4 @@
-"""Supervised tasks: each does its work again and again, and no failure of one is felt by another."""
+"""Supervised tasks: each one repeats its work, and a failure of one does not affect the others."""
 
 from __future__ import annotations
 
@@ -17,23 +17,25 @@ from fanout.process.logs import Throttle
 log = structlog.get_logger()
 
 FIRST_PAUSE = 1.0
-"""Seconds until a failed task is tried again; each further failure doubles it."""
+"""Seconds until a failed task is run again; each further failure doubles the pause."""
 LAST_PAUSE = 60.0
-"""Longest such pause: an operator who repaired something need not wait longer to see the effect."""
+"""Longest of these pauses in seconds. An operator who repaired something sees the effect within this time."""
 ROUND_LIMIT = 300.0
-"""Seconds one round may take. A task that hangs for good would be as dead as one that ended, and look alive."""
+"""Seconds that one round may take. Without this limit a task that hangs would do nothing, and look as if it worked."""
 
 Work = Callable[[], Coroutine[Any, Any, None]]
 
 
 @dataclass(frozen=True, slots=True)
 class TaskState:
-    """How a task is doing, for status and health pages. Times are Unix times in seconds.
+    """The state of a task, for status and health pages. Times are Unix times in seconds.
 
+    :ivar name: name of the task.
     :ivar failing: whether its last round failed.
-    :ivar last_success: when a round last ended well; None if none has yet.
-    :ivar last_error: what the last failure said, also when all is well again; empty if nothing ever failed.
-    :ivar restarts: how often it was tried again after a failure.
+    :ivar last_success: when a round last ended without an error; None if none has yet.
+    :ivar last_error: the text of the last error, even if later rounds succeeded; empty if there was no error.
+    :ivar last_error_at: when that error happened; None if there was no error.
+    :ivar restarts: how often the task was run again after a failure.
     """
 
     name: str
@@ -46,12 +48,12 @@ class TaskState:
 
 @dataclass(frozen=True, slots=True)
 class SupervisorPolicy:
-    """How failures are treated.
+    """How the supervisor reacts to failures.
 
     :ivar first_pause: seconds after a first failure.
-    :ivar last_pause: the longest pause.
-    :ivar round_limit: seconds one round may take before it counts as failed.
-    :ivar explained: errors whose text says it all; any other is logged with its traceback.
+    :ivar last_pause: the longest pause in seconds.
+    :ivar round_limit: seconds that one round may take before it counts as failed.
+    :ivar explained: errors whose text is sufficient; any other error is logged with its traceback.
     """
 
     first_pause: float = FIRST_PAUSE
@@ -60,7 +62,7 @@ class SupervisorPolicy:
     explained: tuple[type[Exception], ...] = ()
 
     def pause(self, failures: int) -> float:
-        """Seconds after the n-th failure in a row."""
+        """The pause in seconds after the n-th failure in a row."""
         return min(self.first_pause * 2.0 ** min(failures - 1, 30), self.last_pause)
 
 
@@ -68,7 +70,7 @@ DEFAULT_SUPERVISOR_POLICY = SupervisorPolicy()
 
 
 class Task:
-    """Work that is done in rounds, one after the other. Made by :meth:`Supervisor.spawn`."""
+    """Work that is done in rounds, one after the other. Use :meth:`Supervisor.spawn` to create a task."""
 
     def __init__(
         self,
@@ -99,7 +101,7 @@ class Task:
 
     @property
     def state(self) -> TaskState:
-        """How it is doing right now."""
+        """The current state of the task."""
         return TaskState(
             self.name,
             self._failures > 0,
@@ -110,7 +112,7 @@ class Task:
         )
 
     def hurry(self) -> None:
-        """Begin the next round now, or right after the one under way: something happened that cannot wait."""
+        """Start the next round now, or right after the current one, because something happened that cannot wait."""
         if self._ended is not None:
             return
         if self._round is not None:
@@ -119,11 +121,11 @@ class Task:
             self._call.reset(0)
 
     def begin(self, after: float) -> None:
-        """Do the first round after so many seconds, or when hurried."""
+        """Start the first round after this number of seconds, or earlier if :meth:`hurry` is called."""
         self._call = self._clock.callLater(after, self._do_round)
 
     def end(self, patience: float) -> Deferred[None]:
-        """Let the round under way end, and begin no other; fires when it has.
+        """Let the current round end, and start no other. The Deferred fires when the round has ended.
 
         :param patience: seconds after which the round is cancelled.
         """
@@ -161,7 +163,7 @@ class Task:
         return max(0.0, self._interval - lasted)
 
     def _failed(self, failure: Failure) -> float:
-        """The same error is logged at most once a minute; the state shows that the task is failing."""
+        """Handle a failed round. The same error is logged at most once a minute; the state shows that it continues."""
         if self._ended is not None and failure.check(CancelledError):
             return 0.0
         error = self._in_words(failure)
@@ -198,10 +200,10 @@ class Task:
 
 
 class Supervisor:
-    """Runs tasks side by side.
+    """Runs tasks concurrently.
 
-    A task that raises is logged, counted and tried again with growing pauses, but not later than it would have been
-    its turn anyway.
+    When a task raises, the error is logged and counted, and the task is run again after a growing pause, at the latest
+    at the time of its next regular round.
     """
 
     def __init__(
@@ -212,7 +214,8 @@ class Supervisor:
     ) -> None:
         """
         :param clock: Twisted's reactor.
-        :param unix_time: seconds since 1970, for the states.
+        :param retry_policy: how the supervisor reacts to failures.
+        :param unix_time: Unix time in seconds, for the states.
         """
         self._clock = clock
         self._unix_time = unix_time
@@ -220,11 +223,12 @@ class Supervisor:
         self._tasks: list[Task] = []
 
     def spawn(self, name: str, work: Work, interval: float, after: float = 0) -> Task:
-        """Begin a task.
+        """Start a task.
 
-        :param work: does one round. Its exception is logged.
-        :param interval: seconds from the beginning of one round to the beginning of the next.
-        :param after: seconds until the first one.
+        :param name: name of the task.
+        :param work: does one round. If it raises, the error is logged.
+        :param interval: seconds from the start of one round to the start of the next.
+        :param after: seconds until the first round.
         """
         task = Task(self._clock, name, work, interval, self._retry_policy, self._unix_time)
         self._tasks.append(task)
@@ -232,11 +236,11 @@ class Supervisor:
         return task
 
     def states(self) -> tuple[TaskState, ...]:
-        """How the tasks are doing, in the order they were begun."""
+        """The states of the tasks, in the order in which they were started."""
         return tuple(task.state for task in self._tasks)
 
     def stop(self, patience: float) -> Deferred[None]:
-        """Begin no more rounds; fires when those under way have ended.
+        """Start no more rounds. The Deferred fires when the current ones have ended.
 
         :param patience: seconds after which they are cancelled.
         """
