@@ -1,4 +1,4 @@
-"""What one setting is, and what all settings classes share."""
+"""The description of one setting, and the base class of all settings classes."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from pydantic.fields import FieldInfo
 DEFAULT = "default"
 MAX_PORT = 65_535
 FILLED = r"\S"
-"""Pattern of a text that must not be empty."""
+"""Pattern for a text that must not be empty."""
 HOSTS = r"^$|^[^\s,]+(\s*,\s*[^\s,]+)*$"
-"""Pattern of a list with commas, without empty entries; the list itself may be empty."""
+"""Pattern for a list with commas, without empty entries; the list itself may be empty."""
 
 
 def setting(
@@ -31,13 +31,13 @@ def setting(
 ) -> Any:
     """A field of a :class:`SettingsGroup`.
 
-    :param default: a value, or a function that makes one of the settings before it (a dict by name).
-    :param reason: the help text, one sentence: what the setting is for.
-    :param unit: what a number counts: ``s``, ``octets``, ``frames`` …
-    :param why: when an operator has a reason to change it, one sentence, such as "Raise it behind a large NAT."
+    :param default: a value, or a function that computes it from the earlier settings (a dict by name).
+    :param reason: the help text, one sentence that says what the setting is for.
+    :param unit: the unit of a number: ``s``, ``octets``, ``frames`` …
+    :param why: one sentence that says when an operator should change it, such as "Raise it behind a large NAT."
     :param ge: smallest allowed number.
     :param le: largest allowed number.
-    :param pattern: regular expression a text has to match; the reason names the form in words.
+    :param pattern: regular expression that a text has to match; the reason describes the form in words.
     :param reload: whether a reload applies a new value; otherwise it needs a restart.
     """
     default_is = {"default_factory": default} if callable(default) else {"default": default}
@@ -46,12 +46,12 @@ def setting(
 
 
 def constant(value: object, unit: str = "") -> str:
-    """Why a setting is retired that has become a named constant, for :attr:`SettingsGroup.retired`."""
+    """The reason for :attr:`SettingsGroup.retired` if a setting has become a named constant."""
     return f"it is always {value} {unit}".rstrip()
 
 
 def _extra(field: FieldInfo) -> dict[str, Any]:
-    """What :func:`setting` notes beside what pydantic has parameters for."""
+    """The attributes of :func:`setting` for which pydantic has no parameters."""
     return field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
 
 
@@ -77,49 +77,49 @@ class SettingsGroup(BaseModel):
     )
 
     retired: ClassVar[Mapping[str, str]] = {}
-    """Settings that were there once, and why they are not any more. They are accepted, with one warning.
+    """Settings of earlier versions, and why they do not exist any more. They are accepted, with one warning.
 
-    A name that ends with ``*`` stands for every name that begins so in a ``config.py``.
-    """
+    A name that ends with ``*`` stands for every name in a ``config.py`` that begins in this way."""
 
     old_names: ClassVar[Mapping[str, str]] = {}
-    """Names that an earlier program's ``config.py`` has for settings; ``monitoring.host`` is a key of a dictionary."""
+    """Names that settings have in the ``config.py`` of an earlier program; ``monitoring.host`` is a key of a
+    dictionary."""
 
     unadvertised: ClassVar[bool] = False
-    """Whether the group's settings are accepted and used, and no help page, file or manual shows them."""
+    """Whether the group's settings are accepted and used, but not shown in help pages, files or manuals."""
 
     _sources: dict[str, tuple[str, ...]] = PrivateAttr(default_factory=dict)
     _warnings: tuple[str, ...] = PrivateAttr(default=())
 
     def source_of(self, name: str) -> str:
-        """Where the value of a setting came from: ``flag``, ``environment``, the path of a file, or ``default``."""
+        """The source of a setting's value: ``flag``, ``environment``, the path of a file, or ``default``."""
         return self._sources.get(name, (DEFAULT,))[0]
 
     def overruled(self, name: str) -> tuple[str, ...]:
-        """The other sources that have this setting; the value of :meth:`source_of` wins over theirs."""
+        """The other sources that contain this setting; the value of :meth:`source_of` has precedence."""
         return self._sources.get(name, ())[1:]
 
     def warnings(self) -> tuple[str, ...]:
-        """What looked wrong but does no harm, one line each, to be logged once logs are set up."""
+        """Harmless mistakes, one line each, to be logged after the logs are set up."""
         return (*self._warnings, *self.doubts())
 
     def doubts(self) -> tuple[str, ...]:
-        """Values that are right, each by itself, and do not fit together; one line each."""
+        """Valid values that do not fit together, one line each."""
         return ()
 
     def note(self, sources: Mapping[str, tuple[str, ...]], warnings: tuple[str, ...]) -> None:
-        """Remember where the values came from, the winning source first. For the loader only."""
+        """Store the sources of the values, the one with precedence first. Only the loader calls this."""
         self._sources = dict(sources)
         self._warnings = warnings
 
     @classmethod
     def all_retired(cls) -> dict[str, str]:
-        """What :attr:`retired` says in all groups that this class is made of."""
+        """:attr:`retired` of all groups of this class."""
         return cls._of_all_groups("retired")
 
     @classmethod
     def all_old_names(cls) -> dict[str, str]:
-        """What :attr:`old_names` says in all groups that this class is made of."""
+        """:attr:`old_names` of all groups of this class."""
         return cls._of_all_groups("old_names")
 
     @classmethod
@@ -133,7 +133,7 @@ class SettingsGroup(BaseModel):
 
     @classmethod
     def hidden(cls) -> tuple[str, ...]:
-        """Names of the settings that they do not show."""
+        """Names of the settings that help pages and manuals do not show."""
         shown = cls.advertised()
         return tuple(name for name in cls.model_fields if name not in shown)
 
@@ -144,9 +144,9 @@ class SettingsGroup(BaseModel):
 
     @classmethod
     def groups(cls) -> Iterator[tuple[str, dict[str, FieldInfo]]]:
-        """Heading and fields of each advertised group this class is made of, from the last base to the first.
+        """Heading and fields of each advertised group of this class, from the last base class to the first.
 
-        That is the order of pydantic. A field that a group changes stays in the group that had it first.
+        This is the order of pydantic. A field that a group overrides stays in the group that had it first.
         """
         seen: set[str] = set()
         for base in reversed(cls.__mro__):

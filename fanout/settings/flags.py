@@ -1,7 +1,7 @@
 """Settings as flags of a command line: ``--stomp-port`` for STOMP_PORT, and ``--help-settings`` for all of them.
 
-A help page with a hundred flags helps nobody, so ``--help`` shows the few that a program names, and ``--help-settings``
-prints the rest on request.
+A help page with a hundred flags is too long, so ``--help`` shows the few that a program selects, and
+``--help-settings`` prints all of them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _HELP_FLAG = "--help-settings"
 
 
 def program_name(installed: str, otherwise: str) -> str:
-    """The name of this program for its usage lines.
+    """The name of this program in its usage lines.
 
     :param installed: the name of the command that pip installs.
     :param otherwise: the name in a clone.
@@ -36,10 +36,10 @@ def load_settings(
 ) -> S:
     """Read all settings of a program without subcommands.
 
-    :param argv: the arguments behind the program's name; ``--help`` and ``--help-settings`` print and exit.
+    :param argv: the arguments after the program's name; ``--help`` and ``--help-settings`` print and exit.
     :param config_path: the file of settings, unless ``--config`` names one; None is ``config.py`` of the working
         folder, which need not exist.
-    :raises SettingsError: for anything unknown or wrong, all at once.
+    :raises SettingsError: a setting is unknown or invalid; the text names all of them.
     """
     parser = argparse.ArgumentParser(usage="%(prog)s [--setting VALUE ...]", allow_abbrev=False)
     add_flags(parser, settings_class)
@@ -98,9 +98,9 @@ class _HelpSettings(argparse.Action):
 def parse_flags(
     parser: argparse.ArgumentParser, settings_class: type[SettingsGroup], argv: Sequence[str]
 ) -> argparse.Namespace:
-    """Parse arguments with what :func:`add_flags` added, and report mistakes as the other sources of settings do.
+    """Parse arguments with the flags of :func:`add_flags`, and report mistakes in the same way as for other sources.
 
-    :raises SettingsError: for a flag that is unknown or lacks its value.
+    :raises SettingsError: a flag is unknown or lacks its value.
     """
     parser.exit_on_error = False
     try:
@@ -113,7 +113,7 @@ def parse_flags(
 
 
 def given_flags(given: argparse.Namespace) -> dict[str, str]:
-    """The settings among parsed arguments; the counterpart of :func:`add_flags` for programs with subcommands."""
+    """The settings among parsed arguments. Use it together with :func:`add_flags` in programs with subcommands."""
     return {name: value for name, value in vars(given).items() if name.isupper()}
 
 

@@ -1,7 +1,7 @@
-"""Reads settings: flags win over the environment, the environment over ``config.py``, ``config.py`` over the defaults.
+"""Reads settings. Flags override the environment, the environment overrides ``config.py``, ``config.py`` the defaults.
 
-All mistakes are reported at once, one line each. A secret may also stand in a file that the environment names; that
-counts as the environment.
+All mistakes are reported together, one line each. A secret may be in a file whose path is in the environment; it has
+the precedence of the environment.
 """
 
 from __future__ import annotations
@@ -24,36 +24,35 @@ from pydantic import ValidationError
 from fanout.settings.field import SettingsGroup
 from fanout.settings.reference import Words
 
-# Secrets that stand in files of their own: ``RABBITMQ_PASSWORD_FILE=/run/secrets/rabbitmq_password``.
-#
-# So they come neither into the environment, which ``docker inspect`` and ``/proc`` show, nor into a ``config.py`` that
-# is kept with other files. Docker, Kubernetes and systemd (``LoadCredential=``) all give secrets as files.
+# Secrets may be in files of their own: ``RABBITMQ_PASSWORD_FILE=/run/secrets/rabbitmq_password``. Then they are neither
+# in the environment, which ``docker inspect`` and ``/proc`` show, nor in a ``config.py`` that is stored with other
+# files. Docker, Kubernetes and systemd (``LoadCredential=``) all provide secrets as files.
 
 SUFFIX = "_FILE"
-MOST_BYTES = 65_536  # No secret is longer; a path that leads to a device or a log must not fill the memory.
+MOST_BYTES = 65_536  # Longer than any secret; reading a device or a log must not fill the memory.
 
 
 class SecretFileError(Exception):
-    """One file cannot serve. The text names its variable, and says why."""
+    """A file cannot be used. The text names its variable, and says why."""
 
 
 def secret_files(names: list[str], environ: Mapping[str, str]) -> dict[str, Path]:
-    """Which of these secrets the environment keeps in files, and where.
+    """The files of those secrets whose paths are in the environment.
 
-    :param names: of the settings that are secrets; no other setting is read from a file.
-    :raises SecretFileError: the environment has one both ways.
+    :param names: names of the settings that are secrets; no other setting is read from a file.
+    :raises SecretFileError: the environment contains both a secret and the path of its file.
     """
     found = {name: Path(environ[name + SUFFIX]) for name in names if environ.get(name + SUFFIX)}
     for name in found:
         if name in environ:
-            raise SecretFileError(f"{name} and {name}{SUFFIX} are both in the environment: take one of them out")
+            raise SecretFileError(f"{name} and {name}{SUFFIX} are both in the environment: remove one of them")
     return found
 
 
 def read_secret(name: str, path: Path) -> str:
-    """The secret in a file, without the line end that editors and ``echo`` leave behind it.
+    """The secret in a file, without the line end that editors and ``echo`` append.
 
-    :raises SecretFileError: there is none that can be read.
+    :raises SecretFileError: the file cannot be read, or is empty or too large.
     """
     try:
         with path.open("rb") as file:
@@ -71,11 +70,13 @@ def read_secret(name: str, path: Path) -> str:
 S = TypeVar("S", bound=SettingsGroup)
 
 CONFIG_FILE = Path("config.py")
-NEAR = 0.86  # FB_QEUUE is near to FB_QUEUE; HTTP_PROXY and RABBITMQ_NODE_PORT are other people's names.
+NEAR = 0.86  # FB_QEUUE resembles FB_QUEUE; HTTP_PROXY belongs to other programs.
 
 
 class SettingsError(Exception):
-    """Some settings are wrong. The text has one line for each: its name, its value, what is allowed, its source."""
+    """Some settings are wrong. The text has one line for each: its name, its value, the allowed values, and its
+    source.
+    """
 
 
 def read_settings(
@@ -85,11 +86,12 @@ def read_settings(
     config_path: str | Path | None = None,
     config_file: Path = CONFIG_FILE,
 ) -> S:
-    """Join the sources to settings.
+    """Read the settings from all sources.
 
     :param flags: by name of the setting, from :func:`given_flags`.
+    :param environ: the process's environment.
     :param config_path: the file of settings; None for ``config_file``, which need not exist.
-    :raises SettingsError: for anything unknown or wrong, all at once.
+    :raises SettingsError: a setting is unknown or invalid; the text names all of them.
     """
     path, config, notes = _config_file(settings_class, config_path, config_file)
     environment, files = _environment(settings_class, environ)
@@ -118,9 +120,10 @@ def read_settings(
 
 @dataclass(frozen=True)
 class _Source:
-    """One of the places that settings come from.
+    """One source of settings.
 
-    :ivar name_for: the source's name for people, for one setting.
+    :ivar name_for: returns the source's name for people, for one setting.
+    :ivar values: the settings from this source.
     """
 
     name_for: Callable[[str], str]
@@ -128,14 +131,17 @@ class _Source:
 
 
 class _InvalidError(Exception):
-    """Some values are not valid. :ivar lines: one for each."""
+    """Some values are not valid.
+
+    :ivar lines: one line for each.
+    """
 
     def __init__(self, lines: list[str]) -> None:
         self.lines = lines
 
 
 def _sources(given: Sequence[_Source]) -> dict[str, tuple[str, ...]]:
-    """For each setting that was given: the names of its sources, the winning one first."""
+    """The sources of each setting, the one with precedence first."""
     found: dict[str, tuple[str, ...]] = {}
     for source in given:
         for name in source.values:
@@ -144,7 +150,7 @@ def _sources(given: Sequence[_Source]) -> dict[str, tuple[str, ...]]:
 
 
 def _validated(settings_class: type[S], given: Sequence[_Source], notes: list[str]) -> S:
-    """The settings. An empty value that is not valid counts as not given, with a note.
+    """The settings. An empty value that is not valid counts as missing, with a note.
 
     The original's files and compose files pass on variables that may be empty: ``RABBITMQ_PORT=${RABBITMQ_PORT}``.
 
@@ -161,7 +167,7 @@ def _validated(settings_class: type[S], given: Sequence[_Source], notes: list[st
     for name in empty:
         sources = [source for source in given if source.values.get(name) == ""]
         names = ", ".join(source.name_for(name) for source in sources)
-        notes.append(f"{name} is empty ({names}) and counts as not given")
+        notes.append(f"{name} is empty ({names}) and counts as missing")
         for source in sources:
             del source.values[name]
     return _validated(settings_class, given, notes)
@@ -170,7 +176,7 @@ def _validated(settings_class: type[S], given: Sequence[_Source], notes: list[st
 def _environment(
     settings_class: type[SettingsGroup], environ: Mapping[str, str]
 ) -> tuple[dict[str, str], dict[str, Path]]:
-    """What the environment says, and which of it stands in files."""
+    """The settings in the environment, and the files of those that are in files."""
     words = Words(settings_class)
     secrets = [name for name in settings_class.model_fields if words.is_secret(name)]
     try:
@@ -184,7 +190,7 @@ def _environment(
 def _config_file(
     settings_class: type[SettingsGroup], given: str | Path | None, usual: Path
 ) -> tuple[Path, dict[str, Any], list[str]]:
-    """The path of the file, the settings in it under their present names, and notes for the log."""
+    """The path of the file, its settings under their current names, and notes for the log."""
     path = Path(given) if given is not None else usual
     if given is None and not path.exists():
         return path, {}, []
@@ -194,11 +200,11 @@ def _config_file(
         found = runpy.run_path(str(path), run_name="config")
     except SyntaxError as error:
         raise SettingsError(f"{error.filename}, line {error.lineno}: {error.msg}") from None
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - somebody else's program; anything may happen in it.
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - the file may contain any program, and raise anything.
         raise SettingsError(_config_fault(path, error)) from None
     config = {name: value for name, value in found.items() if name.isupper() and not name.startswith("_")}
     notes = _take_old_names(settings_class, found, config, path)
-    if path.is_file() and (reason := writable_by_others(path)):  # /dev/null stands for no file.
+    if path.is_file() and (reason := writable_by_others(path)):  # /dev/null means no file.
         notes.append(f"{path}: {reason}, and with it everything that this program may do")
     texts = [name for name, field in settings_class.model_fields.items() if field.annotation is str]
     return path, config | {name: ",".join(config[name]) for name in texts if _is_list_of_texts(config.get(name))}, notes
@@ -207,7 +213,10 @@ def _config_file(
 def _take_old_names(
     settings_class: type[SettingsGroup], found: Mapping[str, Any], config: dict[str, Any], path: Path
 ) -> list[str]:
-    """Move values under old names to the present ones, which win if both are there. :return: notes for the log."""
+    """Rename old names to the current ones. If both are present the current one is used.
+
+    :return: notes for the log.
+    """
     notes = []
     old_names = settings_class.all_old_names()
     for dictionary in dict.fromkeys(old.partition(".")[0] for old in old_names if "." in old):
@@ -223,20 +232,22 @@ def _take_old_names(
             continue
         config.pop(old, None)
         if new in config:
-            notes.append(f"{old} in {path}: ignored, as {new} is there as well")
+            notes.append(f"{old} in {path}: ignored, because {new} is set as well")
         else:
             config[new] = values[key]
     return notes
 
 
 def _is_list_of_texts(value: object) -> bool:
-    """``STOMP_IP = "0.0.0.0".split(",")``, as the original's file has it."""
+    """Whether a value is a list of texts, such as ``STOMP_IP = "0.0.0.0".split(",")`` in the original's file."""
     return isinstance(value, list | tuple) and bool(value) and all(isinstance(each, str) for each in value)
 
 
 def writable_by_others(path: Path) -> str:
-    """Why a user other than the caller and root can have written this file; empty if none can, or if there is none."""
-    for each in (path.lstat, path.stat):  # Of a symbolic link as well: its owner chooses what it leads to.
+    """Why a user other than the caller and root may have written this file; empty if none can, or if there is no
+    file.
+    """
+    for each in (path.lstat, path.stat):  # The link itself is checked as well: its owner chooses the target.
         try:
             found = each()
         except FileNotFoundError:
@@ -250,13 +261,13 @@ def writable_by_others(path: Path) -> str:
 
 def _config_fault(path: Path, error: BaseException) -> str:
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
-    if not lines:  # It did not even begin.
+    if not lines:  # The file was not even started.
         return f"cannot read {path}: {getattr(error, 'strerror', None) or error}"
     return f"{path}, line {lines[-1]}: {type(error).__name__}: {error}"
 
 
 def no_such_setting(name: str, known: Iterable[str]) -> str:
-    """That there is none of this name, and which known one is near to it."""
+    """The text that there is no setting with this name, with a similar known name."""
     near = difflib.get_close_matches(name, list(known), 1)
     return "no such setting" + (f"; did you mean {near[0]}?" if near else "")
 
@@ -271,7 +282,7 @@ def _bad_values(
     seen = set()
     for problem in error.errors(include_url=False, include_input=False, include_context=False):
         name = str(problem["loc"][0]) if problem["loc"] else ""
-        if name in seen or problem["type"] == "default_factory_not_called":  # Follows from another one's fault.
+        if name in seen or problem["type"] == "default_factory_not_called":  # A consequence of another error.
             continue
         seen.add(name)
         allowed = (
@@ -282,7 +293,7 @@ def _bad_values(
 
 
 def _docker_link(value: object) -> str:
-    """Docker links and Kubernetes services named ``rabbitmq`` set RABBITMQ_PORT to an address of their own."""
+    """A hint: Docker links and Kubernetes services named ``rabbitmq`` set RABBITMQ_PORT to an address of their own."""
     if isinstance(value, str) and re.match(r"tcp://[^/]+:\d+$", value):
         return (
             "; this value comes from a Docker link or a Kubernetes service of that name: rename the service, or in "
@@ -292,12 +303,12 @@ def _docker_link(value: object) -> str:
 
 
 def _why_retired(name: str, reasons: Mapping[str, str]) -> str:
-    """Why a setting has no effect any more; empty if it never was a setting, or still is one."""
+    """Why a setting has no effect any more; empty if there never was such a setting, or if it still has an effect."""
     return next((reasons[known] for known in reasons if fnmatchcase(name, known)), "")
 
 
 def _retired_settings(names: Sequence[str], reasons: Mapping[str, str]) -> Iterator[str]:
-    """One line for all that share a reason."""
+    """One line for all settings with the same reason."""
     why = {name: _why_retired(name, reasons) for name in names}
     for reason in dict.fromkeys(why.values()):
         yield f"{', '.join(name for name in names if why[name] == reason)}: no effect; {reason}"
@@ -309,4 +320,4 @@ def _near_misses(variables: Sequence[str], names: Sequence[str]) -> Iterator[str
         if variable not in names and variable.startswith(tuple(prefixes)):
             near = difflib.get_close_matches(variable, names, 1, NEAR)
             if near:
-                yield f"{variable} in the environment is no setting; did you mean {near[0]}?"
+                yield f"{variable} in the environment is not a setting; did you mean {near[0]}?"

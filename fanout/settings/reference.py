@@ -1,4 +1,4 @@
-"""Pages generated from the settings: a ``config.py`` to start from, and the table for the manual."""
+"""Pages generated from the settings: a ``config.py`` as a starting point, and the tables for the manual."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from pydantic import SecretStr
 
 from fanout.settings.field import SettingsGroup
 
-# Settings in words: for help, for error messages and for the reference.
+# Settings in words, for help, error messages and the reference.
 
 MASK = "********"
 
 
 class Words:
-    """Says what the settings of one class are."""
+    """Describes the settings of one class in words."""
 
     def __init__(self, settings_class: type[SettingsGroup]) -> None:
         self._fields = settings_class.model_fields
@@ -27,19 +27,19 @@ class Words:
         self._schema: dict[str, dict[str, Any]] = settings_class.model_json_schema()["properties"]
 
     def reason(self, name: str) -> str:
-        """The sentence that says what it is for."""
+        """The sentence that says what the setting is for."""
         return self._fields[name].description or ""
 
     def why(self, name: str) -> str:
-        """The sentence that says when to change it; empty if the setting has none."""
+        """The sentence that says when to change the setting; empty if there is none."""
         return str(self._schema[name]["why"])
 
     def explanation(self, name: str) -> str:
-        """What it is for, and when to change it."""
+        """What the setting is for, and when to change it."""
         return f"{self.reason(name)} {self.why(name)}".rstrip()
 
     def unit(self, name: str) -> str:
-        """What its number counts, or nothing."""
+        """The unit of the number, or an empty text."""
         return str(self._schema[name]["unit"])
 
     def is_reloadable(self, name: str) -> bool:
@@ -47,43 +47,43 @@ class Words:
         return bool(self._schema[name]["reload"])
 
     def is_boolean(self, name: str) -> bool:
-        """Whether it is a switch."""
+        """Whether the setting is a switch."""
         return self._schema[name].get("type") == "boolean"
 
     def is_secret(self, name: str) -> bool:
-        """Whether its value must not be shown."""
+        """Whether the value must not be shown."""
         return self._fields[name].annotation is SecretStr
 
     def default(self, name: str) -> Any:
-        """Its default, in the clear: defaults are public."""
+        """The default in plain text: defaults are public."""
         default = getattr(self._defaults, name)
         return default.get_secret_value() if isinstance(default, SecretStr) else default
 
     def help(self, name: str) -> str:
-        """For a help page: ``Time for one answer. (default: 5 s)``."""
+        """The text for a help page: ``Time for one answer. (default: 5 s)``."""
         default = self.default(name)
         shown = default if isinstance(default, str) and default else json.dumps(default)
         return f"{self.reason(name)} (default: {shown} {self.unit(name)}".rstrip() + ")"
 
     def choices(self, name: str) -> str:
-        """What it may be, if it is one of a few words: ``auto, on, off``."""
+        """The possible values, if the setting is one of a few words: ``auto, on, off``."""
         return ", ".join(self._schema[name].get("enum", ()))
 
     def metavar(self, name: str) -> str:
-        """For a help page: what to write behind the flag."""
+        """The placeholder for the value on a help page, after the flag."""
         kind = self._schema[name].get("type", "")
         if "enum" in self._schema[name]:
             return "|".join(self._schema[name]["enum"])
         return {"integer": "N", "number": "N", "boolean": "true|false", "string": "TEXT"}.get(kind, "JSON")
 
     def shown(self, name: str, value: object) -> str:
-        """A value for people, masked if it is a secret, or may have one in it: options of a library."""
+        """A value for people. It is masked if it is a secret, or may contain one, such as the options of a library."""
         if name in self._fields and (self.is_secret(name) or self.metavar(name) == "JSON"):
             return MASK
         return repr(value)
 
     def allowed(self, name: str) -> str:
-        """What a value should be: ``should be a whole number from 1 to 65535``."""
+        """The allowed values in words: ``should be a whole number from 1 to 65535``."""
         schema = self._schema[name]
         if "enum" in schema:
             return f"should be one of {self.choices(name)}"
@@ -105,32 +105,32 @@ class Words:
 
 
 CONFIG_HEAD = """\
-# Every setting with its default. Copy this file to config.py and uncomment what you change.
+# Every setting with its default. Copy this file to config.py and uncomment the settings that you change.
 #
-# A flag (--stomp-port 61613) wins over the environment (STOMP_PORT=61613), the environment over this file.
-# A secret may stand in a file of its own: RABBITMQ_PASSWORD_FILE=/run/secrets/rabbitmq_password in the environment.
+# A flag (--stomp-port 61613) overrides the environment (STOMP_PORT=61613), the environment overrides this file.
+# A secret may be in a separate file: set RABBITMQ_PASSWORD_FILE=/run/secrets/rabbitmq_password in the environment.
 # A reload (SIGHUP) applies the settings marked "reload"; the others need a restart.
 # Generated from the code by "make settings"; do not edit.
 """
 _NUMBERS = {10: "ten"}
-_WITHOUT_EFFECT = "These names are accepted, with one warning at the start, and change nothing."
+_WITHOUT_EFFECT = "These names are accepted, with one warning at the start, and have no effect."
 REFERENCE_HEAD = """\
 # Settings
 
-A flag (`--stomp-port 61613`) wins over the environment (`STOMP_PORT=61613`), the environment over `config.py` in the
-working folder (or `--config PATH`), `config.py` over the default. Switches take true/false, yes/no, 1/0. Lists and
-dicts are JSON in flags and in the environment. An empty value that is not valid, such as `RABBITMQ_PORT=`, counts as
-not given. Generated from the code by `make settings`; do not edit.
+A flag (`--stomp-port 61613`) overrides the environment (`STOMP_PORT=61613`), the environment overrides `config.py` in
+the working folder (or `--config PATH`), and `config.py` overrides the default. Switches accept true/false, yes/no, 1/0.
+Lists and dicts are JSON in flags and in the environment. An empty value that is not valid, such as `RABBITMQ_PORT=`,
+counts as missing. Generated from the code by `make settings`; do not edit.
 
-A secret (a password, a token, a URL with a secret in it) may stand in a file of its own, which the environment names:
-`RABBITMQ_PASSWORD_FILE=/run/secrets/rabbitmq_password`.
+A secret (a password, a token, a URL that contains a secret) may be in a separate file, whose path is in the
+environment: `RABBITMQ_PASSWORD_FILE=/run/secrets/rabbitmq_password`.
 
 A reload (SIGHUP) applies the settings with *yes* in the column *reload*; the others need a restart.
 """
 
 
 def config_dist(settings_class: type[SettingsGroup]) -> str:
-    """The text of ``config.py.dist``: every setting as a comment, with its default, range and reason."""
+    """The text of ``config.py.dist``: every setting as a comment, with its default, range and purpose."""
     words = Words(settings_class)
     lines = [CONFIG_HEAD]
     for heading, fields in settings_class.groups():
@@ -155,9 +155,9 @@ def reference(
 ) -> str:
     """The text of ``docs/settings.md``: one table per group.
 
-    :param head: the text above the tables, for an application whose settings come from elsewhere.
+    :param head: the text above the tables, for an application whose settings come from other sources.
     :param reloads: whether the application reads its settings again; if not, the tables have no column about it.
-    :param first: settings that most operators need, and what for.
+    :param first: settings that most operators need, and their purpose.
     """
     words = Words(settings_class)
     columns = [
@@ -165,7 +165,7 @@ def reference(
         "default",
         "unit, range",
         *(["reload"] if reloads else []),
-        "what it is, and when to change it",
+        "what it is for, and when to change it",
     ]
     lines = [head, *_first(first)]
     for heading, fields in settings_class.groups():
@@ -189,7 +189,7 @@ def _first(first: Mapping[str, str]) -> list[str]:
 
 
 def _without_effect(settings_class: type[SettingsGroup]) -> list[str]:
-    """The names that are accepted and do nothing, by their reason."""
+    """The names that are accepted and have no effect, by their reason."""
     retired = settings_class.all_retired()
     if not retired:
         return []

@@ -104,7 +104,7 @@ class ReloadTests(unittest.TestCase):
 
     def test_the_manual_tells_it(self) -> None:
         lines = reference(self.Two).splitlines()
-        head = "| setting | default | unit, range | reload | what it is, and when to change it |"
+        head = "| setting | default | unit, range | reload | what it is for, and when to change it |"
         self.assertIn(head, lines)
         self.assertIn("| <a id=\"mode\"></a>`MODE` | `'a'` |  | yes | The mode. Change it for fun. |", lines)
         self.assertIn('| <a id="port"></a>`PORT` | `1` | from 0 |  | The port. |', lines)
@@ -205,7 +205,7 @@ class OldFileTests(LoadingTestCase):
         self.config("API_URL = 'http://old/'\nURL = 'http://new/'\n")
         settings = self.load()
         self.assertEqual(settings.URL.get_secret_value(), "http://new/")
-        self.assertEqual(settings.warnings(), ("API_URL in config.py: ignored, as URL is there as well",))
+        self.assertEqual(settings.warnings(), ("API_URL in config.py: ignored, because URL is set as well",))
 
     def test_something_else_instead_of_the_dictionary(self) -> None:
         self.config("old = ['a']\n")
@@ -235,9 +235,9 @@ class OldFileTests(LoadingTestCase):
         self.assertEqual(
             settings.warnings(),
             (
-                "RABBITMQ_LOOPBACK is empty (environment) and counts as not given",
-                "STOMP_PORT is empty (environment) and counts as not given",
-                "TRAILING_LF is empty (config.py) and counts as not given",
+                "RABBITMQ_LOOPBACK is empty (environment) and counts as missing",
+                "STOMP_PORT is empty (environment) and counts as missing",
+                "TRAILING_LF is empty (config.py) and counts as missing",
             ),
         )
 
@@ -387,7 +387,7 @@ class WarningTests(LoadingTestCase):
             STOMP_PROT="1", HTTP_PROXY="x", RABBITMQ_NODE_PORT="5", RABBITMQ_PORT_5672_TCP="t", PATH="x"
         )
         self.assertEqual(
-            settings.warnings(), ("STOMP_PROT in the environment is no setting; did you mean STOMP_PORT?",)
+            settings.warnings(), ("STOMP_PROT in the environment is not a setting; did you mean STOMP_PORT?",)
         )
 
     def test_retired_settings_with_a_common_beginning(self) -> None:

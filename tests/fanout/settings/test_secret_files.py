@@ -41,7 +41,7 @@ class SecretFileTests(LoadingTestCase):
     def test_not_both_ways(self) -> None:
         self.assertEqual(
             self.complaint(b"geheim", RABBITMQ_PASSWORD="other"),
-            "RABBITMQ_PASSWORD and RABBITMQ_PASSWORD_FILE are both in the environment: take one of them out",
+            "RABBITMQ_PASSWORD and RABBITMQ_PASSWORD_FILE are both in the environment: remove one of them",
         )
 
     def test_files_that_cannot_serve(self) -> None:
