@@ -1,4 +1,6 @@
-"""Task 2 of the watchdog: hear the bus, note when each topic was last alive, lead, and keep the log going."""
+"""Task 2 of the watchdog: receive from the bus, note when each topic was last alive, claim the lead, and feed the
+log.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +21,10 @@ log = structlog.get_logger(__name__)
 
 
 class BrokerLiveness:
-    """Notes liveness, on standbys too; the one that leads also has the log's source deliver.
+    """Notes when each topic was last alive, on standbys too. The leader also starts the source of log entries.
 
-    Liveness is taken from what the process's own exclusive queue brings, never from the log's durable queue. So a new
-    leader knows at once which topics are alive, and a log that refuses entries makes no living topic look stale.
+    Liveness comes from the process's own exclusive queue, never from the durable queue of the log. So a new leader
+    knows at once which topics are alive, and a log that refuses entries does not make a living topic look stale.
     """
 
     def __init__(
@@ -36,7 +38,12 @@ class BrokerLiveness:
         promoted: Callable[[], None],
     ) -> None:
         """
-        :param clock: Unix time in seconds.
+        :param bus: the bus of this process.
+        :param leader: the election.
+        :param source: the source of log entries.
+        :param staleness: gets the liveness of topics.
+        :param keys: finds canonical topics.
+        :param clock: a clock in seconds.
         :param promoted: called when this process has become the leader.
         """
         self._bus = bus
@@ -50,32 +57,32 @@ class BrokerLiveness:
         self._deaf = False
 
     async def check(self) -> None:
-        """One round: claim the lead, and begin what should be running and is not.
+        """One round: claim the lead, and start everything that should be running and is not.
 
-        :raises BusError: the broker is not there, or does not give us the queue.
+        :raises BusError: there is no connection to the broker, or the broker refuses the queue.
         :raises LogError: the log on this machine refuses entries.
         """
         state = self._bus.state()
         if not state.connected or (self._led and not self._leader.leading):
-            self._led, self._deaf = False, True  # The lead ends with the connection over which we hear.
+            self._led, self._deaf = False, True  # The lead ends with the connection.
         if not self._led:
             self._source.forget()
         if not state.connected:
             raise BusError(state.reason)
         if self._deaf:
             self._deaf = False
-            self.heard_again()  # Before we lead: the bus tells us so too, but only when the nodes have caught up.
-        if not await self._leader.claim():  # Also while leading: the others hear from a claim that somebody leads.
+            self.heard_again()  # Before the claim: the bus calls it later, after catching up.
+        if not await self._leader.claim():  # Also while leading: the heart-beat informs standbys.
             return
         if not self._led:
             self._led = True
             self._promoted()
         await self._source.ensure()
         if self._source.trouble:
-            raise LogError(f"messages wait in the queue, as the log refuses them: {self._source.trouble}")
+            raise LogError(f"messages wait in the queue, because the log refuses them: {self._source.trouble}")
 
     def heard(self, message: Message) -> None:
-        """A message came over the bus. The time at which it came counts: publishers' clocks differ."""
+        """A message was received over the bus. The time of receipt counts, because the clocks of publishers differ."""
         life = Liveness(self._clock(), is_default(message))
         noted = Deferred.fromCoroutine(self._note(message.topic, life))
         noted.addErrback(lambda failure: log.error("liveness.failed", reason=failure.getErrorMessage()))
@@ -84,5 +91,5 @@ class BrokerLiveness:
         self._staleness.heard(await self._keys.of(topic), life)
 
     def heard_again(self) -> None:
-        """The bus is heard, after a while in which it was not."""
+        """The bus is received again after an interruption."""
         self._staleness.heard_nothing_until(self._clock())

@@ -1,4 +1,6 @@
-"""The defaults: the text and the image the watchdog sends on a stale topic, as the original did (contract §1.9)."""
+"""The defaults: the text and the image that the watchdog sends on a stale topic, as the original did (contract
+§1.9).
+"""
 
 from __future__ import annotations
 
@@ -9,17 +11,19 @@ from radiovis.directory.interface import Default
 
 TEXT, IMAGE = "text", "image"
 KINDS = (TEXT, IMAGE)
-"""The last part of the two topics of a channel, in the order their defaults are sent."""
+"""The last part of the two topics of a channel, in the order in which their defaults are sent."""
 
-# What ActiveMQ's Java client sent, and so the watchdog, since the hunt for what Pure's radios want (contract §5).
+# Headers of ActiveMQ's Java client. The watchdog has sent them since the search for what Pure's radios need (contract
+# §5).
 _MARKS = {"expires": "0", "priority": "0"}
 
 
 def default_message(channel: str, kind: str, default: Default, now: float) -> Message | None:
-    """The message for one topic; None if the station has given nothing for it.
+    """The default message for one topic; None if the station has no default for it.
 
     :param channel: the topic prefix as the directory spells it.
     :param kind: one of :data:`KINDS`.
+    :param default: the station's defaults.
     :param now: Unix time in seconds.
     """
     if kind == TEXT:
@@ -34,6 +38,6 @@ def default_message(channel: str, kind: str, default: Default, now: float) -> Me
 
 
 def is_default(message: Message) -> bool:
-    """Whether a watchdog, ours or the original, sent it. No client can set these headers through STOMP."""
+    """Whether a watchdog sent this message, ours or the original. No client can set these headers through STOMP."""
     headers = dict(message.headers)
     return message.message_id.isdecimal() and all(headers.get(name) == value for name, value in _MARKS.items())

@@ -1,8 +1,7 @@
-"""The log of everything that was published: its interface (:class:`Log`), what all logs share, and two of the three
-logs.
+"""The log of everything that was published: its interface (:class:`Log`), common parts, and two of the three logs.
 
-The logs are :class:`~radiovis.watchdog.plugit_log.PlugItLog` (a cluster with PlugIt), :class:`JournalLog` here (in
-SQLite, for a stations file and for a node without a broker), and :class:`DatagramLog` here (``--test``).
+The logs are :class:`~radiovis.watchdog.plugit_log.PlugItLog` (a cluster with PlugIt), :class:`JournalLog` in this file
+(in SQLite, for a stations file and for a node without a broker), and :class:`DatagramLog` in this file (``--test``).
 :class:`LogCleanup` drops old entries.
 """
 
@@ -31,27 +30,28 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
 class LogError(Exception):
-    """The log could not do what it was asked to. The text says why, and what to do about it."""
+    """An operation of the log failed. The text says why, and what to do."""
 
 
 class LogFull(LogError):
-    """The log cannot keep this entry now: there is no room, or the disk or PlugIt refuses.
+    """The log cannot store this entry now: there is no room, or the disk or PlugIt refuses.
 
-    Nothing of it was kept. The caller keeps the message (unacknowledged in the queue) and offers it again later.
+    No part of the entry was stored. The caller keeps the message (unacknowledged in the queue) and offers it again
+    later.
     """
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One message as it was heard on the bus.
+    """One message as it was received from the bus.
 
     :ivar topic: canonical topic (GCC form), for example ``/topic/fm/4e1/4000/09580/text``.
     :ivar body: octets as published; not necessarily UTF-8.
-    :ivar headers: every header but the topic, ``message-id`` and ``when`` included, in the order they were heard.
-    :ivar timestamp: Unix time in whole seconds at which it was published or heard.
-    :ivar serial: the same in both copies of a message that was delivered twice (the AMQP ``correlation_id``);
-        empty when the publisher gave none, and then no copy can be recognised.
-    :ivar origin: its publisher; None where that is not known. PlugIt is not told.
+    :ivar headers: every header except the topic, including ``message-id`` and ``when``, in the order of receipt.
+    :ivar timestamp: Unix time in whole seconds at which it was published or received.
+    :ivar serial: the same in both copies of a message that was delivered twice (the AMQP ``correlation_id``); empty if
+        the publisher set none, and then copies cannot be recognised.
+    :ivar origin: its publisher; None if it is not known. PlugIt does not get it.
     """
 
     topic: str
@@ -64,11 +64,11 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class LogState:
-    """How the log is doing, for health pages and metrics.
+    """The state of the log, for health pages and metrics.
 
-    :ivar error: the last failure in words; empty while all is well.
-    :ivar since: Unix time in seconds of the first failure; None while all is well.
-    :ivar refused: entries dropped since the start, because the log never takes them.
+    :ivar error: the last failure in words; empty while there is no failure.
+    :ivar since: Unix time in seconds of the first failure; None while there is no failure.
+    :ivar refused: how many entries were dropped since the start because the log never accepts them.
     """
 
     error: str = ""
@@ -77,32 +77,34 @@ class LogState:
 
 
 class Log(Protocol):
-    """Keeps what was published, so that a station can look at it later."""
+    """Stores what was published, so that a station can look at it later."""
 
     def add(self, entry: Entry) -> Deferred[None]:
-        """Keep an entry; fires when it is safe: a crash of this process, or of the machine, does not lose it.
+        """Store an entry. The Deferred fires when the entry is safe: a crash of this process or of the machine does not
+        lose it.
 
-        Calls may be pipelined; entries keep their order. Fails with :class:`LogFull` when the entry cannot be kept now.
+        Further entries may be added before that; they keep their order. Fails with :class:`LogFull` if the entry cannot
+        be stored now.
         """
 
     def cleanup(self, max_age: int) -> Deferred[int]:
-        """Drop entries older than this many seconds.
+        """Drop entries older than this number of seconds.
 
-        Fires with how many were dropped, 0 if the other side does not tell. Fails with :class:`LogError`.
+        Fires with how many were dropped, or with 0 if the other side does not report it. Fails with :class:`LogError`.
         """
 
     def state(self) -> LogState:
-        """How the log is doing right now."""
+        """The current state of the log."""
 
     def stop(self) -> Deferred[None]:
-        """Finish what was begun, and close. What is added afterwards fails with :class:`LogFull`."""
+        """Finish the current operations, and close. Entries added afterwards fail with :class:`LogFull`."""
 
 
 @runtime_checkable
 class HasJournal(Protocol):
     """The ability of a log to be searched.
 
-    :ivar journal: where its entries are.
+    :ivar journal: contains the entries.
     """
 
     journal: Journal
@@ -112,18 +114,18 @@ class HasJournal(Protocol):
 
 
 class Outage:
-    """Whether a part fails, since when and why. Its beginning, its end and one failure a minute are logged.
+    """Records whether a part fails, since when and why. The begin, the end and one failure a minute are logged.
 
-    :ivar error: the last failure in words; empty while all is well.
-    :ivar since: Unix time in seconds of the first failure; None while all is well.
+    :ivar error: the last failure in words; empty while there is no failure.
+    :ivar since: Unix time in seconds of the first failure; None while there is no failure.
     """
 
     LOG_INTERVAL = 60.0
-    """Seconds between two log lines, also if the reasons differ: one may contain a number that changes each time."""
+    """Seconds between two log lines of one outage: the reason may contain a number that changes each time."""
 
     def __init__(self, part: str, clock: Callable[[], float]) -> None:
         """
-        :param part: what fails, for the log.
+        :param part: the part that fails, for the log.
         :param clock: Unix time in seconds.
         """
         self._part = part
@@ -135,7 +137,7 @@ class Outage:
         self.since: int | None = None
 
     def failed(self, error: str) -> None:
-        """It failed; logged at once, and then at most once a minute, with the number of failures between the lines."""
+        """The part failed. It is logged at once, and then once a minute with the number of failures between the lines."""
         now = self._clock()
         if not 0 <= now - self._logged < self.LOG_INTERVAL:
             log.error("log.failing", part=self._part, error=error, held_back=self._held_back)
@@ -147,26 +149,29 @@ class Outage:
             self.since = int(now)
 
     def over(self) -> None:
-        """It works."""
+        """The part works again."""
         if self.since is not None and self._told:
             log.info("log.well", part=self._part, after_seconds=int(self._clock()) - self.since)
         self.error, self.since, self._told = "", None, False
 
 
 def own_serial(serial: str) -> str:
-    """A serial of ours, or nothing: devices use the AMQP property in their own ways, and may repeat themselves."""
+    """The serial if it is one of ours, otherwise an empty text: devices use the AMQP property in other ways, and may
+    repeat values.
+    """
     return serial if SERIAL.fullmatch(serial) else ""
 
 
 class RecentSerials:
-    """The serials of the entries that were kept lately, so that a message delivered twice is kept once.
+    """The serials of recently stored entries, so that a message that is delivered twice is stored once.
 
-    It knows exactly those, unlike :class:`fanout.bus.duplicates.Seen`: an entry that was refused comes again after
-    later ones.
+    It remembers exactly these, unlike :class:`fanout.bus.duplicates.Seen`, because an entry that was refused comes
+    again after later ones.
     """
 
     SIZE = 10_000
-    """Serials remembered. A message comes again when it was not acknowledged: one of the last few hundred at most."""
+    """How many serials are remembered. Only messages without an acknowledgement come again: at most the last few
+    hundred."""
 
     def __init__(self, size: int = SIZE) -> None:
         self._serials: BoundedDict[str, None] = BoundedDict(size)
@@ -181,14 +186,14 @@ class RecentSerials:
 
 
 ADDRESS = ("127.0.0.1", 61422)
-"""Where the log of ``--test`` sends its datagrams (contract §1.12)."""
+"""The address to which the log of ``--test`` sends its datagrams (contract §1.12)."""
 
 
 class DatagramLog(DatagramProtocol):
-    """A :class:`Log` for ``--test`` that keeps nothing: each entry is a UDP datagram, for a test that listens.
+    """A :class:`Log` for ``--test`` that stores nothing. Each entry is a UDP datagram, for a test that receives it.
 
-    ``{"topic": …, "headers": "[[name, value], …]", "message": …, "type": "log", "timestamp": …}`` for an entry, with
-    the headers as JSON in the JSON, and ``{"max_age": …, "type": "cleanup_logs"}``.
+    An entry is ``{"topic": …, "headers": "[[name, value], …]", "message": …, "type": "log", "timestamp": …}``, with the
+    headers as JSON within the JSON. A cleanup is ``{"max_age": …, "type": "cleanup_logs"}``.
     """
 
     def __init__(self, reactor: Any, address: tuple[str, int] = ADDRESS) -> None:
@@ -211,12 +216,14 @@ class DatagramLog(DatagramProtocol):
         return succeed(None)
 
     def cleanup(self, max_age: int) -> Deferred[int]:
-        """Send that entries older than this many seconds should go; the other side does not tell how many did."""
+        """Send a request to drop entries older than this number of seconds. The other side does not report how many it
+        dropped.
+        """
         self._send({"max_age": max_age, "type": "cleanup_logs"})
         return succeed(0)
 
     def state(self) -> LogState:
-        """It never fails."""
+        """The state without an error: this log never fails."""
         return LogState()
 
     def stop(self) -> Deferred[None]:
@@ -227,12 +234,12 @@ class DatagramLog(DatagramProtocol):
         datagram = json.dumps(content, separators=(",", ":")).encode()
         try:
             self._port.write(datagram, self._address)
-        except (OSError, MessageLengthError) as error:  # A body of more than 64 KiB does not fit.
+        except (OSError, MessageLengthError) as error:  # A body of more than 64 KiB does not fit into a datagram.
             log.warning("log.not_sent", octets=len(datagram), error=str(error))
 
 
 class LogCleanup:
-    """Task 4 of the watchdog: drop entries that were kept for long enough. One watchdog does it for all.
+    """Task 4 of the watchdog: drop entries that are too old. Only the leader does it.
 
     :ivar settings: may be replaced at any time.
     """
@@ -246,7 +253,7 @@ class LogCleanup:
     async def clean(self) -> None:
         """One round.
 
-        :raises LogError: the log could not.
+        :raises LogError: the log could not drop the entries.
         """
         if not self._leader.leading:
             return
@@ -257,9 +264,9 @@ class LogCleanup:
 
 
 class JournalLog:
-    """A :class:`~radiovis.watchdog.log.Log` that keeps entries in a journal.
+    """A :class:`~radiovis.watchdog.log.Log` that stores entries in a journal.
 
-    :ivar journal: may be searched.
+    :ivar journal: the journal, which may be searched.
     """
 
     def __init__(self, journal: Journal, clock: Callable[[], float]) -> None:
@@ -272,22 +279,24 @@ class JournalLog:
         self._outage = Outage("journal", clock)
 
     def add(self, entry: Entry) -> Deferred[None]:
-        """Keep an entry; fires when it is on the disk. A second copy is not kept twice."""
+        """Store an entry. The Deferred fires when it is on the disk. A second copy is not stored."""
         serial = own_serial(entry.serial)
         record = Record(entry.topic, entry.body, entry.headers, entry.timestamp, serial, origin=entry.origin)
         return self.journal.add(record).addCallbacks(self._kept, self._failed)
 
     def latest(self, limit: int, octets: int) -> Deferred[list[Message]]:
-        """The last message of each topic, in the order in which they came. Fails with :class:`LogError`.
+        """The last message of each topic, in the order of receipt. Fails with :class:`LogError`.
 
-        :param limit: how many at most, those of the topics that were heard last.
-        :param octets: of bodies and headers, the same.
+        :param limit: how many at most; topics with the latest messages are preferred.
+        :param octets: how many octets of bodies and headers at most; the same topics are preferred.
         """
         return self.journal.latest(limit, octets).addCallbacks(_messages, _not_read)
 
     def cleanup(self, max_age: int) -> Deferred[int]:
-        """Drop entries older than this many seconds, and old addresses of publishers (``JOURNAL_ADDRESS_SECONDS``);
-        fires with how many entries went.
+        """Drop entries older than this number of seconds, and old addresses of publishers
+        (``JOURNAL_ADDRESS_SECONDS``).
+
+        Fires with the number of dropped entries.
         """
         return Deferred.fromCoroutine(self._cleanup(int(self._clock()), max_age)).addErrback(_not_cleaned)
 
@@ -297,11 +306,11 @@ class JournalLog:
         return dropped
 
     def state(self) -> LogState:
-        """How the journal is doing."""
+        """The state of the journal."""
         return LogState(self._outage.error, self._outage.since)
 
     def stop(self) -> Deferred[None]:
-        """Write what is waiting, and close the journal."""
+        """Write the waiting entries, and close the journal."""
         return Deferred.fromCoroutine(self.journal.stop())
 
     def _kept(self, _: None) -> None:
@@ -318,7 +327,7 @@ def _messages(records: list[Record]) -> list[Message]:
 
 
 def _message(record: Record) -> Message:
-    """The message of an entry, whose headers have more than those of a message."""
+    """The message of an entry. An entry has more headers than its message."""
     own = dict(reversed(record.headers))
     headers = tuple(each for each in record.headers if each[0] not in ("message-id", "when"))
     when = own.get("when", "")

@@ -1,18 +1,18 @@
-"""The log behind PlugIt's API.
+"""The log that uses PlugIt's API.
 
-The log has one queue, and it is on the broker: ``FB_QUEUE``. Every message of the exchange is copied into it, on the
-broker's disk, whether a watchdog runs or not. The watchdog that leads takes messages from its head, gives them to
-PlugIt, and acknowledges each one when PlugIt has accepted it. Until then the broker has the message, so nothing is
-lost when this process, this machine or PlugIt goes away. Where each message is, and which part handles it:
+The log has one queue, on the broker: ``FB_QUEUE``. Every message of the exchange is copied into it, on the broker's
+disk, whether a watchdog is running or not. The leading watchdog takes messages from the head of the queue, sends them
+to PlugIt, and acknowledges each one when PlugIt has accepted it. Until then the broker has the message, so nothing is
+lost when this process, this machine or PlugIt fails. This table shows where each message is, and which part handles it:
 
 =============================  =========================================================================
-a message not taken yet        the broker's queue; a policy bounds it (``deploy/rabbitmq/policies.sh``)
-the ones in hand, unanswered   the broker's queue too: delivered and not acknowledged
-order, and "offer it again"    :class:`fanout.bus.queues.DurableQueue` and its retry buffer
+a message not taken yet        the broker's queue; a policy limits it (``deploy/rabbitmq/policies.sh``)
+taken and not accepted yet     the broker's queue too: delivered and not acknowledged
+order, and offering again      :class:`fanout.bus.queues.DurableQueue` and its retry buffer
 one call at a time, the pause  this file
 refused for good               dropped here, counted in :attr:`~radiovis.watchdog.log.LogState.refused`
 dropped by the full queue      counted by :class:`radiovis.watchdog.sources.QueueSource`
-which topics are alive         not here: liveness is taken from a queue of the watchdog's own
+which topics are alive         not here: liveness comes from a queue of the watchdog's own
 =============================  =========================================================================
 
 **States.** *Well*: an entry is sent as soon as the one before it was accepted. *Resting*: the last call failed; every
@@ -31,32 +31,32 @@ The pause doubles from 1 s to 15 s, and one success ends it. *Closed*: everythin
 
 **Invariants.**
 
-- At most one ``add_log`` is under way, so PlugIt gets the entries in the order of the queue.
-- When an entry is refused, all entries that were added after it and are not sent yet are refused, too. The retry
-  buffer offers them again in their order. So a failure never lets a later entry pass an earlier one.
-- An entry is accepted once, unless this process or the connection to the broker dies between PlugIt's answer and the
-  acknowledgement, or PlugIt's answer is lost. Then it comes twice. A copy that comes to the process that sent the
-  first one is recognised by its serial. Copies that a publisher sends again after the broker had confirmed the first
-  one never come here (:attr:`fanout.bus.queues.Delivered.again`): the durable queue had the first one.
-- When the connection to the broker is lost, what came by it is not sent any more: the broker gives it to the watchdog
-  that leads next. So a watchdog that was frozen does not send what another one has sent meanwhile.
-- An entry is dropped only when PlugIt takes the entry behind it, right after it refused this one once more, as it did
-  :data:`SUSPICIOUS` + :data:`REFUSALS` - 1 times in a row. PlugIt has one status, 500, for "this entry is bad" and "I
-  am broken". So the entry behind is not tried earlier, and only while ``cleanup_logs`` works, which the watchdog asks
-  for anyway. If the entry behind is refused as well, both stay, and it becomes a
-  suspect in its turn. A broken ``add_log`` therefore costs calls, and no entry. A bad entry with nothing behind it
-  stays, too: it holds up no other entry.
+- There is at most one ``add_log`` call at a time, so PlugIt gets the entries in the order of the queue.
+- When an entry is refused, all entries that were added after it and are not sent yet are refused, too. The retry buffer
+  offers them again in their order. So a failure never lets a later entry overtake an earlier one.
+- An entry is accepted once, unless this process or the connection to the broker fails between PlugIt's answer and the
+  acknowledgement, or PlugIt's answer is lost. Then the entry is delivered twice. A copy is recognised by its serial if
+  the same process sent the first one. Copies that a publisher sends again after the broker had confirmed the first one
+  are never added here (:attr:`fanout.bus.queues.Delivered.again`), because the durable queue had the first one.
+- When the connection to the broker is lost, messages received over it are not sent any more: the broker delivers them
+  to the next leader. So a watchdog that was frozen does not send an entry that another one has sent meanwhile.
+- An entry is dropped only if PlugIt accepts the next entry right after it has refused this one again, after
+  :data:`SUSPICIOUS` + :data:`REFUSALS` - 1 refusals in a row. PlugIt has one status, 500, for "this entry is bad" and
+  "I am broken". So the next entry is not tried earlier, and only while ``cleanup_logs`` works, which the watchdog calls
+  anyway. If the next entry is refused as well, both stay, and the next one becomes a suspect, too. So a broken
+  ``add_log`` costs calls, but no entries. A bad entry without a next one stays, too, because it does not block any
+  other entry.
 
-**Why not a spool on this machine's disk.** That was the first design: entries were acknowledged when they were in a
+**Why not a spool on this machine's disk?** That was the first design: entries were acknowledged when they were in a
 file, and sent from there. It had more than a thousand lines (segments, cursor, lock, adoption of a dead process's
-files), and each entry had one copy, on one local disk, where a standby on another machine could not get at it. The
-broker's durable queue has the same promises, may be replicated, and bounds its own length. What the spool did better: a
+files). Each entry had one copy, on one local disk, which a standby on another machine could not read. The broker's
+durable queue has the same guarantees, may be replicated, and limits its own length. The spool had one advantage: a
 backlog survived the loss of the broker's disk.
 
-**Why one call at a time.** PlugIt's API takes one entry per call and has no order of its own. Calls side by side would
-be faster and come in any order. The spool sent one by one, too, so the throughput is as it was: an entry costs the
-watchdog about 2 ms of CPU (2,000 entries, 4.7 s with the start of the process), to which PlugIt's own time is added.
-1,000 stations that each send a text every 10 s make 100 entries a second.
+**Why one call at a time?** PlugIt's API accepts one entry per call and does not keep an order of its own. Concurrent
+calls would be faster and arrive in any order. The spool also sent one entry at a time, so the throughput did not
+change: an entry costs the watchdog about 2 ms of CPU (2,000 entries, 4.7 s with the start of the process), to which
+PlugIt's own time is added. 1,000 stations that each send a text every 10 s make 100 entries a second.
 """
 
 from __future__ import annotations
@@ -77,17 +77,18 @@ from radiovis.settings import WatchdogSettings
 from radiovis.watchdog.log import Entry, LogError, LogFull, LogState, Outage, RecentSerials
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 15.0
-"""Seconds between two attempts; doubled each time. PlugIt that is down is not stormed, and is found again soon."""
+"""Seconds between two attempts; doubled each time. They do not overload PlugIt when it is down, and find it soon when
+it is back."""
 SUSPICIOUS = 3
-"""Failures of one entry after which we ask whether the entry or PlugIt is to blame."""
+"""Failures of one entry after which we check whether the entry or PlugIt is the cause."""
 REFUSALS = 3
-"""Times in a row PlugIt must be well and refuse the entry all the same, before the entry behind it is tried."""
+"""Refusals in a row, while PlugIt works, before the next entry is tried."""
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
 class _Suspect(NamedTuple):
-    """An entry that PlugIt refused again and again, and that is dropped if PlugIt takes the one behind it."""
+    """An entry that PlugIt refused repeatedly. It is dropped if PlugIt accepts the next one."""
 
     entry: Entry
     added: Deferred[None]
@@ -111,9 +112,11 @@ class PlugItLog:
         unix_time: Callable[[], float] = time.time,
     ) -> None:
         """
-        :param settings: ``FB_LOGS_MAX_AGE`` is read, for the question whether PlugIt is well.
-        :param first_pause: seconds after a first failure; doubled for each further one.
-        :param longest_pause: seconds at most.
+        :param store: PlugIt's API.
+        :param reactor: Twisted's reactor.
+        :param settings: ``FB_LOGS_MAX_AGE`` is read, for the check whether PlugIt works.
+        :param first_pause: seconds after a first failure; doubled after each further one.
+        :param longest_pause: the longest pause in seconds.
         :param unix_time: seconds since 1970, for the state.
         """
         self.settings = settings
@@ -130,11 +133,11 @@ class PlugItLog:
         self._failures = 0  # in a row, of any entry
         self._rest_until = float("-inf")
         self._suspects: list[_Suspect] = []  # refused in this round; the next entry decides
-        self._refusals: dict[Entry, tuple[int, int]] = {}  # in a row, by entry: all, and while PlugIt was well
+        self._refusals: dict[Entry, tuple[int, int]] = {}  # refusals in a row: all, and those while PlugIt worked
         self._dropped = 0
 
     def add(self, entry: Entry) -> Deferred[None]:
-        """Send an entry; fires when PlugIt has accepted it, or never will. A second copy is not sent."""
+        """Send an entry. The Deferred fires when PlugIt has accepted it, or never will. A second copy is not sent."""
         refusal = self._refusal()
         if refusal is not None:
             return fail(refusal)
@@ -152,20 +155,22 @@ class PlugItLog:
         return None
 
     async def _send_all(self) -> None:
-        """One after the other; each is answered before the next one is sent, so acknowledgements keep the order."""
+        """Send the entries one after another. Each is answered before the next one is sent, so acknowledgements keep
+        the order.
+        """
         self._sending = True
         while self._waiting:
             entry, added = self._waiting.popleft()
-            if not added.called:  # else given up: the connection the entry came by is lost
+            if not added.called:  # otherwise given up: its connection is lost
                 await self._take_turn(entry, added)
             if self._suspects and not self._waiting:
-                await deferLater(self._reactor, 0)  # The entry behind may be on its way from the retry buffer.
-        if self._suspects:  # There is no other entry that could show whether PlugIt takes any.
+                await deferLater(self._reactor, 0)  # The retry buffer may be about to offer the next entry.
+        if self._suspects:  # No other entry can show whether PlugIt accepts any.
             self._refuse(self._suspects[0].error)
         self._sending = False
 
     async def _take_turn(self, entry: Entry, added: Deferred[None]) -> None:
-        refusal = self._refusal()  # If an entry before this one failed just now, this one must not pass it.
+        refusal = self._refusal()  # This entry must not overtake one that just failed.
         if refusal is not None:
             added.errback(refusal)
         elif entry.serial in self._serials:
@@ -220,7 +225,7 @@ class PlugItLog:
         suspect.added.callback(None)
 
     def _refuse(self, error: str, *added: Deferred[None]) -> None:
-        """Begin a pause. The suspects come again, too, and before what was just refused."""
+        """Begin a pause. The suspects are offered again, too, before the entry that was just refused."""
         suspects, self._suspects = self._suspects, []
         self._outage.failed(error)
         first, longest = self._pauses
@@ -230,7 +235,9 @@ class PlugItLog:
             each.errback(LogFull(error))
 
     async def _is_suspect(self, entry: Entry) -> bool:
-        """Whether PlugIt refused this entry often enough while it was well; it has just refused it once more."""
+        """Whether PlugIt refused this entry often enough while it worked. Called when PlugIt has refused it once
+        more.
+        """
         key = replace(entry, timestamp=0)
         attempts, while_well = self._refusals.get(key, (0, 0))
         well = attempts + 1 >= SUSPICIOUS and await self._is_well()
@@ -240,12 +247,12 @@ class PlugItLog:
     async def _is_well(self) -> bool:
         try:
             await self._store.cleanup_logs(self.settings.FB_LOGS_MAX_AGE)
-        except Exception:  # noqa: BLE001  (what it fails of is told by the calls that need it)
+        except Exception:  # noqa: BLE001 (the calls that need it report the reason)
             return False
         return True
 
     def cleanup(self, max_age: int) -> Deferred[int]:
-        """Ask PlugIt to drop entries older than this many seconds; it does not tell how many went."""
+        """Ask PlugIt to drop entries older than this number of seconds. PlugIt does not report how many it dropped."""
         return Deferred.fromCoroutine(self._clean(max_age))
 
     async def _clean(self, max_age: int) -> int:
@@ -256,11 +263,11 @@ class PlugItLog:
         return 0
 
     def state(self) -> LogState:
-        """Whether PlugIt takes entries."""
+        """Whether PlugIt accepts entries."""
         return LogState(self._outage.error, self._outage.since, self._dropped)
 
     def stop(self) -> Deferred[None]:
-        """Give up the call under way. What was not accepted is still in the broker's queue."""
+        """Cancel the current call. Entries that were not accepted are still in the broker's queue."""
         self._closed = True
         if self._call is not None:
             self._call.cancel()
@@ -268,7 +275,7 @@ class PlugItLog:
 
 
 def _form(text: str) -> str:
-    """As a form can carry it: half surrogate pairs become question marks."""
+    """The text in a form that a request can carry: lone surrogates become question marks."""
     return text.encode("utf-8", "replace").decode()
 
 

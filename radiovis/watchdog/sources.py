@@ -1,6 +1,6 @@
-"""Where the entries of the log come from: the durable queue of a cluster, or the bus of a node without a broker.
+"""The sources of log entries: the durable queue of a cluster, or the bus of a node without a broker.
 
-:class:`QueueSource` is the first, :class:`TapSource` the second :class:`Source`. Both give messages to a
+:class:`QueueSource` is the first, :class:`TapSource` the second :class:`Source`. Both pass messages to a
 :class:`LogTaker`, which makes entries of them.
 """
 
@@ -28,26 +28,25 @@ from radiovis.topic_resolution import TopicResolver
 from radiovis.watchdog.log import Entry, Log, own_serial
 
 STOP_SECONDS = 5.0
-"""Seconds the log has at the end, for what it was given."""
+"""Seconds that the log has at the end to store the messages passed to it."""
 TAP_WAITING = 20_000
-"""Messages of a node without a broker that wait for its log. There is no queue to leave them in. A publisher by itself
-has half of them (:class:`~fanout.cache.bounded_dict.SharedBudget`), and so a second of full load."""
+"""Messages of a node without a broker that may wait for its log, because there is no queue to leave them in. A single
+publisher may have half of them (:class:`~fanout.cache.bounded_dict.SharedBudget`), a second of full load."""
 TAP_OCTETS = 67_108_864
-"""Octets of memory of these, 64 MiB; a publisher by itself has half of them."""
+"""Octets of memory of these messages, 64 MiB; a single publisher may have half of them."""
 JOURNAL_PREFETCH = 200
-"""Messages taken ahead for the journal, which writes some hundred at a time: of 256 KiB each they are 50 MiB."""
+"""Prefetch for the journal, which writes some hundred messages at a time. If each has 256 KiB they take 50 MiB."""
 REMOTE_PREFETCH = 20
-"""Messages taken ahead for a log that is another server, which takes one at a time: enough that the broker's answer is
-never waited for, and few to be sent again when the lead changes."""
+"""Prefetch for a log on another server, which accepts one message at a time. It is so high that the watchdog never
+waits for the broker's answer, and so low that few messages are sent again when the lead changes."""
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 
 class Keys:
-    """Finds canonical topics, and asks for each country once: a client may name any country, as often as it likes.
-
-    Countries the directory did not know then are asked for again with the list of topics.
+    """Finds canonical topics. It asks the directory for each country once, because a client may name any country as
+    often as it likes. Countries that the directory does not know are asked for again with the list of topics.
     """
 
     def __init__(self, resolver: TopicResolver) -> None:
@@ -55,7 +54,7 @@ class Keys:
         self._asked: set[str] = set()
 
     async def of(self, topic: str) -> str:
-        """The canonical form; the topic as it is while its country is unknown."""
+        """The canonical form of a topic; the topic itself while its country is unknown."""
         country = topics.country_of(topic)
         if country is None or country in self._asked:
             return self._resolver.canonical_as_known(topic)
@@ -72,13 +71,16 @@ class LogTaker:
     """Turns messages into entries of the log."""
 
     def __init__(self, keys: Keys, entries: Log, clock: Callable[[], float]) -> None:
-        """:param clock: Unix time in seconds."""
+        """:param keys: finds canonical topics.
+        :param entries: the log.
+        :param clock: Unix time in seconds.
+        """
         self._keys = keys
         self._entries = entries
         self._clock = clock
 
     def take(self, delivered: Delivered) -> Deferred[None]:
-        """For :class:`~fanout.bus.queues.DurableQueue`: fires when the entry is safe."""
+        """Log a message of a :class:`~fanout.bus.queues.DurableQueue`. The Deferred fires when the entry is safe."""
         return Deferred.fromCoroutine(self._take(delivered))
 
     async def _take(self, delivered: Delivered) -> None:
@@ -91,49 +93,51 @@ class LogTaker:
         )
 
     def _timestamp(self, delivered: Delivered) -> int:
-        """A message may have waited in the queue for days. Our nodes say when it was published; devices may err."""
+        """The time of publication. A message may have waited in the queue for days. Our nodes write it into the
+        message; the time from devices may be wrong.
+        """
         now = int(self._clock())
         return min(delivered.message.when, now) if own_serial(delivered.serial) else now
 
 
 class Source(Protocol):
-    """Where entries of the log come from."""
+    """A source of log entries."""
 
     async def ensure(self) -> None:
-        """Begin to take messages, or go on.
+        """Start to take messages, or continue.
 
-        :raises BusError: they cannot be had now.
+        :raises BusError: messages cannot be received now.
         """
 
     def forget(self) -> None:
-        """Drop what the log refused: the bus it came by is lost, or another watchdog leads and has it."""
+        """Drop the messages that the log refused: their connection is lost, or another watchdog leads and gets them."""
 
     def hear(self, message: Message) -> None:
-        """A message came over the bus."""
+        """A message was received over the bus."""
 
     @property
     def trouble(self) -> str:
-        """Why the log of this machine refuses what comes; empty while it does not."""
+        """Why the log of this machine refuses messages; empty while it accepts them."""
 
     @property
     def waiting(self) -> int:
-        """Messages that are to be logged and are not yet."""
+        """How many messages are still to be logged."""
 
     @property
     def lost(self) -> int:
-        """Messages since the start that found no room to wait, so the log never gets them."""
+        """How many messages since the start will never be logged, because there was no room for them."""
 
     async def stop(self) -> None:
-        """Take no more, and wait until the log has what it was given."""
+        """Take no more messages, and wait until the log has stored those that were passed to it."""
 
 
 class QueueSource:
-    """A :class:`Source` that takes messages from the durable queue, over the connection by which the bus hears.
+    """A :class:`Source` that takes messages from the durable queue, over the consuming connection of the bus.
 
-    The queue may be bounded by a policy of the broker, which then drops the oldest messages and reports nothing. They
+    A policy of the broker may limit the queue. The broker then drops the oldest messages and does not report it. They
     are counted as gaps in the publishers' serials (:class:`~fanout.bus.duplicates.Seen`). Messages of devices have no
-    serials, and what is dropped while no watchdog leads, or between two leaders, is not seen by either: the count is a
-    lower bound, and 0 is only sure if ``waiting`` never came near the policy's limit.
+    serials, and messages dropped while no watchdog leads, or between two leaders, are not noticed either. So the count
+    is a lower bound, and 0 is only certain if ``waiting`` was never close to the policy's limit.
     """
 
     def __init__(
@@ -147,9 +151,13 @@ class QueueSource:
         limits: MessageLimits = DEFAULT_LIMITS,
     ) -> None:
         """
-        :param take: gives a message to the log.
-        :param limits: of a message.
-        :param remote: whether the log is another server. Its outages are its own state, not trouble of this machine.
+        :param reactor: Twisted's reactor.
+        :param bus: the bus whose connections are used.
+        :param names: the queue.
+        :param take: passes a message to the log.
+        :param limits: the limits of a message.
+        :param remote: whether the log is on another server. Its outages belong to its own state and are not trouble of
+            this machine.
         """
         prefetch = REMOTE_PREFETCH if remote else JOURNAL_PREFETCH
         self._bus = bus
@@ -163,32 +171,32 @@ class QueueSource:
         self._length = 0
 
     async def ensure(self) -> None:
-        """Consume the queue, and ask the broker how long it is."""
+        """Consume the queue, and ask the broker for its length."""
         connection = self._bus.connection
         if connection is None:
             raise BusError(self._bus.state().reason)
         if not self._queue.consuming:
             self._lost_before = self.lost
-            self._seen = Seen()  # Another watchdog may have taken messages since: they were not lost.
+            self._seen = Seen()  # Another watchdog may have taken messages; these are not lost.
             self._connection = connection
             await self._queue.consume(connection.hearing)
         self._length = await self._queue.length()
 
     def forget(self) -> None:
-        """Give up what is in hand: the broker offers it again to the watchdog that leads."""
+        """Give up the messages in progress: the broker delivers them again to the leader."""
         for taken in [*self._in_hand] if self._remote else ():
             taken.cancel()
         self._queue.forget()
 
     def hear(self, message: Message) -> None:
-        """It comes through the durable queue, too."""
+        """Do nothing: the message is also delivered through the durable queue."""
 
     def _took(self, delivered: Delivered) -> Deferred[None]:
         if self._connection is not self._bus.connection:
-            return defer.fail(BusError("the connection it came by is lost, and it comes again"))
+            return defer.fail(BusError("its connection is lost; the message is delivered again"))
         self._seen.is_new(delivered.serial)
         if self._remote and delivered.again and own_serial(delivered.serial):
-            return defer.succeed(None)  # A journal knows all copies; PlugIt none, and our memory ends with us.
+            return defer.succeed(None)  # A journal recognises all copies; PlugIt does not.
         taken = self._take(delivered)
         self._in_hand.add(taken)
         return taken.addBoth(self._out_of_hand, taken)
@@ -199,21 +207,21 @@ class QueueSource:
 
     @property
     def trouble(self) -> str:
-        """What the log said last."""
+        """The last error of the log."""
         return self._queue.trouble if self._queue.waiting and not self._remote else ""
 
     @property
     def waiting(self) -> int:
-        """Messages in the queue, as the broker said last, and in hand; 0 if another watchdog takes them."""
+        """Messages in the queue, as the broker last reported, and in progress; 0 if another watchdog takes them."""
         return self._length + self._queue.waiting if self._queue.consuming else 0
 
     @property
     def lost(self) -> int:
-        """Messages the broker dropped, as far as their publishers number them."""
+        """How many messages the broker dropped, as far as the publishers' numbers show it."""
         return self._lost_before + self._seen.missed
 
     async def stop(self) -> None:
-        """Give back to the broker what was not safe in time."""
+        """Stop. Messages that were not safe in time stay with the broker."""
         try:
             await self._queue.stop()
         except BusError as error:
@@ -221,9 +229,9 @@ class QueueSource:
 
 
 class TapSource:
-    """A :class:`Source` in a node without a broker: everything its bus carries.
+    """A :class:`Source` in a node without a broker: everything that its bus carries.
 
-    What waits for a slow disk is shared between the publishers: one that fills it loses its own entries.
+    Publishers share the room for messages that wait for a slow disk: one that fills it loses only its own entries.
     """
 
     def __init__(self, clock: Any, take: Callable[[Delivered], Deferred[None]]) -> None:
@@ -236,7 +244,7 @@ class TapSource:
         self._octets: SharedBudget[str] = SharedBudget(TAP_OCTETS)
 
     def hear(self, message: Message) -> None:
-        """Log it. A message that finds no room is lost, and that is logged."""
+        """Log a message. If there is no room for it, it is lost, which is logged."""
         owner, octets = message.topic if message.origin is None else message.origin.owner, message.weight
         if self._messages.take(owner, 1):
             if self._octets.take(owner, octets):
@@ -249,28 +257,28 @@ class TapSource:
             log.error("log.lost", reason=self.trouble or "the disk is too slow", topic=message.topic, others=held_back)
 
     def _logged(self, owner: str, octets: int) -> None:
-        """The log has a message. There is no broker to acknowledge it to."""
+        """The log has stored a message. There is no broker to which it could be acknowledged."""
         self._messages.give_back(owner, 1)
         self._octets.give_back(owner, octets)
 
     async def ensure(self) -> None:
-        """The node's bus is always there."""
+        """Do nothing: the node's bus always works."""
 
     def forget(self) -> None:
-        """The node's bus is never lost."""
+        """Do nothing: the node's bus is never lost."""
 
     @property
     def trouble(self) -> str:
-        """What the log said last."""
+        """The last error of the log."""
         return self._retry_buffer.trouble
 
     @property
     def waiting(self) -> int:
-        """Messages in memory."""
+        """How many messages wait in memory."""
         return self._retry_buffer.waiting
 
     async def stop(self) -> None:
-        """Wait for the log; what it refuses is lost with the process."""
+        """Wait for the log. Messages that it refuses are lost when the process ends."""
         try:
             await self._retry_buffer.idle().addTimeout(STOP_SECONDS, self._clock)
         except defer.TimeoutError:

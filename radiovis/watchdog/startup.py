@@ -1,8 +1,8 @@
-"""What is known of topics from before our start, so that a restart overwrites no living slide.
+"""The state of topics from before our start, so that a restart does not overwrite a living slide.
 
-Nothing has to be stored for it: the nodes keep each topic's last message in memcached, and the journal has them all.
-A memcached that was restarted has lost them. Until it has run for ``FB_FALLBACK_TIME`` it has not heard of topics that
-were alive before, and whose time is not over yet.
+Nothing has to be stored for it: the nodes store each topic's last message in memcached, and the journal contains all
+messages. A memcached that was restarted has lost its values. Until it has run for ``FB_FALLBACK_TIME`` it does not know
+about topics that were alive before, and are not stale yet.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from radiovis.watchdog.topic_deadlines import Liveness
 log = structlog.get_logger(__name__)
 
 AT_ONCE = 500
-"""Topics asked for in one go: the answers hold whole messages."""
+"""Topics asked for in one request: the answers contain complete messages."""
 
 
 class StartupState:
-    """Asks memcached and the journal, as far as there are any."""
+    """Asks memcached and the journal, if there are any."""
 
     def __init__(
         self,
@@ -38,9 +38,11 @@ class StartupState:
         unix_time: Callable[[], float] = time.time,
     ) -> None:
         """
+        :param memcached: the nodes' memcached; None if there is none.
+        :param journal: the journal; None if there is none.
         :param settings: ``FB_FALLBACK_TIME`` is read.
-        :param clock: seconds, monotonic; times of life are told by it.
-        :param unix_time: seconds since 1970, by which they were kept.
+        :param clock: a monotonic clock in seconds, for the times of the result.
+        :param unix_time: seconds since 1970, the clock of the stored times.
         """
         self._memcached = memcached
         self._journal = journal
@@ -49,10 +51,10 @@ class StartupState:
         self._unix_time = unix_time
 
     async def recall(self, topics: Collection[str]) -> dict[str, Liveness]:
-        """When topics were last alive; without topics that were never heard.
+        """When topics were last alive; topics without any message are left out.
 
-        A memory that does not answer may well have heard of all of them: then they count as alive just now. So do those
-        of which a memcached has not heard that was started a moment ago.
+        If a store does not answer, all topics may be alive: then they count as alive just now. So do topics that a
+        memcached does not know if it was started a moment ago.
         """
         found: dict[str, Liveness] = {}
         now, kept_by = self._clock(), self._unix_time()
@@ -84,5 +86,5 @@ class StartupState:
         return found
 
     def _all_alive(self, topics: list[str], reason: str) -> dict[str, Liveness]:
-        log.warning("memory.unavailable", reason=reason, topics=len(topics), consequence="their defaults wait")
+        log.warning("memory.unavailable", reason=reason, topics=len(topics), consequence="their defaults are delayed")
         return dict.fromkeys(topics, Liveness(self._unix_time()))

@@ -1,4 +1,4 @@
-"""How the daemon is doing, over a Unix socket: each connection gets one JSON document and is closed.
+"""The state of the daemon, over a Unix socket: each connection gets one JSON document and is closed.
 
 :class:`StatusSocket` is the daemon's end. :func:`ask` is the other end, and :func:`running_daemons` finds the sockets.
 """
@@ -21,28 +21,31 @@ log = structlog.get_logger(__name__)
 Report = dict[str, Any]
 
 ANSWER_SECONDS = 5.0
-"""A daemon that says nothing for so long is frozen, or overloaded."""
+"""Seconds without an answer after which a daemon counts as frozen or overloaded."""
 MODE = 0o660
-"""The daemon's user and group may ask. The answer holds no secret, but names topics and servers."""
+"""The daemon's user and group may read the state. It contains no secrets, but names of topics and servers."""
 
 
 class StatusSocket:
-    """The daemon's end."""
+    """The daemon's end of the socket."""
 
     def __init__(self, reactor: Any, path: str, report: Callable[[], Report]) -> None:
-        """:param path: where the socket is made; empty for none."""
+        """:param reactor: Twisted's reactor.
+        :param path: the path of the socket; empty for none.
+        :param report: returns the state.
+        """
         self._reactor = reactor
         self._path = path
         self._report = report
         self._port: Any = None
 
     def start(self) -> None:
-        """Listen. The daemon works without the socket, so a failure is only logged."""
+        """Start listening. The daemon works without the socket, so a failure is only logged."""
         if not self._path:
             return
         try:
             if Path(self._path).is_socket() and ask(self._path) is None:
-                Path(self._path).unlink()  # Left behind by one that was killed.
+                Path(self._path).unlink()  # Left behind by a daemon that was killed.
             factory = Factory.forProtocol(lambda: _Teller(self._report))
             factory.noisy = False
             self._port = self._reactor.listenUNIX(self._path, factory, mode=MODE)
@@ -66,9 +69,9 @@ class _Teller(Protocol):
 
 
 def ask(path: str) -> Report | None:
-    """What a running daemon says of itself; None when none is running there. Blocks.
+    """The state of a running daemon; None if none is running there. Blocks.
 
-    :raises OSError: the socket is there, but cannot be used, or does not answer in time.
+    :raises OSError: the socket exists, but cannot be used, or the daemon does not answer in time.
     """
     with socket.socket(socket.AF_UNIX) as asking:
         asking.settimeout(ANSWER_SECONDS)
@@ -80,7 +83,7 @@ def ask(path: str) -> Report | None:
     try:
         report: Report = json.loads(octets)
     except ValueError:
-        raise OSError(f"what answers at {path} is no fallback.py") from None
+        raise OSError(f"the program that answers at {path} is not a fallback.py") from None
     return report
 
 
@@ -128,7 +131,9 @@ def _sockets(process: Path, listening: Mapping[str, str]) -> Iterator[str]:
 
 
 def is_well(report: Report) -> bool:
-    """Whether nothing fails, some watchdog leads, and nothing is missing. A daemon of an earlier version says less."""
+    """Whether there is no failure, some watchdog leads, and nothing is missing. A daemon of an earlier version reports
+    less.
+    """
     failing = report["log"]["error"] or any(task["failing"] for task in report["tasks"])
     leaderless = report.get("leaderless", {}).get("alarm")
     return not (failing or leaderless or report.get("degraded"))

@@ -1,8 +1,8 @@
-"""Which topics are stale: nothing was heard on them for too long. No clock and no sockets here; time is passed in.
+"""Finds stale topics: those without a message for too long. No clock and no sockets; time is passed in.
 
-Every watched topic lies on a :class:`~fanout.hub.timer_wheel.Wheel` by the time at which it becomes stale, and is moved
-whenever something is heard on it. A check therefore costs as much as there are stale topics, however many others
-there are. To read all topics at each check would be simpler, and cost the most when nothing is wrong.
+Every watched topic is on a :class:`~fanout.hub.timer_wheel.Wheel` at the time at which it becomes stale, and is moved
+whenever a message is received on it. So the cost of a check depends on the number of stale topics only. Reading all
+topics at each check would be simpler, but would cost the most when no topic is stale.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from radiovis.settings import WatchdogSettings
 TICK = 0.25
 """Seconds per slot of the wheel: a stale topic is found at most this late."""
 STRANGERS = 10_000
-"""Topics that were heard and are not watched: a station may begin before the directory lists it."""
+"""Topics with messages that are not watched: a station may start before the directory lists it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Liveness:
-    """The last thing known of a topic.
+    """The last known message of a topic.
 
-    :ivar when: Unix time in seconds at which it was published or heard.
+    :ivar when: time in seconds at which it was published or received.
     :ivar is_default: whether it was a default, so that the station's own message is older.
     """
 
@@ -35,14 +35,16 @@ class Liveness:
 class _Watched:
     """A topic on the wheel.
 
-    :ivar due: Unix time in seconds at which it becomes stale.
-    :ivar alive: whether anything was ever heard on it.
+    :ivar topic: the topic.
+    :ivar due: time in seconds at which it becomes stale.
+    :ivar alive: whether any message was ever received on it.
+    :ivar found: the list to which the topic adds itself when it is due.
     """
 
     __slots__ = ("alive", "due", "found", "slot", "topic")
 
     def __init__(self, topic: str, due: float, found: list[_Watched], *, alive: bool) -> None:
-        """:param found: where the topic puts itself when the wheel comes to it."""
+        """:param found: the list to which the topic adds itself when it is due."""
         self.topic = topic
         self.due = due
         self.alive = alive
@@ -54,15 +56,15 @@ class _Watched:
 
 
 class Staleness:
-    """The watched topics, by the time each is due for its default.
+    """The watched topics, by the time at which each is due for its default.
 
-    :ivar settings: may be replaced at any time; a topic's new times count from the next message on.
+    :ivar settings: may be replaced at any time; they apply to a topic from its next message on.
     """
 
     def __init__(self, settings: WatchdogSettings, *, tick: float = TICK) -> None:
         """
-        :param settings: ``FB_FALLBACK_TIME`` and ``FB_REPEAT`` are read; a repeat of 0 is the same as the fallback
-            time, as a default counts as life (contract §1.9).
+        :param settings: ``FB_FALLBACK_TIME`` and ``FB_REPEAT`` are read. A repeat of 0 means the fallback time,
+            because a default counts as life (contract §1.9).
         :param tick: seconds per slot.
         """
         self.settings = settings
@@ -82,11 +84,12 @@ class Staleness:
     def watch(self, topics: Collection[str], known: Mapping[str, Liveness], now: float) -> None:
         """Watch these topics and no others.
 
-        A new one that was alive before gets the whole ``FB_FALLBACK_TIME`` from now on, so that a restart of ours
-        overwrites nothing; one that was never heard is due at once.
+        A new topic that was alive before gets the whole ``FB_FALLBACK_TIME`` from now on, so that our restart
+        overwrites nothing; a topic without any message is due at once.
 
-        :param known: what is remembered of new topics.
-        :param now: Unix time in seconds.
+        :param topics: the topics to watch.
+        :param known: the last known messages of new topics.
+        :param now: time in seconds.
         """
         wanted = set(topics)
         for topic in [each for each in self._watched if each not in wanted]:
@@ -104,7 +107,7 @@ class Staleness:
         self._schedule(watched)
 
     def heard(self, topic: str, life: Liveness) -> None:
-        """Something came on a topic."""
+        """A message was received on a topic."""
         watched = self._watched.get(topic)
         if watched is None:
             self._strangers[topic] = life
@@ -113,22 +116,25 @@ class Staleness:
         self._move(watched, self._due_after(life, life.when))
 
     def heard_nothing_until(self, now: float) -> None:
-        """The bus was away until now: topics that were alive may have gone on, so their time begins anew."""
+        """The bus was disconnected until now. Topics that were alive may have had messages, so their time starts
+        again.
+        """
         for watched in self._watched.values():
             if watched.alive:
                 self._move(watched, max(watched.due, now + self.settings.FB_FALLBACK_TIME))
 
     def later(self, topic: str, due: float) -> None:
-        """Let a topic be due then; does nothing for one that is not watched any more."""
+        """Set when a topic is due. Does nothing if the topic is not watched any more."""
         watched = self._watched.get(topic)
         if watched is not None:
             self._move(watched, due)
 
     def due(self, now: float, again: float) -> list[str]:
-        """The topics that are due, in the order in which they became stale.
+        """The due topics, in the order in which they became stale.
 
-        :param again: when they are due next unless something else is said until then: a caller that fails half-way
-            loses none of them.
+        :param now: time in seconds.
+        :param again: when they are due next, unless that is changed before. So a caller that fails half-way loses none
+            of them.
         """
         if now < self._checked:
             self._begin_again()
@@ -143,21 +149,23 @@ class Staleness:
         return [watched.topic for watched in found]
 
     def _due_after(self, life: Liveness, now: float) -> float:
-        """When a topic is due after this; a time in the future comes from a wrong clock."""
+        """When a topic is due after this message. A time in the future comes from a wrong clock, and counts as now."""
         settings = self.settings
         return min(life.when, now) + ((life.is_default and settings.FB_REPEAT) or settings.FB_FALLBACK_TIME)
 
     def _move(self, watched: _Watched, due: float) -> None:
         watched.due = due
-        self._wheel.forget(watched)  # The wheel only ever brings an item forward.
+        self._wheel.forget(watched)  # The wheel only moves items to earlier times.
         self._schedule(watched)
 
     def _schedule(self, watched: _Watched) -> None:
-        """The wheel is up to two ticks late and never early; we want at most one, and sort out what is early."""
+        """Put a topic on the wheel one tick early. The wheel is up to two ticks late and never early; we allow one
+        tick, and filter early topics.
+        """
         self._wheel.schedule(watched, watched.due - self._tick)
 
     def _begin_again(self) -> None:
-        """The clock went back, and the wheel does not turn that way."""
+        """Fill a new wheel after the clock went back, because a wheel does not turn backwards."""
         self._wheel = Wheel(self._tick)
         for watched in self._watched.values():
             watched.slot = None

@@ -1,4 +1,4 @@
-"""Task 1 of the watchdog: which topics there are."""
+"""Task 1 of the watchdog: the list of topics."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from radiovis.watchdog.topic_deadlines import Liveness, Staleness
 log = structlog.get_logger(__name__)
 
 Recall = Callable[[Collection[str]], Awaitable[Mapping[str, Liveness]]]
-"""What is known of topics from before our start; topics of which nothing is known are left out."""
+"""The last known messages of topics from before our start; unknown topics are left out."""
 
 
 class TopicListing:
-    """Reads the list of topics from the directory, and tells :class:`Staleness` which to watch.
+    """Reads the list of topics from the directory, and tells :class:`Staleness` which topics to watch.
 
-    :ivar channels: the listed channels, by canonical prefix. An outage of the directory leaves them as they are.
+    :ivar channels: the listed channels, by canonical prefix. An outage of the directory does not change them.
     """
 
     def __init__(
@@ -32,7 +32,12 @@ class TopicListing:
         recall: Recall,
         clock: Callable[[], float],
     ) -> None:
-        """:param clock: Unix time in seconds."""
+        """:param directory: lists the topics.
+        :param resolver: finds canonical topics.
+        :param staleness: watches the topics.
+        :param recall: returns the last known messages of new topics.
+        :param clock: a clock in seconds.
+        """
         self.channels: dict[str, Channel] = {}
         self._directory = directory
         self._resolver = resolver
@@ -61,7 +66,7 @@ class TopicListing:
         for channel in listed:
             topic = channel.topic
             if not topic.endswith("/"):
-                self._warn("topics.no_trailing_slash", topic, advice="taken as if it had one")
+                self._warn("topics.no_trailing_slash", topic, advice="treated as if it had one")
                 topic += "/"
             first = channels.setdefault(await self._resolver.canonical(topic), Channel(topic, channel.id))
             if first.id != channel.id or first.topic != topic:
@@ -69,7 +74,7 @@ class TopicListing:
         return channels
 
     def _warn(self, event: str, topic: str, **fields: Any) -> None:
-        """Once, not with every reload."""
+        """Log a warning once, and not with every reload."""
         if (event, topic) not in self._warned and len(self._warned) < 10_000:
             self._warned.add((event, topic))
             log.warning(event, topic=topic, **fields)

@@ -1,4 +1,4 @@
-"""Joins the watchdog's parts: for ``fallback.py`` beside a cluster, and for a node without a broker."""
+"""Joins the parts of the watchdog: for ``fallback.py`` with a cluster, and for a node without a broker."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ from radiovis.watchdog.status import Report
 from radiovis.watchdog.topic_deadlines import Staleness
 from radiovis.watchdog.topic_listing import Recall, TopicListing
 
-_LOOK_SECONDS = 1.0  # between two attempts to lead: a standby acts that long after the leader has gone
-_STOP_SECONDS = 5.0  # for the rounds under way
-_SCHEDULE_SECONDS = 1.0  # between two looks whether the store of held slides is there
-_TICK_SECONDS = 0.1  # between two looks whether a held slide is due: too short for viewers to notice
+_LOOK_SECONDS = 1.0  # between two claims: a standby acts at most this long after the leader's end
+_STOP_SECONDS = 5.0  # time limit of the current rounds at the stop
+_SCHEDULE_SECONDS = 1.0  # between two checks of the store of held slides
+_TICK_SECONDS = 0.1  # between two checks for due held slides: too short to notice
 _LEAST_LEADERLESS_SECONDS = (
-    10.0  # before it is an alarm: a frozen leader is replaced within 8 s, and heart-beats take 1 s
+    10.0  # before an alarm: a frozen leader is replaced within 8 s, and heart-beats take 1 s
 )
 
 
 def fake_settings(settings: Settings) -> Settings:
-    """The settings of ``--test``, where some have a name of their own (contract §1.12)."""
+    """The settings of ``--test``, some of which have names of their own (contract §1.12)."""
     return settings.model_copy(
         update={
             "FB_FALLBACK_CHECK": settings.TEST_FB_FALLBACK_CHECK,
@@ -53,7 +53,7 @@ def fake_settings(settings: Settings) -> Settings:
 
 
 class Watchdog:
-    """The four tasks, side by side over one bus."""
+    """The four tasks, which run concurrently over one bus."""
 
     def __init__(
         self,
@@ -71,11 +71,17 @@ class Watchdog:
         preflight: Preflight | None = None,
     ) -> None:
         """
+        :param reactor: Twisted's reactor.
+        :param settings: the settings of the watchdog.
+        :param bus: the bus.
+        :param leader: the election.
+        :param directory: the stations.
+        :param resolver: finds canonical topics.
         :param entries: the log; stopped with the watchdog.
-        :param recall: asks what is known of topics from before the start.
-        :param source: makes the source of the log's entries; its argument adds a message to the log.
-        :param schedule: sends held messages; None where that is left to the radios.
-        :param preflight: looks at the defaults; None to send them without a look.
+        :param recall: returns the last known messages of topics from before the start.
+        :param source: makes the source of log entries; its argument adds a message to the log.
+        :param schedule: sends held messages; None if radios do that.
+        :param preflight: checks the defaults; None to send them without a check.
         """
         self._bus, self._leader, self._entries = bus, leader, entries
         keys = Keys(resolver)
@@ -94,7 +100,7 @@ class Watchdog:
         self._supervisor = Supervisor(reactor, SupervisorPolicy(explained=(BusError, DirectoryError, LogError)))
 
     def start(self) -> None:
-        """Begin the tasks."""
+        """Start the tasks."""
         spawn, settings = self._supervisor.spawn, self._settings
         self._topic_listing = spawn("topic_listing", self._reload, settings.FB_CHANNEL_CACHE)
         self._broker_liveness = spawn("broker_liveness", self._liveness.check, _LOOK_SECONDS, after=_LOOK_SECONDS)
@@ -105,37 +111,37 @@ class Watchdog:
             self._ticking.start(_TICK_SECONDS, now=False)
 
     async def _reload(self) -> None:
-        """The first list is not kept waiting for the next check."""
+        """Reload the list of topics. The first list is checked for stale topics at once."""
         first = not self._listing.channels
         await self._listing.reload()
         if first and self._listing.channels:
             self._stale_topics.hurry()
 
     def _act_at_once(self) -> None:
-        """This process has become the leader."""
+        """Called when this process has become the leader."""
         self._stale_topics.hurry()
         self._log_cleanup.hurry()
         if self.schedule is not None:
             self._scheduled.hurry()
 
     def _tick(self) -> None:
-        """Send held slides in time. If that failed, the supervisor decides when it is tried again."""
+        """Send held slides in time. After a failure the supervisor decides when to try again."""
         if self.schedule is not None and self.schedule.is_due and not self._scheduled.state.failing:
             self._scheduled.hurry()
 
     def hear(self, message: Message) -> None:
-        """For :meth:`fanout.bus.interface.Bus.start`: a message came."""
+        """A message was received; see :meth:`fanout.bus.interface.Bus.start`."""
         self._liveness.heard(message)
         self._source.hear(message)
         if self.schedule is not None:
             self.schedule.heard(message)
 
     def log(self, message: Message) -> None:
-        """A message of another application on this node came: the log gets it, and nothing else is done."""
+        """A message of another application on this node was received. It is only logged."""
         self._source.hear(message)
 
     def hear_again(self) -> None:
-        """For :meth:`fanout.bus.interface.Bus.start`: the bus is heard, again or for the first time."""
+        """This node receives from the bus, again or for the first time; see :meth:`fanout.bus.interface.Bus.start`."""
         self._liveness.heard_again()
         self._broker_liveness.hurry()
 
@@ -144,7 +150,7 @@ class Watchdog:
         self._topic_listing.hurry()
 
     def report(self) -> Report:
-        """How everything is doing, for the status command and health pages. All of it fits into JSON."""
+        """The complete state, for the status command and health pages, as JSON values."""
         return {
             "leading": self._leader.leading,
             "leaderless": {"seconds": round(self.leaderless, 1), "alarm": self.is_leaderless},
@@ -156,52 +162,56 @@ class Watchdog:
         }
 
     def tasks(self) -> tuple[TaskState, ...]:
-        """How the tasks are doing."""
+        """The states of the tasks."""
         return self._supervisor.states()
 
     def log_state(self) -> LogState:
-        """How the log is doing."""
+        """The state of the log."""
         return self._entries.state()
 
     @property
     def log_waiting(self) -> int:
-        """Entries that are not in the log yet: in the broker's queue and in hand; 0 on a standby."""
+        """How many entries are not in the log yet: those in the broker's queue and in progress; 0 on a standby."""
         return self._source.waiting
 
     @property
     def log_lost(self) -> int:
-        """Entries since the start that found no room to wait for the log, as far as that can be seen."""
+        """How many entries since the start will never be logged because there was no room, as far as this can be
+        noticed.
+        """
         return self._source.lost
 
     @property
     def leading(self) -> bool:
-        """Whether this watchdog acts, and does not stand by."""
+        """Whether this watchdog is the leader."""
         return self._leader.leading
 
     @property
     def leaderless(self) -> float:
-        """Seconds since this watchdog last knew of one that leads; 0 or little while it leads itself."""
+        """Seconds since this watchdog last knew of a leader; 0 or little while it leads itself."""
         return self._leader.leaderless
 
     @property
     def is_leaderless(self) -> bool:
-        """Whether no watchdog has led for two check periods, as far as this one knows: no topic gets its default."""
+        """Whether there was no leader for two check periods, as far as this watchdog knows. Topics then get no
+        defaults.
+        """
         return self.leaderless > max(2 * self._settings.FB_FALLBACK_CHECK, _LEAST_LEADERLESS_SECONDS)
 
     @property
     def journal(self) -> Journal | None:
-        """The log, where it is a journal that can be searched."""
+        """The journal, if the log is one and can be searched."""
         return self._entries.journal if isinstance(self._entries, HasJournal) else None
 
     def latest(self, limit: int, octets: int) -> Deferred[list[Message]]:
-        """The last message of each topic in the log; none where the log cannot be searched.
+        """The last message of each topic in the log; none if the log cannot be searched.
 
         See :meth:`JournalLog.latest <radiovis.watchdog.log.JournalLog.latest>`.
         """
         return self._entries.latest(limit, octets) if isinstance(self._entries, HasJournal) else succeed([])
 
     async def stop(self) -> None:
-        """Finish the rounds under way, then the entries of the log."""
+        """Finish the current rounds, then the entries of the log."""
         if self._ticking.running:
             self._ticking.stop()
         await self._supervisor.stop(_STOP_SECONDS)
@@ -222,10 +232,11 @@ def standing_alone(
     slide_intake: SlideIntake | None,
     preflight: Preflight | None,
 ) -> Watchdog:
-    """The watchdog inside a node without a broker.
+    """The watchdog in a node without a broker.
 
-    :param fake: ``--test`` mode.
-    :param slide_intake: where held messages are put; None where that is left to the radios.
+    :param fake: whether the node runs with ``--test``.
+    :param slide_intake: the store of held messages; None if radios hold them.
+    :param preflight: checks the defaults; None to send them without a check.
     """
     kept, leader = journal(reactor, settings), Alone()
     return Watchdog(
@@ -244,12 +255,12 @@ def standing_alone(
 
 
 def _schedule(slide_intake: SlideIntake | None, bus: Bus, leader: Leader) -> HeldSlides | None:
-    """Where the node's own intake is also the store that gives the slides out again."""
+    """The sender of held slides, if the node's own intake is also the store of these slides."""
     if not isinstance(slide_intake, LocalSlideStore):
         return None
     return HeldSlides(slide_intake, bus, leader, clock=time.time, wall=time.time)
 
 
 def journal(reactor: Any, settings: JournalSettings) -> Journal:
-    """The log where there is no PlugIt."""
+    """The log if there is no PlugIt."""
     return Journal(reactor, settings)
