@@ -15,11 +15,11 @@ the head and the body of the frame are still written only once.
 
 **Gathering.** A cohort is in one of two states::
 
-              publish, more than one member
-    EMPTY ───────────────────────────────────────> GATHERING ──┐ publish
-      ^                                                │  ^─────┘
-      └── end of the turn, hand_out, join, leave,  ────┘
-          move, or more than _PIECE octets
+                    publish, more than one member
+         EMPTY ───────────────────────────────────────> GATHERING ──┐ publish
+           ^                                                │  ^─────┘
+           └── end of the turn, hand_out, join, leave,  ────┘
+               move, or more than _PIECE octets
 
 A busy publisher sends many messages in one turn of the reactor. A subscriber whose client reads a stream of octets
 (:meth:`Hub.join_stream`) does not need a call for each of them: the messages of the turn are joined once for the whole

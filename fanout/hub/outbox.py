@@ -8,16 +8,16 @@ its limit.
 
 **The states of an outbox**::
 
-      offer                    end of the turn: one write
-    IDLE ───────────> WAITING ──────────────────────────────────> IDLE
-                         │
-                         │ block: the transport is full
-                         v
-                      BLOCKED ── unblock: the rest is written ──> IDLE
-                         │
-                         │ above the limit: the policy; if that is not enough, cut_off
-                         v
-                      the client is gone (close)
+              offer                    end of the turn: one write
+      IDLE ───────────> WAITING ──────────────────────────────────> IDLE
+                           │
+                           │ block: the transport is full
+                           v
+                        BLOCKED ── unblock: the rest is written ──> IDLE
+                           │
+                           │ above the limit: the policy; if that is not enough, cut_off
+                           v
+                        the client is gone (close)
 
 ``block`` may also be called in IDLE, and from within the write itself. While BLOCKED nothing is written; octets wait
 here and not in the transport, which has no limit.

@@ -66,7 +66,7 @@ class Health:
         ::
 
             {"ready": false, "reasons": ["bus: connection refused"], "degraded": ["memcached: …"],
-            "conditions": {"bus": {"well": false, "needed": true, "reason": "connection refused"}, …}}
+             "conditions": {"bus": {"well": false, "needed": true, "reason": "connection refused"}, …}}
         """
         conditions = self.conditions()
         bad = [each for each in conditions if not each.well]

@@ -3,7 +3,8 @@
 A part declares its settings as one class, a group, in its own file: ``StompSettings`` in ``fanout/stomp/limits.py``. An
 application's settings are one class, made of the groups of all its parts and its own::
 
-class Settings(StompSettings, RabbitMQSettings, …): CHANNELS_FILE: str = setting("", "What it is for.")
+    class Settings(StompSettings, RabbitMQSettings, …):
+        CHANNELS_FILE: str = setting("", "What it is for.")
 
     settings = load_settings(Settings, sys.argv[1:], os.environ)
 """
