@@ -1,21 +1,20 @@
-"""A directory behind caches: few questions reach the real one, and its answers outlive its outages.
+"""A directory with caches: few questions reach the real directory, and answers remain available during its outages.
 
-An answer is kept twice. This process keeps it in a Beaker cache, which the setting ``CACHE_OPTS`` chooses. The nodes
-share it through a second Beaker cache, in memcached, whose calls are made in threads. Both keep it longer than it is
-*fresh*:
+Each answer is stored twice. This process stores it in a Beaker cache, which the setting ``CACHE_OPTS`` selects. The
+nodes share it through a second Beaker cache, in memcached, whose calls are made in threads. Both keep it longer than it
+is *fresh*:
 
-* fresh (``DIRECTORY_FRESH_SECONDS``): the answer is given without a question.
-* shared (:data:`SHARED_SECONDS`): an answer of another node is found in memcached. A country's code is then taken
+* fresh (``DIRECTORY_FRESH_SECONDS``): the answer is returned without asking the directory.
+* shared (:data:`SHARED_SECONDS`): an answer of another node is found in memcached. A country's code is then used
   without asking; any other answer only if it is fresh.
-* stale (``DIRECTORY_STALE_SECONDS``): the answer is given only while the directory fails.
+* stale (``DIRECTORY_STALE_SECONDS``): the answer is returned only while the directory fails.
 
-Callers that ask the same question at the same time cause one call. In an outage only the first caller waits for the
-failure; until the directory works again, callers get the stale answer at once and a new attempt is made in the
+Callers that ask the same question at the same time share one call. In an outage only the first caller waits for the
+failure. Until the directory works again, callers get the stale answer at once, and a new attempt is made in the
 background every :data:`RETRY` seconds.
 
-Answers are kept as JSON. Values that are read back are checked: other programs may write to memcached.
-
-Logins are never cached. The channels a station may publish to are not shared: memcached has no passwords.
+Answers are stored as JSON. Values that are read back are checked, because other programs may write to memcached. Logins
+are never cached. The channels to which a station may publish are not shared, because memcached has no passwords.
 """
 
 from __future__ import annotations
@@ -39,19 +38,21 @@ from radiovis.directory.interface import Channel, Default, Directory, DirectoryE
 from radiovis.settings import Settings
 
 SHARED_SECONDS = 600
-"""Seconds that memcached keeps an answer for the other nodes, and that a country's code is taken from there without
-asking. Ten minutes are enough for a node that starts while PlugIt is down, and a country's code hardly ever changes."""
+"""Seconds for which memcached keeps an answer for the other nodes, and for which a country's code from memcached is
+used without asking. Ten minutes are enough for a node that starts while PlugIt is down, and a country's code hardly
+ever changes."""
 RETRY = 10.0
 """Seconds between two attempts while the directory fails."""
 GCC_LOOKUPS = 4
-"""Look-ups of country codes at the same time. Anonymous clients cause them by subscribing (contract §2, fault 7)."""
+"""How many country codes are looked up at the same time. Anonymous clients cause look-ups by subscribing (contract §2,
+fault 7)."""
 
 T = TypeVar("T")
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
 class _NotAsked(DirectoryError):
-    """The directory was not asked, so this says nothing about its health."""
+    """The directory was not asked, so the error says nothing about its health."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +61,9 @@ class _Question(Generic[T]):
 
     :ivar name: part of its keys in the caches.
     :ivar shared: whether nodes share the answers.
-    :ivar settled: whether an answer changes so rarely that other nodes take it without asking, even if it is not fresh.
-    :ivar to_json: makes an answer into something JSON can hold.
-    :ivar from_json: reads it back; raises ValueError or TypeError for anything else.
+    :ivar settled: whether an answer changes so rarely that other nodes use it without asking, even if it is not fresh.
+    :ivar to_json: converts an answer to a JSON value.
+    :ivar from_json: converts it back; raises ValueError or TypeError for any other value.
     """
 
     name: str
@@ -74,7 +75,8 @@ class _Question(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class _CachedAnswer(Generic[T]):
-    """An answer of the time ``at``; the directory is not asked again before ``until`` (both Unix time in seconds).
+    """An answer that was given at the time ``at``. The directory is not asked again before ``until``. Both are Unix
+    times in seconds.
 
     :ivar failing: whether the directory failed when it was asked after that.
     """
@@ -140,9 +142,9 @@ _DEFAULT: _Question[Default | None] = _Question("default", True, False, _write_d
 
 
 class CachedDirectory:
-    """A :class:`~radiovis.directory.interface.Directory` in front of another one.
+    """A :class:`~radiovis.directory.interface.Directory` that caches the answers of another one.
 
-    :ivar settings: may be replaced while it runs.
+    :ivar settings: may be replaced at any time.
     """
 
     def __init__(
@@ -155,10 +157,11 @@ class CachedDirectory:
         shared: SharedCache | None,
     ) -> None:
         """
+        :param directory: the real directory.
         :param settings: the ages of answers; also ``FB_CHANNEL_CACHE``, see :attr:`fresh`.
         :param now: Unix time in seconds, which the nodes compare with each other.
         :param cache: the Beaker cache of this process, with a namespace of its own.
-        :param shared: the cache of all nodes; None for a node that has no memcached.
+        :param shared: the cache of all nodes; None for a node without memcached.
         """
         self.settings = settings
         self._directory = directory
@@ -172,28 +175,30 @@ class CachedDirectory:
 
     @property
     def down(self) -> bool:
-        """Whether the directory failed when it was asked last."""
+        """Whether the directory failed when it was last asked."""
         return self._down
 
     @property
     def fresh(self) -> float:
-        """Seconds an answer is given without asking.
+        """Seconds for which an answer is returned without asking the directory.
 
-        At most half of ``FB_CHANNEL_CACHE``, the interval at which the topics are read again: an answer that is asked
-        for just before it is too old would otherwise live for two intervals.
+        This is at most half of ``FB_CHANNEL_CACHE``, the interval at which the topics are read again. Otherwise an
+        answer requested just before it is too old would be used for two intervals.
         """
         return min(self.settings.DIRECTORY_FRESH_SECONDS, self.settings.FB_CHANNEL_CACHE / 2)
 
     async def check_auth(self, login: str, passcode: str, address: str) -> bool:
-        """Whether this login may publish from this address; never from a cache."""
+        """Whether this login may publish from this address. The answer never comes from a cache."""
         return await self._directory.check_auth(login, passcode, address)
 
     async def channels(self, station: str) -> tuple[str, ...]:
-        """The topic prefixes a station may publish to."""
+        """The topic prefixes to which a station may publish."""
         return await self._answer(_CHANNELS, station, partial(self._directory.channels, station))
 
     async def gcc(self, country: str) -> str | None:
-        """The GCC of a country code. Only two lower-case letters are looked up, anything else is None at once."""
+        """The GCC of a country code. Only two lower-case letters are looked up; for any other text the answer is None
+        at once.
+        """
         if not re.fullmatch(r"[a-z]{2}", country):
             return None
         return await self._answer(_GCC, country, partial(self._ask_gcc, country))
@@ -203,12 +208,12 @@ class CachedDirectory:
         return await self._answer(_TOPICS, "all", self._directory.topics)
 
     async def default(self, channel: int) -> Default | None:
-        """What a stale channel shows."""
+        """The default of a stale channel."""
         return await self._answer(_DEFAULT, str(channel), partial(self._directory.default, channel))
 
     async def _ask_gcc(self, country: str) -> str | None:
         if self._gcc_lookups >= GCC_LOOKUPS:
-            raise _NotAsked(f"country {country}: {self._gcc_lookups} other countries are being looked up already")
+            raise _NotAsked(f"country {country}: {self._gcc_lookups} other countries are already being looked up")
         self._gcc_lookups += 1
         try:
             return await self._directory.gcc(country)
@@ -227,9 +232,9 @@ class CachedDirectory:
         return await answer
 
     def _join(self, key: str, work: Callable[[], Coroutine[Any, Any, T]]) -> Deferred[T]:
-        """The outcome of this work, which is started unless another caller waits for it already.
+        """The result of this work, which is started unless another caller is already waiting for it.
 
-        Each caller has a Deferred of its own, so that one that cancels does not cancel the others.
+        Each caller has a Deferred of its own, so that a caller that cancels does not cancel the others.
         """
         mine: Deferred[T] = Deferred()
         if key in self._waiting:
@@ -258,16 +263,21 @@ class CachedDirectory:
             return self._keep(question, key, self._after_failure(known, error))
         self._set_down(None)
         if question is _GCC and answer is None and known:
-            answer = known.answer  # PlugIt answers the same for an unknown country and for an error of its own.
+            answer = known.answer  # PlugIt's answer for an unknown country is also that for an internal error.
         self._share(question, key, answer, asked)
         return self._keep(question, key, _CachedAnswer(answer, asked, self._now() + self.fresh))
 
     def _is_fresh(self, known: _CachedAnswer[T]) -> bool:
-        """Whether the directory need not be asked. An answer of the future is not fresh: the clock was set back."""
+        """Whether the directory need not be asked. An answer from the future is not fresh, because the clock was set
+        back.
+        """
         return known.at <= self._now() < known.until
 
     def _after_failure(self, known: _CachedAnswer[T] | None, error: DirectoryError) -> _CachedAnswer[T]:
-        """The last answer, to be given until the next attempt. :raises DirectoryError: there is none."""
+        """The last answer, to be used until the next attempt.
+
+        :raises DirectoryError: there is no last answer.
+        """
         if not isinstance(error, _NotAsked):
             self._set_down(error)
         if known is None:
@@ -275,7 +285,7 @@ class CachedDirectory:
         return replace(known, until=self._now() + RETRY, failing=True)
 
     def _set_down(self, error: DirectoryError | None) -> None:
-        """Log the begin and the end of an outage, once each; of outages that follow each other, one in a minute."""
+        """Log the start and the end of an outage, once each; if outages follow each other, at most one in a minute."""
         self._down = error is not None
         if error is None:
             if self._told:
@@ -312,7 +322,7 @@ class CachedDirectory:
         now = self._now()
         try:
             content, then = value
-            answer, at = question.from_json(content), min(float(then), now)  # The clocks of two nodes differ.
+            answer, at = question.from_json(content), min(float(then), now)  # The clocks of two nodes may differ.
         except (ValueError, TypeError):
             if self._throttle.allow("garbage"):
                 log.warning("directory.garbage_in_memcached", key=key, held_back=self._throttle.held_back("garbage"))
@@ -321,11 +331,13 @@ class CachedDirectory:
         return _CachedAnswer(answer, at, until) if self._is_usable(at) else None
 
     def _share(self, question: _Question[T], key: str, answer: T, at: float) -> None:
-        """Tell the other nodes, except of an unknown country: there are many, and it may become known at any time."""
+        """Share an answer with the other nodes. Unknown countries are not shared: there are many, and each may become
+        known at any time.
+        """
         if self._shared and question.shared and (answer is not None or question is not _GCC):
             self._shared.put(key, [question.to_json(answer), at], SHARED_SECONDS).addErrback(_log_failure)
 
 
 def _log_failure(failure: Failure) -> None:
-    """For results no caller waits for. A directory that fails has been logged before."""
+    """Log an error of a result for which no caller waits. A failure of the directory has been logged before."""
     log.error("directory.bug", error=failure.getErrorMessage())

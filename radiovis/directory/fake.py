@@ -9,15 +9,15 @@ from radiovis.settings import Settings
 
 
 class FakeDirectory:
-    """A :class:`~radiovis.directory.interface.Directory` of three stations, without secrets.
+    """A :class:`~radiovis.directory.interface.Directory` of three stations without secrets.
 
     ``<digit>.test`` logs in with ``test``, and ``2.testip`` with the address of the client.
     """
 
     def __init__(self, settings: Settings) -> None:
         """
-        :param settings: ``TEST_…``: topics of station 1, country codes, the two spellings of station 3's channel, and
-            the channels of station 4; ``FB_IMAGE_LOCATIONS`` for the default of channel 1.
+        :param settings: ``TEST_…``: topics of station 1, country codes, the two spellings of station 3's channel,
+            and the channels of station 4; ``FB_IMAGE_LOCATIONS`` for the default of channel 1.
         :raises ValueError: a topic is not valid.
         """
         watched = {checked_prefix(topic): id for topic, id in settings.TEST_WATCHDOG_TOPIC}
@@ -37,7 +37,7 @@ class FakeDirectory:
         self._default = _default(settings.TEST_CHANNEL_DEFAULT, settings.FB_IMAGE_LOCATIONS)
 
     async def check_auth(self, login: str, passcode: str, address: str) -> bool:
-        """As in the original: the login without its first two characters decides."""
+        """Check a login as the original does: only the login without its first two characters matters."""
         return (login[2:] == "test" and passcode == "test") or (login == "2.testip" and passcode == address)
 
     async def channels(self, station: str) -> tuple[str, ...]:
@@ -45,7 +45,7 @@ class FakeDirectory:
         return self._stations.get(station, ())
 
     async def gcc(self, country: str) -> str | None:
-        """From ``TEST_ECC``."""
+        """The GCC from ``TEST_ECC``."""
         return self._ecc.get(country)
 
     async def topics(self) -> tuple[Channel, ...]:
@@ -53,11 +53,14 @@ class FakeDirectory:
         return self._topics
 
     async def default(self, channel: int) -> Default | None:
-        """The default of channel 1; no other has one."""
+        """The default of channel 1; other channels have none."""
         return self._default if channel == 1 else None
 
 
 def _default(info: dict[str, Any], locations: str) -> Default:
-    """:param locations: the URL in front of the file name; empty for the URL of the picture itself, if it has one."""
+    """:param info: the default as PlugIt describes it.
+    :param locations: the URL in front of the file name; if it is empty, the URL of the picture itself is used, if there
+        is one.
+    """
     image = info["public_url"] if not locations and "public_url" in info else locations + info["filename"]
     return Default(image, info.get("radiotext"), info.get("radiolink"))

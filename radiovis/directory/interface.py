@@ -1,9 +1,7 @@
-"""What the server asks of a directory of stations: the interface, and its value types.
+"""The interface of a directory of stations, and its value types.
 
-Three directories exist: PlugIt, the stations file, and the one of ``--test`` mode.
-
-:class:`Directory` is the interface. :class:`OutageReport`, :class:`CertificateLogins` and :class:`LogStore` are
-optional abilities of one.
+There are three directories: PlugIt, the stations file, and the one of ``--test`` mode. :class:`Directory` is the
+interface. :class:`OutageReport`, :class:`CertificateLogins` and :class:`LogStore` are optional abilities.
 """
 
 from __future__ import annotations
@@ -14,26 +12,26 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 LONGEST_PREFIX = 512
-"""Characters. The longest real ones (``/topic/id/<fqdn>/<service>/``) stay below 300."""
+"""Longest prefix in characters. The longest real ones (``/topic/id/<fqdn>/<service>/``) have less than 300."""
 MAX_TEXT = 128
-"""Bytes of a radio text that receivers reserve (contract §4, "Bodies")."""
+"""Bytes that receivers reserve for a radio text (contract §4, "Bodies")."""
 MAX_URL = 512
-"""Bytes of a URL that receivers reserve (contract §4, "Bodies")."""
+"""Bytes that receivers reserve for a URL (contract §4, "Bodies")."""
 
 
 class DirectoryError(Exception):
-    """The directory could not answer: unreachable, too slow, or an invalid answer. The text says which."""
+    """The directory could not answer: it is unreachable, too slow, or its answer is invalid. The text says which."""
 
 
 def checked_prefix(topic: str) -> str:
     """A topic prefix as directories write it, with its trailing ``/``.
 
-    :raises ValueError: it is not a topic; the text names the fault.
+    :raises ValueError: the text is not a topic; the error names the fault.
     """
     if not topic.startswith("/topic/") or not topic.strip("/").partition("/")[2]:
-        raise ValueError(f"{topic[:80]!r} is no topic: it must begin with /topic/ and go on")
+        raise ValueError(f"{topic[:80]!r} is not a topic: it must begin with /topic/ and continue after that")
     if re.search(r"[\s\x00-\x1f\x7f-\x9f]", topic):
-        raise ValueError(f"{topic[:80]!r} has a space or control character in it")
+        raise ValueError(f"{topic[:80]!r} contains a space or control character")
     if len(topic) > LONGEST_PREFIX:
         raise ValueError(f"{topic[:80]!r}… is longer than {LONGEST_PREFIX} characters")
     return topic if topic.endswith("/") else topic + "/"
@@ -46,9 +44,9 @@ class Channel:
     :ivar topic: prefix with leading ``/topic/`` and trailing ``/``, for example ``/topic/fm/4e1/4000/09580/``, in the
         directory's spelling.
     :ivar id: the directory's number of the channel, for :meth:`Directory.default`.
-    :ivar listed: whether ``get_all_vis_channels`` lists it (contract §3). The watchdog looks after listed channels. A
-        radio on a listed frequency gets its messages even if the station also registered ``*``.
-    :ivar name: of the station, for people; empty if the directory has none, as PlugIt.
+    :ivar listed: whether ``get_all_vis_channels`` lists it (contract §3). The watchdog handles listed channels. A radio
+        on a listed frequency gets its messages even if the station also registered ``*``.
+    :ivar name: the station's name for people; empty if the directory has none, like PlugIt.
     """
 
     topic: str
@@ -59,11 +57,11 @@ class Channel:
 
 @dataclass(frozen=True, slots=True)
 class Default:
-    """What the watchdog shows on a stale channel. A part that is None is not sent.
+    """The messages that the watchdog sends on a stale channel. A part that is None is not sent.
 
     :ivar image: absolute URL of the slide.
-    :ivar text: radio text, without the ``TEXT`` word.
-    :ivar link: click-through URL.
+    :ivar text: radio text, without the word ``TEXT``.
+    :ivar link: URL that is opened by a click.
     """
 
     image: str | None = None
@@ -83,7 +81,7 @@ class Directory(Protocol):
         ...
 
     async def channels(self, station: str) -> tuple[str, ...]:
-        """The topic prefixes a station may publish to; empty for an unknown station.
+        """The topic prefixes to which a station may publish; empty for an unknown station.
 
         :param station: the station id, the part of the login before the first dot.
         """
@@ -98,42 +96,44 @@ class Directory(Protocol):
         ...
 
     async def default(self, channel: int) -> Default | None:
-        """What a stale channel shows; None if it has no default."""
+        """The default of a stale channel; None if it has none."""
         ...
 
 
 @runtime_checkable
 class OutageReport(Protocol):
-    """Optional ability of a directory: it tells whether it fails. Ask for it with ``isinstance``."""
+    """Optional ability of a directory that can report its own failure. Ask for it with ``isinstance``."""
 
     @property
     def down(self) -> bool:
-        """Whether the directory failed when it was asked last."""
+        """Whether the directory failed when it was last asked."""
         ...
 
 
 @runtime_checkable
 class CertificateLogins(Protocol):
-    """Optional ability of a directory: stations log in with a client certificate. Ask for it with ``isinstance``."""
+    """Optional ability of a directory whose stations may log in with a client certificate. Ask for it with
+    ``isinstance``.
+    """
 
     def check_certificate(self, login: str, certificates: Sequence[bytes], address: str) -> bool:
-        """Whether this login may publish from this address, with this certificate in place of a password.
+        """Whether this login may publish from this address, with this certificate instead of a password.
 
-        :param certificates: the client's, then those between it and its authority, in DER.
+        :param certificates: the client's certificate, then the intermediate ones, in DER.
         """
         ...
 
 
 class LogStore(Protocol):
-    """Keeps published messages for the stations to look at. Methods may raise :class:`DirectoryError`."""
+    """Stores published messages for the stations to look at. Methods may raise :class:`DirectoryError`."""
 
     async def add_log(self, topic: str, body: bytes, headers: Sequence[tuple[str, str]], timestamp: int) -> None:
-        """Keep a message.
+        """Store a message.
 
         :param timestamp: Unix time in seconds.
         """
         ...
 
     async def cleanup_logs(self, max_age: int) -> None:
-        """Drop the messages older than this many seconds."""
+        """Drop the messages older than this number of seconds."""
         ...

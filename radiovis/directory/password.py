@@ -10,10 +10,11 @@ import secrets
 from dataclasses import dataclass
 
 N, R, P = 2**14, 8, 1
-"""scrypt's cost, block size and parallelism (RFC 7914): 16 MiB and some 50 ms a check, OWASP's figure for logins."""
+"""scrypt's cost, block size and parallelism (RFC 7914): 16 MiB and some 50 ms per check, which OWASP recommends for
+logins."""
 LOWEST_N = 2**10
 MOST_MEMORY = 64 * 2**20
-"""Bytes one check may take (128 · n · r). A larger demand in a file is a mistake or an attack."""
+"""Bytes that one check may take (128 · n · r). A larger value in a file is a mistake or an attack."""
 MOST_P = 4
 SALT_BYTES, HASH_BYTES = 16, 32
 
@@ -32,9 +33,9 @@ class StoredPassword:
 
     @classmethod
     def parse(cls, stored: str) -> StoredPassword:
-        """Read the text form.
+        """Parse the text form.
 
-        :raises ValueError: what is wrong, without the password or its hash.
+        :raises ValueError: the text is invalid. The error does not contain the password or its hash.
         """
         form = _FORM.fullmatch(stored)
         if form is None:
@@ -61,7 +62,7 @@ def hash_password(password: str) -> str:
 def check_password(password: str, stored: str | StoredPassword) -> bool:
     """Whether this is the password. Blocks for about 50 ms and needs 16 MiB, so call it in a thread.
 
-    :raises ValueError: ``stored`` is a text of another form.
+    :raises ValueError: ``stored`` is a text in another form.
     """
     known = StoredPassword.parse(stored) if isinstance(stored, str) else stored
     given = _scrypt(password, known.n, known.r, known.p, known.salt, len(known.hash))
@@ -69,7 +70,8 @@ def check_password(password: str, stored: str | StoredPassword) -> bool:
 
 
 def _scrypt(password: str, n: int, r: int, p: int, salt: bytes, length: int) -> bytes:
-    # surrogatepass: a passcode may hold any octets, and must not raise. OpenSSL needs more memory than the formula.
+    # surrogatepass: a passcode may contain any octets, and must not raise. OpenSSL needs more memory than the formula
+    # says.
     secret = password.encode("utf-8", "surrogatepass")
     return hashlib.scrypt(secret, salt=salt, n=n, r=r, p=p, maxmem=2 * MOST_MEMORY, dklen=length)
 

@@ -1,4 +1,4 @@
-"""The directory behind PlugIt, the web platform where stations are registered: its methods and their answers.
+"""The directory that uses PlugIt, the web platform on which stations are registered: its methods and their answers.
 
 Contract §3 describes the API. :mod:`radiovis.directory.plugit_http` makes the calls.
 """
@@ -29,9 +29,10 @@ class PlugIt:
 
     def __init__(self, calls: PlugItCalls, settings: WatchdogSettings, queue: LoginQueue | None = None) -> None:
         """
-        :param settings: ``FB_IMAGE_LOCATIONS``, the URL in front of a default picture's file name; empty for the URL
-            that PlugIt gives.
-        :param queue: in which logins wait for their check; one of its own if None.
+        :param calls: makes the calls.
+        :param settings: ``FB_IMAGE_LOCATIONS``, the URL in front of a default picture's file name; if it is empty, the
+            URL from PlugIt is used.
+        :param queue: the queue in which logins wait for their check; None for a new one.
         """
         self.settings = settings
         self._queue = queue or LoginQueue(LOGINS_AT_ONCE)
@@ -41,25 +42,25 @@ class PlugIt:
 
     @property
     def bad_rows(self) -> int:
-        """How many rows of the latest lists were invalid and were left out."""
+        """How many rows of the latest lists were invalid and left out."""
         return sum(self._bad_rows.values())
 
     async def check_auth(self, login: str, passcode: str, address: str) -> bool:
-        """Whether this login may publish from this address. PlugIt is asked each time, so that what an operator changes
-        there counts at once.
+        """Whether this login may publish from this address. PlugIt is asked each time, so that changes there take
+        effect at once.
 
-        :raises TooManyLogins: too many wait for their check.
+        :raises TooManyLogins: too many logins wait for their check.
         """
         try:
             (login + passcode).encode()
         except UnicodeEncodeError:
-            return False  # Octets that are not UTF-8: a form cannot carry them, and no password holds them.
+            return False  # Not UTF-8: no form can carry it, and no password contains it.
         ask = partial(self._calls.ask, "check_auth", username=login, password=passcode, ip=address)
         answer = await self._queue.run(address, login, ask)
         return bool(self._part(answer, "check_auth", "result", bool))
 
     async def channels(self, station: str) -> tuple[str, ...]:
-        """The topic prefixes a station may publish to. PlugIt answers 500 for an unknown station."""
+        """The topic prefixes to which a station may publish. PlugIt answers 500 for an unknown station."""
         answer = await self._calls.ask("get_channels", station_id=station)
         rows = self._part(answer, "get_channels", "list", list)
         return tuple(dict.fromkeys(topic for topic, _ in self._rows("get_channels", [[row, 0] for row in rows])))
@@ -80,7 +81,7 @@ class PlugIt:
     async def topics(self) -> tuple[Channel, ...]:
         """Every channel; *listed* if PlugIt has a default picture for it.
 
-        If the list of all channels fails, the listed ones are given.
+        If the list of all channels fails, only the listed ones are returned.
         """
         listed = await self._channel_ids("get_all_vis_channels")
         try:
@@ -91,7 +92,7 @@ class PlugIt:
         return tuple(Channel(topic, id, topic in listed) for topic, id in (listed | known).items())
 
     async def default(self, channel: int) -> Default | None:
-        """What a stale channel shows."""
+        """The default of a stale channel."""
         answer = await self._calls.ask("get_channel_default", id=str(channel))
         info = self._part(answer, "get_channel_default", "info", (dict, type(None)))
         if not info:
@@ -104,7 +105,7 @@ class PlugIt:
         return Default(image, text, link) if image or text or link else None
 
     async def add_log(self, topic: str, body: bytes, headers: Sequence[tuple[str, str]], timestamp: int) -> None:
-        """Keep a message in PlugIt's log. If an answer is lost, the message may be kept twice."""
+        """Store a message in PlugIt's log. If an answer is lost, the message may be stored twice."""
         await self._calls.ask(
             "add_log",
             topic=topic,
@@ -114,28 +115,30 @@ class PlugIt:
         )
 
     async def cleanup_logs(self, max_age: int) -> None:
-        """Drop the log entries older than this many seconds."""
+        """Drop the log entries older than this number of seconds."""
         await self._calls.ask("cleanup_logs", max_age=str(max_age))
 
     async def _channel_ids(self, method: str) -> dict[str, int]:
         answer = await self._calls.ask(method)
         answered = self._part(answer, method, "list", list)
         rows = self._rows(method, answered)
-        found = dict(reversed(rows))  # Of duplicates the first stays; PlugIt's order does not matter.
+        found = dict(reversed(rows))  # The first duplicate is kept; PlugIt's order does not matter.
         twice = [topic for topic, id in rows if found[topic] != id]
-        self._warn("directory.listed_twice", method, twice, "the first id counts")
+        self._warn("directory.listed_twice", method, twice, "the first id is used")
         bare = [row[0] for row in answered if isinstance(row, list) and row and not str(row[0]).endswith("/")]
-        self._warn("directory.no_trailing_slash", method, bare, "taken as if it had one")
+        self._warn("directory.no_trailing_slash", method, bare, "treated as if it had one")
         return found
 
     def _warn(self, event: str, method: str, found: list[str], consequence: str) -> None:
-        """Log a harmless mistake in PlugIt's lists: only when the number of rows that have it changes."""
+        """Log a harmless mistake in PlugIt's lists, but only when the number of affected rows changes."""
         if len(found) != self._odd_rows.get((event, method), 0):
             log.warning(event, method=method, rows=len(found), first=found[:1], consequence=consequence)
         self._odd_rows[event, method] = len(found)
 
     def _rows(self, method: str, rows: list[Any]) -> list[tuple[str, int]]:
-        """The rows that are a topic and a number. The number of invalid rows is kept, and logged when it changes."""
+        """The rows that consist of a topic and a number. The number of invalid rows is stored, and logged when it
+        changes.
+        """
         good, bad = [], []
         for row in rows:
             try:
@@ -154,7 +157,7 @@ class PlugIt:
         return answer[name]
 
     def _text(self, info: dict[str, Any], name: str) -> str | None:
-        """A text, or None where PlugIt has null or an empty one (contract §2, fault 12)."""
+        """A text, or None if PlugIt sends null or an empty text (contract §2, fault 12)."""
         text: str | None = self._part({name: None, **info}, "get_channel_default", name, (str, type(None)))
         return text or None
 

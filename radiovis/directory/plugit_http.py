@@ -1,6 +1,6 @@
-"""HTTP calls of PlugIt's API (contract §3): attempts, time-outs, bounded answers, and errors that hold no secret.
+"""HTTP calls of PlugIt's API (contract §3): attempts, time-outs, limited answers, and errors without secrets.
 
-:mod:`radiovis.directory.plugit` knows the methods and what their answers mean.
+:mod:`radiovis.directory.plugit` knows the methods and the meaning of their answers.
 """
 
 from __future__ import annotations
@@ -32,18 +32,19 @@ from radiovis.directory.interface import DirectoryError
 from radiovis.settings import DirectorySettings
 
 MAX_ANSWER = 2**20
-"""Bytes of one answer: about 20,000 channels."""
+"""Longest answer in bytes: about 20,000 channels."""
 MAX_CALLS = 64
-"""Calls at the same time; further ones wait. PlugIt is a web application with some tens of processes."""
+"""How many calls are made at the same time; further ones wait. PlugIt is a web application with some tens of
+processes."""
 LOGINS_AT_ONCE = 48
-"""Of these calls, those that check logins: a flood of logins must leave room for what the stations that are logged in
-need."""
+"""How many of these calls may check logins. The other calls are for stations that are already logged in, even during a
+flood of logins."""
 MOST_WAITING = 1_000
-"""Calls that wait for their turn while PlugIt is slow; beyond it they fail at once. Every login that PlugIt has
-accepted may ask for its station's channels at the same moment, and waits with some kilobytes."""
+"""How many calls may wait for their turn while PlugIt is slow; further ones fail at once. Every login that PlugIt has
+accepted may ask for its station's channels at the same moment. A waiting call takes some kilobytes."""
 ATTEMPTS = 3
-"""How often a request is sent before it counts as failed. A restart of PlugIt takes longer than any number of attempts
-for which a radio could wait; three are enough for a lost connection or an overload of a moment."""
+"""How often a request is sent before it counts as failed. A restart of PlugIt takes longer than a radio could wait;
+three attempts are enough for a lost connection or a short overload."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 2.0
 """Seconds between the attempts. They double each time, with up to a second of jitter to spread the nodes."""
 
@@ -51,11 +52,11 @@ _NETWORK = (ConnectError, ConnectionClosed, DNSLookupError, RequestTransmissionF
 
 
 class _Unreachable(DirectoryError):
-    """No answer came; another attempt may bring one."""
+    """There was no answer; another attempt may succeed."""
 
 
 class BadStatus(DirectoryError):
-    """An answer other than 200.
+    """An answer with a status other than 200.
 
     :ivar status: the HTTP status code.
     """
@@ -70,7 +71,7 @@ class _BodyTooLarge(Exception):
 
 
 def _read_body(response: IResponse, limit: int) -> Deferred[bytes]:
-    """The whole body. treq's ``content`` does not bound it, and does not close the connection when it is cancelled.
+    """The complete body. treq's ``content`` has no limit, and does not close the connection when it is cancelled.
 
     :param limit: bytes; one more closes the connection and fails with :class:`_BodyTooLarge`.
     """
@@ -96,7 +97,8 @@ class _Collector(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if self.body.called:
             return
-        # PotentialDataLoss: an HTTP/1.0 answer without a length ends with its connection. JSON tells if it is complete.
+        # PotentialDataLoss: an HTTP/1.0 answer without a length ends with its connection. The JSON shows whether it is
+        # complete.
         if reason.check(ResponseDone, PotentialDataLoss):
             self.body.callback(bytes(self._received))
         else:
@@ -111,17 +113,18 @@ class PlugItCalls:
     """Calls PlugIt's methods by their names.
 
     Each call is a GET with a form in its *body*, because PlugIt reads it there (contract §3; fault 9 of §2: a proxy in
-    between must let such a body pass). The text of an error names the method and the host, never the path, which holds
-    the API's secret.
+    between must pass on such a body). The text of an error names the method and the host, never the path, which
+    contains the API's secret.
 
-    :ivar settings: may be replaced while it runs; a new ``RADIODNS_API_URL`` has no effect.
+    :ivar settings: may be replaced at any time; a new ``RADIODNS_API_URL`` has no effect.
     """
 
     def __init__(self, client: HTTPClient, settings: DirectorySettings, reactor: Any) -> None:
         """
         :param client: for example ``HTTPClient(Agent(reactor))``.
         :param settings: ``RADIODNS_API_URL``, and ``DIRECTORY_TIMEOUT`` for one attempt, from connecting to the last
-            byte. Up to :data:`ATTEMPTS` are made while the network fails or PlugIt answers 5xx.
+            byte. Up to :data:`ATTEMPTS` attempts are made while the network fails or PlugIt answers 5xx.
+        :param reactor: Twisted's reactor.
         :raises ValueError: ``RADIODNS_API_URL`` is not a URL.
         """
         self.settings = settings
@@ -137,14 +140,15 @@ class PlugItCalls:
         self._turns = DeferredSemaphore(MAX_CALLS)
 
     async def ask(self, method: str, **fields: str) -> dict[str, Any]:
-        """Call a method; gives its answer, a JSON object.
+        """Call a method. Returns its answer, a JSON object.
 
-        :raises BadStatus: the last attempt brought another status than 200.
-        :raises DirectoryError: no answer came, or an invalid one, or :data:`MOST_WAITING` wait for their turn.
+        :raises BadStatus: the last attempt returned a status other than 200.
+        :raises DirectoryError: there was no answer, or an invalid one, or :data:`MOST_WAITING` calls wait for their
+            turn.
         """
         waiting = len(self._turns.waiting)
         if waiting >= MOST_WAITING:
-            raise DirectoryError(f"{method} at {self._host}: {waiting} calls are waiting for their turn already")
+            raise DirectoryError(f"{method} at {self._host}: {waiting} calls are already waiting for their turn")
         retrying = AsyncRetrying(
             sleep=lambda seconds: deferLater(self._reactor, seconds),
             stop=stop_after_attempt(ATTEMPTS),
@@ -168,7 +172,7 @@ class PlugItCalls:
             raise self.invalid(method, str(error)) from None
         except _NETWORK as error:
             if isinstance(_innermost(error), (CancelledError, ConnectingCancelledError, ConnectionAborted)):
-                raise CancelledError from None  # The caller has cancelled: no further attempt.
+                raise CancelledError from None  # The caller has cancelled the call: no further attempt.
             raise _Unreachable(f"{method} at {self._host}: {self._cleaned(_reason(error))}") from None
         if status != 200:
             raise BadStatus(f"{method} at {self._host}: HTTP status {status}", status)
@@ -178,7 +182,7 @@ class PlugItCalls:
         response = await self._client.get(
             self._base_url + method,
             data=dict(fields),
-            allow_redirects=False,  # A redirect would carry passwords to another place.
+            allow_redirects=False,  # A redirect would send passwords to another server.
             unbuffered=True,
             reactor=self._reactor,
         )
@@ -200,9 +204,9 @@ class PlugItCalls:
     def invalid(self, method: str, what: str) -> DirectoryError:
         """An error for an invalid answer.
 
-        :param what: what is wrong with it, without a secret.
+        :param what: what is wrong, without secrets.
         """
-        return DirectoryError(f"{method} at {self._host}: the answer makes no sense: {what}")
+        return DirectoryError(f"{method} at {self._host}: the answer is invalid: {what}")
 
     def _cleaned(self, text: str) -> str:
         for secret in self._secrets:
@@ -211,7 +215,7 @@ class PlugItCalls:
 
 
 def _secrets(path: str) -> list[str]:
-    """The secret parts of the base URL: its path and the last part of it, as written and decoded."""
+    """The secret parts of the base URL: its path and the last part of the path, as written and decoded."""
     last = path.rstrip("/").rpartition("/")[2]
     return sorted({secret for secret in (path.rstrip("/"), last, unquote(last)) if secret}, key=len, reverse=True)
 
@@ -223,11 +227,11 @@ def _is_retried(method: str, error: BaseException) -> bool:
 
 
 def _too_late(_: object, seconds: float) -> None:
-    raise DeferredTimeout(f"no whole answer within {seconds:g} s")
+    raise DeferredTimeout(f"no complete answer within {seconds:g} s")
 
 
 def _innermost(error: BaseException) -> BaseException:
-    """The error of the connection, without the errors Twisted wraps around it."""
+    """The error of the connection, without the errors in which Twisted wraps it."""
     reasons = getattr(error, "reasons", None)
     return _innermost(reasons[-1].value) if reasons else error
 

@@ -1,9 +1,9 @@
-"""A directory in a TOML file, instead of PlugIt: the setting ``STATIONS_FILE``. Changes of the file are followed.
+"""A directory in a TOML file, instead of PlugIt: the setting ``STATIONS_FILE``. Changes of the file are loaded.
 
 A station may log in with a client certificate instead of a password, and may have two passwords while it changes from
-one to the other. A check of a password is made slow on purpose (scrypt). A login that was right a moment ago, from the
-same address, is therefore remembered: not the password, but a keyed hash of it, whose random key never leaves this
-process. What the file no longer allows is forgotten as soon as the file has changed.
+one to the other. A check of a password is slow on purpose (scrypt). Therefore a successful login from the same address
+is remembered for a while: not the password, but a keyed hash of it, whose random key never leaves this process.
+Remembered logins are dropped when the file changes.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ from radiovis.directory.stations_parser import Stations, StationsFileError, pars
 __all__ = ["StationsFile", "StationsFileError", "read_stations", "read_text"]
 
 INTERVAL = 1.0
-"""Seconds between two looks at the file; one ``stat`` call each."""
+"""Seconds between two checks of the file; each is one ``stat`` call."""
 MAX_SIZE = 8 * 2**20
-"""Bytes, for about 40,000 channels. A larger file was chosen by mistake."""
+"""Largest file in bytes, for about 40,000 channels. A larger file was selected by mistake."""
 MOST_CHECKS = 4
-"""Password checks at the same time, if there are as many processors. Each takes one of them for 50 ms, and 16 MiB
-meanwhile, so more of them would only take memory, and time from the clients."""
+"""How many passwords are checked at the same time, if there are as many processors. Each check takes one of them for 50
+ms, and 16 MiB meanwhile. More checks would only take memory, and time from the clients."""
 REMEMBERED_SECONDS = 300
-"""Seconds for which a login that was right is not checked again. A station publishes at least once in a song; the hash
-of a password should not stay in memory for longer than that."""
+"""Seconds for which a successful login is not checked again. A station publishes at least once per song; the hash of a
+password should not stay in memory for longer than that."""
 _REMEMBERED = 10_000  # logins; each takes about 200 octets
 _KEY_OCTETS = 32
 
@@ -53,14 +53,14 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
 class StationsFile:
-    """A :class:`~radiovis.directory.interface.Directory` that follows the changes of its file.
+    """A :class:`~radiovis.directory.interface.Directory` that loads the changes of its file.
 
-    If the new content is not valid, the stations stay as they were, and the fault is logged once with its line
+    If the new content is not valid, the stations do not change, and the fault is logged once with its line
     (``stations.refused``).
 
-    :ivar refused: why the file as it is now cannot be used, so that the stations from before stay in use; empty if it
-        can be used.
-    :ivar remembered: logins that were not checked because the same one was right a moment ago.
+    :ivar refused: why the current file cannot be used, so that the previous stations stay in use; empty if it can be
+        used.
+    :ivar remembered: how many logins were not checked because the same login had succeeded a moment ago.
     """
 
     def __init__(
@@ -75,12 +75,13 @@ class StationsFile:
         now: Callable[[], float] = time.time,
     ) -> None:
         """
+        :param path: the file.
         :param reactor: passwords are checked in its thread pool.
         :param clock: for the timer, and for how long a login is remembered; the reactor if None.
         :param on_change: called after the stations have changed.
-        :param interval: seconds between two looks at the file.
-        :param now: Unix time, for passwords that end.
-        :param queue: in which logins wait for their check; one of its own if None.
+        :param interval: seconds between two checks of the file.
+        :param queue: the queue in which logins wait for their check; None for a new one.
+        :param now: Unix time in seconds, for passwords that expire.
         """
         self._path = Path(path)
         self._reactor = reactor
@@ -102,7 +103,7 @@ class StationsFile:
     def load(self) -> None:
         """Read the file, at the start.
 
-        :raises StationsFileError: it cannot be read, or is not valid. The stations stay as they were.
+        :raises StationsFileError: it cannot be read, or is not valid. The stations do not change.
         """
         self._seen = self._signature()
         stations = read_stations(self._path)
@@ -112,16 +113,16 @@ class StationsFile:
         self.refused = ""
 
     def start(self) -> None:
-        """Follow the changes of the file from now on."""
+        """Check the file regularly from now on, and load its changes."""
         self._look.start(self._interval, now=False)
 
     def stop(self) -> None:
-        """Follow the changes no longer."""
+        """Stop checking the file."""
         if self._look.running:
             self._look.stop()
 
     def reload(self) -> bool:
-        """Read the file again, changed or not; whether it is valid."""
+        """Read the file again, even if it did not change. Returns whether it is valid."""
         try:
             self.load()
         except StationsFileError as error:
@@ -133,9 +134,9 @@ class StationsFile:
         return True
 
     async def check_auth(self, login: str, passcode: str, address: str) -> bool:
-        """Whether this login may publish from this address. An unknown login takes as long as a known one.
+        """Whether this login may publish from this address. An unknown login takes as much time as a known one.
 
-        :raises TooManyLogins: too many wait for their check.
+        :raises TooManyLogins: too many logins wait for their check.
         """
         given = self._hash(login, passcode, address)
         if self._remembers(given):
@@ -143,7 +144,7 @@ class StationsFile:
         return await self._queue.run(address, login, lambda: self._check(login, passcode, address, given))
 
     async def _check(self, login: str, passcode: str, address: str, given: bytes) -> bool:
-        if self._remembers(given):  # the same login came twice, and the first one was right
+        if self._remembers(given):  # the same login was sent twice, and the first one succeeded
             return True
         stations, now = self._stations, self._now()
         account = stations.accounts.get(login)
@@ -164,8 +165,10 @@ class StationsFile:
     def check_certificate(self, login: str, certificates: Sequence[bytes], address: str) -> bool:
         """Whether this login may publish from this address, with the first of these certificates.
 
-        A fingerprint names one certificate, also a self-signed one, while it stands in the file. A subject needs an
-        authority of the file, and a certificate that is valid now.
+        A fingerprint identifies one certificate, even a self-signed one, as long as it is in the file. A subject needs
+        an authority of the file, and a certificate that is valid now.
+
+        :param certificates: the client's certificate, then the intermediate ones, in DER.
         """
         account = self._stations.accounts.get(login)
         if account is None or not account.certificates or not account.allows(address):
@@ -186,7 +189,9 @@ class StationsFile:
         return found
 
     def _hash(self, *parts: str) -> bytes:
-        """Of a login, its password and its address, with lengths, so that no two logins are the same octets."""
+        """The hash of a login, its password and its address. It includes their lengths, so that different logins have
+        different octets.
+        """
         hashed = blake2b(key=self._key)
         for part in parts:
             octets = part.encode("utf-8", "surrogatepass")
@@ -198,7 +203,7 @@ class StationsFile:
         return self._stations.channels.get(station, ())
 
     async def gcc(self, country: str) -> str | None:
-        """From ``[countries]``."""
+        """The GCC from ``[countries]``."""
         return self._stations.countries.get(country)
 
     async def topics(self) -> tuple[Channel, ...]:
@@ -206,7 +211,7 @@ class StationsFile:
         return self._stations.topics
 
     async def default(self, channel: int) -> Default | None:
-        """The default in the file, beside the channel."""
+        """The default of the channel in the file."""
         return self._stations.defaults.get(channel)
 
     def _reload_if_changed(self) -> None:
@@ -229,20 +234,24 @@ _NOBODY = StoredPassword(N, R, P, bytes(SALT_BYTES), bytes(HASH_BYTES))
 
 
 def _example(stations: Stations) -> Sequence[tuple[StoredPassword, float]]:
-    """What a password is compared with when the login is unknown: never right, and as much work as for a known one."""
+    """A password for comparison if the login is unknown: it never matches, and the check takes as much time as for a
+    known login.
+    """
     passwords = (account.password for account in stations.accounts.values() if account.password is not None)
     return ((next(passwords, _NOBODY), 0.0),)
 
 
 def _valid_until(password: str, known: Sequence[tuple[StoredPassword, float]]) -> float:
-    """Until when this password is valid, Unix time; 0 if it is none of these. Blocks; see ``check_password``."""
+    """The Unix time until which this password is valid; 0 if it matches none of these. Blocks; see
+    ``check_password``.
+    """
     return next((until for stored, until in known if check_password(password, stored)), 0.0)
 
 
 def _authorities(path: Path, stations: Stations) -> Any:
-    """The authorities that sign stations' certificates; None without any.
+    """The authorities that sign the stations' certificates; None if there are none.
 
-    :param path: of the stations file; a relative ``client_ca`` is beside it.
+    :param path: of the stations file; a relative ``client_ca`` is relative to its folder.
     :raises StationsFileError: their file cannot be used.
     """
     if not stations.client_ca:
@@ -262,7 +271,7 @@ def read_stations(path: Path) -> Stations:
 
 
 def read_text(path: Path) -> str:
-    """The text of a stations file, with its own line ends.
+    """The text of a stations file, with its original line ends.
 
     :raises StationsFileError: it cannot be read, is too long, or is not UTF-8.
     """

@@ -1,6 +1,6 @@
-"""The content of a stations file (TOML): its format, and every check, with errors that name file and line.
+"""Parses and checks the content of a stations file (TOML). Errors name the file and the line.
 
-``tomllib`` gives lines for syntax errors only, so :func:`read_sections` finds the line of each table and key.
+``tomllib`` only reports lines for syntax errors, so :func:`read_sections` finds the line of each table and key.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _HEADER = re.compile(r"\s*\[\[?([^\[\]]+)\]\]?\s*(#.*)?")
 _KEY = re.compile(r"\s*(\"[^\"]*\"|'[^']*'|[A-Za-z0-9_-]+)\s*[.=]")
 _OPENING = re.compile(r'"""|\'\'\'|#')
 MOST_PARTS = 32
-"""Parts of a dotted key. The format needs two; ``tomllib`` compares each part with all before it."""
+"""Most parts of a dotted key. The format needs two; ``tomllib`` compares each part with all parts before it."""
 _DOTTED = re.compile(rf"""(?<![\w"'-])(?:(?:"[^"\n]*"|'[^'\n]*'|[\w-]+)[ \t]*\.[ \t]*){{{MOST_PARTS}}}""")
 
 
@@ -37,7 +37,7 @@ class Section:
     """One ``[table]`` or one ``[[element]]``.
 
     :ivar name: as in the header, ``station.channel``; empty for the part before the first header.
-    :ivar line: of the header, from 1.
+    :ivar line: line of the header, counted from 1.
     :ivar keys: the line of each key.
     """
 
@@ -46,22 +46,22 @@ class Section:
     keys: dict[str, int] = field(default_factory=dict)
 
     def line_of(self, key: str | None) -> int:
-        """The line of a key; of the header if the key is not there."""
+        """The line of a key, or of the header if the section does not contain the key."""
         return self.line if key is None else self.keys.get(key, self.line)
 
     def inline(self, key: str) -> Section:
-        """A section for an inline table behind this key: all of it is at the key's line."""
+        """A section for an inline table of this key: all of it is at the key's line."""
         return Section(key, self.line_of(key))
 
 
 def read_sections(text: str) -> list[Section]:
     """The sections of a text that ``tomllib`` has accepted, in order.
 
-    The first one has no header: it is the document itself, and its keys include the tables. Inline tables and keys
+    The first section has no header: it is the document itself, and its keys include the tables. Inline tables and keys
     (``station = [{login = …}]``) are at the line of the outermost key.
     """
     sections = [Section("", 1)]
-    inside: str | None = None  # The quotes of the multi-line string at this line; its content is skipped.
+    inside: str | None = None  # The quotes of a multi-line string, whose content is skipped.
     for number, line in enumerate(text.splitlines(), 1):
         if inside is None:
             _read_line(sections, number, line)
@@ -102,7 +102,7 @@ T = TypeVar("T")
 
 
 class StationsFileError(Exception):
-    """The file cannot be used; the text is ``file:line: what is wrong``."""
+    """The file cannot be used. The text is ``file:line: what is wrong``."""
 
     def __init__(self, path: str, line: int | None, text: str) -> None:
         super().__init__(f"{path}:{line}: {text}" if line else f"{path}: {text}")
@@ -111,11 +111,13 @@ class StationsFileError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A login: how a station shows that it is its own, and the networks from which it may log in.
+    """A login: its password or certificates, and the networks from which the station may log in.
 
     :ivar password: None for a station that logs in with a certificate only.
-    :ivar old_password: one that is valid as well until ``old_until``, Unix time; None for none.
-    :ivar certificates: client certificates, of which it needs one.
+    :ivar networks: the networks from which it may log in.
+    :ivar old_password: a further password, which is valid until ``old_until``; None if there is none.
+    :ivar old_until: Unix time in seconds.
+    :ivar certificates: client certificates, of which the station needs one.
     """
 
     password: StoredPassword | None
@@ -125,9 +127,9 @@ class Account:
     certificates: tuple[KnownCertificate, ...] = ()
 
     def passwords(self, now: float) -> tuple[tuple[StoredPassword, float], ...]:
-        """Those valid now, and until when each of them is.
+        """The passwords that are valid now, and until when each of them is.
 
-        :param now: Unix time.
+        :param now: Unix time in seconds.
         """
         valid = ((self.password, math.inf), (self.old_password, self.old_until))
         return tuple((password, until) for password, until in valid if password is not None and now < until)
@@ -148,7 +150,7 @@ class KnownCertificate:
     """A client certificate in the file: by its fingerprint, or by its subject if an authority of the file signed it.
 
     :ivar fingerprint: SHA-256 of the certificate in DER; empty for a subject.
-    :ivar subject: its whole subject, as in RFC 4514: ``CN=rock,O=Radio``; None for a fingerprint.
+    :ivar subject: its complete subject, as in RFC 4514: ``CN=rock,O=Radio``; None for a fingerprint.
     """
 
     fingerprint: bytes = b""
@@ -156,7 +158,7 @@ class KnownCertificate:
 
     @classmethod
     def parse(cls, text: str) -> KnownCertificate:
-        """:raises ValueError: it is neither."""
+        """:raises ValueError: the text is neither a fingerprint nor a subject."""
         kind, colon, digits = text.partition(":")
         if colon and kind.strip().lower() == "sha256":
             digest = digits.replace(":", "").strip()
@@ -182,9 +184,9 @@ class Stations:
     :ivar channels: the topic prefixes of each station id; several logins may share a station.
     :ivar topics: the channels of all stations.
     :ivar defaults: by channel number.
-    :ivar countries: country code to GCC.
-    :ivar client_ca: file with the certificates (PEM) of the authorities that sign those of stations that are named by
-        their subject; empty for none.
+    :ivar countries: the GCC of each country code.
+    :ivar client_ca: PEM file with the certificates of the authorities that sign those of stations that are identified
+        by their subject; empty if there is none.
     """
 
     accounts: dict[str, Account] = field(default_factory=dict)
@@ -201,10 +203,10 @@ class Stations:
 
 
 def parse_stations(text: str, path: str) -> Stations:
-    """Read the text of a stations file.
+    """Parse the text of a stations file.
 
     :param path: only for the errors.
-    :raises StationsFileError: for the first thing that is wrong, with its line.
+    :raises StationsFileError: for the first mistake, with its line.
     """
     dotted = _DOTTED.search(text)
     if dotted:
@@ -222,15 +224,15 @@ def parse_stations(text: str, path: str) -> Stations:
 
 
 def channel_id(canonical: str) -> int:
-    """The number of a channel: a hash of its topic, so that it is the same on every node and in any order of the file.
+    """The number of a channel: a hash of its topic, so that it is the same on every node and for any order in the file.
 
-    48 bits: every JSON reader keeps it exactly, and a collision among a million channels is unlikely.
+    It has 48 bits: every JSON reader represents it exactly, and a collision among a million channels is unlikely.
     """
     return int.from_bytes(hashlib.sha256(canonical.encode()).digest()[:6], "big")
 
 
 class _Table:
-    """A TOML table that is checked. It knows its line, and its name in an error."""
+    """A TOML table that is checked. It knows its line, and its name for errors."""
 
     def __init__(self, path: str, what: str, content: object, section: Section, allowed: tuple[str, ...]) -> None:
         self._path, self._what, self._section = path, what, section
@@ -248,7 +250,7 @@ class _Table:
         return StationsFileError(self._path, self._section.line_of(key), where + text)
 
     def text(self, key: str, check: Callable[[str], T]) -> T:
-        """A text that must be there, as ``check`` returns it."""
+        """A mandatory text, converted by ``check``."""
         if key not in self.content:
             raise self.error(key, "is missing")
         return self.checked(key, self.content[key], check)
@@ -265,7 +267,7 @@ class _Table:
             raise self.error(key, str(error)) from None
 
     def time(self, key: str) -> float:
-        """A point in time, as Unix time; 0 if it is not there."""
+        """A point in time, as Unix time in seconds; 0 if it is missing."""
         value = self.content.get(key)
         if value is None:
             return 0.0
@@ -281,7 +283,7 @@ class _Table:
 
 
 class _Reader:
-    """Reads one document. For one use."""
+    """Reads one document. Use each object once."""
 
     def __init__(self, path: str, sections: list[Section]) -> None:
         self._path = path
@@ -301,7 +303,7 @@ class _Reader:
         self._read_countries(document.get("countries", {}))
         tables = top.items("station", [])
         if not tables:
-            raise top.error(None, "there is no [[station]] in it")
+            raise top.error(None, "it contains no [[station]]")
         for number, content in enumerate(tables):
             self._read_station(number, content)
         prefixes = {station: tuple(one.topic for one in own) for station, own in self._channels.items()}
@@ -313,7 +315,7 @@ class _Reader:
         table = _Table(self._path, "countries", content, section, ())
         for country, gcc in table.content.items():
             if not re.fullmatch(r"[a-z]{2}", country):
-                raise table.error(country, "a country code is two small letters (ISO 3166), as in ch")
+                raise table.error(country, "a country code is two lower-case letters (ISO 3166), as in ch")
             self._countries[country] = table.checked(country, gcc, _gcc)
 
     def _read_station(self, number: int, content: object) -> None:
@@ -335,11 +337,11 @@ class _Reader:
             table.checked("certificates", each, KnownCertificate.parse) for each in table.items("certificates", [])
         )
         if any(each.subject is not None for each in known) and not self._client_ca:
-            raise table.error("certificates", "a subject needs client_ca at the head of the file: who signs it")
+            raise table.error("certificates", "a subject needs client_ca at the head of the file (its authority)")
         password = (table.text_or_none if known else table.text)("password", StoredPassword.parse)
         old, until = table.text_or_none("old_password", StoredPassword.parse), table.time("old_password_until")
         if (old is None) != (not until):
-            raise table.error("old_password", "stands together with old_password_until, or neither of them")
+            raise table.error("old_password", "needs old_password_until, and the reverse")
         networks = table.items("networks", list(EVERYWHERE))
         allowed = tuple(table.checked("networks", each, network) for each in networks)
         return Account(password, allowed, old, until, known)
@@ -365,7 +367,7 @@ class _Reader:
 
 
 def _places(sections: list[Section]) -> list[tuple[Section, list[Section]]]:
-    """The sections of each station and of its channels: those up to the next station."""
+    """The sections of each station and of its channels, up to the next station."""
     places: list[tuple[Section, list[Section]]] = []
     for section in sections:
         if section.name == "station":
@@ -376,12 +378,12 @@ def _places(sections: list[Section]) -> list[tuple[Section, list[Section]]]:
 
 
 def station_id(login: str) -> str:
-    """The station a login belongs to: the part before its first dot."""
+    """The station to which a login belongs: the part before its first dot."""
     return login.partition(".")[0]
 
 
 def _canonical(topic: str, countries: Mapping[str, str]) -> str:
-    """One spelling of a topic: lower case, GCC instead of country code."""
+    """The canonical spelling of a topic: lower case, with the GCC instead of the country code."""
     parts = topic.lower().split("/")
     if parts[2] == "fm" and parts[3] in countries:
         parts[3] = countries[parts[3]]
@@ -396,24 +398,24 @@ def _login(login: str) -> str:
 
 def _gcc(gcc: str) -> str:
     if not re.fullmatch(r"[0-9a-f]{3}", gcc):
-        raise ValueError(f"{gcc!r} is no GCC: three hex digits in small letters, as in 4e1")
+        raise ValueError(f"{gcc!r} is not a GCC: three lower-case hex digits, as in 4e1")
     return gcc
 
 
 def _url(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or re.search(r"[\s\x00-\x1f\x7f]", url):
-        raise ValueError("must be an address that begins with http:// or https://, without spaces")
+        raise ValueError("must be a URL that begins with http:// or https://, without spaces")
     if len(url.encode()) > MAX_URL:
-        raise ValueError(f"is {len(url.encode())} bytes long; receivers take {MAX_URL}")
+        raise ValueError(f"is {len(url.encode())} bytes long; receivers accept {MAX_URL}")
     return url
 
 
 def _radio_text(text: str) -> str:
     if re.search(r"[\x00-\x1f\x7f]", text):
-        raise ValueError("has a line break or control character in it")
+        raise ValueError("contains a line break or control character")
     if len(text.encode()) > MAX_TEXT:
-        raise ValueError(f"is {len(text.encode())} bytes long; receivers take {MAX_TEXT}")
+        raise ValueError(f"is {len(text.encode())} bytes long; receivers accept {MAX_TEXT}")
     return text
 
 

@@ -103,7 +103,7 @@ class TestFailures(PlugItCase, unittest.TestCase):
         await self.api.when_asked(3)
         self.api.mode = "good"
         waiting = [Deferred.fromCoroutine(directory.gcc("ch")) for _ in range(2)]
-        self.assertIn("2 calls are waiting", await self.fails(directory.gcc("ch")))
+        self.assertIn("2 calls are already waiting", await self.fails(directory.gcc("ch")))
         self.assertEqual(len(self.api.requests), 3)
         for one in under_way:
             one.addErrback(lambda _: None)

@@ -107,7 +107,7 @@ class TestPasswordsAndCertificates(unittest.SynchronousTestCase):
 
     def test_an_old_password_has_an_end(self) -> None:
         password, old = f'password = "{STORED}"', f'old_password = "{STORED}"'
-        self.refused("old_password: stands together with old_password_until", password, old)
+        self.refused("old_password: needs old_password_until", password, old)
         self.refused("old_password: stands together", password, f"old_password_until = {UNTIL}")
         for until in (f'"{UNTIL}"', UNTIL.removesuffix("Z"), "2026-12-31", "1"):
             self.refused("a time with its zone", password, old, f"old_password_until = {until}")
@@ -212,8 +212,8 @@ ERRORS = [
     ("/topic/id/rock.example/1/", "/topic/fm/ch/4000/09580/", 18, ["station 1.second", "belongs to station 1.rock"]),
     ("/topic/id/rock.example/1/", "/topic/FM/4E1/4000/09580/", 18, ["belongs to station 1.rock"]),
     ("[countries]", "[country]", 24, ["country", "did you mean 'countries'?"]),
-    ('ch = "4e1"', 'che = "4e1"', 25, ["che", "two small letters"]),
-    ('ch = "4e1"', 'ch = "4E1"', 25, ["'4E1'", "three hex digits"]),
+    ('ch = "4e1"', 'che = "4e1"', 25, ["che", "two lower-case letters"]),
+    ('ch = "4e1"', 'ch = "4E1"', 25, ["'4E1'", "three lower-case hex digits"]),
     ('ch = "4e1"', "ch = 401", 25, ["text in quotes"]),
 ]
 
