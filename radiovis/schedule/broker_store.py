@@ -1,4 +1,4 @@
-"""Held messages of a cluster, in a durable queue of the broker: the watchdog that leads finds them there.
+"""Held messages of a cluster, in a durable queue of the broker, where the leading watchdog finds them.
 
 A node writes them with :class:`BrokerIntake`, the watchdog reads them with :class:`BrokerSlideStore`.
 """
@@ -27,12 +27,14 @@ log = structlog.get_logger(__name__)
 
 
 class BrokerIntake:
-    """A node's intake. It keeps nothing itself: without a broker nothing is held."""
+    """A node's intake. It stores nothing itself: without a broker no message can be held."""
 
     def __init__(self, clock: Any, bus: BrokerBus, queue: str, limits: MessageLimits = DEFAULT_LIMITS) -> None:
         """
         :param clock: Twisted's reactor.
-        :param limits: of a message.
+        :param bus: the bus whose connections are used.
+        :param queue: name of the queue.
+        :param limits: the limits of a message.
         """
         self._clock = clock
         self._bus = bus
@@ -43,7 +45,7 @@ class BrokerIntake:
         self._throttle = Throttle(clock.seconds)
 
     def hold(self, message: Message) -> Deferred[None]:
-        """Keep a message; fires when the broker has it on its disk. A cancellation needs no room."""
+        """Hold a message. The Deferred fires when the broker has it on disk. A cancellation needs no room."""
         held = Deferred.fromCoroutine(self._hold(message))
         return held.addTimeout(SECONDS, self._clock, _late).addErrback(self._not_held, message)
 
@@ -64,13 +66,13 @@ class BrokerIntake:
         try:
             await channel.publish(WORK_EXCHANGE if message.body else "", self._queue, properties, body)
         except Unroutable:
-            if message.body:  # If nothing was ever held, there is nothing to cancel.
+            if message.body:  # Without a held message there is nothing to cancel.
                 raise BusError(
-                    f"nobody holds it: {MOST_HELD} are held already, or no fallback.py runs with SCHEDULE = server"
+                    f"it is not held: {MOST_HELD} are held already, or no fallback.py runs with SCHEDULE = server"
                 ) from None
 
     async def _open(self) -> ConfirmedChannel:
-        """The channel; one for all callers, so that publishes keep their order."""
+        """The channel. All callers share it, so that publishes keep their order."""
         await self._lock.acquire()
         try:
             if self._channel is None or not self._channel.is_open:
@@ -81,12 +83,14 @@ class BrokerIntake:
 
 
 class BrokerSlideStore:
-    """A watchdog's store: reads the queue over the connection by which it leads."""
+    """A watchdog's store: reads the queue over the connection of the lead."""
 
     def __init__(self, clock: Any, bus: BrokerBus, queue: str, limits: MessageLimits = DEFAULT_LIMITS) -> None:
         """
         :param clock: Twisted's reactor.
-        :param limits: of a message.
+        :param bus: the bus whose connections are used.
+        :param queue: name of the queue.
+        :param limits: the limits of a message.
         """
         self._clock = clock
         self._bus = bus
@@ -95,7 +99,10 @@ class BrokerSlideStore:
         self._queue: WorkQueue | None = None
 
     async def ensure(self, take: Take, forget: Callable[[], None], *, room: bool) -> None:
-        """Read the queue. :raises BusError: the broker does not answer, or refuses the queue."""
+        """Read the queue.
+
+        :raises BusError: the broker does not answer, or refuses the queue.
+        """
         if self._queue is None:
 
             def took(kept: WorkItem) -> None:
@@ -110,7 +117,7 @@ class BrokerSlideStore:
             self._queue.done(ticket)
 
     async def stop(self) -> None:
-        """Leave all messages to the next leader."""
+        """Stop reading, and leave all messages to the next leader."""
         if self._queue is not None:
             self._queue.close()
 
@@ -122,4 +129,4 @@ def _connection(bus: BrokerBus) -> BrokerConnection:
 
 
 def _late(_: object, seconds: float) -> None:
-    raise BusError(f"the broker has not confirmed it within {seconds:g} s")
+    raise BusError(f"the broker did not confirm it within {seconds:g} s")

@@ -1,7 +1,7 @@
 """Held messages of a node without a broker, in a SQLite file (``SCHEDULE_FILE``).
 
-Messages that come within a few milliseconds share one transaction, and so one fsync. A damaged file is replaced by one
-with every message that could be read (:mod:`fanout.journal.sqlite`).
+Messages that arrive within a few milliseconds share one transaction, and therefore one fsync. A damaged file is
+replaced by one with every message that could be read (:mod:`fanout.journal.sqlite`).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from radiovis.schedule.held_slides import MOST_HELD, Take
 from radiovis.settings import SlideSettings
 
 CANCELS = 100
-"""Cancellations that are kept beyond the limit: they free room a moment later."""
+"""How many cancellations are accepted beyond the limit: they free room a moment later."""
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS held (
     number     INTEGER PRIMARY KEY AUTOINCREMENT,  -- order of arrival
@@ -37,10 +37,10 @@ CREATE TABLE IF NOT EXISTS held (
     body       BLOB NOT NULL
 )
 """
-_CHECKSUMS = "ALTER TABLE held ADD COLUMN checksum INTEGER"  # Of messages from version 2 on; others have none.
+_CHECKSUMS = "ALTER TABLE held ADD COLUMN checksum INTEGER"  # Messages before version 2 have none.
 _COLUMNS = ("number", "topic", "message_id", "posted", "headers", "body", "checksum")
 _INSERT = f"INSERT INTO held ({', '.join(_COLUMNS)}) VALUES (?, ?, ?, ?, ?, ?, ?)"  # noqa: S608  (our own names)
-# A number is not used again when its message is dropped, so that a ticket stays that of one message.
+# The number of a dropped message is not used again, so that a ticket always means the same message.
 _LAST_NUMBER = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'held'"
 _ALL = "SELECT number, topic, message_id, posted, headers, body FROM held ORDER BY number"
 
@@ -69,8 +69,9 @@ class DiskSlideStore:
 
     def __init__(self, reactor: Any, settings: SlideSettings, *, most: int = MOST_HELD) -> None:
         """
+        :param reactor: Twisted's reactor.
         :param settings: ``SCHEDULE_FILE``, empty for a file in memory.
-        :param most: messages held at a time.
+        :param most: how many messages may be held at a time.
         """
         self._most = most
         self._rows = Rows(settings.SCHEDULE_FILE)
@@ -82,21 +83,24 @@ class DiskSlideStore:
         self._take: Take | None = None
 
     def hold(self, message: Message) -> Deferred[None]:
-        """Keep a message; fires when it is on the disk."""
+        """Hold a message. The Deferred fires when it is on the disk."""
         if self._stopped:
             return fail(BusError("the schedule is closed"))
         if self._count + self._adding >= self._most + (0 if message.body else CANCELS):
             return fail(BusError(f"{self._most} messages are held already, which is the limit"))
         try:
             (message.topic + message.message_id).encode()
-        except UnicodeEncodeError as error:  # Found here, because it would fail the other messages of its batch, too.
-            return fail(BusError(f"the schedule cannot keep it: {error}"))
+        except UnicodeEncodeError as error:  # Checked here, because it would fail the whole batch.
+            return fail(BusError(f"the schedule cannot store it: {error}"))
         self._adding += 1
         adding = Adding(message)
         return self._batches.add(adding).addBoth(self._added).addCallbacks(lambda _: self._held(adding), _refused)
 
     async def ensure(self, take: Take, forget: Callable[[], None], *, room: bool) -> None:
-        """The first time, give all messages of the file. :raises BusError: the file cannot be read."""
+        """Pass all messages of the file to ``take``, on the first call.
+
+        :raises BusError: the file cannot be read.
+        """
         if self._take is not None:
             return
         rows = await self._thread.call(self._rows.all)
@@ -117,7 +121,7 @@ class DiskSlideStore:
             log.error("schedule.not_dropped", reason=reason, held_back=self._throttle.held_back(reason))
 
     async def stop(self) -> None:
-        """Write the messages that wait, and close the file. May be called twice."""
+        """Write the waiting messages, and close the file. It may be called twice."""
         self._take = None
         if self._stopped:
             return
@@ -133,7 +137,7 @@ class DiskSlideStore:
         return outcome
 
     def _held(self, adding: Adding) -> None:
-        """A message that was added before the first reading is among the messages of that reading."""
+        """Pass a new message on, unless it was added before the first reading, which includes it."""
         if self._take is not None:
             self._count += 1
             self._take(adding.message, adding.number)
@@ -142,7 +146,7 @@ class DiskSlideStore:
 class Adding:
     """A message on its way to the disk.
 
-    :ivar number: set when it is there.
+    :ivar number: set when the message is on the disk.
     """
 
     __slots__ = ("message", "number")
@@ -205,5 +209,5 @@ def _message(number: int, topic: str, message_id: str, posted: int, rest: str, b
 
 def _refused(failure: Failure) -> Failure:
     if failure.check(BatchesFull):
-        raise BusError(f"the schedule does not take it: {failure.value}")
+        raise BusError(f"the schedule does not accept it: {failure.value}")
     return failure

@@ -1,8 +1,8 @@
-"""Sends the held messages when they are due (:class:`HeldSlides`). A task of the watchdog; only the watchdog that leads
+"""Sends the held messages when they are due (:class:`HeldSlides`). This is a task of the watchdog, and only the leader
 does it.
 
-:class:`SlideStore` is where held messages are kept, so that no crash loses them: a queue of the broker, or a SQLite
-file, in files of their own.
+A :class:`SlideStore` stores held messages, so that no crash loses them: in a queue of the broker, or in a SQLite file.
+Each store has a file of its own.
 """
 
 from __future__ import annotations
@@ -22,16 +22,15 @@ from fanout.cache.bounded_dict import BoundedDict
 from fanout.hub.message import Message
 from radiovis.schedule.trigger_time import SlideIntake, for_now, trigger_time
 
-# The messages that are held, in the order in which they are due. Sans-IO, and without a clock.
-#
-# The name of a message is its topic, as its publisher spells it, and its message-id. The next message of the same name
-# replaces it, whether that message is held or sent at once. A message with an empty body cancels it.
+# The held messages, in the order in which they are due. Sans-IO, and without a clock. The name of a message is its
+# topic, as its publisher spells it, and its message-id. The next message with the same name replaces it, whether that
+# message is held or sent at once. A message with an empty body cancels it.
 
 MOST_HELD = 1_000
-"""Messages held for later at a time, of all stations. Each has at most MAX_FRAME_BYTES (256 KiB), so that all of them
-take at most 250 MiB; usual ones take 1 MB."""
+"""How many messages of all stations may be held at a time. Each has at most MAX_FRAME_BYTES (256 KiB), so all of them
+take at most 250 MiB; usually they take 1 MB."""
 HEARD = 10_000
-"""Sent messages that are remembered: one that was sent just before a leader died must not be sent again."""
+"""How many sent messages are remembered, so that a message sent just before a leader died is not sent again."""
 
 Name = tuple[str, str]
 """Topic and message-id."""
@@ -39,11 +38,12 @@ Name = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """One message that is held.
+    """One held message.
 
+    :ivar message: the message.
     :ivar at: Unix time in seconds at which it is due.
     :ivar number: rises with the order of arrival.
-    :ivar ticket: by which its store knows it.
+    :ivar ticket: the store's number of the message.
     """
 
     message: Message
@@ -63,12 +63,12 @@ def name_of(message: Message) -> Name:
 
 
 def _order(held: Held) -> tuple[float, int]:
-    """By time, and then by arrival; no two are equal."""
+    """The sort key: by time, and then by arrival; no two are equal."""
     return held.at, held.number
 
 
 class Timetable:
-    """The messages that are held, by the time they are due."""
+    """The held messages, by the time at which they are due."""
 
     def __init__(self) -> None:
         self._held: dict[Name, Held] = {}
@@ -80,9 +80,13 @@ class Timetable:
         return len(self._held)
 
     def hold(self, message: Message, at: float, ticket: int) -> Held | None:
-        """Add a message; gives the one it replaces.
+        """Add a message. Returns the message that it replaces.
 
-        If a message of this name was sent after this one was published, this one is not added, but given itself.
+        If a message with this name was sent after this one was published, this one is not added, and is returned
+        itself.
+
+        :param at: Unix time in seconds at which it is due.
+        :param ticket: the store's number of the message.
         """
         self._arrived += 1
         held = Held(message, at, self._arrived, ticket)
@@ -94,21 +98,21 @@ class Timetable:
         return before
 
     def cancel(self, name: Name) -> Held | None:
-        """Remove a message; gives it, or None if there was none."""
+        """Remove a message. Returns it, or None if there was none."""
         held = self._held.pop(name, None)
         if held is not None:
             del self._in_order[bisect_left(self._in_order, _order(held), key=_order)]
         return held
 
     def heard(self, message: Message) -> Held | None:
-        """A message was sent; removes and gives the held message of its name that was published before it."""
+        """A message was sent. Removes and returns the held message with its name that was published before it."""
         name = name_of(message)
         self._heard[name] = message.when
         held = self._held.get(name)
         return self.cancel(name) if held is not None and held.message.when <= message.when else None
 
     def remove(self, held: Held) -> bool:
-        """Remove just this one; whether it was still there."""
+        """Remove exactly this message. Returns whether it was still held."""
         if self._held.get(held.name) is not held:
             return False
         self.cancel(held.name)
@@ -124,7 +128,7 @@ class Timetable:
         return self._in_order[0].at if self._in_order else None
 
     def due(self, now: float, limit: int) -> list[Held]:
-        """The messages whose time has come, in the order of their times; each stays until it is removed.
+        """The due messages, in the order of their times. Each stays until it is removed.
 
         :param now: Unix time in seconds. It may jump.
         :param limit: how many at most.
@@ -137,18 +141,19 @@ class Timetable:
 
 
 Take = Callable[[Message, int], None]
-"""Receives each message of a store, in the order of arrival, with the ticket by which the store knows it."""
+"""Called with each message of a store, in the order of arrival, and with the store's number of the message, the
+ticket."""
 
 
 class SlideStore(Protocol):
-    """The side of the watchdog that leads: gives the messages that are held."""
+    """A store as the leading watchdog uses it: passes on the held messages."""
 
     async def ensure(self, take: Take, forget: Callable[[], None], *, room: bool) -> None:
-        """Start to give the messages that are held and those that come, or keep on giving them.
+        """Start to pass on the held messages and new ones, or continue.
 
         :param take: called with each message.
-        :param forget: called if all messages given so far will be given again, with other tickets.
-        :param room: whether more messages are wanted.
+        :param forget: called if all messages passed on so far will be passed on again, with other tickets.
+        :param room: whether there is room for more messages.
         :raises BusError: the store cannot be read now.
         """
 
@@ -156,18 +161,19 @@ class SlideStore(Protocol):
         """Drop a message."""
 
     async def stop(self) -> None:
-        """Give no more. Messages that are not done stay."""
+        """Pass on no more messages. Messages that are not done stay in the store."""
 
 
 @runtime_checkable
 class LocalSlideStore(SlideIntake, SlideStore, Protocol):
-    """Optional ability of an intake: it is the store as well, so that the same process can send what it holds."""
+    """Optional ability of an intake that is the store as well, so that the same process can send the messages."""
 
 
 AT_ONCE = 100
-"""Messages sent at once. The next ones follow when these are confirmed, so that clients are served in between."""
+"""How many messages are sent at once. The next ones follow when these are confirmed, so that clients are served in
+between."""
 SHOWN = 20
-"""Messages that status and dashboard show, the next ones."""
+"""How many of the next messages status and dashboard show."""
 _BODY = 600  # characters of a body that are shown
 
 log = structlog.get_logger(__name__)
@@ -175,7 +181,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class HeldCounters:
-    """Held messages since the start: sent at their time; replaced by a later publish; cancelled."""
+    """Counts of held messages since the start: sent at their time, replaced by a later publish, and cancelled."""
 
     sent: int = 0
     replaced: int = 0
@@ -183,7 +189,7 @@ class HeldCounters:
 
 
 class HeldSlides:
-    """The messages that are held, and their sending."""
+    """Holds messages, and sends them when they are due."""
 
     def __init__(
         self,
@@ -196,10 +202,13 @@ class HeldSlides:
         most: int = MOST_HELD,
     ) -> None:
         """
-        :param clock: Unix time in seconds that does not jump, by which all messages are stamped.
-        :param wall: Unix time in seconds by the machine's clock, which may jump. It decides what is due, because people
-            set a trigger-time by such a clock.
-        :param most: messages held at a time.
+        :param store: stores the held messages.
+        :param bus: publishes them.
+        :param leader: the election.
+        :param clock: Unix time in seconds that does not jump, for the time of each message.
+        :param wall: Unix time in seconds by the machine's clock, which may jump. It decides which messages are due,
+            because people set a trigger-time by such a clock.
+        :param most: how many messages may be held at a time.
         """
         self.counters = HeldCounters()
         self._store = store
@@ -216,12 +225,12 @@ class HeldSlides:
 
     @property
     def is_due(self) -> bool:
-        """Whether a message is to be sent now."""
+        """Whether a message is due."""
         next_at = self._timetable.next_at()
         return next_at is not None and next_at <= self._wall()
 
     async def send_due(self) -> None:
-        """Send all messages that are due.
+        """Send all due messages.
 
         :raises BusError: the broker or the file does not answer. Messages that were not sent stay due.
         """
@@ -233,9 +242,9 @@ class HeldSlides:
             await self._send_due()
 
     def heard(self, message: Message) -> None:
-        """A message was sent: it replaces the held one of its name."""
+        """A message was sent. It replaces the held message with its name."""
         if name_of(message) in self._sending:
-            return  # Our own: its confirm ends it.
+            return  # This process sent it, and handles its confirm.
         replaced = self._timetable.heard(message)
         if replaced is not None:
             self.counters.replaced += 1
@@ -255,7 +264,7 @@ class HeldSlides:
         return {"held": len(self), "most": self._most, "next": following}
 
     async def stop(self) -> None:
-        """Send no more; the store keeps what is held."""
+        """Stop sending. The store keeps the held messages."""
         await self._store.stop()
 
     # From the store
@@ -310,7 +319,10 @@ class HeldSlides:
 
 
 async def _all(begun: list[Deferred[None]]) -> None:
-    """Wait for all of them. :raises BusError: one of them failed."""
+    """Wait for all of them.
+
+    :raises BusError: one of them failed.
+    """
     try:
         await gatherResults(begun, consumeErrors=True)
     except FirstError as error:

@@ -1,9 +1,9 @@
-"""The header ``trigger-time``: when a message is to be shown (contract §4), and what a publish does about it.
+"""The header ``trigger-time``: when a message is to be shown (contract §4), and how a publish handles it.
 
-A message whose time is in the future is held until then (``SCHEDULE = server``). A message whose time is over is shown
-now, because some receivers show nothing else. Any other text, and a message without the header, is passed on as it is.
-
-:class:`ScheduledApplication` decides that for each publish, and gives messages for later to a :class:`SlideIntake`.
+A message with a time in the future is held until then (``SCHEDULE = server``). A message with a past time is shown now,
+because some receivers show nothing otherwise. If the header contains any other text, or is missing, the message is
+passed on unchanged. :class:`ScheduledApplication` decides this for each publish, and passes messages for later to a
+:class:`SlideIntake`.
 """
 
 from __future__ import annotations
@@ -21,16 +21,17 @@ from fanout.hub.message import Message, Publication
 
 HEADER, NOW = "trigger-time", "NOW"
 HORIZON = 604_800.0
-"""Seconds, a week, that a trigger-time may be ahead. A later one is probably a mistake, such as a wrong year."""
+"""How far ahead a trigger-time may be, in seconds: a week. A later one is probably a mistake, such as a wrong year."""
 _SHOWN = 200  # characters of a login and of a topic in what the publisher is told
-_LONGEST = 64  # characters of a date and time; a longer text is none
+_LONGEST = 64  # characters; a longer text is not a date and time
 _CACHED = 1_024
-"""Texts whose time is remembered. A message is asked for its time when it is admitted, published and taken from the
-store, and all messages of a broadcast have the same text."""
+"""How many texts are cached with their time. The time of a message is needed when it is accepted, published and read
+from the store, and all messages of a broadcast have the same text."""
 
 
 def trigger_time(message: Message) -> float | None:
-    """Unix time in seconds; None for NOW, without the header, and for text that is no date and time with a time zone.
+    """The trigger-time as Unix time in seconds; None for NOW, for a missing header, and for text that is not a date and
+    time with a time zone.
 
     Such text is passed on unchanged, as the original did (contract §1.5).
     """
@@ -48,19 +49,23 @@ def _unix_time(text: str) -> float | None:
 
 
 def for_now(message: Message, when: int | None = None) -> Message:
-    """The same message, to be shown at once.
+    """The same message with a trigger-time of NOW.
 
-    :param when: Unix time in seconds at which it is sent; None leaves the time of the message.
+    :param when: Unix time in seconds at which it is sent; None does not change the time of the message.
     """
     headers = tuple((name, NOW if name == HEADER else value) for name, value in message.headers)
     return message._replace(headers=headers, when=message.when if when is None else when)
 
 
 class SlideIntake(Protocol):
-    """A node's side: takes messages that are to be shown later, and those with an empty body, which cancel one."""
+    """A store as a node uses it: accepts messages to be shown later, and messages with an empty body, which cancel
+    one.
+    """
 
     def hold(self, message: Message) -> Deferred[None]:
-        """Keep a message; fires once no crash can lose it. Fails with :class:`~fanout.bus.interface.BusError`."""
+        """Hold a message. The Deferred fires when no crash can lose it. Fails with
+        :class:`~fanout.bus.interface.BusError`.
+        """
 
 
 class ScheduledApplication(Extension):
@@ -68,8 +73,8 @@ class ScheduledApplication(Extension):
 
     def __init__(self, application: Application, intake: SlideIntake, clock: Callable[[], float]) -> None:
         """
-        :param application: the inner one.
-        :param intake: where messages are held.
+        :param application: the wrapped application.
+        :param intake: holds messages.
         :param clock: Unix time in seconds.
         """
         super().__init__(application)
@@ -77,7 +82,10 @@ class ScheduledApplication(Extension):
         self._clock = clock
 
     async def admit(self, principal: Principal | None, publications: Sequence[Publication]) -> tuple[Message, ...]:
-        """The messages these publications make. :raises Refused: one is not allowed, or is too far ahead."""
+        """The messages of these publications.
+
+        :raises Refused: one of them is not allowed, or its trigger-time is too far ahead.
+        """
         messages = await self._application.admit(principal, publications)
         latest = self._clock() + HORIZON
         for message in messages:
@@ -89,12 +97,12 @@ class ScheduledApplication(Extension):
         return messages
 
     def publish(self, messages: Sequence[Message]) -> Deferred[None]:
-        """Fires when the bus has all messages for now, and the store has all others."""
+        """Publish or hold the messages. The Deferred fires when the bus or the store has accepted all of them."""
         now = self._clock()
         later, at_once = [], []
         for message in messages:
             at = trigger_time(message)
-            if not message.body or (at or 0) > now:  # An empty body cancels a message that is held.
+            if not message.body or (at or 0) > now:  # An empty body cancels a held message.
                 later.append(message)
             else:
                 at_once.append(message if at is None else for_now(message))
