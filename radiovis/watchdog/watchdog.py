@@ -35,9 +35,7 @@ _LOOK_SECONDS = 1.0  # between two claims: a standby acts at most this long afte
 _STOP_SECONDS = 5.0  # time limit of the current rounds at the stop
 _SCHEDULE_SECONDS = 1.0  # between two checks of the store of held slides
 _TICK_SECONDS = 0.1  # between two checks for due held slides: too short to notice
-_LEAST_LEADERLESS_SECONDS = (
-    10.0  # before an alarm: a frozen leader is replaced within 8 s, and heart-beats take 1 s
-)
+_LEAST_LEADERLESS_SECONDS = 10.0  # before an alarm: a frozen leader is replaced within 8 s, and heart-beats take 1 s
 
 
 def fake_settings(settings: Settings) -> Settings:
