@@ -62,7 +62,7 @@ from radiovis.topic_resolution import TopicResolver
 from radiovis.watchdog.watchdog import Watchdog
 
 RATES_SECONDS = 1_800
-"""Seconds that the dashboard's rates go back. Half an hour shows how an incident began, in 360 points."""
+"""Seconds of the dashboard's charts. Half an hour, in 360 points, shows how an incident began."""
 _RATES_INTERVAL = 5.0  # seconds
 
 log = structlog.get_logger(__name__)
@@ -77,7 +77,7 @@ def node_admin(
     servers: Servers,
     observability: Observability,
 ) -> Admin | None:
-    """The listener of a node; None where it is turned off.
+    """The operators' listener of a node; None if it is turned off.
 
     :raises SettingsError: others could read it without a token.
     """
@@ -101,7 +101,7 @@ def node_admin(
 
 
 def operators_listener_wrapper(reactor: Any, settings: Settings, ports: AdminPorts) -> ListenerWrapper | None:
-    """What adds TLS in a program that lets in operators only; None without such a port.
+    """TLS for a program that only accepts operators; None without such a port.
 
     :raises SettingsError: the certificate cannot be used, or is missing.
     """
@@ -145,9 +145,9 @@ def watchdog_admin(
     directory: Directory,
     watchdog: Watchdog,
 ) -> Admin | None:
-    """The listener of ``fallback.py``; None where it is turned off.
+    """The operators' listener of ``fallback.py``; None if it is turned off.
 
-    :param listener_wrapper: what stands before the port with TLS.
+    :param listener_wrapper: adds TLS to the port with TLS.
     :param optional: see :func:`optional_checks`.
     :raises SettingsError: others could read it without a token.
     """
@@ -183,7 +183,9 @@ def optional_checks(
     monitoring: MonitoringEvents | None,
     certificates: Certificates | None,
 ) -> list[Check]:
-    """Checks of what a process serves its clients without, being degraded. None is for what it does not have."""
+    """Checks of parts without which a process is degraded, but still serves its clients. None means that the process
+    does not have the part.
+    """
     checks: list[Check] = []
     if memcached is not None:
         checks.append(partial(_memcached, memcached))
@@ -197,7 +199,7 @@ def optional_checks(
 
 
 def _bus(bus: Bus) -> Condition:
-    """A node that has not caught up would show clients what is out of date."""
+    """The condition of the bus. A node that has not caught up would send clients values that are out of date."""
     state = bus.state()
     return Condition("bus", state.connected and state.caught_up, state.reason)
 
@@ -208,12 +210,14 @@ def _memcached(memcached: Memcached) -> Condition:
 
 
 def _stations_file(stations: StationsFile) -> Condition:
-    reason = f"{stations.refused}; the stations from before stay in use" if stations.refused else "in use"
+    reason = f"{stations.refused}; the previous stations stay in use" if stations.refused else "in use"
     return Condition("stations_file", not stations.refused, reason, needed=False)
 
 
 def _monitoring(monitoring: MonitoringEvents) -> Condition:
-    """How many events wait is left out: the dashboard would announce a new reason each time it looks."""
+    """The condition of monitoring. The number of waiting events is left out, because the dashboard would announce a new
+    reason each time it updates.
+    """
     state, settings = monitoring.state(), monitoring.settings
     where = f"{settings.MONITORING_HOST}, port {settings.MONITORING_PORT}"
     return Condition("monitoring", state.connected, f"the broker at {where}: {state.reason}", needed=False)
@@ -225,15 +229,15 @@ def _certificate(certificates: Certificates) -> Condition:
 
 
 def _directory_check(directory: Directory, resolver: TopicResolver) -> Check:
-    """A node that knows its stations serves on while the directory is away: all nodes lose it at the same time, and
-    without any of them the radios would lose more than new logins.
+    """The condition of the directory. A node that knows its stations continues while the directory is down: all nodes
+    lose the directory at the same time, and without any node the radios would lose more than new logins.
     """
 
     def check() -> Condition:
         if not resolver.loaded:
             return Condition("directory", False, "the stations have not been read yet")
         if isinstance(directory, OutageReport) and directory.down:
-            return Condition("directory", False, "does not answer; what it said earlier serves on", needed=False)
+            return Condition("directory", False, "does not answer; its earlier answers stay in use", needed=False)
         return Condition("directory", True, "the stations are known")
 
     return check
@@ -246,7 +250,9 @@ def _tasks(watchdog: Watchdog, *, needed: bool) -> Condition:
 
 
 def _leader(watchdog: Watchdog) -> Condition:
-    """Whether any watchdog leads. This one may stand by for good reasons, so it is not needed to be ready."""
+    """Whether any watchdog leads. This one may stand by for good reasons, so the condition is not needed for
+    readiness.
+    """
     if watchdog.is_leaderless:
         reason = f"no watchdog has led for {watchdog.leaderless:.0f} s: no topic gets its default, nothing is logged"
         return Condition("leader", False, reason, needed=False)

@@ -1,4 +1,4 @@
-"""Makes the parts of a node as the settings say. ``node.py`` joins them; ``servers.py`` makes the servers."""
+"""Makes single parts of a node from the settings. ``node.py`` joins them; ``servers.py`` makes the servers."""
 
 from __future__ import annotations
 
@@ -56,14 +56,14 @@ from radiovis.topic_resolution import TopicResolver
 from radiovis.watchdog.watchdog import Watchdog
 
 MONITORING_MESSAGES = 10_000
-"""Events kept while the monitoring broker is away; beyond it the oldest are dropped. They are three
-minutes of 50 events per second: enough for a restart of that broker."""
+"""How many events are kept while the monitoring broker is down; beyond this number the oldest are dropped. This is
+three minutes of 50 events per second: enough for a restart of that broker."""
 MONITORING_OCTETS = 16_777_216
-"""Octets of the same events, 16 MiB: they are statistics, and must not take the memory that clients need."""
+"""Octets of the same events, 16 MiB. They are statistics, and must not take the memory that clients need."""
 MONITORING_LAST_RETRY_SECONDS = 30.0
-"""Longest pause in seconds before connecting to the monitoring broker again. Nothing depends on it, so that it need not
-be short; the original always waited so long."""
-_MONITORING_STOP_SECONDS = 2.0  # for the last events; the end of a node should not wait longer
+"""Longest pause in seconds before reconnecting to the monitoring broker. Nothing depends on it, so it need not be
+short; the original always waited this long."""
+_MONITORING_STOP_SECONDS = 2.0  # time limit for the last events when a node stops
 
 
 def memcached(reactor: Any, settings: Settings) -> Memcached | None:
@@ -74,7 +74,7 @@ def memcached(reactor: Any, settings: Settings) -> Memcached | None:
 
 
 def bus(reactor: Any, settings: Settings, limits: MessageLimits) -> Bus:
-    """The bus: RabbitMQ, or loopback where there is no broker."""
+    """The bus: RabbitMQ, or loopback if there is no broker."""
     if settings.STANDALONE or settings.RABBITMQ_LOOPBACK:
         return Loopback()
     name = f"radiovis {settings.STOMP_IP}:{settings.STOMP_PORT}"
@@ -86,13 +86,18 @@ def hub(
 ) -> Hub:
     """The index of subscribers and retained messages.
 
+    :param failed: called with a subscriber that raised, and the exception.
     :param history: None if no HTTP client can ask for it.
+    :param flusher: flushes the outboxes.
     """
     return Hub(failed, settings, history=history, at_end_of_turn=flusher.first)
 
 
 def guests(reactor: Any, settings: Settings, hub: Hub, bus: Bus) -> list[Guest]:
-    """The guest applications of ``WITH``. :raises SettingsError: one does not exist, or cannot run."""
+    """The guest applications of ``WITH``.
+
+    :raises SettingsError: one does not exist, or cannot run.
+    """
     return invite(settings.WITH, Host(reactor, hub, bus, os.environ))
 
 
@@ -124,17 +129,18 @@ def monitoring_events(reactor: Any, settings: Settings, announce: str = "servers
 
 
 def login_queue(settings: Settings, throttle: LoginThrottle) -> LoginQueue:
-    """In which the logins of all servers wait for their check."""
+    """The queue in which the logins of all servers wait for their check."""
     return LoginQueue(checks_at_once() if settings.STATIONS_FILE else LOGINS_AT_ONCE, throttle.knows)
 
 
 def stations_file(
     reactor: Any, settings: Settings, changed: Callable[[], None], queue: LoginQueue | None = None
 ) -> StationsFile | None:
-    """The stations of ``STATIONS_FILE``, read; None when the setting is empty.
+    """The stations of ``STATIONS_FILE``, already read; None if the setting is empty.
 
-    :param queue: in which logins wait; None for a process without logins.
-    :raises StationsFileError: it cannot be used.
+    :param changed: called when the file has changed.
+    :param queue: the queue in which logins wait; None for a process without logins.
+    :raises StationsFileError: the file cannot be used.
     """
     if not settings.STATIONS_FILE:
         return None
@@ -149,15 +155,18 @@ def fake_directory(settings: Settings) -> Directory:
 
 
 def plugit(reactor: Any, settings: Settings, memcached: Memcached | None, queue: LoginQueue) -> Directory:
-    """PlugIt over HTTP, behind the caches. :param queue: in which logins wait."""
+    """PlugIt over HTTP, with the caches.
+
+    :param queue: the queue in which logins wait.
+    """
     return cached(plugit_api(reactor, settings, queue), settings, memcached)
 
 
 def plugit_api(reactor: Any, settings: Settings, queue: LoginQueue | None = None) -> PlugIt:
-    """PlugIt over HTTP, which also keeps a log.
+    """PlugIt over HTTP, which also stores a log.
 
-    :param queue: in which logins wait; None for a process without logins.
-    :raises CertificateError: DIRECTORY_CA cannot be used.
+    :param queue: the queue in which logins wait; None for a process without logins.
+    :raises CertificateError: the file of DIRECTORY_CA cannot be used.
     """
     policy = BrowserLikePolicyForHTTPS(trust(settings.DIRECTORY_CA))
     client = treq.client.HTTPClient(Agent(reactor, policy, pool=HTTPConnectionPool(reactor)))
@@ -165,7 +174,7 @@ def plugit_api(reactor: Any, settings: Settings, queue: LoginQueue | None = None
 
 
 def cached(api: Directory, settings: Settings, memcached: Memcached | None) -> Directory:
-    """A directory behind the caches of this process and of all nodes."""
+    """A directory with the caches of this process and of all nodes."""
     beaker_backend.register()
     caches = CacheManager(**parse_cache_config_options(settings.CACHE_OPTS))
     return CachedDirectory(
@@ -182,7 +191,7 @@ class Observability:
     """Counts, logs and reports what clients do.
 
     :ivar monitoring: sends events to the monitoring broker; None if monitoring is off.
-    :ivar observer: is told what clients do: the counters, and monitoring if it is on.
+    :ivar observer: gets reports about clients: the counters, and monitoring if it is on.
     """
 
     client_counters: ClientCounters
@@ -193,11 +202,11 @@ class Observability:
 
 @dataclass(frozen=True, slots=True)
 class Core:
-    """Carries and remembers messages.
+    """Transports and stores messages.
 
     :ivar memcached: shared by the nodes; None for a stand-alone node.
-    :ivar limits: of a message on the bus.
-    :ivar flusher: writes what waits for clients, once per turn of the reactor.
+    :ivar limits: the limits of a message on the bus.
+    :ivar flusher: writes the waiting octets of clients, once per turn of the reactor.
     :ivar guests: further applications that share the hub and the bus.
     """
 
@@ -213,14 +222,14 @@ class Core:
 
 @dataclass(frozen=True, slots=True)
 class ApplicationParts:
-    """What RadioVIS is on this node: stations, topics, rights, and what is added to a publish.
+    """The parts of RadioVIS on this node: stations, topics, rights, and extensions of a publish.
 
     :ivar file: the directory if it is a stations file; None for PlugIt.
-    :ivar publishing: what stations may publish.
-    :ivar application: RadioVIS as the servers ask it.
+    :ivar publishing: decides what stations may publish.
+    :ivar application: RadioVIS as the servers use it.
     :ivar preflight: checks slides; None if it is off.
-    :ivar watchdog: of a stand-alone node; in a cluster it is a process of its own.
-    :ivar restore: has the last messages from before the start.
+    :ivar watchdog: the watchdog of a stand-alone node; in a cluster it is a separate process.
+    :ivar restore: has the retained messages from before the start.
     :ivar journal_reading: reads them on a stand-alone node; in a cluster the bus does.
     """
 
@@ -247,7 +256,7 @@ def preflight(reactor: Any, settings: Settings) -> Preflight | None:
 
 
 class _Unawaited(ThreadPool):
-    """Threads that do not delay the end of the process: an answer of a name server may take half a minute."""
+    """Threads that do not delay the end of the process, because the answer of a name server may take half a minute."""
 
     threadFactory: Any = staticmethod(partial(Thread, daemon=True))
 
@@ -261,28 +270,31 @@ def _lookups(threads: int) -> ThreadPool:
 def slide_intake(
     reactor: Any, settings: Settings, bus: Bus, limits: MessageLimits, *, fake: bool
 ) -> SlideIntake | None:
-    """Where a node puts messages that are to be shown later; None if receivers do that themselves.
+    """The store in which a node puts messages that are to be shown later; None if receivers do that themselves.
 
-    :param limits: of a message.
-    :param fake: ``--test`` mode.
-    :raises SettingsError: neither a broker nor a disk could hold them.
+    :param limits: the limits of a message.
+    :param fake: whether the node runs with ``--test``.
+    :raises SettingsError: there is neither a broker nor a disk that could hold them.
     """
     if settings.SCHEDULE == "pass":
         return None
     if settings.STANDALONE:
         return DiskSlideStore(reactor, settings)
     if not isinstance(bus, BrokerBus):
-        raise SettingsError("SCHEDULE = server: without a broker nothing holds messages, but with --standalone.")
+        raise SettingsError("SCHEDULE = server: without a broker, messages can only be held with --standalone.")
     return BrokerIntake(reactor, bus, held_queue(settings, fake=fake), limits)
 
 
 def held_queue(settings: Settings, *, fake: bool) -> str:
-    """The broker's queue of held messages. :param fake: ``--test`` mode."""
+    """The name of the broker's queue of held messages.
+
+    :param fake: whether the node runs with ``--test``.
+    """
     return f"{settings.TEST_FB_QUEUE if fake else settings.FB_QUEUE}.held"
 
 
 def extended(application: Application, slide_intake: SlideIntake | None, preflight: Preflight | None) -> Application:
-    """The application, with schedule and preflight around it where there are such parts."""
+    """The application, wrapped by schedule and preflight if there are such parts."""
     if slide_intake is not None:
         application = ScheduledApplication(application, slide_intake, time.time)
     if preflight is not None:

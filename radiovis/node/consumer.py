@@ -1,18 +1,18 @@
-"""What a node does with the messages of the bus, and with a change of the stations.
+"""Handles the messages of the bus on a node, and changes of the stations.
 
-A message goes to the guest application whose topic it is; if there is none, it gets its canonical key and goes to the
-hub, to memcached for the other nodes, and to the watchdog of a stand-alone node. Three rules hold:
+A message goes to the guest application that owns its topic. If there is none, the message gets its canonical key and
+goes to the hub, to memcached for the other nodes, and to the watchdog of a stand-alone node. Three rules hold:
 
-- Messages of one topic reach the hub in the order of the bus. A message of a country whose code is unknown waits until
+- Messages of one topic reach the hub in the order of the bus. A message of a country with an unknown code waits until
   the directory has answered, and so do all later messages of that country.
-- A node that was cut off from the bus is given what it missed from the memory of the bus
-  (:class:`~fanout.bus.interface.RememberingBus`), before anything new. memcached may have told some of it already, to
-  clients that subscribed meanwhile: nothing is shown twice, and nothing older after it. At the start of the node it is
-  not what clients missed, but what they begin with: see :mod:`radiovis.node.restore`.
-- If that memory has not all, or there is none, the node catches up from memcached. What is still on its way over the
-  bus is left alone; otherwise subscribers would see it twice, or see an older value after a newer one. What memcached
-  has told may come over the bus much later, if its publisher had no confirm and sends it again: the publisher's numbers
-  tell that it was shown, or that a later message was.
+- A node that was disconnected from the bus gets the messages it missed from the stored messages of the bus
+  (:class:`~fanout.bus.interface.RememberingBus`), before anything new. Clients that subscribed meanwhile may have got
+  some of them from memcached: no message is shown twice, and no older one after a newer one. At the start of the node
+  these are not missed messages, but the retained ones: see :mod:`radiovis.node.restore`.
+- If the stored messages are incomplete, or there are none, the node catches up from memcached. Messages that are still
+  on their way over the bus are skipped; otherwise subscribers would get them twice, or get an older value after a newer
+  one. A message from memcached may arrive over the bus much later, if its publisher got no confirm and sends it again.
+  The publisher's numbers tell whether this message, or a later one, was already shown.
 """
 
 from __future__ import annotations
@@ -45,21 +45,22 @@ from radiovis.topic_resolution import TopicResolver
 from radiovis.watchdog.watchdog import Watchdog
 
 LastShown = Mapping[str, Message | None]
-"""The last message of each topic that has subscribers."""
+"""The last message of each topic with subscribers."""
 Put = Callable[[str, Message], int]
-"""Retains a message under its canonical key, and offers it to subscribers; returns to how many."""
+"""Retains a message under its canonical key, and offers it to subscribers. Returns their number."""
 
 _WAITING = 1_000
-"""New messages of one country that wait for its code. The directory answers within seconds, or fails."""
+"""How many new messages of one country may wait for its code. The directory answers within seconds, or fails."""
 _WAITING_OCTETS = 33_554_432
-"""What the new messages of all countries may weigh that wait for a code: as much as a station may publish in a second
-(:data:`radiovis.publish_rights.PUBLISH_OCTETS`)."""
+"""How many octets the new messages of all countries may have that wait for a code: as many as a station may publish in
+a second (:data:`radiovis.publish_rights.PUBLISH_OCTETS`)."""
 _CATCH_UP_DELAY = 0.5
-"""Seconds. By then the other nodes have written to memcached what was published just before we could hear again."""
+"""Seconds after which the other nodes have written to memcached the messages published just before we received
+again."""
 _ON_THE_WAY_SECONDS = 1.0
-"""How long a message may take over the bus after another node has already kept it."""
+"""Seconds that a message may take over the bus after another node has already stored it."""
 _AT_ONCE = 200
-"""Messages of a replay handed on in one turn of the reactor: clients and the bus wait for no more than these."""
+"""How many missed messages are handled in one turn of the reactor. Clients and the bus wait for this many at most."""
 
 log = structlog.get_logger(__name__)
 
@@ -67,10 +68,10 @@ log = structlog.get_logger(__name__)
 class _Country:
     """Messages that wait for the code of one country, in the order of the bus.
 
-    :ivar kept: what was read from the memory of the bus, and what came before it: none of these is dropped.
-    :ivar new: what has come since.
+    :ivar kept: missed messages read from the bus, and those that arrived before them: none of these is dropped.
+    :ivar new: messages that arrived since then.
     :ivar octets: the weight of the new ones.
-    :ivar dropped: how many of the new ones had to give way to later ones.
+    :ivar dropped: how many of the new ones were dropped for later ones.
     """
 
     def __init__(self) -> None:
@@ -87,8 +88,9 @@ class _Country:
 class WaitingMessages:
     """Messages of the countries whose code the directory was asked for.
 
-    New ones are bounded, for each country (:data:`_WAITING`) and for all together (:data:`_WAITING_OCTETS`): the
-    country with most loses its oldest, as a later message of a topic counts more than an earlier one.
+    New messages are limited, for each country (:data:`_WAITING`) and for all together (:data:`_WAITING_OCTETS`). Beyond
+    the limit the country with the most loses its oldest, because a later message of a topic matters more than an
+    earlier one.
     """
 
     def __init__(self) -> None:
@@ -98,7 +100,7 @@ class WaitingMessages:
         return country in self._countries
 
     def add(self, country: str, message: Message, put: Put) -> None:
-        """A new message."""
+        """Add a new message."""
         waiting = self._countries.setdefault(country, _Country())
         waiting.new.append((message, put))
         waiting.octets += message.weight
@@ -108,25 +110,30 @@ class WaitingMessages:
             max(self._countries.values(), key=lambda each: each.octets).drop_oldest()
 
     def add_missed(self, country: str, missed: list[Message], put: Put) -> None:
-        """What was read from the memory of the bus goes behind what waits already; it is bounded where it is read."""
+        """Add missed messages after those that wait already. Their number is limited when they are read."""
         waiting = self._countries.setdefault(country, _Country())
         waiting.kept += [*waiting.new, *((message, put) for message in missed)]
         waiting.new.clear()
         waiting.octets = 0
 
     def take(self, country: str) -> tuple[list[tuple[Message, Put]], int]:
-        """All that waits for this code, and how many messages were dropped."""
+        """Remove and return all messages that wait for this code, and the number of dropped ones."""
         waiting = self._countries.pop(country)
         return [*waiting.kept, *waiting.new], waiting.dropped
 
 
 class TopicReceiver:
-    """Gives each message its canonical key and hands it to the hub, in the order of the bus for every topic."""
+    """Gives each message its canonical key and passes it to the hub, in the order of the bus for every topic."""
 
     def __init__(
         self, resolver: TopicResolver, hub: Hub, last_slides: LastSlides, log: Any, observer: Observer | None = None
     ) -> None:
-        """:param observer: is told how many clients each message was given to; None saves the call."""
+        """:param resolver: finds canonical topics.
+        :param hub: gets the messages.
+        :param last_slides: stores the retained messages for all nodes.
+        :param log: the logger.
+        :param observer: gets the number of clients for each message; None saves the call.
+        """
         self._resolver = resolver
         self._hub = hub
         self._last_slides = last_slides
@@ -135,10 +142,10 @@ class TopicReceiver:
         self._throttle = Throttle(time.monotonic)
         self._waiting = WaitingMessages()
         self._looked_up: dict[str, Deferred[Any]] = {}
-        self._told: BoundedDict[str, str] = BoundedDict(MAX_LAST_MESSAGES)  # serials of what memcached told
+        self._told: BoundedDict[str, str] = BoundedDict(MAX_LAST_MESSAGES)  # serials of messages from memcached
 
     def receive(self, message: Message) -> None:
-        """For :meth:`fanout.bus.Bus.start`."""
+        """Handle a message of the bus; see :meth:`fanout.bus.Bus.start`."""
         country = topics.country_of(message.topic)
         if country is not None and country in self._waiting:
             self._waiting.add(country, message, self._hub.publish)
@@ -151,7 +158,7 @@ class TopicReceiver:
             self._look_up(country, message.topic)
 
     def _look_up(self, country: str, topic: str) -> None:
-        """The country is unknown: its messages wait until the directory has answered."""
+        """Ask the directory for an unknown country. Its messages wait for the answer."""
         looked_up = self._looked_up[country] = Deferred.fromCoroutine(self._resolver.canonical(topic))
         looked_up.addErrback(self._not_looked_up, country)
         looked_up.addCallback(lambda _: self._release(country))
@@ -164,7 +171,9 @@ class TopicReceiver:
             self._log.error("country.failed", country=country, reason=reason, held_back=held_back)
 
     def _release(self, country: str) -> None:
-        """The directory has answered. A country without a code is its own key, as for its subscribers."""
+        """Show the messages that waited for the directory's answer. A country without a code is its own key, as for its
+        subscribers.
+        """
         del self._looked_up[country]
         waiting, dropped = self._waiting.take(country)
         if dropped:
@@ -173,14 +182,14 @@ class TopicReceiver:
             self._show(self._resolver.canonical_as_known(message.topic), message, put)
 
     def released(self) -> Deferred[Any]:
-        """Fires when no message waits any more that waits now for the code of its country."""
+        """A Deferred that fires when all messages that wait now for the code of their country are shown."""
         return DeferredList(list(self._looked_up.values()))
 
     async def catch_up(self, moment: Callable[[], Awaitable[object]]) -> None:
-        """Show subscribers what the other nodes have kept while this node was cut off from the bus.
+        """Show subscribers the messages that other nodes stored while this node was disconnected from the bus.
 
-        Another node may have kept a message that is still on its way to this node. So a topic on which the bus brings
-        one in the meantime is left alone.
+        Another node may have stored a message that is still on its way to this node. Therefore a topic is skipped if
+        the bus delivers a message on it in the meantime.
 
         :param moment: waits for as long as a message may take over the bus.
         """
@@ -198,20 +207,21 @@ class TopicReceiver:
 
     @property
     def can_catch_up(self) -> bool:
-        """Whether the nodes share what they keep."""
+        """Whether the nodes share their retained messages."""
         return self._last_slides.is_shared
 
     def last_shown(self) -> LastShown:
-        """What subscribers have seen last, of each topic that has any: the begin of :meth:`replay`."""
+        """The last message that subscribers got, for each topic with subscribers. Call this before :meth:`replay`."""
         return {topic: self._hub.last(topic) for topic in self._hub.topics()}
 
     async def replay(
         self, messages: Sequence[Message], before: LastShown, put: Put, next_turn: Callable[[], Awaitable[object]]
     ) -> None:
-        """Show subscribers what was not received, and retain it.
+        """Show subscribers the missed messages, and retain them.
 
-        :param messages: in their order.
-        :param before: what :meth:`last_shown` said before the first of them was read.
+        :param messages: the messages in their order.
+        :param before: the result of :meth:`last_shown` before the first of them was read.
+        :param put: retains a message and offers it to subscribers.
         :param next_turn: waits for the next turn of the reactor: there may be as many messages as topics.
         """
         numbers: dict[tuple[str, str, bytes], tuple[int, int]] = {}
@@ -243,11 +253,11 @@ class TopicReceiver:
         numbers: Mapping[tuple[str, str, bytes], tuple[int, int]],
         before: LastShown,
     ) -> bool:
-        """Whether a message is later than what subscribers have seen; memcached may have told of it, or a later one.
-        :meth:`_show` knows what it told at the end of an earlier reading.
+        """Whether a message is later than those that subscribers got. They may have got it, or a later one, from
+        memcached. :meth:`_show` handles messages from memcached of an earlier reading.
 
-        :param numbers: of all messages that are replayed, and their "when". They are in the order of the bus, and
-            clocks may err.
+        :param numbers: the position and "when" of all missed messages. The positions are in the order of the bus;
+            clocks may be wrong.
         """
         last = self._hub.last(key)
         if last is None:
@@ -256,7 +266,7 @@ class TopicReceiver:
         if later is not None:
             return later
         seen, when = numbers.get((key, last.message_id, last.body), (None, 0))
-        if last is before.get(key):  # It came over the bus, or memcached told it when an earlier reading had failed.
+        if last is before.get(key):  # It came from the bus, or from memcached after an earlier reading failed.
             return seen is None or when != last.when or number > seen
         if seen is not None:
             return number > seen
@@ -269,8 +279,8 @@ class TopicReceiver:
             self._last_slides.keep(key, message)
 
     def _was_shown(self, key: str, serial: str) -> bool:
-        """Whether memcached has told of this message, or of a later one of its publisher. Messages of others may have
-        been shown since then.
+        """Whether this message, or a later one of its publisher, was shown because it was in memcached. Messages of
+        other publishers may have been shown since then.
         """
         if not serial:
             return False
@@ -278,7 +288,7 @@ class TopicReceiver:
         if told is not None:
             later = is_later(serial, told)
             if later:
-                del self._told[key]  # The publisher has gone on.
+                del self._told[key]  # The publisher has published a later message.
             if later is not None:
                 return not later
         last = self._hub.last(key)
@@ -291,7 +301,7 @@ class TopicReceiver:
 
 
 class BusConsumer:
-    """Hands the messages of the bus to guests, receiver and watchdog."""
+    """Passes the messages of the bus to guests, receiver and watchdog."""
 
     def __init__(
         self,
@@ -303,9 +313,12 @@ class BusConsumer:
         guests: Sequence[Guest] = (),
     ) -> None:
         """
-        :param restore: is given what is read first from the memory of the bus.
-        :param watchdog: of a stand-alone node; the watchdog of a cluster has a queue of its own.
-        :param guests: a message that one of them takes goes nowhere else.
+        :param reactor: Twisted's reactor.
+        :param receiver: gets the messages of RadioVIS.
+        :param restore: gets the first missed messages of the bus.
+        :param watchdog: the watchdog of a stand-alone node; the watchdog of a cluster has a queue of its own.
+        :param report: logs an error.
+        :param guests: a message that one of them accepts goes nowhere else.
         """
         self._reactor = reactor
         self._receiver = receiver
@@ -315,7 +328,7 @@ class BusConsumer:
         self._guests = guests
 
     def start(self, bus: Bus) -> None:
-        """Receive from now on, and what was missed before anything else."""
+        """Receive from now on, missed messages before all others."""
         self._bus = bus
         if isinstance(bus, RememberingBus):
             bus.remember(self._begin_replay)
@@ -334,7 +347,7 @@ class BusConsumer:
         return partial(self._replay, self._receiver.last_shown())
 
     async def _replay(self, before: LastShown, messages: Sequence[Message]) -> None:
-        """The bus has read what this node missed."""
+        """Handle the messages that this node missed, after the bus has read them."""
         others = []
         for number, message in enumerate(messages):
             if not any(guest.hear(message) for guest in self._guests):
@@ -342,12 +355,14 @@ class BusConsumer:
             if number % _AT_ONCE == _AT_ONCE - 1:
                 await self._wait()
         await self._receiver.replay(others, before, self._restore.put, self._wait)
-        if self._bus.state().connected:  # Otherwise it was read in part; the next connection brings the rest.
+        if self._bus.state().connected:  # Otherwise it was read in part; the next connection reads the rest.
             self._receiver.released().addCallback(lambda _: self._restore.end())
 
     def _reconnected(self) -> Deferred[None]:
-        """The connection to the bus is there, and the bus does not know what was missed; fires when that is shown."""
-        if self._watchdog is None:  # The watchdog of a node by itself has a journal, which is read meanwhile.
+        """Catch up: the connection to the bus works, and the bus does not know the missed messages. Fires when they are
+        shown.
+        """
+        if self._watchdog is None:  # The journal of a stand-alone node is read meanwhile.
             self._restore.end()
         caught_up = Deferred.fromCoroutine(self._catch_up())
         return caught_up.addErrback(self._report, "catch_up.failed")
@@ -362,7 +377,7 @@ class BusConsumer:
 
 
 class StationsRefresh:
-    """Keeps a node's topics as the directory has them."""
+    """Keeps the topics of a node in accordance with the directory."""
 
     def __init__(self, resolver: TopicResolver, wall: Wall, report: Report) -> None:
         self._resolver = resolver
@@ -370,7 +385,7 @@ class StationsRefresh:
         self._report = report
 
     def refresh(self) -> None:
-        """Read the registered topics anew. The directory says itself when it is down."""
+        """Read the registered topics again. The directory itself logs when it is down."""
         refreshed = Deferred.fromCoroutine(self._refresh())
         refreshed.addErrback(lambda failure: failure.trap(DirectoryError))
         refreshed.addErrback(self._report, "tuning.failed")
@@ -381,7 +396,9 @@ class StationsRefresh:
 
 
 def move_subscriptions(hub: Hub, resolver: TopicResolver, log: Any) -> None:
-    """Move live subscriptions to their topics of today (contract §2, change 1); the resolver calls it on a change."""
+    """Move subscriptions to their current topics (contract §2, change 1). The resolver calls this when topics
+    change.
+    """
     for cohort in hub.cohorts():
         topic = resolver.resolve_again(cohort.form.destination)
         if topic != cohort.topic:

@@ -1,4 +1,4 @@
-"""``fallback.py``: the watchdog as a process of its own, beside a cluster."""
+"""``fallback.py``: the watchdog as a separate process, for a cluster."""
 
 from __future__ import annotations
 
@@ -35,24 +35,27 @@ from radiovis.watchdog.status import Report, StatusSocket
 from radiovis.watchdog.watchdog import Watchdog, fake_settings, journal
 
 HEARTBEAT_SECONDS = 2
-"""Seconds of the watchdog's AMQP heart-beat. A frozen leader is replaced after two to four of them, so within 8 s; with
-the 10 s of RABBITMQ_HEARTBEAT, silent topics would wait up to 40 s for their defaults."""
+"""Seconds between AMQP heart-beats of the watchdog. A frozen leader is replaced after two to four of them, so within 8
+s. With the 10 s of RABBITMQ_HEARTBEAT, silent topics would wait up to 40 s for their defaults."""
 CLUSTER_EXCHANGE = "radiovis.cluster"
-"""The exchange for the leader's heart-beats. It is not RABBITMQ_EXCHANGE: a watchdog of an earlier version would log
-them, and nodes would warn of a message without a topic."""
+"""The exchange for the leader's heart-beats. It is not RABBITMQ_EXCHANGE, because a watchdog of an earlier version
+would log the heart-beats, and nodes would warn about messages without a topic."""
 LAST_RETRY_SECONDS = 2.0
-"""Longest pause in seconds before another attempt to connect: there are few watchdogs, so they need not be spread over
-as much time as the nodes."""
+"""Longest pause in seconds before another attempt to connect. There are few watchdogs, so their attempts need not be
+spread as widely as those of the nodes."""
 
 log = structlog.get_logger(__name__)
 
 
 class Fallback:
-    """The daemon: a watchdog beside a cluster."""
+    """The daemon: a watchdog for a cluster."""
 
     def __init__(self, reactor: Any, settings: Settings, *, fake: bool = False) -> None:
         """
-        :param fake: ``--test`` mode: the fake directory, its own queue, and datagrams for a log (contract §1.12).
+        :param reactor: Twisted's reactor.
+        :param settings: the settings of the process.
+        :param fake: whether it runs with ``--test``: the fake directory, its own queue, and datagrams as a log
+            (contract §1.12).
         :raises StationsFileError: the stations file cannot be used.
         :raises SettingsError: the operators' listener would be open to others, or its certificate cannot be used.
         """
@@ -88,7 +91,8 @@ class Fallback:
     def _make_bus(self) -> RabbitMQ:
         settings = self._settings
         login = replace(broker(settings, f"radiovis fallback {settings.FB_QUEUE}"), heartbeat=HEARTBEAT_SECONDS)
-        # A default is right at this moment only: after a reconnect somebody else may have sent it, or the station.
+        # A default is right at this moment only: after a reconnect another watchdog or the station may have sent a
+        # message.
         retry_policy = RetryPolicy(outlast=False, last_retry=LAST_RETRY_SECONDS)
         return RabbitMQ(self._reactor, broker_endpoint(self._reactor, settings), login, retry_policy, self._limits)
 
@@ -138,9 +142,9 @@ class Fallback:
     # Life
 
     def start(self) -> None:
-        """Begin to hear the bus, and the tasks.
+        """Start to receive from the bus, and start the tasks.
 
-        :raises twisted.internet.error.CannotListenError: the operators' port is taken, and was asked for.
+        :raises twisted.internet.error.CannotListenError: the operators' port is taken, and was set by the operator.
         """
         addresses = self._admin.start() if self._admin is not None else {}
         self._watchdog.start()
@@ -151,10 +155,10 @@ class Fallback:
         log.info("fallback.ready", queue=self._settings.FB_QUEUE, **addresses)
 
     def reloading(self, read: Callable[[], Settings], take_logs: Take) -> Reloading:
-        """What a SIGHUP calls.
+        """The function that a SIGHUP calls.
 
         :param read: reads the settings as at the start.
-        :param take_logs: sets up the logs anew.
+        :param take_logs: configures the logs again.
         """
         takes = {**log_takes(take_logs), **watchdog_takes(self._limits)}
         takes |= secret_takes(take_logs, self._admin, self._bus)
@@ -162,15 +166,15 @@ class Fallback:
         return Reloading(self._given, read, takes, files)
 
     def _report(self) -> Report:
-        """For the status command, which has to work without an operators' listener, too."""
+        """The state for the status command, which must work without an operators' listener, too."""
         return {**self._watchdog.report(), "degraded": self._optional.report()["degraded"]}
 
     def status(self) -> str:
-        """How it is doing, in one line for systemd."""
+        """The state in one line, for systemd."""
         return f"{'leading' if self._watchdog.leading else 'standing by'}; broker: {self._bus.state().reason}"
 
     def stop(self) -> Deferred[None]:
-        """Finish what was begun; fires when all is done."""
+        """Finish the current work. The Deferred fires when all is done."""
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:

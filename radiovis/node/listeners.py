@@ -1,4 +1,4 @@
-"""Where a node listens for clients: its listen addresses, and a socket for each of them."""
+"""The listen addresses of a node for its clients, and a socket for each of them."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from fanout.listeners.tls import ListenerWrapper
 from fanout.settings.field import DEFAULT
 from radiovis.settings import Settings
 
-_TEST_IP, _TEST_PORT = "127.0.0.1", 61424  # contract §1.12; its logins are known to everybody
+_TEST_IP, _TEST_PORT = "127.0.0.1", 61424  # contract §1.12; its logins are public
 
 
 @dataclass(frozen=True, slots=True)
 class ListenAddress:
     """An address to listen on.
 
-    :ivar port: 0 for a free one.
-    :ivar server: which server the clients get: ``stomp`` or ``http``.
-    :ivar secure: with TLS.
+    :ivar ip: the IP address.
+    :ivar port: the port; 0 for a free one.
+    :ivar server: the server for the clients: ``stomp`` or ``http``.
+    :ivar secure: whether it uses TLS.
     """
 
     ip: str
@@ -36,22 +37,22 @@ _PORTS = ("STOMP_PORT", "STOMP_TLS_PORT", "HTTP_PORT", "HTTPS_PORT", "ADMIN_PORT
 
 
 def port_setting(settings: Settings, port: int) -> str:
-    """The name of the setting this port came from; empty for none."""
+    """The name of the setting that contains this port; empty if there is none."""
     return next((name for name in _PORTS if getattr(settings, name) == port), "")
 
 
 def listen_addresses(settings: Settings, *, fake: bool) -> dict[str, ListenAddress]:
     """The listen addresses of a node, by name.
 
-    :param fake: ``--test`` mode, which has a STOMP port of its own, and listens on loopback unless STOMP_IP is set
-        (HTTP_IP for HTTP).
+    :param fake: whether the node runs with ``--test``, which has a STOMP port of its own, and listens on loopback
+        unless STOMP_IP is set (HTTP_IP for HTTP).
     """
     given = {name for name in ("STOMP_IP", "STOMP_PORT", "HTTP_IP", "HTTP_PORT") if settings.source_of(name) != DEFAULT}
     stomp_ip = _TEST_IP if fake and "STOMP_IP" not in given else settings.STOMP_IP
     http_ip = stomp_ip if fake and "HTTP_IP" not in given else settings.HTTP_IP
     stomp_port = _TEST_PORT if fake and "STOMP_PORT" not in given else settings.STOMP_PORT
     found = {"stomp": ListenAddress(stomp_ip, stomp_port, "stomp")}
-    # Test suites start many nodes on one machine: with --test there is HTTP only where it is asked for.
+    # Test suites start many nodes on one machine: with --test there is HTTP only if its port is set.
     if settings.HTTP_PORT and not (fake and "HTTP_PORT" not in given):
         found["http"] = ListenAddress(http_ip, settings.HTTP_PORT, "http")
     if settings.TLS_CERTIFICATE and settings.STOMP_TLS_PORT:
@@ -75,8 +76,12 @@ class Listeners:
         reuse_port: bool = False,
     ) -> None:
         """
+        :param reactor: Twisted's reactor.
+        :param settings: the settings of the node.
+        :param listener_wrapper: adds TLS and the PROXY protocol.
+        :param addresses: where to listen, by name.
         :param servers: a factory of protocols for each :attr:`ListenAddress.server`.
-        :param reuse_port: share the ports with the other workers of this machine.
+        :param reuse_port: whether to share the ports with the other workers of this machine.
         """
         self._reactor = reactor
         self._settings = settings
@@ -87,7 +92,7 @@ class Listeners:
         self._ports: list[SlicedPort] = []
 
     def open(self) -> dict[str, str]:
-        """Listen; where, by the place's name.
+        """Start listening. Returns the actual addresses by name.
 
         :raises twisted.internet.error.CannotListenError: a port is taken.
         """
@@ -103,7 +108,7 @@ class Listeners:
         return f"[{host.host}]:{host.port}" if ":" in host.host else f"{host.host}:{host.port}"
 
     def close(self) -> list[Deferred[Any]]:
-        """Accept no more connections. Each fires when its socket is closed."""
+        """Accept no more connections. Each Deferred fires when its socket is closed."""
         if self._reuse_port:
             for pending_requests in self._ports:
                 pending_requests.accept_queue()

@@ -1,17 +1,18 @@
 """One front-end: builds its parts, joins them, and starts and stops them in order.
 
-This is the composition root. ``build.py`` and ``servers.py`` make single parts as the settings say; here they are
-joined. The parts come in four groups, each made from those before it:
+This is the composition root. ``build.py`` and ``servers.py`` make single parts from the settings; this file joins them.
+The parts are in four groups, each made from those before it:
 
 ==================  ======================================================================================
 observability       counters, the log of clients' faults, events for the monitoring broker
-core                bus, hub, outboxes, history, last slides: what carries and remembers messages
+core                bus, hub, outboxes, history, retained slides: transports and stores messages
 application parts   directory, topic resolution, publish rights, preflight, schedule, watchdog
-servers             STOMP, HTTP, WebSocket, long polls and event streams, and how their clients are let go
+servers             STOMP, HTTP, WebSocket, long polls and event streams, and the drain of their clients
 ==================  ======================================================================================
 
-At the start the listeners come first, so that a port that is taken ends the start before anything else was begun. At
-the end the order is reversed: no new clients, let the clients go, let the bus take what is on its way, then the rest.
+At the start the listeners are opened first, so that a port that is taken ends the start before any other part is
+started. At the end the order is reversed: accept no new clients, disconnect the clients, let the bus send the waiting
+messages, then stop the rest.
 """
 
 from __future__ import annotations
@@ -69,9 +70,9 @@ from radiovis.watchdog.watchdog import standing_alone
 
 @dataclass(frozen=True, slots=True)
 class Lifecycle:
-    """Starts and stops the parts of a node in order. A part that this node does without is None.
+    """Starts and stops the parts of a node in order. A part that this node does not have is None.
 
-    :ivar loops: functions to be called, each with the seconds in between.
+    :ivar loops: functions that are called regularly, each with the interval in seconds.
     """
 
     reactor: Any
@@ -88,7 +89,7 @@ class Lifecycle:
     running: list[LoopingCall] = field(default_factory=list)
 
     def start(self) -> None:
-        """Listen, and begin to receive from the bus.
+        """Open the listeners, and start to receive from the bus.
 
         :raises twisted.internet.error.CannotListenError: a port is taken.
         """
@@ -116,11 +117,13 @@ class Lifecycle:
             addresses |= guest.start()
         if self.admin is not None:
             addresses |= self.admin.start()
-        # Not before the reactor runs: a SIGTERM that came in between would find no handler.
+        # Logged only when the reactor runs: a SIGTERM before that would not find a handler.
         self.reactor.callWhenRunning(self.log.info, "server.ready", **addresses)
 
     async def stop(self) -> None:
-        """Accept no more clients, let the connected ones go, send what waits for the bus; returns when all is done."""
+        """Accept no more clients, disconnect the others, and send the waiting messages to the bus. Returns when all is
+        done.
+        """
         if self.admin is not None:
             self.admin.drain()
         closing = [*self.listeners.close(), *(guest.stop() for guest in self.core.guests)]
@@ -151,10 +154,12 @@ class Node:
 
     def __init__(self, reactor: Any, settings: Settings, *, fake: bool = False, worker: int | None = None) -> None:
         """
-        :param fake: ``--test`` mode: the fake directory, and the port of contract §1.12.
-        :param worker: the number, from 0, of one of several workers; None for a node by itself.
+        :param reactor: Twisted's reactor.
+        :param settings: the settings of the process.
+        :param fake: whether it runs with ``--test``: the fake directory, and the port of contract §1.12.
+        :param worker: the number of this worker, from 0; None if there are no workers.
         :raises StationsFileError: the stations file cannot be used.
-        :raises SettingsError: the operators' pages would be open to others, or SLIDES_DIR is no folder.
+        :raises SettingsError: the operators' pages would be open to others, or SLIDES_DIR is not a folder.
         :raises CertificateError: a certificate cannot be used.
         """
         where = listen_addresses(settings, fake=fake)
@@ -201,10 +206,10 @@ class Node:
         return Deferred.fromCoroutine(self._lifecycle.stop())
 
     def reloading(self, read: Callable[[], Settings], take_logs: Take) -> Reloading:
-        """What a SIGHUP calls.
+        """The function that a SIGHUP calls.
 
         :param read: reads the settings as at the start.
-        :param take_logs: sets up the logs anew.
+        :param take_logs: configures the logs again.
         """
         takes = node_takes(self._servers, self._parts.throttle, self._core.history, self._core.limits)
         takes |= log_takes(take_logs) | secret_takes(take_logs, self._lifecycle.admin, self._core.bus)
@@ -213,7 +218,7 @@ class Node:
         return Reloading(self._settings, read, takes, files)
 
     def status(self) -> str:
-        """Its state in one line, for systemd."""
+        """The state in one line, for systemd."""
         return f"{self._servers.drain.clients} clients; bus: {self._core.bus.state().reason}"
 
 
@@ -229,7 +234,7 @@ def _observability(reactor: Any, settings: Settings) -> Observability:
 
 
 def _make_core(reactor: Any, settings: Settings, observability: Observability, *, asked_for: bool) -> Core:
-    """:param asked_for: whether anybody may ask for the history."""
+    """:param asked_for: whether any client can ask for the history."""
     memcached = build.memcached(reactor, settings)
     limits = MessageLimits(settings)
     bus = build.bus(reactor, settings, limits)
@@ -292,7 +297,7 @@ def _parts(
 
 
 def _ask_for_certificates(listener_wrapper: ListenerWrapper, file: StationsFile | None) -> None:
-    """Clients are asked for a certificate only while a station has one in the stations file."""
+    """Ask clients for a certificate, but only while a station has one in the stations file."""
     if file is not None and listener_wrapper.certificates is not None:
         listener_wrapper.certificates.asks_clients = lambda: file.has_certificates
 

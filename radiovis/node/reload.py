@@ -1,7 +1,7 @@
-"""SIGHUP: the settings are read again, and what can change while a process runs does.
+"""SIGHUP: the settings are read again, and those that can change in a running process take effect.
 
-A file with a mistake changes nothing. What cannot change, such as a port, is named in the log and waits for a restart.
-Which settings can change is declared with each of them: ``setting(…, reload=True)``.
+A file with a mistake changes nothing. The log names settings that cannot change, such as a port; they need a restart.
+Each setting declares whether it can change: ``setting(…, reload=True)``.
 """
 
 from __future__ import annotations
@@ -40,10 +40,11 @@ class Reloading:
         files: Iterable[Callable[[], object] | None] = (),
     ) -> None:
         """
-        :param settings: those the process was started with.
+        :param settings: the settings at the start of the process.
         :param read: reads them as at the start; raises :class:`SettingsError`.
-        :param takes: for each setting that can change now: the functions that give new settings to the parts.
-        :param files: what reads other files again, and keeps what it has when it cannot; None for what there is not.
+        :param takes: the functions that pass new settings to the parts, for each setting that can change.
+        :param files: functions that read other files again, and do not change anything if they cannot; None for missing
+            parts.
         """
         self._settings = settings
         self._read = read
@@ -51,7 +52,7 @@ class Reloading:
         self._files = [each for each in files if each is not None]
 
     def __call__(self) -> None:
-        """Read all again. What is wrong is logged, a line for each."""
+        """Read everything again. Mistakes are logged, one line each."""
         try:
             settings = self._read()
         except SettingsError as error:
@@ -78,7 +79,9 @@ class Reloading:
 def node_takes(
     servers: Servers, throttle: LoginThrottle, history: History, limits: MessageLimits
 ) -> dict[str, list[Take]]:
-    """What can change in a node, besides its logs. Clients that are connected keep the limits they came under."""
+    """The settings that can change in a node, except those of its logs. Connected clients keep their previous
+    limits.
+    """
     stomp = servers.stomp
     parts = (
         stomp,
@@ -104,7 +107,9 @@ def node_takes(
 
 
 def watchdog_takes(limits: MessageLimits) -> dict[str, list[Take]]:
-    """What can change in a watchdog of its own, besides its logs: nodes may send longer messages then."""
+    """The settings that can change in a separate watchdog, except those of its logs: nodes may send longer messages
+    then.
+    """
 
     def take(settings: Settings) -> None:
         limits.settings = settings
@@ -113,10 +118,11 @@ def watchdog_takes(limits: MessageLimits) -> dict[str, list[Take]]:
 
 
 def secret_takes(take_logs: Take, admin: Admin | None, bus: Bus) -> dict[str, list[Take]]:
-    """What can change of the secrets of every process. The logs come first: from then on they mask the new secret.
+    """The secrets that can change in every process. The logs are configured first, so that they mask the new secret.
 
-    :param take_logs: sets up the logs anew.
+    :param take_logs: configures the logs again.
     :param admin: the operators' listener; None if there is none.
+    :param bus: the bus, which may log in with a password.
     """
 
     def take_token(settings: Settings) -> None:
@@ -131,5 +137,8 @@ def secret_takes(take_logs: Take, admin: Admin | None, bus: Bus) -> dict[str, li
 
 
 def log_takes(take: Take) -> dict[str, list[Take]]:
-    """What can change in the logs of every process. :param take: sets up the logs anew."""
+    """The settings that can change in the logs of every process.
+
+    :param take: configures the logs again.
+    """
     return {name: [take] for name in _LOGS}

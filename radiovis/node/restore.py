@@ -1,15 +1,15 @@
-"""The last messages from before the start of a node: a client that subscribes then is shown the one of its topic, and
-it makes no difference to the client whether it came before or after that was known.
+"""The retained messages from before the start of a node. A client that subscribes during the start gets the retained
+message of its topic, no matter whether it subscribed before or after that message was read.
 
-:class:`Restore` is given these messages, and knows which clients wait for them. They come from the memory of the bus
-in a cluster (:class:`~radiovis.node.consumer.BusConsumer`), from the journal on a node by itself
-(:class:`JournalReading`). Either is read while the node begins to listen, in a second or two.
+:class:`Restore` gets these messages, and knows which clients wait for them. In a cluster they come from the stored
+messages of the bus (:class:`~radiovis.node.consumer.BusConsumer`), on a stand-alone node from the journal
+(:class:`JournalReading`). Both are read while the node starts to listen, in a second or two.
 
-Meanwhile a SUBSCRIBE is answered, and :meth:`Restore.recall` looks for the retained message: in memcached; if there is
-none, it waits for the end of the reading, but not longer than :data:`RESTORE_SECONDS`. What is read is retained without
-being published: clients that asked are shown it by ``recall``, and those that want no retained message are not. What is
-read after that time is published, as nobody waits any more. So is a message that is newer than the one of memcached,
-which clients have been shown.
+Meanwhile a SUBSCRIBE is answered, and :meth:`Restore.recall` looks for the retained message in memcached. If there is
+none, it waits for the end of the reading, but at most :data:`RESTORE_SECONDS`. Messages read before that are retained
+without being published: ``recall`` returns them to the clients that wait, and clients that want no retained message do
+not get them. Messages read later are published, because nobody waits any more. A message that is newer than the one in
+memcached, which clients have already got, is published as well.
 """
 
 from __future__ import annotations
@@ -31,17 +31,19 @@ from radiovis.watchdog.log import LogError
 from radiovis.watchdog.watchdog import Watchdog
 
 RESTORE_SECONDS = 5.0
-"""Longest wait in seconds for the reading, when a client asks for the last message of a topic. The stream of a busy
-cluster is read in 2 to 4 s, a journal of 256 MiB in half a second; far longer if it is damaged, or the broker is away.
-Clients themselves give up after about ten."""
+"""Longest wait in seconds for the reading, when a client needs the retained message of a topic. The stream of a busy
+cluster is read in 2 to 4 s, a journal of 256 MiB in half a second. It takes far longer if the journal is damaged or the
+broker is down. Clients themselves give up after about ten seconds."""
 _AT_ONCE = 500
-"""Messages put into the hub in one turn of the reactor, which takes a few milliseconds."""
+"""How many messages are put into the hub in one turn of the reactor, which takes a few milliseconds."""
 
 log = structlog.get_logger(__name__)
 
 
 class Restore:
-    """Retains the messages from before the start, and gives them to clients that subscribe. See the file's head."""
+    """Retains the messages from before the start, and gives them to clients that subscribe. See the head of this
+    file.
+    """
 
     def __init__(self, reactor: Any, hub: Hub, last_slides: LastSlides) -> None:
         self._reactor = reactor
@@ -55,11 +57,11 @@ class Restore:
         self._timer: Any = None
 
     def start(self) -> None:
-        """From now on clients wait for :data:`RESTORE_SECONDS`."""
+        """Start the time limit: clients wait for at most :data:`RESTORE_SECONDS`."""
         self._timer = self._reactor.callLater(RESTORE_SECONDS, self._answer)
 
     def end(self) -> None:
-        """All is read, or nothing can be read. May be called again."""
+        """End the reading, because all is read or nothing can be read. It may be called again."""
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         self._answer()
@@ -67,7 +69,9 @@ class Restore:
         self._forget()
 
     async def recall(self, topic: str) -> Message | None:
-        """For :meth:`Hub.recall <fanout.hub.hub.Hub.recall>`: the last message of a topic of which the hub has none."""
+        """The last message of a topic for which the hub has none; see :meth:`Hub.recall
+        <fanout.hub.hub.Hub.recall>`.
+        """
         if self._is_answered:
             return await self._last_slides.recall(topic)
         self._recalls += 1
@@ -82,7 +86,7 @@ class Restore:
         return retained if retained is not None and self._hub.last(topic) is retained else message
 
     def put(self, topic: str, message: Message) -> int:
-        """Retain a message as the last one of a topic, and publish it if those who asked were answered.
+        """Retain a message as the last one of a topic, and publish it if waiting clients were already answered.
 
         :return: to how many subscribers it was offered.
         """
@@ -96,7 +100,7 @@ class Restore:
         return self._hub.publish(topic, message)
 
     def has_put(self, topic: str) -> bool:
-        """Whether the last message of a topic is one that was read, and not a newer one."""
+        """Whether the last message of a topic came from the reading, and is not a newer one."""
         last = self._hub.last(topic)
         return last is not None and last in (self._retained.get(topic), self._published.get(topic))
 
@@ -108,22 +112,22 @@ class Restore:
         return answered
 
     def _answer(self) -> None:
-        """Answer the calls that wait; no later call waits."""
+        """Answer the waiting calls; later calls do not wait."""
         self._is_answered = True
         asking, self._asking = self._asking, []
         for each in asking:
             each.callback(None)
 
     def _forget(self) -> None:
-        """Forget what was read, when no call needs it any more."""
+        """Drop the messages of the reading when no call needs them any more."""
         if self._is_over and not self._recalls:
             self._retained.clear()
             self._published.clear()
 
 
 class JournalReading:
-    """Reads the journal of a stand-alone node in its thread, and gives the last message of each topic to
-    :class:`Restore`, unless a newer one has come since the start.
+    """Reads the journal of a stand-alone node in its thread, and passes the last message of each topic to
+    :class:`Restore`, unless a newer one has arrived since the start.
     """
 
     def __init__(
@@ -146,7 +150,7 @@ class JournalReading:
         self._restore = restore
 
     def start(self, report: Report) -> None:
-        """Begin to read. To be called before the watchdog asks the journal when topics were last alive."""
+        """Start to read. Call this before the watchdog asks the journal when topics were last alive."""
         read = Deferred.fromCoroutine(self._read())
         read.addErrback(report, "journal.not_restored")
         read.addBoth(lambda _: self._restore.end())
@@ -155,7 +159,11 @@ class JournalReading:
         try:
             messages = await self._watchdog.latest(MAX_LAST_MESSAGES, self._octets)
         except LogError as error:
-            log.warning("journal.not_restored", reason=str(error), consequence="topics are empty until they are sent")
+            log.warning(
+                "journal.not_restored",
+                reason=str(error),
+                consequence="topics have no retained message until the next publish",
+            )
             return
         for first in range(0, len(messages), _AT_ONCE):
             for message in messages[first : first + _AT_ONCE]:
@@ -172,5 +180,7 @@ class JournalReading:
             self._restore.put(key, message)
 
     def _has_newer(self, key: str) -> bool:
-        """Whether a message came since the start. If two topics of the journal are one by now, the later one counts."""
+        """Whether a message arrived since the start. If two topics of the journal have become one, the later message
+        counts.
+        """
         return self._hub.last(key) is not None and not self._restore.has_put(key)

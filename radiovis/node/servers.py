@@ -1,4 +1,4 @@
-"""Makes the servers of a node as the settings say, and lets their clients go at the end (:class:`Drain`)."""
+"""Makes the servers of a node from the settings, and disconnects their clients at the end (:class:`Drain`)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from radiovis.settings import NodeSettings, Settings
 
 @dataclass(frozen=True, slots=True)
 class Servers:
-    """How clients connect, what serves them, and how they are let go.
+    """The servers, their listeners, and the drain of their clients.
 
     :ivar listener_wrapper: TLS and the PROXY protocol, for all listeners.
     :ivar connection_limit: the limit of open connections, for all listeners.
@@ -57,7 +57,7 @@ def make_listener_wrapper(reactor: Any, settings: Settings, warn: Callable[..., 
     """TLS and the PROXY protocol, for all listeners.
 
     :raises CertificateError: the certificate cannot be used.
-    :raises SettingsError: there is a key, and no certificate.
+    :raises SettingsError: there is a key without a certificate.
     """
     certificates = None
     if settings.TLS_KEY and not settings.TLS_CERTIFICATE:
@@ -69,7 +69,7 @@ def make_listener_wrapper(reactor: Any, settings: Settings, warn: Callable[..., 
 
 
 def make_flusher(reactor: Any, settings: Settings, client_warnings: ClientWarnings) -> Flusher:
-    """Writes what waits for clients, once per turn of the reactor."""
+    """Writes the waiting octets of clients, once per turn of the reactor."""
     return Flusher(
         time.monotonic,
         partial(reactor.callLater, 0),
@@ -81,7 +81,9 @@ def make_flusher(reactor: Any, settings: Settings, client_warnings: ClientWarnin
 def make_stomp_server(
     settings: Settings, application: Application, core: Core, observability: Observability, log: Any
 ) -> StompServer:
-    """What all STOMP connections share, over any transport. The other servers use its application, hub and limits."""
+    """The shared parts of all STOMP connections, over any transport. The other servers use its application, hub and
+    limits.
+    """
     monitoring = observability.monitoring
     return StompServer(
         settings,
@@ -106,7 +108,10 @@ def _product(settings: Settings) -> str:
 def make_public_site(
     settings: Settings, stomp: StompServer, websockets: WebSocketServer, pending_requests: PendingRequests, wall: Wall
 ) -> PublicSite:
-    """The handlers of the public site. :raises SettingsError: SLIDES_DIR is no folder."""
+    """The handlers of the public site.
+
+    :raises SettingsError: SLIDES_DIR is not a folder.
+    """
     player = Player(
         stomp.application,
         stomp.hub,
@@ -127,7 +132,7 @@ def make_http_site(
     pending_requests: PendingRequests,
     public: PublicSite,
 ) -> HttpSite:
-    """The listener of the public site, WebSockets among it."""
+    """The listener of the public site, including WebSockets."""
     dispatcher = Dispatcher(public.routes, pending_requests)
     return HttpSite(
         reactor,
@@ -144,7 +149,7 @@ def make_http_site(
 def make_pending_requests(
     reactor: Any, settings: Settings, stomp: StompServer, history: History, failed: Callable[[object, Exception], None]
 ) -> PendingRequests:
-    """What long polls and event streams share. They have hub, application and limits in common with STOMP."""
+    """The shared parts of long polls and event streams. They use the hub, the application and the limits of STOMP."""
     return PendingRequests(
         application=stomp.application,
         hub=stomp.hub,
@@ -162,7 +167,7 @@ def make_pending_requests(
 def make_websocket_server(
     reactor: Any, settings: Settings, stomp: StompServer, failed: Callable[[object, Exception], None]
 ) -> WebSocketServer:
-    """What all WebSockets share, whatever is spoken over them. They have limits in common with STOMP over TCP."""
+    """The shared parts of all WebSockets, whatever protocol they carry. They use the limits of STOMP over TCP."""
     return WebSocketServer(
         reactor,
         settings,
@@ -176,20 +181,21 @@ def make_websocket_server(
 
 SUMMARY = "Server shutting down"
 _UNNOTICED = 200
-"""Clients per second that no other node notices; fewer clients need no time."""
+"""Clients per second whose move other nodes do not notice. Fewer clients need no time."""
 _TICK = 0.05
 _LOG_SECONDS = 1.0
 _SLACK = 0.5
-"""Seconds beyond the lingering for the last octets and the ends of connections to be seen."""
+"""Seconds after LINGER_SECONDS for sending the last octets and noticing the ends of connections."""
 
 log = structlog.get_logger(__name__)
 
 
 class Drain:
-    """Lets the clients of all servers go before a node ends: each is told, and they are spread over some time.
+    """Disconnects the clients of all servers before a node ends. Each client is informed, and they are spread over some
+    time.
 
-    Receivers come back at once, each to another node of the cluster. If all were let go in the same moment, all logins
-    and subscriptions would reach that node in the same moment.
+    Receivers reconnect at once, each to another node of the cluster. If all were disconnected at the same moment, all
+    their logins and subscriptions would reach those nodes at the same moment.
 
     :ivar settings: ``DRAIN_SECONDS`` is read when the drain begins.
     """
@@ -210,11 +216,11 @@ class Drain:
 
     @property
     def clients(self) -> int:
-        """How many are still there; one of HTTP only while it is held."""
+        """How many clients are still connected. A client of HTTP counts only while its request is held."""
         return len(self._farewells())
 
     async def leave(self) -> None:
-        """Close all connections. A client that waits for a RECEIPT gets it first, once the bus has answered."""
+        """Close all connections. A client that waits for a RECEIPT gets it first, when the bus has answered."""
         farewells = self._farewells()
         seconds = min(self.settings.DRAIN_SECONDS, len(farewells) / _UNNOTICED)
         log.info("server.draining", clients=len(farewells), seconds=round(seconds, 1))
@@ -233,7 +239,9 @@ class Drain:
             await deferLater(self._reactor, _TICK)
 
     async def gone(self) -> None:
-        """Wait until all clients have gone, but not for long; also those that came meanwhile, over open connections."""
+        """Wait for a limited time until all clients have disconnected, including those that arrived meanwhile over open
+        connections.
+        """
         self._say(self._farewells())
         deadline = self._stomp.clock() + LINGER_SECONDS + _SLACK
         await deferLater(self._reactor, _TICK)
@@ -254,4 +262,4 @@ class Drain:
             try:
                 farewell()
             except Exception:
-                log.exception("client.failed")  # the others are to be told, too
+                log.exception("client.failed")  # the other clients must still be informed

@@ -1,22 +1,25 @@
 """Several nodes on one machine: ``server.py --workers N``.
 
-The process an operator starts is a supervisor. It serves no client. It starts N workers; each is a whole node, which
-listens on the public ports itself with ``SO_REUSEPORT``. The kernel spreads new connections over the listening sockets
-by a hash of their addresses, so no process hands connections to another one.
+The process that an operator starts is a supervisor. It does not serve clients. It starts N workers; each is a complete
+node, which listens on the public ports itself with ``SO_REUSEPORT``. The kernel spreads new connections over the
+listening sockets by a hash of their addresses, so no process passes connections to another one.
 
-* A worker that dies loses its clients; they reconnect to the others. The supervisor starts it again, after pauses that
-  grow. A worker whose first start fails with exit code 2 ends everything: an operator has to correct something first.
-* SIGTERM and SIGHUP go to every worker. On SIGTERM each worker drains by itself, and the supervisor waits for all.
+* A worker that dies loses its clients; they reconnect to the others. The supervisor starts it again, after growing
+  pauses. If the first start of a worker fails with exit code 2 the supervisor ends everything, because an operator has
+  to correct something first.
+* SIGTERM and SIGHUP are passed on to every worker. On SIGTERM each worker drains by itself, and the supervisor waits
+  for all.
 * A worker whose supervisor dies ends itself (:class:`ParentWatch`).
 * Worker n, from 0, has its operators' listener at ``ADMIN_PORT + n`` and ``ADMIN_TLS_PORT + n``. Prometheus reads each
-  and adds up; nobody here does.
+  of them and adds up the values.
 
-The supervisor keeps a socket bound to every public port, which does not listen. So one process finds out at the start
-whether a port is taken, and a ``STOMP_PORT`` of 0 is the same free port for all workers.
+The supervisor keeps a bound socket for every public port; these sockets do not listen. So one process finds out at the
+start whether a port is taken, and a ``STOMP_PORT`` of 0 is the same free port for all workers.
 
-The other design is one listening socket that all workers inherit. It needs descriptors to be passed on, and the worker
-that wakes up first takes most of a herd. It has one advantage: if a worker dies, another one accepts the connections
-that the kernel has queued. With ``SO_REUSEPORT`` they are reset. A worker that ends in order accepts its queue first.
+The other design is one listening socket that all workers inherit. It needs to pass on descriptors, and the worker that
+wakes up first takes most of many simultaneous connections. It has one advantage: if a worker dies, another one accepts
+the connections that the kernel has queued. With ``SO_REUSEPORT`` they are reset. A worker that ends in order accepts
+its queue first.
 """
 
 from __future__ import annotations
@@ -45,9 +48,9 @@ from radiovis.node.listeners import listen_addresses
 from radiovis.settings import Settings
 
 COMMAND = "worker"
-"""What makes ``server.py`` a worker: ``server.py worker NUMBER FLAGS…``. See also ``radiovis/commands/main.py``."""
+"""The command of a worker: ``server.py worker NUMBER FLAGS…``. See also ``radiovis/commands/main.py``."""
 END_SECONDS = 30.0
-"""Seconds a worker may take to end after its drain: the bus has to get what is on its way."""
+"""Seconds that a worker may take to end after its drain, because the bus has to send the waiting messages."""
 _WRONG = 2  # a worker's exit code when an operator has to correct something
 _STDIN = 0
 
@@ -55,10 +58,10 @@ log = structlog.get_logger(__name__)
 
 
 class WorkerProcess(ProcessProtocol):
-    """One worker: its process, and the one that replaces it.
+    """One worker: its process, and the processes that replace it.
 
-    :ivar number: from 0.
-    :ivar pid: of its process; None while it has none.
+    :ivar number: number of the worker, from 0.
+    :ivar pid: process id; None while there is no process.
     """
 
     def __init__(self, supervisor: WorkerSupervisor, number: int) -> None:
@@ -86,7 +89,7 @@ class WorkerProcess(ProcessProtocol):
         log.info("worker.started", worker=self.number, pid=self.pid)
 
     def processEnded(self, reason: Failure) -> None:
-        """Start it again, unless all are to end."""
+        """Start the worker again, unless all workers are to end."""
         pid, self.pid, self._process = self.pid, None, None
         ended = reason.value
         assert isinstance(ended, ProcessDone | ProcessTerminated)
@@ -126,7 +129,7 @@ class WorkerProcess(ProcessProtocol):
         return self._ended.addCallback(lambda _: killing.cancel() if killing.active() else None)
 
     def reload(self) -> None:
-        """Send SIGHUP. A worker between two processes reads its settings when it starts."""
+        """Send SIGHUP. A worker without a process reads its settings at the next start."""
         if self._process is not None:
             self._signal("HUP")
 
@@ -138,16 +141,18 @@ class WorkerProcess(ProcessProtocol):
 
 
 class WorkerSupervisor:
-    """What ``server.py --workers N`` runs.
+    """The supervisor, which ``server.py --workers N`` runs.
 
-    :ivar exit_code: for this process: 0 when all workers ended in order.
+    :ivar exit_code: the exit code of this process: 0 if all workers ended in order.
     :ivar words: the arguments of ``serve``, which each worker gets too.
     """
 
     def __init__(self, reactor: Any, settings: Settings, words: Sequence[str], *, fake: bool) -> None:
         """
+        :param reactor: Twisted's reactor.
+        :param settings: the settings of the process.
         :param words: the arguments of ``serve``.
-        :param fake: ``--test`` mode.
+        :param fake: whether it runs with ``--test``.
         :raises SettingsError: several workers cannot run with these settings.
         :raises CannotListenError: a port is taken.
         """
@@ -172,7 +177,7 @@ class WorkerSupervisor:
                 self.words += ("--stomp-port", str(reserved.getsockname()[1]))
 
     def _check_admin_ports(self, ports: AdminPorts) -> None:
-        """:raises CannotListenError: a port that somebody has asked for is taken."""
+        """:raises CannotListenError: a port that the operator has set is taken."""
         chosen = [ports.plain if ports.chosen else 0, ports.secure]
         for first in filter(None, chosen):
             for number in range(self._settings.WORKERS):
@@ -180,11 +185,11 @@ class WorkerSupervisor:
 
     @property
     def end_seconds(self) -> float:
-        """Seconds a worker may take to end."""
+        """Seconds that a worker may take to end."""
         return self._settings.DRAIN_SECONDS + END_SECONDS
 
     def start(self) -> None:
-        """Start all workers, once the reactor runs."""
+        """Start all workers when the reactor runs."""
         self.reactor.callWhenRunning(self._begin)
 
     def _begin(self) -> None:
@@ -199,9 +204,9 @@ class WorkerSupervisor:
             self.reactor.stop()
 
     def reload(self, settings: Settings | None = None) -> None:
-        """Have all workers read their settings again.
+        """Make all workers read their settings again.
 
-        :param settings: what this process reads itself; None if they cannot be used.
+        :param settings: the settings for this process; None if they cannot be used.
         """
         self._settings = settings or self._settings
         for worker in self.members:
@@ -210,10 +215,10 @@ class WorkerSupervisor:
     def status(self) -> str:
         """The state of the workers, in one line for people."""
         running = sum(worker.pid is not None for worker in self.members)
-        return f"{running} of {len(self.members)} workers run"
+        return f"{running} of {len(self.members)} workers are running"
 
     def stop(self) -> Deferred[Any]:
-        """End all workers; fires when they have ended."""
+        """End all workers. The Deferred fires when they have ended."""
         for each in self._reserved:
             each.close()
         return DeferredList([worker.end() for worker in self.members])
@@ -221,21 +226,24 @@ class WorkerSupervisor:
 
 def check_workers(settings: Settings, ports: AdminPorts) -> None:
     """
-    :param ports: of the first worker.
+    :param settings: the settings of the process.
+    :param ports: the operators' ports of the first worker.
     :raises SettingsError: several workers cannot run with these settings.
     """
     count = settings.WORKERS
     for name in ("STANDALONE", "RABBITMQ_LOOPBACK"):
         if getattr(settings, name):
-            raise SettingsError(f"WORKERS = {count}: workers hear each other by RabbitMQ; without {name}.")
+            raise SettingsError(f"WORKERS = {count}: workers exchange messages through RabbitMQ; remove {name}.")
     if settings.WITH:
-        raise SettingsError(f"WITH = {settings.WITH}: it would run in each of {count} workers; run it alone.")
+        raise SettingsError(
+            f"WITH = {settings.WITH}: it would run in each of {count} workers; run it as a separate program."
+        )
     for name, first in ((ports.setting, ports.plain), (ports.secure_setting, ports.secure)):
         if first and first + count - 1 > MAX_PORT:
-            raise SettingsError(f"{name} = {first}: the ports of {count} workers behind it are beyond {MAX_PORT}.")
+            raise SettingsError(f"{name} = {first}: the ports of {count} workers would exceed {MAX_PORT}.")
     if ports.plain and ports.secure and abs(ports.plain - ports.secure) < count:
         raise SettingsError(
-            f"{ports.secure_setting} = {ports.secure}: too near {ports.setting} = {ports.plain}:"
+            f"{ports.secure_setting} = {ports.secure}: too close to {ports.setting} = {ports.plain}:"
             f" {count} workers need {count} ports from each."
         )
 
@@ -249,15 +257,16 @@ def _in_words(reason: Failure) -> str:
 
 
 class ParentWatch(FileDescriptor):
-    """Stops the reactor of a worker when its supervisor is gone: otherwise the worker would hold the ports, and no
-    operator could stop it by the process they started. The supervisor holds the other end of our standard input and
-    never writes, so the kernel tells us about every kind of end.
+    """Stops the reactor of a worker when its supervisor has ended. Otherwise the worker would keep the ports, and an
+    operator could not stop it through the process that they started.
+
+    The supervisor holds the other end of our standard input and never writes, so the kernel reports every kind of end.
     """
 
     def __init__(self, reactor: Any) -> None:
         super().__init__(reactor)
         self._reactor = reactor
-        # Ctrl-C in a terminal is for the supervisor. It sends us SIGTERM once, so a second one is not for us.
+        # Ctrl-C in a terminal is meant for the supervisor. It sends us SIGTERM once, so a second SIGTERM is not for us.
         os.setpgid(0, 0)
         reactor.addSystemEventTrigger("before", "shutdown", signal.signal, signal.SIGTERM, signal.SIG_IGN)
         self.startReading()  # type: ignore[no-untyped-call]
@@ -269,9 +278,9 @@ class ParentWatch(FileDescriptor):
         return None if os.read(_STDIN, 1) else CONNECTION_DONE
 
     def connectionLost(self, reason: Failure) -> None:
-        """The supervisor is gone."""
+        """The supervisor has ended."""
         super().connectionLost(reason)  # type: ignore[no-untyped-call]
         try:
             self._reactor.stop()
         except ReactorNotRunning:
-            return  # We are stopping already.
+            return  # The worker is already stopping.

@@ -108,7 +108,7 @@ class StationsFile(DegradedCase):
     def test_a_mistake_in_the_stations_file(self) -> None:
         for process in (self.server, self.daemon):
             write(process, BROKEN)
-        self.wait_until_degraded("stations_file", r"stations\.toml:8: .*; the stations from before stay in use$")
+        self.wait_until_degraded("stations_file", r"stations\.toml:8: .*; the previous stations stay in use$")
         self.assert_served()
         for process in (self.server, self.daemon):
             write(process, GOOD)

@@ -66,7 +66,7 @@ class Refusals(unittest.TestCase):
 
     def test_nothing_that_could_hold_messages(self) -> None:
         line = self.refused(node(SCHEDULE="server"))
-        self.assertEqual(line, "SCHEDULE = server: without a broker nothing holds messages, but with --standalone.")
+        self.assertEqual(line, "SCHEDULE = server: without a broker, messages can only be held with --standalone.")
 
     def test_networks_that_are_none(self) -> None:
         line = self.refused(node(PREFLIGHT_PRIVATE="10.0.0.0/8, slides.example"))

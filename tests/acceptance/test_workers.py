@@ -215,4 +215,4 @@ class Refused(unittest.TestCase):
         self.refused("ADMIN_TLS_PORT = 65535", ADMIN_TLS_PORT=65535)
 
     def test_ports_for_operators_that_overlap(self) -> None:
-        self.refused("ADMIN_TLS_PORT = 8082: too near ADMIN_PORT = 8081", ADMIN_PORT=8081, ADMIN_TLS_PORT=8082)
+        self.refused("ADMIN_TLS_PORT = 8082: too close to ADMIN_PORT = 8081", ADMIN_PORT=8081, ADMIN_TLS_PORT=8082)

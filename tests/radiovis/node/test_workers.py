@@ -101,9 +101,9 @@ class Begin(SupervisorCase):
         self.assertGreater(int(flags[0][1]), 0)
 
     def test_how_many_run(self) -> None:
-        self.assertEqual(self.supervisor.status(), "2 of 2 workers run")
+        self.assertEqual(self.supervisor.status(), "2 of 2 workers are running")
         self.first.end(1)
-        self.assertEqual(self.supervisor.status(), "1 of 2 workers run")
+        self.assertEqual(self.supervisor.status(), "1 of 2 workers are running")
 
 
 class Deaths(SupervisorCase):
@@ -187,6 +187,6 @@ class Refused(unittest.TestCase):
     def test_ports_for_operators_that_do_not_exist_or_overlap(self) -> None:
         self.refused("ADMIN_PORT = 65535", ADMIN_PORT="65535")
         self.refused("ADMIN_TLS_PORT = 65535", ADMIN_TLS_PORT="65535")
-        self.refused("ADMIN_TLS_PORT = 8082: too near", ADMIN_PORT="8081", ADMIN_TLS_PORT="8082")
+        self.refused("ADMIN_TLS_PORT = 8082: too close to", ADMIN_PORT="8081", ADMIN_TLS_PORT="8082")
         fits = settings(ADMIN_PORT="8081", ADMIN_TLS_PORT="8083")
         check_workers(fits, AdminPorts.of(fits))
