@@ -1,4 +1,4 @@
-"""RadioVIS, as the servers ask it."""
+"""RadioVIS as the servers use it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,14 @@ class RadioVIS:
         throttle: LoginThrottle,
         log: Any,
     ) -> None:
-        """:param recall: finds the last message of a topic from before the start of this node."""
+        """:param directory: the stations.
+        :param resolver: finds the topic of a destination.
+        :param publishing: decides what a station may publish.
+        :param recall: finds the retained message of a topic from before the start of this node.
+        :param bus: carries the published messages.
+        :param throttle: delays logins after failures.
+        :param log: the logger.
+        """
         self._directory = directory
         self._resolver = resolver
         self._publishing = publishing
@@ -49,15 +56,17 @@ class RadioVIS:
         self._log = log
 
     async def login(self, login: str, passcode: str, peer: Peer) -> Principal | None:
-        """Who this is: by the client's certificate, or by its password. A directory that does not answer lets nobody
-        in, and says so in no other words than for a wrong password (contract §1.4).
+        """Check the client's certificate, or its password. If the directory does not answer, no login succeeds, and the
+        client gets the same text as for a wrong password (contract §1.4).
         """
         if self._has_certificate(login, peer) or await self._has_password(login, passcode, peer.address):
             return Principal(login, login.partition(".")[0])
         return None
 
     def _has_certificate(self, login: str, peer: Peer) -> bool:
-        """It cannot be guessed, and a look at it costs little: nobody has to wait."""
+        """Whether the client's certificate belongs to this login. A certificate cannot be guessed, and its check costs
+        little, so this login does not have to wait.
+        """
         directory = self._directory
         return (
             bool(peer.certificates)
@@ -77,26 +86,28 @@ class RadioVIS:
         return known
 
     def _warn_of_outage(self, login: str, error: DirectoryError) -> None:
-        """One line a minute: an outage makes every login fail."""
+        """Log at most one line a minute, because every login fails in an outage."""
         if self._outages.allow(_OUTAGE):
             held_back = self._outages.held_back(_OUTAGE)
             self._log.warning("login.unanswered", login=login[:_SHOWN], reason=str(error), held_back=held_back)
 
     async def resolve(self, destination: str, headers: Headers) -> ResolvedTopic:
-        """The hub's key; the last slide is wanted unless ``x-ebu-nofastreply`` is exactly ``yes`` (contract §1.7)."""
+        """The hub's key of a destination. The client wants the retained slide unless ``x-ebu-nofastreply`` is exactly
+        ``yes`` (contract §1.7).
+        """
         wanted = dict(reversed(headers)).get(_NO_FAST_REPLY) != "yes"  # the first of repeated headers counts
         return ResolvedTopic(await self._resolver.resolve(destination), replay=wanted)
 
     async def recall(self, topic: str) -> Message | None:
-        """The last slide that another node kept, or this one before its start."""
+        """The retained slide that another node stored, or this one before its start."""
         return await self._recall(topic)
 
     async def admit(self, principal: Principal | None, publications: Sequence[Publication]) -> tuple[Message, ...]:
-        """The messages these publications make, if they are allowed."""
+        """The messages of these publications, if they are allowed."""
         return await self._publishing.admit(principal, publications)
 
     def publish(self, messages: Sequence[Message]) -> Deferred[None]:
-        """Hand messages to the bus; fires when it has all of them."""
+        """Pass messages to the bus. The Deferred fires when it has accepted all of them."""
         if len(messages) == 1:
             return self._bus.publish(messages[0])
         if not messages:
@@ -104,15 +115,15 @@ class RadioVIS:
         return together(self._bus.publish(each) for each in messages)
 
     def receipt_headers(self, messages: Sequence[Message]) -> None:
-        """The broker has them: there is nothing to add."""
+        """None: the broker has the messages, and there are no headers to add."""
 
 
 class CountedApplication:
-    """Counts the answers of another application, and logs accepted logins and refused publishes. One of these stands
-    before all servers, so none of them does so.
+    """Counts the answers of another application, and logs accepted logins and refused publishes. All servers share one,
+    so none of them has to do this.
 
-    It is no :class:`~fanout.application.interface.Extension`: methods that count nothing are the inner application's
-    own, so that a publish costs no call more.
+    It is not an :class:`~fanout.application.interface.Extension`: methods that count nothing are the inner
+    application's own, so that a publish does not cost a further call.
     """
 
     def __init__(self, application: Application, counters: ClientCounters, client_warnings: ClientWarnings) -> None:

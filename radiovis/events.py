@@ -1,8 +1,8 @@
-"""Monitoring events about clients and messages, sent to a broker of their own (contract §1.11; ``MONITORING_…``).
+"""Monitoring events about clients and messages, sent to a separate broker (contract §1.11; ``MONITORING_…``).
 
 Each event is one AMQP message: a JSON object with ``type``, ``label``, ``timestamp``, ``server`` and ``metadata``.
-Deliveries are counted per topic and second. The original sent one event per delivery, with the client's address and
-the whole body; ``MONITORING_PER_DELIVERY`` does the same (§2, change 11).
+Deliveries are counted per topic and second. The original sent one event per delivery, with the client's address and the
+complete body; ``MONITORING_PER_DELIVERY`` does the same (§2, change 11).
 """
 
 from __future__ import annotations
@@ -25,13 +25,14 @@ from radiovis.settings import MonitoringSettings
 
 _LABEL = "radiovis.global."
 _COMPACT = json.JSONEncoder(separators=(",", ":"))
-_IPV4_KEPT, _IPV6_KEPT = 24, 48  # bits of a masked address: it tells a provider's region, and no household
+_IPV4_KEPT, _IPV6_KEPT = 24, 48  # bits of a masked address: a provider's region, but no household
 
 
 class MonitoringEvents(Observer):
-    """Sends an event for each thing it is told.
+    """Sends an event for each report.
 
-    The end of a subscription is no event: in the original, ``unsubscriptions`` are part of a close (contract §1.11).
+    The end of a subscription is not an event: in the original, ``unsubscriptions`` are part of a close (contract
+    §1.11).
     """
 
     def __init__(
@@ -44,8 +45,9 @@ class MonitoringEvents(Observer):
         unix_time: Callable[[], float] = time.time,
     ) -> None:
         """
+        :param reactor: Twisted's reactor.
         :param publisher: sends the events.
-        :param settings: may be replaced while it runs.
+        :param settings: may be replaced at any time.
         :param announce: the last part of the label of the first event.
         :param unix_time: seconds since 1970.
         """
@@ -60,7 +62,7 @@ class MonitoringEvents(Observer):
 
     @property
     def settings(self) -> MonitoringSettings:
-        """The settings in force."""
+        """The current settings."""
         return self._settings
 
     @settings.setter
@@ -76,11 +78,11 @@ class MonitoringEvents(Observer):
         self.emit(self._announce, "")
 
     def state(self) -> BusState:
-        """Whether the broker takes the events now, and why not."""
+        """Whether the broker accepts events now, and the reason if it does not."""
         return self._publisher.state()
 
     def stop(self) -> Deferred[None]:
-        """Send the events that wait, as far as the broker takes them soon, and disconnect."""
+        """Send the waiting events, as far as the broker accepts them soon, and disconnect."""
         if self._count_call is not None:
             self._count_call.cancel()
             self._emit_counts()
@@ -89,9 +91,9 @@ class MonitoringEvents(Observer):
     def emit(self, label: str, metadata: object, timestamp: float | None = None) -> None:
         """Send one event.
 
-        :param label: its last part: ``connections``.
-        :param metadata: what JSON can hold.
-        :param timestamp: Unix time in seconds; now unless given.
+        :param label: the last part of its label, such as ``connections``.
+        :param metadata: a JSON value.
+        :param timestamp: Unix time in seconds; None for the current time.
         """
         when = self._unix_time() if timestamp is None else timestamp
         event = {
@@ -120,7 +122,7 @@ class MonitoringEvents(Observer):
         self.emit("subscriptions", {"topic": topic, **self._client(client)})
 
     def delivered(self, topic: str, clients: int) -> None:
-        """Count. The event follows at the end of the second."""
+        """Count a delivery. The event is sent at the end of the second."""
         if self._per_delivery:
             return
         self._counts[topic] += clients
@@ -131,7 +133,7 @@ class MonitoringEvents(Observer):
 
     @property
     def delivery_observer(self) -> DeliveryObserver | None:
-        """What is called for every delivery; None if deliveries are counted only."""
+        """Called for every delivery; None if deliveries are only counted."""
         return self._emit_delivery if self._per_delivery else None
 
     # Events
@@ -157,7 +159,7 @@ class MonitoringEvents(Observer):
 
 
 def masked(address: str) -> str:
-    """An address with port in the same form, reduced to its network, so that it identifies no person."""
+    """An address with port in the same form, reduced to its network, so that it does not identify a person."""
     host = address.rpartition(":")[0].strip("[]").partition("%")[0]
     try:
         ip = ip_address(host)

@@ -1,4 +1,4 @@
-"""Every setting of the RadioVIS cluster: the engine's, and those about stations, the watchdog and monitoring."""
+"""All settings of the RadioVIS cluster: the engine's, and those of stations, watchdog and monitoring."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from fanout.stomp.limits import StompLimitSettings, StompSettings
 from fanout.stomp_server.stomp_server import StompServerSettings
 
 SHORTEST_TOKEN = 16
-"""Characters of ADMIN_TOKEN."""
+"""Least number of characters of ADMIN_TOKEN."""
 _CONSTANT = "it is a constant now"
-"""Why a setting is retired whose constant is in a layer above this one."""
+"""The reason for a retired setting whose constant is in a layer above this one."""
 TopicAndId = Annotated[list[tuple[str, int]], Json]
 Topics = Annotated[list[str], Json]
 CountryCodes = Annotated[dict[str, str], Json]
@@ -38,13 +38,13 @@ class NodeSettings(SettingsGroup):
 
     retired: ClassVar[Mapping[str, str]] = {
         "LAST_SLIDE_SECONDS": _CONSTANT,
-        "STATS_*": "the original's file has them, and nothing has ever read them",
+        "STATS_*": "the original's file contains them, but they never had an effect",
     }
 
     STANDALONE: bool = setting(
         False,
-        "Run one node by itself, without broker, memcached and PlugIt, and with the watchdog inside.",
-        why="Set it if one machine carries all clients.",
+        "Run a single node without broker, memcached and PlugIt, with the watchdog in the same process.",
+        why="Set it if one machine serves all clients.",
     )
     WORKERS: int = setting(
         1,
@@ -56,7 +56,7 @@ class NodeSettings(SettingsGroup):
     )
     WITH: str = setting(
         "",
-        "Further applications in this process, with the same hub and bus, with commas; empty = none.",
+        "Further applications in this process, with the same hub and bus; several with commas; empty = none.",
         why="Set it to artcast to serve Artcast's clients from the same process.",
     )
     DRAIN_SECONDS: float = setting(
@@ -66,7 +66,7 @@ class NodeSettings(SettingsGroup):
         ge=0,
         le=300,
         reload=True,
-        why="Raise it if the other nodes are overloaded by clients that come back when this one is restarted.",
+        why="Raise it if a restart of this node overloads the other nodes with clients that reconnect.",
     )
 
 
@@ -77,28 +77,28 @@ class AdminSettings(SettingsGroup):
 
     ADMIN_IP: str = setting(
         "127.0.0.1",
-        "The one address to listen on for operators, their metrics and pages; beyond loopback it needs ADMIN_TOKEN.",
+        "Address of the operators' listener for metrics and pages; other than loopback it needs ADMIN_TOKEN.",
         why="Change it if Prometheus or operators connect from other machines.",
         pattern=FILLED,
     )
     ADMIN_PORT: int = setting(
         8081,
-        "The port at ADMIN_IP for operators; 0 = none.",
+        "Port at ADMIN_IP for operators; 0 = no such port.",
         ge=0,
         le=MAX_PORT,
         why="Change it if another program uses the port.",
     )
     ADMIN_TLS_PORT: int = setting(
         0,
-        "The port at ADMIN_IP for operators over TLS, with TLS_CERTIFICATE and ADMIN_TOKEN; 0 = none.",
+        "Port at ADMIN_IP for operators over TLS, with TLS_CERTIFICATE and ADMIN_TOKEN; 0 = no such port.",
         ge=0,
         le=MAX_PORT,
         why="Set it if operators connect over a network that you do not trust.",
     )
     ADMIN_TOKEN: SecretStr = setting(
         SecretStr(""),
-        "Bearer token or password that operators have to give; empty = none, for this machine only.",
-        why="Set it if ADMIN_IP is no loopback address, or if other people use this machine.",
+        "Bearer token or password that operators must send; empty = none, for this machine only.",
+        why="Set it if ADMIN_IP is not a loopback address, or if other people use this machine.",
         reload=True,
     )
 
@@ -107,7 +107,7 @@ class AdminSettings(SettingsGroup):
     def _long_enough(cls, value: SecretStr) -> SecretStr:
         token = value.get_secret_value()
         if token and (len(token) < SHORTEST_TOKEN or not token.isascii() or not token.isprintable() or " " in token):
-            raise ValueError(f"should be {SHORTEST_TOKEN} characters or more, of ASCII and without spaces")
+            raise ValueError(f"should be {SHORTEST_TOKEN} characters or more, in ASCII and without spaces")
         return value
 
 
@@ -119,7 +119,7 @@ class DirectorySettings(SettingsGroup):
 
     STATIONS_FILE: str = setting(
         "",
-        "File (TOML) with the stations; empty = ask PlugIt at RADIODNS_API_URL.",
+        "TOML file with the stations; empty = ask PlugIt at RADIODNS_API_URL.",
         why="Set it if there is no PlugIt.",
     )
     RADIODNS_API_URL: SecretStr = setting(
@@ -129,23 +129,23 @@ class DirectorySettings(SettingsGroup):
     )
     DIRECTORY_CA: str = setting(
         "",
-        "CA certificates (PEM file) that sign PlugIt's certificate; empty = those of the system.",
+        "PEM file with the CA certificates that sign PlugIt's certificate; empty = the system's CA certificates.",
         why="Set it if your own authority signed PlugIt's certificate.",
     )
     DIRECTORY_TIMEOUT: float = setting(
         5,
-        "Time for one answer of PlugIt, for which a client may wait.",
+        "Time limit for one answer of PlugIt; a client may have to wait for it.",
         "s",
         ge=0.1,
         le=60,
-        why="Raise it if PlugIt is far away or slow.",
+        why="Raise it if PlugIt is slow or its network is.",
     )
     DIRECTORY_FRESH_SECONDS: float = setting(
         60,
         "How long an answer of PlugIt is used without asking again.",
         "s",
         ge=0,
-        why="Lower it if changes in PlugIt have to take effect sooner, or raise it if PlugIt has too much load.",
+        why="Lower it if changes in PlugIt must take effect sooner, or raise it to reduce the load on PlugIt.",
     )
     DIRECTORY_STALE_SECONDS: float = setting(
         86_400,
@@ -157,7 +157,7 @@ class DirectorySettings(SettingsGroup):
     CACHE_OPTS: JsonDict = setting(
         {"cache.type": "memory"},
         "Options of Beaker, which caches the directory's answers in this process.",
-        why="Change it to keep the answers in files, so that they outlive a restart.",
+        why="Change it to keep the answers in files, so that they survive a restart.",
     )
 
     @field_validator("RADIODNS_API_URL")
@@ -175,7 +175,7 @@ class WatchdogSettings(SettingsGroup):
     retired: ClassVar[Mapping[str, str]] = {
         **dict.fromkeys(
             ("FB_SPOOL_DIR", "FB_SPOOL_BYTES"),
-            "log entries that PlugIt has not taken wait in the broker's queue, which a policy bounds (docs/deploy.md)",
+            "log entries that PlugIt has not accepted wait in the broker's queue; a policy limits it (docs/deploy.md)",
         ),
         "FB_HEARTBEAT": _CONSTANT,
     }
@@ -185,20 +185,20 @@ class WatchdogSettings(SettingsGroup):
         "How often the list of topics is loaded from the directory.",
         "s",
         ge=1,
-        why="Lower it if new stations have to be served sooner, or raise it if PlugIt has too much load.",
+        why="Lower it if new stations must be served sooner, or raise it to reduce the load on PlugIt.",
     )
     FB_QUEUE: str = setting(
         "fallbacklogs",
-        "The broker's queue that holds what the watchdog has to log.",
-        why="Change it if two clusters share a virtual host; it is the same on all nodes and watchdogs.",
+        "The broker's queue for the messages that the watchdog logs.",
+        why="Change it if two clusters share a virtual host. Use the same name on all nodes and watchdogs.",
         pattern=FILLED,
     )
     FB_FALLBACK_CHECK: float = setting(
         15,
-        "How often silent topics are looked for.",
+        "How often the watchdog looks for silent topics.",
         "s",
         ge=0.1,
-        why="Lower it if a default has to be sent sooner after FB_FALLBACK_TIME.",
+        why="Lower it if a default must be sent sooner after FB_FALLBACK_TIME.",
     )
     FB_FALLBACK_TIME: float = setting(
         60,
@@ -209,26 +209,26 @@ class WatchdogSettings(SettingsGroup):
     )
     FB_REPEAT: float = setting(
         0,
-        "Time after which an idle topic's default is sent again; 0 = FB_FALLBACK_TIME, as the original.",
+        "Time after which an idle topic's default is sent again; 0 = FB_FALLBACK_TIME, like the original.",
         "s",
         ge=0,
         why="Raise it if the defaults of many idle topics fill the log.",
     )
     FB_STATUS_SOCKET: str = setting(
         "fallback.socket",
-        "Unix socket that the command fallback.py status asks; empty = none.",
+        "Unix socket from which fallback.py status reads the state; empty = none.",
         why="Change it if several watchdogs run in the same folder of a machine.",
     )
     FB_ADMIN_PORT: int = setting(
         8090,
-        "The port at ADMIN_IP for metrics and health of fallback.py; 0 = none.",
+        "Port at ADMIN_IP for metrics and health of fallback.py; 0 = no such port.",
         ge=0,
         le=MAX_PORT,
         why="Change it if another program, such as a second watchdog, uses the port.",
     )
     FB_ADMIN_TLS_PORT: int = setting(
         0,
-        "The port at ADMIN_IP for metrics and health of fallback.py over TLS, see ADMIN_TLS_PORT; 0 = none.",
+        "Port at ADMIN_IP for metrics and health of fallback.py over TLS, see ADMIN_TLS_PORT; 0 = no such port.",
         ge=0,
         le=MAX_PORT,
         why="Set it if Prometheus or operators connect over a network that you do not trust.",
@@ -236,7 +236,7 @@ class WatchdogSettings(SettingsGroup):
     FB_IMAGE_LOCATIONS: str = setting(
         "",
         "URL in front of a default slide's file name; empty = the slide's own public_url.",
-        why="Set it if default slides are served from another place than PlugIt names.",
+        why="Set it if default slides are served from another URL than the one in PlugIt.",
     )
     FB_LOGS_MAX_AGE: int = setting(
         86_400,
@@ -259,7 +259,7 @@ class RadioJournalSettings(JournalSettings):
 
     JOURNAL_FILE: str = setting(
         "radiovis-journal.sqlite",
-        "File (SQLite) of the log where there is no PlugIt; empty = in memory, lost at the end.",
+        "SQLite file of the log if there is no PlugIt; empty = in memory, lost when the process ends.",
         why="Change it to keep the log on another disk.",
     )
 
@@ -274,8 +274,8 @@ class SlideSettings(SettingsGroup):
 
     PREFLIGHT: Literal["off", "warn", "reject"] = setting(
         "off",
-        "What happens to slides that radios cannot show: they are not looked for, reported, or refused.",
-        why="Set warn to find unfit slides, and reject once the stations publish none.",
+        "What happens to slides that radios cannot show: off = no check, warn = report them, reject = refuse them.",
+        why="Set warn to find such slides, and reject when the stations publish none any more.",
     )
     PREFLIGHT_PRIVATE: NetworkList = setting(
         "",
@@ -284,12 +284,12 @@ class SlideSettings(SettingsGroup):
     )
     SCHEDULE: Literal["pass", "server"] = setting(
         "pass",
-        "Whether the server holds messages for later, or passes them on; the same on all nodes and watchdogs.",
+        "Whether the server holds messages for later or passes them on; the same on all nodes and watchdogs.",
         why="Set server if receivers show slides with a trigger-time too early or not at all.",
     )
     SCHEDULE_FILE: str = setting(
         "radiovis-schedule.sqlite",
-        "File in which a stand-alone node holds messages for later; empty = in memory, lost at the end.",
+        "File in which a stand-alone node holds messages for later; empty = in memory, lost when the process ends.",
         why="Change it to keep the messages on another disk; a cluster holds them in the broker.",
     )
 
@@ -301,7 +301,7 @@ class PageSettings(SettingsGroup):
 
     SLIDES_DIR: str = setting(
         "",
-        "Folder of pictures that are served at /slides/, or a symbolic link to it; empty = none.",
+        "Folder of the pictures served at /slides/, or a symbolic link to it; empty = none.",
         why="Set it if no other web server serves your slides.",
     )
     SLIDES_LINKS: bool = setting(
@@ -312,7 +312,7 @@ class PageSettings(SettingsGroup):
 
 
 _OLD_KEYS = ("ENABLED", "HOST", "PORT", "USER", "PASSWORD", "VHOST", "DEBUG", "EXCHANGE", "QUEUE", "SERVER_ID")
-"""The original's ``config.py`` has these in its dictionary ``monitoring``, in lower case (contract §1.13)."""
+"""Keys of the dictionary ``monitoring`` in the original's ``config.py``, in lower case there (contract §1.13)."""
 
 
 class MonitoringSettings(SettingsGroup):
@@ -330,17 +330,17 @@ class MonitoringSettings(SettingsGroup):
     MONITORING_ENABLED: bool = setting(
         False,
         "Send events about clients and messages to a broker; the default is True if MONITORING_HOST is set.",
-        why="Set it to False to send no events although MONITORING_HOST is set.",
+        why="Set it to False to turn events off while MONITORING_HOST is set.",
     )
     MONITORING_HOST: HostList = setting(
         "127.0.0.1",
-        "Host of the broker that takes the monitoring events, several with commas; setting it turns the events on.",
+        "Host of the broker for monitoring events, several with commas; setting it turns the events on.",
         why="Set it if a program reads the events.",
         pattern=FILLED,
     )
     MONITORING_PORT: int = setting(
         5672,
-        "AMQP port of the monitoring broker, where MONITORING_HOST names none.",
+        "AMQP port of the monitoring broker, for hosts in MONITORING_HOST without a port.",
         ge=1,
         le=MAX_PORT,
         why="Change it if that broker listens on another port, such as 5671 for TLS.",
@@ -352,12 +352,12 @@ class MonitoringSettings(SettingsGroup):
     )
     MONITORING_CA: str = setting(
         "",
-        "CA certificates (PEM file) that sign the monitoring broker's certificate; empty = those of the system.",
+        "PEM file with the CA certificates that sign the monitoring broker's certificate; empty = the system's.",
         why="Set it if your own authority signed that certificate.",
     )
     MONITORING_USER: str = setting(
         "guest",
-        "User name at the monitoring broker.",
+        "User name for the login at the monitoring broker.",
         why="Change it if that broker runs on another machine: RabbitMQ lets guest log in from its own machine only.",
         pattern=FILLED,
     )
@@ -366,13 +366,13 @@ class MonitoringSettings(SettingsGroup):
     )
     MONITORING_VHOST: str = setting(
         "/",
-        "Virtual host at the monitoring broker.",
+        "Virtual host on the monitoring broker.",
         why="Change it if the events have a virtual host of their own.",
         pattern=FILLED,
     )
     MONITORING_EXCHANGE: str = setting(
         "monitoring.buffer",
-        "Exchange that the monitoring events are published to.",
+        "Exchange to which the monitoring events are published.",
         why="Change it if the program that reads the events expects another name.",
         pattern=FILLED,
     )
@@ -385,60 +385,58 @@ class MonitoringSettings(SettingsGroup):
     MONITORING_SERVER_ID: str = setting(
         "rabbit@radiodnsrabbitmq",
         "Names of this server in the monitoring events, with commas.",
-        why="Change it if the reader of the events has to tell several servers apart.",
+        why="Change it if the reader of the events must distinguish several servers.",
         pattern=FILLED,
     )
     MONITORING_PER_DELIVERY: bool = setting(
         False,
-        "Send an event for each message to each client, as the original; False = counts by topic.",
+        "Send an event for each message to each client, like the original; False = only counts by topic.",
         why="Set it if the reader of the events needs them, and there are few clients.",
     )
     MONITORING_ADDRESSES: Literal["full", "masked"] = setting(
         "full",
         "How clients' addresses, which are personal data, are sent: in full, or masked to the network.",
-        why="Set masked if your rules on personal data forbid full addresses.",
+        why="Set masked if your data protection rules forbid full addresses.",
     )
 
     @model_validator(mode="before")
     @classmethod
     def _enabled_with_a_host(cls, given: Any) -> Any:
-        """MONITORING_ENABLED's default: whether MONITORING_HOST is among what was given, whatever its value. A default
-        that is a function would see the value only (contract §2, change 14).
+        """Set the default of MONITORING_ENABLED: True if MONITORING_HOST is set, whatever its value. A function as
+        default would only see the value (contract §2, change 14).
         """
         return {"MONITORING_ENABLED": True, **given} if "MONITORING_HOST" in given else given
 
     def doubts(self) -> tuple[str, ...]:
-        """Other settings of a monitoring broker, and none that turns the events on."""
+        """A warning if settings of a monitoring broker are set, but none that turns the events on."""
         given = [name for name in MonitoringSettings.model_fields if self.source_of(name) != DEFAULT]
         if self.MONITORING_ENABLED or not given or "MONITORING_ENABLED" in given:
             return super().doubts()
-        return (f"{', '.join(given)}: without effect, as MONITORING_HOST is not set.", *super().doubts())
+        return (f"{', '.join(given)}: without effect, because MONITORING_HOST is not set.", *super().doubts())
 
 
 class FakeDirectorySettings(SettingsGroup):
     """Test mode (--test).
 
-    The defaults are the original's, with which its own test suite runs (contract §1.12). An old ``config.py`` may
-    change them; nobody else has a reason to.
+    The defaults are the original's, with which its own test suite runs (contract §1.12). Only an old ``config.py`` has
+    a reason to change them.
     """
 
     unadvertised: ClassVar[bool] = True
 
     TEST_TOPICS: Topics = setting(
         ["/topic/id/tests._ebu.nowhere/topic1/", "/topic/id/tests._ebu.nowhere/topic2/"],
-        "Topic prefixes the station 1 may publish to in test mode.",
+        "Topic prefixes to which station 1 may publish in test mode.",
     )
     TEST_ECC: CountryCodes = setting({"ch": "4e1"}, "Country codes and their GCC in test mode.")
-    TEST_ECC_TOPIC_GCC: str = setting("/topic/fm/4e1/ffff/99999/", "First prefix of station 3: spelled with the GCC.")
-    TEST_ECC_TOPIC_CC: str = setting(
-        "/topic/fm/ch/ffff/99999/", "Second prefix of station 3: spelled with the country."
-    )
+    TEST_ECC_TOPIC_GCC: str = setting("/topic/fm/4e1/ffff/99999/", "First prefix of station 3, with the GCC.")
+    TEST_ECC_TOPIC_CC: str = setting("/topic/fm/ch/ffff/99999/", "Second prefix of station 3, with the country code.")
     TEST_WATCHDOG_TOPIC: TopicAndId = setting(
         [
             ("/topic/id/tests._ebu.nowhere/topicwatchdogeg/", 1),
             ("/topic/id/tests._ebu.nowhere/topicwatchdogegnoinfo/", 2),
         ],
-        "Prefixes of station 4 and their ids, which the watchdog looks after.",
+        "Prefixes of station 4 and their ids, which the watchdog handles.",
     )
     TEST_CHANNEL_DEFAULT: JsonDict = setting(
         {
@@ -456,13 +454,13 @@ class FakeDirectorySettings(SettingsGroup):
     TEST_FB_FALLBACK_TIME: float = setting(10, "FB_FALLBACK_TIME in test mode.", "s", ge=0.1)
     TEST_FB_QUEUE: str = setting(
         lambda settings: f"{settings.get('FB_QUEUE', '')}_testMode",
-        "FB_QUEUE in test mode; the default is FB_QUEUE with _testMode at its end.",
+        "FB_QUEUE in test mode; the default is FB_QUEUE followed by _testMode.",
     )
     TEST_FB_LOGS_CLEANUP: float = setting(5, "FB_LOGS_CLEANUP in test mode.", "s", ge=0.1)
 
 
 class Settings(
-    # From the last to the first: pydantic collects fields in this order, and so do the help pages.
+    # From the last to the first: pydantic collects fields in this order, and the help pages use it, too.
     FakeDirectorySettings,
     LogSettings,
     MonitoringSettings,
@@ -489,22 +487,22 @@ class Settings(
     StompSettings,
     NodeSettings,
 ):
-    """Every setting there is."""
+    """All settings."""
 
 
 FIRST = {
-    "STATIONS_FILE": "to keep the stations in a file, or",
+    "STATIONS_FILE": "to store the stations in a file, or",
     "RADIODNS_API_URL": "to ask PlugIt for them, with the API's secret",
     "RABBITMQ_HOST": "to the broker that the nodes share",
-    "RABBITMQ_USER": "to a user of your own there; `guest` logs in from the broker's machine only",
+    "RABBITMQ_USER": "to a separate user on the broker; `guest` can only log in from the broker's machine",
     "RABBITMQ_PASSWORD": "to that user's password; `RABBITMQ_PASSWORD_FILE` names a file with it",
-    "MEMCACHED_HOST": "to the memcached in which the nodes keep the last slides",
+    "MEMCACHED_HOST": "to the memcached in which the nodes store the retained slides",
     "TLS_CERTIFICATE": "to serve web pages over `wss://` and `https://`",
-    "ADMIN_TOKEN": "to let operators in from other machines",
-    "FB_FALLBACK_TIME": "to the silence after which a topic gets its default slide",
-    "LOG_LEVEL": "to `DEBUG` while you look for a fault",
+    "ADMIN_TOKEN": "to allow operators to connect from other machines",
+    "FB_FALLBACK_TIME": "to the time of silence after which a topic gets its default slide",
+    "LOG_LEVEL": "to `DEBUG` while you search for a fault",
 }
-"""The settings that most operators need; each entry goes on after "set it"."""
+"""The settings that most operators need, with their purpose. Each text continues "set it"."""
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""What the operator's pages and scripts ask a node, as JSON. For the journal see ``journal.py``.
+"""The JSON interface of a node for the operators' pages and scripts. For the journal see ``journal_search.py``.
 
-``GET /api/overview[?since=<Unix time>]``: how everything is at this moment::
+``GET /api/overview[?since=<Unix time>]``: the current state of the node::
 
     {"version": "1.0.0", "started": 1795304655.1, "now": …, "health": <as /readyz>,
      "clients": {"total": 3, "by_protocol": [{"protocol": "stomp", "version": "1.2", "clients": 3}]},
@@ -12,16 +12,17 @@
      "preflight": {"mode": "warn", "recent": [{"topic", "when", "body", "complaints": ["…"], "looked": true}]},
      "schedule": {"held": 3, "most": 1000, "next": [{"topic", "message_id", "at": Unix, s, "body"}]}}
 
-``since`` leaves out of ``rates`` what the page has already. ``tasks`` are the watchdog's, and empty in a cluster, where
-fallback.py has its own listener. ``preflight`` is null when it is off, ``schedule`` where this node holds nothing: in a
-cluster ``fallback.py status`` shows it.
+With ``since``, ``rates`` only contains later intervals. ``tasks`` are those of the watchdog; they are empty in a
+cluster, where fallback.py has a listener of its own. ``preflight`` is null if it is off. ``schedule`` is null if this
+node does not hold messages; in a cluster ``fallback.py status`` shows them.
 
 ``GET /api/topics[?prefix=…][&after=<topic>][&limit=100]``: topics in alphabetical order, page by page::
 
     {"topics": [{"topic": "/topic/…", "clients": {"stomp": 2}, "last": {"message_id", "when", "headers", "body"}}],
      "next": "/topic/…", "total": 312}
 
-``next`` goes into ``after`` for the next page; null at the end. ``last`` is null where nothing was said.
+``next`` is the value of ``after`` for the next page, and null at the end. ``last`` is null for a topic without a
+message.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ _BODY = 2_048  # characters of a last message that are shown
 
 @runtime_checkable
 class CountingBus(Protocol):
-    """A bus that counts what it does."""
+    """A bus that counts what happens to its messages."""
 
     @property
     def counters(self) -> Any:
@@ -61,14 +62,14 @@ class CountingBus(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class NodeView:
-    """What a node shows to operators. The node makes it.
+    """The parts of a node that operators can see. The node makes this object.
 
-    :ivar tasks: how the watchdog's tasks are doing; none in a cluster.
-    :ivar journal: whether there is a journal to look into.
-    :ivar preflight: what looks at slides, if something does.
-    :ivar schedule: what holds messages, if this node does.
+    :ivar tasks: returns the states of the watchdog's tasks; empty in a cluster.
+    :ivar journal: whether there is a journal that can be searched.
+    :ivar preflight: checks slides; None if it is off.
+    :ivar schedule: holds messages; None if this node does not.
     :ivar clock: Unix time in seconds.
-    :ivar started: when the node was made, on that clock.
+    :ivar started: when the node was made, in seconds of that clock.
     """
 
     hub: Hub
@@ -85,13 +86,13 @@ class NodeView:
 
 
 class NodeApi:
-    """The handlers."""
+    """The handlers of the interface."""
 
     def __init__(self, view: NodeView) -> None:
         self._view = view
 
     def routes(self) -> list[Route]:
-        """The rows of the table."""
+        """The rows of the routing table."""
         return [
             *subtree("/status", GET=self.status),
             *subtree("/api/overview", GET=self.overview),
@@ -99,7 +100,7 @@ class NodeApi:
         ]
 
     async def overview(self, request: Request) -> Response:
-        """``/api/overview``: see the top of this file."""
+        """``/api/overview``: see the head of this file."""
         view = self._view
         overview = {
             "version": __version__,
@@ -119,7 +120,7 @@ class NodeApi:
         return Response.json(overview)
 
     async def topics(self, request: Request) -> Response:
-        """``/api/topics``: see the top of this file."""
+        """``/api/topics``: see the head of this file."""
         prefix, after = request.query("prefix") or "", request.query("after") or ""
         limit = int(number(request, "limit", _PAGE, 1, _LARGEST_PAGE))
         hub = self._view.hub
@@ -139,11 +140,11 @@ class NodeApi:
         return {"topic": topic, "clients": clients, "last": None if last is None else _message(last)}
 
     async def status(self, request: Request) -> Response:
-        """``/status`` for monitoring software, as BBC's server has it (contract §5, lesson 8): text that begins with OK
-        as long as the node lives. Whether it is ready is another question.
+        """``/status`` for monitoring software, in the form of BBC's server (contract §5, lesson 8).
 
-        The lines behind count clients: of the node, and of each service, which is what a topic's ``image`` and ``text``
-        have in common, those with most clients first: ``12 /topic/fm/4e1/4000/09580/``.
+        The text begins with OK as long as the node is alive, whether it is ready or not. The further lines count
+        clients: those of the node, and those of each service, the service with the most clients first: ``12
+        /topic/fm/4e1/4000/09580/``. A service is the common part of its topics ``image`` and ``text``.
         """
         services = self._view.client_counts.services(topics.channel_of)
         counted = sorted(services.items(), key=lambda each: (-each[1], each[0]))
@@ -152,7 +153,10 @@ class NodeApi:
 
 
 def number(request: Request, name: str, default: float, least: float = 0, most: float = float("inf")) -> float:
-    """A parameter that is a number. :raises HttpError: it is none, or not within these bounds."""
+    """A parameter that is a number.
+
+    :raises HttpError: it is not a number, or not within these bounds.
+    """
     text = request.query(name)
     if text is None:
         return default

@@ -1,4 +1,4 @@
-"""The journal for operators: what was on a topic, and when.
+"""The journal for operators: the messages of a topic, and when they were published.
 
 ``GET /api/journal?topic=…[&from=…][&to=…][&limit=100][&after=…]``: the oldest first, page by page::
 
@@ -7,10 +7,11 @@
                   "publisher": {"owner": "1", "login": "1.studio", "address": "…", "interface": "stomp"}}],
      "next": "1795304655.17"}
 
-``next`` goes into ``after`` for the next page; null at the end. ``topic`` may end in ``*`` for all that begin so, and
-without it every topic is meant. ``station`` and ``login`` select by publisher; ``publisher`` is null where it is not
-known. ``from`` and ``to`` are Unix times in seconds or like 2026-12-31T23:59:59Z; without them the last day is meant.
-``GET /journal.csv``, with the same selection, gives all of it at once as a file.
+``next`` is the value of ``after`` for the next page, and null at the end. ``topic`` may end in ``*`` for all topics
+with this beginning; without ``topic`` all topics are selected. ``station`` and ``login`` select by publisher;
+``publisher`` is null if it is not known. ``from`` and ``to`` are Unix times in seconds, or times like
+2026-12-31T23:59:59Z; without them the last day is selected. ``GET /journal.csv``, with the same selection, returns all
+records as a file.
 """
 
 from __future__ import annotations
@@ -35,26 +36,28 @@ _PAGE, _LARGEST_PAGE = 100, 1_000
 _BEYOND = 2**53
 _CSV = "text/csv; charset=utf-8"
 _EXPORTS = 2
-"""CSV files written at a time: each keeps the journal's one thread busy."""
+"""How many CSV files are written at the same time: each keeps the journal's only thread busy."""
 
 log = structlog.get_logger(__name__)
 
 
 class JournalApi:
-    """The handlers."""
+    """The handlers of the journal."""
 
     def __init__(self, journal: Journal, clock: Callable[[], float]) -> None:
-        """:param clock: Unix time in seconds."""
+        """:param journal: the journal.
+        :param clock: Unix time in seconds.
+        """
         self._journal = journal
         self._clock = clock
         self._exports = 0
 
     def routes(self) -> list[Route]:
-        """The rows of the table."""
+        """The rows of the routing table."""
         return [*subtree("/api/journal", GET=self.search), *subtree("/journal.csv", GET=self.csv)]
 
     async def search(self, request: Request) -> Response:
-        """``/api/journal``: see the top of this file."""
+        """``/api/journal``: see the head of this file."""
         selection = _selection(request, self._clock())
         limit = int(number(request, "limit", _PAGE, 1, _LARGEST_PAGE))
         try:
@@ -65,13 +68,15 @@ class JournalApi:
         return Response.json({"records": [_record(each) for each in records], "next": following})
 
     async def csv(self, request: Request) -> Response:
-        """``/journal.csv``: a file of any length, written as fast as the client reads it. For HEAD nothing is read."""
+        """``/journal.csv``: a file of any length, written as fast as the client reads it. A HEAD request reads
+        nothing.
+        """
         selection = _selection(request, self._clock())
         return Response(CustomBody(lambda: self._export(request.http, selection)), content_type=_CSV)
 
     async def _export(self, request: HttpRequest, selection: Selection) -> None:
         if self._exports >= _EXPORTS:
-            raise HttpError(503, f"{_EXPORTS} exports are being written already.", Retry_After="60")
+            raise HttpError(503, f"{_EXPORTS} exports are already being written.", Retry_After="60")
         self._exports += 1
         download = Download(request)
         try:
@@ -81,7 +86,7 @@ class JournalApi:
             if not request.startedWriting:
                 raise HttpError(503, str(error)) from None
             log.error("export.failed", reason=str(error))
-            request.loseConnection()  # type: ignore[no-untyped-call]  # In the middle, so no client takes it for the whole.
+            request.loseConnection()  # type: ignore[no-untyped-call] # An aborted file does not look complete.
         except DownloadGone:
             return
         finally:
@@ -89,12 +94,12 @@ class JournalApi:
 
 
 class DownloadGone(Exception):
-    """The client does not want the rest."""
+    """The client has disconnected."""
 
 
 @implementer(IPushProducer)
 class Download:
-    """An answer in pieces, no faster than the client reads."""
+    """A response that is sent in pieces, no faster than the client reads."""
 
     def __init__(self, request: HttpRequest) -> None:
         self._request = request
@@ -102,7 +107,10 @@ class Download:
         request.lost = self.stopProducing
 
     def write(self, data: bytes) -> Deferred[None] | None:
-        """For :meth:`fanout.journal.journal.Journal.export_csv`. :raises DownloadGone: the client has gone."""
+        """Send a piece; see :meth:`fanout.journal.journal.Journal.export_csv`.
+
+        :raises DownloadGone: the client has disconnected.
+        """
         request = self._request
         if request.gone:
             raise DownloadGone
@@ -118,7 +126,7 @@ class Download:
         self._request.registerProducer(self, True)  # type: ignore[no-untyped-call]
 
     def end(self) -> None:
-        """There is no more."""
+        """End the response."""
         self._request.lost = None
         if not self._request.gone:
             self._request.unregisterProducer()  # type: ignore[no-untyped-call]
@@ -127,18 +135,18 @@ class Download:
     # The connection's producer
 
     def pauseProducing(self) -> None:
-        """The connection is full."""
+        """Called when the connection is full."""
         if self._paused is None:
             self._paused = Deferred()
 
     def resumeProducing(self) -> None:
-        """It has room again."""
+        """Called when the connection has room again."""
         paused, self._paused = self._paused, None
         if paused is not None:
             paused.callback(None)
 
     def stopProducing(self) -> None:
-        """It is gone; the next :meth:`write` will say so."""
+        """Called when the connection is closed; the next :meth:`write` raises."""
         self.resumeProducing()
 
 
@@ -161,14 +169,14 @@ def _time(request: Request, name: str, default: float) -> int:
 
 
 def _within(value: int) -> int:
-    """:raises ValueError: it is beyond what SQLite counts."""
+    """:raises ValueError: the value is too large for SQLite."""
     if not 0 <= value < _BEYOND:
         raise ValueError(value)
     return value
 
 
 def _parsed(text: str) -> datetime:
-    """A time without a zone is UTC."""
+    """Parse a time. A time without a zone is UTC."""
     time = datetime.fromisoformat(text)
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 
@@ -181,7 +189,7 @@ def _place(request: Request) -> tuple[int, int] | None:
     try:
         return _within(int(timestamp)), _within(int(number))
     except ValueError:
-        raise HttpError(400, "The parameter after is what the page before gave as next.") from None
+        raise HttpError(400, "The parameter after is the value of next from the previous page.") from None
 
 
 def _record(record: Record) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The operators' listener: its ports, its authentication, and the site behind them.
+"""The operators' listener: its ports, its authentication, and its site.
 
 The program that has one adds its own routes, metrics and checks.
 """
@@ -39,10 +39,10 @@ class AdminPorts:
     """The ports of one program's operators' listener.
 
     :ivar ip: the address of both.
-    :ivar plain: the one in the clear; 0 for none.
-    :ivar secure: the one with TLS; 0 for none.
-    :ivar setting: the name of the setting of the plain one.
-    :ivar chosen: whether the settings ask for just this plain one.
+    :ivar plain: the port without TLS; 0 for none.
+    :ivar secure: the port with TLS; 0 for none.
+    :ivar setting: the name of the setting of the port without TLS.
+    :ivar chosen: whether the settings contain the port without TLS explicitly.
     """
 
     ip: str
@@ -53,10 +53,11 @@ class AdminPorts:
 
     @classmethod
     def of(cls, settings: Settings, prefix: str = "", *, fake: bool = False, worker: int | None = None) -> Self:
-        """As the settings say.
+        """The ports from the settings.
 
-        :param prefix: of their names: ``FB_`` for ``fallback.py``.
-        :param fake: ``--test`` mode. Test suites start many nodes, which have a plain port where it is asked for.
+        :param prefix: prefix of the settings' names: ``FB_`` for ``fallback.py``.
+        :param fake: whether the program runs with ``--test``. Test suites start many nodes, which only have a plain
+            port if it is set explicitly.
         :param worker: the number of one of several workers, which is added to the ports; None for any other process.
         """
         setting = f"{prefix}ADMIN_PORT"
@@ -73,47 +74,52 @@ class AdminPorts:
 
     @property
     def wanted(self) -> bool:
-        """Whether there is to be a listener."""
+        """Whether there should be a listener."""
         return bool(self.plain or self.secure)
 
     @property
     def secure_setting(self) -> str:
-        """The name of the setting of the one with TLS."""
+        """The name of the setting of the port with TLS."""
         return self.setting.replace("ADMIN_PORT", "ADMIN_TLS_PORT")
 
     def auth(self, settings: Settings) -> OperatorAuth:
-        """The authentication of operators there. :raises SettingsError: anybody could ask."""
+        """The authentication of operators on these ports.
+
+        :raises SettingsError: others could read the pages without a token.
+        """
         token = settings.ADMIN_TOKEN.get_secret_value()
         if not token and not is_loopback(self.ip):
             raise SettingsError(
-                f"ADMIN_IP = {self.ip}: others get there, so set ADMIN_TOKEN, too; or {self.setting} = 0."
+                f"ADMIN_IP = {self.ip}: other machines can connect, so set ADMIN_TOKEN, too; or {self.setting} = 0."
             )
         if self.secure and not (token and settings.TLS_CERTIFICATE):
             name = self.secure_setting
-            raise SettingsError(f"{name}: others get there, so set ADMIN_TOKEN and TLS_CERTIFICATE, too; or 0.")
+            raise SettingsError(
+                f"{name}: other machines can connect, so set ADMIN_TOKEN and TLS_CERTIFICATE, too; or 0."
+            )
         return OperatorAuth(token, _REALM)
 
 
 Check = Callable[[], Condition]
 
 _CONNECTIONS = 200
-"""Open at a time: some dashboards, one Prometheus. They do not count as the radios' connections, so that operators get
-an answer when the node takes no more radios.
-"""
+"""Connections that may be open at the same time: some dashboards and one Prometheus. They are counted separately from
+the radios' connections, so that operators get an answer when the node accepts no more radios."""
 _CONNECTIONS_OF_ADDRESS = 100
-"""Of these, those of one address: nobody can keep operators of other addresses out with idle connections."""
+"""Connections of one address among these, so that idle connections of one address do not exclude operators of other
+addresses."""
 
 log = structlog.get_logger(__name__)
 
 
 class Admin:
-    """The listener of one process, and what runs for it.
+    """The operators' listener of one process, with its health, metrics and loops.
 
-    :ivar health: says that the process ends, once :meth:`drain` was called.
+    :ivar health: reports that the process ends, after :meth:`drain` was called.
     :ivar metrics: the process adds its own.
-    :ivar routes: the rows of the table. The process adds its own before :meth:`start`; a row in front replaces those
-        behind.
-    :ivar loops: functions to be called, each with the seconds in between. The process adds its own before
+    :ivar routes: the rows of the routing table. The process adds its own before :meth:`start`; an earlier row overrides
+        later ones.
+    :ivar loops: functions that are called regularly, each with the interval in seconds. The process adds its own before
         :meth:`start`.
     """
 
@@ -127,8 +133,9 @@ class Admin:
         listener_wrapper: ListenerWrapper | None = None,
     ) -> None:
         """
-        :param program: as people start it: ``server.py``.
-        :param listener_wrapper: adds TLS to the port that has it. Its maker starts it. None without such a port.
+        :param program: name of the program: ``server.py``.
+        :param checks: the conditions of the process.
+        :param listener_wrapper: adds TLS to the port with TLS; its owner starts it. None without such a port.
         :raises SettingsError: others could read the pages without a token.
         """
         self._reactor = reactor
@@ -151,11 +158,11 @@ class Admin:
         self.routes: list[Route] = HealthRoutes(self.health, self.metrics, self._auth).routes()
 
     def start(self) -> dict[str, str]:
-        """Listen. If the plain port is taken, and the settings do not name it, go on without it: several processes on
-        one machine start without any setting.
+        """Start listening. If the plain port is taken and was not set explicitly, continue without it, so that several
+        processes on one machine start without any settings.
 
         :return: the addresses, by the name of the listener.
-        :raises CannotListenError: a port that the settings name is taken.
+        :raises CannotListenError: a port that was set explicitly is taken.
         """
         site = self._site()
         if self._ports.plain:
@@ -193,18 +200,18 @@ class Admin:
             log.warning("admin.unavailable", port=error.port, reason=str(error.socketError), advice=advice)
 
     def take_token(self, settings: Settings) -> None:
-        """Ask operators for the token of these settings from now on; one that would let others in is not taken."""
+        """Require the token of these settings from now on. A token that would let others in is ignored."""
         try:
             self._auth.token = self._ports.auth(settings).token
         except SettingsError as error:
             log.error("settings.refused", problem=str(error))
 
     def drain(self) -> None:
-        """The process begins to end."""
+        """Note that the process begins to end."""
         self.health.draining = True
 
     def stop(self) -> Deferred[Any]:
-        """Listen no longer. The last part to stop, so that one can see how the others do."""
+        """Stop listening. This part is stopped last, so that the state of the others can be seen."""
         for loop in self._running:
             loop.stop()
         return DeferredList([maybeDeferred(each.stopListening) for each in self._listening.values()])

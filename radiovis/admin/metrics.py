@@ -1,4 +1,4 @@
-"""Every metric that is RadioVIS' own, and the manual page of all metrics: ``python -m radiovis.admin.metrics``."""
+"""RadioVIS' own metrics, and the manual page of all metrics: ``python -m radiovis.admin.metrics``."""
 
 from __future__ import annotations
 
@@ -63,18 +63,18 @@ PUBLISHING: Table[PublishRights] = (
     Measure(
         "counter",
         "radiovis_publishes_over_share_total",
-        "Publishes refused because their station published more in a second than its share of the node.",
+        "Publishes refused because their station exceeded its share of the node in one second.",
         lambda publishing: publishing.budget.refused,
     ),
 )
 DIRECTORY: Table[OutageReport] = (
-    Measure("gauge", "radiovis_directory_up", "Whether PlugIt answered when asked last.", lambda each: not each.down),
+    Measure("gauge", "radiovis_directory_up", "Whether PlugIt answered its last request.", lambda each: not each.down),
 )
 STATIONS_FILE: Table[StationsFile] = (
     Measure(
         "counter",
         "radiovis_logins_remembered_total",
-        "Logins that were not checked, as the same one was right a moment ago.",
+        "Logins accepted without a check because the same login succeeded a moment ago.",
         lambda stations: stations.remembered,
     ),
 )
@@ -82,57 +82,57 @@ WATCHDOG: Table[Watchdog] = (
     Measure(
         "gauge",
         "radiovis_watchdog_leading",
-        "Whether this watchdog acts (1) or stands by (0).",
+        "Whether this watchdog is the leader (1) or stands by (0).",
         lambda dog: dog.leading,
     ),
     Measure(
         "gauge",
         "radiovis_watchdog_leaderless_seconds",
-        "Seconds since this watchdog last led, or heard of one that does; after two of FB_FALLBACK_CHECK, and 10 s, it "
+        "Seconds since this watchdog last led or knew of a leader; after two of FB_FALLBACK_CHECK, and 10 s, it  "
         'is an alarm: fanout_condition_well{condition="leader"} is 0.',
         lambda dog: dog.leaderless,
     ),
     Measure(
         "gauge",
         "radiovis_log_waiting",
-        "Messages that are not in the log yet: in the broker's queue FB_QUEUE and in hand; 0 on a standby.",
+        "Messages that are not in the log yet: in the broker's queue FB_QUEUE and in progress; 0 on a standby.",
         lambda dog: dog.log_waiting,
     ),
     Measure(
         "counter",
         "radiovis_log_dropped_total",
-        "Messages the log never gets: lost, as there was no room to wait (such as the policy of the broker's queue; "
-        "a lower bound), or refused by PlugIt time and again.",
+        "Messages the log never gets: lost because there was no room (such as by the policy of the broker's queue; "
+        "a lower bound), or refused by PlugIt repeatedly.",
         lambda dog: {("lost",): dog.log_lost, ("refused",): dog.log_state().refused},
         ("why",),
     ),
     Measure(
-        "gauge", "radiovis_log_failing", "Whether the log takes no entries.", lambda dog: bool(dog.log_state().error)
+        "gauge", "radiovis_log_failing", "Whether the log refuses entries.", lambda dog: bool(dog.log_state().error)
     ),
 )
 PREFLIGHT: Table[Preflight] = (
     Measure(
         "counter",
         "radiovis_preflight_fetched_total",
-        "Slides fetched to be looked at.",
+        "Slides that were fetched to be checked.",
         lambda preflight: preflight.verdicts.fetched,
     ),
     Measure(
         "gauge",
         "radiovis_preflight_under_way",
-        "Slides that are being fetched, or wait for their turn.",
+        "Slides that are being fetched, or wait to be fetched.",
         lambda preflight: preflight.verdicts.under_way,
     ),
     Measure(
         "counter",
         "radiovis_preflight_unfit_total",
-        "Messages radios may not like; the same one once a minute.",
+        "Messages that radios may not be able to show; the same message counts once a minute.",
         lambda preflight: preflight.unfit,
     ),
     Measure(
         "counter",
         "radiovis_preflight_refused_total",
-        "Publishes refused for it (PREFLIGHT = reject).",
+        "Publishes refused because radios may not be able to show them (PREFLIGHT = reject).",
         lambda preflight: preflight.refused,
     ),
 )
@@ -141,7 +141,7 @@ SCHEDULE: Table[HeldSlides] = (
     Measure(
         "counter",
         "radiovis_schedule_ended_total",
-        "Messages that were held: sent at their time, replaced by a later publish, or cancelled.",
+        "Held messages that were sent at their time, replaced by a later publish, or cancelled.",
         lambda schedule: {(name,): count for name, count in asdict(schedule.counters).items()},
         ("how",),
     ),

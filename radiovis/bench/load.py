@@ -1,9 +1,9 @@
-"""The load: many subscribers and one publisher on raw sockets, so that the server is measured and not a client.
+"""Generates load: many subscribers and one publisher on raw sockets, so that the server is measured and not a client.
 
-:class:`Target` is the server that is measured: a node started for it (:func:`own_node`), or any STOMP server named by a
-URL. :class:`Load` makes the load. The sans-IO session of ``fanout/stomp/client.py`` logs in and subscribes; after that
-no frame is parsed. Frames are counted by the NUL that ends each; latency is read on some subscribers from a time stamp
-in the body.
+:class:`Target` is the measured server: a node that is started for the measurement (:func:`own_node`), or any STOMP
+server given by a URL. :class:`Load` makes the load. The sans-IO session of ``fanout/stomp/client.py`` logs in and
+subscribes; after that no frame is parsed. Frames are counted by the NUL that ends each of them; latency is read on some
+subscribers from a time stamp in the body.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ _SOURCE = Path(__file__).parents[2]
 
 
 class BenchError(CommandError):
-    """The measurement could not be made."""
+    """The measurement failed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where to connect.
+    """The server to connect to.
 
-    :ivar passcode: of the publisher; subscribers use it too when ``everybody_logs_in``.
-    :ivar pids: processes whose CPU time and memory count; empty when they are not on this machine.
+    :ivar passcode: passcode of the publisher; subscribers use it too if ``everybody_logs_in``.
+    :ivar pids: processes whose CPU time and memory count; empty if they are not on this machine.
     """
 
     name: str
@@ -58,14 +58,14 @@ class Target:
 
     @classmethod
     def of(cls, server: ServerAddress, topic: str, pids: Sequence[int]) -> Target:
-        """A server given by its address. With a login, subscribers log in as well."""
+        """A server given by its address. If it has a login, subscribers log in as well."""
         login = bool(server.login)
         return cls(server.host, server.host, server.port, server.login, server.passcode, topic, login, tuple(pids))
 
 
 @contextmanager
 def own_node() -> Iterator[Target]:
-    """A stand-alone node of this very program, for as long as the context lasts.
+    """A stand-alone node of this program, which runs as long as the context.
 
     :raises BenchError: it does not start.
     """
@@ -90,7 +90,7 @@ def own_node() -> Iterator[Target]:
 
 
 def _environment() -> dict[str, str]:
-    """Our environment without settings of a node: its ports are taken, and its limits are not to be measured."""
+    """Our environment without the settings of a node: its ports are in use, and its limits must not be measured."""
     settings = {*Settings.model_fields, *(f"{name}_FILE" for name in Settings.model_fields)}
     kept = {name: value for name, value in os.environ.items() if name not in settings}
     return {**kept, "PYTHONPATH": os.pathsep.join(filter(None, (str(_SOURCE), kept.get("PYTHONPATH", ""))))}
@@ -116,8 +116,10 @@ _READ = 262_144
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """What to measure.
+    """The workload of a measurement.
 
+    :ivar subscribers: number of subscribers.
+    :ivar messages: number of messages.
     :ivar window: messages in flight: 1 measures single messages, 8 bursts.
     :ivar body: octets of a message.
     """
@@ -130,9 +132,9 @@ class Workload:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """The result. CPU and memory are None when the server's processes are not known.
+    """The result. CPU and memory are None if the server's processes are not known.
 
-    :ivar connects: connected and subscribed per second, one after another.
+    :ivar connects: how many clients connected and subscribed per second, one after another.
     :ivar p50: milliseconds from publish to reception, median.
     :ivar p99: the same, 99th percentile.
     :ivar cpu: microseconds of the server's CPU time per delivery.
@@ -153,7 +155,11 @@ class Load:
     """One measurement against one server."""
 
     def __init__(self, target: Target, work: Workload, progress: Callable[[str, float], None]) -> None:
-        """:param progress: called with what it does, and with the part of that which is done, from 0 to 1."""
+        """
+        :param target: the server.
+        :param work: the workload.
+        :param progress: called with the name of the step, and with the fraction of it that is done, from 0 to 1.
+        """
         self._target = target
         self._work = work
         self._progress = progress
@@ -162,7 +168,7 @@ class Load:
         self._tails: dict[int, bytes] = {}
 
     def run(self) -> Figures:
-        """Measure.
+        """Make the measurement.
 
         :raises BenchError: the server cannot be reached, refuses, or stops delivering.
         """
@@ -242,7 +248,7 @@ class Load:
     # Delivering
 
     def _deliver(self, poll: select.epoll, publisher: socket.socket) -> tuple[int, float]:
-        """Publish, keeping a window of messages in flight, until everything has arrived."""
+        """Publish until everything has arrived, with a limited number of messages in flight."""
         subscribers, messages = self._work.subscribers, self._work.messages
         by_fd = {sock.fileno(): sock for sock in self._sockets}
         sent = got = 0
@@ -287,7 +293,7 @@ class Load:
 
 
 def cpu_seconds(pids: tuple[int, ...]) -> float:
-    """CPU time these processes have used, of the user and the system."""
+    """CPU time that these processes have used, user and system, in seconds."""
     ticks = 0
     for pid in pids:
         with contextlib.suppress(FileNotFoundError):

@@ -1,7 +1,7 @@
 """The command line of a command: its arguments, its exit codes, one line for each error, and output for a terminal.
 
-:func:`paint` and :func:`progress` write colours and a line of progress; :func:`printable` makes text from elsewhere
-harmless for the terminal.
+:func:`paint` and :func:`progress` write colours and a line of progress; :func:`printable` makes foreign text harmless
+for the terminal.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from fanout.settings.loading import CONFIG_FILE, writable_by_others
 from radiovis.settings import Settings
 
 DONE, FAILED, WRONG = 0, 1, 2
-"""The exit codes: done; tried without success, or the answer is no; something has to be corrected first."""
+"""The exit codes: done; failed, or the answer is no; something has to be corrected first."""
 
 PROGRAM = program_name("radiovis", "server.py")
 """The name of the program in its usage lines: as installed by pip, or in a clone."""
 
 
 class CommandError(Exception):
-    """A command could not do its work. The text is a line for stderr.
+    """A command failed. The text is a line for stderr.
 
     :ivar code: the exit code.
     """
@@ -40,7 +40,7 @@ class CommandError(Exception):
 
 
 def command_and_words(words: Sequence[str], default: str) -> tuple[str, list[str]]:
-    """The command that a command line names, and the words behind it.
+    """The command of a command line, and the words after it.
 
     :param default: the command that need not be named. ``--version`` and ``help [COMMAND]`` are understood as well.
     """
@@ -65,8 +65,10 @@ def daemon_parser(
 ) -> argparse.ArgumentParser:
     """The arguments of a program that runs until a signal ends it. Its help page shows all its commands.
 
-    :param commands: one sentence for each, by name.
-    :param test: what ``--test`` does.
+    :param program: name of the program.
+    :param description: what the program does.
+    :param commands: one sentence for each command, by name.
+    :param test: the help text of ``--test``.
     :param common: the settings that the help page shows.
     """
     width = max(map(len, commands)) + 2
@@ -101,8 +103,8 @@ def exit_code_lines(exits: Mapping[int, str]) -> str:
 class CommandParser(argparse.ArgumentParser):
     """The arguments of one command.
 
-    :ivar exits: what each exit code means for this command.
-    :ivar note: a text before them on the help page.
+    :ivar exits: the meaning of each exit code of this command.
+    :ivar note: a text before the exit codes in the help page.
     """
 
     def __init__(self, name: str, description: str, exits: Mapping[int, str], note: str = "") -> None:
@@ -114,14 +116,17 @@ class CommandParser(argparse.ArgumentParser):
         return f"{super().format_help()}\n{exit_code_lines(self.exits)}"
 
     def read(self, words: Sequence[str]) -> argparse.Namespace:
-        """Parse the words behind the command's name. :raises CommandError: with exit code 2."""
+        """Parse the words after the command's name.
+
+        :raises CommandError: with exit code 2.
+        """
         given, unknown = self.parse_known_args(list(words))
         if unknown:
             self.error(self._unknown(unknown[0]))
         return given
 
     def error(self, message: str) -> NoReturn:
-        # argparse would print the whole usage before the message, and exit.
+        # argparse itself would print the complete usage before the message, and exit.
         choice = re.fullmatch(r"argument \S+: invalid choice: '(.*)' \(choose from (.*)\)", message)
         if choice:
             known = [word.strip("' ") for word in choice[2].split(",")]
@@ -147,7 +152,7 @@ def positive(text: str) -> int:
 
 
 def seconds(text: str) -> float:
-    """A span of time: ``2.5`` or ``2.5s``, ``10m``, ``3h``, ``7d``."""
+    """A time span: ``2.5`` or ``2.5s``, ``10m``, ``3h``, ``7d``. Returns seconds."""
     match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,6})?)([smhd]?)", text)
     if match is None or float(match[1]) <= 0:
         raise argparse.ArgumentTypeError(f"{text!r} should be a time such as 2.5 (seconds), 10m, 3h or 7d")
@@ -155,30 +160,34 @@ def seconds(text: str) -> float:
 
 
 class SettingsParser(CommandParser):
-    """The arguments of one command that uses a node's settings: it takes every flag of ``serve`` beside its own.
+    """The arguments of a command that uses a node's settings: it accepts every flag of ``serve`` in addition to its
+    own.
 
-    The flags of ``serve`` are added when it reads. The command's help page, and
-    :mod:`radiovis.commands.command_reference`, only say that they exist.
+    The flags of ``serve`` are added when arguments are parsed. The command's help page, and
+    :mod:`radiovis.commands.command_reference`, only mention that they exist.
     """
 
     def __init__(self, name: str, description: str, exits: Mapping[int, str], note: str = "") -> None:
         super().__init__(name, description, exits, f"Takes every flag of serve. {note}".strip())
 
     def read(self, words: Sequence[str]) -> argparse.Namespace:
-        """Parse the words behind the command's name. To be called once. :raises SettingsError: an unknown flag."""
+        """Parse the words after the command's name. Can be called once.
+
+        :raises SettingsError: a flag is unknown.
+        """
         self.usage = " ".join(self.format_usage().split()[1:]) + " [--setting VALUE ...]"
         add_flags(self, Settings)
         return parse_flags(self, Settings, words)
 
 
 def given_settings(given: argparse.Namespace, *, trust: bool = False) -> Settings:
-    """The settings of flags, environment and ``config.py``.
+    """The settings from flags, environment and ``config.py``.
 
     A ``config.py`` is a program, and a command may be run in any folder, such as ``/tmp``. So it is read only if
-    ``--config`` names it, or if nobody but the caller and root can have written it.
+    ``--config`` names it, or if no user but the caller and root can have written it.
 
-    :param trust: read the ``config.py`` of the working folder in any case, as ``serve`` does.
-    :raises SettingsError: something is wrong.
+    :param trust: whether to read the ``config.py`` of the working folder in any case, as ``serve`` does.
+    :raises SettingsError: a setting is unknown or invalid.
     """
     path = given.config
     if path is None and not trust and (reason := writable_by_others(CONFIG_FILE)):
@@ -188,7 +197,7 @@ def given_settings(given: argparse.Namespace, *, trust: bool = False) -> Setting
 
 
 def found_settings() -> Settings:
-    """The settings of environment and ``config.py``, for commands that take no flags of settings."""
+    """The settings from environment and ``config.py``, for commands without flags for settings."""
     return given_settings(argparse.Namespace(config=None))
 
 
@@ -199,7 +208,7 @@ def paint(text: str, colour: str, stream: TextIO | None = None) -> str:
     """A text in a colour, if the stream is a terminal and colours are not turned off (https://no-color.org).
 
     :param colour: red, green, yellow or grey.
-    :param stream: where it will be written; None is stdout.
+    :param stream: where the text will be written; None means stdout.
     """
     stream = stream or sys.stdout
     if not stream.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
@@ -218,8 +227,8 @@ def progress(text: str) -> None:
 
 
 def printable(text: str) -> str:
-    """A text from elsewhere on one line, with the characters escaped that a terminal would obey."""
-    # C0, C1, and the marks that turn the direction of writing: all can make a line look like another one.
+    """Foreign text on one line, with escaped control characters for the terminal."""
+    # C0, C1, and the characters that change the direction of text: all of them can make a line look like another one.
     return re.sub(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]", _escaped, text)
 
 

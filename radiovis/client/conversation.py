@@ -1,11 +1,10 @@
 """The STOMP client of the commands: over TCP, TLS or a WebSocket, on Twisted.
 
-:class:`StompClient` is the protocol; it calls back. A coroutine uses :class:`Conversation`: it says something on the
+:class:`StompClient` is the protocol, which calls back. A coroutine uses :class:`Conversation`: it calls a method of the
 session, flushes, and waits for the next event. :func:`converse` opens one and logs in. :func:`run_reactor` runs one
-coroutine on Twisted's reactor, for commands that end. Every failure is a
-:class:`CommandError` with one line for people, so a command needs no error handling of its own.
-
-The rules of STOMP are in the sans-IO session of ``fanout/stomp/client.py``. Only the transports are here.
+coroutine on Twisted's reactor, for commands that end. Every failure is a :class:`CommandError` with one line for
+people, so a command needs no error handling of its own. The rules of STOMP are in the sans-IO session of
+``fanout/stomp/client.py``; this file only contains the transports.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ from radiovis.client.websocket import WebSocketEndpoint
 CONNECT_SECONDS = 10.0
 HEARTBEAT = (10_000, 10_000)
 _FULL = 256
-"""Events that wait to be taken, above which the client stops reading. It goes on at :data:`_EMPTY`."""
+"""Waiting events above which the client stops reading. It continues at :data:`_EMPTY`."""
 _EMPTY = 64
 
 
@@ -52,8 +51,9 @@ class StompClient(protocol.Protocol):
         self, reactor: IReactorTime, heard: Callable[[ClientEvent], None], lost: Callable[[str], None]
     ) -> None:
         """
-        :param heard: called with each event of the server.
-        :param lost: called once when the connection is over, with the reason in words.
+        :param reactor: Twisted's reactor.
+        :param heard: called with each event from the server.
+        :param lost: called once when the connection is closed, with the reason in words.
         """
         self.session = ClientSession(reactor.seconds())
         self._reactor = reactor
@@ -76,7 +76,7 @@ class StompClient(protocol.Protocol):
         self.flush()
 
     def flush(self) -> None:
-        """Send what the session has to send, and schedule its heart-beats."""
+        """Send the waiting octets of the session, and schedule its heart-beats."""
         if self.transport is None or not self.connected:
             return
         now = self._reactor.seconds()
@@ -120,17 +120,17 @@ class StompClient(protocol.Protocol):
 
 
 class ConversationEnded(Exception):
-    """The connection is over. The text says why."""
+    """The connection is closed. The text says why."""
 
 
 class ConnectRejected(CommandError):
-    """The server answers CONNECT with an ERROR. Another attempt would end in the same way."""
+    """The server answered CONNECT with an ERROR. Another attempt would fail in the same way."""
 
 
 class Conversation:
     """One connection, which :func:`converse` opens.
 
-    :ivar session: ``session.send(…)`` and so on; then call :meth:`flush`.
+    :ivar session: call ``session.send(…)`` and so on, then :meth:`flush`.
     """
 
     def __init__(self, reactor: Any) -> None:
@@ -148,7 +148,7 @@ class Conversation:
             self.client.transport.pauseProducing()
 
     def flush(self) -> None:
-        """Send what the session has to send."""
+        """Send the waiting octets of the session."""
         self.client.flush()
 
     def close(self) -> None:
@@ -156,11 +156,11 @@ class Conversation:
         self.client.close()
 
     async def next_event(self, seconds: float | None = None) -> ClientEvent | None:
-        """Wait for the next event of the server.
+        """Wait for the next event from the server.
 
-        :param seconds: to wait; None for as long as it takes.
-        :return: None if nothing came in that time.
-        :raises ConversationEnded: the connection is over.
+        :param seconds: how long to wait; None for no limit.
+        :return: None if there was no event in that time.
+        :raises ConversationEnded: the connection is closed.
         """
         if self._ended is not None:
             raise self._ended
@@ -180,9 +180,10 @@ class Conversation:
         return event
 
     async def receipt(self, name: str, seconds: float) -> Receipted:
-        """Wait for a receipt. Messages that come before it are dropped.
+        """Wait for a receipt. Messages that arrive before it are dropped.
 
-        :param seconds: to wait for each event.
+        :param name: id of the receipt.
+        :param seconds: how long to wait for each event.
         :raises CommandError: the server refuses, closes the connection or sends nothing.
         """
         try:
@@ -207,10 +208,10 @@ async def converse(
 ) -> tuple[Conversation, Connected]:
     """Connect and log in.
 
-    :param seconds: for each of the two.
-    :param versions: of STOMP, to offer.
+    :param seconds: time limit of each of the two steps.
+    :param versions: the versions of STOMP to offer.
     :raises ConnectRejected: the server refuses the login.
-    :raises CommandError: anything else that fails; the text says what.
+    :raises CommandError: another failure; the text says which.
     """
     conversation = Conversation(reactor)
     endpoint = _endpoint(reactor, server, seconds)
@@ -219,7 +220,7 @@ async def converse(
     )
     try:
         await connectProtocol(endpoint, conversation.client)
-    except Exception as error:  # noqa: BLE001 - from a name that cannot be a host's to a refusal.
+    except Exception as error:  # noqa: BLE001 - many kinds, from an invalid name to a refusal.
         raise CommandError(f"cannot connect to {server}: {printable(connect_failure(error, seconds))}") from None
     try:
         return conversation, await _connected(conversation, server, seconds)
@@ -255,7 +256,7 @@ def _who(server: ServerAddress) -> str:
 
 
 async def _check_certificate(server: ServerAddress, seconds: float) -> None:
-    """:raises CommandError: the reason is the certificate."""
+    """:raises CommandError: the certificate is the reason."""
     complaint = await deferToThread(certificate_complaint, server, seconds) if server.tls else None
     if complaint:
         raise CommandError(f"{server}: its certificate is not trusted: {complaint}")
@@ -273,8 +274,8 @@ Main = Callable[[Any], Coroutine[Any, Any, int]]
 def run_reactor(main: Main) -> int:
     """Start the reactor, run ``main(reactor)``, stop the reactor. A process can call it once.
 
-    :return: what ``main`` returned.
-    :raises Exception: what ``main`` raised; ``KeyboardInterrupt`` after Ctrl-C.
+    :return: the result of ``main``.
+    :raises Exception: the error of ``main``; ``KeyboardInterrupt`` after Ctrl-C.
     """
     from twisted.internet import reactor  # noqa: PLC0415  (importing it installs it)
 

@@ -12,19 +12,19 @@ from fanout.listeners.tls import CertificateError, trust
 from radiovis.client.command_line import WRONG, CommandError
 
 VARIABLE = "RADIOVIS_SERVER"
-"""The environment variable for the flag: other users of the machine can read a passcode on a command line."""
+"""The environment variable for the flag, because other users of the machine can read a passcode on a command line."""
 FORM = "stomp://[login:passcode@]host[:port]"
 _PORTS = {"stomp": 61613, "stomps": 61614, "ws": 80, "wss": 443}
-_PATH = "/stomp"  # Where a node takes WebSockets.
+_PATH = "/stomp"  # The path of a node's WebSockets.
 _LOCAL = "stomp://127.0.0.1"
 
 
 @dataclass(frozen=True, slots=True)
 class ServerAddress:
-    """Where to connect, how, and with which login; an empty login connects without one.
+    """The address of a server, the transport, and the login; an empty login connects without one.
 
-    :ivar path: of the WebSocket that carries the STOMP; empty for plain TCP or TLS.
-    :ivar ca: a PEM file with the authority of its certificate; empty for those this system trusts.
+    :ivar path: path of the WebSocket that carries STOMP; empty for plain TCP or TLS.
+    :ivar ca: a PEM file with the authority of the server's certificate; empty for the authorities of this system.
     """
 
     host: str
@@ -46,9 +46,10 @@ class ServerAddress:
 
     @classmethod
     def parse(cls, text: str) -> ServerAddress:
-        """Read ``scheme://[login:passcode@]host[:port][/path]`` or ``host[:port]``; only WebSockets have a path.
+        """Parse ``scheme://[login:passcode@]host[:port][/path]`` or ``host[:port]``; only WebSockets have a path.
 
-        :raises ValueError: it is neither. The text does not repeat it, as it may hold a passcode.
+        :raises ValueError: the text has another form. The error does not repeat the text, because it may contain a
+            passcode.
         """
         parts = urlsplit(text if "://" in text else f"stomp://{text}")
         webbed = parts.scheme in ("ws", "wss")
@@ -65,7 +66,7 @@ class ServerAddress:
 
 
 def address(text: str) -> ServerAddress:
-    """:meth:`ServerAddress.parse` as argparse wants it."""
+    """:meth:`ServerAddress.parse` in the form that argparse needs."""
     try:
         return ServerAddress.parse(text)
     except ValueError as error:
@@ -92,7 +93,10 @@ def add_ca_flag(parser: argparse.ArgumentParser) -> None:
 
 
 def given_server(given: argparse.Namespace) -> ServerAddress:
-    """The server of ``--server`` and ``--ca``. :raises CommandError: the file cannot be used."""
+    """The server of ``--server`` and ``--ca``.
+
+    :raises CommandError: the file cannot be used.
+    """
     server: ServerAddress = dataclasses.replace(given.server, ca=given.ca)
     try:
         trust(server.ca)

@@ -1,6 +1,7 @@
-"""Blocking connections to a server: TCP, TLS, or the messages of a WebSocket, all used like a socket.
+"""Blocking connections to a server: TCP, TLS, or the messages of a WebSocket, all of them used like a socket.
 
-For code that chooses the octets it sends, such as the checks of ``radiovis/conformance``: nothing here knows STOMP.
+They are for code that chooses the octets it sends, such as the checks of ``radiovis/conformance``: this file knows
+nothing about STOMP.
 """
 
 from __future__ import annotations
@@ -20,16 +21,16 @@ _READ_BYTES = 65_536
 
 
 class BlockingSocket(Protocol):
-    """What a connection can do: a part of what ``socket.socket`` can."""
+    """The methods of ``socket.socket`` that every connection has."""
 
     def sendall(self, octets: bytes, /) -> None:
         """Send octets."""
 
     def recv(self, size: int, /) -> bytes:
-        """Wait for octets; empty at the end."""
+        """Wait for octets; empty at the end of the connection."""
 
     def settimeout(self, seconds: float, /) -> None:
-        """Set how long to wait."""
+        """Set how many seconds to wait."""
 
     def close(self) -> None:
         """Close the connection."""
@@ -42,7 +43,8 @@ class MessageSocket:
         """Do the handshake on a connected socket.
 
         :param host: as for :class:`ClientWebSocket`.
-        :raises OSError: the server opens no WebSocket there.
+        :param path: path of the WebSocket.
+        :raises OSError: the server does not open a WebSocket.
         """
         self._raw = connected
         self._websocket = ClientWebSocket(host, path)
@@ -57,7 +59,7 @@ class MessageSocket:
         self._raw.sendall(self._websocket.wrapped(octets))
 
     def recv(self, size: int) -> bytes:
-        """The next message, of any size; empty at the end."""
+        """The next message, of any size; empty at the end of the connection."""
         while not self._came:
             if self._websocket.ended or not self._receive():
                 return b""
@@ -67,12 +69,12 @@ class MessageSocket:
         data = self._raw.recv(_READ_BYTES)
         if data:
             self._came.extend(each for each in self._websocket.receive(data) if each)
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # What came before is still to be read.
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # Earlier messages are still to be read.
                 self._raw.sendall(self._websocket.answer())
         return bool(data)
 
     def settimeout(self, seconds: float) -> None:
-        """Set how long to wait."""
+        """Set how many seconds to wait."""
         self._raw.settimeout(seconds)
 
     def close(self) -> None:
@@ -83,7 +85,7 @@ class MessageSocket:
 def open_tcp(host: str, port: int, seconds: float) -> socket.socket:
     """A TCP connection that sends small frames at once.
 
-    :param seconds: to wait, for the connection and for everything on it.
+    :param seconds: time limit for connecting, and for every later operation.
     :raises OSError: it cannot be opened.
     """
     connection = socket.create_connection((host, port), seconds)
@@ -92,9 +94,9 @@ def open_tcp(host: str, port: int, seconds: float) -> socket.socket:
 
 
 def open_socket(server: ServerAddress, seconds: float) -> BlockingSocket:
-    """A connection to a server, as its address asks for.
+    """A connection to a server, with the transport of its address.
 
-    :param seconds: to wait, for each part of it and for everything on it.
+    :param seconds: time limit for each step, and for every later operation.
     :raises OSError: it cannot be opened.
     """
     connection = open_tcp(server.host, server.port, seconds)
@@ -113,9 +115,9 @@ def _tls(ca: str) -> ssl.SSLContext:
 
 
 def certificate_complaint(server: ServerAddress, seconds: float) -> str | None:
-    """Connect only to see why a certificate is refused, as Twisted just says that it is. Blocks.
+    """Connect to find out why a certificate is refused, because Twisted does not report the reason. Blocks.
 
-    :param seconds: for the connection, and for the handshake.
+    :param seconds: time limit of the connection, and of the handshake.
     :return: the reason in words; None if the certificate is not refused.
     """
     try:
@@ -128,7 +130,7 @@ def certificate_complaint(server: ServerAddress, seconds: float) -> str | None:
 
 
 def connect_error(server: ServerAddress, error: OSError) -> str:
-    """Why :func:`open_socket` failed, in one line for people."""
+    """The reason why :func:`open_socket` failed, in one line for people."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"{server}: its certificate is not trusted: {error.verify_message}"
     # The text of getaddrinfo's errors has a number in front.

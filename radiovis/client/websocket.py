@@ -1,7 +1,7 @@
-"""STOMP in the messages of a WebSocket, from the client's side.
+"""STOMP in the messages of a WebSocket, on the client's side.
 
-:class:`ClientWebSocket` is sans-IO, over wsproto. :class:`WebSocketEndpoint` carries a Twisted protocol in it, and
-``sockets.py`` a blocking connection.
+:class:`ClientWebSocket` is sans-IO and uses wsproto. :class:`WebSocketEndpoint` uses it for a Twisted protocol, and
+``sockets.py`` for a blocking connection.
 """
 
 from __future__ import annotations
@@ -34,14 +34,16 @@ class NoWebSocket(ConnectionError):
 
 
 class ClientWebSocket:
-    """One connection.
+    """One WebSocket connection.
 
-    :ivar open: whether the server has agreed.
-    :ivar ended: whether it has closed the WebSocket.
+    :ivar open: whether the server has accepted the WebSocket.
+    :ivar ended: whether the server has closed the WebSocket.
     """
 
     def __init__(self, host: str, path: str) -> None:
-        """:param host: for the Host header, with the port."""
+        """:param host: host and port for the Host header.
+        :param path: path of the WebSocket.
+        """
         self._connection = WSConnection(ConnectionType.CLIENT)
         self._request = Request(host=host, target=path, subprotocols=SUBPROTOCOLS)
         self._answer = b""
@@ -49,21 +51,21 @@ class ClientWebSocket:
         self.ended = False
 
     def hello(self) -> bytes:
-        """What to send first."""
+        """The octets to send first."""
         return self._connection.send(self._request)
 
     def wrapped(self, octets: bytes) -> bytes:
-        """Octets of STOMP in a text message, as browsers send them; in a binary message if they are no UTF-8."""
+        """Octets of STOMP in a text message, as browsers send them; in a binary message if they are not UTF-8."""
         try:
             return self._connection.send(TextMessage(octets.decode()))
         except UnicodeDecodeError:
             return self._connection.send(BytesMessage(octets))
 
     def receive(self, data: bytes) -> list[bytes]:
-        """Read octets of the transport. Send what :meth:`answer` returns afterwards.
+        """Read octets of the transport. Send the result of :meth:`answer` afterwards.
 
-        :return: the octets of STOMP in them, a piece for each message.
-        :raises NoWebSocket: the server refuses, or does not speak WebSocket.
+        :return: the octets of STOMP in them, one piece for each message.
+        :raises NoWebSocket: the server refuses, or does not use WebSocket.
         """
         found: list[bytes] = []
         try:
@@ -90,14 +92,14 @@ class ClientWebSocket:
         return []
 
     def answer(self) -> bytes:
-        """What has to be sent because of what was received."""
+        """The octets that must be sent in answer to the received ones."""
         answer, self._answer = self._answer, b""
         return answer
 
 
 @implementer(IStreamClientEndpoint)
 class WebSocketEndpoint:
-    """Connects a protocol through a WebSocket. The protocol sees octets, as over TCP."""
+    """Connects a protocol through a WebSocket. The protocol gets octets, as over TCP."""
 
     def __init__(self, under: Any, host: str, path: str) -> None:
         """
@@ -108,14 +110,16 @@ class WebSocketEndpoint:
         self._socket = ClientWebSocket(host, path)
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
-        """Connect. The protocol's ``connectionMade`` follows when the server has agreed, maybe after this has fired."""
+        """Connect. The protocol's ``connectionMade`` is called when the server has accepted the WebSocket, which may be
+        after this Deferred has fired.
+        """
         inner: Any = protocolFactory.buildProtocol(None)  # type: ignore[arg-type]
         connected: Deferred[Any] = connectProtocol(self._under, _Carrier(self._socket, inner))
         return connected.addCallback(lambda _: inner)
 
 
 class _Carrier(Protocol):
-    """The protocol of the real transport, and the transport of the carried protocol."""
+    """The protocol of the real transport, which is also the transport of the carried protocol."""
 
     def __init__(self, socket: ClientWebSocket, inner: Any) -> None:
         self._socket = socket
@@ -157,7 +161,7 @@ class _Carrier(Protocol):
         if octets and self.transport is not None:
             self.transport.write(octets)
 
-    # As the carried protocol's transport
+    # The interface of a transport, for the carried protocol
 
     def write(self, octets: bytes) -> None:
         """Send octets in a message."""
@@ -165,5 +169,5 @@ class _Carrier(Protocol):
             self._out(self._socket.wrapped(octets))
 
     def __getattr__(self, name: str) -> Any:
-        # setTcpNoDelay, pauseProducing and such are those of the real transport.
+        # setTcpNoDelay, pauseProducing and other methods are those of the real transport.
         return getattr(self.transport, name)

@@ -1,8 +1,8 @@
-"""Fetches slides as a receiver does, with limits on time, memory and the number of fetches at the same time.
+"""Fetches slides as a receiver does, with limits on time, memory and the number of concurrent fetches.
 
-:class:`SlideFetch` fetches. :class:`HostLimit` is the limit on fetches at the same time: one host gets at most half of
-it, so a host that hangs does not block others. :class:`Connections` is the connections of one fetch: together they
-bring a limited number of octets, and they end with the fetch.
+:class:`SlideFetch` fetches. :class:`HostLimit` limits the number of concurrent fetches: one host gets at most half of
+it, so a host that hangs does not block others. :class:`Connections` contains the connections of one fetch: the number
+of their octets is limited, and they end with the fetch.
 """
 
 from __future__ import annotations
@@ -48,20 +48,22 @@ def host_of(url: str) -> str:
 
 
 class HostLimit:
-    """Slots for fetches, given in the order in which they are asked for.
+    """Slots for fetches, which are granted in the order of the requests.
 
-    :ivar hosts: those that have a slot, or wait for one.
+    :ivar hosts: the hosts that have a slot, or wait for one.
     """
 
     def __init__(self, limit: int) -> None:
-        """:param limit: slots at the same time."""
+        """:param limit: how many slots there are."""
         self.hosts: dict[str, DeferredSemaphore] = {}
         self._all = DeferredSemaphore(limit)
         self._share = share(limit)
 
     @asynccontextmanager
     async def slot(self, host: str) -> AsyncIterator[None]:
-        """Wait for a slot, and have it. While a fetch waits for its host's share, it takes no slot of other hosts."""
+        """Wait for a slot, and keep it during the context. A fetch that waits for its host's share does not take a slot
+        of other hosts.
+        """
         own = self.hosts.setdefault(host, DeferredSemaphore(self._share))
         await own.acquire()
         try:
@@ -77,21 +79,24 @@ class HostLimit:
 
 
 HEAD_OCTETS = 64 * 2**10
-"""Octets of the answers' heads: Twisted limits the length of a header, but not their number."""
+"""Limit of the octets of all response heads: Twisted limits the length of a header, but not the number of headers."""
 
 
 class TooMuch(Exception):
-    """The answer is longer than the limit. The text says how long."""
+    """The response is longer than the limit. The text says how long."""
 
 
 @implementer(IAgentEndpointFactory)
 class Connections:
-    """Makes connections for Twisted's ``Agent``, and closes them: it leaves connections open whose body is not read."""
+    """Makes connections for Twisted's ``Agent``, and closes them: the Agent leaves connections open if their body is
+    not read.
+    """
 
     def __init__(self, reactor: Any, dial: Any, most_octets: int) -> None:
         """
+        :param reactor: Twisted's reactor.
         :param dial: makes the endpoint for a host and a port.
-        :param most_octets: of all bodies. Heads have a limit of their own.
+        :param most_octets: limit of the octets of all bodies. Heads have a limit of their own.
         """
         self._reactor = reactor
         self._dial = dial
@@ -118,14 +123,17 @@ class Connections:
         self._open.discard(connection)
 
     def count(self, octets: int) -> None:
-        """Count octets that came. :raises TooMuch: they are more than the limit."""
+        """Count received octets.
+
+        :raises TooMuch: they are more than the limit.
+        """
         self._left -= octets
         self.check()
 
     def check(self) -> None:
-        """Call it at the end: an answer without a length that was cut off looks complete.
+        """Check the limit again. Call this at the end, because an aborted response without a length looks complete.
 
-        :raises TooMuch: it was cut off.
+        :raises TooMuch: the response was aborted because of the limit.
         """
         if self._left < 0:
             raise TooMuch(f"it is longer than {self._most} octets")
@@ -145,12 +153,12 @@ class _Endpoint:
         wrapping = WrappingFactory(factory)
         wrapping.noisy = False
         wrapping.protocol = lambda above, inner: _Counted(above, inner, self._connections)
-        # The Agent wants its own protocol.
+        # The Agent needs its own protocol.
         return self._endpoint.connect(wrapping).addCallback(lambda wrapper: wrapper.wrappedProtocol)
 
 
 class _Counted(ProtocolWrapper):
-    """Counts the octets that come, and aborts the connection if they are too many."""
+    """Counts the received octets, and aborts the connection if they are too many."""
 
     transport: Any
 
@@ -161,7 +169,7 @@ class _Counted(ProtocolWrapper):
 
     def connectionMade(self) -> None:
         self._connections.opened(self)
-        super().connectionMade()  # type: ignore[no-untyped-call]  # Twisted has not typed it.
+        super().connectionMade()  # type: ignore[no-untyped-call] # Twisted has no types for it.
 
     def dataReceived(self, data: bytes) -> None:
         if self._too_much is not None:
@@ -183,17 +191,17 @@ class _Counted(ProtocolWrapper):
 
 
 MOST_READ = 4 * 2**20
-"""Octets read of one slide: far more than any radio takes, so that the error can name the size."""
+"""Octets read of one slide at most: far more than any radio accepts, so that the error can name the size."""
 SECONDS = 5.0
-"""Seconds for one slide, from the request to its last octet. Its publisher waits for it, and HRadio receivers give
-up after 5 s as well (contract §4)."""
+"""Seconds for one slide, from the request to its last octet. Its publisher waits for it, and HRadio receivers give up
+after 5 s as well (contract §4)."""
 AT_ONCE = 8
-"""Slides fetched at the same time, at most half of them from one host, which may hang. Each may take :data:`MOST_READ`
-octets, so that all of them together take at most 32 MiB."""
+"""How many slides are fetched at the same time, at most half of them from one host, which may hang. Each may take
+:data:`MOST_READ` octets, so all of them together take at most 32 MiB."""
 REDIRECTS = 3
-"""Redirects followed for one slide. Receivers follow some (contract §4), and each delays the picture."""
+"""Redirects followed for one slide. Receivers follow some (contract §4), and each one delays the picture."""
 _MOVED = frozenset((301, 302, 303, 307, 308))
-_SHOWN = 60  # characters of a Content-Type that are repeated
+_SHOWN = 60  # characters of a Content-Type in a complaint
 
 Dial = Callable[[str, int], Any]
 """Makes the endpoint for a host and a port."""
@@ -203,8 +211,9 @@ Dial = Callable[[str, int], Any]
 class Slide:
     """The result of a fetch.
 
+    :ivar url: the URL of the slide.
     :ivar content: its octets; empty if it could not be fetched.
-    :ivar picture: what the octets show; None if it could not be fetched.
+    :ivar picture: the properties of the picture; None if it could not be fetched.
     :ivar complaints: what is wrong with it, each in a few words.
     """
 
@@ -227,10 +236,11 @@ class SlideFetch:
         dial: Dial | None = None,
     ) -> None:
         """
-        :param seconds: for one slide, from the request to its last octet.
-        :param at_once: slides fetched at the same time, half of them from one host.
-        :param most_octets: read of one slide.
-        :param dial: makes the endpoint of a host; None for any host that has an address.
+        :param reactor: Twisted's reactor.
+        :param seconds: time limit of one slide, from the request to its last octet.
+        :param at_once: how many slides are fetched at the same time, half of them from one host.
+        :param most_octets: how many octets are read of one slide at most.
+        :param dial: makes the endpoint of a host; None for any host with an address.
         """
         self._reactor = reactor
         self._seconds = seconds
@@ -242,11 +252,11 @@ class SlideFetch:
         return HostnameEndpoint(self._reactor, host, port, timeout=self._seconds)
 
     async def get(self, url: str) -> Slide:
-        """Fetch and check a slide. Never fails: the complaints say what is wrong."""
+        """Fetch and check a slide. This never fails: the complaints say what is wrong."""
         async with self._limit.slot(host_of(url)):
             try:
                 return await Deferred.fromCoroutine(self._get(url)).addTimeout(self._seconds, self._reactor)
-            except Exception as error:  # noqa: BLE001 - anything may be wrong with a foreign URL and server.
+            except Exception as error:  # noqa: BLE001 - a foreign URL or server may cause any error.
                 return Slide(url, b"", None, (f"not fetched: {_reason(error, self._seconds)}",))
 
     async def _get(self, url: str) -> Slide:
@@ -262,7 +272,7 @@ class SlideFetch:
             connections.close()
 
     async def _follow(self, url: str, agent: Agent) -> IResponse:
-        """The answer after all redirects."""
+        """The response after all redirects."""
         for _ in range(REDIRECTS + 1):
             headers = Headers({"User-Agent": [f"radiovis/{__version__}"]})
             response: IResponse = await agent.request(b"GET", url.encode("ascii"), headers)
@@ -283,14 +293,14 @@ class SlideFetch:
         kind = response.headers.getRawHeaders("content-type", [None])[0]
         complaints = [*picture.complaints(kind[:_SHOWN] if kind else kind), *complaints]
         if (picture.width, picture.height) == (WIDTH, HEIGHT) and picture.octets <= MOST_OCTETS:
-            # Only now: a picture of another size may take any amount of memory when it is decoded.
+            # Checked only now, because a picture of another size may take any amount of memory when it is decoded.
             fault = await deferToThreadPool(self._reactor, self._reactor.getThreadPool(), decoding_fault, content)
             complaints += [fault] if fault else []
         return Slide(url, content, picture, tuple(complaints))
 
 
 class _Body(Protocol):
-    """Collects the body of an answer. :class:`Connections` limits its length."""
+    """Collects the body of a response. :class:`Connections` limits its length."""
 
     def __init__(self) -> None:
         self.whole: Deferred[bytes] = Deferred()

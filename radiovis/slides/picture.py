@@ -13,17 +13,20 @@ WIDTH, HEIGHT, MOST_OCTETS = 320, 240, 51_200
 """The simple profile of TS 101 499 v3.1.1, ch. 9.1.2 (contract §4)."""
 _PNG = b"\x89PNG\r\n\x1a\n"
 _NO_SIZE = frozenset((0x01, *range(0xD0, 0xD9)))  # JPEG markers without a length: TEM, RST0 to RST7, SOI.
-_NO_FRAME = frozenset((0xC4, 0xC8, 0xCC))  # Among the SOF markers: DHT, JPG, DAC.
-_LOWER_CASE = 0x20  # In the first letter of a PNG chunk's name: the picture is complete without it.
+_NO_FRAME = frozenset((0xC4, 0xC8, 0xCC))  # DHT, JPG and DAC, which are among the SOF markers.
+_LOWER_CASE = 0x20  # A bit in the first letter of an ancillary PNG chunk's name.
 
 Image.MAX_IMAGE_PIXELS = WIDTH * HEIGHT
-"""Pillow refuses to open a picture of more than twice as many. This holds for the whole process, where only this module
-decodes pictures: a second guard, should the one in :func:`decoding_fault` be passed by."""
+"""Pillow refuses to open a picture with more than twice as many pixels. This holds for the whole process, in which only
+this module decodes pictures. It is a second check in addition to the one in :func:`decoding_fault`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """The head of a picture. :ivar kind: the MIME type of its octets; empty if they are neither PNG nor JPEG."""
+    """The properties in the head of a picture.
+
+    :ivar kind: the MIME type of its octets; empty if they are neither PNG nor JPEG.
+    """
 
     kind: str
     width: int
@@ -36,7 +39,7 @@ class Picture:
         return f"{size}{name}, {self.octets / 1000:.1f} kB"
 
     def complaints(self, content_type: str | None) -> Iterator[str]:
-        """Why a radio may not show it.
+        """The reasons why a radio may not show it.
 
         :param content_type: the server's Content-Type; None if there is none.
         """
@@ -66,19 +69,19 @@ def look_at(content: bytes) -> Picture:
 
 
 def decoding_fault(content: bytes) -> str:
-    """Why a picture cannot be decoded; empty if it can. Blocks for some milliseconds.
+    """The reason why a picture cannot be decoded; empty if it can. Blocks for some milliseconds.
 
-    Check its size first: decoding takes memory for as many pixels as its head claims. It is checked once more here,
-    before a pixel is decoded: a picture may name a second size, which only a decoder finds.
+    Check its size first: decoding takes memory for as many pixels as its head claims. The size is checked once more
+    here, before any pixel is decoded, because a picture may contain a second size, which only a decoder finds.
     """
     try:
         with Image.open(io.BytesIO(_essential(content)), formats=("PNG", "JPEG")) as image:
             if image.size != (WIDTH, HEIGHT):
                 return "it does not decode: it names a second size, {}x{}".format(*image.size)
             image.load()
-    except Image.DecompressionBombError:  # Its text speaks of an attack.
+    except Image.DecompressionBombError:  # Pillow's text mentions an attack.
         return "it does not decode: it names a second size"
-    except UnidentifiedImageError:  # Its text names a Python object.
+    except UnidentifiedImageError:  # Pillow's text names a Python object.
         return "it does not decode: there is no picture behind its head"
     except Exception as error:  # noqa: BLE001 - untrusted octets: Pillow raises many kinds of exceptions.
         return f"it does not decode: {error or type(error).__name__}"
@@ -86,7 +89,9 @@ def decoding_fault(content: bytes) -> str:
 
 
 def _essential(content: bytes) -> bytes:
-    """A PNG without its ancillary chunks: Pillow decompresses texts, each to a megabyte from a thousand octets."""
+    """A PNG without its ancillary chunks, because Pillow decompresses texts: a thousand octets may become a
+    megabyte.
+    """
     if not content.startswith(_PNG):
         return content
     kept, at = [_PNG], len(_PNG)
@@ -99,7 +104,7 @@ def _essential(content: bytes) -> bytes:
 
 
 def _jpeg_size(content: bytes) -> tuple[int, int] | None:
-    """Width and height, from the first SOF segment (ITU T.81, annex B)."""
+    """Width and height from the first SOF segment (ITU T.81, annex B)."""
     at = 2
     while at + 9 <= len(content) and content[at] == 0xFF:
         marker = content[at + 1]

@@ -1,7 +1,7 @@
-"""Connects to hosts on the public internet only (against SSRF): publishers choose the URLs that the server fetches.
+"""Connects only to hosts on the public internet (against SSRF): publishers choose the URLs that the server fetches.
 
-A name is looked up once, and the connection goes to one of the addresses that were found and checked. A DNS server
-that answers differently a moment later (rebinding) has no effect. Redirects are checked as well.
+A name is looked up once, and the connection goes to one of the addresses that were found and checked. So a DNS server
+that gives another answer a moment later (rebinding) has no effect. Redirects are checked as well.
 """
 
 from __future__ import annotations
@@ -25,40 +25,40 @@ from radiovis.settings import SlideSettings
 from radiovis.slides.fetch import SECONDS
 
 _TRIED = 3
-"""Addresses of one host that are tried, one after the other."""
+"""How many addresses of one host are tried, one after the other."""
 CONNECT_SECONDS = 0.3 * SECONDS
-"""Seconds that an attempt to connect may take: a part of those for one slide, so that the next address has a chance."""
+"""Seconds for an attempt to connect: a part of the time for one slide, so that there is time for the next address."""
 _TRANSLATED = tuple(map(IPv6Network, ("::/96", "::ffff:0:0/96", "::ffff:0:0:0/96", "64:ff9b::/96")))
 """Addresses whose last four octets are the IPv4 address to which they lead: "compatible" (obsolete), mapped, translated
 (RFC 7915), and those of NAT64 (RFC 6052)."""
 _ISATAP = (0x00005EFE, 0x02005EFE)  # before the IPv4 address to which the last hop leads (RFC 5214, 6.1)
 _UNICAST = IPv6Network("2000::/3")
-"""All that is assigned for the public internet. Outside are also 5f00::/16, and 64:ff9b:1::/48 for NAT64 of a network
-by itself, where the place of the IPv4 address is not known."""
+"""All addresses assigned for the public internet. 5f00::/16 and 64:ff9b:1::/48 are outside. The latter is for NAT64 of
+a single network, for which the position of the IPv4 address is not known."""
 _DENIED: tuple[IPv4Network | IPv6Network, ...] = (
     *map(IPv4Network, ("168.63.129.16", "192.0.0.0/24", "192.88.99.0/24")),
     *map(IPv6Network, ("2001::/23", "2001:db8::/32", "3fff::/20")),
 )
-"""What :mod:`ipaddress` takes for public, in some versions of Python: the metadata servers of Azure and Oracle's cloud
-(192.0.0.192), relays of 6to4, protocols, documentation."""
+"""Addresses that :mod:`ipaddress` considers public in some versions of Python: the metadata servers of Azure and
+Oracle's cloud (192.0.0.192), relays of 6to4, protocols, documentation."""
 LOG_SECONDS = 60.0
 """Seconds between two log lines about the same host."""
 
 log = structlog.get_logger(__name__)
 
 Lookup = Callable[[str, int], Deferred[Sequence[str]]]
-"""The addresses of a host, in the order they are to be tried."""
+"""Finds the addresses of a host, in the order in which they should be tried."""
 
 
 class NotPublic(Exception):
-    """The host has no public address, or none at all. The text says what to do.
+    """The host has no public address, or no address at all. The text says what to do.
 
-    It is for publishers, so it is the same for both, and names no address: it would tell strangers which names a
-    network has inside, and what they resolve to. The log has the address.
+    The text is for publishers. It is the same in both cases and contains no address: otherwise it would reveal which
+    names a network has inside, and their addresses. The log has the address.
     """
 
     def __init__(self) -> None:
-        advice = "if slides live inside, the operator adds their network to PREFLIGHT_PRIVATE"
+        advice = "if slides are on an internal host, the operator must add its network to PREFLIGHT_PRIVATE"
         super().__init__(f"no such host on the public internet; {advice}")
 
 
@@ -66,7 +66,10 @@ class PublicAddresses:
     """Endpoints for hosts with public addresses."""
 
     def __init__(self, reactor: Any, settings: SlideSettings, lookup: Lookup) -> None:
-        """:param settings: ``PREFLIGHT_PRIVATE``, networks that count as public. May be replaced."""
+        """:param reactor: Twisted's reactor.
+        :param settings: ``PREFLIGHT_PRIVATE``, networks that count as public. May be replaced.
+        :param lookup: finds the addresses of a host.
+        """
         self._reactor = reactor
         self.settings = settings
         self._lookup = lookup
@@ -74,7 +77,7 @@ class PublicAddresses:
 
     @property
     def settings(self) -> SlideSettings:
-        """The settings in force."""
+        """The current settings."""
         return self._settings
 
     @settings.setter
@@ -83,11 +86,14 @@ class PublicAddresses:
         self._allowed = Networks.parse(settings.PREFLIGHT_PRIVATE)
 
     def dial(self, host: str, port: int) -> Any:
-        """For :class:`radiovis.slides.fetch.SlideFetch`."""
+        """An endpoint for a host and a port; see :class:`radiovis.slides.fetch.SlideFetch`."""
         return _PublicEndpoint(self, host.strip("[]"), port)
 
     async def connect(self, host: str, port: int, factory: IProtocolFactory) -> IProtocol:
-        """Connect to the first address that accepts. :raises NotPublic: the host has no public address."""
+        """Connect to the first address that accepts.
+
+        :raises NotPublic: the host has no public address.
+        """
         failure: Exception = NotPublic()
         for address in (await self._public(host, port))[:_TRIED]:
             kind = TCP6ClientEndpoint if ":" in address else TCP4ClientEndpoint
@@ -98,7 +104,7 @@ class PublicAddresses:
         raise failure
 
     async def _public(self, host: str, port: int) -> list[str]:
-        """Its addresses that may be connected to."""
+        """The addresses of a host to which a connection is allowed."""
         try:
             addresses = await self._lookup(host, port)
         except DNSLookupError:
@@ -120,9 +126,9 @@ class _PublicEndpoint:
 
 
 def system_lookup(reactor: Any, pool: ThreadPool) -> Lookup:
-    """Look-ups by this machine's resolver. Callers that want the same name share one look-up.
+    """Look-ups by this machine's resolver. Callers that look up the same name at the same time share one look-up.
 
-    :param pool: threads of its own: a name server that does not answer holds one for half a minute.
+    :param pool: separate threads, because a name server that does not answer may block one for half a minute.
     """
     waiting: dict[str, list[Deferred[Sequence[str]]]] = {}
 
@@ -151,7 +157,7 @@ def _getaddrinfo(host: str, port: int) -> list[str]:
 
 
 def is_public(host: str) -> bool:
-    """Whether an address is public. If it leads to IPv4 addresses, they have to be."""
+    """Whether an address is public. If it leads to IPv4 addresses, these must be public, too."""
     try:
         address = ip_address(host)
     except ValueError:
@@ -175,7 +181,7 @@ def _is_public_ipv6(address: IPv6Address) -> bool:
 
 
 def _embedded(address: IPv6Address) -> list[str]:
-    """The IPv4 addresses to which an IPv6 address leads over a translator or a tunnel: Teredo, 6to4, and others."""
+    """The IPv4 addresses to which an IPv6 address leads through a translator or a tunnel: Teredo, 6to4, and others."""
     if address.teredo is not None:
         return list(map(str, address.teredo))  # server and client
     if any(address in network for network in _TRANSLATED):

@@ -231,7 +231,7 @@ class TestEnabled(unittest.TestCase):
         self.publish(server)
         self.assert_nobody_connects(server, daemon)
         for process in (server, daemon):
-            warning = "MONITORING_PORT: without effect, as MONITORING_HOST is not set."
+            warning = "MONITORING_PORT: without effect, because MONITORING_HOST is not set."
             process.wait_for("settings.warning", warning=warning)
 
     def test_a_host_that_is_set_and_false(self) -> None:

@@ -161,7 +161,7 @@ class MonitoringTests(unittest.TestCase):
         self.assertIs(self.read(MONITORING_HOST="mon.example", MONITORING_ENABLED="").MONITORING_ENABLED, True)
 
     def test_what_has_no_effect_without_a_host_is_said(self) -> None:
-        doubt = "MONITORING_USER, MONITORING_PASSWORD: without effect, as MONITORING_HOST is not set."
+        doubt = "MONITORING_USER, MONITORING_PASSWORD: without effect, because MONITORING_HOST is not set."
         given = {"MONITORING_USER": "m", "MONITORING_PASSWORD": "p"}
         self.assertEqual(self.read(**given).warnings(), (doubt,))
         for more in ({"MONITORING_HOST": "h"}, {"MONITORING_ENABLED": "false"}, {"MONITORING_ENABLED": "true"}):

@@ -71,7 +71,7 @@ class TestPublicAddresses(unittest.TestCase):
         for host in ("127.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "inside.example"):
             self.names["inside.example"] = [["127.0.0.1", "10.1.2.3"]]
             found = await self.complaints(f"http://{host}:{self.server.port}/good.png")
-            self.assertIn("no such host on the public internet; if slides live inside, the operator", found)
+            self.assertIn("no such host on the public internet; if slides are on an internal host, the operator", found)
         self.assertEqual(self.server.asked, {})
 
     async def test_no_answer_tells_what_a_name_inside_resolves_to_or_whether_it_exists(self) -> None:
