@@ -1,4 +1,4 @@
-"""The composition root: the only file that knows every part of Artcast. It is given a hub and a bus to join them."""
+"""The composition root: the only file that knows every part of Artcast. Its caller passes a hub and a bus."""
 
 from __future__ import annotations
 
@@ -37,10 +37,14 @@ log = structlog.get_logger(__name__)
 
 
 class Artcast:
-    """One server, by itself or as a guest (:class:`fanout.application.guests.Guest`) of another."""
+    """One server, which runs alone or as a guest (:class:`fanout.application.guests.Guest`) of another server."""
 
     def __init__(self, reactor: Any, settings: ArtcastSettings, hub: Hub, bus: Bus) -> None:
-        """:param bus: the caller starts it, and passes its messages to :meth:`hear`."""
+        """:param reactor: Twisted's reactor.
+        :param settings: the settings of Artcast.
+        :param hub: the hub for the values.
+        :param bus: the caller starts it, and passes its messages to :meth:`hear`.
+        """
         self._reactor = reactor
         self._settings = settings
         client_warnings = ClientWarnings(ClientCounters(), log)
@@ -84,8 +88,9 @@ class Artcast:
         )
 
     def start(self) -> dict[str, str]:
-        """Listen. :return: where, by name.
+        """Start listening.
 
+        :return: the listen addresses, by name.
         :raises twisted.internet.error.CannotListenError: a port is taken.
         """
         settings = self._settings
@@ -100,7 +105,7 @@ class Artcast:
         }
 
     def stop(self) -> Deferred[None]:
-        """Take no more clients, and answer those that wait."""
+        """Accept no more clients, and answer those that wait."""
         closing = [maybeDeferred(self._listening.stopListening), self._data.stop(), self._registrations.stop()]
         for poll in list(self._pending.pending):
             poll.close()
@@ -108,18 +113,18 @@ class Artcast:
         return DeferredList(closing, consumeErrors=True).addCallback(lambda _: self._access.close())
 
     def reload(self) -> None:
-        """SIGHUP: the access log may have been moved away; the next line opens a new one."""
+        """Handle a SIGHUP: the access log may have been renamed, so the next line opens a new file."""
         self._access.close()
 
     def status(self) -> str:
-        """How it is doing, in one line for people."""
-        return f"{len(self._pending.pending)} clients wait"
+        """The state in one line for people."""
+        return f"{len(self._pending.pending)} clients are waiting"
 
     def _full(self) -> None:
         log.error(
             "keys.full",
             limit=self._settings.MAX_KEYS,
-            advice="further keys work, and are not listed; restrict SOURCES, or raise MAX_KEYS",
+            advice="further keys work, but are not listed; restrict SOURCES, or raise MAX_KEYS",
         )
 
 
@@ -137,7 +142,7 @@ def _feed(settings: ArtcastSettings, hub: Hub, bus: Bus, catalogue: Catalogue) -
 
 
 def _ports(reactor: Any, settings: ArtcastSettings, feed: Feed) -> tuple[DatagramPort, DatagramPort]:
-    """Those of values and of registrations."""
+    """The ports for values and for registrations."""
     octets, networks = settings.MAX_DATAGRAM_BYTES, Networks.parse(settings.SOURCES) or None
     data, register = settings.DATA_GROUP, settings.REGISTER_GROUP
     return (
@@ -150,7 +155,7 @@ def _pending(
     reactor: Any, settings: ArtcastSettings, hub: Hub, bus: Bus, client_warnings: ClientWarnings
 ) -> PendingRequests:
     return PendingRequests(
-        application=OpenTopics(bus, time.time, lambda: str(uuid4())),  # no route lets anybody publish
+        application=OpenTopics(bus, time.time, lambda: str(uuid4())),  # no route allows a client to publish
         hub=hub,
         history=History(time.monotonic, messages_per_topic=1),
         flusher=Flusher(time.monotonic, partial(reactor.callLater, 0), client_warnings.failed),

@@ -1,5 +1,5 @@
-"""What this server knows: the keys and the facts about each (:class:`Catalogue`), and which data are copies of data
-that came already by another way (:class:`Copies`). Sans-IO.
+"""The known keys, with the facts about each (:class:`Catalogue`), and the recognition of data that arrived before in
+another way (:class:`Copies`). Sans-IO.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ _NOTHING: Facts = {}
 
 
 class Catalogue:
-    """Keys and facts about them. Nothing expires."""
+    """Keys and the facts about them. No entry expires."""
 
     def __init__(self, keys: int, full: Callable[[], None]) -> None:
         """
-        :param keys: how many are kept; further ones are not listed.
-        :param full: called once, when the first key is not kept.
+        :param keys: how many keys are stored; further ones are not listed.
+        :param full: called once, when the first key is not stored.
         """
         self._keys = keys
         self._full: Callable[[], None] | None = full
@@ -34,12 +34,12 @@ class Catalogue:
         return len(self._facts)
 
     def mention(self, key: str) -> None:
-        """List a key for which a value came."""
+        """List a key for which a value arrived."""
         if key not in self._facts:
             self._put(key, _NOTHING)
 
     def register(self, key: str, facts: Facts) -> None:
-        """Add facts to those known about a key; new ones replace old ones of the same name."""
+        """Add facts about a key; new facts replace old ones with the same name."""
         known = self._facts.get(key)
         merged = {**(known or {}), **facts}
         if merged != known:
@@ -62,38 +62,41 @@ class Catalogue:
         return [{"key": key, **self._facts[key]} for key in sorted(self._facts)]
 
     def as_json(self) -> bytes:
-        """The same as JSON. It is made again only after a change."""
+        """The entries as JSON, which is made again only after a change."""
         if self._json is None:
             self._json = json.dumps(self.entries()).encode()
         return self._json
 
 
 _VALUES = 10_000
-"""Values remembered at a time. Sources send a few in a second, and each is remembered for some seconds."""
+"""How many values are remembered at a time. Sources send a few per second, and each is remembered for some seconds."""
 
 
 class Copies:
-    """Tells copies from data: a datum may reach a server by its own port, and by the bus from each other server.
+    """Recognises copies: a datum may reach a server through its own port, and over the bus from each other server.
 
-    The way by which a value of a source came first is its way. The same value of the same source by another way, within
-    some seconds, is a copy. By its own way it is a new datum each time, because a source may send a value twice.
+    The way in which a value of a source first arrived is its way. The same value from the same source in another way,
+    within some seconds, is a copy. If it arrives in its own way again it is a new datum, because a source may send a
+    value twice.
     """
 
     def __init__(self, clock: Callable[[], float], seconds: float, values: int = _VALUES) -> None:
         """
-        :param clock: seconds, monotonic.
-        :param seconds: how much later than a datum its copy may come.
-        :param values: how many are remembered; beyond it the oldest are forgotten.
+        :param clock: a monotonic clock in seconds.
+        :param seconds: how much later than a datum its copy may arrive.
+        :param values: how many are remembered; beyond this number the oldest are forgotten.
         """
         self._clock = clock
         self._seconds = seconds
         self._heard: BoundedDict[tuple[str, str, bytes], tuple[str, float]] = BoundedDict(values)
 
     def is_copy(self, way: str, source: str, key: str, value: bytes) -> bool:
-        """Whether this is a copy; if not, it is remembered.
+        """Whether this is a copy. If not, it is remembered.
 
-        :param way: by which it came.
-        :param source: the sender, by a name that is the same on every way.
+        :param way: the way in which it arrived.
+        :param source: the sender, by a name that is the same in every way.
+        :param key: the key of the value.
+        :param value: the value as JSON.
         """
         now, what = self._clock(), (source, key, value)
         first = self._heard.get(what)

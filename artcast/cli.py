@@ -1,4 +1,4 @@
-"""``python -m artcast``: the options, and the life of the process."""
+"""``python -m artcast``: the options, and the life cycle of the process."""
 
 from __future__ import annotations
 
@@ -31,20 +31,21 @@ from fanout.settings import SettingsError, add_flags, given_flags, parse_flags, 
 
 PROGRAM = "artcast"
 _COMMON = ("CLIENT_PORT", "DATA_PORT", "REGISTER_PORT")
-"""The options that ``--help`` shows: those of a first start."""
+"""The options that ``--help`` shows: those for a first start."""
 OUTBOX_SECONDS = 2.0
-"""Seconds a value waits for the broker. It is a state: a value that is older than this is of no use."""
+"""Seconds that a value waits for the broker. A value is a state, and useless when it is older than this."""
 RESEND_SECONDS = 0.0
-"""Seconds before the loss of a connection from which confirmed values are sent again: none, as the next value comes."""
-_WRONG = 2  # exit code for anything the operator has to put right before the program can start
+"""Confirmed values within this number of seconds before a loss of the connection are sent again: none, because the next
+value follows soon."""
+_WRONG = 2  # exit code if the operator has to correct something first
 
 log = structlog.get_logger(__name__)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve until told to end.
+    """Serve until the process is asked to end.
 
-    :return: the exit code: 0, or 2 when something has to be put right first, with a line on stderr that says what.
+    :return: the exit code: 0, or 2 if something has to be corrected first, with a line on stderr that says what.
     """
     try:
         settings = _read(sys.argv[1:] if arguments is None else arguments)
@@ -73,7 +74,7 @@ def _read(arguments: Sequence[str]) -> Settings:
 
 
 def _options(settings: Settings) -> list[str]:
-    """Each option, as ``name : value``."""
+    """Each option as ``name : value``."""
     values = {name: getattr(settings, name) for name in Settings.model_fields}
     shown = {name: value if not isinstance(value, SecretStr) else "********" for name, value in values.items()}
     return [f"{name.lower().replace('_', '-')} : {'none' if value == '' else value}" for name, value in shown.items()]
@@ -95,7 +96,7 @@ def _serve(settings: Settings, ready: Callable[[], None] | None) -> None:
         artcast.hear(message)
 
     def reopen() -> None:
-        """SIGHUP: the log files may have been moved away."""
+        """Handle a SIGHUP: the log files may have been renamed."""
         artcast.reload()
         errors.close()
 
@@ -111,7 +112,7 @@ def _serve(settings: Settings, ready: Callable[[], None] | None) -> None:
 
 
 def _error_log(settings: Settings) -> logging.Handler:
-    """Where everything goes that is logged, but for the answers to clients."""
+    """The log for everything except the answers to clients."""
     handler = log_file(settings.ERROR_LOG, settings.ERROR_LOG_SIZE, settings.ERROR_LOG_COUNT)
     secrets = [settings.RABBITMQ_PASSWORD.get_secret_value()]
     set_up_logs(settings.LOG_LEVEL, settings.LOG_FORMAT, secrets, handler=handler)
@@ -125,7 +126,7 @@ def _failed(part: object, error: Exception) -> None:
 
 
 def _bus(reactor: Any, settings: Settings) -> Bus:
-    """The bus that joins this server with others, or one that reaches nobody."""
+    """The bus that connects this server to others, or one within this process."""
     if settings.BUS == "none":
         return Loopback()
     from fanout.bus.rabbitmq import rabbitmq  # noqa: PLC0415  (pika imports the reactor)

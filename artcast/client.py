@@ -1,6 +1,6 @@
-"""A client of a few lines, to start from: ``python -m artcast.client http://localhost:8888 test/tick``.
+"""A client of a few lines, as a starting point: ``python -m artcast.client http://localhost:8888 test/tick``.
 
-Only the standard library. Each value is printed as it comes, as JSON on a line.
+It only uses the standard library. Each value is printed when it arrives, as JSON on a line.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def next_value(server: str, key: str) -> Any:
 
 
 def values(server: str, key: str) -> Iterator[Any]:
-    """One value after the other, for ever; an outage is waited for."""
+    """The values of a key, one after the other, without an end. In an outage it waits and tries again."""
     while True:
         try:
             yield next_value(server, key)

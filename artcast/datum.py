@@ -23,7 +23,8 @@ _LICENSE = ("uri", "title")
 class Datum:
     """One value.
 
-    :ivar value: as JSON of ASCII characters, which is how it travels from here on.
+    :ivar key: the key.
+    :ivar value: JSON in ASCII characters; the value stays in this form.
     """
 
     key: str
@@ -34,6 +35,7 @@ class Datum:
 class Registration:
     """Facts about a key, from a source.
 
+    :ivar key: the key.
     :ivar facts: ``description``, ``provenance`` and ``license``, as far as they are given.
     """
 
@@ -42,36 +44,42 @@ class Registration:
 
 
 def read_datum(datagram: bytes, key_octets: int) -> Datum:
-    """A value. :raises MalformedDatagram: the datagram is not one."""
+    """Parse a value. Raises :class:`MalformedDatagram` if the datagram is not one."""
     key, value = _pair(datagram, key_octets)
     return Datum(key, as_json(value))
 
 
 def read_registration(datagram: bytes, key_octets: int) -> Registration:
-    """A registration. :raises MalformedDatagram: the datagram is not one."""
+    """Parse a registration. Raises :class:`MalformedDatagram` if the datagram is not one."""
     key, said = _pair(datagram, key_octets)
     if not isinstance(said, dict):
-        raise MalformedDatagram("what is said about a key should be an object")
+        raise MalformedDatagram("the facts about a key should be an object")
     return Registration(key, dict(_facts(said)))
 
 
 def as_json(value: object) -> bytes:
-    """A value as JSON of ASCII characters. :raises MalformedDatagram: JSON cannot hold this number."""
+    """A value as JSON in ASCII characters.
+
+    :raises MalformedDatagram: JSON cannot represent this number.
+    """
     try:
         return json.dumps(value, allow_nan=False).encode()
     except ValueError as error:
-        raise MalformedDatagram(f"no JSON: {error}") from None
+        raise MalformedDatagram(f"not JSON: {error}") from None
 
 
 def parse(text: bytes) -> Any:
-    """The value of a JSON text. :raises MalformedDatagram: it is not JSON, or not UTF-8."""
+    """The value of a JSON text.
+
+    :raises MalformedDatagram: the text is not JSON, or not UTF-8.
+    """
     try:
         value = json.loads(text.decode(), parse_constant=_no_constant)
-        json.dumps(value, ensure_ascii=False).encode()  # half of a surrogate pair can be written in JSON, not in UTF-8
+        json.dumps(value, ensure_ascii=False).encode()  # JSON can represent a lone surrogate, UTF-8 cannot
     except RecursionError:
         raise MalformedDatagram("it is nested too deeply") from None
     except ValueError as error:
-        raise MalformedDatagram(f"no JSON in UTF-8: {error}") from None
+        raise MalformedDatagram(f"not JSON in UTF-8: {error}") from None
     return value
 
 
@@ -85,8 +93,8 @@ def _pair(datagram: bytes, key_octets: int) -> tuple[str, Any]:
 
 
 def _no_constant(name: str) -> Callable[[], object]:
-    """Refuse NaN and Infinity: Python reads them, clients in other languages do not."""
-    raise ValueError(f"{name} is no JSON")
+    """Refuse NaN and Infinity: Python parses them, but clients in other languages do not."""
+    raise ValueError(f"{name} is not JSON")
 
 
 def _facts(said: dict[str, Any]) -> Iterator[tuple[str, Any]]:

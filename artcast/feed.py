@@ -1,4 +1,6 @@
-"""The way of a datum: from a port or the bus to the hub, which gives it once to each client that waits for its key."""
+"""The path of a datum: from a port or the bus to the hub, which delivers it once to each client that waits for its
+key.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ from fanout.listeners.datagrams import MalformedDatagram, Source
 from fanout.process.logs import Throttle
 
 REGISTRATIONS = "/artcast/registrations/"
-"""Registrations travel on the bus as topics of their own: clients that listen to values do not want them."""
+"""Registrations have topics of their own on the bus, because clients that receive values do not need them."""
 _OURS = "own port"
 _SOURCE = "artcast-source"
 _JSON = ("content-type", "application/json")
@@ -42,10 +44,14 @@ class Feed:
         clock: Callable[[], float],
     ) -> None:
         """
-        :param publish: the bus's.
-        :param prefix: of topics in the hub and on the bus; the key follows.
-        :param key_octets: of the longest key.
-        :param now: Unix time. :param clock: seconds, monotonic.
+        :param hub: delivers the values.
+        :param publish: publishes on the bus.
+        :param catalogue: stores the keys.
+        :param copies: recognises copies.
+        :param prefix: prefix of topics in the hub and on the bus; the key follows.
+        :param key_octets: octets of the longest key.
+        :param now: Unix time in seconds.
+        :param clock: a monotonic clock in seconds.
         """
         self._hub = hub
         self._publish = publish
@@ -61,7 +67,10 @@ class Feed:
     # From a port
 
     def take_datum(self, datagram: bytes, source: Source) -> None:
-        """A value. :raises MalformedDatagram: it is none."""
+        """Handle a datagram with a value.
+
+        :raises MalformedDatagram: it is not a value.
+        """
         datum = read_datum(datagram, self._key_octets)
         self._catalogue.mention(datum.key)
         sender = f"{source[0]}:{source[1]}"
@@ -72,7 +81,10 @@ class Feed:
         self._carry(message, (_SOURCE, sender))
 
     def take_registration(self, datagram: bytes, source: Source) -> None:
-        """What is to be known about a key. :raises MalformedDatagram: it is nothing of the kind."""
+        """Handle a datagram with facts about a key.
+
+        :raises MalformedDatagram: it is not a registration.
+        """
         registration = read_registration(datagram, self._key_octets)
         self._catalogue.register(registration.key, registration.facts)
         self._carry(self._message(REGISTRATIONS + registration.key, as_json([registration.key, registration.facts])))
@@ -86,7 +98,9 @@ class Feed:
         self._publish(carried).addErrback(self._not_carried)
 
     def _not_carried(self, failure: Failure) -> None:
-        """The clients of this server have it; those of others wait for the next value, as after a lost datagram."""
+        """Log a failed publish. The clients of this server have the value; those of other servers wait for the next
+        one, as after a lost datagram.
+        """
         failure.trap(BusError)
         if self._throttle.allow("bus"):
             held_back = self._throttle.held_back("bus")
@@ -95,9 +109,9 @@ class Feed:
     # From the bus
 
     def hear(self, message: Message) -> bool:
-        """Take what is meant for us.
+        """Handle a message of the bus, if its topic belongs to Artcast.
 
-        :return: whether it was; what was not may mean something to another application.
+        :return: whether it belongs to Artcast; other messages may belong to another application.
         """
         if not message.topic.startswith((self._prefix, REGISTRATIONS)):
             return False

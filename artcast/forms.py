@@ -1,4 +1,4 @@
-"""How a value is written for clients: as text or JSON, and its licence as a header. Sans-IO."""
+"""Writes values for clients: as text or JSON, with their licence as a header. Sans-IO."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from fanout.hub.message import Message
 TEXT = "text/plain"
 JSON = "application/json"
 HTML = "text/html"
-_URI = "!#$%&'()*+,/:;=?@[]~"  # what may stand in a URI besides letters and digits (RFC 3986)
+_URI = "!#$%&'()*+,/:;=?@[]~"  # allowed in a URI besides letters and digits (RFC 3986)
 
 
 @dataclass(frozen=True, slots=True)
 class JsonForm:
-    """JSON of ASCII characters, as it came over the bus. A :class:`fanout.hub.hub.Form`.
+    """JSON in ASCII characters, unchanged from the bus. A :class:`fanout.hub.hub.Form`.
 
     :ivar destination: the key.
     """
@@ -26,14 +26,14 @@ class JsonForm:
     destination: str
 
     def encode(self, message: Message, encoded: dict[Any, Any]) -> bytes:
-        """The octets."""
+        """The octets of a message."""
         return message.body
 
 
 def text_of(value: bytes) -> tuple[bytes, str]:
-    """A value as text, and the type of that: text without its quotes, as UTF-8; everything else as JSON.
+    """A value as text, and its content type: a string without its quotes, as UTF-8; any other value as JSON.
 
-    :param value: JSON of ASCII characters.
+    :param value: JSON in ASCII characters.
     """
     if value.startswith(b'"'):
         return str(json.loads(value)).encode(), f"{TEXT}; charset=utf-8"
@@ -43,7 +43,7 @@ def text_of(value: bytes) -> tuple[bytes, str]:
 def license_link(facts: Mapping[str, Any]) -> str | None:
     """The Link header of a licence (RFC 8288, RFC 4946): ``<uri>; rel="license"; title="…"``. None without a URI.
 
-    :param facts: what is known about a key.
+    :param facts: the facts about a key.
     """
     license_ = facts.get("license") or {}
     uri, title = license_.get("uri"), license_.get("title")

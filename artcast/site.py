@@ -1,6 +1,4 @@
-"""Everything that Artcast serves over HTTP: :class:`Site` has the routing table and its handlers, :class:`Pages` makes
-the pages.
-"""
+"""Artcast's HTTP interface: :class:`Site` has the routing table and its handlers, :class:`Pages` makes the pages."""
 
 from __future__ import annotations
 
@@ -28,9 +26,10 @@ _OURS: Headers = (_BY_ACCEPT, ("content-security-policy", _POLICY), ("referrer-p
 
 
 class Pages:
-    """The table of keys, a key's values as they come, and for some keys a page of their own, made of templates.
+    """The pages, made from templates: the table of keys, the page with the values of a key, and an operator's own
+    pages.
 
-    Everything a source has said is escaped in them.
+    All texts from sources are escaped in them.
 
     :ivar content: their style and scripts.
     """
@@ -42,23 +41,23 @@ class Pages:
         self.content = Files(_HERE / "static")
 
     def list_of_keys(self, entries: Sequence[Mapping[str, Any]]) -> Response:
-        """The table. It looks for new keys by itself."""
+        """The table of keys. The page checks for new keys by itself."""
         return Response.html(self._ours.get_template("keys.html").render(entries=entries), headers=_OURS)
 
     def of_key(self, key: str, facts: Mapping[str, Any]) -> Response:
-        """The page of a key. One of the operator's own may do what it likes: it has no policy for its scripts."""
+        """The page of a key. An operator's own page is not restricted: it has no policy for its scripts."""
         try:
             if self._own is not None:
                 page = self._own.get_template(f"{key}.html").render(key=key, **facts)
                 return Response.html(page, headers=(_BY_ACCEPT,))
         except TemplateNotFound:
-            pass  # jinja leaves the folder for no name
+            pass  # jinja never leaves the folder, whatever the name is
         return Response.html(self._ours.get_template("key.html").render(key=key, facts=facts), headers=_OURS)
 
 
 def _templates(folder: Path) -> Environment:
     return Environment(
-        autoescape=True,  # always: any sender of a datagram can choose these words
+        autoescape=True,  # always: any sender of a datagram can choose these texts
         loader=FileSystemLoader(folder),
         trim_blocks=True,
         lstrip_blocks=True,
@@ -67,16 +66,18 @@ def _templates(folder: Path) -> Environment:
 
 _BY_ACCEPT = ("vary", "Accept")
 _NEVER_KEPT = ("cache-control", "no-store")
-_ENDS = Response.text("The server ends; ask again.", 503, (("retry-after", "1"),))
+_ENDS = Response.text("The server shuts down; try again.", 503, (("retry-after", "1"),))
 
 
 class Site:
-    """The handlers."""
+    """The handlers of the HTTP interface."""
 
     def __init__(self, catalogue: Catalogue, pages: Pages, *, prefix: str, origin: str) -> None:
         """
-        :param prefix: of topics; the key follows.
-        :param origin: whose scripts may read values, as browsers want it; empty for our own only.
+        :param catalogue: the known keys.
+        :param pages: makes the pages.
+        :param prefix: prefix of topics; the key follows.
+        :param origin: the origin whose scripts may read values; empty for our own pages only.
         """
         self._catalogue = catalogue
         self._pages = pages
@@ -86,7 +87,7 @@ class Site:
             self._headers = (*self._headers, ("access-control-allow-origin", origin))
 
     def routes(self) -> Routes:
-        """The table."""
+        """The routing table."""
         return Routes(
             [
                 Route("/", GET=lambda _: Response.redirect("/artcasts")),
@@ -97,13 +98,13 @@ class Site:
         )
 
     def keys(self, request: Request) -> Answer:
-        """The keys there are."""
+        """The list of keys."""
         if choose(request.header("accept"), (JSON, HTML)) == HTML:
             return self._pages.list_of_keys(self._catalogue.entries())
         return Response(self._catalogue.as_json(), content_type=JSON, headers=self._headers)
 
     def key(self, request: Request) -> Answer:
-        """The next value of a key, or a page that asks for one value after the other."""
+        """The next value of a key, or a page that requests one value after the other."""
         key = request.parameters["key"]
         kind = choose(request.header("accept"), (TEXT, JSON, HTML))
         if kind == HTML:

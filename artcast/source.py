@@ -1,4 +1,4 @@
-"""For programs that publish values. A source is a function, and a program of a few lines::
+"""A library for programs that publish values. A source is a function in a program of a few lines::
 
     from artcast import source
 
@@ -9,8 +9,8 @@
     source.add(door, "school/door", "Whether the front door is open", "a reed switch", None)
     source.run()
 
-The functions run in threads of their own. What is known about a key is sent again every 30 s, so that a server that
-starts later learns it too. Only the standard library is needed to understand this file, and no server to run it.
+Each function runs in a thread of its own. The facts about a key are sent again every 30 s, so that a server that starts
+later gets them too. This file only uses the standard library, and runs without a server.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from typing import TypeAlias
 from fanout.process.daemon import DaemonError, daemonize, drop_to, pid_file
 
 MAX_OCTETS = 4096
-"""Of a datagram; no server takes a longer one."""
+"""Longest datagram in octets; no server accepts a longer one."""
 REGISTER_SECONDS = 30.0
-_QUIET_SECONDS = 60.0  # between two warnings that the network is away
+_QUIET_SECONDS = 60.0  # between two warnings that the network is down
 
 License: TypeAlias = Mapping[str, str] | None
 """``{"uri": …, "title": …}``, or None."""
@@ -44,20 +44,27 @@ class SourceError(Exception):
 
 @dataclass
 class Context:
-    """What a source's function is given.
+    """The argument of a source's function.
 
-    :ivar key: its own.
+    :ivar key: the key of the source.
+    :ivar sender: sends its values.
     """
 
     key: str
     sender: Sender
 
     def send(self, value: object) -> None:
-        """Tell the value as it is now. :raises SourceError: it is too long, or JSON cannot hold it."""
+        """Send the current value.
+
+        :raises SourceError: the value is too long, or JSON cannot represent it.
+        """
         self.sender.send(self.key, value)
 
     def wait(self, seconds: float) -> bool:
-        """Wait so long. :return: False, and at once, when the program is to end."""
+        """Wait for a number of seconds.
+
+        :return: False, and at once, if the program should end.
+        """
         return not self.sender.ending.wait(seconds)
 
 
@@ -65,9 +72,9 @@ Function: TypeAlias = Callable[[Context], None]
 
 
 class Sender:
-    """Sends datagrams as the options say.
+    """Sends datagrams to the address in the options.
 
-    :ivar ending: set when the program is to end.
+    :ivar ending: set when the program should end.
     """
 
     def __init__(self, options: argparse.Namespace) -> None:
@@ -88,19 +95,19 @@ class Sender:
         self._send(self._registration, key, facts)
 
     def close(self) -> None:
-        """Send no more."""
+        """Close the socket."""
         self._socket.close()
 
     def _send(self, where: tuple[str, int], key: str, value: object) -> None:
         try:
             datagram = json.dumps([key, value], allow_nan=False).encode()
         except (TypeError, ValueError) as error:
-            raise SourceError(f"{key}: no value for JSON: {error}") from None
+            raise SourceError(f"{key}: JSON cannot represent the value: {error}") from None
         if len(datagram) > MAX_OCTETS:
-            raise SourceError(f"{key}: {len(datagram)} octets are too many for a datagram, which has {MAX_OCTETS}")
+            raise SourceError(f"{key}: {len(datagram)} octets are too many for a datagram; the limit is {MAX_OCTETS}")
         try:
             self._socket.sendto(datagram, where)
-        except OSError as error:  # The next value may well find its way again.
+        except OSError as error:  # The next value may be sent successfully.
             self._warn(f"cannot send to {where[0]}:{where[1]}: {error.strerror or error}")
 
     def _warn(self, text: str) -> None:
@@ -122,25 +129,25 @@ class _Source:
         sender.register(self.key, self.description, self.provenance, self.license)
 
     def run(self, sender: Sender) -> None:
-        """To its end. A fault ends this source, not the others."""
+        """Run the source to its end. An error ends this source, but not the others."""
         try:
             self.function(Context(self.key, sender))
         except SourceError as error:
             print(error, file=sys.stderr, flush=True)
-        except Exception:  # noqa: BLE001  (the source is a user's own code: its error is logged, and the others go on)
+        except Exception:  # noqa: BLE001 (an error in a user's code is logged, and the others continue)
             traceback.print_exc()
 
 
 @dataclass
 class _Program:
-    """The program that imported this module: its sources and options are what the functions below are about."""
+    """The program that imported this module: the functions below use its sources and options."""
 
     sources: list[_Source] = field(default_factory=list)
     options: argparse.Namespace | None = None
     sender: Sender | None = None
 
     def ready(self) -> Sender:
-        """How to send; with the options of the command line, unless :func:`parse` was called."""
+        """The sender; with the options of the command line, unless :func:`parse` was called."""
         if self.sender is None:
             self.sender = Sender(self.options or parse())
         return self.sender
@@ -150,31 +157,34 @@ _program = _Program()
 
 
 def add(function: Function, key: str, description: str, provenance: str, license: License = None) -> None:  # noqa: A002
-    """Have :func:`run` run a source.
+    """Register a source that :func:`run` will run.
 
     :param function: called once, in a thread of its own, with a :class:`Context`.
+    :param key: the key of the values.
     :param description: what the values are, for people.
-    :param provenance: where they are from.
-    :param license: under which others may use them.
+    :param provenance: the origin of the values.
+    :param license: the licence under which others may use them.
     """
     _program.sources.append(_Source(function, key, description, provenance, license))
 
 
 def parse(arguments: Sequence[str] | None = None, parser: argparse.ArgumentParser | None = None) -> argparse.Namespace:
-    """Read the options of a source. A wrong one ends the program with a line that says so.
+    """Parse the options of a source. A wrong option ends the program with a line that names it.
 
-    :param arguments: those of the command line, unless given.
-    :param parser: with options of the program's own, to which these are added.
+    :param arguments: the arguments; those of the command line by default.
+    :param parser: a parser with the program's own options, to which these are added.
     """
     parser = parser or argparse.ArgumentParser(description="Send values to the artcast servers of this network.")
     parser.add_argument("--group", default="224.1.1.1", help="multicast group, or address of one server (%(default)s)")
     parser.add_argument("--data-port", type=_port, default=5007, help="port of values (%(default)s)")
-    parser.add_argument("--registration-port", type=_port, default=5008, help="port of what they are (%(default)s)")
-    parser.add_argument("--ttl", type=_ttl, default=1, help="networks a datagram may reach; 1: this one (%(default)s)")
+    parser.add_argument("--registration-port", type=_port, default=5008, help="port of registrations (%(default)s)")
+    parser.add_argument(
+        "--ttl", type=_ttl, default=1, help="how many networks a datagram may reach; 1 = only this one (%(default)s)"
+    )
     parser.add_argument("--daemonize", action="store_true", help="run in the background")
-    parser.add_argument("--pidfile", default="", help="file for the number of the process")
+    parser.add_argument("--pidfile", default="", help="file with the process id")
     parser.add_argument("--uid", type=int, help="number of the user to become")
-    parser.add_argument("--verbose", action="store_true", help="print every option on stderr first")
+    parser.add_argument("--verbose", action="store_true", help="print every option on stderr at the start")
     options = _program.options = parser.parse_args(arguments)
     if options.verbose:
         print("\n".join(sorted(_lines(options))), file=sys.stderr)
@@ -182,12 +192,15 @@ def parse(arguments: Sequence[str] | None = None, parser: argparse.ArgumentParse
 
 
 def register(key: str, description: str, provenance: str, license: License = None) -> None:  # noqa: A002
-    """Tell once what a key is; :func:`run` does so for each source, again and again."""
+    """Send the facts about a key once; :func:`run` does so for each source, again and again."""
     _program.ready().register(key, description, provenance, license)
 
 
 def send(key: str, value: object) -> None:
-    """Tell a value. :raises SourceError: it is too long, or JSON cannot hold it."""
+    """Send a value.
+
+    :raises SourceError: the value is too long, or JSON cannot represent it.
+    """
     _program.ready().send(key, value)
 
 
@@ -221,7 +234,7 @@ def _run(sources: Sequence[_Source], sender: Sender) -> None:
 
 
 def _end_with(threads: Sequence[threading.Thread], ending: threading.Event) -> None:
-    """When all sources have ended, so does the program."""
+    """End the program when all sources have ended."""
     for thread in threads:
         thread.join()
     ending.set()

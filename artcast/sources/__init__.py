@@ -1,1 +1,1 @@
-"""Sources to try things with, and to learn from: each is a program, ``python -m artcast.sources.tick``."""
+"""Sample sources, for trying and learning. Each is a program: ``python -m artcast.sources.tick``."""

@@ -1,6 +1,6 @@
 """Any key and value, from the command line: ``python -m artcast.sources.manual weather/here '"rain"'``.
 
-A value that is no JSON is taken as text, so the quotes may be left out.
+A value that is not JSON is treated as text, so the quotes may be omitted.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from artcast import source
 
 
 def value_of(text: str) -> object:
-    """What was meant."""
+    """The value of an argument: JSON, or otherwise the text itself."""
     try:
         return json.loads(text)
     except ValueError:
@@ -23,8 +23,8 @@ def value_of(text: str) -> object:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Send one value.")
     parser.add_argument("key", metavar="KEY")
-    parser.add_argument("value", metavar="VALUE", help="JSON; what is none is text")
-    parser.add_argument("--description", help="tell what the key is, too")
+    parser.add_argument("value", metavar="VALUE", help="JSON, or any text")
+    parser.add_argument("--description", help="also send this description of the key")
     options = source.parse(parser=parser)
     try:
         if options.description is not None:

@@ -1,7 +1,8 @@
 """``co2/maunaloa``: carbon dioxide in the air over Mauna Loa, day by day, as ``[["2026-11-20", 426.13], …]``.
 
 It reads the table of daily means that NOAA publishes, or a copy of it: lines of year, month, day, decimal year and
-parts per million, with commas. What begins with ``#`` is a remark; a day without a measurement has a negative number.
+parts per million, with commas. A line that begins with ``#`` is a comment; a day without a measurement has a negative
+number.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ FEED = "https://gml.noaa.gov/webdata/ccgg/trends/co2/co2_daily_mlo.csv"
 SEND_SECONDS = 10.0
 _READ_SECONDS = 3600.0  # there is one new line a day
 _TIMEOUT = 30.0
-_MAX_OCTETS = 16 * 2**20  # the table has 0.5 MB for fifty years
+_MAX_OCTETS = 16 * 2**20  # the table of fifty years has 0.5 MB
 
 Days = list[list[str | float]]
 
@@ -35,14 +36,15 @@ def read(feed: str, days: int) -> Days:
     """The last days of a table.
 
     :param feed: a URL, or the path of a file.
-    :raises FeedError: it cannot be read, or has no such lines.
+    :param days: how many days.
+    :raises FeedError: the table cannot be read, or contains no such lines.
     """
     try:
         found = list(_rows(_text(feed)))
     except (OSError, ValueError) as error:
         raise FeedError(f"cannot read {feed}: {error}") from None
     if not found:
-        raise FeedError(f"cannot read {feed}: there is no line of year, month, day, decimal year, ppm")
+        raise FeedError(f"cannot read {feed}: it contains no line of year, month, day, decimal year, ppm")
     return found[-days:]
 
 
@@ -65,7 +67,7 @@ def _rows(text: str) -> Iterator[list[str | float]]:
 
 
 def maunaloa(feed: str, days: int) -> source.Function:
-    """The source. A table that cannot be read is read again later, and the last one is sent meanwhile."""
+    """The source. If the table cannot be read, it is read again later, and the previous table is sent meanwhile."""
 
     def run(context: source.Context) -> None:
         known: Days = []

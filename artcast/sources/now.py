@@ -1,4 +1,4 @@
-"""``test/now``: what time it is, in UTC, each second."""
+"""``test/now``: the current time in UTC, each second."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from artcast.sources.tick import CC0
 
 
 def now(context: source.Context) -> None:
-    """The time, as ISO 8601 has it."""
+    """Send the time in the form of ISO 8601."""
     while True:
         context.send(datetime.now(UTC).isoformat(timespec="seconds"))
         if not context.wait(1):

@@ -10,7 +10,7 @@ CC0 = {"uri": "https://creativecommons.org/publicdomain/zero/1.0/", "title": "CC
 
 
 def tick(context: source.Context) -> None:
-    """Count."""
+    """Send rising numbers."""
     for number in count():
         context.send(number)
         if not context.wait(1):

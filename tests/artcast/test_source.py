@@ -107,7 +107,7 @@ class Library(Case):
         self.assertEqual(process.returncode, 0)
         self.assertIn("ValueError: something is broken", errors)
         self.assertIn("long: 5012 octets are too many for a datagram", errors)
-        self.assertIn("odd: no value for JSON", errors)
+        self.assertIn("odd: JSON cannot represent the value", errors)
 
     def test_registrations_are_repeated(self) -> None:
         self.program("""
