@@ -248,7 +248,7 @@ SITE: Table[HttpSite] = (
     Measure(
         "counter",
         "fanout_http_bodies_refused_total",
-        "Requests refused because the bodies of their address used too much of that memory.",
+        "Requests refused because the bodies of their address used too much of the memory for bodies.",
         lambda site: site.bodies.refused,
     ),
     Measure(
@@ -260,7 +260,7 @@ SITE: Table[HttpSite] = (
     Measure(
         "counter",
         "fanout_http_answers_refused_total",
-        "Requests answered with 503 because unread responses of their address used too much of that memory.",
+        "Requests answered with 503 because unread responses of their address used too much of the memory.",
         lambda site: site.answers.refused,
     ),
     Measure(

@@ -44,9 +44,9 @@ from radiovis.watchdog.watchdog import Watchdog
 HEAD = """\
 # Metrics
 
-Every process tells them at `/metrics` of its operators' listener: `server.py` at `ADMIN_PORT`, `fallback.py` at
-`FB_ADMIN_PORT`. They are read when Prometheus asks; a part that a process does not have, such as memcached, tells
-nothing. Labels have few values, whatever clients do. Generated from the code by `make settings`; do not edit.
+Every process provides them at `/metrics` of its operators' listener: `server.py` at `ADMIN_PORT`, `fallback.py` at
+`FB_ADMIN_PORT`. They are read when Prometheus asks; a part that a process does not have, such as memcached, has no
+metrics. Labels have few values, whatever clients do. Generated from the code by `make settings`; do not edit.
 
 """
 
@@ -88,7 +88,7 @@ WATCHDOG: Table[Watchdog] = (
     Measure(
         "gauge",
         "radiovis_watchdog_leaderless_seconds",
-        "Seconds since this watchdog last led or knew of a leader; after two of FB_FALLBACK_CHECK, and 10 s, it  "
+        "Seconds since this watchdog last led or knew of a leader; after two of FB_FALLBACK_CHECK, and 10 s, it "
         'is an alarm: fanout_condition_well{condition="leader"} is 0.',
         lambda dog: dog.leaderless,
     ),
