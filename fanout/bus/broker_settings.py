@@ -160,7 +160,7 @@ class BrokerSettings(SettingsGroup):
 
 
 class RabbitMQSettings(BrokerSettings):
-    """The settings of the broker, and whether one is used at all."""
+    """RabbitMQ on or off."""
 
     retired: ClassVar[Mapping[str, str]] = {
         "RABBITMQ_DEBUG": "only the original's AMQP library logged more with it",
