@@ -39,7 +39,7 @@ help:
 	@echo "make audit     asks osv.dev about known vulnerabilities of every pinned package"
 	@echo "make lock      writes requirements.lock anew: the hashes of what requirements.txt names, asked from PyPI"
 	@echo "make pin-images  writes the digests of container images into the Dockerfile and the compose files"
-	@echo "make check     style, types, layers, container files, known vulnerabilities; AUDIT=required"
+	@echo "make check     style, types, layers, plain English, container files, known vulnerabilities; AUDIT=required"
 	@echo "make bench-table, bench-carriers, bench-herd, bench-growth, bench-slow, bench-crowd, bench-broker: how fast it is; see bench/"
 	@echo "make settings  writes config.py.dist, docs/{settings,artcast-settings,metrics,log-events,buffers,commands,exit-codes}.md and docs/layers.svg anew"
 	@echo "make release   checks, builds wheel and source archive, tries the wheel in an empty environment, sets the tag"
@@ -74,6 +74,7 @@ check: $(VENV)/dev.stamp $(VENV)/audit.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m tools.plain_english
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml deploy/compose/*.yml
 	$(BIN)/yamllint --strict docker-compose.yml .yamllint deploy

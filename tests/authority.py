@@ -47,7 +47,7 @@ class Authority:
         )
 
     def client(self) -> ssl.SSLContext:
-        """Who trusts this authority, and nobody else."""
+        """The clients that trust this authority only."""
         return ssl.create_default_context(cafile=str(self.certificate))
 
     def _write(self, file: str, data: bytes) -> Path:

@@ -225,5 +225,5 @@ class Publisher:
     def blocked(self, reason: str | None) -> None:
         """The broker has become short of memory or disk, or has enough again."""
         self._blocked = reason is not None
-        self._reason = f"the broker takes no messages: {reason}" if reason else "connected"
+        self._reason = f"the broker accepts no messages: {reason}" if reason else "connected"
         self._send_soon()

@@ -205,7 +205,7 @@ class AdmittedConnection(Protocol):
 
 
 _LOOKED_AT = 32
-"""How many of the oldest connections of an address are compared, to close the one that was silent for longest.
+"""How many of the oldest connections of an address are compared, to close the most silent one.
 Comparing 10,000 would take too long."""
 _MOST_LEAVING = 100
 """Connections that may be closing because the node is full. They still have their file descriptors, for at most
@@ -423,8 +423,8 @@ class InputMemory:
             self._relieve()
 
     def _relieve(self) -> None:
-        """Disconnect clients until there is some room: each time the client that holds most, of the address that holds
-        most.
+        """Disconnect clients until there is some room: each time the client with the most input, of the address with
+        the most.
         """
         heap = [(-octets, neighbours) for neighbours, octets in self._sums.items()]
         heapify(heap)

@@ -341,7 +341,7 @@ class _Reader:
         password = (table.text_or_none if known else table.text)("password", StoredPassword.parse)
         old, until = table.text_or_none("old_password", StoredPassword.parse), table.time("old_password_until")
         if (old is None) != (not until):
-            raise table.error("old_password", "needs old_password_until, and the reverse")
+            raise table.error("old_password", "must be set together with old_password_until")
         networks = table.items("networks", list(EVERYWHERE))
         allowed = tuple(table.checked("networks", each, network) for each in networks)
         return Account(password, allowed, old, until, known)

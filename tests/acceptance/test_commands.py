@@ -57,7 +57,7 @@ class Pictures(BaseHTTPRequestHandler):
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
-        with contextlib.suppress(ConnectionResetError, BrokenPipeError):  # Who has seen enough hangs up.
+        with contextlib.suppress(ConnectionResetError, BrokenPipeError):  # A client that has seen enough disconnects.
             self.wfile.write(content)
 
     def log_message(self, *_: object) -> None:

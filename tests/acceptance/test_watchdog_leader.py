@@ -103,7 +103,7 @@ class TestTwo(Service):
             each.terminate()
 
     def assert_logged(self) -> None:
-        """Everything with a receipt, and no default for who was alive."""
+        """Everything with a receipt, and no default for a topic that was alive."""
         self.on_air.stop()
         stopped = time.time() - 1
         entries = self.logged(self.on_air.confirmed)[self.before :]

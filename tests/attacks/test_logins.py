@@ -1,4 +1,4 @@
-"""Attacks on who gets in: guessed passwords, guessed tokens, many logins at once, and a browser that is used."""
+"""Attacks on logins: guessed passwords, guessed tokens, many logins at once, and a browser that is used."""
 
 from __future__ import annotations
 

@@ -37,6 +37,6 @@ class ExampleCase(unittest.TestCase):
         self.assertIn(saying, done.stderr)
 
     def assert_short(self) -> None:
-        """Somebody is to read it in one go."""
+        """A person should be able to read it at once."""
         lines = (ROOT / "examples" / self.program).read_text().splitlines()
         self.assertLessEqual(len(lines), MOST_LINES)

@@ -1,4 +1,4 @@
-"""Who may publish what, and what becomes of it (contract §1.5)."""
+"""The rights of publishers, and the messages of a publish (contract §1.5)."""
 
 from __future__ import annotations
 

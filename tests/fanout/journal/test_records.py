@@ -660,7 +660,7 @@ class TestVersions(_LedgerCase):
             str(self.path),
             "its version is 99",
             "knows up to 3",
-            "move the file aside",
+            "move the file away",
             "docs/production.md",
         ):
             self.assertIn(words, error)

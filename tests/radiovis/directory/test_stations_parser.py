@@ -107,8 +107,8 @@ class TestPasswordsAndCertificates(unittest.SynchronousTestCase):
 
     def test_an_old_password_has_an_end(self) -> None:
         password, old = f'password = "{STORED}"', f'old_password = "{STORED}"'
-        self.refused("old_password: needs old_password_until", password, old)
-        self.refused("old_password: stands together", password, f"old_password_until = {UNTIL}")
+        self.refused("old_password: must be set together with old_password_until", password, old)
+        self.refused("old_password: must be set together", password, f"old_password_until = {UNTIL}")
         for until in (f'"{UNTIL}"', UNTIL.removesuffix("Z"), "2026-12-31", "1"):
             self.refused("a time with its zone", password, old, f"old_password_until = {until}")
 

@@ -180,8 +180,8 @@ class Refused(unittest.TestCase):
             check_workers(wrong, AdminPorts.of(wrong))
 
     def test_settings_that_cannot_be_shared(self) -> None:
-        self.refused("without STANDALONE", STANDALONE="true")
-        self.refused("without RABBITMQ_LOOPBACK", RABBITMQ_LOOPBACK="true")
+        self.refused("remove STANDALONE", STANDALONE="true")
+        self.refused("remove RABBITMQ_LOOPBACK", RABBITMQ_LOOPBACK="true")
         self.refused("WITH = artcast", WITH="artcast")
 
     def test_ports_for_operators_that_do_not_exist_or_overlap(self) -> None:
