@@ -118,7 +118,7 @@ class ClientCounters(Observer):
 
     :ivar sessions: STOMP sessions: ``opened`` and ``closed``.
     :ivar subscriptions: STOMP subscriptions: ``made`` and ``ended``.
-    :ivar logins: ``accepted``, ``refused``, and ``unanswered``: the application could not check them, or delayed them.
+    :ivar logins: ``accepted``, ``refused``, and ``unanswered``: the application could not check them now.
     :ivar publishes: messages ``accepted``, ``forbidden``, ``unanswered`` by the application, or refused by the ``bus``.
     :ivar published_octets: the octets of the bodies of accepted messages.
     :ivar faults: faults of clients, by the summary of their ERRORs or the name of the log event.

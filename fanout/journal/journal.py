@@ -79,7 +79,7 @@ class Journal:
 
     @property
     def settings(self) -> JournalSettings:
-        """The settings in force."""
+        """The current settings."""
         return self._settings
 
     @settings.setter

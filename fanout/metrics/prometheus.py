@@ -393,7 +393,7 @@ OPERATORS: Table[OperatorAuth] = (
     Measure(
         "counter",
         "fanout_operator_access_total",
-        "Operators' requests: accepted, refused because of a wrong token, or delayed after too many of these.",
+        "Operators' requests: accepted, refused because of a wrong token, or not checked after too many of these.",
         lambda auth: auth.outcomes,
         ("outcome",),
     ),
@@ -459,7 +459,7 @@ BUS: Table[Bus] = (
     Measure(
         "gauge",
         "fanout_bus_connected",
-        "Whether this node is connected to the bus (1) or not (0).",
+        "Whether this node exchanges messages with the other nodes (1) or not (0).",
         lambda bus: bus.state().connected,
     ),
     Measure(

@@ -40,9 +40,9 @@ The pause doubles from 1 s to 15 s, and one success ends it. *Closed*: everythin
   are never added here (:attr:`fanout.bus.queues.Delivered.again`), because the durable queue had the first one.
 - When the connection to the broker is lost, messages received over it are not sent any more: the broker delivers them
   to the next leader. So a watchdog that was frozen does not send an entry that another one has sent meanwhile.
-- An entry is dropped only if PlugIt accepts the next entry right after it has refused this one again, after
-  :data:`SUSPICIOUS` + :data:`REFUSALS` - 1 refusals in a row. PlugIt has one status, 500, for "this entry is bad" and
-  "I am broken". So the next entry is not tried earlier, and only while ``cleanup_logs`` works, which the watchdog calls
+- An entry is dropped only if PlugIt has refused it :data:`SUSPICIOUS` + :data:`REFUSALS` - 1 times in a row, and
+  accepts the next entry right after the last refusal. PlugIt has one status, 500, for "this entry is bad" and "I am
+  broken". So the next entry is not tried earlier, and only while ``cleanup_logs`` works, which the watchdog calls
   anyway. If the next entry is refused as well, both stay, and the next one becomes a suspect, too. So a broken
   ``add_log`` costs calls, but no entries. A bad entry without a next one stays, too, because it does not block any
   other entry.
