@@ -51,20 +51,20 @@ class TestParseServers(unittest.SynchronousTestCase):
 
     def test_bad_lists_are_refused_naming_the_entry_and_the_fault(self) -> None:
         cases = {
-            "": "no host",
-            "a,,b": "no host",
-            "a:": "no port",
-            "a:x": "'x' is no port",
-            "a:0": "no port",
-            "a:65536": "no port",
-            "a:-1": "no port",
-            "a:\u0661": "no port",
-            ":11211": "no host",
+            "": "not a host",
+            "a,,b": "not a host",
+            "a:": "not a port",
+            "a:x": "'x' is not a port",
+            "a:0": "not a port",
+            "a:65536": "not a port",
+            "a:-1": "not a port",
+            "a:\u0661": "not a port",
+            ":11211": "not a host",
             "::1": "in brackets",
-            "[::1": "no host|in brackets",
-            "[::1]x": "no host|in brackets",
+            "[::1": "not a host|in brackets",
+            "[::1]x": "not a host|in brackets",
             "a b": "'a b'",
-            "http://a:1": "in brackets|no host",
+            "http://a:1": "in brackets|not a host",
         }
         for servers, fault in cases.items():
             with self.assertRaisesRegex(ValueError, fault, msg=servers):

@@ -196,7 +196,7 @@ ERRORS = [
     ("10.0.16.0/20", "10.0.16.0/33", 5, ["10.0.16.0/33"]),
     ('"10.0.16.0/20"', "10", 5, ["text in quotes"]),
     ("/topic/fm/4e1/4000/09580/", "/queue/fm", 7, ["channel 1", "/topic/"]),
-    ("/topic/fm/4e1/4000/09580/", "/topic/", 7, ["is no topic"]),
+    ("/topic/fm/4e1/4000/09580/", "/topic/", 7, ["is not a topic"]),
     ("/topic/fm/4e1/4000/09580/", "/topic/fm 4e1/", 7, ["space"]),
     ("/topic/fm/4e1/4000/09580/", "/topic/a\\u0000/", 7, ["control character"]),
     ("image =", "picture =", 8, ["picture", "known are topic, image"]),
