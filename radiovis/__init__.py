@@ -1,1 +1,1 @@
-"""RadioVIS: pictures and text for radio programmes, on the fanout engine."""
+"""RadioVIS: pictures and text beside a radio programme, on the fanout engine."""

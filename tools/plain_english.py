@@ -66,7 +66,7 @@ READ = (
     Rule(r"\bbeyond_it\b", "'it' is unclear", "above the limit, beyond this number"),
     Rule(r"\bof_(?:now|today)\b", "elliptic", "current"),
     Rule(r"\bstands?_(?:before|behind|beside|here|in|there|twice)\b", "metaphor", "is in, is before"),
-    Rule(r"\bbeside\b", "literary", "in addition to, together with"),
+    Rule(r"\bbeside\b(?!_a_radio)", "literary", "in addition to, together with"),
     Rule(r"\bgo(?:es)?_on\b", "idiom", "continue"),
     Rule(r"\b(?:had|has|have|holds?)_most\b", "the article is missing", "has the most"),
     Rule(r"\bso_(?:long|many|much|often)\b(?!_(?:as|that)\b)", "it refers to something unsaid", "this many"),
