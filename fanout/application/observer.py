@@ -164,8 +164,8 @@ class ClientCounters(Observer):
 ACCESS_LOG_SECONDS = 3_600
 """Seconds between two lines about the logins of one client: publishers over HTTP log in for each publish."""
 ADDRESS_LINES = 5
-"""How many lines of one kind one address may cause at once; then one a second. A client rarely has more faults at a time,
-and a client that has must not use up the lines of all others."""
+"""How many lines of one kind one address may cause at once; then one a second. A client rarely has more faults at a
+time, and a client that has must not use up the lines of all others."""
 MOST_LINES, LINES_PER_SECOND = 100, 10.0
 """Lines of one kind in a burst, and lines a second after it, for all addresses together: 10,000 addresses must not fill
 the disk. These are at most 200 MB a day."""

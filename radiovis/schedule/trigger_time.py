@@ -22,7 +22,7 @@ from fanout.hub.message import Message, Publication
 HEADER, NOW = "trigger-time", "NOW"
 HORIZON = 604_800.0
 """How far ahead a trigger-time may be, in seconds: a week. A later one is probably a mistake, such as a wrong year."""
-_SHOWN = 200  # characters of a login and of a topic in what the publisher is told
+_SHOWN = 200  # characters of a login and of a topic in the error for the publisher
 _LONGEST = 64  # characters; a longer text is not a date and time
 _CACHED = 1_024
 """How many texts are cached with their time. The time of a message is needed when it is accepted, published and read

@@ -137,7 +137,7 @@ class Outage:
         self.since: int | None = None
 
     def failed(self, error: str) -> None:
-        """The part failed. It is logged at once, and then once a minute with the number of failures between the lines."""
+        """The part failed. Log it at once, and then once a minute with the number of failures between the lines."""
         now = self._clock()
         if not 0 <= now - self._logged < self.LOG_INTERVAL:
             log.error("log.failing", part=self._part, error=error, held_back=self._held_back)

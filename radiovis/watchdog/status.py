@@ -126,7 +126,7 @@ def _sockets(process: Path, listening: Mapping[str, str]) -> Iterator[str]:
         return
     for link in links:
         path = listening.get(link.removeprefix("socket:[").removesuffix("]"), "@")
-        if not path.startswith("@"):  # A name that begins with @ is no file.
+        if not path.startswith("@"):  # A name that begins with @ is not a file.
             yield str(folder / path)
 
 
