@@ -115,6 +115,15 @@ class Answering(NodeCase):
         radio.say("SUBSCRIBE", {"destination": self.topic(), "receipt": "6"})
         self.assertEqual([each.command for each in radio.so_far()], ["RECEIPT", "MESSAGE"])
 
+    def test_the_receipt_comes_before_the_publishers_own_message(self) -> None:
+        """As over RabbitMQ, though the loopback bus delivers at once."""
+        station = self.station()
+        station.subscribe(self.topic(), fast_reply=False)
+        for number in range(3):
+            station.say("SEND", {"destination": self.topic(), "receipt": str(number)}, b"TEXT a")
+        came = [each.command for each in station.so_far()]
+        self.assertEqual(came, ["RECEIPT", "MESSAGE"] * 3)
+
     def test_unknown_commands_are_silent(self) -> None:
         radio = self.radio()
         for command in ("ACK", "NACK", "BEGIN", "COMMIT", "ABORT", "CONNECT", "STOMP", "send", "MESSAGE", "X"):
@@ -159,10 +168,13 @@ class Answering(NodeCase):
     def test_unsubscribe_from_what_was_not_subscribed_to(self) -> None:
         self.assert_refused(self.radio(), "UNSUBSCRIBE", {"destination": self.topic()}, "Not subscribed")
 
-    def test_unsubscribe_does_not_trim(self) -> None:
+    def test_unsubscribe_from_what_is_left_of_the_destination_without_its_blanks(self) -> None:
         radio = self.radio()
         radio.subscribe(self.topic())
-        self.assert_refused(radio, "UNSUBSCRIBE", {"destination": " " + self.topic()}, "Not subscribed")
+        radio.say("UNSUBSCRIBE", {"destination": " " + self.topic()})
+        self.assertEqual(radio.so_far(), [])
+        self.assert_refused(radio, "UNSUBSCRIBE", {"destination": self.topic()}, "Not subscribed")
+        self.assert_refused(radio, "UNSUBSCRIBE", {"destination": " "}, "No ID or channel")
 
     def test_send_by_anybody(self) -> None:
         self.assert_refused(self.radio(), "SEND", {"destination": self.topic()}, "You cannot do that.")
@@ -176,7 +188,6 @@ class Answering(NodeCase):
             "/topic/id/tests._ebu.nowhere/topic3/image",
             GCC + "image",
             "/topic/id/tests._ebu.nowhere/topic1",
-            " " + self.topic(),
             "/queue/a",
         ):
             with self.subTest(destination=destination):
@@ -228,12 +239,32 @@ class Framing(NodeCase):
             radio.send(bytes([octet]))
         radio.expect("CONNECTED", response_id="7")
 
-    def test_the_destination_of_subscribe_is_trimmed(self) -> None:
+    def test_destinations_are_trimmed(self) -> None:
         radio = self.radio()
         radio.say("SUBSCRIBE", {"destination": f"  {self.topic()}\t"})
         self.assertEqual(radio.so_far(), [])
-        self.station().publish(self.topic(), b"TEXT a")
+        self.station().publish(f" {self.topic()} ", b"TEXT a")
         radio.expect("MESSAGE", destination=self.topic())
+
+    def test_no_other_value_is_trimmed(self) -> None:
+        radio = self.radio()
+        radio.say("SUBSCRIBE", {"destination": self.topic(), "id": " 7", "receipt": " 1 "})
+        self.assertEqual(radio.frame().raw, b"RECEIPT\nreceipt-id: 1 \n\n\0")
+        self.station().publish(self.topic(), b"TEXT a", {"link": " http://l/"})
+        radio.expect("MESSAGE", subscription=" 7", link=" http://l/")
+
+    def test_frames_without_their_blank_line(self) -> None:
+        radio, station = self.dial(), self.station()
+        radio.send(b"CONNECT\0TEST\0")
+        self.assertEqual(radio.expect("CONNECTED").names(), ["session"])
+        radio.send(f"SUBSCRIBE\ndestination:{self.topic()}\n\0".encode())
+        self.assertEqual(radio.so_far(), [])
+        station.send(f"SEND\ndestination:{self.topic()}\0".encode())
+        self.assertEqual(station.so_far(), [])
+        self.assertEqual(radio.expect("MESSAGE").body, b"")
+        radio.send(b"DISCONNECT\nreceipt:1\0")
+        radio.expect("RECEIPT", receipt_id="1")
+        self.assertTrue(radio.ends())
 
     def test_nothing_is_escaped(self) -> None:
         radio = self.radio()
@@ -433,7 +464,7 @@ class Listening(NodeCase):
 
     def test_the_last_slide_is_not_sent_to_who_does_not_want_it(self) -> None:
         self.station().publish(self.topic(), b"TEXT a")
-        for wish, copies in (("yes", 0), ("no", 1), ("YES", 1), ("true", 1)):
+        for wish, copies in (("yes", 0), (" yes", 0), ("no", 1), ("YES", 1), ("true", 1)):
             radio = self.radio()
             radio.say("SUBSCRIBE", {"destination": self.topic(), "x-ebu-nofastreply": wish})
             self.assertEqual(len(radio.so_far()), copies, wish)

@@ -92,11 +92,12 @@ class RadioVIS:
             self._log.warning("login.unanswered", login=login[:_SHOWN], reason=str(error), held_back=held_back)
 
     async def resolve(self, destination: str, headers: Headers) -> ResolvedTopic:
-        """The hub's key of a destination. The client wants the retained slide unless ``x-ebu-nofastreply`` is exactly
-        ``yes`` (contract §1.7).
+        """The hub's key of a destination. The client wants the retained slide unless ``x-ebu-nofastreply`` is ``yes``
+        (contract §1.7). Blanks around it do not count, because some clients write one behind each colon (contract §2,
+        change 13).
         """
-        wanted = dict(reversed(headers)).get(_NO_FAST_REPLY) != "yes"  # the first of repeated headers counts
-        return ResolvedTopic(await self._resolver.resolve(destination), replay=wanted)
+        wish = dict(reversed(headers)).get(_NO_FAST_REPLY, "")  # the first of repeated headers counts
+        return ResolvedTopic(await self._resolver.resolve(destination), replay=wish.strip() != "yes")
 
     async def recall(self, topic: str) -> Message | None:
         """The retained slide that another node stored, or this one before its start."""

@@ -403,7 +403,7 @@ class MonitoringSettings(SettingsGroup):
     @classmethod
     def _enabled_with_a_host(cls, given: Any) -> Any:
         """Set the default of MONITORING_ENABLED: True if MONITORING_HOST is set, whatever its value. A function as
-        default would only see the value (contract §2, change 14).
+        default would only see the value (contract §2, change 16).
         """
         return {"MONITORING_ENABLED": True, **given} if "MONITORING_HOST" in given else given
 

@@ -6,7 +6,7 @@ The frame as we read it, in the specification's own notation with our deviations
     EOL     = [CR] LF                                   * in every version (stomp.md F1)
     header  = name ":" value                            * 1.0: the colon may be missing (F6)
     body    = exactly content-length octets, or octets up to the first NUL (F3)
-              * the blank line may be missing before the NUL of a DISCONNECT (F14)
+              * the blank line may be missing before the NUL: of a DISCONNECT, and of every frame of 1.0 (F14)
 
 The decoder is pulled, one frame at a time, because the CONNECT frame decides how the frames behind it are read.
 
@@ -254,15 +254,22 @@ class Decoder:
         self._check_opening(command)
         if len(lines) - 1 > self._limits.headers:
             raise self._too_many_headers(command)
-        if ended and command != "DISCONNECT":
+        frame = Frame(command, self._read_headers(command, lines[1:]))
+        if ended:
+            self._check_ended(frame)
+        return frame, self._body_length(frame)
+
+    def _check_ended(self, frame: Frame) -> None:
+        """The blank line may be missing in a DISCONNECT, and to a client that negotiates nothing (F14)."""
+        lenient = self.dialect.lenient and (not self._opening or frame.get("accept-version") is None)
+        if not lenient and frame.command != "DISCONNECT":
             raise RemoteProtocolError(
                 "Malformed frame",
                 "A NUL stands where the blank line after the headers should be.",
-                command=command,
+                command=frame.command,
+                receipt=frame.get("receipt"),
                 boundary_known=True,
             )
-        frame = Frame(command, self._read_headers(command, lines[1:]))
-        return frame, self._body_length(frame)
 
     def _lines_of(self, block: bytes) -> list[str]:
         if len(block) > self._limits.header_bytes:  # only then can a line of it be too long

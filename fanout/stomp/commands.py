@@ -6,7 +6,7 @@ A function returns the event the caller must act on, or None when the session co
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from fanout.hub.message import Publication
@@ -68,20 +68,28 @@ Command = Callable[[OpenSession, Frame], Event | None]
 
 
 def _subscribe(session: OpenSession, frame: Frame) -> Event:
-    id_ = frame.get("id")
+    """An id may be used again for another destination: npm node-stomp 1.1 sends ``id:0`` with each (stomp.md C1)."""
+    id_, destination = frame.get("id"), frame.get("destination") or ""
     if id_ is None:
         raise RemoteProtocolError("Missing id", "SUBSCRIBE needs an id header.")
-    if session.subscriptions.by_id(id_) is not None:
-        raise RemoteProtocolError("Duplicate id", "SUBSCRIBE names an id that is in use; UNSUBSCRIBE it first.")
+    if any(each.destination == destination for each in session.subscriptions.with_id(id_)):
+        raise RemoteProtocolError(
+            "Duplicate id", "SUBSCRIBE names an id that is in use for this destination; UNSUBSCRIBE it first."
+        )
     ack = frame.get("ack", "auto") or ""
     if ack not in ACK_MODES:
         raise RemoteProtocolError("Unknown ack mode", f"ack must be one of {', '.join(ACK_MODES)}.")
-    return _new_subscription(session, frame, frame.get("destination") or "", id_, ack)
+    return _new_subscription(session, frame, destination, id_, ack)
 
 
 def _subscribe_10(session: OpenSession, frame: Frame) -> Event:
     """No id needed, the destination trimmed, acknowledgements unknown (stomp.md §7)."""
-    return _new_subscription(session, frame, (frame.get("destination") or "").strip(), frame.get("id") or None, "auto")
+    return _new_subscription(session, frame, _destination_10(frame), frame.get("id") or None, "auto")
+
+
+def _destination_10(frame: Frame) -> str:
+    """Without blanks around it: QStomp and Python's stomper write one behind the colon (stomp.md §7)."""
+    return (frame.get("destination") or "").strip()
 
 
 def _new_subscription(session: OpenSession, frame: Frame, destination: str, id_: str | None, ack: str) -> Subscribe:
@@ -104,27 +112,33 @@ def _unsubscribe(session: OpenSession, frame: Frame) -> Event:
     id_ = frame.get("id")
     if id_ is None:
         raise RemoteProtocolError("Missing id", "UNSUBSCRIBE needs an id header.")
-    return _end_subscription(session, frame, session.subscriptions.by_id(id_), "Unknown ID")
+    return _end_subscriptions(session, frame, session.subscriptions.with_id(id_), "Unknown ID")
 
 
 def _unsubscribe_10(session: OpenSession, frame: Frame) -> Event:
-    """By destination, or by id; with both the destination decides. One ERROR when refused."""
-    destination, id_ = frame.get("destination"), frame.get("id")
+    """By destination, or by id; with both the destination decides. One ERROR when refused.
+
+    One UNSUBSCRIBE ends one subscription, as in the original: of several with one id the latest.
+    """
+    destination, id_ = _destination_10(frame), frame.get("id")
     if destination:
         found = session.subscriptions.by_destination(destination, id_)
-        return _end_subscription(session, frame, found, "Not subscribed")
+        return _end_subscriptions(session, frame, () if found is None else (found,), "Not subscribed")
     if not id_:
         raise RemoteProtocolError("No ID or channel")
-    return _end_subscription(session, frame, session.subscriptions.by_id(id_), "Unknown ID")
+    return _end_subscriptions(session, frame, session.subscriptions.with_id(id_)[-1:], "Unknown ID")
 
 
-def _end_subscription(
-    session: OpenSession, frame: Frame, subscription: Subscription | None, otherwise: str
+def _end_subscriptions(
+    session: OpenSession, frame: Frame, subscriptions: Sequence[Subscription], otherwise: str
 ) -> Unsubscribe:
-    if subscription is None:
+    if not subscriptions:
         raise RemoteProtocolError(otherwise, "UNSUBSCRIBE names no subscription of this connection.")
-    session.subscriptions.remove(subscription)
-    return Unsubscribe(subscription, session.expect(frame))
+    ended = tuple(subscriptions)
+    session.spend(len(ended) - 1)
+    for each in ended:
+        session.subscriptions.remove(each)
+    return Unsubscribe(ended, session.expect(frame))
 
 
 # SEND, ACK, NACK
@@ -143,8 +157,9 @@ def _send(session: OpenSession, frame: Frame) -> Event | None:
 
 def _send_10(session: OpenSession, frame: Frame) -> Event:
     """At once: the original knew no transactions."""
-    _check_destination(session, frame.get("destination") or "")
-    return Publish((_sent(frame),), session.expect(frame))
+    destination = _destination_10(frame)
+    _check_destination(session, destination)
+    return Publish((Publication(destination, frame.headers, frame.body),), session.expect(frame))
 
 
 def _ack(session: OpenSession, frame: Frame) -> None:
@@ -162,8 +177,8 @@ def _strike_off(session: OpenSession, frame: Frame) -> None:
     if session.dialect.version == "1.2":
         known = session.subscriptions.acknowledge(frame.get("id") or "")
     else:
-        subscription = session.subscriptions.by_id(frame.get("subscription") or "")
-        known = subscription is not None and subscription.acknowledge(frame.get("message-id") or "")
+        named = session.subscriptions.with_id(frame.get("subscription") or "")
+        known = any(each.acknowledge(frame.get("message-id") or "") for each in named)
     if not known:
         raise RemoteProtocolError("Unknown message", f"{frame.command} names no delivered message that waits for one.")
 

@@ -46,9 +46,12 @@ class Subscribe:
 
 @dataclass(frozen=True, slots=True)
 class Unsubscribe:
-    """Stop listening: the session has forgotten the subscription already."""
+    """Stop listening: the session has forgotten the subscriptions already.
 
-    subscription: Subscription
+    :ivar subscriptions: one, or all with one id (:func:`fanout.stomp.commands._subscribe`).
+    """
+
+    subscriptions: tuple[Subscription, ...]
     answer: Answer
 
 

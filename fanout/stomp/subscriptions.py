@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator
+from collections import defaultdict, deque
+from collections.abc import Iterator, Sequence
 
 from fanout.hub.subscriber import Cohort
 from fanout.stomp.server_frames import MessageForm, ack_id
@@ -82,17 +82,16 @@ and their index would take more memory than they do."""
 
 
 class Subscriptions:
-    """All subscriptions of one client, in the order they came.
+    """All subscriptions of one client, in the order they came. Several may have one id, to different destinations.
 
     A command that names an id takes as long for a client with many of them as for one with few.
     """
 
-    __slots__ = ("_all", "_by_id", "_repeated")
+    __slots__ = ("_all", "_by_id")
 
     def __init__(self) -> None:
         self._all: dict[Subscription, None] = {}
-        self._by_id: dict[str | None, Subscription] | None = None
-        self._repeated = False  # a 1.0 client has used an id for several
+        self._by_id: defaultdict[str | None, list[Subscription]] | None = None
 
     def __len__(self) -> int:
         return len(self._all)
@@ -101,31 +100,32 @@ class Subscriptions:
         return iter(self._all)
 
     def add(self, subscription: Subscription) -> None:
-        """Remember it; whether the id is free was asked before."""
+        """Remember it; whether its id may be used was asked before."""
         self._all[subscription] = None
         if self._by_id is not None:
-            self._repeated = self._repeated or subscription.id in self._by_id
-            self._by_id[subscription.id] = subscription
+            self._by_id[subscription.id].append(subscription)
 
     def remove(self, subscription: Subscription) -> None:
         """Forget it; nothing happens when it is not there."""
         if subscription not in self._all:
             return
         del self._all[subscription]
-        if self._by_id is not None:
-            if self._repeated or len(self._all) <= _FEW:
-                self._by_id = None
-            else:
+        if len(self._all) <= _FEW:
+            self._by_id = None
+        elif self._by_id is not None:
+            self._by_id[subscription.id].remove(subscription)
+            if not self._by_id[subscription.id]:
                 del self._by_id[subscription.id]
 
-    def by_id(self, id_: str) -> Subscription | None:
-        """The subscription with this id; the latest when a 1.0 client used it twice."""
+    def with_id(self, id_: str) -> Sequence[Subscription]:
+        """The subscriptions with this id, in the order they came."""
         if len(self._all) <= _FEW:
-            return next((each for each in reversed(self._all) if each.id == id_), None)
+            return [each for each in self._all if each.id == id_]
         if self._by_id is None:
-            self._by_id = {each.id: each for each in self._all}
-            self._repeated = len(self._by_id) < len(self._all)
-        return self._by_id.get(id_)
+            self._by_id = defaultdict(list)
+            for each in self._all:
+                self._by_id[each.id].append(each)
+        return self._by_id.get(id_, ())
 
     def by_destination(self, destination: str, id_: str | None) -> Subscription | None:
         """A subscription to this destination as the client wrote it, rather the one with this id (1.0 only)."""
@@ -134,7 +134,6 @@ class Subscriptions:
 
     def acknowledge(self, ack: str) -> bool:
         """Take an ACK or NACK of 1.2. :return: False when no such message waits for one."""
-        subscription = self.by_id(ack.partition("/")[0])
-        if subscription is not None and subscription.acknowledge_1_2(ack):
+        if any(each.acknowledge_1_2(ack) for each in self.with_id(ack.partition("/")[0])):
             return True
         return any(each.acknowledge_1_2(ack) for each in self._all)  # an id may hold a "/" itself

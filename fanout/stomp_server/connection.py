@@ -255,9 +255,10 @@ class Connection(OutboxSubscriber):
         self._outbox.offer(cohort, data)
         if self._session.acknowledges:
             form: Any = cohort.form.form if isinstance(cohort.form, FramedForm) else cohort.form
-            subscription = self._session.subscriptions.by_id(form.subscription)
-            if subscription is not None and subscription.cohort is cohort and form.acknowledged:
-                self._session.delivered(subscription, message)
+            if form.acknowledged:
+                for subscription in self._session.subscriptions.with_id(form.subscription):
+                    if subscription.cohort is cohort:
+                        self._session.delivered(subscription, message)
 
     # Working off what the client sent
 
@@ -398,9 +399,10 @@ class Connection(OutboxSubscriber):
         elif isinstance(event, Subscribe):
             await self._subscribe(event)
         elif isinstance(event, Unsubscribe):
-            topic = self._leave(event.subscription)
-            if topic is not None:
-                self._server.observer.unsubscribed(self._client, topic)
+            for subscription in event.subscriptions:
+                topic = self._leave(subscription)
+                if topic is not None:
+                    self._server.observer.unsubscribed(self._client, topic)
             event.answer.done()
         else:
             await self._connect(event)
@@ -489,6 +491,8 @@ class Connection(OutboxSubscriber):
         except Refused as refused:
             self._refuse(event, refused)
             return
+        if self._session.dialect.lenient:
+            self._queue_answers()  # its RECEIPT goes first, also if the bus delivers to this client at once
         published = self._server.application.publish(messages)
         # Not awaited: the frames behind this one go on while the bus confirms.
         published.addCallbacks(self._published, self._not_published, (event, messages), errbackArgs=(event,))

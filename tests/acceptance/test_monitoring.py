@@ -189,7 +189,7 @@ class TestSilent(NobodyTakesTheEvents, NodeCase):
 
 
 class TestEnabled(unittest.TestCase):
-    """A host turns the events on, wherever it is set; MONITORING_ENABLED wins over that (contract §2, change 14).
+    """A host turns the events on, wherever it is set; MONITORING_ENABLED wins over that (contract §2, change 16).
 
     The monitoring broker would be at the default host, and at a port on which the test listens.
     """

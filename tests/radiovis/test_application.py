@@ -89,8 +89,9 @@ class TestLogin(_Case):
 
 
 class TestTune(_Case):
-    async def test_the_last_slide_is_wanted_unless_the_header_says_exactly_yes(self) -> None:
-        cases = {"": True, "no": True, "YES": True, " yes": True, "yes": False}
+    async def test_the_last_slide_is_wanted_unless_the_header_says_yes(self) -> None:
+        """Blanks around it do not count (contract §2, change 13)."""
+        cases = {"": True, "no": True, "YES": True, "yes yes": True, " yes": False, "yes": False}
         for value, wanted in cases.items():
             resolved = await self.radiovis.resolve(
                 "/topic/id/tests._ebu.nowhere/topic1/image", (("x-ebu-nofastreply", value),)

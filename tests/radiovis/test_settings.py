@@ -23,7 +23,7 @@ ORIGINAL = {
     "RABBITMQ_PASSWORD": "guest",
     "RABBITMQ_VHOST": "/",
     "RABBITMQ_EXCHANGE": "amq.fanout",
-    # A difference: True in the original; contract §2, change 14.
+    # A difference: True in the original; contract §2, change 16.
     "MONITORING_ENABLED": False,
     "MONITORING_HOST": "127.0.0.1",
     "MONITORING_PORT": 5672,

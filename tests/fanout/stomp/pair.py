@@ -80,8 +80,9 @@ class Server:
             self.published += event.sends
             event.answer.done()
         elif isinstance(event, Unsubscribe):
-            assert event.subscription.cohort is not None
-            self.hub.leave(event.subscription.cohort, self)
+            for subscription in event.subscriptions:
+                assert subscription.cohort is not None
+                self.hub.leave(subscription.cohort, self)
             event.answer.done()
         else:
             self._subscribe(event)

@@ -129,9 +129,9 @@ class BehindAFault(unittest.TestCase):
     def test_the_next_frame_is_found(self) -> None:
         after = b"ABORT\na:1\n\n\0"
         for case in CASES:
-            if case.goes_on:
+            if case.goes_on and not case.opening:
                 for size in (1, len(case.octets) + len(after)):
-                    frames, faults = read_on(decoder("1.0"), pieces(case.octets + b"\n" + after, size))
+                    frames, faults = read_on(decoder(case.versions[0]), pieces(case.octets + b"\n" + after, size))
                     self.assertEqual(frames[-1], Frame("ABORT", (("a", "1"),)), case.name)
                     self.assertEqual(faults[0], case.fault, case.name)
 

@@ -41,6 +41,9 @@ KINDER = {
     "F14 with CRLF",
     "F14 without line end",
     "F14 nothing but the command",
+    "F14 no blank line",
+    "F14 no blank line and a length",
+    "F14 NUL inside the headers",
     "lower-case command is a frame",
     "command line of 2 KiB is a frame",
 }

@@ -124,11 +124,12 @@ class Sending(unittest.TestCase):
             server.hear(b"SEND\n\nx\0")
             self.assertEqual([send.destination for send in server.published], [""])
 
-    def test_a_destination_is_not_trimmed(self) -> None:
-        """Contract §1.2: only SUBSCRIBE's is."""
-        server = opened("1.0")
-        server.hear(b"SEND\ndestination: /a\n\nx\0")
-        self.assertEqual(server.published[0].destination, " /a")
+    def test_a_destination_is_trimmed_under_10_only(self) -> None:
+        """Contract §2, change 13: QStomp and Python's stomper write a blank behind the colon."""
+        for version in ALL:
+            server = opened(version)
+            server.hear(b"SEND\ndestination: /a\n\nx\0")
+            self.assertEqual(server.published[0].destination, "/a" if version == "1.0" else " /a")
 
     def test_a_long_destination(self) -> None:
         for version in ALL:

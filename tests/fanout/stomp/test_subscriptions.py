@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from twisted.trial import unittest
 
 from fanout.stomp.client import ConnectRefused, MessageReceived, Receipted
@@ -42,10 +44,11 @@ class Subscribing(SubscriptionCase):
             ):
                 self.assert_refused(opened(version), frame, summary)
 
-    def test_an_id_is_unique(self) -> None:
-        server = opened("1.2")
-        server.hear(b"SUBSCRIBE\nid:0\ndestination:/a\n\n\0")
-        self.assert_refused(server, b"SUBSCRIBE\nid:0\ndestination:/b\n\n\0", "Duplicate id")
+    def test_an_id_is_for_one_subscription_to_a_destination(self) -> None:
+        for version in LATER:
+            server = opened(version)
+            server.hear(b"SUBSCRIBE\nid:0\ndestination:/a\n\n\0SUBSCRIBE\nid:0\ndestination:/b\n\n\0")
+            self.assert_refused(server, b"SUBSCRIBE\nid:0\ndestination:/a\n\n\0", "Duplicate id")
 
     def test_an_id_is_short_as_all_clients_ids_together_take_memory(self) -> None:
         for version, letter in (("1.0", "x"), ("1.2", "é")):
@@ -117,6 +120,66 @@ class TwoToOneTopic(SubscriptionCase):
         pair.talk()
         told = pair.publish("/a", b"x")
         self.assertEqual([event.subscription for event in told if isinstance(event, MessageReceived)], ["0", "1"])
+
+
+class OneIdForSeveral(SubscriptionCase):
+    """C1: npm node-stomp 1.1.0 sends ``id:0`` with every SUBSCRIBE (contract §2, change 14)."""
+
+    def subscribed(self, version: str, destinations: Sequence[str], ack: str = "auto") -> Pair:
+        pair = Pair().connect(version)
+        for destination in destinations:
+            pair.client.write(Frame("SUBSCRIBE", (("id", "0"), ("destination", destination), ("ack", ack))))
+        self.assertEqual(pair.talk(), [])
+        return pair
+
+    def test_each_destination_is_delivered_under_it(self) -> None:
+        for version in LATER:
+            pair = self.subscribed(version, ("/a", "/b"))
+            for destination in ("/b", "/a"):
+                [message] = pair.publish(destination, b"x")
+                assert isinstance(message, MessageReceived)
+                self.assertEqual((message.destination, message.subscription), (destination, "0"))
+
+    def test_unsubscribe_ends_all_of_them(self) -> None:
+        """Also beyond the number that is searched one by one, and no others."""
+        for count in (2, 30):
+            pair = self.subscribed("1.2", [f"/{number}" for number in range(count)])
+            pair.client.subscribe("/other", "1")
+            pair.client.unsubscribe("0", receipt="r")
+            self.assertEqual(pair.talk(), [Receipted("r")])
+            self.assertEqual(pair.hub.topics(), ["/other"])
+            self.assert_refused(pair, b"UNSUBSCRIBE\nid:0\n\n\0", "Unknown ID")
+
+    def test_unsubscribe_takes_as_long_as_so_many_frames(self) -> None:
+        pair = self.subscribed("1.2", [f"/{number}" for number in range(30)])
+        before = pair.session.allowance
+        pair.client.unsubscribe("0")
+        pair.talk()
+        self.assertGreaterEqual(before - pair.session.allowance, 30)
+
+    def test_the_id_may_be_used_again(self) -> None:
+        pair = self.subscribed("1.2", ("/a", "/b"))
+        pair.client.unsubscribe("0")
+        pair.client.subscribe("/a", "0")
+        self.assertEqual(pair.talk(), [])
+        self.assertEqual(pair.hub.topics(), ["/a"])
+
+    def test_messages_of_each_are_acknowledged(self) -> None:
+        """Also if two have the same message-id, as a broadcast has on all its topics."""
+        for version in LATER:
+            pair = self.subscribed(version, ("/a", "/b"), "client-individual")
+            messages = [event for topic in ("/a", "/b") for event in pair.publish(topic, b"x")]
+            for message in messages:
+                assert isinstance(message, MessageReceived)
+                pair.client.ack(message, receipt="r")
+                self.assertEqual(pair.talk(), [Receipted("r")])
+
+    def test_under_10_one_unsubscribe_ends_the_latest(self) -> None:
+        """As in the original."""
+        server = opened("1.0")
+        server.hear(b"SUBSCRIBE\nid:0\ndestination:/a\n\n\0SUBSCRIBE\nid:0\ndestination:/b\n\n\0")
+        server.hear(b"UNSUBSCRIBE\nid:0\n\n\0")
+        self.assertEqual(server.hub.topics(), ["/a"])
 
 
 class Unsubscribing(SubscriptionCase):
@@ -280,6 +343,20 @@ class Under10(SubscriptionCase):
     def test_the_destination_is_trimmed(self) -> None:
         self.pair.hear(b"SUBSCRIBE\ndestination: /a \t\n\n\0")
         self.assertEqual(self.pair.hub.topics(), ["/a"])
+        self.pair.hear(b"SEND\ndestination: /a\n\nx\0")
+        self.assertEqual([each.destination for each in self.pair.published], ["/a"])
+        self.assertEqual(self.pair.hear(b"UNSUBSCRIBE\ndestination: /a\n\n\0"), b"")
+        self.assertEqual(self.pair.hub.topics(), [])
+
+    def test_other_values_stay_as_they_were_sent(self) -> None:
+        """Contract §2, change 13: also ids and receipts, in both directions."""
+        said = self.pair.hear(b"SUBSCRIBE\nreceipt: 1 \nid: 7 \ndestination: /a\n\n\0")
+        self.assertEqual(said, b"RECEIPT\nreceipt-id: 1 \n\n\0")
+        [message] = self.pair.publish("/a", b"x")
+        assert isinstance(message, MessageReceived)
+        self.assertEqual(message.subscription, " 7 ")
+        self.assert_refused(self.pair, b"UNSUBSCRIBE\nid:7\n\n\0", "Unknown ID")
+        self.assertEqual(self.pair.hear(b"UNSUBSCRIBE\nid: 7 \n\n\0"), b"")
 
     def test_unsubscribe_by_destination_or_id(self) -> None:
         for named in (b"id:7\n", b"destination:/a\n", b"id:7\ndestination:/a\n", b"id:other\ndestination:/a\n"):
