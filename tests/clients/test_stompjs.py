@@ -7,9 +7,8 @@ from typing import Any
 
 import stomp
 
-from tests.acceptance import stompjs
-from tests.acceptance.stompjs import StompJs
 from tests.acceptance.websocket_case import WebSocketCase
+from tests.clients.node_clients import StompJs, missing
 
 
 class StompPyRadio(stomp.ConnectionListener):  # type: ignore[misc]
@@ -41,7 +40,7 @@ class StompJsTests(WebSocketCase):
 
     @classmethod
     def setUpClass(cls) -> None:
-        if reason := stompjs.missing():
+        if reason := missing():
             raise unittest.SkipTest(reason)
         super().setUpClass()
 

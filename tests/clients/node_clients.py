@@ -1,9 +1,12 @@
-"""``@stomp/stompjs``, the STOMP client of browsers, under Node: a process of its own, driven line by line.
+"""STOMP clients of npm under Node, each in a process of its own that is driven line by line.
 
-page = StompJs()
-page.connect(server.http, version="1.2")
-page.subscribe("/topic/id/tests._ebu.nowhere/topic1/image")
-page.expect("message")["body"]
+    page = StompJs()
+    page.connect(server.http, version="1.2")
+    page.subscribe("/topic/id/tests._ebu.nowhere/topic1/image")
+    page.expect("message")["body"]
+
+:class:`StompJs` is ``@stomp/stompjs``, the client of browsers; ``NodeClient("node_stomp.mjs")`` is ``node-stomp``. The
+scripts in ``tests/node`` say what each may be told, and what it tells.
 """
 
 from __future__ import annotations
@@ -34,14 +37,14 @@ def missing() -> str:
     return ""
 
 
-class StompJs:
-    """One client. Bodies are octets on this side."""
+class NodeClient:
+    """One client."""
 
-    def __init__(self) -> None:
-        self._receipts = (f"js-{number}" for number in itertools.count(1))
+    def __init__(self, script: str) -> None:
+        """:param script: of ``tests/node``."""
         self._seen: queue.Queue[Seen] = queue.Queue()
         self._process = subprocess.Popen(
-            ["node", "client.mjs"], cwd=NODE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            ["node", script], cwd=NODE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -54,6 +57,35 @@ class StompJs:
         self._reader.join(SECONDS)
         assert self._process.stdout is not None
         self._process.stdout.close()
+
+    def tell(self, action: str, **what: object) -> None:
+        """Any of the actions of its script."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps({"do": action, **what}) + "\n")
+        self._process.stdin.flush()
+
+    def expect(self, saw: str, **fields: object) -> Seen:
+        """The next thing it sees, which must be this. Heart-beats are passed over unless they are asked for."""
+        while True:
+            seen = self._seen.get(timeout=SECONDS)
+            if seen["saw"] != "beat" or saw == "beat":
+                break
+        if seen["saw"] != saw or any(seen.get(name) != value for name, value in fields.items()):
+            raise AssertionError(f"expected {saw} {fields or ''}, and saw {seen}")
+        return seen
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self._seen.put(json.loads(line))
+
+
+class StompJs(NodeClient):
+    """``@stomp/stompjs``. Bodies are octets on this side."""
+
+    def __init__(self) -> None:
+        super().__init__("client.mjs")
+        self._receipts = (f"js-{number}" for number in itertools.count(1))
 
     def connect(self, address: tuple[str, int], **options: object) -> Seen:
         """Connect to ``/stomp`` and log in; what CONNECTED said.
@@ -86,24 +118,3 @@ class StompJs:
         """The next message: its destination and its body."""
         message = self.expect("message")
         return message["headers"]["destination"], base64.b64decode(message["body"])
-
-    def tell(self, action: str, **what: object) -> None:
-        """Any of the actions of client.mjs."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps({"do": action, **what}) + "\n")
-        self._process.stdin.flush()
-
-    def expect(self, saw: str, **fields: object) -> Seen:
-        """The next thing it sees, which must be this. Heart-beats are passed over unless they are asked for."""
-        while True:
-            seen = self._seen.get(timeout=SECONDS)
-            if seen["saw"] != "beat" or saw == "beat":
-                break
-        if seen["saw"] != saw or any(seen.get(name) != value for name, value in fields.items()):
-            raise AssertionError(f"expected {saw} {fields or ''}, and saw {seen}")
-        return seen
-
-    def _read(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            self._seen.put(json.loads(line))
