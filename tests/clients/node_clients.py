@@ -29,10 +29,11 @@ Seen = dict[str, Any]
 
 
 def missing() -> str:
-    """Why it cannot run here; empty if it can. Its packages are fetched when they are not there."""
+    """Why they cannot run here; empty if they can. The packages are fetched when they are not there, or other ones."""
     if shutil.which("node") is None:
         return "node is not installed; make test installs it"
-    if not (NODE / "node_modules" / ".package-lock.json").exists():
+    wanted, installed = NODE / "package-lock.json", NODE / "node_modules" / ".package-lock.json"
+    if not installed.exists() or installed.stat().st_mtime < wanted.stat().st_mtime:
         subprocess.run(["npm", "ci", "--no-audit", "--no-fund"], cwd=NODE, check=True, timeout=INSTALL_SECONDS)
     return ""
 
