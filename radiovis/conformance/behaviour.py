@@ -8,15 +8,15 @@ from radiovis.conformance.subject import CheckFailed, CheckSkipped, Subject, sho
 CHECKS = CheckList()
 
 
-@CHECKS.add("C1", "SUBSCRIBE without id, without destination, or with an id in use gets an ERROR, and the end")
+@CHECKS.add("C1", "SUBSCRIBE without id, without destination, or twice the same gets an ERROR, and the end")
 def _bad_subscribe(subject: Subject) -> None:
     for lines in (f"destination:{subject.topic()}", "id:1"):
         client = subject.radio("1.2")
         client.say(f"SUBSCRIBE {lines}")
         client.refused()
-    client = subject.radio("1.2")
-    client.subscribe(subject.topic(), "1")
-    client.say(f"SUBSCRIBE id:1 destination:{subject.topic()}")
+    client, topic = subject.radio("1.2"), subject.topic()
+    client.subscribe(topic, "1")
+    client.say(f"SUBSCRIBE id:1 destination:{topic}")
     client.refused()
 
 

@@ -150,6 +150,33 @@ class ATurn(ConnectionCase):
         self.assertEqual([command for command, _ in station.told()], ["MESSAGE", "RECEIPT", "RECEIPT"])
         self.assertTrue(station.wire.finished)
 
+    def test_under_10_the_receipt_comes_before_the_publishers_own_message(self) -> None:
+        """Also for SENDs that come in one piece (contract §2, change 13)."""
+        station, _ = self.client("1.0", "/t"), self.client("1.0", "/t")
+        station.say("SEND\ndestination: /t\nreceipt:r\n\n1\0SEND\ndestination: /t\nreceipt:s\n\n2\0")
+        self.turn()
+        told = [("RECEIPT", b""), ("MESSAGE", b"1"), ("RECEIPT", b""), ("MESSAGE", b"2")]
+        self.assertEqual(station.told(), told)
+
+    def test_messages_of_two_topics_under_one_id_are_acknowledged(self) -> None:
+        """npm node-stomp 1.1.0 has one id for all its subscriptions (contract §2, change 14)."""
+        for version, id_ in (("1.1", "message-id:id\nsubscription:0"), ("1.2", "id:0/id")):
+            client, topics = self.client(version), (f"/a/{version}", f"/b/{version}")
+            for topic in topics:
+                client.say(f"SUBSCRIBE\nid:0\ndestination:{topic}\nack:client-individual\n\n\0")
+                self.publish(topic, b"x")
+            self.turn()
+            self.assertEqual(client.told(), [("MESSAGE", b"x")] * 2)
+            for _ in range(2):
+                client.say(f"ACK\n{id_}\nreceipt:r\n\n\0")
+                self.turn()
+                self.assertEqual(client.told(), [("RECEIPT", b"")])
+            client.say("UNSUBSCRIBE\nid:0\nreceipt:r\n\n\0")
+            for topic in topics:
+                self.publish(topic, b"y")
+            self.turn()
+            self.assertEqual(client.told(), [("RECEIPT", b"")])
+
     def test_who_subscribes_in_the_middle_sees_each_message_once(self) -> None:
         for _ in range(2):
             self.client("1.2", "/t")
