@@ -48,7 +48,7 @@ class Subscribe:
 class Unsubscribe:
     """Stop listening: the session has forgotten the subscriptions already.
 
-    :ivar subscriptions: one, or all with one id (:func:`fanout.stomp.commands._subscribe`).
+    :ivar subscriptions: one, or all that have the id (stomp.md C3).
     """
 
     subscriptions: tuple[Subscription, ...]

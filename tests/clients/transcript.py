@@ -17,6 +17,9 @@ published is written from what is known of it (contract §5). ::
         ),
     )
 
+Not here: odr-radiodns-bridge, which looks up SRV records and opens no connection (src/odr/radiodns/resolver.py at
+0942c4b), and DABFMMonkey, whose source is not published.
+
 Topics have ``ffff`` where each conversation has a number of its own, in four digits: no conversation meets messages of
 another one, and the octets stay as many. In what a client hears, ``<session>``, ``<message-id>``, ``<when>`` and
 ``<server>`` stand for what the server chooses; in what it says, ``<session>`` is the one it was given.
