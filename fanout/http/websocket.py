@@ -40,7 +40,7 @@ from fanout.hub.subscriber import Framing
 from fanout.hub.timer_wheel import Wheel
 from fanout.listeners import straight_write
 from fanout.listeners.client_limits import LINGER_SECONDS, FairTurns, InputMemory
-from fanout.listeners.tls import client_certificates
+from fanout.listeners.tls import TlsTransport, client_certificates
 
 _WHOLE = Connection(ConnectionType.SERVER)  # Shared: writing a whole message leaves no trace in it.
 
@@ -275,11 +275,13 @@ class WebSocket(protocol.Protocol):
         if piece.message_finished:
             self._octets = 0
         if data:
+            if self._ping is not None:
+                self._answer_ping()  # before what the listener answers (RFC 6455 §5.5.2: as soon as is practical)
             self._listener.received(data)
 
     def _answer_ping(self) -> None:
-        """One Pong for all Pings that came at once, which RFC 6455 §5.5.3 allows: a flood of Pings is no flood of
-        Pongs, nor does it pile up for a client that does not read.
+        """One Pong for all Pings that came without a message between them, which RFC 6455 §5.5.3 allows: a flood of
+        Pings is no flood of Pongs, nor does it pile up for a client that does not read.
         """
         if self._ping is not None and not self._full and not self._closing and not self._waits:
             self._send(Pong(self._ping))
@@ -287,19 +289,36 @@ class WebSocket(protocol.Protocol):
 
     def _client_closes(self, event: CloseConnection) -> None:
         """It closes, or has answered our Close frame; or wsproto cannot read on, and says so with the same event."""
-        if self._frames.state is ConnectionState.REMOTE_CLOSING:
-            self._say_goodbye(event.response())
-        elif self._frames.state is not ConnectionState.CLOSED:
+        if self._frames.state is ConnectionState.CLOSED:
+            self._hang_up()
+        elif self._frames.state is ConnectionState.REMOTE_CLOSING:
+            # The answers to what came before it are written at the end of this turn.
+            self._timer = self._server.reactor.callLater(0, self._answer_close, event.response())
+        else:
             self._deaf = True  # wsproto would keep for ever what still comes
             self._fail(event.code, event.reason or "")
-            return
+
+    def _answer_close(self, close: CloseConnection) -> None:
+        if not self._closing:
+            self._say_goodbye(close)
         self._hang_up()
 
     def _fail(self, code: int, reason: str) -> None:
-        """The client broke the protocol, or a limit: say so."""
+        """The client broke the protocol, or a limit: say so, and close without its answer (RFC 6455 §7.1.7)."""
         if not self._closing:
             self._server.warn("websocket.fault", self.address, fault=reason, code=int(code))
-            self.finish(code, reason)
+            self._say_goodbye(CloseConnection(code, reason))
+            self._shut_down()
+
+    def _shut_down(self) -> None:
+        """End our side behind what is written, and drop what still comes, for LINGER_SECONDS: closing with unread input
+        makes the kernel send a reset, which can erase the Close frame before the client has read it.
+        """
+        self._timer = self._server.reactor.callLater(LINGER_SECONDS, self.abort)
+        if isinstance(self.transport, TlsTransport):
+            self.transport.loseConnection()  # type: ignore[no-untyped-call]  # it says goodbye, and reads on
+        else:
+            self.transport.loseWriteConnection()
 
     # The listener's transport
 
@@ -329,7 +348,8 @@ class WebSocket(protocol.Protocol):
         if self._closing:
             return
         self._say_goodbye(CloseConnection(self.goodbye if code is None else code, reason))
-        self._timer = self._server.reactor.callLater(LINGER_SECONDS, self._hang_up)
+        if self._frames.state is not ConnectionState.CLOSED:  # otherwise the client has closed already
+            self._timer = self._server.reactor.callLater(LINGER_SECONDS, self._hang_up)
 
     def abort(self) -> None:
         """Close at once."""

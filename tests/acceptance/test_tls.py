@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 from tests.acceptance.case import NodeCase
 from tests.authority import Authority
+from tests.message_socket import handshake
 from tests.processes import Server, node
 from tests.radio import Radio, frame
 from tests.services import free_port
@@ -72,6 +73,19 @@ class _Case(NodeCase):
         raw = socket.create_connection((HOST, self.ports[port]), timeout=20)
         self.addCleanup(raw.close)
         return context.wrap_socket(raw, server_hostname=HOST)
+
+
+class TestClosingWebSockets(_Case):
+    settings: ClassVar[dict[str, Any]] = {"fanout.listeners.client_limits.LINGER_SECONDS": 60}
+
+    def test_after_a_protocol_error_tls_ends_at_once(self) -> None:
+        client = self.hello(self.authority.client(), "HTTPS_PORT")
+        client.sendall(handshake() + b"\x81\x05hello")  # not masked
+        heard = b""
+        while octets := client.recv(65_536):
+            heard += octets
+        self.assertIn(b"\r\n\r\n\x88", heard)
+        self.assertIn((1002).to_bytes(2), heard)
 
 
 class TestListeners(_Case):

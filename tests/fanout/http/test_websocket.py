@@ -54,9 +54,13 @@ class RecordingTransport(StringTransport):
     """A transport that remembers how it was closed."""
 
     aborted = False
+    write_ended = False
 
     def abortConnection(self) -> None:
         self.aborted = True
+
+    def loseWriteConnection(self) -> None:
+        self.write_ended = True
 
 
 def _raising(error: Exception) -> Callable[[float], None]:
@@ -183,25 +187,53 @@ class TestFaults(_Case):
         self.assertEqual(self.listener.heard, b"")
         self.assertLess(len(self.socket._frames._proto._frame_decoder.buffer), 1_000)
 
-    def test_the_client_has_a_moment_to_read_why_and_is_then_cut_off(self) -> None:
+    def test_our_side_ends_at_once_and_a_client_that_stays_is_cut_off(self) -> None:
         self.socket.dataReceived(b"\x81\x02hi")
+        self.assertTrue(self.transport.write_ended)
         self.assertFalse(self.transport.disconnecting)
-        self.clock.advance(1)
-        self.assertTrue(self.transport.disconnecting)
+        self.clock.advance(0.75)
         self.assertFalse(self.transport.aborted)
-        self.clock.advance(1)
+        self.clock.advance(0.25)
         self.assertTrue(self.transport.aborted)
+
+    def test_no_timer_is_left_of_a_client_that_goes(self) -> None:
+        self.socket.dataReceived(b"\x81\x02hi")
+        self.lose()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
 
 class TestClose(_Case):
     def test_the_clients_close_is_answered_with_its_code(self) -> None:
         self.say(CloseConnection(3_005, "bye"))
+        self.clock.advance(0)
         self.assert_closed_with(3_005)
         self.assertTrue(self.transport.disconnecting)
 
     def test_a_close_without_a_code(self) -> None:
         self.socket.dataReceived(b"\x88\x80\0\0\0\0")
+        self.clock.advance(0)
         self.assert_closed_with(1_005)
+
+    def test_what_the_listener_answers_in_the_same_turn_goes_before_the_close(self) -> None:
+        self.clock.callLater(0, self.socket.write, text(b"RECEIPT"))
+        self.say(CloseConnection(1_000))
+        self.clock.advance(0)
+        message, close = self.answers()
+        self.assertEqual((message, type(close)), (TextMessage("RECEIPT"), CloseConnection))
+
+    def test_a_listener_that_closes_at_the_same_time_as_the_client(self) -> None:
+        self.say(CloseConnection(1_000))
+        self.socket.finish(1_001)
+        self.clock.advance(0)
+        self.assert_closed_with(1_001)
+        self.assertTrue(self.transport.disconnecting)
+        self.lose()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_a_client_that_goes_before_its_close_is_answered(self) -> None:
+        self.say(CloseConnection(1_000))
+        self.lose()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_ours_ends_when_the_client_has_answered(self) -> None:
         self.socket.finish(1_001)
@@ -227,6 +259,7 @@ class TestClose(_Case):
 
     def test_a_second_close_and_octets_behind_the_first_are_nothing(self) -> None:
         self.say(CloseConnection(1_000))
+        self.clock.advance(0)
         self.answers()
         self.socket.finish()
         self.socket.dataReceived(b"\x88\x80\0\0\0\0")
