@@ -113,6 +113,16 @@ class Raw:
         found, _, self._received = self._received.partition(end)
         return found + end
 
+    def octets(self, count: int) -> bytes:
+        """The next ones, so many. The end of the connection is an error."""
+        while len(self._received) < count:
+            data = self.socket.recv(65_536)
+            if not data:
+                raise EOFError(f"the connection ended; before that: {self._received!r}")
+            self._received += data
+        found, self._received = self._received[:count], self._received[count:]
+        return found
+
     def to_the_end(self) -> bytes:
         """All that comes until the connection ends."""
         while data := self.socket.recv(65_536):

@@ -29,7 +29,7 @@ class PublicSite:
         """
         self._settings = settings
         self._wall = wall
-        self._polls = Polls()
+        self._polls = Polls(settings)
         self._push = Push()
         self._publishing = Publishing(pending.application, pending.warn, settings)
         pages, topics = WallPages(wall), self._topics(pending)
@@ -56,7 +56,7 @@ class PublicSite:
 
     @settings.setter
     def settings(self, settings: Settings) -> None:
-        for part in (self._publishing, self._wall):
+        for part in (self._polls, self._publishing, self._wall):
             part.settings = settings
         self._settings = settings
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fanout.http.limits import MAX_TOPICS
+from fanout.http.limits import MAX_TOPICS, HttpSettings
 from fanout.http.response import JSON, TEXT, EventStream, HttpError, NextValue, Response
 from fanout.http.routing import Request
 from fanout.http.sse import EVENT_STREAM, encode_id, event, last_event_id
@@ -29,6 +29,14 @@ _CALLBACK_LENGTH = 64
 # So that no content sniffer takes an answer that begins with the client's own words for something else.
 _CALLBACK_PREFIX = b"/**/"
 _SCRIPT = "text/javascript"
+# Samsung's client sets no User-Agent, so it sends Android's own: "Dalvik/1.6.0 (Linux; U; Android 4.4.2; SM-G900F
+# Build/KOT49H)". It came with Samsung's phones only, whose models are called:
+_ANDROID = "Dalvik/"
+_SAMSUNG_MODELS = ("SM-", "GT-", "SAMSUNG-", "SCH-", "SGH-", "SHV-", "SHW-", "SPH-", "SC-")
+_SAMSUNG_SECONDS = 12.0
+"""Seconds such a client is held at most, whatever HTTP_POLL_TIMEOUT is: it reads for 15 s (contract §4)."""
+_TYPES = ("image", "text")
+_OTHER_TYPE = {"image": "text", "text": "image"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +46,9 @@ class VisForm:
     destination: str
 
     def encode(self, message: Message, encoded: dict[Any, Any]) -> bytes:
-        """The object. Samsung's receiver shows only slides whose trigger time is NOW, so that is what none means."""
+        """The object. Samsung's receiver shows only slides whose trigger time is NOW, so that is what none means. It
+        takes an answer with a ``[`` anywhere for an array, so texts have no brackets (contract §5.4).
+        """
         given = dict(message.headers)
         headers = {
             "RadioVIS-Message-ID": message.message_id,
@@ -47,11 +57,18 @@ class VisForm:
         }
         if "link" in given:
             headers["RadioVIS-Link"] = given["link"]
-        return json.dumps({"body": message.body.decode(errors="replace"), "headers": headers}).encode()
+        written = json.dumps({"body": message.body.decode(errors="replace"), "headers": headers})
+        return written.replace("[", "\\u005b").replace("]", "\\u005d").encode()  # the object itself has none
 
 
 class Polls:
-    """Handlers of long polls."""
+    """Handlers of long polls.
+
+    :ivar settings: HTTP_POLL_TIMEOUT; may be replaced at any time.
+    """
+
+    def __init__(self, settings: HttpSettings) -> None:
+        self.settings = settings
 
     async def visjson(self, request: Request) -> NextValue:
         """``GET …/vis.json?topic=…[&topic=…][&last_id=…][&callback=…]``: a JSON object for one topic, an array for
@@ -67,6 +84,7 @@ class Polls:
                 return Response(body + b"\n", content_type=JSON)
             return Response(_CALLBACK_PREFIX + callback + b"(" + body + b");\n", content_type=_SCRIPT)
 
+        samsung = callback is None and _is_samsung(request.header("user-agent") or "")
         return NextValue(
             tuple(dict.fromkeys(topics)),
             VisForm,
@@ -74,6 +92,8 @@ class Polls:
             request.query("last_id"),
             single=single,
             newest=True,
+            seconds=min(self.settings.HTTP_POLL_TIMEOUT, _SAMSUNG_SECONDS) if samsung else None,
+            nothing=_empty(topics[-1]) if samsung else None,
             content_type=JSON if callback is None else _SCRIPT,
         )
 
@@ -92,6 +112,23 @@ class Polls:
         for topic in topics:
             check_topic(topic)
         return topics
+
+
+def _is_samsung(agent: str) -> bool:
+    """Whether a User-Agent is that of Samsung's client (``com.sec.android.app.dns``)."""
+    return agent.startswith(_ANDROID) and any(f"; {model}" in agent for model in _SAMSUNG_MODELS)
+
+
+def _empty(topic: str) -> Response:
+    """Nothing new, for a client that stops at a 408: it asks again on a connection that it has closed, which fails.
+
+    It takes an empty body, or an array without TEXT and SHOW, for the end as well. An object whose body is neither
+    makes it ask for the type of the destination without its last id. That is the other one of its two types: it would
+    ask for nothing else as long as nothing is published on a topic.
+    """
+    channel, _, last = topic.rpartition("/")
+    destination = f"{channel}/{_OTHER_TYPE.get(last, last)}"
+    return Response.json({"body": "", "headers": {"RadioVIS-Destination": destination}})
 
 
 def _plain(objects: Sequence[bytes]) -> Response:
@@ -118,7 +155,6 @@ def _callback(request: Request) -> bytes | None:
     return callback.encode()
 
 
-_TYPES = ("image", "text")
 _WORDS = {"image": "SHOW ", "text": "TEXT "}
 
 

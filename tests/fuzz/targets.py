@@ -61,7 +61,7 @@ from radiovis.directory.stations_parser import StationsFileError, parse_stations
 from radiovis.http import publish as http_publish
 from radiovis.http import visjson
 from radiovis.preflight.message_check import body_complaints, slide_url
-from radiovis.settings import DirectorySettings, WatchdogSettings
+from radiovis.settings import DirectorySettings, Settings, WatchdogSettings
 from radiovis.slides.fetch import host_of
 from radiovis.slides.picture import HEIGHT, WIDTH, decoding_fault, look_at
 from radiovis.slides.public_addresses import is_public
@@ -176,7 +176,7 @@ def vis_query(data: bytes) -> None:
     http: Any = SimpleNamespace(args=parse_qs(data, keep_blank_values=True))
     request = Request(http, "/", {})
     try:
-        wanted = visjson.Polls()._topics(request)
+        wanted = visjson.Polls(Settings())._topics(request)
         callback = visjson._callback(request)
     except HttpError as error:
         assert 400 <= error.status < 500, error

@@ -43,6 +43,16 @@ class TestVisForm(unittest.TestCase):
         self.assertTrue(data.isascii())
         self.assertNotIn(b"\n", data)
 
+    def test_brackets_are_written_so_that_no_client_takes_the_object_for_an_array(self) -> None:
+        message = Message("/t", rb"TEXT [a] \[ \\] \u005b", "[7]", 1, (("link", "http://[::1]/"),))
+        data = VisForm("/t/[x]").encode(message, {})
+        self.assertNotRegex(data, rb"[\[\]]")
+        found = json.loads(data)
+        self.assertEqual(found["body"], r"TEXT [a] \[ \\] \u005b")
+        self.assertEqual(found["headers"]["RadioVIS-Message-ID"], "[7]")
+        self.assertEqual(found["headers"]["RadioVIS-Destination"], "/t/[x]")
+        self.assertEqual(found["headers"]["RadioVIS-Link"], "http://[::1]/")
+
     def test_equal_spellings_share_one_encoding(self) -> None:
         self.assertEqual(VisForm("/t"), VisForm("/t"))
         self.assertEqual(hash(VisForm("/t")), hash(VisForm("/t")))
