@@ -30,7 +30,17 @@ from fanout.http.files import OneFile
 from fanout.http.http_server import HttpRequest
 from fanout.http.longpoll import LongPolls, Question
 from fanout.http.pending_requests import PendingRequests
-from fanout.http.response import REASONS, Answer, CustomBody, EventStream, HttpError, NextValue, Response, Upgrade
+from fanout.http.response import (
+    NEVER_KEPT,
+    REASONS,
+    Answer,
+    CustomBody,
+    EventStream,
+    HttpError,
+    NextValue,
+    Response,
+    Upgrade,
+)
 from fanout.http.routing import CORS, Found, Request, Routes
 from fanout.http.sse import EVENT_STREAM, stream
 
@@ -140,7 +150,7 @@ class Dispatcher:
 
 def _answer_to_options(found: Found) -> Response:
     """The table's answer to OPTIONS."""
-    headers = {"allow": ", ".join(found.methods)}
+    headers = {"allow": ", ".join(found.methods), **dict([NEVER_KEPT])}
     if found.public:
         headers["access-control-allow-methods"] = ", ".join(each for each in found.methods if each != "OPTIONS")
         headers |= _PREFLIGHT

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
-from twisted.web.http import datetimeToString, stringToDatetime
+from twisted.web.http import NOT_MODIFIED, datetimeToString, stringToDatetime
+from twisted.web.server import NOT_DONE_YET
 from twisted.web.static import File
 
 from fanout.http.http_server import HttpRequest
@@ -73,6 +74,7 @@ def is_name(name: str) -> bool:
 _RANGE = rb"[ \t]*+(\d{0,15})-(\d{0,15})[ \t]*+"
 _RANGES = re.compile(rb"bytes=%b(?:,%b){0,9}" % (_RANGE, _RANGE))
 _EACH = re.compile(_RANGE + rb"(?:,|$)")
+_TAG = re.compile(rb'"[\x21\x23-\x7e\x80-\xff]*"')  # of a list, with W/ before it or without (RFC 9110, 8.8.3)
 _SOURCES = dict.fromkeys((".c", ".cc", ".cpp", ".h", ".hpp", ".py"), "text/plain")
 _TYPES = {**File.contentTypes, **_SOURCES, ".gz": "application/gzip"}
 _UNKNOWN = "application/octet-stream"
@@ -95,19 +97,36 @@ class OneFile(File):
         self.encoding = None  # .tar.gz is a file to keep, not a form of a .tar
 
     def render_GET(self, request: HttpRequest) -> bytes | int:
-        """All of it, or the ranges the client wants. An invalid range is ignored (RFC 9110, 14.2), as is an invalid
-        date, on which Twisted may fail.
+        """All of it, or the ranges the client wants; a 304 if it has the file. An invalid range is ignored (RFC 9110,
+        14.2), as is an invalid date, on which Twisted may fail, and any date beside an entity tag (13.1.3).
         """
         headers = request.requestHeaders
+        self.restat(False)
+        request.put_header("etag", self.etag.decode())
+        if headers.hasHeader(b"if-none-match"):
+            if self._is_known(headers.getRawHeaders(b"if-none-match", [])):
+                return _not_modified(request)
+            headers.removeHeader(b"if-modified-since")
         wanted = headers.getRawHeaders(b"range")
         if wanted is not None and not (len(wanted) == 1 and self._has(wanted[0]) and self._unchanged(request)):
             headers.removeHeader(b"range")
         if not all(map(_is_date, headers.getRawHeaders(b"if-modified-since", []))):
             headers.removeHeader(b"if-modified-since")
         result: bytes | int = super().render_GET(request)  # type: ignore[no-untyped-call]
-        return result
+        return _not_modified(request) if request.code == NOT_MODIFIED else result
 
     render_HEAD = render_GET
+
+    @property
+    def etag(self) -> bytes:
+        """Its entity tag: another one after each change, the same for copies that keep the time of the change."""
+        changed = self.getModificationTime()  # seconds, with a fraction
+        return b'"%x-%x"' % (round(changed * 1_000_000), self.getsize())
+
+    def _is_known(self, given: Sequence[bytes]) -> bool:
+        """Whether the client has this file. :param given: the values of If-None-Match (RFC 9110, 13.1.2)."""
+        tags = b",".join(given)
+        return tags.strip() == b"*" or self.etag in _TAG.findall(tags)
 
     def _has(self, wanted: bytes) -> bool:
         """Whether these ranges can be answered: several have to lie within the file, and not to be more than it is. A
@@ -123,7 +142,16 @@ class OneFile(File):
     def _unchanged(self, request: HttpRequest) -> bool:
         """Whether it is the file of which the client has a part already (RFC 9110, 13.1.5)."""
         condition = request.requestHeaders.getRawHeaders(b"if-range")
-        return condition is None or condition == [datetimeToString(math.ceil(self.getModificationTime()))]
+        date = datetimeToString(math.ceil(self.getModificationTime()))
+        return condition is None or condition in ([date], [self.etag])
+
+
+def _not_modified(request: HttpRequest) -> int:
+    """A 304 without the length of 0 that Twisted would give it (RFC 9110, 8.6)."""
+    request.setResponseCode(NOT_MODIFIED)
+    request.defaultContentType = None
+    request.finish()
+    return NOT_DONE_YET
 
 
 def _length(first: bytes, last: bytes, size: int) -> int:

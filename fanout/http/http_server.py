@@ -380,7 +380,7 @@ class HttpChannel(HTTPChannel):
         page = self.site.pages.page(error)
         body = cast("bytes", page.body)
         head = [b"HTTP/1.1 %d %s" % (status, REASONS[status]), b"content-type: " + page.content_type.encode()]
-        head += [b"content-length: %d" % len(body), b"connection: close"]
+        head += [b"content-length: %d" % len(body), b"connection: close", b"cache-control: no-store"]
         head += [b"%s: %s" % header for header in SECURITY_HEADERS]
         head += [f"{name}: {value}".encode() for name, value in error.headers.items() if name.lower() != "connection"]
         if self.requests:
@@ -576,6 +576,7 @@ class HttpRequest(Request):
     def process(self) -> None:
         """The request is complete. Twisted answers ``OPTIONS *``, which concerns no path; the site all others."""
         if self.path == b"*":
+            self.put_header("cache-control", "no-store")
             super().process()  # type: ignore[no-untyped-call]
             return
         site = self.site = self.channel.site

@@ -29,6 +29,10 @@ TEXT = "text/plain; charset=utf-8"
 HARMLESS = "default-src 'none'; sandbox"
 """A Content-Security-Policy for content of strangers: a browser shows it, and runs nothing of it."""
 
+NEVER_KEPT = ("cache-control", "no-store")
+"""A header for answers whose body is sent piece by piece, or that have none: caches may keep a 204 (RFC 9110, 15.3.5).
+Answers of octets have it anyway."""
+
 Headers: TypeAlias = Sequence[tuple[str, str]]
 
 REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}  # Twisted's own are not complete
@@ -154,7 +158,7 @@ class Response:
         return cls(f"It is at {location}\n".encode(), status, TEXT, (("location", location),))
 
 
-NO_CONTENT = Response(status=204)
+NO_CONTENT = Response(status=204, headers=(NEVER_KEPT,))
 
 Answer: TypeAlias = Response | NextValue | Upgrade
 

@@ -35,6 +35,7 @@ from fanout.http.response import (
     HARMLESS,
     HTML,
     JSON,
+    NEVER_KEPT,
     NO_CONTENT,
     Answer,
     EventStream,
@@ -289,7 +290,7 @@ class Topics:
         remembered = list(self._pending.hub.remembered.items())  # they change while the list is sent
         known = ((name.removeprefix(self._prefix), last) for name, last in remembered if name.startswith(self._prefix))
         body = _json_list(known, self._untyped) if kind == JSON else _page(known, self._at)
-        return Response(body, content_type=kind, headers=(("vary", "Accept"),))
+        return Response(body, content_type=kind, headers=(("vary", "Accept"), NEVER_KEPT))
 
     async def get(self, request: Request) -> Answer:
         """The last value, the next one, or all from now on."""
@@ -339,7 +340,7 @@ class Topics:
         if new:
             location = quote(f"{self._at}/{topic.removeprefix(self._prefix)}")
             return Response(status=201, headers=(*headers, ("location", location)))
-        return Response(status=204, headers=headers)
+        return Response(status=204, headers=(*headers, NEVER_KEPT))
 
     async def forget(self, request: Request) -> Response:
         """Forget a topic's values, for clients that may publish there. Other nodes keep what they remember."""

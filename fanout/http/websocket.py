@@ -316,7 +316,7 @@ class WebSocket(protocol.Protocol):
         """
         self._timer = self._server.reactor.callLater(LINGER_SECONDS, self.abort)
         if isinstance(self.transport, TlsTransport):
-            self.transport.loseConnection()  # type: ignore[no-untyped-call]  # it says goodbye, and reads on
+            self.transport.loseConnection()  # it says goodbye, and reads on
         else:
             self.transport.loseWriteConnection()
 

@@ -7,7 +7,7 @@ import unittest
 from tests import services
 from tests.acceptance.case import NodeCase
 from tests.processes import Server
-from tests.web import Address, Answer, Raw, ask, poll_path
+from tests.web import Address, Answer, Events, Raw, ask, basic, poll_path
 
 TOPIC = "/topic/id/tests._ebu.nowhere/topic1/head/image"
 SERVICE = "id/tests._ebu.nowhere/topic1/head"
@@ -123,6 +123,60 @@ class TestOptions(MethodsCase):
     def test_other_methods_are_told_which_there_are(self) -> None:
         answer = self.ask(poll_path(TOPIC), "DELETE")
         self.assertEqual((answer.status, answer.headers["allow"]), (405, "GET, HEAD, OPTIONS"))
+
+
+class TestHeadersOfEveryAnswer(MethodsCase):
+    """What docs/http.md promises for each answer, errors included."""
+
+    def assert_headers(self, answer: Answer, kept: bool = False) -> None:
+        headers = answer.headers
+        self.assertIn("content-security-policy", headers)
+        self.assertEqual(headers["x-content-type-options"], "nosniff")
+        self.assertEqual(headers["referrer-policy"], "no-referrer")
+        self.assertEqual(headers["x-frame-options"], "DENY")
+        self.assertEqual(headers.get("cache-control") == "no-store", not kept, headers)
+
+    def test_of_reading(self) -> None:
+        for path in (
+            poll_path(TOPIC),
+            poll_path(TOPIC, callback="show"),
+            poll_path("nothing"),
+            f"/comet?topic={TOPIC}",
+            "/channels",
+            f"/channels{TOPIC}",
+            f"/channels{TOPIC}?wait=0",
+            "/channels/topic/nothing/at/all",
+            "/",
+            f"/service/{SERVICE}",
+            "/service/a/b",
+            "/stomp",
+            "/nothing",
+            "/static/nothing.js",
+            "/" + "x" * 20_000,
+        ):
+            for method in ("GET", "HEAD", "OPTIONS"):
+                with self.subTest(path=path, method=method):
+                    self.assert_headers(self.ask(path, method))
+        self.assert_headers(ask(self.server.http, "/channels", accept="text/html"))
+        self.assert_headers(ask(self.server.http, "*", method="OPTIONS"))
+
+    def test_of_publishing(self) -> None:
+        login, path = basic("1.test", "test"), f"/channels{TOPIC}"
+        for method, each in (("PUT", path), ("POST", f"{path}/new"), ("DELETE", path)):
+            self.assert_headers(ask(self.server.http, each, method=method, body=b"SHOW x", authorization=login))
+        form = {"content_type": "application/x-www-form-urlencoded", "authorization": login}
+        for body in (b"text=x", b"nothing=x"):
+            self.assert_headers(ask(self.server.http, "/services/1", method="POST", body=body, **form))
+        self.assert_headers(ask(self.server.http, "/services/1", method="POST", body=b"text=x"))
+
+    def test_of_files(self) -> None:
+        self.assert_headers(ask(self.server.http, "/static/wall.js"), kept=True)
+
+    def test_of_streams(self) -> None:
+        for path in (f"/radiodns/push/1.0/{SERVICE}", "/events", f"/events/{SERVICE}"):
+            with Events(self.server.http, path) as stream:
+                self.assertIn("\r\ncache-control: no-store\r\n", stream.headers)
+                self.assertIn("\r\nx-frame-options: deny\r\n", stream.headers)
 
 
 class TestHeadOfAJournal(unittest.TestCase):

@@ -59,6 +59,38 @@ class FilesCase(served.ServedCase):
 class OddRequests(FilesCase):
     """Headers that Twisted's server of files cannot read, or for which it would send more than the file."""
 
+    async def test_entity_tags(self) -> None:
+        """RFC 9110, 13.1.2: tags are compared weakly, ``*`` is any, and a date beside them does not count."""
+        found = await self.ask("/style.css")
+        tag, modified = found.headers["etag"], found.headers["last-modified"]
+        self.assertRegex(tag, r'^"[0-9a-f]+-[0-9a-f]+"$')
+        for known in (tag, f"W/{tag}", f'"other", {tag}', f'"other",W/{tag}', "*"):
+            answer = await self.ask("/style.css", if_none_match=known)
+            self.assertEqual((answer.status, answer.body, answer.headers["etag"]), (304, b"", tag), known)
+            self.assertNotIn("content-length", answer.headers)  # RFC 9110, 8.6
+        for other in ('"other"', f'"{tag}"', "nonsense", '"', "", f'{tag[:-1]}x"'):
+            answer = await self.ask("/style.css", if_none_match=other, if_modified_since=modified)
+            self.assertEqual((answer.status, answer.body), (200, found.body), other)
+        head = await self.ask("/style.css", "HEAD", if_none_match=tag)
+        self.assertEqual((head.status, head.headers["etag"]), (304, tag))
+
+    async def test_another_tag_after_each_change_also_within_a_second(self) -> None:
+        path = self.folder / "style.css"
+        tags = set()
+        for number, body in enumerate(("body {}", "BODY {}", "body{}")):
+            path.write_text(body)
+            os.utime(path, ns=(0, 1_700_000_000_000_000_000 + min(number, 1) * 1_000_000))
+            answer = await self.ask("/style.css", if_none_match=", ".join(tags) or '"none"')
+            self.assertEqual((answer.status, answer.body), (200, body.encode()))
+            tags.add(answer.headers["etag"])
+        self.assertEqual(len(tags), 3)
+
+    async def test_a_part_of_the_file_with_this_tag(self) -> None:
+        tag = (await self.ask("/a%20b.bin")).headers["etag"]
+        for condition, status in ((tag, 206), ('"other"', 200), (f"W/{tag}", 200)):
+            answer = await self.ask("/a%20b.bin", range="bytes=0-3", if_range=condition)
+            self.assertEqual(answer.status, status, condition)
+
     async def test_ranges(self) -> None:
         octets = len(OCTETS)
         for wanted, status, length in (
@@ -129,6 +161,7 @@ class Serving(FilesCase):
         modified = (await self.ask("/style.css")).headers["last-modified"]
         answer = await self.ask("/style.css", if_modified_since=modified)
         self.assertEqual((answer.status, answer.body), (304, b""))
+        self.assertNotIn("content-length", answer.headers)
         for since in ("Mon, 01 Jan 2001 00:00:00 GMT", "nonsense"):
             self.assertEqual((await self.ask("/style.css", if_modified_since=since)).status, 200, since)
 

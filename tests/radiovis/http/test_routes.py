@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import os
 import tempfile
 from pathlib import Path
 
@@ -131,6 +132,18 @@ class TestSlides(SlidesCase):
         since = (await self.ask("/slides/rock.jpg"))[0].getheader("last-modified")
         response, body = await self.ask("/slides/rock.jpg", if_modified_since=since)
         self.assertEqual((response.status, body), (304, b""))
+
+    async def test_a_slide_has_a_tag_and_is_not_sent_twice(self) -> None:
+        """Also through a link, to the folder, that was switched: the date may be older then."""
+        first, _ = await self.ask("/slides/rock.jpg")
+        tag = first.getheader("etag") or ""
+        response, body = await self.ask("/slides/rock.jpg", if_none_match=tag)
+        self.assertEqual((response.status, body, response.getheader("etag")), (304, b"", tag))
+        self.assertEqual(response.getheader("access-control-allow-origin"), "*")
+        (self.folder / "rock.jpg").write_bytes(PNG)
+        os.utime(self.folder / "rock.jpg", (0, 0))
+        response, body = await self.ask("/slides/rock.jpg", if_none_match=tag)
+        self.assertEqual((response.status, body), (200, PNG))
 
     async def test_nothing_else(self) -> None:
         for path in (
