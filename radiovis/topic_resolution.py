@@ -1,4 +1,4 @@
-"""What a topic means here: country codes, ``*`` frequencies, and what is registered (contract §1.8).
+"""What a topic means here: country codes, ``*`` frequencies, domain names, and what is registered (contract §1.8).
 
 The client keeps its own spelling outside; inside there is one key. A country is looked up once and then known, so
 messages and subscriptions that were resolved before are resolved again without waiting.
@@ -6,7 +6,7 @@ messages and subscriptions that were resolved before are resolved again without 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import islice
 
 from fanout.application.interface import Refused
@@ -20,6 +20,31 @@ _MISSHAPED = Refused(
 
 # Anybody may ask for any of 676 countries; those without a code are asked for again a few at a time.
 _ASKED_AGAIN = 10
+
+
+class _IdChannels:
+    """The registered channels of services on IP, whose domain names PlugIt reverses (contract §2, change 15).
+
+    :ivar reversed: those with reversed labels; most directories have none.
+    """
+
+    def __init__(self, channels: Iterable[str] = ()) -> None:
+        known = frozenset(channels)
+        self.reversed = frozenset(each for each in known if topics.labels_reversed(each) is None)
+        self._others = known - self.reversed
+        self._longest = max(map(len, known), default=0)
+
+    def registered(self, topic: str) -> str:
+        """The topic with reversed labels, if it lies in a channel that is registered so, and in no other one."""
+        other = topics.labels_reversed(topic)
+        if other is None:
+            return topic
+        found = False
+        for prefix in topics.prefixes(topic, self._longest):
+            if prefix in self._others:
+                return topic
+            found = found or topics.labels_reversed(prefix) in self.reversed
+        return other if found else topic
 
 
 class TopicResolver:
@@ -37,6 +62,7 @@ class TopicResolver:
         self._unknown: dict[str, None] = {}  # asked for in vain, the longest ago first
         self._listed: frozenset[str] = frozenset()
         self._registered: frozenset[str] = frozenset()
+        self._ids = _IdChannels()
 
     async def canonical(self, topic: str) -> str:
         """One spelling for all spellings of a topic. A country that cannot be looked up stays as it is (§1.8)."""
@@ -47,6 +73,8 @@ class TopicResolver:
 
     def canonical_as_known(self, topic: str) -> str:
         """As :meth:`canonical`, at once: a country that was never looked up with success stays as it is."""
+        if self._ids.reversed:
+            topic = self._ids.registered(topic)
         country = topics.country_of(topic)
         return topics.canonical(topic, self._gcc.get(country) if country else None)
 
@@ -94,16 +122,21 @@ class TopicResolver:
         for country in [*self._gcc, *islice(self._unknown, _ASKED_AGAIN)]:
             if not await self._learn(country):
                 break  # it is down, and each further question might take as long as this one
-        known = [(await self.canonical(each.topic), each.listed) for each in channels]
+        known = [(await self._canonical_of_registered(each.topic), each.listed) for each in channels]
         self._set_channels(
             frozenset(topic for topic, _ in known), frozenset(topic for topic, listed in known if listed)
         )
         self.loaded = True
 
+    async def _canonical_of_registered(self, channel: str) -> str:
+        """A registered channel with a domain name stays: one with its labels reversed is another one."""
+        return channel if topics.is_id(channel) else await self.canonical(channel)
+
     def _set_channels(self, registered: frozenset[str], listed: frozenset[str]) -> None:
         """In one step with the call of ``changed``: a subscription in between would be resolved differently."""
         before = self._registered, self._listed
         self._registered, self._listed = registered, listed
+        self._ids = _IdChannels(filter(topics.is_id, registered))
         if before != (registered, listed):
             self._changed()
 

@@ -3,7 +3,7 @@
     /topic/fm/<gcc or country>/<pi>/<frequency or *>/<type>
     /topic/dab/<gcc>/<eid>/<sid>/<scids>[/<appty-uatype>[/<pa>]]/<type>
     /topic/drm/<sid>/<type>     /topic/amss/<sid>/<type>     /topic/hd/<cc>/<tx>[/<mid>]/<type>
-    /topic/id/<fqdn>/<service identifier>/<type>
+    /topic/id/<fqdn>/<service identifier>/<type>       PlugIt: /topic/id/<labels reversed>/<service identifier>/<type>
 
 ``<type>`` is ``image`` or ``text`` (RVIS01 §2, contract §3 and §4). The server does not check these shapes, but for FM
 where the original did: a broadcaster may use what his receivers understand.
@@ -12,12 +12,14 @@ where the original did: a broadcaster may use what his receivers understand.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from functools import lru_cache
 
 TOPIC = "/topic/"
 BROADCAST = "/topic/*/"
 _BROADCAST_FORMS = frozenset({"fm", "dab", "drm", "amss", "hd"})
 _FM = "/topic/fm/"
+_ID = "/topic/id/"
 _COUNTRY = re.compile(r"/topic/(?i:fm)/([A-Za-z]{2})/")
 _REMEMBERED = 4_096  # spellings, of those every publish asks for again; 1 KiB each at most
 _FM_SHAPE = re.compile(r"/topic/fm/(\w+)/(\w+)/(\w+)/(\w+)", re.ASCII)
@@ -71,3 +73,32 @@ def any_frequency(topic: str) -> str:
     parts = topic.split("/")
     parts[5] = "*"
     return "/".join(parts)
+
+
+@lru_cache(_REMEMBERED)
+def labels_reversed(topic: str) -> str | None:
+    """An ``id`` topic as PlugIt spells it: ``/topic/id/ch/ebu/www/<rest>`` for ``/topic/id/www.ebu.ch/<rest>``.
+
+    It splits the whole DNS name on dots, and reverses it, as for the broadcast systems (contract, fault 19). None for
+    topics without a domain name.
+    """
+    domain, slash, rest = topic.removeprefix(_ID).partition("/")
+    if not topic.startswith(_ID) or not slash or "." not in domain:
+        return None
+    return _ID + "/".join(reversed(domain.lower().split("."))) + slash + rest
+
+
+def is_id(topic: str) -> bool:
+    """Whether this is a topic of a service on IP."""
+    return topic.startswith(_ID)
+
+
+def prefixes(topic: str, most: int) -> Iterator[str]:
+    """The channels in which an ``id`` topic with a domain name lies, in the same spelling, from the domain alone on.
+
+    :param most: characters of the longest prefix that matters. A topic with many slashes costs no more.
+    """
+    end = topic.find("/", len(_ID))
+    while 0 <= end < most:
+        yield topic[: end + 1]
+        end = topic.find("/", end + 1)

@@ -108,6 +108,58 @@ class TestResolve(_Case):
         self.assertEqual(await self.resolver.resolve("/topic/fm/4e1/4000/10800/image"), WILDCARD + "image")
 
 
+REVERSED = "/topic/id/ch/ebu/www/rock/"
+STANDARD = "/topic/id/www.ebu.ch/rock/"
+
+
+class TestReversedLabels(_Case):
+    """Contract §2, change 15, and fault 19."""
+
+    async def test_the_standards_spelling_is_that_of_the_directory(self) -> None:
+        await self.register(Channel(REVERSED, 1))
+        for topic in (STANDARD + "image", REVERSED + "image", "/topic/id/WWW.EBU.CH/rock/image"):
+            self.assertEqual(await self.resolver.resolve(topic), REVERSED + "image")
+            self.assertEqual(self.resolver.canonical_if_known(topic), REVERSED + "image")
+            self.assertEqual(self.resolver.resolve_again(topic), REVERSED + "image")
+        self.assertEqual(await self.resolver.canonical(STANDARD), REVERSED)
+        self.assertEqual(await self.resolver.canonical(STANDARD + "deeper/text"), REVERSED + "deeper/text")
+
+    async def test_a_channel_that_is_a_domain_alone(self) -> None:
+        await self.register(Channel("/topic/id/ch/ebu/www/", 1))
+        self.assertEqual(await self.resolver.resolve("/topic/id/www.ebu.ch/text"), "/topic/id/ch/ebu/www/text")
+
+    async def test_topics_of_nobody_and_of_others_stay(self) -> None:
+        await self.register(Channel(REVERSED, 1), Channel("/topic/id/ch/", 2), Channel("/topic/id/com/", 3))
+        for topic in (
+            "/topic/id/www.ebu.ch/talk/image",
+            "/topic/id/www.ebu.ch/rock",
+            "/topic/id/www.other.ch/rock/image",
+            "/topic/id/example.com/image",
+            "/topic/id/",
+            "/topic/id/" + "a.b/" * 200,
+        ):
+            self.assertEqual(await self.resolver.resolve(topic), topic)
+
+    async def test_both_spellings_registered_are_two_channels(self) -> None:
+        for _ in range(2):  # The second time with what is known from the first.
+            await self.register(Channel(REVERSED, 1), Channel(STANDARD, 2))
+            self.assertEqual(await self.resolver.resolve(STANDARD + "image"), STANDARD + "image")
+            self.assertEqual(await self.resolver.resolve(REVERSED + "image"), REVERSED + "image")
+
+    async def test_a_broader_channel_in_the_standards_spelling_comes_first(self) -> None:
+        await self.register(Channel(REVERSED, 1), Channel("/topic/id/www.ebu.ch/", 2))
+        self.assertEqual(await self.resolver.resolve(STANDARD + "image"), STANDARD + "image")
+
+    async def test_live_subscriptions_move_with_the_directory(self) -> None:
+        await self.register(Channel(STANDARD, 1))
+        self.assertEqual(self.resolver.resolve_again(STANDARD + "image"), STANDARD + "image")
+        await self.register(Channel(REVERSED, 1))
+        self.assertEqual(self.resolver.resolve_again(STANDARD + "image"), REVERSED + "image")
+        await self.register(Channel(STANDARD, 1))
+        self.assertEqual(self.resolver.resolve_again(STANDARD + "image"), STANDARD + "image")
+        self.assertEqual(self.changes, 3)
+
+
 class TestRefresh(_Case):
     async def test_says_when_something_changed_and_only_then(self) -> None:
         await self.register(Channel(WILDCARD, 2))

@@ -115,3 +115,27 @@ class TestFm(unittest.SynchronousTestCase):
 
     def test_any_frequency_keeps_the_rest(self) -> None:
         self.assertEqual(topics.any_frequency("/topic/fm/4e1/4000/09580/image"), "/topic/fm/4e1/4000/*/image")
+
+
+class TestLabelsReversed(unittest.SynchronousTestCase):
+    def test_as_plugit_spells_it(self) -> None:
+        for topic, expected in (
+            ("/topic/id/www.ebu.ch/sid/image", "/topic/id/ch/ebu/www/sid/image"),
+            ("/topic/id/WWW.Ebu.ch/Sid/Image", "/topic/id/ch/ebu/www/Sid/Image"),
+            ("/topic/id/www.ebu.ch/", "/topic/id/ch/ebu/www/"),
+            ("/topic/id/ebu.ch/a.b/c.d/text", "/topic/id/ch/ebu/a.b/c.d/text"),
+        ):
+            self.assertEqual(topics.labels_reversed(topic), expected)
+
+    def test_what_has_no_domain_name(self) -> None:
+        for topic in ("/topic/id/ch/ebu/www/sid/image", "/topic/id/www.ebu.ch", "/topic/fm/a.b/c/d", "/topic/id/", ""):
+            self.assertIsNone(topics.labels_reversed(topic), topic)
+
+    def test_the_prefixes_of_a_topic(self) -> None:
+        topic = "/topic/id/www.ebu.ch/sid/deeper/image"
+        self.assertEqual(
+            list(topics.prefixes(topic, 100)),
+            ["/topic/id/www.ebu.ch/", "/topic/id/www.ebu.ch/sid/", "/topic/id/www.ebu.ch/sid/deeper/"],
+        )
+        self.assertEqual(list(topics.prefixes(topic, 25)), ["/topic/id/www.ebu.ch/", "/topic/id/www.ebu.ch/sid/"])
+        self.assertEqual(list(topics.prefixes("/topic/id/" + "/" * 1_000, 12)), ["/topic/id//", "/topic/id///"])
