@@ -15,7 +15,13 @@ from fanout.application.observer import ClientCounters, ClientWarnings
 from fanout.bus.interface import Bus, BusError, together
 from fanout.hub.message import Headers, Message, Publication
 from fanout.process.logs import Throttle
-from radiovis.directory.interface import CertificateLogins, Directory, DirectoryError
+from radiovis.directory.interface import (
+    LONGEST_TEXT_BODY,
+    CertificateLogins,
+    Directory,
+    DirectoryError,
+    body_fault,
+)
 from radiovis.publish_rights import PublishRights
 from radiovis.topic_resolution import TopicResolver
 
@@ -23,6 +29,7 @@ _NO_FAST_REPLY = "x-ebu-nofastreply"
 _OUTAGE = "unanswered"
 _SHOWN = 200
 """Characters of a login or a topic in the log; a client may send many more."""
+_HTTP = ("http", "https")
 
 
 class RadioVIS:
@@ -152,12 +159,34 @@ class CountedApplication:
     async def admit(self, principal: Principal | None, publications: Sequence[Publication]) -> tuple[Message, ...]:
         """See :meth:`Application.admit <fanout.application.interface.Application.admit>`."""
         try:
-            return await self._application.admit(principal, publications)
+            messages = await self._application.admit(principal, publications)
+            for each in messages:
+                if len(each.body) > LONGEST_TEXT_BODY and principal is not None:
+                    self._check_text(principal, each)
         except Refused as refused:
             self._counters.publishes["unanswered" if refused.temporary else "forbidden"] += len(publications)
             if principal is not None:
                 self._warn_of(refused, principal, publications)
             raise
+        return messages
+
+    def _check_text(self, principal: Principal, message: Message) -> None:
+        """A text that radios cut is refused over HTTP. Over STOMP it is reported: the original took it, and publishers
+        of its time cut at 128 characters, which may be more octets (contract §5.12). PREFLIGHT can refuse those too.
+
+        :raises Refused: it was sent over HTTP.
+        """
+        fault = body_fault(message.topic, message.body)
+        if not fault:
+            return
+        login, topic, origin = principal.login[:_SHOWN], message.topic[:_SHOWN], principal.origin
+        if origin is None or origin.interface not in _HTTP:
+            address, interface = (origin.address, origin.interface) if origin else ("", "")
+            self._client_warnings.warn(
+                "publish.long_text", address, login=login, interface=interface, topic=topic, reason=f"its text {fault}"
+            )
+            return
+        raise Refused("Text too long", f"{login}, {topic}: the text {fault}.", unfit=True)
 
     def _warn_of(self, refused: Refused, principal: Principal, publications: Sequence[Publication]) -> None:
         origin = principal.origin

@@ -13,7 +13,7 @@ from fanout.stomp.client import Connected, ConnectRefused, Receipted
 from radiovis.client.command_line import DONE, FAILED, WRONG, CommandError, CommandParser, printable, seconds
 from radiovis.client.conversation import Conversation, ConversationEnded, converse, error_text, run_reactor
 from radiovis.client.server_address import ServerAddress, add_server_flag, given_server
-from radiovis.directory.interface import MAX_TEXT, MAX_URL
+from radiovis.directory.interface import MAX_TEXT, MAX_URL, text_fault
 
 _CLOSE = "close"
 
@@ -164,10 +164,8 @@ def _headers(given: argparse.Namespace) -> tuple[tuple[str, str], ...]:
 def _text(text: str) -> str:
     if any(ord(letter) < 32 for letter in text):
         raise argparse.ArgumentTypeError("a text must have one line, and no control characters")
-    if len(text.encode()) > MAX_TEXT:
-        raise argparse.ArgumentTypeError(
-            f"the text is {len(text.encode())} octets long; receivers take up to {MAX_TEXT}"
-        )
+    if fault := text_fault(text.encode()):
+        raise argparse.ArgumentTypeError(f"the text {fault}")
     return text
 
 

@@ -14,13 +14,29 @@ from typing import Protocol, runtime_checkable
 LONGEST_PREFIX = 512
 """Longest prefix in characters. The longest real ones (``/topic/id/<fqdn>/<service>/``) have less than 300."""
 MAX_TEXT = 128
-"""Bytes that receivers reserve for a radio text (contract §4, "Bodies")."""
+"""Octets of a radio text, without the word ``TEXT`` and its blank, that receivers reserve (contract §4, "Bodies")."""
+LONGEST_TEXT_BODY = len(b"TEXT ") + MAX_TEXT
+"""Octets of a message with such a text."""
 MAX_URL = 512
 """Bytes that receivers reserve for a URL (contract §4, "Bodies")."""
 
 
 class DirectoryError(Exception):
     """The directory could not answer: it is unreachable, too slow, or its answer is invalid. The text says which."""
+
+
+def text_fault(text: bytes) -> str:
+    """What is wrong with the length of a radio text, and what to do, as the end of a sentence; empty if it fits.
+
+    :param text: as UTF-8, without the word ``TEXT``.
+    """
+    return f"has {len(text)} octets, radios take {MAX_TEXT}: shorten it" if len(text) > MAX_TEXT else ""
+
+
+def body_fault(topic: str, body: bytes) -> str:
+    """As :func:`text_fault`, of a message; empty for one that is no text of RadioVIS."""
+    is_text = topic.startswith("/topic/") and topic.endswith("/text") and body.startswith(b"TEXT ")
+    return text_fault(body.removeprefix(b"TEXT ")) if is_text else ""
 
 
 def checked_prefix(topic: str) -> str:

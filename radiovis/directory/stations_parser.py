@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from cryptography import x509
 
 from fanout.listeners.address import network
-from radiovis.directory.interface import MAX_TEXT, MAX_URL, Channel, Default, checked_prefix
+from radiovis.directory.interface import MAX_URL, Channel, Default, checked_prefix, text_fault
 from radiovis.directory.password import StoredPassword
 
 _HEADER = re.compile(r"\s*\[\[?([^\[\]]+)\]\]?\s*(#.*)?")
@@ -414,8 +414,8 @@ def _url(url: str) -> str:
 def _radio_text(text: str) -> str:
     if re.search(r"[\x00-\x1f\x7f]", text):
         raise ValueError("contains a line break or control character")
-    if len(text.encode()) > MAX_TEXT:
-        raise ValueError(f"is {len(text.encode())} bytes long; receivers accept {MAX_TEXT}")
+    if fault := text_fault(text.encode()):
+        raise ValueError(fault)
     return text
 
 

@@ -21,14 +21,13 @@ from fanout.http.auth import basic_login, check_same_site, log_in
 from fanout.http.response import HttpError, Response
 from fanout.http.routing import Request
 from fanout.hub.message import Message, Publication
+from radiovis.directory.interface import MAX_URL, text_fault
 from radiovis.http.visjson import check_topic
 from radiovis.settings import Settings
 from radiovis.topics import BROADCAST
 
 REALM = "RadioVIS stations"
 _FIELDS = frozenset({"text", "image", "link", "channel", "trigger-time", "message-id"})
-_TEXT_LENGTH = 128  # characters of a text, octets of a slide's URL (contract §4, "Bodies")
-_URL_LENGTH = 512
 _ID_LENGTH = 255  # characters of a message-id: it is a name, and travels with each copy
 _SCHEMES = {"image": ("http", "https"), "link": ("http", "https", "ftp")}  # contract §3, "Gallery rules"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -58,7 +57,9 @@ class Publishing:
         principal = await log_in(self._application, self._warn, request.http, REALM)
         if list(request.segments[1:]) not in ([principal.name], [principal.login]):
             raise HttpError(403, "This login belongs to another station.")
-        messages = await self._admit(principal, self._sends(_fields(request)))
+        fields = _fields(request)
+        _check_text(principal, fields)
+        messages = await self._admit(principal, self._sends(fields))
         try:
             await self._application.publish(messages)
         except BusError as error:
@@ -142,8 +143,6 @@ def _check(fields: Fields) -> None:
             raise HttpError(400, f"The field {name} may stand once.")
         if any(_CONTROL.search(value) or not _is_text(value) for value in values):
             raise HttpError(400, f"The field {name} has characters that cannot be shown.")
-    if len(_one(fields, "text")) > _TEXT_LENGTH:
-        raise HttpError(400, f"A text may have {_TEXT_LENGTH} characters.")
     for name, schemes in _SCHEMES.items():
         if value := _one(fields, name):
             _check_url(name, value, schemes)
@@ -154,15 +153,22 @@ def _check(fields: Fields) -> None:
         raise HttpError(400, "A trigger-time is NOW, or like 2026-12-31T23:59:59Z.")
 
 
+def _check_text(principal: Principal, fields: Fields) -> None:
+    """:raises HttpError: radios would cut the text."""
+    if fault := text_fault(_one(fields, "text").encode()):
+        channels = ", ".join(fields.get("channel", [])) or "all channels"
+        raise HttpError(400, f"{principal.login}, {channels}: the text {fault}.")
+
+
 def _check_url(name: str, value: str, schemes: tuple[str, ...]) -> None:
     try:
         url = urlsplit(value)
         usable = url.scheme in schemes and url.hostname and " " not in value
     except ValueError:
         usable = False
-    if not usable or len(value.encode()) > _URL_LENGTH:
+    if not usable or len(value.encode()) > MAX_URL:
         kinds = ", ".join(f"{scheme}://" for scheme in schemes)
-        raise HttpError(400, f"The field {name} should be a URL of up to {_URL_LENGTH} octets with {kinds}.")
+        raise HttpError(400, f"The field {name} should be a URL of up to {MAX_URL} octets with {kinds}.")
 
 
 def _is_text(value: str) -> bool:

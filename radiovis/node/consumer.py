@@ -37,7 +37,7 @@ from fanout.hub.hub import MAX_LAST_MESSAGES, Hub
 from fanout.hub.message import Message
 from fanout.process.logs import Throttle
 from radiovis import topics
-from radiovis.directory.interface import DirectoryError
+from radiovis.directory.interface import LONGEST_TEXT_BODY, DirectoryError, body_fault
 from radiovis.http.wall import Wall
 from radiovis.last_slides import LastSlides
 from radiovis.node.restore import Restore
@@ -61,6 +61,8 @@ _ON_THE_WAY_SECONDS = 1.0
 """Seconds that a message may take over the bus after another node has already stored it."""
 _AT_ONCE = 200
 """How many missed messages are handled in one turn of the reactor. Clients and the bus wait for this many at most."""
+_LONG_TEXT_SECONDS = 60.0
+"""Seconds between two log lines about too long texts of a topic."""
 
 log = structlog.get_logger(__name__)
 
@@ -143,6 +145,7 @@ class TopicReceiver:
         self._waiting = WaitingMessages()
         self._looked_up: dict[str, Deferred[Any]] = {}
         self._told: BoundedDict[str, str] = BoundedDict(MAX_LAST_MESSAGES)  # serials of messages from memcached
+        self._long_texts = Throttle(time.monotonic, _LONG_TEXT_SECONDS)
 
     def receive(self, message: Message) -> None:
         """Handle a message of the bus; see :meth:`fanout.bus.Bus.start`."""
@@ -295,9 +298,19 @@ class TopicReceiver:
         return last is not None and is_later(serial, last.serial) is False
 
     def _offer(self, key: str, message: Message, put: Put) -> None:
+        if len(message.body) > LONGEST_TEXT_BODY and message.origin is None:
+            self._check_text(message)
         clients = put(key, message)
         if clients and self._observer is not None:
             self._observer.delivered(key, clients)
+
+    def _check_text(self, message: Message) -> None:
+        """Nobody has checked a message without an origin: a device has published it to the broker, or the watchdog. It
+        is shown nevertheless, as other nodes may run another version.
+        """
+        fault = body_fault(message.topic, message.body)
+        if fault and self._long_texts.allow(message.topic):
+            self._log.warning("bus.long_text", topic=message.topic, reason=f"its text {fault}")
 
 
 class BusConsumer:

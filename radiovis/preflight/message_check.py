@@ -21,7 +21,7 @@ from fanout.application.interface import Application, Extension, Principal, Refu
 from fanout.cache.bounded_dict import BoundedDict
 from fanout.hub.message import Headers, Message, Publication
 from fanout.process.logs import Throttle
-from radiovis.directory.interface import MAX_TEXT, MAX_URL
+from radiovis.directory.interface import MAX_URL, text_fault
 from radiovis.preflight.slide_verdicts import SlideVerdicts, Verdict
 from radiovis.settings import SlideSettings
 
@@ -53,8 +53,8 @@ def slide_url(message: Message) -> str | None:
 
 
 def _text_complaints(text: bytes) -> Iterator[str]:
-    if len(text) > MAX_TEXT:
-        yield f"its text has {len(text)} octets, radios take {MAX_TEXT}"
+    if fault := text_fault(text):
+        yield f"its text {fault}"
     try:
         text.decode()
     except UnicodeDecodeError:

@@ -136,7 +136,7 @@ class PublishRights(CommandCase):
             (("fm/4e1", "--text", "x"), "a topic begins with /topic/"),
             ((topic + "text", "--image", "http://s/1.png"), "takes only --text"),
             ((topic, "--image", "ftp://s/1.png"), "--image: an address begins with http://"),
-            ((topic, "--text", "x" * 129), "the text is 129 octets long; receivers take up to 128"),
+            ((topic, "--text", "x" * 129), "the text has 129 octets, radios take 128: shorten it"),
             ((topic, "--txt", "x"), "no such flag: --txt; did you mean --text?"),
             ((topic, "--text", "x", "--header", "x"), "a header is written NAME:VALUE"),
             ((topic, "--text", "x", "--server", "http://x"), "a server is given as stomp://"),

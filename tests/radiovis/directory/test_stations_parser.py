@@ -204,7 +204,7 @@ ERRORS = [
     ("http://img.example/rock.png", "rock.png", 8, ["image", "http://"]),
     ("http://img.example/rock.png", "ftp://img.example/rock.png", 8, ["http://"]),
     ("http://img.example/rock.png", "http://img.example/" + "r" * 500, 8, ["519 bytes", "512"]),
-    ("Rock FM", "ü" * 65, 9, ["130 bytes", "128"]),
+    ("Rock FM", "ü" * 65, 9, ["1.rock", "has 130 octets, radios take 128: shorten it"]),
     ("Rock FM", "Rock\\nFM", 9, ["line break"]),
     ("https://rock.example/?a=1", "javascript:alert(1)", 10, ["link"]),
     ('topic = "/topic/dab/4e1/4fff/4001/0"', "", 11, ["channel 2", "topic", "missing"]),

@@ -36,7 +36,9 @@ def found(kind: str, body: bytes) -> list[str]:
 class TestTexts(unittest.TestCase):
     def test_128_octets_and_no_more(self) -> None:
         self.assertEqual(found("text", b"TEXT " + b"x" * 128), [])
-        self.assertEqual(found("text", b"TEXT " + "é".encode() * 65), ["its text has 130 octets, radios take 128"])
+        self.assertEqual(
+            found("text", b"TEXT " + "é".encode() * 65), ["its text has 130 octets, radios take 128: shorten it"]
+        )
 
     def test_utf_8(self) -> None:
         self.assertEqual(found("text", b"TEXT caf\xe9"), ["its text is not UTF-8"])
@@ -107,7 +109,7 @@ class TestPreflight(_Case):
             self.check(show("http://x/good"), show("http://x/bad"), text),
             [
                 f"{CHANNEL}image: it is 1x1, radios expect 320x240",
-                f"{CHANNEL}text: its text has 200 octets, radios take 128",
+                f"{CHANNEL}text: its text has 200 octets, radios take 128: shorten it",
             ],
         )
 
