@@ -30,7 +30,7 @@ log = structlog.get_logger(__name__)
 
 
 class WebServer:
-    """Topics, uploads, applications and files, in this order, behind one port."""
+    """Topics, uploads, applications and files behind one port: the part with the longest prefix of a path answers."""
 
     def __init__(self, reactor: Any, site: SiteConfig, home: Path) -> None:
         """
@@ -44,7 +44,7 @@ class WebServer:
         self._applications: list[Wsgi] = []
         self._topics = self._local_topics()
         try:
-            self._routes = Routes(self._rows())
+            self._routes = Routes(self._rows(), by_prefix=True)
             self._error_pages = ErrorPages(dict(self._pages()))
         except (NotADirectoryError, TableError) as error:
             raise SiteError(str(error)) from None

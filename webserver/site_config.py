@@ -171,9 +171,35 @@ def read_site(path: Path) -> SiteConfig:
     except RecursionError:
         raise SiteError(f"{path}: it is nested too deeply") from None
     try:
-        return SiteConfig.model_validate(content)
+        site = SiteConfig.model_validate(content)
     except ValidationError as error:
         raise SiteError("\n".join(f"{path}: {line}" for line in _problems(error))) from None
+    if overlaps := list(_overlaps(site)):
+        raise SiteError("\n".join(f"{path}: {line}" for line in overlaps))
+    return site
+
+
+def _overlaps(site: SiteConfig) -> Iterator[str]:
+    """Parts at one place of which only one could answer. One below another is none: the longest prefix wins."""
+    places: dict[tuple[str, str], str] = {}
+    for at, name, reads, writes in _parts(site):
+        methods = ("read", reads), ("write", writes)
+        taken = [places[at, method] for method, used in methods if used and (at, method) in places]
+        if taken:
+            place = f"at {at}" if at else "the whole site"
+            yield f"{name}, at: {taken[0]} is {place} already; each needs its own place"
+        for method, used in methods:
+            if used:
+                places.setdefault((at, method), name)
+
+
+def _parts(site: SiteConfig) -> Iterator[tuple[str, str, bool, bool]]:
+    """The place of each part, its name for people, and whether it answers clients that read, and those that write."""
+    if site.topics is not None:
+        yield site.topics.at, "topics", True, True
+    yield from ((part.at, f"uploads {n}", part.readable, True) for n, part in enumerate(site.uploads, 1))
+    yield from ((part.at, f"wsgi {n}", True, True) for n, part in enumerate(site.wsgi, 1))
+    yield from ((part.at, f"files {n}", True, False) for n, part in enumerate(site.files, 1))
 
 
 def _problems(error: ValidationError) -> Iterator[str]:

@@ -12,7 +12,9 @@ from __future__ import annotations
 import configparser
 import importlib
 import re
+import sysconfig
 import threading
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -143,10 +145,10 @@ colour = green                  ; the application's own: kp.colour in its enviro
 [root]                          ; the empty path; optional
 import_path = start
 
-[error_404]                     ; compulsory, and the last
+[error_404]                     ; compulsory: what answers where no other does
 import_path = nothing_here
 
-The order counts: the first section whose expression fits the whole segment answers.
+The order counts: the first section whose expression fits the whole segment answers. ``[error_404]`` may stand anywhere.
 """
 
 _ROOT, _LAST = "root", "error_404"
@@ -167,13 +169,9 @@ class WsgiTable:
         :param settings: for all of them; a section's own come first.
         :raises TableError: something is wrong with it.
         """
-        parser = configparser.ConfigParser(interpolation=None)
-        try:
-            parser.read_string(text)
-        except configparser.Error as error:
-            raise TableError(f"This is no table of sections: {error}") from None
-        if not parser.sections() or parser.sections()[-1] != _LAST:
-            raise TableError(f"The last section should be [{_LAST}]: what answers where no other does.")
+        parser = _parse(text)
+        if _LAST not in parser:
+            raise TableError(f"There should be a section [{_LAST}]: what answers where no other does.")
         self._rows: list[tuple[re.Pattern[str], Mounted]] = []
         self._root: Mounted | None = None
         for name in parser.sections():
@@ -200,6 +198,23 @@ class WsgiTable:
             raise TableError(f"[{name}] has no regex; its name says when it answers.")
 
 
+def _parse(text: str) -> configparser.ConfigParser:
+    """:raises TableError: it is no table of sections, each with a name of its own."""
+    parser = configparser.ConfigParser(interpolation=None)
+    try:
+        parser.read_string(text)
+    except configparser.DuplicateSectionError as error:
+        raise TableError(f"Line {error.lineno}: there is a section [{error.section}] already.") from None
+    except configparser.DuplicateOptionError as error:
+        raise TableError(f"Line {error.lineno}: [{error.section}] has {error.option} already.") from None
+    except configparser.MissingSectionHeaderError as error:
+        raise TableError(f"Line {error.lineno}: this stands in none of the sections, such as [{_LAST}].") from None
+    except configparser.ParsingError as error:
+        lines = ", ".join(str(line) for line, _ in error.errors)
+        raise TableError(f"Line {lines}: this is neither a [section] nor name = value.") from None
+    return parser
+
+
 def _regex(name: str, text: str) -> re.Pattern[str]:
     if not text:
         raise TableError(f"[{name}] needs a regex: which first segments of a path are its own.")
@@ -215,15 +230,32 @@ def load(import_path: str, name: str, place: str) -> Callable[..., Any]:
     :param import_path: of its module.
     :param name: in there.
     :param place: the section of the table, for errors.
-    :raises TableError: there is none.
+    :raises TableError: there is none. The text is one line: which module, and where it raised.
     """
     if not import_path:
         raise TableError(f"[{place}] needs an import_path: the module of its application.")
     try:
         found = getattr(importlib.import_module(import_path), name, None)
-    except Exception as error:
-        raise TableError(f"[{place}]: {import_path} cannot be imported: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:  # a module may well call sys.exit
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise TableError(f"[{place}]: {import_path} cannot be imported: {reason}{_line_of(error)}") from error
     if not callable(found):
         raise TableError(f"[{place}]: {import_path} has no application named {name}.")
     application: Callable[..., Any] = found
     return application
+
+
+def _line_of(error: BaseException) -> str:
+    """Where a module raised this, for people; empty where there was no module yet. A line of the site's own modules
+    rather than of a library that they call.
+    """
+    if isinstance(error, SyntaxError) and error.filename:
+        return f" ({error.filename}, line {error.lineno})"
+    frames = traceback.extract_tb(error.__traceback__)[1:]  # the first one is ours
+    found = [frame for frame in frames if not frame.filename.startswith(("<frozen ", str(importlib.__file__)))]
+    own = [frame for frame in found if not frame.filename.startswith(_LIBRARIES)] or found
+    return f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
+
+
+_LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
+"""Folders of Python's own modules, and of those that pip has installed."""

@@ -189,6 +189,7 @@ def environ(request: Request, script: str, path: str, settings: Mapping[str, str
     host = _host(request.header("host") or "")
     here: Any = http.getHost()  # type: ignore[no-untyped-call]
     uri = http.uri.decode("latin-1")
+    headers = _headers(request)
     found = {
         "REQUEST_METHOD": request.method,
         "REQUEST_URI": uri,
@@ -196,7 +197,7 @@ def environ(request: Request, script: str, path: str, settings: Mapping[str, str
         "SCRIPT_NAME": _native(script),
         "PATH_INFO": _native(path),
         "QUERY_STRING": uri.partition("?")[2],
-        "CONTENT_TYPE": request.header("content-type") or "",
+        "CONTENT_TYPE": headers.get("content-type", ""),
         "CONTENT_LENGTH": str(_length(request)),
         "SERVER_NAME": host or here.host,
         "SERVER_PORT": str(here.port),
@@ -205,12 +206,13 @@ def environ(request: Request, script: str, path: str, settings: Mapping[str, str
         "REMOTE_ADDR": request.address,
         "REMOTE_PORT": str(request.port),
     }
-    return {**found, **_headers(request), **{f"kp.{name}": value for name, value in settings.items()}}
+    named = {_http(name): value for name, value in headers.items() if "_" not in name and name not in _NOT_HTTP}
+    return {**found, **named, **{f"kp.{name}": value for name, value in settings.items()}}
 
 
 def _native(text: str) -> str:
     """Octets as text of one octet a character, as PEP 3333 wants them."""
-    return text.encode().decode("latin-1")
+    return text.encode(errors="surrogateescape").decode("latin-1")
 
 
 def _length(request: Request) -> int:
@@ -221,12 +223,18 @@ def _length(request: Request) -> int:
 
 
 def _headers(request: Request) -> dict[str, str]:
-    """``HTTP_*``. A name with an underscore would pass for another one with a hyphen, and Proxy for a setting."""
-    return {
-        "HTTP_" + name.upper().replace("-", "_"): _native(value)
-        for name, value in request.headers.items()
-        if "_" not in name and name not in ("content-type", "content-length", "proxy")
-    }
+    """All headers by name in lower case, each octet a character."""
+    raw = request.http.requestHeaders.getAllRawHeaders()
+    return {name.decode("ascii").lower(): b", ".join(values).decode("latin-1") for name, values in raw}
+
+
+_NOT_HTTP = ("content-type", "content-length", "proxy")
+"""Headers that are no ``HTTP_*``: two have names of their own, and the last would pass for a setting. A header with an
+underscore in its name is none either: it would pass for another one with a hyphen."""
+
+
+def _http(name: str) -> str:
+    return "HTTP_" + name.upper().replace("-", "_")
 
 
 def _host(header: str) -> str | None:

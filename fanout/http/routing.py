@@ -13,7 +13,8 @@ A :class:`Pattern` of paths consists of segments:
 =============== ================================================
 
 A path is split first and decoded then, so an encoded slash never makes a segment into two: only ``{name:path}`` takes
-one. What could climb out of a folder, or forge a line of a log, is refused: :class:`BadPath`.
+one. What could climb out of a folder, or forge a line of a log, is refused: :class:`BadPath`. Only a row of
+:func:`every_method` gets such paths: PEP 3333 hands a WSGI application whatever the client asked for.
 
 :class:`Routes` is the table, of :class:`Route`; it gives a :class:`Found`. :class:`Request` is what a handler is given.
 """
@@ -47,15 +48,10 @@ def split(path: bytes) -> list[str]:
     """
     if b"/." not in path and _PLAIN.fullmatch(path):  # most paths have nothing to decode or refuse
         return path[1:].decode("ascii").split("/")
-    if not path.startswith(b"/"):
-        raise BadPath("A path begins with a slash.")
-    if _BAD_PERCENT.search(path):
-        raise BadPath("Behind each % of a path stand two hexadecimal digits.")
-    try:
-        segments = [unquote_to_bytes(segment).decode() for segment in path[1:].split(b"/")]
-    except UnicodeDecodeError:
-        raise BadPath("A path is UTF-8.") from None
+    segments = split_any(path)
     for segment in segments:
+        if not segment.isascii() and any(map(_is_half, segment)):
+            raise BadPath("A path is UTF-8.")
         if _CONTROL.search(segment):
             raise BadPath("A path has no control characters.")
         if {".", ".."} & set(re.split(r"[/\\]", segment)):
@@ -63,10 +59,29 @@ def split(path: bytes) -> list[str]:
     return segments
 
 
+def split_any(path: bytes) -> list[str]:
+    """As :func:`split`, with every octet that can be written in a path. One that is no UTF-8 is half of a surrogate
+    pair: ``surrogateescape`` makes it an octet again.
+
+    :raises BadPath: this is no path at all (RFC 3986, 3.3).
+    """
+    if not path.startswith(b"/"):
+        raise BadPath("A path begins with a slash.")
+    if _BAD_PERCENT.search(path):
+        raise BadPath("Behind each % of a path stand two hexadecimal digits.")
+    return [unquote_to_bytes(segment).decode(errors="surrogateescape") for segment in path[1:].split(b"/")]
+
+
+def _is_half(character: str) -> bool:
+    """Whether this is half of a surrogate pair."""
+    return "\ud800" <= character <= "\udfff"
+
+
 class Pattern:
     """A pattern of paths, such as ``/channels/{name:path}``.
 
     :ivar text: as it was written.
+    :ivar prefix: how many segments in front are no parameters.
     :ivar names: of its parameters, in their order.
     :ivar first: what the first segment has to be; None for a parameter.
     """
@@ -83,6 +98,7 @@ class Pattern:
         self._literal = [part for part, _ in self._parts] if not self.names else None
         part, is_name = self._parts[0] if self._parts else ("", True)
         self.first = None if is_name else part
+        self.prefix = next((at for at, (_, is_name) in enumerate(self._parts) if is_name), len(self._parts))
         if len(set(self.names)) < len(self.names):
             raise ValueError(f"The pattern {text!r} has two parameters of one name.")
 
@@ -232,6 +248,8 @@ Handler: TypeAlias = Callable[[Request], Answer | Awaitable[Answer]]
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")
 """The methods the server knows; 501 for any other, unless a route has it (RFC 9110, 9.1)."""
+_METHOD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")
+"""A token (RFC 9110, 5.6.2). The longest registered method, UPDATEREDIRECTREF, has 17 characters."""
 
 CORS = {"access-control-allow-origin": "*", "access-control-expose-headers": "*"}
 """Headers that let scripts of any site read an answer."""
@@ -246,9 +264,12 @@ class Route:
     :ivar handlers: by method.
     :ivar public: whether scripts of any other site may read the answers (CORS). Never for what needs a password.
     :ivar without_auth: whether the route needs no token on a site that asks for one.
+    :ivar every: whether it takes any method, and any path: see :func:`every_method`.
     :ivar before: is called before the body of a request is read, if it has one, and raises :class:`HttpError` for a
         client that may not send it. The handler has to check again: a request may have no body.
     """
+
+    every = False
 
     def __init__(
         self,
@@ -290,8 +311,12 @@ def subtree(
 
 
 def every_method(pattern: str, handler: Handler, *, without_auth: bool = False) -> Route:
-    """A route whose handler answers every method itself, as a WSGI application does."""
-    return Route(pattern, public=False, without_auth=without_auth, before=None, **dict.fromkeys(METHODS, handler))
+    """A route whose handler answers every method itself, those that the server does not know included, and every path:
+    also one that is not UTF-8, or has segments ``..``. So it is with a WSGI application.
+    """
+    route = Route(pattern, public=False, without_auth=without_auth, before=None, **dict.fromkeys(METHODS, handler))
+    route.every = True
+    return route
 
 
 class Found(NamedTuple):
@@ -315,8 +340,13 @@ class Found(NamedTuple):
 class Routes:
     """The rows of the table, in order."""
 
-    def __init__(self, rows: Iterable[Route]) -> None:
-        self.rows = list(rows)
+    def __init__(self, rows: Iterable[Route], *, by_prefix: bool = False) -> None:
+        """
+        :param by_prefix: whether the row with the longest prefix comes first, and hides what is above it: no method and
+            no file that is missing below ``/static`` is looked for in an application at the root.
+        """
+        self._by_prefix = by_prefix
+        self.rows = sorted(rows, key=lambda row: -row.pattern.prefix) if by_prefix else list(rows)
         self._methods = {*METHODS, *(method for row in self.rows for method in row.handlers)}
         firsts = {row.pattern.first for row in self.rows}
         self._by_first = {first: [row for row in self.rows if row.pattern.first in (first, None)] for first in firsts}
@@ -328,16 +358,18 @@ class Routes:
         :param path: as the client sent it, without the query.
         :raises HttpError: 501 for an unknown method, 400 for what is no path, 404, and 405 with ``Allow``.
         """
-        if method not in self._methods:
-            raise HttpError(501, f"This server knows {', '.join(METHODS)}.")
         try:
             segments = split(path)
         except BadPath as error:
-            raise HttpError(400, str(error)) from None
+            return self._find_every(method, path, HttpError(400, str(error)))
+        if method not in self._methods:
+            return self._find_every(method, path, HttpError(501, f"This server knows {', '.join(METHODS)}."))
         fitting: list[Route] = []
         for row in self._by_first.get(segments[0], self._others):
             values = row.pattern.match(segments)
             if values is not None:
+                if fitting and self._by_prefix and row.pattern.prefix < fitting[0].pattern.prefix:
+                    break
                 handler = row.handler(method)
                 if handler is not None:
                     return Found(handler, segments, values, (), row.public, row.without_auth, row.before)
@@ -348,6 +380,23 @@ class Routes:
         if method == "OPTIONS":
             return Found(None, segments, {}, methods, public)
         raise _not_allowed(methods, public=public)
+
+    def _find_every(self, method: str, path: bytes, error: HttpError) -> Found:
+        """What answers a request that only a row of :func:`every_method` takes, if that is the first one that fits.
+
+        :raises HttpError: this one, as there is none; 400 for what is no path or method at all.
+        """
+        try:
+            segments = split_any(path)
+        except BadPath as bad:
+            raise HttpError(400, str(bad)) from None
+        for row in self._by_first.get(segments[0], self._others):
+            values = row.pattern.match(segments)
+            if values is not None:
+                if row.every and _METHOD.fullmatch(method):
+                    return Found(row.handlers["GET"], segments, values, (), row.public, row.without_auth, row.before)
+                break
+        raise error
 
 
 def _methods(rows: Iterable[Route]) -> list[str]:

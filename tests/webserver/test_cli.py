@@ -107,9 +107,11 @@ class TestSite(unittest.TestCase):
 class TestFile(unittest.TestCase):
     """Site files that are wrong: one line each, no traceback, exit code 2."""
 
-    def run_it(self, text: str, *flags: str) -> tuple[int, str]:
+    def run_it(self, text: str, *flags: str, **files: str) -> tuple[int, str]:
         with tempfile.TemporaryDirectory() as home:
             (Path(home) / "folder").mkdir()
+            for name, content in files.items():
+                (Path(home) / name).write_text(content)
             path = Path(home) / "SITE.toml"
             path.write_text(text)
             with contextlib.redirect_stderr(io.StringIO()) as said:
@@ -145,6 +147,50 @@ class TestFile(unittest.TestCase):
         ):
             code, said = self.run_it(text, "--check")
             self.assertEqual((code, words in said, len(said.splitlines())), (2, True, 1), said)
+
+    def test_two_parts_at_one_place(self) -> None:
+        code, said = self.run_it(
+            "[topics]\nat = '/a'\n[[uploads]]\nfolder = 'folder'\nat = '/a/b'\n[[files]]\nfolder = 'folder'\n"
+            "[[files]]\nfolder = 'folder'\nat = '/a'\n[[files]]\nfolder = 'folder'\nat = '/a/b'\n"
+            "[[wsgi]]\napplication = 'x:y'\n",
+            "--check",
+        )
+        self.assertEqual(code, 2)
+        lines = [line.partition(".toml: ")[2] for line in said.splitlines()]
+        self.assertEqual(
+            lines,
+            [
+                "files 1, at: wsgi 1 is the whole site already; each needs its own place",
+                "files 2, at: topics is at /a already; each needs its own place",
+                "files 3, at: uploads 1 is at /a/b already; each needs its own place",
+            ],
+        )
+
+    def test_parts_at_one_place_that_do_not_answer_the_same(self) -> None:
+        text = "[[uploads]]\nfolder = 'folder'\nreadable = false\n[[files]]\nfolder = 'folder'\nat = '/uploads'\n"
+        self.assertEqual(self.run_it(text, "--check"), (0, ""))
+
+    def test_a_table_of_applications_twice(self) -> None:
+        code, said = self.run_it("[error_404]\nimport_path = 'a'\n[error_404]\nimport_path = 'a'\n", "--check")
+        self.assertEqual((code, len(said.splitlines())), (2, 1), said)
+        self.assertIn("Cannot declare ('error_404',) twice (at line 3", said)
+        code, said = self.run_it("[error_404]\nimport_path = 'a'\n", "--check")
+        self.assertEqual(code, 2)
+        self.assertIn("error_404: no such key", said)
+
+    def test_a_module_that_raises(self) -> None:
+        for name, text, words in (
+            ("raises", "import json\n\njson.loads('{')\n", ("JSONDecodeError: Expecting property name", "line 3)")),
+            ("asks", "import os\nos.environ['NOT_SET_HERE']\n", ("KeyError: 'NOT_SET_HERE'", "line 2)")),
+            ("typo", "def a(:\n", ("SyntaxError: invalid syntax", "line 1)")),
+            ("leaves", "import sys\nsys.exit(0)\n", ("SystemExit: 0", "line 2)")),
+            ("two_lines", "raise ValueError('one\\ntwo')\n", ("ValueError: one two", "line 1)")),
+        ):
+            site = f"[[wsgi]]\napplication = 'broken_{name}:app'\npython_path = ['.']\n"
+            code, said = self.run_it(site, "--check", **{f"broken_{name}.py": text})
+            self.assertEqual((code, len(said.splitlines())), (2, 1), said)
+            for each in (f"broken_{name} cannot be imported: ", f"broken_{name}.py", *words):
+                self.assertIn(each, said)
 
     def test_one_that_is_right(self) -> None:
         self.assertEqual(self.run_it("[[files]]\nfolder = 'folder'\n", "--check"), (0, ""))

@@ -13,6 +13,7 @@ from wsgiref.validate import validator
 import flask
 from twisted.internet import reactor
 
+from fanout.http.response import Response
 from fanout.http.routing import Route
 from tests.fanout.http import served
 from tests.web import Raw
@@ -74,7 +75,7 @@ class Mounted(served.ServedCase):
     def rows(self) -> list[Route]:
         self.wsgi = Wsgi(reactor, one(self.application(), {"colour": "green"}), "/app", threads=2, seconds=self.seconds)
         self.addCleanup(self.wsgi.stop)
-        return self.wsgi.routes()
+        return [*self.wsgi.routes(), Route("/static/{path:path}", GET=lambda _: Response.text("static"))]
 
 
 class Environ(Mounted):
@@ -114,6 +115,10 @@ class Environ(Mounted):
             self.assertEqual((told["SCRIPT_NAME"], told["PATH_INFO"]), ("/app", info))
         self.assertEqual((await self.ask("/apple")).status, 404)
 
+    async def test_a_header_that_is_no_utf_8(self) -> None:
+        raw = await self.whole(b"GET /app/ HTTP/1.1\r\nconnection: close\r\nx-name: J\xf6\r\n" + HOST + b"\r\n")
+        self.assertIn(b'"HTTP_X_NAME": "J\\u00f6"', raw)
+
     async def test_a_chunked_body_and_false_friends(self) -> None:
         head = b"PUT /app/x HTTP/1.1\r\nconnection: close\r\ntransfer-encoding: chunked\r\nproxy: evil\r\nx_b: evil\r\n"
         raw = await self.whole(head + HOST + b"\r\n3\r\nabc\r\n0\r\n\r\n")
@@ -122,6 +127,38 @@ class Environ(Mounted):
         self.assertEqual({"HTTP_PROXY", "HTTP_X_B"} & set(told), set())
         self.assertEqual(raw.lower().count(b"\r\nx-a: "), 2)
         self.assertIn("\r\nX-Name: Jö\r\n".encode(), raw)
+
+
+class Anything(Mounted):
+    """What a server does not look at, and hands on."""
+
+    async def test_any_method(self) -> None:
+        """WebDAV, for one (RFC 4918); the longest registered one; one that nobody knows."""
+        for method in ("PROPFIND", "MKCOL", "LOCK", "UPDATEREDIRECTREF", "TRACE", "get", "X-mine!"):
+            told = (await self.ask("/app/x", method, b"body")).json
+            self.assertEqual((told["REQUEST_METHOD"], told["body"]), (method, "body"))
+        self.assertEqual((await self.ask("/app/x", "M" * 65)).status, 501)
+        for method in ("(", "G{T"):
+            self.assertEqual((await self.ask("/app/x", method)).status, 400, method)
+        self.assertEqual((await self.ask("/apple", "PROPFIND")).status, 501)
+        self.assertEqual((await self.ask("/static/x", "PROPFIND")).status, 501)
+
+    async def test_any_path(self) -> None:
+        """PEP 3333, "Unicode Issues": a character is an octet, whichever."""
+        for path, info in (
+            ("/app/%FF", "/\xff"),
+            ("/app/%C3%B6%FF", "/\xc3\xb6\xff"),
+            ("/app/a/../b", "/a/../b"),
+            ("/app/..", "/.."),
+            ("/app/%2e%2E/%2F", "/..//"),
+            ("/app/a%00%0a", "/a\0\n"),
+            ("/%61pp/x", "/x"),
+        ):
+            told = (await self.ask(path)).json
+            named = [told[name] for name in ("SCRIPT_NAME", "PATH_INFO", "REQUEST_URI")]
+            self.assertEqual(named, ["/app", info, path])
+        for path in ("/app/%zz", "/%FF", "/static/%FF", "/static/../app/x", "/app%2F..%2F"):
+            self.assertEqual((await self.ask(path)).status, 400, path)
 
 
 class Unchanged(Mounted):
@@ -151,6 +188,10 @@ class Unchanged(Mounted):
         answer = await self.ask("/app/basket", "HEAD")
         self.assertEqual((answer.status, answer.body, answer.headers["content-type"]), (200, b"", "application/json"))
         self.assertIn("POST", (await self.ask("/app/basket", "OPTIONS")).headers["allow"])
+
+    async def test_methods_that_the_server_does_not_know(self) -> None:
+        answer = await self.ask("/app/basket", "PROPFIND", b"<propfind/>")
+        self.assertEqual((answer.status, answer.headers["allow"].count("POST")), (405, 1))
 
     async def test_streams(self) -> None:
         answer = await self.ask("/app/stream")
@@ -254,6 +295,10 @@ class Wrong(Mounted):
 
 class Table(served.ServedCase):
     text = """
+[error_404]
+import_path = web_face_tell
+app_object = nothing
+
 [one]
 regex = (first|1)
 import_path = web_face_tell
@@ -267,9 +312,6 @@ app_object = other
 [root]
 import_path = web_face_tell
 
-[error_404]
-import_path = web_face_tell
-app_object = nothing
 """
 
     def rows(self) -> list[Route]:
@@ -297,13 +339,16 @@ app_object = nothing
         last = "[error_404]\nimport_path = web_face_tell\n"
         for text, word in (
             ("", "error_404"),
-            ("[error_404]\nimport_path = web_face_tell\n[a]\nregex = a\nimport_path = web_face_tell\n", "last"),
+            ("[a]\nregex = a\nimport_path = web_face_tell\n", "error_404"),
+            (last + last, "Line 3: there is a section [error_404] already"),
+            (last + "import_path = x\n", "Line 3: [error_404] has import_path already"),
+            (last + "what is this\n", "Line 3: this is neither"),
             ("[a]\nregex = (\nimport_path = web_face_tell\n" + last, "regular expression"),
             ("[a]\nimport_path = web_face_tell\n" + last, "regex"),
             ("[a]\nregex = a\n" + last, "import_path"),
             ("[a]\nregex = a\nimport_path = no_such_module_here\n" + last, "cannot be imported"),
             ("[a]\nregex = a\nimport_path = web_face_tell\napp_object = none\n" + last, "no application named none"),
-            ("regex = a\n", "sections"),
+            ("regex = a\n", "Line 1: this stands in none of the sections"),
             ("[root]\nregex = a\nimport_path = web_face_tell\n" + last, "no regex"),
         ):
             with self.assertRaises(TableError, msg=text) as caught:

@@ -141,6 +141,25 @@ class Table(unittest.TestCase):
         for method in ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"):
             self.assertIs(self.find(routes, method, "/app/x").handler, show)
 
+    def test_the_longest_prefix_hides_what_is_above_it(self) -> None:
+        application = [every_method("/{path:path}", show)]
+        routes = Routes(
+            [*application, Route("/a/{path:path}", GET=show), Route("/a/b/{path:path}", PUT=change)], by_prefix=True
+        )
+        self.assertEqual(routes.find("GET", b"/a/x").parameters, {"path": "x"})
+        self.assertEqual(routes.find("PUT", b"/a/b/x").parameters, {"path": "x"})
+        self.assertEqual(routes.find("PUT", b"/ab/x").parameters, {"path": "ab/x"})
+        for method, path, status in (
+            ("PUT", "/a/x", 405),
+            ("GET", "/a/b/x", 405),
+            ("PROPFIND", "/a/x", 501),
+            ("GET", "/a/%FF", 400),
+            ("GET", "/a/../x", 400),
+        ):
+            self.assertEqual(self.refusal(routes, method, path).status, status, path)
+        self.assertEqual(routes.find("PROPFIND", b"/x/../%FF").parameters, {"path": "x/../\udcff"})
+        self.assertEqual(Routes(application).find("PUT", b"/a/x").parameters, {"path": "a/x"})
+
     def test_rows_that_are_wrong(self) -> None:
         with self.assertRaises(ValueError):
             Route("/a")
