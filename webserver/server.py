@@ -119,6 +119,7 @@ class WebServer:
             largest=part.largest_bytes,
             total=part.total_bytes,
             most=part.most_files,
+            create_folders=part.create_folders,
             token=token,
         ).routes()
         if part.readable:

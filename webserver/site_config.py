@@ -107,6 +107,9 @@ class UploadsPart(SitePart):
     most_files: int = Field(
         default=10_000, ge=1, le=1_000_000, description="Files in it; all are counted again for each upload."
     )
+    create_folders: bool = Field(
+        default=False, description="Whether PUT makes the folders of its path. They count as files."
+    )
     token: SecretStr = Field(
         default=SecretStr(""), description="What clients need to know to write; empty for nothing."
     )

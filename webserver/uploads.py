@@ -3,8 +3,9 @@
 ========== ================= =====================================================================
 ``POST``   ``/uploads``      a form with files (multipart/form-data), each under its own name; or one
                              file as the body, which gets a name. 201; 409 where a name is taken
-``PUT``    ``/uploads/NAME`` the body is the file: 201 for a new one, 204 for one that was replaced
-``DELETE`` ``/uploads/NAME`` 204, or 404
+``PUT``    ``/uploads/NAME`` the body is the file: 201 for a new one, 204 for one that was replaced; 409
+                             where its folder is missing, or the folder is made
+``DELETE`` ``/uploads/NAME`` 204, or 404; an empty folder as well where clients may make folders
 ========== ================= =====================================================================
 
 A file is written beside its place and moved there when it is whole, so no client ever sees half of one. All files of
@@ -14,6 +15,7 @@ the folder together have a limit: 507 for what would pass it, and nothing of it 
 from __future__ import annotations
 
 import contextlib
+import errno
 import mimetypes
 import os
 import shutil
@@ -26,6 +28,7 @@ from secrets import token_hex
 from typing import IO, Any
 from urllib.parse import quote
 
+import structlog
 from multipart import MultipartError, MultipartParser, parse_options_header
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
@@ -35,10 +38,13 @@ from fanout.http.files import Folder, is_name
 from fanout.http.response import NO_CONTENT, HttpError, Response
 from fanout.http.routing import Request, Route
 
+log = structlog.get_logger(__name__)
+
 _UNFINISHED = ".upload-"  # hidden, so no name of a client's
 _ABANDONED = 3600  # seconds; a younger one may be another process's, which writes it now
 _PARTS = 64  # of one form, files and other fields
 _DIGITS = 20  # of a length that are read; with more of them it is too long anyhow
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # EFBIG: also beyond RLIMIT_FSIZE of this process
 
 
 class Uploads:
@@ -55,6 +61,7 @@ class Uploads:
         largest: int = 16_777_216,
         total: int = 1_073_741_824,
         most: int = 10_000,
+        create_folders: bool = False,
         token: str = "",
     ) -> None:
         """
@@ -62,6 +69,7 @@ class Uploads:
         :param largest: octets of a file; the listener's limit holds as well.
         :param total: octets of all files together, also of those that others have put there.
         :param most: files, since many small ones fill a disk as well. All are looked at for each upload.
+        :param create_folders: whether a PUT makes the folders that its name has; they count as files then.
         :param token: what clients need to know, as the password of HTTP Basic or as a Bearer; empty for nothing.
         :raises NotADirectoryError: there is no such folder.
         """
@@ -71,6 +79,7 @@ class Uploads:
         self._largest = largest
         self._total = total
         self._most = most
+        self._create_folders = create_folders
         self._counting = threading.Lock()  # nothing gets another name meanwhile
         self._auth = OperatorAuth(token, "uploads") if token else None
         for left in self._folder.root.glob(_UNFINISHED + "*"):
@@ -92,10 +101,8 @@ class Uploads:
     async def delete(self, request: Request) -> Response:
         """Remove a file."""
         self._check(request)
-        place = self._place(request.parameters["path"])
-        if not place.is_file():
-            raise HttpError(404, "There is no such file.")
-        await self._in_thread(place.unlink)
+        place = self._find(request.parameters["path"])
+        await self._in_thread(lambda: self._remove(place))
         return NO_CONTENT
 
     async def post(self, request: Request) -> Response:
@@ -118,7 +125,7 @@ class Uploads:
     def _before(self, request: Request) -> None:
         """Before the body is read."""
         self._check(request)
-        if "path" in request.parameters:
+        if request.method == "PUT":
             self._place(request.parameters["path"])
             length = request.header("content-length") or ""
             if length.isdecimal() and int(length[:_DIGITS]) > self._largest:
@@ -129,21 +136,47 @@ class Uploads:
         if self._auth is not None and not self._auth.allows(request.http):
             raise self._auth.refusal(request.http)
 
-    def _place(self, path: str) -> Path:
+    def _find(self, path: str) -> Path:
+        """:raises HttpError: no file or folder can have this name: it is hidden, too long, or leads through a link."""
         place = self._folder.find(path)
-        if place is None or not is_name(path.rpartition("/")[2]):
+        if place is None or not is_name(path.rpartition("/")[2]) or _is_too_long(place):
             raise HttpError(400, "No file can have this name here.")
-        if not place.parent.is_dir():
-            raise HttpError(404, "There is no such folder.")
-        if place.is_dir():
-            raise HttpError(409, "This is a folder.")
         return place
 
+    def _place(self, path: str) -> Path:
+        """Where a file of this name may be put. :raises HttpError: nowhere."""
+        place = self._find(path)
+        if place.is_dir():
+            raise HttpError(409, "This is a folder.")
+        missing = self._missing(place)
+        above = missing[0].parent if missing else place.parent
+        if not above.is_dir():
+            raise HttpError(409, f"{self._shown(above)} is a file, and no folder.")
+        if missing and not self._create_folders:
+            raise HttpError(409, f"There is no folder {self._shown(missing[0])}, and none is made for a file.")
+        if not all(is_name(each.name) for each in missing):
+            raise HttpError(400, "No folder can have this name here.")
+        return place
+
+    def _missing(self, place: Path) -> list[Path]:
+        """The folders above a file that do not exist, the outermost first."""
+        above = place.relative_to(self._folder.root).parents
+        folders = [self._folder.root / each for each in above]
+        return [each for each in reversed(folders) if not os.path.lexists(each)]
+
+    def _shown(self, place: Path) -> str:
+        """A place as clients know it."""
+        return f"{self._at}/{place.relative_to(self._folder.root)}"
+
     def _address(self, place: Path) -> str:
-        return quote(f"{self._at}/{place.relative_to(self._folder.root)}")
+        return quote(self._shown(place))
 
     def _in_thread(self, call: Callable[[], Any]) -> Deferred[Any]:
-        return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), call)
+        def on_disk() -> Any:
+            with _disk_faults():
+                return call()
+
+        return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), on_disk)
 
     # In another thread: disks may be slow
 
@@ -175,13 +208,48 @@ class Uploads:
         """Write a file whether or not it was there. :return: whether it is new."""
         written = self._write(body)
         with self._counting:
-            new = not place.exists()
             try:
+                self._make(self._missing(place))
+                new = not place.exists()
                 written.replace(place)
-            except OSError:
+            except BaseException:
                 written.unlink()
                 raise
         return new
+
+    def _make(self, folders: list[Path]) -> None:
+        """Make them, all or none. :raises HttpError: there are too many files and folders."""
+        if folders and len(list(self._sizes())) + len(folders) > self._most:
+            raise _no_room()
+        made: list[Path] = []
+        try:
+            for folder in folders:
+                folder.mkdir()
+                made.append(folder)
+        except OSError:
+            for folder in reversed(made):
+                folder.rmdir()
+            raise
+
+    def _remove(self, place: Path) -> None:
+        """A file, or an empty folder where clients may make folders. :raises HttpError: it is neither."""
+        with self._counting:  # no file is moved into a folder meanwhile
+            if place.is_dir():
+                self._remove_folder(place)
+            elif place.is_file():
+                place.unlink()
+            else:
+                raise HttpError(404, "There is no such file.")
+
+    def _remove_folder(self, place: Path) -> None:
+        if not self._create_folders:
+            raise HttpError(409, "This is a folder.")
+        try:
+            place.rmdir()
+        except OSError as error:
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+                raise HttpError(409, "This folder is not empty.") from None
+            raise
 
     def _write(self, body: IO[bytes]) -> Path:
         """A file without a name of its own, on the disk when this returns. :raises HttpError: it is too large."""
@@ -207,17 +275,60 @@ class Uploads:
         :raises HttpError: there is no room for it.
         """
         with self._counting:
-            sizes = list(_sizes(self._folder.root))
+            sizes = list(self._sizes())
             if len(sizes) >= self._most or sum(sizes) + octets > self._total:
-                raise HttpError(507, "The folder has no room for this file; something has to be deleted first.")
+                raise _no_room()
             descriptor, name = tempfile.mkstemp(prefix=_UNFINISHED, dir=self._folder.root)
-            os.ftruncate(descriptor, octets)
+            try:
+                os.ftruncate(descriptor, octets)
+            except OSError:
+                os.close(descriptor)
+                Path(name).unlink()
+                raise
         return descriptor, name
 
+    def _sizes(self) -> Iterator[int]:
+        return _sizes(self._folder.root, folders=self._create_folders)
 
-def _sizes(folder: Path) -> Iterator[int]:
-    """Octets of each file in a folder and those below it, unfinished ones included. Links are not followed."""
-    for place, _, names in os.walk(folder):
+
+def _is_too_long(place: Path) -> bool:
+    """Whether the file system has no such names."""
+    try:
+        place.lstat()
+    except OSError as error:
+        return error.errno == errno.ENAMETOOLONG
+    return False
+
+
+def _no_room() -> HttpError:
+    return HttpError(507, "The folder has no room for this file; something has to be deleted first.")
+
+
+@contextlib.contextmanager
+def _disk_faults() -> Iterator[None]:
+    """What the disk refuses, as an answer for the client. :raises HttpError: 507, 403 or 409."""
+    try:
+        yield
+    except PermissionError:
+        raise HttpError(403, "The server may not write here.") from None
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):  # another program did something there meanwhile
+        raise HttpError(409, "What is at this place has changed meanwhile.") from None
+    except OSError as error:
+        if error.errno == errno.EROFS:
+            raise HttpError(403, "The server may not write here.") from None
+        if error.errno not in _FULL:
+            raise
+        log.error("upload.no_space", reason=error.strerror, advice="make room on the disk of the folder")
+        raise HttpError(507, "The disk has no room for this file.") from None
+
+
+def _sizes(folder: Path, *, folders: bool = False) -> Iterator[int]:
+    """Octets of each file in a folder and those below it, unfinished ones included. Links are not followed.
+
+    :param folders: whether each folder counts as an empty file.
+    """
+    for place, below, names in os.walk(folder):
+        yield from (0 for _ in below if folders)
         for name in names:
             with contextlib.suppress(FileNotFoundError):  # it was moved or deleted just now
                 yield os.lstat(os.path.join(place, name)).st_size  # noqa: PTH118  (a Path takes four times as long)

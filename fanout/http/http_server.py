@@ -552,7 +552,12 @@ class HttpRequest(Request):
             self.channel.refuse(503, "There are too many bodies of your network; try again later.", _LATER)
             return
         self._body_octets += len(data)
-        self.content.write(data)
+        try:
+            self.content.write(data)
+        except OSError as error:
+            log.error("http.body_lost", reason=error.strerror, advice="make room on the disk of temporary files")
+            self.channel.refuse(507, "The server has no room for this body.")
+            return
         if self.content.tell() // _STEP > before // _STEP:
             self.channel.resetTimeout()  # type: ignore[no-untyped-call]
 

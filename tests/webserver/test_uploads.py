@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import resource
 import tempfile
 import threading
 from pathlib import Path
@@ -43,6 +45,7 @@ class UploadsCase(served.ServedCase):
     token = ""
     total = 1_000_000
     most = 100
+    create_folders = False
 
     def rows(self) -> list[Route]:
         temporary = tempfile.TemporaryDirectory()
@@ -53,9 +56,22 @@ class UploadsCase(served.ServedCase):
         os.utime(left, (0, 0))
         (self.folder / "sub").mkdir()
         self.uploads = Uploads(
-            reactor, self.folder, "/up", largest=200_000, total=self.total, most=self.most, token=self.token
+            reactor,
+            self.folder,
+            "/up",
+            largest=200_000,
+            total=self.total,
+            most=self.most,
+            create_folders=self.create_folders,
+            token=self.token,
         )
         return [*self.uploads.routes(), *Files(self.folder, "/up").routes()]
+
+    def write(self, folder: str, content: bytes) -> Path:
+        """A file outside."""
+        place = Path(folder, "secret")
+        place.write_bytes(content)
+        return place
 
     def found(self) -> dict[str, bytes]:
         """What lies in the folder, the hidden too."""
@@ -89,23 +105,137 @@ class Naming(UploadsCase):
             ("/up/", 400),
             ("/up/x/", 400),
             ("/up/" + "x" * 256, 400),
-            ("/up/nowhere/x", 404),
+            ("/up/.hidden/x", 400),
+            ("/up/nowhere/x", 409),
             ("/up/sub", 409),
         ):
             self.assertEqual((await self.ask(path, "PUT", b"1")).status, status, path)
         self.assertEqual(self.found(), {})
 
+    async def test_a_folder_that_does_not_exist(self) -> None:
+        answer = await self.ask("/up/sub/a%20b/c/x", "PUT", b"1")
+        self.assertEqual(answer.status, 409)
+        self.assertIn(b"There is no folder /up/sub/a b, and none is made for a file.", answer.body)
+        self.assertEqual((await self.ask("/up/x", "PUT", b"1")).status, 201)
+        answer = await self.ask("/up/x/y/z", "PUT", b"1")
+        self.assertEqual(answer.status, 409)
+        self.assertIn(b"/up/x is a file, and no folder.", answer.body)
+        self.assertEqual((await self.ask("/up/nowhere/x", "DELETE")).status, 404)
+        self.assertEqual((await self.ask("/up/sub", "DELETE")).status, 409)
+        self.assertEqual(self.found(), {"x": b"1"})
+
+    async def test_it_is_refused_before_the_body_is_sent(self) -> None:
+        raw = await self.whole(b"PUT /up/nowhere/x HTTP/1.1\r\ncontent-length: 100000\r\n" + HOST + b"\r\n")
+        self.assertTrue(raw.startswith(b"HTTP/1.1 409 Conflict\r\n"), raw)
+
+    async def test_nothing_is_deleted_that_was_not_uploaded(self) -> None:
+        outside = tempfile.TemporaryDirectory()
+        self.addCleanup(outside.cleanup)
+        secret = self.write(outside.name, b"1")
+        (self.folder / "folder").symlink_to(outside.name)
+        (self.folder / "file").symlink_to(secret)
+        (self.folder / ".hidden").write_bytes(b"1")
+        for path in ("folder/secret", "file", "folder", ".hidden", "..", "../x", "%2e%2e/x", "sub/..%2f.hidden", ""):
+            self.assertEqual((await self.ask(f"/up/{path}", "DELETE")).status, 400, path)
+        self.assertEqual(self.found()["file"], b"1")
+        self.assertEqual(sorted(each.name for each in self.folder.iterdir()), LEFT)
+
     async def test_no_way_out_through_a_link(self) -> None:
         outside = tempfile.TemporaryDirectory()
         self.addCleanup(outside.cleanup)
         (self.folder / "link").symlink_to(outside.name)
-        self.assertEqual((await self.ask("/up/link/x", "PUT", b"1")).status, 400)
-        self.assertFalse(any(os.scandir(outside.name)))
+        secret = self.write(outside.name, b"old")
+        (self.folder / "file").symlink_to(secret)
+        for path in ("link/x", "link", "file"):
+            self.assertEqual((await self.ask(f"/up/{path}", "PUT", b"1")).status, 400, path)
+        self.assertEqual(self.found(), {"file": b"old"})
+        self.assertEqual([each.name for each in os.scandir(outside.name)], ["secret"])
 
     async def test_a_page_of_another_site_sends_nothing(self) -> None:
         self.assertEqual((await self.ask("/up/x", "PUT", b"1", origin="http://elsewhere.example")).status, 403)
         body, kind = form(("x", b"1"))
         self.assertEqual((await self.ask("/up", "POST", body, content_type=kind, origin="null")).status, 403)
+        self.assertEqual(self.found(), {})
+
+
+LEFT = [".hidden", "file", "folder", "sub"]
+
+
+class Folders(UploadsCase):
+    create_folders = True
+    most = 8
+
+    async def test_they_are_made_for_a_file(self) -> None:
+        answer = await self.ask("/up/a/b%20c/x.txt", "PUT", b"1")
+        self.assertEqual((answer.status, answer.headers["location"]), (201, "/up/a/b%20c/x.txt"))
+        self.assertEqual((await self.ask("/up/a/b%20c/x.txt", "PUT", b"2")).status, 204)
+        self.assertEqual(self.found(), {"a/b c/x.txt": b"2"})
+
+    async def test_not_by_any_name_nor_through_a_link_or_a_file(self) -> None:
+        (self.folder / "link").symlink_to(self.folder / "sub")
+        (self.folder / "file").write_bytes(b"1")
+        for path, status in (
+            ("a/.b/x", 400),
+            ("a//x", 400),
+            ("a%5cb/x", 400),
+            ("a/../b/x", 400),
+            ("x" * 256 + "/x", 400),
+            ("a/" * 3_000 + "x", 400),
+            ("link/b/x", 400),
+            ("file/b/x", 409),
+        ):
+            self.assertEqual((await self.ask(f"/up/{path}", "PUT", b"1")).status, status, path[:20])
+        self.assertEqual(sorted(each.name for each in self.folder.iterdir()), ["file", "link", "sub"])
+
+    async def test_they_count_as_files(self) -> None:
+        self.assertEqual((await self.ask("/up/1/2/3/4/5/6/7/x", "PUT", b"1")).status, 507)
+        self.assertEqual(self.found(), {})
+        self.assertEqual((await self.ask("/up/1/2/3/4/5/x", "PUT", b"1")).status, 201)
+        self.assertEqual((await self.ask("/up/y/x", "PUT", b"1")).status, 507)
+        self.assertEqual((await self.ask("/up/y", "PUT", b"1")).status, 201)
+        self.assertEqual((await self.ask("/up/z", "PUT", b"1")).status, 507)
+
+    async def test_an_empty_one_is_deleted_as_a_file_is(self) -> None:
+        await self.ask("/up/a/x", "PUT", b"1")
+        answer = await self.ask("/up/a", "DELETE")
+        self.assertEqual((answer.status, b"This folder is not empty." in answer.body), (409, True))
+        for path in ("a/x", "a", "sub"):
+            self.assertEqual((await self.ask(f"/up/{path}", "DELETE")).status, 204)
+        self.assertEqual(list(self.folder.iterdir()), [])
+
+
+class Disk(UploadsCase):
+    """The server's own disk. The limit of a file's size stands for a disk that is full: both are errors of a write."""
+
+    async def no_room(self, path: str, method: str, octets: int, **headers: str) -> None:
+        _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
+        try:
+            body = b"x" * octets
+            if method == "POST":
+                body, headers["content_type"] = form(("x", body))
+            answer = await self.ask(path, method, body, **headers)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+        self.assertEqual((answer.status, b"no room" in answer.body), (507, True))
+        self.assertEqual(self.found(), {})
+
+    async def test_there_is_no_room_for_the_file(self) -> None:
+        for method in ("PUT", "POST"):
+            with self.assertLogs("webserver.uploads", "ERROR"):
+                await self.no_room("/up" if method == "POST" else "/up/x", method, 50_000)
+        self.assertEqual((await self.ask("/up/x", "PUT", b"x" * 50_000)).status, 201)
+
+    async def test_there_is_no_room_for_the_body_while_it_comes(self) -> None:
+        with self.assertLogs("fanout.http.http_server", "ERROR"):
+            await self.no_room("/up/x", "PUT", 150_000)
+        self.assertEqual((await self.ask("/up/x", "PUT", b"x" * 150_000)).status, 201)
+
+    async def test_a_folder_that_the_server_may_not_write_to(self) -> None:
+        with mock.patch("tempfile.mkstemp", side_effect=PermissionError):  # the tests may be root's, who may
+            self.assertEqual((await self.ask("/up/x", "PUT", b"1")).status, 403)
+        with mock.patch("pathlib.Path.replace", side_effect=OSError(errno.EROFS, "read-only")):
+            self.assertEqual((await self.ask("/up/x", "PUT", b"1")).status, 403)
         self.assertEqual(self.found(), {})
 
 
@@ -179,8 +309,8 @@ class Halves(UploadsCase):
     async def test_a_disk_that_is_full(self) -> None:
         (self.folder / "x").write_bytes(b"old")
         full = mock.patch.object(uploads_module.os, "fsync", side_effect=OSError(28, "No space left"))
-        with full, self.assertLogs("fanout.http.dispatch", "ERROR"):
-            self.assertEqual((await self.ask("/up/x", "PUT", b"new")).status, 500)
+        with full, self.assertLogs("webserver.uploads", "ERROR"):
+            self.assertEqual((await self.ask("/up/x", "PUT", b"new")).status, 507)
         self.assertEqual(self.found(), {"x": b"old"})
 
 
