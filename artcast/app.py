@@ -82,7 +82,7 @@ class Artcast:
             name="artcast",
             pages=ErrorPages(),
             headers=(NO_SNIFFING,),
-            access=AccessLog(self._access, time.time),
+            access=AccessLog(self._access, time.time, sizes=False),  # programs that read it know no sizes
             check=dispatcher.check,
             request_seconds=settings.REQUEST_TIMEOUT,
         )

@@ -60,9 +60,6 @@ def _serve(site: SiteConfig, home: Path, *, check: bool) -> int:
     set_up_logs(site.server.log_level, secrets=site.secrets())
     where = server.start()
     reactor.callWhenRunning(log.info, "web.ready", address=where)
-    Service(reactor, Notify(os.environ), stop=server.stop, reload=_reload, status=lambda: f"serving at {where}").run()
+    status = f"serving at {where}"
+    Service(reactor, Notify(os.environ), stop=server.stop, reload=server.reload, status=lambda: status).run()
     return 0
-
-
-def _reload() -> None:
-    log.warning("reload.ignored", advice="a changed site file needs a restart")

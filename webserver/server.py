@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -42,6 +43,7 @@ class WebServer:
         self._home = home
         self._listening: Any = None
         self._applications: list[Wsgi] = []
+        self._access = self._access_log()
         self._topics = self._local_topics()
         try:
             self._routes = Routes(self._rows(), by_prefix=True)
@@ -69,7 +71,7 @@ class WebServer:
             self._topics.warn,
             pages=self._error_pages,
             headers=(NO_SNIFFING,),
-            access=self._access_log(),
+            access=self._access,
             check=dispatcher.check,
             body_bytes=limits.body_bytes,
             request_seconds=limits.request_seconds,
@@ -78,6 +80,12 @@ class WebServer:
         self._topics.start()
         host = self._listening.getHost()
         return f"[{host.host}]:{host.port}" if ":" in host.host else f"{host.host}:{host.port}"
+
+    def reload(self) -> None:
+        """SIGHUP: the next line opens the access log anew. What the site file says is only read at the start."""
+        if self._access is not None:
+            self._access.reopen()
+            log.info("access_log.reopened", file=self._site.server.access_log)
 
     def stop(self) -> Deferred[Any]:
         """Take no more clients, and let those that wait go."""
@@ -148,8 +156,10 @@ class WebServer:
         server = self._site.server
         if not server.access_log:
             return None
-        path = str(self._home / server.access_log)
-        return AccessLog(log_file(path, server.access_log_bytes, server.access_log_files), time.time)
+        path = self._home / server.access_log
+        if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+            raise SiteError(f"cannot write {server.access_log}: its folder is missing, or closed to this user")
+        return AccessLog(log_file(str(path), server.access_log_bytes, server.access_log_files), time.time)
 
     def _text(self, path: str) -> str:
         try:

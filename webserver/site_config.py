@@ -41,7 +41,9 @@ class SiteServer(SitePart):
         pattern="^(DEBUG|INFO|WARNING|ERROR)$",
         description="The least that is logged: DEBUG, INFO, WARNING or ERROR.",
     )
-    access_log: str = Field(default="", description="File with a line for each answer; empty for none.")
+    access_log: str = Field(
+        default="", description="File with a line for each answer, in the combined form; empty for none."
+    )
     access_log_bytes: int = Field(default=10_000_000, ge=0, description="Octets after which that file is turned over.")
     access_log_files: int = Field(default=10, ge=0, le=1_000, description="Old ones that are kept.")
 

@@ -1,9 +1,10 @@
 """A line for each answer, in the form web servers have had since NCSA's: the combined log.
 
-    127.0.0.1 - - [21/Nov/2026:20:49:03 +0000] "GET /artcasts HTTP/1.1" 200 - "-" "curl/8.4"
+    127.0.0.1 - - [21/Nov/2026:20:49:03 +0000] "GET /artcasts HTTP/1.1" 200 1234 "-" "curl/8.4"
 
-Times are UTC, the path is without its query, the size is never given, and ``-`` stands for what is absent: for the
-whole request where none could be made out. A request that was held is logged when it is answered.
+Times are UTC, the path is without its query, the size is that of the body as far as it was sent, and ``-`` stands for
+what is absent: for a body without octets, and for the whole request where none could be made out. A request that was
+held is logged when it is answered, and one whose client goes in the middle of its answer at that moment.
 """
 
 from __future__ import annotations
@@ -37,13 +38,19 @@ def log_file(path: str, octets: int, files: int) -> logging.Handler:
 class AccessLog:
     """Writes the lines: the ``access`` of a :class:`fanout.http.http_server.HttpSite`."""
 
-    def __init__(self, handler: logging.Handler, now: Callable[[], float]) -> None:
+    def __init__(self, handler: logging.Handler, now: Callable[[], float], *, sizes: bool = True) -> None:
         """
         :param handler: from :func:`log_file`.
         :param now: Unix time.
+        :param sizes: whether the size is given; otherwise it is always ``-``.
         """
         self._handler = handler
         self._now = now
+        self._sizes = sizes
+
+    def reopen(self) -> None:
+        """The file may have been moved away; the next line opens a new one."""
+        self._handler.close()
 
     def __call__(self, request: HttpRequest) -> None:
         """Log an answer."""
@@ -55,7 +62,8 @@ class AccessLog:
         asked = f"{_text(request.method)} {_text(path)} {_text(request.clientproto)}" if request.method else "-"
         user = _text(request.getUser()).replace(" ", "%20")  # type: ignore[no-untyped-call]
         referer, agent = (_text(request.requestHeaders.getRawHeaders(name, [b""])[0]) for name in LOGGED_HEADERS)
-        return f'{request.address} - {user} [{when}] "{asked}" {request.code} - "{referer}" "{agent}"'
+        size = (request.sentLength if self._sizes else 0) or "-"
+        return f'{request.address} - {user} [{when}] "{asked}" {request.code} {size} "{referer}" "{agent}"'
 
 
 def _text(value: bytes) -> str:

@@ -375,10 +375,10 @@ class HttpChannel(HTTPChannel):
         self.refused = True
         self.persistent = 0
         self.setRawMode()  # type: ignore[no-untyped-call]  # dropped whole: each line would copy what follows it
-        self._log_refusal(status)
         error = HttpError(status, detail, **headers)
         page = self.site.pages.page(error)
         body = cast("bytes", page.body)
+        self._log_refusal(status, len(body))
         head = [b"HTTP/1.1 %d %s" % (status, REASONS[status]), b"content-type: " + page.content_type.encode()]
         head += [b"content-length: %d" % len(body), b"connection: close", b"cache-control: no-store"]
         head += [b"%s: %s" % header for header in SECURITY_HEADERS]
@@ -393,11 +393,11 @@ class HttpChannel(HTTPChannel):
             self.transport.loseConnection()  # TLS reads on until the client closes, too
         self.setTimeout(_LINGER)  # type: ignore[no-untyped-call]
 
-    def _log_refusal(self, status: int) -> None:
+    def _log_refusal(self, status: int, octets: int) -> None:
         """Log it as the answer to a complete request; what was not understood of this one is empty."""
         request = self.requests[-1] if self.requests else self.requestFactory(self)
         request.method, request.uri, request.clientproto = self._request_line
-        request.code = status
+        request.code, request.sentLength = status, octets
         self.site.log(request)
 
     def _respondToBadRequestAndDisconnect(self) -> None:
@@ -625,7 +625,9 @@ class HttpRequest(Request):
         self.answer(status, cast("bytes", page.body), page.content_type)
 
     def connectionLost(self, reason: Failure) -> None:
-        """The client is gone."""
+        """The client is gone. An answer that it has got in part is logged with that."""
+        if self.startedWriting and not self.finished:
+            self.channel.site.log(self)
         self.release_body()
         super().connectionLost(reason)  # type: ignore[no-untyped-call]
         if self.lost is not None:

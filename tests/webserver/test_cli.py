@@ -13,10 +13,11 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import unittest
 from pathlib import Path
 
-from tests.web import Events, ask
+from tests.web import Events, Raw, ask
 from webserver.cli import main
 from webserver.site_config import reference
 
@@ -53,6 +54,15 @@ class Process:
             if "web.ready" in line:
                 self._ready.set()
         self._process.stderr.close()
+
+    def hang_up(self, event: str) -> None:
+        """A SIGHUP; returns when this event is logged."""
+        self._process.send_signal(signal.SIGHUP)
+        deadline = time.monotonic() + SECONDS
+        while not any(event in line for line in self._said):
+            if time.monotonic() > deadline:
+                raise AssertionError(f"no {event}:\n" + "".join(self._said))
+            time.sleep(0.01)
 
     def end(self) -> int:
         """:return: the exit code after a SIGTERM."""
@@ -99,9 +109,56 @@ class TestSite(unittest.TestCase):
     def test_error_pages_and_the_access_log(self) -> None:
         answer = ask(self.address, "/nowhere", user_agent="curious")
         self.assertEqual((answer.status, answer.body), (404, b"<h1>Gone fishing</h1>"))
-        line = next(line for line in (self.home / "access.log").read_text().splitlines() if "/nowhere" in line)
+        line = self.logged("/nowhere ")
         self.assertTrue(line.startswith("127.0.0.1 - - ["), line)
-        self.assertTrue(line.endswith('"GET /nowhere HTTP/1.1" 404 - "-" "curious"'), line)
+        self.assertTrue(line.endswith('"GET /nowhere HTTP/1.1" 404 21 "-" "curious"'), line)
+
+    def logged(self, path: str) -> str:
+        """The line of an answer. It is written when the answer ends, which its client may notice before."""
+        deadline = time.monotonic() + SECONDS
+        while time.monotonic() < deadline:
+            lines = (self.home / "access.log").read_text().splitlines()
+            found = [line for line in lines if path in line]
+            if found:
+                return found[-1]
+            ask(self.address, "/")  # which is logged, too
+        raise AssertionError(f"no line with {path} in {lines}")
+
+    def test_the_access_log_has_the_size_of_each_kind_of_answer(self) -> None:
+        large = b"x" * 3_000_000
+        (self.home / "uploads" / "large").write_bytes(large)
+        for path, method, status, octets in (
+            ("/uploads/large", "GET", 200, len(large)),
+            ("/guests/size", "GET", 200, len(b'<p style="color: green">Welcome, size.</p>\n')),
+            ("/guests/head", "HEAD", 200, "-"),
+            ("/channels/of-no-size", "PUT", 201, "-"),
+        ):
+            ask(self.address, path, method=method, body=b"1" if method == "PUT" else None)
+            self.assertIn(f'"{method} {path} HTTP/1.1" {status} {octets} "-"', self.logged(path))
+        ask(self.address, "/uploads/large?part", range="bytes=0-9")
+        self.assertIn('"GET /uploads/large HTTP/1.1" 206 10 "-"', self.logged("206 10"))
+        with Events(self.address, "/channels/stream", accept="text/event-stream") as events:
+            ask(self.address, "/channels/stream", method="PUT", body=b"21.5")
+            event = events.next()
+        octets = len(f"retry: 3000\n\nid: {event.id}\nevent: message\ndata: 21.5\n\n")
+        self.assertIn(f'"GET /channels/stream HTTP/1.1" 200 {octets} "-"', self.logged("GET /channels/stream "))
+
+    def test_the_access_log_has_a_download_that_was_given_up(self) -> None:
+        (self.home / "uploads" / "given-up").write_bytes(b"x" * 30_000_000)
+        with Raw(self.address, b"GET /uploads/given-up HTTP/1.1\r\nhost: localhost\r\n\r\n") as raw:
+            raw.until(b"xxxx")
+        sent = int(self.logged("/given-up").split()[9])
+        self.assertGreater(sent, 0)
+        self.assertLess(sent, 30_000_000)
+
+    def test_a_sighup_opens_the_access_log_anew(self) -> None:
+        self.logged("/")
+        log, moved = self.home / "access.log", self.home / "access.log.moved"
+        log.rename(moved)
+        self.process.hang_up("access_log.reopened")
+        ask(self.address, "/after-the-move")
+        self.logged("/after-the-move")
+        self.assertNotIn("/after-the-move", moved.read_text())
 
 
 class TestFile(unittest.TestCase):
@@ -144,6 +201,7 @@ class TestFile(unittest.TestCase):
             ("[server]\nport = 0\n", "nothing to serve"),
             ("[[files]]\nfolder = 'folder'\n[errors]\n200 = 'x'\n", "200 is no status of an error"),
             ("[server\n", "SITE.toml: "),
+            ("[server]\naccess_log = 'nowhere/log'\n[topics]\n", "cannot write nowhere/log: its folder is missing"),
         ):
             code, said = self.run_it(text, "--check")
             self.assertEqual((code, words in said, len(said.splitlines())), (2, True, 1), said)

@@ -15,32 +15,33 @@ from fanout.http.http_server import logged_headers
 WHEN = 1_795_294_143.9  # 21/Nov/2026:20:49:03 UTC
 
 
-def request(uri: bytes = b"/artcasts?a=b", user: bytes = b"", code: int = 200, **headers: str) -> Any:
+def request(uri: bytes = b"/artcasts?a=b", user: bytes = b"", code: int = 200, octets: int = 0, **headers: str) -> Any:
     return SimpleNamespace(
         address="192.0.2.7",
         method=b"GET",
         uri=uri,
         clientproto=b"HTTP/1.1",
         code=code,
+        sentLength=octets,
         requestHeaders=Headers({name.replace("_", "-"): [value] for name, value in headers.items()}),
         getUser=lambda: user,
     )
 
 
 class Lines(unittest.TestCase):
-    def line(self, asked: Any) -> str:
+    def line(self, asked: Any, **options: bool) -> str:
         records: list[str] = []
         handler = logging.Handler()
         handler.emit = lambda record: records.append(record.getMessage())  # type: ignore[method-assign]
-        AccessLog(handler, lambda: WHEN)(asked)
+        AccessLog(handler, lambda: WHEN, **options)(asked)
         (line,) = records
         return line
 
-    def test_the_combined_form_in_utc_without_query_and_size(self) -> None:
-        self.assertEqual(
-            self.line(request(user=b"ann", referer="http://a/", user_agent="Radio 1")),
-            '192.0.2.7 - ann [21/Nov/2026:20:49:03 +0000] "GET /artcasts HTTP/1.1" 200 - "http://a/" "Radio 1"',
-        )
+    def test_the_combined_form_in_utc_without_query(self) -> None:
+        asked = request(user=b"ann", octets=1234, referer="http://a/", user_agent="Radio 1")
+        line = '192.0.2.7 - ann [21/Nov/2026:20:49:03 +0000] "GET /artcasts HTTP/1.1" 200 {} "http://a/" "Radio 1"'
+        self.assertEqual(self.line(asked), line.format(1234))
+        self.assertEqual(self.line(asked, sizes=False), line.format("-"))
 
     def test_what_is_absent_is_a_dash(self) -> None:
         self.assertTrue(self.line(request(code=404)).startswith("192.0.2.7 - - ["))
@@ -84,7 +85,7 @@ class Files(unittest.TestCase):
         log = AccessLog(handler, lambda: WHEN)
         log(request())
         self.path.rename(self.path.with_name("moved"))
-        handler.close()
+        log.reopen()
         log(request())
         self.assertEqual(len(self.path.read_text().splitlines()), 1)
 
