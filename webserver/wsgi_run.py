@@ -110,6 +110,7 @@ class Gateway(BaseHandler):
     environ: dict[str, Any]
     headers: wsgiref.headers.Headers
     status: str
+    bytes_sent: int
 
     def __init__(self, reactor: Any, run: Run, environ: Mapping[str, Any], body: IO[bytes], scheme: str) -> None:
         self._reactor = reactor
@@ -137,6 +138,21 @@ class Gateway(BaseHandler):
 
     def get_stderr(self) -> Any:
         return _ErrorLog()
+
+    def set_content_length(self) -> None:
+        """Of an answer in one piece. An application that makes no body for HEAD has not said that GET has none."""
+        if not self._is_head or self.bytes_sent:
+            super().set_content_length()
+
+    def finish_content(self) -> None:
+        if not self.headers_sent:
+            if not self._is_head:
+                self.headers.setdefault("Content-Length", "0")
+            self.send_headers()
+
+    @property
+    def _is_head(self) -> bool:
+        return bool(self._environ["REQUEST_METHOD"] == "HEAD")
 
     def send_headers(self) -> None:
         self.cleanup_headers()

@@ -42,7 +42,7 @@ from fanout.http.response import (
     Upgrade,
 )
 from fanout.http.routing import CORS, Found, Request, Routes
-from fanout.http.sse import EVENT_STREAM, stream
+from fanout.http.sse import put_headers, stream
 
 _WITHOUT_BODY = frozenset({204, 304})
 _OUR_FAULT = HttpError(500, "The server made an error; its operator finds it in the log.")
@@ -213,19 +213,35 @@ class _Sender:
             await _close(body)
             _write(http, replace(response, body=b""))
             return
-        kind = EVENT_STREAM if isinstance(body, EventStream) else response.content_type
         _begin(http, response)
-        if http.method == b"HEAD":
-            await _close(body)
-            http.announce(kind)
-        elif isinstance(body, EventStream):
-            assert self._pending is not None, "this site has no pending requests"
-            await stream(self._pending, http, body.destinations, body.form, body.last_id)
+        if isinstance(body, EventStream):
+            await self._stream(http, body)
         elif isinstance(body, CustomBody):
-            await body.write()
+            await _write_custom(http, response, body)
         else:
-            http.put_header("content-type", kind)
-            await _Flow(http).send(_pieces(body))
+            http.put_header("content-type", response.content_type)
+            if http.method == b"HEAD":
+                await _close(body)
+                http.finish()
+            else:
+                await _Flow(http).send(_pieces(body))
+
+    async def _stream(self, http: HttpRequest, body: EventStream) -> None:
+        assert self._pending is not None, "this site has no pending requests"
+        if http.method != b"HEAD":
+            await stream(self._pending, http, body.destinations, body.form, body.last_id)
+            return
+        await self._pending.resolve(body.destinations)  # is refused as a GET would be
+        if not http.gone:
+            put_headers(http)
+            http.finish()
+
+
+async def _write_custom(http: HttpRequest, response: Response, body: CustomBody) -> None:
+    if http.method == b"HEAD":
+        http.announce(response.content_type)
+    else:
+        await body.write()
 
 
 def _question(answer: NextValue) -> Question:

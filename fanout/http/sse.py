@@ -46,6 +46,13 @@ async def stream(
         Stream(requests, request, keys, [form(each) for each in destinations]).begin(last_id)
 
 
+def put_headers(request: HttpRequest) -> None:
+    """The headers of the answer."""
+    request.put_header("content-type", EVENT_STREAM)
+    request.put_header("cache-control", "no-store")
+    request.put_header("x-accel-buffering", "no")  # nginx would keep events back
+
+
 def event(name: str, data: str, event_id: str) -> bytes:
     """One event.
 
@@ -88,9 +95,7 @@ class Stream(OutboxSubscriber):
         """Send what the client missed."""
         request = self._request
         assert request is not None
-        request.put_header("content-type", EVENT_STREAM)
-        request.put_header("cache-control", "no-store")
-        request.put_header("x-accel-buffering", "no")  # nginx would keep events back
+        put_headers(request)
         request.stream(self)
         request.write(_RETRY)  # type: ignore[no-untyped-call]
         request.hold(self.leave)

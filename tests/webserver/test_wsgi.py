@@ -56,7 +56,8 @@ def shop() -> flask.Flask:
 
     @app.get("/stream")
     def stream() -> flask.Response:
-        return flask.Response((f"{number}\n" for number in range(1_000)), mimetype="text/plain")
+        lines = (f"{number}\n" for number in range(1_000))
+        return flask.Response(lines, mimetype="text/plain", headers={"Cache-Control": "max-age=60"})
 
     @app.get("/broken")
     def broken() -> str:
@@ -188,6 +189,14 @@ class Unchanged(Mounted):
         answer = await self.ask("/app/basket", "HEAD")
         self.assertEqual((answer.status, answer.body, answer.headers["content-type"]), (200, b"", "application/json"))
         self.assertIn("POST", (await self.ask("/app/basket", "OPTIONS")).headers["allow"])
+
+    async def test_head_has_the_headers_of_get(self) -> None:
+        for path in ("hello/x", "stream", "basket", "nowhere", "static/nothing"):
+            head, got = await self.ask(f"/app/{path}", "HEAD"), await self.ask(f"/app/{path}")
+            for answer in (head, got):
+                for name in ("date", "transfer-encoding"):
+                    answer.headers.pop(name, None)
+            self.assertEqual((head.status, head.headers, head.body), (got.status, got.headers, b""))
 
     async def test_methods_that_the_server_does_not_know(self) -> None:
         answer = await self.ask("/app/basket", "PROPFIND", b"<propfind/>")
