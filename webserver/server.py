@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred
 
 from fanout.http.access_log import AccessLog, log_file
 from fanout.http.auth import OperatorAuth
@@ -22,7 +22,7 @@ from fanout.http.routing import Request, Route, Routes
 from fanout.http.topic_resources import Topics
 from fanout.listeners import port
 from fanout.listeners.client_limits import ConnectionLimit, ConnectionSettings
-from webserver.serving import LocalTopics, host_names
+from webserver.serving import LocalTopics, end_in_order, host_names
 from webserver.site_config import SiteConfig, SiteError, UploadsPart, WsgiPart
 from webserver.uploads import Uploads
 from webserver.wsgi import Mounted, TableError, Wsgi, WsgiTable, load, one
@@ -57,7 +57,7 @@ class WebServer:
         """Listen. :return: where. :raises twisted.internet.error.CannotListenError: the port is taken."""
         server, limits = self._site.server, self._site.limits
         dispatcher = Dispatcher(self._routes, self._topics.pending, host_names=host_names(server.names))
-        site = HttpSite(
+        self._http = site = HttpSite(
             self._reactor,
             dispatcher,
             ConnectionLimit(
@@ -87,12 +87,14 @@ class WebServer:
             self._access.reopen()
             log.info("access_log.reopened", file=self._site.server.access_log)
 
-    def stop(self) -> Deferred[Any]:
-        """Take no more clients, and let those that wait go."""
-        self._topics.stop()
+    def stop(self) -> Deferred[None]:
+        """Take no more clients, and let the answers that run end; fires when all is closed."""
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        await end_in_order(self._listening, self._http, self._topics, self._site.server.grace_seconds)
         for application in self._applications:
             application.stop()
-        return maybeDeferred(self._listening.stopListening)
 
     def _rows(self) -> Iterator[Route]:
         if self._site.topics is not None:

@@ -1,6 +1,7 @@
 """A running server in one call, for small programs.
 
-:func:`serve` runs a table of routes, and :func:`host_names` are the names under which such a server answers.
+:func:`serve` runs a table of routes, :func:`end_in_order` lets its clients go, and :func:`host_names` are the names
+under which such a server answers.
 :class:`LocalTopics` is the topics of one process with everything that serves them: the shortest way from a reactor to a
 site with topics.
 """
@@ -37,7 +38,7 @@ from fanout.listeners import port as ports
 from fanout.listeners.client_limits import ConnectionLimit, ConnectionSettings
 from fanout.process.logs import set_up_logs
 from fanout.process.service import Notify, Service
-from webserver.site_config import SiteLimits
+from webserver.site_config import SiteLimits, SiteServer
 
 log = structlog.get_logger(__name__)
 
@@ -83,12 +84,16 @@ class LocalTopics:
         self._bus.start(self._receive, lambda: None)
         self._looking.start(self.pending.wheel.tick)
 
+    def let_go(self) -> None:
+        """Answer the clients that wait, and end the event streams."""
+        for client in list(self.pending.pending):
+            client.close()
+
     def stop(self) -> None:
         """Let the clients that wait go; nothing is published any more."""
         if self._looking.running:
             self._looking.stop()
-        for client in list(self.pending.pending):
-            client.close()
+        self.let_go()
         self._bus.stop()
 
     def say(self, topic: str, body: bytes, content_type: str = "text/plain; charset=utf-8") -> Deferred[None]:
@@ -108,6 +113,19 @@ class LocalTopics:
 def host_names(names: Iterable[str]) -> HostNames:
     """The names under which a server answers: those given, and that of this machine."""
     return HostNames([*names, os.uname().nodename])
+
+
+async def end_in_order(listening: Any, site: HttpSite, topics: LocalTopics, grace_seconds: float) -> None:
+    """Take no more clients, and let the running answers end; returns when all connections are closed.
+
+    :param listening: the port.
+    :param grace_seconds: after which the rest is cut off.
+    """
+    await maybeDeferred(listening.stopListening)
+    gone = site.let_go(grace_seconds)
+    topics.let_go()
+    await gone
+    topics.stop()
 
 
 def serve(
@@ -143,8 +161,7 @@ def serve(
     host: Any = listening.getHost()  # type: ignore[no-untyped-call]
 
     def stop() -> Deferred[Any]:
-        topics.stop()
-        return maybeDeferred(listening.stopListening)
+        return Deferred.fromCoroutine(end_in_order(listening, site, topics, SiteServer().grace_seconds))
 
     def reload() -> None:
         log.warning("reload.ignored", advice="there are no settings to read again")

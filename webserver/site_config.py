@@ -41,6 +41,9 @@ class SiteServer(SitePart):
         pattern="^(DEBUG|INFO|WARNING|ERROR)$",
         description="The least that is logged: DEBUG, INFO, WARNING or ERROR.",
     )
+    grace_seconds: float = Field(
+        default=10, ge=0, le=3_600, description="Seconds that running answers may take to end after a SIGTERM."
+    )
     access_log: str = Field(
         default="", description="File with a line for each answer, in the combined form; empty for none."
     )

@@ -26,6 +26,7 @@ from types import MappingProxyType
 from typing import IO, Any, AnyStr, Protocol, cast
 
 import structlog
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IProtocol
 from twisted.internet.protocol import connectionDone
 from twisted.internet.tcp import Server
@@ -153,6 +154,7 @@ class HttpChannel(HTTPChannel):
         self._clock = connection_limit.clock
         self._heard_at = self._clock()
         self._behind: Any = None  # the protocol that has taken over
+        self._ending = False  # no request is taken behind this one
 
     def connectionMade(self) -> None:
         """The kernel notices a client that has vanished: it acknowledges nothing."""
@@ -283,6 +285,22 @@ class HttpChannel(HTTPChannel):
             self.transport.abortConnection()
         else:
             self._behind.close_for_others()
+
+    def end_soon(self) -> None:
+        """Close the connection behind what is asked now, or is just being asked; an idle one at once."""
+        self._ending, self.persistent = True, 0
+        if self.requests:
+            if not self.requests[0].startedWriting:
+                self.requests[0].put_header("connection", "close")
+        elif not (self._rest or self._line_octets or self.refused):
+            self.transport.loseConnection()
+
+    def checkPersistence(self, request: HttpRequest, version: bytes) -> bool:
+        """Whether the connection stays open behind this request."""
+        stays = bool(super().checkPersistence(request, version))  # type: ignore[no-untyped-call]
+        if self._ending:
+            request.put_header("connection", "close")
+        return stays and not self._ending
 
     def allHeadersReceived(self) -> None:
         """A body that is too long is refused before it is sent, and before "100 Continue" asks for it."""
@@ -446,6 +464,7 @@ class HttpChannel(HTTPChannel):
         self.connectionLost = leave  # type: ignore[method-assign]
 
     def _leave(self) -> None:
+        self.site.forget(self)
         connection_limit, self._connection_limit = self._connection_limit, None
         self._behind = None
         self._rest, self._busy, self._silenced = b"", True, False
@@ -690,6 +709,8 @@ class HttpSite(Site):
         self.pages = pages or ErrorPages(default=json_page)
         self.headers = tuple(headers)
         self._connection_limit = connection_limit
+        self._channels: set[HttpChannel] = set()
+        self._all_gone: Deferred[None] | None = None
         self.warn = warn
         self._access = access
 
@@ -709,7 +730,37 @@ class HttpSite(Site):
         channel.requestFactory = self.requestFactory
         channel.callLater = self.reactor.callLater
         channel.timeOut = self._request_seconds
+        self._channels.add(channel)
         return channel
+
+    def let_go(self, seconds: float) -> Deferred[None]:
+        """Let answers that run end, and what is asked just now be answered; then each connection is closed. To be
+        called when the listener is closed.
+
+        :param seconds: after which connections that are still open are cut off.
+        :return: fires when all are closed.
+        """
+        self._all_gone = gone = Deferred()
+        for channel in list(self._channels):
+            channel.end_soon()
+        log.info("http.ending", connections=len(self._channels), seconds=seconds)
+        if self._channels:
+            timer = self.reactor.callLater(seconds, self._cut_off)
+            gone.addBoth(lambda _: timer.cancel() if timer.active() else None)
+        else:
+            gone.callback(None)
+        return gone
+
+    def _cut_off(self) -> None:
+        log.warning("http.cut_off", connections=len(self._channels), reason="their answers did not end in time")
+        for channel in list(self._channels):
+            channel.transport.abortConnection()
+
+    def forget(self, channel: HttpChannel) -> None:
+        """A connection is closed."""
+        self._channels.discard(channel)
+        if self._all_gone is not None and not self._channels and not self._all_gone.called:
+            self._all_gone.callback(None)
 
     def check(self, request: HttpRequest) -> None:
         """Before its body is read. :raises HttpError: it would be refused anyhow."""

@@ -36,7 +36,8 @@ class Process:
         self._process = subprocess.Popen(command, cwd=ROOT, env=environ, stderr=subprocess.PIPE, text=True)
         self._ready = threading.Event()
         self._said: list[str] = []
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
         if not self._ready.wait(SECONDS):
             self._process.kill()
             raise AssertionError("it is not ready:\n" + "".join(self._said))
@@ -59,16 +60,39 @@ class Process:
     def hang_up(self, event: str) -> None:
         """A SIGHUP; returns when this event is logged."""
         self._process.send_signal(signal.SIGHUP)
+        self._wait_for(event)
+
+    def ask_to_end(self, event: str) -> None:
+        """A SIGTERM; returns when this event is logged."""
+        self._process.send_signal(signal.SIGTERM)
+        self._wait_for(event)
+
+    def _wait_for(self, event: str) -> None:
         deadline = time.monotonic() + SECONDS
-        while not any(event in line for line in self._said):
+        while not self.said(event):
             if time.monotonic() > deadline:
                 raise AssertionError(f"no {event}:\n" + "".join(self._said))
             time.sleep(0.01)
 
+    def said(self, event: str) -> str:
+        """The line of an event; empty if there is none yet."""
+        return next((line for line in list(self._said) if event in line), "")
+
+    def exit_code(self) -> int:
+        """Of a process that was asked to end. All it logged is known then."""
+        code = self._process.wait(SECONDS)
+        self._reader.join(SECONDS)
+        return code
+
     def end(self) -> int:
         """:return: the exit code after a SIGTERM."""
         self._process.send_signal(signal.SIGTERM)
-        return self._process.wait(SECONDS)
+        return self.exit_code()
+
+    def kill(self) -> None:
+        """End it, if it still runs."""
+        self._process.kill()
+        self.exit_code()
 
 
 def lasting(headers: Mapping[str, str]) -> dict[str, str]:
