@@ -1,4 +1,4 @@
-"""``python -m webserver SITE.toml``.
+"""``python -m webserver SITE.toml``, or a folder or a WSGI application in its place.
 
 ==== =====================================================================================
 0    it ended in order, after SIGTERM or Ctrl-C
@@ -10,19 +10,23 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import structlog
+from pydantic import ValidationError
 from twisted.internet.error import CannotListenError
 
 from fanout.process.logs import set_up_logs
 from fanout.process.service import Notify, Service, use_monotonic_timers
 from webserver.server import WebServer
-from webserver.site_config import SiteConfig, SiteError, read_site, reference
+from webserver.site_config import FilesPart, SiteConfig, SiteError, SiteServer, WsgiPart, read_site, reference
 
 _WRONG = 2
+_APPLICATION = re.compile(r"\w+(\.\w+)*:\w+")
 
 log = structlog.get_logger(__name__)
 
@@ -32,7 +36,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m webserver", description="Serve files, uploads, WSGI applications and topics, as a file says."
     )
-    parser.add_argument("site", metavar="SITE.toml", nargs="?", type=Path, help="what to serve, and where")
+    parser.add_argument(
+        "site",
+        metavar="SITE.toml | FOLDER | MODULE:APPLICATION",
+        nargs="?",
+        help="a file that says what to serve; or a folder to be read; or a WSGI application, found from here",
+    )
+    parser.add_argument("--ip", help="address to listen on, instead of the site file's (127.0.0.1)")
+    parser.add_argument(
+        "--port", type=int, help="port to listen on, instead of the site file's (8000); 0 takes a free one"
+    )
     parser.add_argument("--check", action="store_true", help="only say what is wrong with the file")
     parser.add_argument("--reference", action="store_true", help="print every key of such a file")
     given = parser.parse_args(argv)
@@ -40,14 +53,40 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("\n".join(reference()))
         return 0
     if given.site is None:
-        parser.error("give the site file")
+        parser.error("give a site file, a folder, or a WSGI application such as module:app")
     try:
-        return _serve(read_site(given.site), given.site.resolve().parent, check=given.check)
+        site, home = _site(given.site)
+        chosen = {name: getattr(given, name) for name in ("ip", "port") if getattr(given, name) is not None}
+        return _serve(_listening_at(site, **chosen), home, check=given.check)
     except SiteError as error:
         print(error, file=sys.stderr)
     except CannotListenError as error:
         print(f"cannot listen on {error.interface}:{error.port}: {error.socketError}", file=sys.stderr)
     return _WRONG
+
+
+def _site(given: str) -> tuple[SiteConfig, Path]:
+    """The site that a command line names, and the folder at which its paths begin.
+
+    :raises SiteError: it is none.
+    """
+    path = Path(given)
+    if path.is_dir():
+        return SiteConfig(files=[FilesPart(folder=".", listing=True)]), path.resolve()
+    if not path.exists() and _APPLICATION.fullmatch(given):
+        return SiteConfig(wsgi=[WsgiPart(application=given, python_path=["."])]), Path.cwd()
+    if not path.exists() and path.suffix != ".toml":
+        raise SiteError(f"{given} is no site file, no folder, and no WSGI application such as module:app")
+    return read_site(path), path.resolve().parent
+
+
+def _listening_at(site: SiteConfig, **chosen: Any) -> SiteConfig:
+    """The same site somewhere else. :raises SiteError: there is no such place."""
+    try:
+        server = SiteServer.model_validate({**site.server.model_dump(), **chosen})
+    except ValidationError as error:
+        raise SiteError("\n".join(f"--{each['loc'][0]}: {each['msg'].lower()}" for each in error.errors())) from None
+    return site.model_copy(update={"server": server})
 
 
 def _serve(site: SiteConfig, home: Path, *, check: bool) -> int:

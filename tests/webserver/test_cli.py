@@ -24,16 +24,17 @@ from webserver.site_config import reference
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "site"
+DOCS = ROOT / "docs" / "web.md"
 SECONDS = 30.0
 
 
 class Process:
     """A server; its address is what it logs."""
 
-    def __init__(self, *arguments: str) -> None:
-        environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    def __init__(self, *arguments: str, folder: Path = ROOT, **variables: str) -> None:
+        environ = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
         command = [sys.executable, "-m", *arguments]
-        self._process = subprocess.Popen(command, cwd=ROOT, env=environ, stderr=subprocess.PIPE, text=True)
+        self._process = subprocess.Popen(command, cwd=folder, env=environ, stderr=subprocess.PIPE, text=True)
         self._ready = threading.Event()
         self._said: list[str] = []
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -214,6 +215,62 @@ class TestSite(unittest.TestCase):
         ask(self.address, "/after-the-move")
         self.logged("/after-the-move")
         self.assertNotIn("/after-the-move", moved.read_text())
+
+
+class TestWithoutFile(unittest.TestCase):
+    """A folder, or an application, on the command line."""
+
+    def serve(self, *arguments: str, folder: Path = ROOT, **variables: str) -> Process:
+        process = Process("webserver", *arguments, "--port", "0", folder=folder, **variables)
+        self.addCleanup(process.kill)
+        return process
+
+    def folder(self, **files: str) -> Path:
+        temporary = tempfile.TemporaryDirectory()
+        self.addCleanup(temporary.cleanup)
+        for name, content in files.items():
+            (Path(temporary.name) / name).write_text(content)
+        return Path(temporary.name)
+
+    def test_a_folder(self) -> None:
+        folder = self.folder(**{"a b.txt": "hello", ".hidden": "no"})
+        server = self.serve(str(folder))
+        self.assertEqual(ask(server.address, "/a%20b.txt").body, b"hello")
+        listing = ask(server.address, "/").body
+        self.assertEqual((b"a b.txt" in listing, b"hidden" in listing), (True, False))
+        self.assertEqual(ask(server.address, "/.hidden").status, 404)
+        self.assertEqual(server.end(), 0)
+
+    def test_the_folder_that_it_is_started_in(self) -> None:
+        server = self.serve(".", folder=self.folder(**{"index.html": "<h1>Here</h1>"}))
+        self.assertEqual(ask(server.address, "/").body, b"<h1>Here</h1>")
+
+    def test_an_application_of_the_working_folder(self) -> None:
+        text = "def app(environ, start):\n    start('200 OK', [])\n    return [environ['PATH_INFO'].encode()]\n"
+        server = self.serve("shop:app", folder=self.folder(**{"shop.py": text}))
+        self.assertEqual(ask(server.address, "/a/b").body, b"/a/b")
+
+    def test_the_commands_of_the_documentation(self) -> None:
+        found = re.findall(
+            r"^(?:PYTHONPATH=(\S+) )?python -m webserver (\S+) --port 800\d$", DOCS.read_text(), re.MULTILINE
+        )
+        self.assertEqual(len(found), 2)
+        for path, given in found:
+            server = self.serve(given, PYTHONPATH=f"{ROOT}:{ROOT / path}")
+            self.assertEqual(ask(server.address, "/").status, 200, given)
+
+    def test_what_is_neither(self) -> None:
+        for given, words in (
+            (["nowhere"], "nowhere is no site file, no folder, and no WSGI application"),
+            (["nowhere.toml"], "cannot read nowhere.toml: No such file"),
+            (["no_such_module_here:app"], "no_such_module_here cannot be imported"),
+            (["json:nothing"], "json has no application named nothing"),
+            ([str(EXAMPLE / "public"), "--port", "65536"], "--port: input should be less than or equal to 65535"),
+        ):
+            with contextlib.redirect_stderr(io.StringIO()) as said:
+                self.assertEqual(main([*given, "--check"]), 2, given)
+            self.assertIn(words, said.getvalue())
+            self.assertEqual(len(said.getvalue().splitlines()), 1)
 
 
 class TestFile(unittest.TestCase):
