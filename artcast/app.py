@@ -39,17 +39,19 @@ log = structlog.get_logger(__name__)
 class Artcast:
     """One server, which runs alone or as a guest (:class:`fanout.application.guests.Guest`) of another server."""
 
-    def __init__(self, reactor: Any, settings: ArtcastSettings, hub: Hub, bus: Bus) -> None:
-        """:param reactor: Twisted's reactor.
+    def __init__(self, reactor: Any, settings: ArtcastSettings, hub: Hub, bus: Bus, *, hosted: bool = False) -> None:
+        """
+        :param reactor: Twisted's reactor.
         :param settings: the settings of Artcast.
         :param hub: the hub for the values.
         :param bus: the caller starts it, and passes its messages to :meth:`hear`.
+        :param hosted: whether another application takes the messages that this one does not.
         """
         self._reactor = reactor
         self._settings = settings
         client_warnings = ClientWarnings(ClientCounters(), log)
         catalogue = Catalogue(settings.MAX_KEYS, self._full)
-        feed = _feed(settings, hub, bus, catalogue)
+        feed = _feed(settings, hub, bus, catalogue, hosted=hosted)
         self.hear = feed.hear
         self._data, self._registrations = _ports(reactor, settings, feed)
         self._access = log_file(settings.ACCESS_LOG, settings.ACCESS_LOG_SIZE, settings.ACCESS_LOG_COUNT)
@@ -128,7 +130,7 @@ class Artcast:
         )
 
 
-def _feed(settings: ArtcastSettings, hub: Hub, bus: Bus, catalogue: Catalogue) -> Feed:
+def _feed(settings: ArtcastSettings, hub: Hub, bus: Bus, catalogue: Catalogue, *, hosted: bool) -> Feed:
     return Feed(
         hub,
         bus.publish,
@@ -138,6 +140,7 @@ def _feed(settings: ArtcastSettings, hub: Hub, bus: Bus, catalogue: Catalogue) -
         key_octets=settings.MAX_KEY_BYTES,
         now=time.time,
         clock=time.monotonic,
+        hosted=hosted,
     )
 
 

@@ -1,9 +1,10 @@
-"""Reads datagrams: a value of a key, or facts about a key. Sans-IO.
+"""Reads datagrams: a value of a key, or facts about a key; and messages of the bus. Sans-IO.
 
     [key, value]
     [key, {"description": …, "provenance": …, "license": null or {"uri": …, "title": …}}]
 
-Values are states of something: a client that misses one waits for the next.
+Values are states of something: a client that misses one waits for the next. They travel as JSON. Only text for radios
+travels as it is (:func:`artcast.forms.as_body`): a radio shows what it gets, with quotes if it has any.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from artcast.forms import is_for_radios
 from fanout.listeners.datagrams import MalformedDatagram
 
 _TEXTS = ("description", "provenance")
@@ -66,6 +68,16 @@ def as_json(value: object) -> bytes:
         return json.dumps(value, allow_nan=False).encode()
     except ValueError as error:
         raise MalformedDatagram(f"not JSON: {error}") from None
+
+
+def as_value(topic: str, body: bytes) -> bytes:
+    """The value of a message, as JSON of ASCII characters. :raises MalformedDatagram: it has none."""
+    if not is_for_radios(topic, body):
+        return as_json(parse(body))
+    try:
+        return as_json(body.decode())
+    except UnicodeDecodeError as error:
+        raise MalformedDatagram(f"no text in UTF-8: {error}") from None
 
 
 def parse(text: bytes) -> Any:

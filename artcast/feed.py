@@ -1,18 +1,23 @@
 """The path of a datum: from a port or the bus to the hub, which delivers it once to each client that waits for its
 key.
+
+Text for radios (:func:`artcast.forms.as_body`) takes another path within RadioVIS: over the bus to the host, which
+publishes it like the messages of its stations, so that it knows that the topic is alive, and which message was last.
 """
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from hashlib import sha256
 
 import structlog
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from artcast.catalogue import Catalogue, Copies
-from artcast.datum import Datum, as_json, parse, read_datum, read_registration
+from artcast.datum import Datum, as_json, as_value, read_datum, read_registration
+from artcast.forms import as_body, is_for_radios
 from fanout.bus.interface import BusError
 from fanout.hub.hub import Hub
 from fanout.hub.message import Message
@@ -24,6 +29,8 @@ REGISTRATIONS = "/artcast/registrations/"
 _OURS = "own port"
 _SOURCE = "artcast-source"
 _JSON = ("content-type", "application/json")
+_TEXT = ("content-type", "text/plain; charset=utf-8")
+_DIGITS = 16  # of a source's name, by which its copies are known for some seconds
 
 log = structlog.get_logger(__name__)
 
@@ -42,6 +49,7 @@ class Feed:
         key_octets: int,
         now: Callable[[], float],
         clock: Callable[[], float],
+        hosted: bool = False,
     ) -> None:
         """
         :param hub: delivers the values.
@@ -52,6 +60,7 @@ class Feed:
         :param key_octets: octets of the longest key.
         :param now: Unix time in seconds.
         :param clock: a monotonic clock in seconds.
+        :param hosted: whether another application takes from the bus what :meth:`hear` does not.
         """
         self._hub = hub
         self._publish = publish
@@ -60,6 +69,7 @@ class Feed:
         self._prefix = prefix
         self._key_octets = key_octets
         self._now = now
+        self._hosted = hosted
         self._throttle = Throttle(clock)
         self._server = uuid.uuid4().hex
         self._count = 0
@@ -73,11 +83,15 @@ class Feed:
         """
         datum = read_datum(datagram, self._key_octets)
         self._catalogue.mention(datum.key)
+        topic = self._prefix + datum.key
+        message = self._message(topic, as_body(topic, datum.value))
         sender = f"{source[0]}:{source[1]}"
+        if self._is_for_host(message):
+            sender = sha256(sender.encode()).hexdigest()[:_DIGITS]  # the host shows all headers
         if self._copies.is_copy(_OURS, sender, datum.key, datum.value):
             return
-        message = self._message(self._prefix + datum.key, datum.value)
-        self._hub.publish(message.topic, message)
+        if not self._is_for_host(message):
+            self._hub.publish(topic, message)
         self._carry(message, (_SOURCE, sender))
 
     def take_registration(self, datagram: bytes, source: Source) -> None:
@@ -91,7 +105,10 @@ class Feed:
 
     def _message(self, topic: str, body: bytes) -> Message:
         self._count += 1
-        return Message(topic, body, f"{self._server}-{self._count}", int(self._now()), (_JSON,))
+        return Message(topic, body, f"{self._server}-{self._count}", int(self._now()), (_kind(topic, body),))
+
+    def _is_for_host(self, message: Message) -> bool:
+        return self._hosted and is_for_radios(message.topic, message.body)
 
     def _carry(self, message: Message, *headers: tuple[str, str]) -> None:
         carried = Message(message.topic, message.body, message.message_id, message.when, (*message.headers, *headers))
@@ -116,25 +133,36 @@ class Feed:
         if not message.topic.startswith((self._prefix, REGISTRATIONS)):
             return False
         way = message.message_id.partition("-")[0]
-        if way != self._server:
-            try:
-                self._take(message, way)
-            except MalformedDatagram as error:
-                self._warn(message.topic, str(error))
+        for_host = self._is_for_host(message)
+        if way == self._server:
+            return not for_host
+        try:
+            return self._take(message, way, for_host=for_host)
+        except MalformedDatagram as error:
+            self._warn(message.topic, str(error))
         return True
 
-    def _take(self, message: Message, way: str) -> None:
+    def _take(self, message: Message, way: str, *, for_host: bool) -> bool:
+        """:return: whether it was ours. A copy is, or radios would get it twice."""
         if message.topic.startswith(REGISTRATIONS):
             registration = read_registration(message.body, self._key_octets)
             self._catalogue.register(registration.key, registration.facts)
-            return
-        datum = Datum(message.topic.removeprefix(self._prefix), as_json(parse(message.body)))
+            return True
+        datum = Datum(message.topic.removeprefix(self._prefix), as_value(message.topic, message.body))
         self._catalogue.mention(datum.key)
         source = dict(message.headers).get(_SOURCE)
-        if source is None or not self._copies.is_copy(way, source, datum.key, datum.value):
-            heard = Message(message.topic, datum.value, message.message_id, message.when, (_JSON,))
+        if source is not None and self._copies.is_copy(way, source, datum.key, datum.value):
+            return True
+        if not for_host:
+            body = as_body(message.topic, datum.value)
+            heard = Message(message.topic, body, message.message_id, message.when, (_kind(message.topic, body),))
             self._hub.publish(heard.topic, heard)
+        return not for_host
 
     def _warn(self, topic: str, reason: str) -> None:
         if self._throttle.allow(topic):
             log.error("message.ignored", topic=topic, reason=reason, held_back=self._throttle.held_back(topic))
+
+
+def _kind(topic: str, body: bytes) -> tuple[str, str]:
+    return _TEXT if is_for_radios(topic, body) else _JSON

@@ -1,4 +1,4 @@
-"""Writes values for clients: as text or JSON, with their licence as a header. Sans-IO."""
+"""Writes values: for clients as text or JSON, with their licence as a header; and for messages. Sans-IO."""
 
 from __future__ import annotations
 
@@ -14,6 +14,27 @@ TEXT = "text/plain"
 JSON = "application/json"
 HTML = "text/html"
 _URI = "!#$%&'()*+,/:;=?@[]~"  # allowed in a URI besides letters and digits (RFC 3986)
+_RADIO_TOPICS = ("/text", "/image")
+"""Ends of the topics of RadioVIS (ETSI TS 101 499)."""
+_RADIO_TEXTS = (b"TEXT ", b"SHOW ")
+"""Begins of its messages. No JSON begins like this."""
+
+
+def as_body(topic: str, value: bytes) -> bytes:
+    """The body of a message for a value on a topic.
+
+    :param value: JSON of ASCII characters.
+    """
+    if topic.endswith(_RADIO_TOPICS) and value.startswith(b'"'):
+        text = str(json.loads(value)).encode()
+        if is_for_radios(topic, text) and b"\0" not in text:  # with which a frame of STOMP 1.0 ends
+            return text
+    return value
+
+
+def is_for_radios(topic: str, body: bytes) -> bool:
+    """Whether this is text for radios, and no JSON."""
+    return body.startswith(_RADIO_TEXTS) and topic.endswith(_RADIO_TOPICS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +48,8 @@ class JsonForm:
 
     def encode(self, message: Message, encoded: dict[Any, Any]) -> bytes:
         """The octets of a message."""
-        return message.body
+        body = message.body
+        return json.dumps(body.decode(errors="replace")).encode() if is_for_radios(message.topic, body) else body
 
 
 def text_of(value: bytes) -> tuple[bytes, str]:

@@ -12,4 +12,4 @@ def guest(host: Host) -> Artcast:
 
     :raises SettingsError: a setting is wrong.
     """
-    return Artcast(host.reactor, read(ArtcastSettings, {}, host.environ), host.hub, host.bus)
+    return Artcast(host.reactor, read(ArtcastSettings, {}, host.environ), host.hub, host.bus, hosted=True)

@@ -60,6 +60,59 @@ class TestOneProcess(unittest.TestCase):
                 self.assertEqual(radio.frame().body, b"TEXT hello")
 
 
+class TestTextForRadios(unittest.TestCase):
+    """Artcast on the topics of a station."""
+
+    TOPIC = "/topic/id/tests._ebu.nowhere/topic1/"
+
+    def server(self, *flags: str, **settings: object) -> Server:
+        server = both(*flags, TOPIC_PREFIX=self.TOPIC, **settings).start()
+        self.addCleanup(server.close)
+        self.client, self.data = (
+            (HOST, int(server.wait_for("server.ready")[name].rpartition(":")[2])) for name in ("client", "data")
+        )
+        return server
+
+    def send(self, key: str, value: object) -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as source:
+            source.sendto(json.dumps([key, value]).encode(), self.data)
+
+    def test_a_radio_gets_the_text_and_a_poll_the_value(self) -> None:
+        server = self.server()
+        with Radio.connect(server.address) as radio:
+            for key, value in (
+                ("text", 'TEXT Grüezi "all"'),
+                ("image", "SHOW http://rock.example/slide.png"),
+            ):
+                with Asking(self.client, key, accept="application/json") as client:
+                    radio.subscribe(self.TOPIC + key)
+                    client.held()
+                    self.send(key, value)
+                    frame = radio.frame()
+                    self.assertEqual((frame.body, frame.get("destination")), (value.encode(), self.TOPIC + key))
+                    self.assertEqual(json.loads(client.answer().body), value)
+
+    def test_what_is_no_such_text_is_json(self) -> None:
+        server = self.server()
+        for key, value in (("text", "TEXTILE"), ("text", ["TEXT a"]), ("text", "TEXT a\0b"), ("other", "TEXT a")):
+            with Radio.connect(server.address) as radio, Asking(self.client, key, accept="application/json") as client:
+                client.held()
+                self.send(key, value)
+                self.assertEqual(json.loads(client.answer().body), value)
+                radio.subscribe(self.TOPIC + key)
+                self.assertEqual(radio.frame().body, json.dumps(value).encode())
+
+    def test_a_station_may_publish_there_as_well(self) -> None:
+        server = self.server()
+        with Radio.connect(server.address) as radio, Asking(self.client, "text", accept="text/plain") as client:
+            radio.subscribe(self.TOPIC + "text")
+            client.held()
+            with Radio.connect(server.address, "1.test", "test") as publisher:
+                publisher.publish(self.TOPIC + "text", b"TEXT from the station")
+            self.assertEqual(radio.frame().body, b"TEXT from the station")
+            self.assertEqual(client.answer().body, b"TEXT from the station")
+
+
 class TestWrong(unittest.TestCase):
     def test_an_application_that_is_not_there_or_is_set_wrong_is_a_line_and_exit_code_2(self) -> None:
         for server, words in (

@@ -20,6 +20,7 @@ from fanout.hub.subscriber import Cohort
 
 PREFIX = "/topic/artcast/"
 SOURCE = ("192.0.2.1", 4000)
+TEXT = ("content-type", "text/plain; charset=utf-8")
 
 
 class HandBus:
@@ -49,12 +50,12 @@ class Listener:
 
 
 class Server:
-    def __init__(self, bus: HandBus, clock: Callable[[], float]) -> None:
+    def __init__(self, bus: HandBus, clock: Callable[[], float], *, hosted: bool = False) -> None:
         self.catalogue = Catalogue(100, lambda: None)
         self.hub = Hub(lambda *_: None)
         copies = Copies(clock, 5)
         options: Any = {"prefix": PREFIX, "key_octets": 100, "now": lambda: 1_700_000_000.0, "clock": clock}
-        self.feed = Feed(self.hub, bus.publish, self.catalogue, copies, **options)
+        self.feed = Feed(self.hub, bus.publish, self.catalogue, copies, hosted=hosted, **options)
         self.listener = Listener()
         topic = PREFIX + "key"
         self.hub.join(topic, JsonForm(topic), self.listener)
@@ -140,6 +141,30 @@ class Together(unittest.TestCase):
             self.assertTrue(feed.hear(Message(PREFIX + "key", b"SHOW http://a/b.png", "x-2", 0)))
             self.assertTrue(feed.hear(Message(REGISTRATIONS + "key", b"nonsense", "x-3", 0)))
         self.assertEqual([each["event"] for each in entries], ["message.ignored"] * 2)
+
+    def test_text_for_radios_travels_as_it_is(self) -> None:
+        topic = PREFIX + "station/text"
+        for server in self.servers:
+            server.hub.join(topic, JsonForm(topic), server.listener)
+        self.datagram("TEXT \u00e9", 0, 1, key="station/text")
+        self.assertEqual([each.body for each in self.bus.waiting], ["TEXT é".encode()] * 2)
+        self.deliver()
+        self.assertEqual(self.heard(), [["TEXT é"]] * 3)
+        for server in self.servers:
+            (message,) = server.listener.messages
+            self.assertEqual((message.body, message.headers), ("TEXT é".encode(), (TEXT,)))
+
+    def test_a_host_publishes_text_for_radios_once(self) -> None:
+        servers = self.servers = [Server(self.bus, lambda: self.now, hosted=True) for _ in range(3)]
+        self.datagram("SHOW http://a/b.png", 0, 1, key="station/image")
+        for message in self.bus.waiting:
+            self.assertNotIn(SOURCE[0], str(message.headers))
+        taken = [[server.feed.hear(message) for server in servers] for message in self.bus.waiting]
+        self.assertEqual(taken, [[False, True, False], [True, False, True]])
+        self.assertEqual(self.heard(), [[], [], []])
+        self.assertEqual(servers[2].catalogue.entries(), [{"key": "station/image"}])
+        with capture_logs():
+            self.assertTrue(servers[0].feed.hear(Message(PREFIX + "a/text", b"TEXT \xff", "x-1", 0)))
 
     def test_what_is_not_ours_is_left_to_others(self) -> None:
         self.assertFalse(self.servers[0].feed.hear(Message("/topic/fm/4e1/4000/09580/image", b"SHOW", "x-1", 0)))
