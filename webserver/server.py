@@ -130,10 +130,11 @@ class WebServer:
             total=part.total_bytes,
             most=part.most_files,
             create_folders=part.create_folders,
+            listing=part.readable and part.listing,
             token=token,
         ).routes()
         if part.readable:
-            yield from Files(folder, part.at, listing=part.listing, untrusted=True).routes()
+            yield from Files(folder, part.at, listing=part.listing, untrusted=True, uploads_to=part.at).routes()
 
     def _application(self, part: WsgiPart) -> Wsgi:
         """:raises SiteError: there is not one of application and table."""

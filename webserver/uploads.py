@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from secrets import token_hex
 from typing import IO, Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import structlog
 from multipart import MultipartError, MultipartParser, parse_options_header
@@ -35,12 +35,15 @@ from twisted.internet.threads import deferToThreadPool
 
 from fanout.http.auth import OperatorAuth, check_same_site
 from fanout.http.files import Folder, is_name
-from fanout.http.response import NO_CONTENT, HttpError, Response
+from fanout.http.pages import HEADERS, listing, row
+from fanout.http.response import HTML, JSON, NO_CONTENT, HttpError, Response
 from fanout.http.routing import Request, Route
+from fanout.http.topic_resources import choose
 
 log = structlog.get_logger(__name__)
 
 _UNFINISHED = ".upload-"  # hidden, so no name of a client's
+_VARY = ("vary", "Accept")
 _ABANDONED = 3600  # seconds; a younger one may be another process's, which writes it now
 _PARTS = 64  # of one form, files and other fields
 _DIGITS = 20  # of a length that are read; with more of them it is too long anyhow
@@ -62,6 +65,7 @@ class Uploads:
         total: int = 1_073_741_824,
         most: int = 10_000,
         create_folders: bool = False,
+        listing: bool = False,
         token: str = "",
     ) -> None:
         """
@@ -70,6 +74,7 @@ class Uploads:
         :param total: octets of all files together, also of those that others have put there.
         :param most: files, since many small ones fill a disk as well. All are looked at for each upload.
         :param create_folders: whether a PUT makes the folders that its name has; they count as files then.
+        :param listing: whether a browser that has sent a form is led to the list of the folder.
         :param token: what clients need to know, as the password of HTTP Basic or as a Bearer; empty for nothing.
         :raises NotADirectoryError: there is no such folder.
         """
@@ -80,6 +85,7 @@ class Uploads:
         self._total = total
         self._most = most
         self._create_folders = create_folders
+        self._listing = listing
         self._counting = threading.Lock()  # nothing gets another name meanwhile
         self._auth = OperatorAuth(token, "uploads") if token else None
         for left in self._folder.root.glob(_UNFINISHED + "*"):
@@ -118,7 +124,17 @@ class Uploads:
             await self._in_thread(lambda: self._add(place, request.body))
             places = [place]
         addresses = [self._address(place) for place in places]
-        return Response.json({"files": addresses}, 201, (("location", addresses[0]),))
+        if choose(request.header("accept"), (JSON, HTML)) == JSON:
+            return Response.json({"files": addresses}, 201, (("location", addresses[0]), _VARY))
+        return self._to_a_browser(addresses)
+
+    def _to_a_browser(self, addresses: list[str]) -> Response:
+        """What a person sees after the form: the folder with the files, or only which they are."""
+        if self._listing:
+            return Response.redirect(f"{self._at}/", 303)
+        rows = (row(address, unquote(address)) for address in addresses)
+        text = "".join(listing("Uploaded", ("File",), rows, nothing=""))
+        return Response.html(text, 201, (("location", addresses[0]), _VARY, *HEADERS))
 
     # In the reactor's thread
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from functools import partial
 from html import escape
+from itertools import chain
 from pathlib import Path
 from urllib.parse import quote
 
@@ -17,6 +18,7 @@ from twisted.web.http import NOT_MODIFIED, datetimeToString, stringToDatetime
 from twisted.web.server import NOT_DONE_YET
 from twisted.web.static import File
 
+from fanout.http import pages
 from fanout.http.http_server import HttpRequest
 from fanout.http.response import HARMLESS, HTML, HttpError, Response
 from fanout.http.routing import Request, Route
@@ -183,6 +185,7 @@ class Files:
         public: bool = False,
         untrusted: bool = False,
         cache_control: str = "",
+        uploads_to: str = "",
     ) -> None:
         """
         :param folder: or a link to it, which may be made to lead to another one at any time.
@@ -193,6 +196,7 @@ class Files:
         :param public: whether scripts of other sites may read the files.
         :param untrusted: whether strangers may have put them there: browsers show them, and run nothing of them.
         :param cache_control: how long browsers may keep the files; empty: as they think fit.
+        :param uploads_to: where a form of the listing sends files; empty for no form.
         :raises NotADirectoryError: there is no such folder.
         """
         # Looked up for each request; absolute, as an application beside us may change the working folder.
@@ -204,6 +208,7 @@ class Files:
         self._public = public
         self._untrusted = untrusted
         self._cache_control = cache_control
+        self._uploads_to = uploads_to
 
     def routes(self) -> list[Route]:
         """The rows of the table."""
@@ -241,9 +246,8 @@ class Files:
         if not self._listing:
             raise HttpError(404, "There is no such file.")
         seen = [each for each in (folder.root / rest).iterdir() if folder.find(rest + each.name)]
-        return Response(
-            _page(request.path, sorted(each.name + "/" * each.is_dir() for each in seen)), content_type=HTML
-        )
+        form = "" if rest or not self._uploads_to else _FORM.format(escape(self._uploads_to))
+        return Response(_page(request.path, seen, form), content_type=HTML, headers=pages.HEADERS)
 
 
 def _add_slash(request: Request) -> Response:
@@ -255,11 +259,30 @@ def _add_slash(request: Request) -> Response:
     return Response.redirect(path + "/" + b"".join(query).decode("ascii", "ignore"), 301)
 
 
-def _page(path: str, names: list[str]) -> Iterator[bytes]:
-    """Piece by piece, as there may be many."""
-    title = escape(f"Files in {path}")
-    yield f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title></head>\n'.encode()
-    yield f"<body><h1>{title}</h1><ul>\n".encode()
-    for name in names:
-        yield f'<li><a href="./{escape(quote(name))}">{escape(name)}</a></li>\n'.encode(errors="replace")
-    yield b"</ul></body></html>\n"
+_FORM = """<form class="send" method="post" enctype="multipart/form-data" action="{}">
+<input type="file" name="file" multiple required aria-label="Files to upload">
+<button type="submit">Upload</button>
+</form>
+"""
+
+
+def _page(path: str, seen: list[Path], form: str) -> Iterator[bytes]:
+    """Piece by piece, as there may be many. Folders come first."""
+    folders = {each for each in seen if each.is_dir()}
+    rows = chain(
+        [pages.row("../", "Parent folder", pages.text(), pages.text())] if path != "/" else [],
+        (_row(each, is_folder=each in folders) for each in sorted(seen, key=lambda each: (each not in folders, each))),
+    )
+    columns = ("Name", "Size", "Changed (UTC)")
+    for piece in pages.listing(f"Files in {path}", columns, rows, below=form, nothing="There are no files."):
+        yield piece.encode(errors="replace")
+
+
+def _row(place: Path, *, is_folder: bool) -> str:
+    try:
+        found = place.stat()
+    except OSError:  # it was deleted just now
+        return ""
+    name = place.name + "/" * is_folder
+    size = pages.text() if is_folder else pages.size(found.st_size)
+    return pages.row(f"./{quote(name)}", name, size, pages.time(found.st_mtime))

@@ -399,8 +399,9 @@ class HttpChannel(HTTPChannel):
         self._log_refusal(status, len(body))
         head = [b"HTTP/1.1 %d %s" % (status, REASONS[status]), b"content-type: " + page.content_type.encode()]
         head += [b"content-length: %d" % len(body), b"connection: close", b"cache-control: no-store"]
-        head += [b"%s: %s" % header for header in SECURITY_HEADERS]
-        head += [f"{name}: {value}".encode() for name, value in error.headers.items() if name.lower() != "connection"]
+        own = {name.lower().encode() for name, _ in page.headers}
+        head += [b"%s: %s" % header for header in SECURITY_HEADERS if header[0] not in own]
+        head += [f"{name}: {value}".encode() for name, value in page.headers if name.lower() != "connection"]
         if self.requests:
             self.requests[-1].release_body()
         self.transport.write(b"\r\n".join(head) + b"\r\n\r\n" + body)

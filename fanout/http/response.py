@@ -14,13 +14,13 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from http import HTTPStatus
 from pathlib import Path
 from typing import TypeAlias
 
 from twisted.internet.interfaces import IProtocol
 
+from fanout.http import pages
 from fanout.hub.subscriber import Form
 
 HTML = "text/html; charset=utf-8"
@@ -165,16 +165,11 @@ Answer: TypeAlias = Response | NextValue | Upgrade
 
 ErrorPage: TypeAlias = Callable[[HttpError], Response]
 
-_PAGE = """<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>{title}</title></head>
-<body><h1>{title}</h1><p>{detail}</p></body></html>
-"""
-
 
 def html_page(error: HttpError) -> Response:
     """A small page: the status in words, and why."""
     title = f"{error.status} {REASONS[error.status].decode()}"
-    return Response.html(_PAGE.format(title=escape(title), detail=escape(error.detail)), error.status)
+    return Response.html(pages.message(title, error.detail), error.status, pages.HEADERS)
 
 
 def json_page(error: HttpError) -> Response:

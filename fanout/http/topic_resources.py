@@ -23,12 +23,12 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from html import escape
 from typing import Any
 from urllib.parse import quote
 
 from fanout.application.interface import Principal, Refused
 from fanout.bus.interface import BusError
+from fanout.http import pages
 from fanout.http.auth import check_same_site, log_in, unauthorized
 from fanout.http.pending_requests import PendingRequests
 from fanout.http.response import (
@@ -289,8 +289,10 @@ class Topics:
         kind = choose(request.header("accept"), (JSON, HTML))
         remembered = list(self._pending.hub.remembered.items())  # they change while the list is sent
         known = ((name.removeprefix(self._prefix), last) for name, last in remembered if name.startswith(self._prefix))
-        body = _json_list(known, self._untyped) if kind == JSON else _page(known, self._at)
-        return Response(body, content_type=kind, headers=(("vary", "Accept"), NEVER_KEPT))
+        headers = (("vary", "Accept"), NEVER_KEPT)
+        if kind == JSON:
+            return Response(_json_list(known, self._untyped), content_type=kind, headers=headers)
+        return Response(_page(known, self._at, self._untyped), content_type=kind, headers=(*headers, *pages.HEADERS))
 
     async def get(self, request: Request) -> Answer:
         """The last value, the next one, or all from now on."""
@@ -404,9 +406,17 @@ def _json_list(known: Iterable[tuple[str, Message]], untyped: str) -> Iterator[b
     yield b"]\n" if separator != b"[" else b"[]\n"
 
 
-def _page(known: Iterable[tuple[str, Message]], at: str) -> Iterator[bytes]:
-    yield b'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>Topics</title></head>\n'
-    yield b"<body><h1>Topics</h1><ul>\n"
-    for name, _ in known:
-        yield f'<li><a href="{escape(quote(f"{at}/{name}"))}">{escape(name)}</a></li>\n'.encode()
-    yield b"</ul></body></html>\n"
+def _page(known: Iterable[tuple[str, Message]], at: str, untyped: str) -> Iterator[bytes]:
+    rows = (
+        pages.row(
+            quote(f"{at}/{name}"),
+            name,
+            pages.size(len(message.body)),
+            pages.text(content_type(message, untyped)),
+            pages.time(message.when),
+        )
+        for name, message in known
+    )
+    columns = ("Topic", "Size", "Type", "Published (UTC)")
+    for piece in pages.listing("Topics", columns, rows, nothing="Nothing was published yet."):
+        yield piece.encode()

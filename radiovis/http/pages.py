@@ -8,7 +8,8 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from fanout.http.files import Files
+from fanout.http.files import Files, content_type
+from fanout.http.pages import SHEET
 from fanout.http.response import HttpError, Response
 from fanout.http.routing import Request, Route
 from radiovis.http.shown import Station
@@ -90,14 +91,20 @@ async def dashboard(_request: Request) -> Response:
     return _page("dashboard.html")
 
 
-def assets(at: str) -> Files:
-    """Styles and scripts. A browser asks each time whether its copy is still valid: an update is seen at once.
+def assets(at: str) -> list[Route]:
+    """Styles and scripts, those of all pages among them. A browser asks each time whether its copy is still valid: an
+    update is seen at once.
 
     :param at: where they are; the folder here has the same name.
     """
-    return Files(_HERE / at.removeprefix("/"), at, public=True, cache_control="no-cache")
+    ours = Files(_HERE / at.removeprefix("/"), at, public=True, cache_control="no-cache").routes()
+    return [Route(f"{at}/{SHEET.name}", public=True, GET=_sheet), *ours] if at == "/static" else ours
+
+
+def _sheet(_request: Request) -> Response:
+    return Response(SHEET, content_type=content_type(SHEET), headers=(("cache-control", "no-cache"),))
 
 
 def admin_pages() -> list[Route]:
     """The rows of the table for operators."""
-    return [Route("/", GET=dashboard), *assets("/static").routes(), *assets("/vendor").routes()]
+    return [Route("/", GET=dashboard), *assets("/static"), *assets("/vendor")]

@@ -44,7 +44,7 @@ class PublicSite:
                 Route("/", GET=pages.wall),
                 *subtree("/service", GET=pages.service),
                 *subtree("/events", public=True, GET=WallEvents(wall).events),
-                *assets("/static").routes(),
+                *assets("/static"),
                 *_slides(settings),
             ]
         )

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 from twisted.trial import unittest
 
-from radiovis.http import pages
+from fanout.http import pages
 
 LEAST = 4.5
 PAIRS = [(ink, ground) for ink in ("ink", "faint", "accent", "good", "bad") for ground in ("ground", "card")]
@@ -27,7 +26,7 @@ def contrast(one: str, other: str) -> float:
 
 class Contrast(unittest.TestCase):
     def test_in_the_dark_and_in_the_light(self) -> None:
-        sheet = (Path(pages.__file__).parent / "static" / "pages.css").read_text()
+        sheet = pages.SHEET.read_text()
         palettes = [dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", each)) for each in sheet.split(":root {")[1:]]
         self.assertEqual(len(palettes), 2)
         for palette in palettes:
