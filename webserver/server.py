@@ -22,7 +22,7 @@ from fanout.http.routing import Request, Route, Routes
 from fanout.http.topic_resources import Topics
 from fanout.listeners import port
 from fanout.listeners.client_limits import ConnectionLimit, ConnectionSettings
-from webserver.serving import LocalTopics, end_in_order, host_names
+from webserver.serving import LocalTopics, SiteTopics, end_in_order, host_names
 from webserver.site_config import SiteConfig, SiteError, UploadsPart, WsgiPart
 from webserver.uploads import Uploads
 from webserver.wsgi import Mounted, TableError, Wsgi, WsgiTable, load, one
@@ -33,9 +33,10 @@ log = structlog.get_logger(__name__)
 class WebServer:
     """Topics, uploads, applications and files behind one port: the part with the longest prefix of a path answers."""
 
-    def __init__(self, reactor: Any, site: SiteConfig, home: Path) -> None:
+    def __init__(self, reactor: Any, site: SiteConfig, home: Path, topics: SiteTopics | None = None) -> None:
         """
         :param home: the folder of the site file, at which its paths begin.
+        :param topics: those that it shares with other servers; None for its own.
         :raises SiteError: something it names is not there.
         """
         self._reactor = reactor
@@ -44,7 +45,8 @@ class WebServer:
         self._listening: Any = None
         self._applications: list[Wsgi] = []
         self._access = self._access_log()
-        self._topics = self._local_topics()
+        self._shared = topics is not None
+        self._topics = topics or self._local_topics()
         try:
             self._routes = Routes(self._rows(), by_prefix=True)
             self._error_pages = ErrorPages(dict(self._pages()))
@@ -101,7 +103,13 @@ class WebServer:
             part = self._site.topics
             may_publish = _needs_token(part.token.get_secret_value())
             yield from Topics(
-                self._topics.pending, part.at, longest_wait=part.longest_wait_seconds, may_publish=may_publish
+                self._topics.pending,
+                part.at,
+                prefix=self._topics.prefix,
+                longest_wait=part.longest_wait_seconds,
+                forgets=not self._shared,  # others would still know it
+                largest=self._topics.largest,
+                may_publish=may_publish,
             ).routes()
         for uploads in self._site.uploads:
             yield from self._upload_rows(uploads)

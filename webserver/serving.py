@@ -2,8 +2,8 @@
 
 :func:`serve` runs a table of routes, :func:`end_in_order` lets its clients go, and :func:`host_names` are the names
 under which such a server answers.
-:class:`LocalTopics` is the topics of one process with everything that serves them: the shortest way from a reactor to a
-site with topics.
+:class:`SiteTopics` is topics with everything that serves them, and :class:`LocalTopics` those of one process: the
+shortest way from a reactor to a site with topics.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from twisted.internet.task import LoopingCall
 
 from fanout.application.interface import OpenTopics
 from fanout.application.observer import ClientCounters, ClientWarnings
+from fanout.bus.interface import Bus
 from fanout.bus.loopback import Loopback
 from fanout.http.auth import HostNames
 from fanout.http.dispatch import Dispatcher
@@ -43,28 +44,42 @@ from webserver.site_config import SiteLimits, SiteServer
 log = structlog.get_logger(__name__)
 
 
-class LocalTopics:
-    """A hub, its history, and the HTTP requests that wait for messages.
+class SiteTopics:
+    """The topics of a site on a hub and a bus, and the HTTP requests that wait for messages.
 
     :ivar application: decides which client may publish.
     :ivar pending: for a :class:`~fanout.http.dispatch.Dispatcher`.
     :ivar warn: logs a client's fault, one a second of each address.
+    :ivar prefix: of topics in the hub; the name on the site follows.
+    :ivar largest: gives the octets that a value may have; None if only the server's limit of a body holds.
     """
 
-    def __init__(self, reactor: Any, token: str = "", *, topics: int = 10_000, listeners: int = 10_000) -> None:
+    largest: Callable[[], int] | None = None
+
+    def __init__(
+        self,
+        reactor: Any,
+        hub: Hub,
+        bus: Bus,
+        history: History,
+        token: str = "",
+        *,
+        listeners: int,
+        prefix: str = "",
+        client_warnings: ClientWarnings | None = None,
+    ) -> None:
         """
+        :param history: what was published before, for clients that come back.
         :param token: what clients need to know to publish; empty for nothing.
-        :param topics: how many last values are kept; beyond it the oldest is forgotten.
         :param listeners: clients that may wait or be streamed to at a time.
         """
-        life, numbers = token_hex(4), count(1)
-        self._bus = Loopback()
+        life, numbers = token_hex(8), count(1)
+        self._bus = bus
         self._new_id: Callable[[], str] = lambda: f"{life}-{next(numbers)}"
-        client_warnings = ClientWarnings(ClientCounters(), log)
+        self.prefix = prefix
+        client_warnings = client_warnings or _client_warnings()
         self.warn = client_warnings.warn
-        self.application = OpenTopics(self._bus, time.time, self._new_id, token)
-        history = History(time.monotonic)
-        hub = Hub(client_warnings.failed, last_messages=topics, history=history)
+        self.application = OpenTopics(bus, time.time, self._new_id, token)
         self.pending = PendingRequests(
             application=self.application,
             hub=hub,
@@ -80,8 +95,7 @@ class LocalTopics:
         self._looking.clock = reactor
 
     def start(self) -> None:
-        """Begin to take messages and to deliver them."""
-        self._bus.start(self._receive, lambda: None)
+        """Begin to look after the clients that wait."""
         self._looking.start(self.pending.wheel.tick)
 
     def let_go(self) -> None:
@@ -90,10 +104,35 @@ class LocalTopics:
             client.close()
 
     def stop(self) -> None:
-        """Let the clients that wait go; nothing is published any more."""
+        """Let the clients that wait go."""
         if self._looking.running:
             self._looking.stop()
         self.let_go()
+
+
+class LocalTopics(SiteTopics):
+    """Those of one process, with a hub and a bus of their own."""
+
+    def __init__(self, reactor: Any, token: str = "", *, topics: int = 10_000, listeners: int = 10_000) -> None:
+        """
+        :param token: what clients need to know to publish; empty for nothing.
+        :param topics: how many last values are kept; beyond it the oldest is forgotten.
+        :param listeners: clients that may wait or be streamed to at a time.
+        """
+        client_warnings = _client_warnings()
+        history = History(time.monotonic)
+        hub = Hub(client_warnings.failed, last_messages=topics, history=history)
+        bus = Loopback()
+        super().__init__(reactor, hub, bus, history, token, listeners=listeners, client_warnings=client_warnings)
+
+    def start(self) -> None:
+        """Begin to take messages and to deliver them."""
+        self._bus.start(self._receive, lambda: None)
+        super().start()
+
+    def stop(self) -> None:
+        """Let the clients that wait go; nothing is published any more."""
+        super().stop()
         self._bus.stop()
 
     def say(self, topic: str, body: bytes, content_type: str = "text/plain; charset=utf-8") -> Deferred[None]:
@@ -110,12 +149,16 @@ class LocalTopics:
         self.pending.hub.publish(message.topic, message)
 
 
+def _client_warnings() -> ClientWarnings:
+    return ClientWarnings(ClientCounters(), log)
+
+
 def host_names(names: Iterable[str]) -> HostNames:
     """The names under which a server answers: those given, and that of this machine."""
     return HostNames([*names, os.uname().nodename])
 
 
-async def end_in_order(listening: Any, site: HttpSite, topics: LocalTopics, grace_seconds: float) -> None:
+async def end_in_order(listening: Any, site: HttpSite, topics: SiteTopics, grace_seconds: float) -> None:
     """Take no more clients, and let the running answers end; returns when all connections are closed.
 
     :param listening: the port.

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 
+from fanout.bus.amqp_message import DEFAULT_LIMITS, MessageLimits
 from fanout.bus.interface import Bus
 from fanout.hub.hub import Hub
 from fanout.hub.message import Message
@@ -24,12 +25,14 @@ class Host:
     """The parts of a node that its guests may use.
 
     :ivar environ: the process's environment, for a guest's own settings.
+    :ivar limits: of a message on the bus.
     """
 
     reactor: Any
     hub: Hub
     bus: Bus
     environ: Mapping[str, str]
+    limits: MessageLimits = DEFAULT_LIMITS
 
 
 class Guest(Protocol):

@@ -741,7 +741,8 @@ class HttpSite(Site):
         :param seconds: after which connections that are still open are cut off.
         :return: fires when all are closed.
         """
-        self._all_gone = gone = Deferred()
+        gone: Deferred[None] = Deferred()
+        self._all_gone = gone
         for channel in list(self._channels):
             channel.end_soon()
         log.info("http.ending", connections=len(self._channels), seconds=seconds)

@@ -241,6 +241,7 @@ class Topics:
         read_only: bool = False,
         forgets: bool = True,
         untyped: str = OCTETS,
+        largest: Callable[[], int] | None = None,
         may_publish: Callable[[Request], None] | None = None,
     ) -> None:
         """
@@ -254,10 +255,12 @@ class Topics:
         :param read_only: there is no PUT, POST and DELETE.
         :param forgets: there is a DELETE.
         :param untyped: the type of values whose publisher did not name one.
+        :param largest: gives the octets that the bus takes in one message; None for any.
         :param may_publish: raises :class:`HttpError` for a client that may not publish, as far as that can be told
             before its body is read; the application decides in the end.
         """
         self._pending = pending
+        self._largest = largest
         self._may_publish = may_publish
         self._application = pending.application
         self._at = at
@@ -321,6 +324,11 @@ class Topics:
         check_same_site(request)
         if self._may_publish is not None:
             self._may_publish(request)
+        self._check_octets(int(request.header("content-length") or 0))  # which the server has found to be a number
+
+    def _check_octets(self, octets: int) -> None:
+        if self._largest is not None and octets > self._largest():
+            raise HttpError(413, f"A value may have {self._largest()} octets.")
 
     async def publish(self, request: Request) -> Response:
         """Publish the body, of the type the client names."""
@@ -329,6 +337,7 @@ class Topics:
         if len(kind) > _LONGEST_TYPE:
             raise HttpError(400, f"A Content-Type may have {_LONGEST_TYPE} characters.")
         publication = Publication(destination, (("content-type", kind),) if kind else (), request.body.read())
+        self._check_octets(len(publication.body))
         check_same_site(request)
         messages = await self._admit(request, publication)
         topic = messages[0].topic  # of all that this goes to, the first

@@ -93,12 +93,12 @@ def hub(
     return Hub(failed, settings, history=history, at_end_of_turn=flusher.first)
 
 
-def guests(reactor: Any, settings: Settings, hub: Hub, bus: Bus) -> list[Guest]:
+def guests(reactor: Any, settings: Settings, hub: Hub, bus: Bus, limits: MessageLimits) -> list[Guest]:
     """The guest applications of ``WITH``.
 
     :raises SettingsError: one does not exist, or cannot run.
     """
-    return invite(settings.WITH, Host(reactor, hub, bus, os.environ))
+    return invite(settings.WITH, Host(reactor, hub, bus, os.environ, limits))
 
 
 def monitoring_events(reactor: Any, settings: Settings, announce: str = "servers") -> MonitoringEvents | None:

@@ -248,7 +248,7 @@ def _make_core(reactor: Any, settings: Settings, observability: Observability, *
         history=history,
         flusher=flusher,
         hub=hub,
-        guests=build.guests(reactor, settings, hub, bus),
+        guests=build.guests(reactor, settings, hub, bus, limits),
         last_slides=LastSlides(reactor, memcached),
     )
 
