@@ -64,7 +64,8 @@ def command() -> CommandParser:
         "conformance",
         "Check any RadioVIS server from outside, against the rules of STOMP and what receivers need.",
         {DONE: "no check failed", FAILED: "a check failed, or the server cannot be reached", WRONG: "wrong usage"},
-        "It publishes to unused topics below --topic. Without a login, checks that publish are skipped.",
+        "It publishes to unused topics below --topic. Without a login, checks that publish are skipped. "
+        "L10 sends 12 MB.",
     )
     parser.add_argument("server", type=address, metavar="SERVER", help=f"{FORM}, stomps:// for TLS, ws://, wss://")
     parser.add_argument(
@@ -110,6 +111,8 @@ def run(words: Sequence[str]) -> int:
 def _check_topics(given: argparse.Namespace) -> None:
     if not given.topic.startswith("/topic/"):
         raise CommandError("conformance: --topic: a topic begins with /topic/", WRONG)
+    if re.match(r"/topic/fm/[^/]*/[^/]*/\*", given.topic):
+        raise CommandError("conformance: --topic: no radio asks for *; --any-frequency is for such a channel", WRONG)
     if given.any_frequency and not re.fullmatch(r"/topic/fm/[^/*]+/[^/*]+/\*/", given.any_frequency):
         raise CommandError("conformance: --any-frequency should be like /topic/fm/4e1/4000/*/", WRONG)
 

@@ -22,7 +22,7 @@ def _bad_subscribe(subject: Subject) -> None:
 
 @CHECKS.add("C2", "two subscriptions to one topic bring two messages, each with its id")
 def _two_subscriptions(subject: Subject) -> None:
-    station, radio, topic = subject.station(), subject.radio("1.2"), subject.topic()
+    station, radio, topic = subject.pair("1.2")
     radio.subscribe(topic, "a")
     radio.subscribe(topic, "b")
     station.publish(topic, b"TEXT x")
@@ -33,7 +33,7 @@ def _two_subscriptions(subject: Subject) -> None:
 
 @CHECKS.add("C3", "after the RECEIPT of an UNSUBSCRIBE nothing comes")
 def _unsubscribe(subject: Subject) -> None:
-    station, radio, topic = subject.station(), subject.radio("1.2"), subject.topic()
+    station, radio, topic = subject.pair("1.2")
     radio.subscribe(topic, "1")
     radio.say("UNSUBSCRIBE id:1 receipt:7")
     radio.expect("RECEIPT", "receipt-id", "7")
@@ -52,7 +52,7 @@ def _unknown_unsubscribe(subject: Subject) -> None:
 
 @CHECKS.add("C4", "a publisher cannot set subscription or ack of other people's messages")
 def _forged_headers(subject: Subject) -> None:
-    station, radio, topic = subject.station(), subject.radio("1.2"), subject.topic()
+    station, radio, topic = subject.pair("1.2")
     radio.subscribe(topic, "mine")
     station.publish(topic, b"TEXT x", "subscription:EVIL", "ack:EVIL")
     message = radio.expect("MESSAGE")
@@ -62,7 +62,7 @@ def _forged_headers(subject: Subject) -> None:
 
 @CHECKS.add("C5", "a MESSAGE has the destination as subscribed, a message-id and the subscription")
 def _message_headers(subject: Subject) -> None:
-    station, radio, topic = subject.station(), subject.radio("1.2"), subject.topic()
+    station, radio, topic = subject.pair("1.2")
     radio.subscribe(topic, "1")
     station.publish(topic, b"TEXT x")
     message = radio.expect("MESSAGE", "message-id")
@@ -79,7 +79,7 @@ def _unknown_ack(subject: Subject) -> None:
 
 @CHECKS.add("C6a", "a 1.2 client that subscribes client-individual gets an ack header, and may use it")
 def _ack(subject: Subject) -> None:
-    station, radio, topic = subject.station(), subject.radio("1.2"), subject.topic()
+    station, radio, topic = subject.pair("1.2")
     radio.subscribe(topic, "1", "ack:client-individual")
     station.publish(topic, b"TEXT x")
     ack = radio.expect("MESSAGE", "ack").get("ack")
@@ -89,7 +89,7 @@ def _ack(subject: Subject) -> None:
 
 @CHECKS.add("C7", "what is sent in a transaction waits for COMMIT, and vanishes with ABORT")
 def _transactions(subject: Subject) -> None:
-    station, radio, topic = subject.station(), subject.radio("1.2"), subject.topic()
+    station, radio, topic = subject.pair("1.2")
     radio.subscribe(topic, "1")
     for name, end in (("a", "ABORT"), ("b", "COMMIT")):
         station.say(f"BEGIN transaction:{name}")
@@ -156,7 +156,7 @@ def _anonymous_send(subject: Subject) -> None:
 def _half_close(subject: Subject) -> None:
     if subject.server.tls or subject.server.path:
         raise CheckSkipped("only plain TCP has half-closed connections")
-    station, radio, topic = subject.station(), subject.radio("1.2"), subject.topic()
+    station, radio, topic = subject.pair("1.2")
     radio.subscribe(topic)
     station.say(f"SEND destination:{topic} receipt:7", b"TEXT last words")
     station.half_close()

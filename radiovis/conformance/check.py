@@ -10,7 +10,7 @@ from typing import Literal, TypeVar
 from fanout.stomp.codec import RemoteProtocolError
 from radiovis.conformance.subject import CheckFailed, CheckSkipped, Subject
 
-Body = Callable[[Subject], None]
+Body = Callable[[Subject], str | None]
 B = TypeVar("B", bound=Body)
 
 
@@ -18,7 +18,7 @@ B = TypeVar("B", bound=Body)
 class Outcome:
     """The result of a check.
 
-    :ivar why: one line, for FAIL and SKIP.
+    :ivar why: one line, for FAIL and SKIP; after PASS a remark, if there is one.
     :ivar seconds: how long it took.
     """
 
@@ -33,7 +33,7 @@ class ConformanceCheck:
 
     :ivar id: its number.
     :ivar rule: what a server must do, in one line.
-    :ivar body: raises :class:`CheckFailed` or :class:`CheckSkipped`.
+    :ivar body: raises :class:`CheckFailed` or :class:`CheckSkipped`; returns a remark or None.
     """
 
     id: str
@@ -49,7 +49,7 @@ class ConformanceCheck:
 
     def _verdict(self, subject: Subject) -> tuple[Literal["PASS", "FAIL", "SKIP"], str]:
         try:
-            self.body(subject)
+            return "PASS", self.body(subject) or ""
         except CheckSkipped as skipped:
             return "SKIP", str(skipped)
         except CheckFailed as failed:
@@ -58,7 +58,6 @@ class ConformanceCheck:
             return "FAIL", f"what it sent is no STOMP: {error.detail}"
         except OSError as error:
             return "FAIL", f"the connection broke: {error.strerror or error}"
-        return "PASS", ""
 
 
 class CheckList(list[ConformanceCheck]):

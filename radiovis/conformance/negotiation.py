@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-
 from radiovis.conformance.check import CheckList
-from radiovis.conformance.subject import CheckFailed, Subject
+from radiovis.conformance.subject import CheckFailed, Subject, shown
 
 CHECKS = CheckList()
 PATIENCE = 60
-"""Seconds until a server must close a silent connection. EBU's never does; ours and RabbitMQ's take 10."""
+"""Seconds until a server must close a silent connection. The original never does; ours, the BBC's and RabbitMQ's take
+10, ActiveMQ's 30. Some send an ERROR first."""
 
 
 @CHECKS.add("N1", "a first frame that is no CONNECT gets an ERROR, and the connection ends")
@@ -69,11 +68,22 @@ def _stomp_command(subject: Subject) -> None:
     client.expect("CONNECTED", "version", "1.2")
 
 
-@CHECKS.add("N6", "a CONNECT without host is let in: receivers forget it")
-def _no_host(subject: Subject) -> None:
+@CHECKS.add("N6", "a CONNECT without host is let in, as receivers forget it; or gets an ERROR that the host is why")
+def _no_host(subject: Subject) -> str | None:
+    """Any version will do: the rule is about the host. STOMP 1.1 and 1.2 let a server with virtual hosts reject it."""
+    offered = "CONNECT accept-version:1.0,1.1,1.2"
     client = subject.connect()
-    client.say("CONNECT accept-version:1.2" + _login(subject))
-    client.expect("CONNECTED", "version", "1.2")
+    client.say(offered + _login(subject))
+    answer = client.frame()
+    if answer.command == "CONNECTED":
+        return None
+    if answer.command != "ERROR":
+        raise CheckFailed(f"instead of CONNECTED it sent {shown(answer)}")
+    client.ends()
+    client = subject.connect()
+    client.say(f"{offered} host:{subject.host}" + _login(subject))
+    client.expect("CONNECTED")
+    return "it wants a host, which STOMP 1.1 and 1.2 allow; receivers that send none are not let in"
 
 
 @CHECKS.add("N7", "a wrong passcode gets an ERROR, and the end; what follows it is not processed")
@@ -136,9 +146,7 @@ def _silence(subject: Subject) -> None:
     silent, slow = subject.connect(), subject.connect()
     slow.send(b"CONNECT\nlogin:")
     for client in (silent, slow):
-        with contextlib.suppress(CheckFailed):  # An ERROR may come first.
-            client.expect("ERROR")
-        client.ends(PATIENCE)
+        client.gives_up(PATIENCE)
 
 
 def _login(subject: Subject) -> str:

@@ -20,11 +20,14 @@ from radiovis.client.command_line import printable
 from radiovis.client.server_address import ServerAddress
 from radiovis.client.sockets import BlockingSocket, open_socket
 from radiovis.client.websocket import NoWebSocket
+from radiovis.topics import is_fm
 
 _LIMITS = replace(
     StompLimits(), frame_bytes=2**22, header_bytes=2**16, headers=1_000
 )  # What the server sends is judged by the checks.
 _SHOWN = 160
+_FM_LETTERS = 20
+"""Of a topic's last part. There are 3.5 billion such names, so that one which was used before does not come."""
 _names = itertools.count(1)
 
 
@@ -37,12 +40,14 @@ class RawClient:
 
     :ivar octets: all octets received.
     :ivar reads: the same, read by read.
+    :ivar version: of STOMP, as the server has chosen it.
     """
 
     def __init__(self, connection: BlockingSocket, seconds: float) -> None:
         """:param seconds: how long to wait for a frame or an end."""
-        self.octets = b""
+        self.octets = bytearray()
         self.reads: list[bytes] = []
+        self.version = "1.0"
         self._socket = connection
         self._seconds = seconds
         self._decoder = Decoder(_LIMITS)
@@ -50,6 +55,7 @@ class RawClient:
 
     def speak(self, version: str) -> None:
         """Read the server's frames by the rules of a version from now on."""
+        self.version = version
         self._decoder.dialect = DIALECTS[version]
 
     # Out
@@ -88,12 +94,27 @@ class RawClient:
 
     # In
 
-    def frame(self, seconds: float | None = None) -> Frame:
-        """The next frame. :raises CheckFailed: none came in time, or the server closed the connection."""
-        deadline = time.monotonic() + (self._seconds if seconds is None else seconds)
+    def next_frame(self, seconds: float | None = None) -> Frame | None:
+        """The next frame; None if the server closed the connection.
+
+        :param seconds: to wait; None for the usual time.
+        :raises CheckFailed: neither came in time.
+        """
+        seconds = self._seconds if seconds is None else seconds
+        deadline = time.monotonic() + seconds
         while (found := self._decoder.next_frame()) is None:
-            if not self._read(deadline):
-                raise CheckFailed("it closed the connection" + (" without a word" if not self.octets else ""))
+            try:
+                if not self._read(deadline):
+                    return None
+            except TimeoutError:
+                raise CheckFailed(f"it said nothing for {seconds:g} s") from None
+        return found
+
+    def frame(self) -> Frame:
+        """The next frame. :raises CheckFailed: none came in time, or the server closed the connection."""
+        found = self.next_frame()
+        if found is None:
+            raise CheckFailed("it closed the connection" + (" without a word" if not self.octets else ""))
         return found
 
     def expect(self, command: str, name: str = "", value: str | None = None) -> Frame:
@@ -127,37 +148,58 @@ class RawClient:
             try:
                 if not self._read(deadline):
                     return
-            except CheckFailed:
+            except TimeoutError:
                 raise CheckFailed(f"it kept the connection open for {seconds:g} s") from None
+
+    def gives_up(self, seconds: float) -> None:
+        """The server closes the connection within so many seconds. An ERROR may come first."""
+        try:
+            found = self.next_frame(seconds)
+        except CheckFailed:
+            raise CheckFailed(f"it kept the connection open for {seconds:g} s") from None
+        if found is not None and found.command != "ERROR":
+            raise CheckFailed(f"instead of closing the connection it sent {shown(found)}")
+        if found is not None:
+            self.ends()
 
     def quiet(self, topic: str) -> list[Frame]:
         """The frames that come until the server has processed everything sent: shows that a frame did not come.
 
         :param topic: one without messages.
+        :raises CheckFailed: the server closed the connection.
+        """
+        came, ended = self.until_done(topic)
+        if ended:
+            raise CheckFailed("it closed the connection")
+        return came
+
+    def until_done(self, topic: str) -> tuple[list[Frame], bool]:
+        """The frames that come until the server has processed everything sent, and whether it closed the connection.
+
+        :param topic: as for :meth:`quiet`.
         """
         name = f"r{next(_names)}"
         self.say(f"SUBSCRIBE destination:{topic} id:{name} receipt:{name}")
-        came = []
-        while (found := self.frame()).get("receipt-id") != name:
+        came: list[Frame] = []
+        while (found := self.next_frame()) is not None and found.get("receipt-id") != name:
             came.append(found)
-        return came
+        return came, found is None
 
     def octets_for(self, seconds: float) -> bytes:
         """The octets of the next read; none if nothing comes within so many seconds."""
         before = len(self.octets)
         try:
             self._read(time.monotonic() + seconds)
-        except CheckFailed:
+        except TimeoutError:
             return b""
-        return self.octets[before:]
+        return bytes(self.octets[before:])
 
     def _read(self, deadline: float) -> bool:
+        """Read once; False at the end. :raises TimeoutError: nothing came until then."""
         left = deadline - time.monotonic()
         self._socket.settimeout(max(0.001, left))
         try:
             data = self._socket.recv(65536)
-        except TimeoutError:
-            raise CheckFailed(f"it said nothing for {self._seconds:g} s") from None
         except ConnectionResetError:
             return False
         except NoWebSocket as error:
@@ -201,7 +243,8 @@ class Subject:
         any_frequency: str = "",
     ) -> None:
         """
-        :param channel: a topic prefix the login may publish to; its last character separates the parts.
+        :param channel: a topic prefix the login may publish to; its last character separates the parts. A server may
+            rewrite an FM topic: see :meth:`pair`.
         :param seconds: how long to wait for a frame.
         :param host: the virtual host; empty for the server's name.
         :param any_frequency: as the attribute.
@@ -212,11 +255,51 @@ class Subject:
         self._channel = channel
         self._seconds = seconds
         self._clients: list[RawClient] = []
+        self._names_fault: str | None = None  # Not tried yet.
 
     def topic(self, last: str = "image") -> str:
-        """A topic that was never used."""
+        """A topic that was never used.
+
+        On FM there is one part behind the channel, made of t, e and x: the original takes away these letters, and those
+        of ``image``, to find the channel, and rewrites what is longer (contract §1.8, fault 13).
+        """
+        if is_fm(self._channel):
+            return self._channel + "".join(secrets.choice("tex") for _ in range(_FM_LETTERS)) + last
         separator = self._channel[-1]
         return f"{self._channel}check-{secrets.token_hex(6)}{separator}{last}"
+
+    def foreign_topic(self) -> str:
+        """A topic of no station, in the server's way to write topics.
+
+        :raises CheckSkipped: the login may publish to all topics, as ``--topic`` says.
+        """
+        if self._channel.rstrip(self._channel[-1]) == "/topic":
+            raise CheckSkipped("--topic says that this login may publish everywhere")
+        return f"/topic/check-{secrets.token_hex(6)}{self._channel[-1]}image"
+
+    def pair(self, version: str = "1.0") -> tuple[RawClient, RawClient, str]:
+        """A publisher, a subscriber that speaks this version, and a topic for both.
+
+        :raises CheckSkipped: no login was given, or the server rewrites subscriptions to this FM channel, as the
+            original does (contract §1.8). Then nothing could be said of what the check is about; L5 fails.
+        """
+        station = self.station()
+        if self._names_fault is None:
+            self._names_fault = self._tried_names() if is_fm(self._channel) else ""
+        if self._names_fault:
+            raise CheckSkipped(f"{self._names_fault}: see L5, and give a --topic that is not FM")
+        return station, self.radio(version), self.topic()
+
+    def _tried_names(self) -> str:
+        """What is wrong with the name under which a message on this channel comes; empty if nothing is."""
+        station, radio, topic = self.station(), self.radio(), self.topic()
+        radio.subscribe(topic)
+        station.publish(topic, b"TEXT x")
+        try:
+            named = radio.expect("MESSAGE").get("destination")
+        except CheckFailed:
+            return "a message on an FM topic does not come to a client that subscribed to it"
+        return "" if named == topic else f"this server makes {named} of a subscription to {topic}"
 
     def connect(self) -> RawClient:
         """A connection on which nothing was sent yet. :raises OSError: it cannot be opened."""
@@ -227,9 +310,8 @@ class Subject:
     def radio(self, version: str = "1.0", *headers: str) -> RawClient:
         """A subscriber that has logged in, anonymously unless the server wants a login."""
         client = self.connect()
-        self._connect(client, version, *headers)
         try:
-            client.expect("CONNECTED")
+            self._connect(client, version, *headers)
         except CheckFailed:
             if not self.server.login:
                 raise
@@ -240,7 +322,6 @@ class Subject:
         """A publisher that has logged in. :raises CheckSkipped: no login was given."""
         client = self.connect()
         self._connect(client, version, *self.credentials(), *headers)
-        client.expect("CONNECTED")
         return client
 
     def credentials(self) -> tuple[str, str]:
@@ -252,7 +333,8 @@ class Subject:
     def _connect(self, client: RawClient, version: str, *headers: str) -> None:
         offered = () if version == "1.0" else (f"accept-version:{version}", f"host:{self.host}")
         client.say(" ".join(("CONNECT", *offered, *headers)))
-        client.speak(version)
+        chosen = client.expect("CONNECTED").get("version") or "1.0"
+        client.speak(chosen if chosen in DIALECTS else version)
 
     def close_all(self) -> None:
         """Close all connections."""

@@ -27,8 +27,9 @@ def verdicts(done: Done) -> dict[str, str]:
 
 
 ANY_FREQUENCY = "/topic/fm/4e1/4000/*/"
+FM = "/topic/fm/4e1/4001/09580/"
 SETTINGS: dict[str, Any] = {
-    "TEST_TOPICS": json.dumps(["/topic/id/tests._ebu.nowhere/topic1/", ANY_FREQUENCY]),
+    "TEST_TOPICS": json.dumps(["/topic/id/tests._ebu.nowhere/topic1/", ANY_FREQUENCY, FM]),
     "fanout.stomp.limits.CONNECT_SECONDS": 1,
     "HEARTBEAT_MS": "1000,10000",
 }
@@ -56,6 +57,9 @@ class OurServer(NodeCase, ConformanceCase):
 
     def test_passes_all(self) -> None:
         self.assert_passes_all(self.url("1.test:test@"))
+
+    def test_passes_all_on_an_fm_channel(self) -> None:
+        self.assert_passes_all(self.url("1.test:test@"), "--topic", FM)
 
     def test_passes_all_over_a_websocket(self) -> None:
         host, port = self.server.http
@@ -181,10 +185,24 @@ class OtherServers(unittest.TestCase):
         self.assertEqual((done.returncode, done.stderr), (1, ""))
         self.assertEqual([id for id in ("N3", "C2", "C8", "R1", "F4") if found[id] != "PASS"], [])
         self.assertEqual([id for id in ("V1", "V4", "C4", "L8", "N8") if found[id] != "FAIL"], [])
-        self.assertEqual(found["N10"], "PASS")
+        self.assertEqual([id for id in ("N6", "N10", "L10", "M3") if found[id] != "PASS"], [])
+        self.assertEqual(found["V5"], "FAIL", "guest may publish to every topic")
         self.assertEqual(listed.returncode, 1)
         self.assertEqual([each[:4] for each in listed.stdout.splitlines()], ["FAIL", "PASS", "FAIL", "1 pa"])
         self.assertRegex(listed.stdout, r"FAIL V1   who subscribes gets .*: it said nothing for 2 s")
+
+    def test_rabbitmq_keeps_a_login_with_topic_permissions_from_the_topics_of_others(self) -> None:
+        with PluginBroker() as broker:
+            broker.erlang(
+                'rabbit_auth_backend_internal:add_user(<<"radio">>, <<"secret">>, <<"tests">>),'
+                "rabbit_auth_backend_internal:set_permissions("
+                '<<"radio">>, <<"/">>, <<".*">>, <<".*">>, <<".*">>, <<"tests">>),'
+                "rabbit_auth_backend_internal:set_topic_permissions("
+                '<<"radio">>, <<"/">>, <<"amq.topic">>, <<"^test\\\\.">>, <<".*">>, <<"tests">>).'
+            )
+            words = ("--topic", "/topic/test.", "--host", "/", "--seconds", "5", "--only", "V5,C5", "--json")
+            done = run("conformance", f"stomp://radio:secret@{HOST}:{broker.stomp_port}", *words)
+        self.assertEqual(verdicts(done), {"V5": "PASS", "C5": "PASS"}, done.stdout)
 
     def test_a_server_that_only_listens_fails_in_time(self) -> None:
         with socket.create_server((HOST, 0)) as silent:
@@ -224,6 +242,7 @@ class OtherServers(unittest.TestCase):
             ((), "SERVER"),
             (("x", "--only", "Z9"), "no such check: Z9"),
             (("x", "--topic", "y"), "a topic begins with /topic/"),
+            (("x", "--topic", "/topic/fm/4e1/4000/*/"), "--any-frequency is for such a channel"),
             (("x", "--any-frequency", "/topic/fm/4e1/4000/09580/"), "should be like /topic/fm/4e1/4000/*/"),
         ):
             done = call("conformance", *words)
