@@ -205,23 +205,26 @@ async def converse(
     *,
     seconds: float = CONNECT_SECONDS,
     versions: tuple[str, ...] = VERSIONS,
+    found_at: str = "",
 ) -> tuple[Conversation, Connected]:
     """Connect and log in.
 
     :param seconds: time limit of each of the two steps.
     :param versions: the versions of STOMP to offer.
+    :param found_at: the address of the server's host, if it is known; empty to ask this machine's resolver.
     :raises ConnectRejected: the server refuses the login.
     :raises CommandError: another failure; the text says which.
     """
     conversation = Conversation(reactor)
-    endpoint = _endpoint(reactor, server, seconds)
+    endpoint = _endpoint(reactor, server, found_at or server.host, seconds)
     conversation.session.connect(
         server.login, server.passcode, versions=versions, heartbeat=HEARTBEAT, host=server.host
     )
     try:
         await connectProtocol(endpoint, conversation.client)
     except Exception as error:  # noqa: BLE001 - many kinds, from an invalid name to a refusal.
-        raise CommandError(f"cannot connect to {server}: {printable(connect_failure(error, seconds))}") from None
+        place = f"{server} at {found_at}" if found_at else str(server)
+        raise CommandError(f"cannot connect to {place}: {printable(connect_failure(error, seconds))}") from None
     try:
         return conversation, await _connected(conversation, server, seconds)
     except BaseException:
@@ -229,8 +232,8 @@ async def converse(
         raise
 
 
-def _endpoint(reactor: Any, server: ServerAddress, seconds: float) -> Any:
-    endpoint: Any = HostnameEndpoint(reactor, server.host, server.port, timeout=seconds)
+def _endpoint(reactor: Any, server: ServerAddress, host: str, seconds: float) -> Any:
+    endpoint: Any = HostnameEndpoint(reactor, host, server.port, timeout=seconds)
     if server.tls:
         endpoint = wrapClientTLS(optionsForClientTLS(server.host, trustRoot=trust(server.ca)), endpoint)
     return WebSocketEndpoint(endpoint, server.authority, server.path) if server.path else endpoint

@@ -1,12 +1,14 @@
 """``probe``: what a receiver does until its first slide, each step timed and explained.
 
 The servers of a station are found by RadioDNS (ETSI TS 103 270): bearer → name → CNAME → SRV. Then: connect, subscribe,
-wait for a slide, fetch it.
+wait for a slide, fetch it. With ``--dns``, the address of a server is looked up there too; otherwise the resolver of
+this machine finds it while connecting.
 """
 
 from __future__ import annotations
 
 import argparse
+import ipaddress
 import json
 import re
 import time
@@ -29,6 +31,8 @@ SECONDS = (1, 2, 4)
 """How long to wait for an answer, attempt by attempt."""
 LONGEST_CHAIN = 8
 """CNAMEs followed: real chains have one or two, a malicious one has no end."""
+MOST_ADDRESSES = 4
+"""Addresses of one server to connect to. Each may take :data:`~radiovis.client.conversation.CONNECT_SECONDS`."""
 _STOMP, _HTTP = "_radiovis._tcp", "_radiovis-http._tcp"
 
 _HEX3, _HEX4 = r"[0-9a-f]{3}", r"[0-9a-f]{4}"
@@ -72,6 +76,22 @@ class ServiceAddress:
     weight: int
 
 
+@dataclass(frozen=True, slots=True)
+class HostAddresses:
+    """Where a host is.
+
+    :ivar names: the name asked for, and those its CNAMEs lead to. An SRV record must not point to an alias (RFC 2782),
+        but some do, and it works.
+    :ivar addresses: IPv4 before IPv6, as most receivers only have the former.
+    """
+
+    names: tuple[str, ...]
+    addresses: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return " → ".join((*self.names, ", ".join(self.addresses)))
+
+
 def station_name(text: str, domain: str = "radiodns.org") -> StationName:
     """The station of a bearer (``fm:4e1.4000.09580``) or a topic (``/topic/fm/4e1/4000/09580/``).
 
@@ -113,14 +133,19 @@ async def authoritative_name(dns_client: Resolver, name: str) -> str:
     """
     chain = [name.lower()]
     while (following := await _cname(dns_client, chain)) is not None:
-        if following in chain:
-            raise LookupFailed(f"the CNAMEs go in a circle: {' → '.join([*chain, following])}")
-        chain.append(following)
-        if len(chain) > LONGEST_CHAIN:
-            raise LookupFailed(f"more than {LONGEST_CHAIN} CNAMEs one after the other, from {name} on")
+        _follow(chain, following)
     if len(chain) == 1:
         raise LookupFailed(f"{name} has no CNAME: this station is not registered for RadioDNS")
     return chain[-1]
+
+
+def _follow(chain: list[str], following: str) -> None:
+    """Go on to the next name. :raises LookupFailed: the CNAMEs never end."""
+    if following in chain:
+        raise LookupFailed(f"the CNAMEs go in a circle: {' → '.join([*chain, following])}")
+    chain.append(following)
+    if len(chain) > LONGEST_CHAIN:
+        raise LookupFailed(f"more than {LONGEST_CHAIN} CNAMEs one after the other, from {chain[0]} on")
 
 
 async def _cname(dns_client: Resolver, chain: Sequence[str]) -> str | None:
@@ -131,12 +156,11 @@ async def _cname(dns_client: Resolver, chain: Sequence[str]) -> str | None:
         if len(chain) == 1:
             raise
         return None  # A broadcaster's zone that has nothing under this name may still have its SRV records.
-    names = (
-        str(record.payload.name).lower()
-        for record in records
-        if record.type == dns.CNAME and str(record.name).lower() == chain[-1]
-    )
-    return next(names, None)
+    return _aliases(records).get(chain[-1])
+
+
+def _aliases(records: Sequence[Any]) -> dict[str, str]:
+    return {str(each.name).lower(): str(each.payload.name).lower() for each in records if each.type == dns.CNAME}
 
 
 async def find_servers(dns_client: Resolver, name: str, *, http: bool = False) -> list[ServiceAddress]:
@@ -158,6 +182,38 @@ async def find_servers(dns_client: Resolver, name: str, *, http: bool = False) -
     return sorted(found, key=lambda place: (place.priority, -place.weight, place.host))
 
 
+async def find_addresses(dns_client: Resolver, host: str) -> HostAddresses:
+    """Where a host is, with CNAMEs followed.
+
+    :raises LookupFailed: it has no address.
+    """
+    found = await _addresses_of_kind(dns_client, host, dns.A)
+    try:
+        more = await _addresses_of_kind(dns_client, host, dns.AAAA)
+    except LookupFailed:
+        if not found.addresses:
+            raise
+        more = found  # Some servers have no answer to this question.
+    addresses = tuple(dict.fromkeys((*found.addresses, *more.addresses)))[:MOST_ADDRESSES]
+    if not addresses:
+        raise LookupFailed(f"{' → '.join(found.names)} has no address: neither an A nor an AAAA record")
+    return HostAddresses(found.names, addresses)
+
+
+async def _addresses_of_kind(dns_client: Resolver, host: str, kind: int) -> HostAddresses:
+    """The A or the AAAA records. An answer may hold a chain of CNAMEs whole, in part or not at all."""
+    chain = [host.lower()]
+    while True:
+        asked, records = chain[-1], await _ask(dns_client, chain[-1], kind)
+        aliases = _aliases(records)
+        while (following := aliases.get(chain[-1])) is not None:
+            _follow(chain, following)
+        found = [each.payload for each in records if each.type == kind and str(each.name).lower() == chain[-1]]
+        if found or chain[-1] == asked:
+            octets = [each.address for each in found]
+            return HostAddresses(tuple(chain), tuple(str(ipaddress.ip_address(each)) for each in octets))
+
+
 async def _ask(dns_client: Resolver, name: str, kind: int) -> list[Any]:
     """The answers, of any kind; empty when the name exists without any."""
     if any(not 0 < len(label) < 64 for label in name.split(".")) or len(name) > 253:
@@ -169,7 +225,8 @@ async def _ask(dns_client: Resolver, name: str, kind: int) -> list[Any]:
     except (DNSQueryTimeoutError, TookTooLong):
         raise LookupFailed(f"no DNS server answers when asked for {name}") from None
     except Exception as error:  # noqa: BLE001 - any server may be asked, and anything may be wrong with its answers.
-        raise LookupFailed(f"the DNS server cannot answer for {name}: {type(error).__name__}") from None
+        reason = getattr(error, "strerror", None) or type(error).__name__
+        raise LookupFailed(f"the DNS server cannot answer for {name}: {reason}") from None
     return list(answers)
 
 
@@ -210,7 +267,8 @@ def command() -> CommandParser:
         action="append",
         default=[],
         metavar="IP[:PORT]",
-        help="the DNS server to ask; may be repeated",
+        help="the DNS server to ask for names and for addresses of servers; may be repeated (IPv6 with a port: "
+        "[::1]:5353)",
     )
     parser.add_argument("--domain", default="radiodns.org", help="the root domain of RadioDNS (default: radiodns.org)")
     parser.add_argument(
@@ -238,6 +296,7 @@ class ServiceProbe:
         self._station = station
         self._given = given
         self._steps: list[ProbeStep] = []
+        self._dns = resolver(reactor, given.dns)
 
     async def run(self) -> int:
         """Run the steps. :raises CommandError: with the step that failed."""
@@ -266,23 +325,33 @@ class ServiceProbe:
 
     async def _find(self) -> list[ServerAddress]:
         station = self._station
-        client = resolver(self._reactor, self._given.dns)
         name = station.name
         if not station.is_final:
-            name = await self._step("CNAME", authoritative_name(client, name), lambda found: f"{name} → {found}")
-        found = await self._step("SRV", find_servers(client, name), _list)
+            name = await self._step("CNAME", authoritative_name(self._dns, name), lambda found: f"{name} → {found}")
+        found = await self._step("SRV", find_servers(self._dns, name), _list)
         return [ServerAddress(place.host, place.port) for place in found]
 
     async def _connect_to_any(self, servers: Sequence[ServerAddress]) -> Conversation:
-        for left, server in reversed(list(enumerate(reversed(servers)))):
+        """:param servers: at least one. :raises CommandError: of the last one, if none lets us in."""
+        failed = CommandError("")
+        for server in servers:
             try:
-                conversation, _ = await self._step("connect", converse(self._reactor, server), _hello)
-            except CommandError:
-                if not left:
-                    raise
-            else:
-                return conversation
-        raise AssertionError("there is always one server")
+                for place in await self._places(server.host):
+                    try:
+                        opening = converse(self._reactor, server, found_at=place)
+                        return (await self._step("connect", opening, _hello))[0]
+                    except CommandError as error:
+                        failed = error
+            except CommandError as error:
+                failed = error
+        raise failed
+
+    async def _places(self, host: str) -> Sequence[str]:
+        """The addresses of a host, from ``--dns``; an empty one without ``--dns``, or if the host is one itself."""
+        if not self._given.dns or _is_address(host):
+            return [""]
+        found: HostAddresses = await self._step("address", find_addresses(self._dns, host), str)
+        return found.addresses
 
     async def _first_slide(self, conversation: Conversation) -> MessageReceived:
         topic = self._station.topic + "image"
@@ -332,9 +401,17 @@ def _list(found: Sequence[ServiceAddress]) -> str:
     return ", ".join(f"{place.host}:{place.port} (priority {place.priority})" for place in found)
 
 
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _dns(text: str) -> tuple[str, int]:
-    match = re.fullmatch(r"\[?([0-9a-fA-F:.]+?)\]?(?::(\d{1,5}))?", text) if text.count(":") < 2 else None
-    match = match or re.fullmatch(r"\[([0-9a-fA-F:]+)\](?::(\d{1,5}))?", text)
-    if match is None or int(match[2] or 53) > 65535:
+    match = re.fullmatch(r"\[([^\[\]]*)\](?::(\d{1,5}))?|([^:]*)(?::(\d{1,5}))?", text)
+    host, port = (match[1] or match[3], int(match[2] or match[4] or 53)) if match else (text, 53)
+    if not _is_address(host or "") or not 0 < port < 2**16:
         raise argparse.ArgumentTypeError(f"{text!r} should be an address of a DNS server, as in 9.9.9.9 or [::1]:5353")
-    return match[1], int(match[2] or 53)
+    return host, port

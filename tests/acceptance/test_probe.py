@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from http.server import ThreadingHTTPServer
 from typing import Any, ClassVar
 
+from twisted.names import dns
+
 from tests.acceptance.case import NodeCase
-from tests.acceptance.command_case import Done, run
+from tests.acceptance.command_case import Done, node, run
 from tests.acceptance.test_commands import GOOD, Pictures
 from tests.name_server import NameServer
 from tests.radiovis.commands.calling import call
@@ -126,7 +128,118 @@ class Names(ProbeCase):
 
     def test_a_server_with_an_impossible_name(self) -> None:
         self.dns.srv[f"_radiovis._tcp.{HOME}"] = [("no-such-host.invalid", 61613)]
-        self.assert_fails(self.probe(BEARER), "cannot connect to no-such-host.invalid:61613: no such host")
+        self.assert_fails(self.probe(BEARER), "address: no-such-host.invalid does not exist (NXDOMAIN)")
+
+    def test_without_dns_servers_this_machine_looks_a_server_up(self) -> None:
+        done = run("probe", BEARER, "--server", "no-such-host.invalid")
+        self.assert_fails(done, "cannot connect to no-such-host.invalid:61613: no such host")
+
+
+class Addresses(ProbeCase):
+    """The name of a server, which only the DNS server of ``--dns`` knows."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.host, self.port = self.server.address
+        self.publish_slide()
+        self.point_to("stomp.example.test")
+
+    def point_to(self, name: str) -> None:
+        self.dns.srv[f"_radiovis._tcp.{HOME}"] = [(name, self.port)]
+
+    def steps(self, done: Done) -> list[tuple[str, bool, str]]:
+        return [(step["step"], step["ok"], step["found"]) for step in json.loads(done.stdout)["steps"]]
+
+    def test_the_target_of_srv_is_looked_up_at_the_same_server(self) -> None:
+        self.dns.addresses["stomp.example.test"] = [self.host]
+        done = self.probe(BEARER, "--json")
+        self.assertEqual((done.returncode, done.stderr), (0, ""), done.stdout)
+        self.assertIn(("address", True, f"stomp.example.test → {self.host}"), self.steps(done))
+
+    def test_the_server_is_still_told_its_name(self) -> None:
+        with node(STOMP_HOSTS="stomp.example.test") as strict:
+            self.port = strict.address[1]
+            self.point_to("stomp.example.test")
+            self.dns.addresses["stomp.example.test"] = [self.host]
+            self.assertIn("let in, STOMP 1.2", self.probe(BEARER, "--seconds", "0.1").stdout)
+
+    def test_aliases_are_followed_in_one_answer_and_one_by_one(self) -> None:
+        self.dns.cnames |= {"stomp.example.test": "a.cdn.test", "a.cdn.test": "b.cdn.test"}
+        self.dns.addresses["b.cdn.test"] = [self.host]
+        for follows in (True, False):
+            with self.subTest(follows=follows):
+                self.dns.follows = follows
+                done = self.probe(BEARER, "--json")
+                self.assertEqual((done.returncode, done.stderr), (0, ""), done.stdout)
+                expected = f"stomp.example.test → a.cdn.test → b.cdn.test → {self.host}"
+                self.assertIn(("address", True, expected), self.steps(done))
+
+    def test_aliases_in_a_circle_and_without_end(self) -> None:
+        for follows in (True, False):
+            with self.subTest(follows=follows):
+                self.dns.follows = follows
+                self.dns.cnames |= {"stomp.example.test": "a.test", "a.test": "stomp.example.test"}
+                self.assert_fails(self.probe(BEARER), "address: the CNAMEs go in a circle: stomp.example.test → a.test")
+                self.dns.cnames |= {"stomp.example.test": "0.test", **{f"{n}.test": f"{n + 1}.test" for n in range(30)}}
+                self.assert_fails(
+                    self.probe(BEARER), "address: more than 8 CNAMEs one after the other, from stomp.exam"
+                )
+
+    def test_a_name_without_an_address(self) -> None:
+        self.assert_fails(self.probe(BEARER), "address: stomp.example.test does not exist (NXDOMAIN)")
+        self.dns.addresses["stomp.example.test"] = []
+        self.assert_fails(
+            self.probe(BEARER), "address: stomp.example.test has no address: neither an A nor an AAAA record"
+        )
+        self.dns.cnames["stomp.example.test"] = "gone.test"
+        self.dns.addresses["gone.test"] = []
+        self.assert_fails(self.probe(BEARER), "address: stomp.example.test → gone.test has no address: neither")
+
+    def test_a_dns_server_that_falls_silent(self) -> None:
+        self.dns.silent.add("stomp.example.test")
+        self.assert_fails(self.probe(BEARER), "address: no DNS server answers when asked for stomp.example.test")
+
+    def test_a_dns_server_that_does_not_know_ipv6(self) -> None:
+        self.dns.refused.add(dns.AAAA)
+        self.dns.addresses["stomp.example.test"] = [self.host]
+        self.assertEqual(self.probe(BEARER).returncode, 0)
+        self.dns.refused.add(dns.A)
+        self.assert_fails(self.probe(BEARER), "address: the DNS server cannot answer for stomp.example.test: DNSServer")
+
+    def test_the_next_server_is_tried_when_one_has_no_address(self) -> None:
+        self.dns.srv[f"_radiovis._tcp.{HOME}"].insert(0, ("gone.test", self.port))
+        self.dns.addresses["stomp.example.test"] = [self.host]
+        done = self.probe(BEARER, "--json")
+        self.assertEqual((done.returncode, done.stderr), (0, ""), done.stdout)
+        self.assertEqual(
+            [step[:2] for step in self.steps(done)][2:5], [("address", False), ("address", True), ("connect", True)]
+        )
+
+    def test_the_next_address_is_tried_when_one_does_not_answer(self) -> None:
+        """127.0.0.2 is this machine as well, but the node is not there."""
+        self.dns.addresses["stomp.example.test"] = ["127.0.0.2", "::1", self.host]
+        done = self.probe(BEARER)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn(f"cannot connect to stomp.example.test:{self.port} at 127.0.0.2: ", done.stdout)
+        self.assertNotIn("::1:", done.stdout, "IPv4 comes first")
+
+    def test_a_dns_server_over_ipv6_and_a_server_over_ipv6(self) -> None:
+        with node(STOMP_IP="::1", TEST_TOPICS='["/topic/fm/4e1/4000/09580/"]') as six:
+            names = NameServer(
+                {NAME: HOME},
+                {f"_radiovis._tcp.{HOME}": [("stomp.example.test", six.address[1])]},
+                {"stomp.example.test": ["::1"]},
+                host="::1",
+            )
+            self.addCleanup(names.close)
+            done = run("probe", BEARER, "--dns", names.address, "--seconds", "0.1")
+        self.assertIn("stomp.example.test → ::1", done.stdout)
+        self.assertIn("let in, STOMP 1.2", done.stdout)
+
+    def test_a_named_server_is_looked_up_there_as_well(self) -> None:
+        self.dns.addresses["stomp.example.test"] = [self.host]
+        done = self.probe(BEARER, "--server", f"stomp.example.test:{self.port}")
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
 
 
 class WrongUsage(unittest.TestCase):
@@ -135,7 +248,10 @@ class WrongUsage(unittest.TestCase):
             (("fm:4e1.4000",), "should be fm:<gcc>.<pi>.<frequency>"),
             (("/topic/fm/4e1/4000/*/image",), "* is for broadcasters"),
             (("vhf:1",), "is no bearer or topic"),
-            ((BEARER, "--dns", "nine"), "should be an address of a DNS server"),
+            *(
+                ((BEARER, "--dns", text), "should be an address of a DNS server")
+                for text in ("nine", "9.9.9.999", "9.9.9.9:0", "9.9.9.9:65536", "[::1", "[9.9.9.9]:x", "::1]:53", "")
+            ),
             ((), "STATION"),
         ):
             with self.subTest(words=words):
