@@ -17,7 +17,22 @@ from functools import lru_cache
 
 TOPIC = "/topic/"
 BROADCAST = "/topic/*/"
-_BROADCAST_FORMS = frozenset({"fm", "dab", "drm", "amss", "hd"})
+_HEX3, _HEX4 = r"[0-9a-f]{3}", r"[0-9a-f]{4}"
+BEARERS = {
+    "fm": (rf"({_HEX3}|[a-z]{{2}})/({_HEX4})/(\d{{5}}|\*)", "fm:<gcc>.<pi>.<frequency>, as in fm:4e1.4000.09580"),
+    "dab": (
+        rf"({_HEX3})/({_HEX4})/({_HEX4}|[0-9a-f]{{8}})/([0-9a-f]|{_HEX3})(?:/[0-9a-f]{{2}}-{_HEX3}(?:/\d{{1,4}})?)?",
+        "dab:<gcc>.<eid>.<sid>.<scids>, as in dab:4e1.4000.4001.0",
+    ),
+    "drm": (r"([0-9a-f]{6})", "drm:<sid>, as in drm:e1c238"),
+    "amss": (r"([0-9a-f]{6})", "amss:<sid>, as in amss:e1c238"),
+    "hd": (rf"({_HEX3})/([0-9a-f]{{5}})(?:/(\d))?", "hd:<cc>.<tx>, as in hd:292.98f00"),
+}
+"""The broadcast systems: what their identifiers look like in a topic, and how a bearer is written (contract §4, TS 103
+270). The groups are the labels of the name in the DNS, the widest first."""
+ID_FORM = r"[\w.-]+/[^/\s]+"
+"""The parts of a topic of a service over IP: the broadcaster's name and the service's."""
+_BROADCAST_FORMS = frozenset(BEARERS)
 _FM = "/topic/fm/"
 _ID = "/topic/id/"
 _COUNTRY = re.compile(r"/topic/(?i:fm)/([A-Za-z]{2})/")
@@ -41,6 +56,43 @@ def canonical(topic: str, gcc: str | None = None) -> str:
             parts[3] = gcc
         return "/".join(parts)
     return topic
+
+
+def read_identifiers(kind: str, parts: str) -> list[str]:
+    """The labels of the name in the DNS for a bearer, the widest first.
+
+    :param kind: one of :data:`BEARERS`.
+    :param parts: the identifiers as in a topic, with slashes between them.
+    :raises ValueError: they are wrong; the text says how they should be.
+    """
+    pattern, form = BEARERS[kind]
+    match = re.fullmatch(pattern, parts.lower(), re.ASCII)
+    if match is None:
+        raise ValueError(f"should be {form}")
+    return [group for group in match.groups() if group]
+
+
+def bearer_topic(bearer: str) -> str:
+    """The topic prefix of a bearer: ``/topic/fm/4e1/4000/09580/`` for ``fm:4e1.4000.09580``.
+
+    A service over IP is ``id:<fqdn>/<service>``.
+
+    :raises ValueError: it is no bearer; the text says how it should be.
+    """
+    kind, _, identifiers = bearer.partition(":")
+    if kind == "id":
+        name, _, service = identifiers.partition("/")
+        if not re.fullmatch(ID_FORM, identifiers, re.ASCII) or "." not in name:
+            raise ValueError(f"{bearer!r} should be id:<name in the DNS>/<service>, as in id:www.example.org/rock")
+        return f"{TOPIC}id/{name.lower()}/{service}/"
+    if kind not in BEARERS:
+        raise ValueError(f"{bearer!r} is no bearer of {', '.join(BEARERS)} or id")
+    parts = identifiers.lower().replace(".", "/")
+    try:
+        read_identifiers(kind, parts)
+    except ValueError as error:
+        raise ValueError(f"{bearer!r} {error}") from None
+    return f"{TOPIC}{kind}/{parts}/"
 
 
 @lru_cache(_REMEMBERED)

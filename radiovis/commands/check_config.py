@@ -22,6 +22,9 @@ from radiovis.directory.stations_file import StationsFileError, read_stations
 from radiovis.node.workers import check_workers
 from radiovis.settings import Settings
 
+MOST_NAMED = 10
+"""Logins in one line. ``station list`` shows all."""
+
 
 def certificate_problem(path: Path, *, key: bool = False, now: datetime | None = None) -> str | None:
     """What is wrong with a PEM file, in words; None if nothing is wrong.
@@ -84,9 +87,9 @@ def run(words: Sequence[str]) -> int:
     except SettingsError as error:
         wrong = str(error).splitlines()
     if given is not None and given.json:
-        print(json.dumps(_report(settings, wrong, changed=given.changed)))
+        print(json.dumps(_report(settings, wrong, changed=given.changed, fake=given.test)))
     elif given is not None and settings is not None:
-        _print(settings, changed=given.changed)
+        _print(settings, changed=given.changed, fake=given.test)
     if wrong:
         raise CommandError("\n".join(wrong), WRONG)
     return DONE
@@ -115,6 +118,20 @@ def problems(settings: Settings, *, fake: bool = False) -> Iterator[str]:
     yield from _file_problems(settings)
 
 
+def warnings(settings: Settings, *, fake: bool = False) -> Iterator[str]:
+    """What an operator should know, one line each, although a node starts. :param fake: as for :func:`problems`."""
+    yield from settings.warnings()
+    if settings.STATIONS_FILE and not fake:
+        try:
+            locked = read_stations(Path(settings.STATIONS_FILE)).locked
+        except StationsFileError:  # It is one of the problems.
+            return
+        if locked:
+            more = f" and {len(locked) - MOST_NAMED} more" if len(locked) > MOST_NAMED else ""
+            named = ", ".join(locked[:MOST_NAMED]) + more
+            yield f"STATIONS_FILE: these cannot log in before `station passwd` gives them a password: {named}"
+
+
 def _file_problems(settings: Settings) -> Iterator[str]:
     for name in type(settings).model_fields:
         value = getattr(settings, name)
@@ -130,7 +147,7 @@ def _file_problems(settings: Settings) -> Iterator[str]:
             yield f"{name}: {problem}"
 
 
-def _report(settings: Settings | None, wrong: list[str], *, changed: bool) -> dict[str, Any]:
+def _report(settings: Settings | None, wrong: list[str], *, changed: bool, fake: bool) -> dict[str, Any]:
     shown = (
         {}
         if settings is None
@@ -145,11 +162,11 @@ def _report(settings: Settings | None, wrong: list[str], *, changed: bool) -> di
             if not changed or settings.source_of(name) != DEFAULT
         }
     )
-    warnings = list(settings.warnings()) if settings else []
-    return {"ok": not wrong, "settings": shown, "warnings": warnings, "problems": wrong}
+    warned = list(warnings(settings, fake=fake)) if settings else []
+    return {"ok": not wrong, "settings": shown, "warnings": warned, "problems": wrong}
 
 
-def _print(settings: Settings, *, changed: bool) -> None:
+def _print(settings: Settings, *, changed: bool, fake: bool) -> None:
     width = max(map(len, type(settings).advertised()))
     for heading, fields in type(settings).groups():
         names = [name for name in fields if not changed or settings.source_of(name) != DEFAULT]
@@ -161,7 +178,7 @@ def _print(settings: Settings, *, changed: bool) -> None:
             reload = "reload" if name in settings.reloadable() else ""
             shown = paint(f"({source})", "grey" if source == DEFAULT else "green")
             print(f"  {name:<{width}}  {reload:<6}  {value}  {shown}")
-    for warning in settings.warnings():
+    for warning in warnings(settings, fake=fake):
         print(paint(f"\nwarning: {printable(warning)}", "yellow"))
 
 

@@ -26,6 +26,7 @@ from radiovis.client.command_line import DONE, FAILED, WRONG, CommandError, Comm
 from radiovis.client.conversation import Conversation, ConversationEnded, converse, error_text, run_reactor
 from radiovis.client.server_address import ServerAddress, add_ca_flag, address, given_server
 from radiovis.slides.fetch import SlideFetch
+from radiovis.topics import BEARERS, ID_FORM, read_identifiers
 
 SECONDS = (1, 2, 4)
 """How long to wait for an answer, attempt by attempt."""
@@ -34,18 +35,6 @@ LONGEST_CHAIN = 8
 MOST_ADDRESSES = 4
 """Addresses of one server to connect to. Each may take :data:`~radiovis.client.conversation.CONNECT_SECONDS`."""
 _STOMP, _HTTP = "_radiovis._tcp", "_radiovis-http._tcp"
-
-_HEX3, _HEX4 = r"[0-9a-f]{3}", r"[0-9a-f]{4}"
-_FORMS = {
-    "fm": (rf"({_HEX3}|[a-z]{{2}})/({_HEX4})/(\d{{5}}|\*)", "fm:<gcc>.<pi>.<frequency>, as in fm:4e1.4000.09580"),
-    "dab": (
-        rf"({_HEX3})/({_HEX4})/({_HEX4}|[0-9a-f]{{8}})/([0-9a-f]|{_HEX3})(?:/[0-9a-f]{{2}}-{_HEX3}(?:/\d{{1,4}})?)?",
-        "dab:<gcc>.<eid>.<sid>.<scids>, as in dab:4e1.4000.4001.0",
-    ),
-    "drm": (r"([0-9a-f]{6})", "drm:<sid>, as in drm:e1c238"),
-    "amss": (r"([0-9a-f]{6})", "amss:<sid>, as in amss:e1c238"),
-    "hd": (rf"({_HEX3})/([0-9a-f]{{5}})(?:/(\d))?", "hd:<cc>.<tx>, as in hd:292.98f00"),
-}
 
 
 class LookupFailed(Exception):
@@ -101,19 +90,18 @@ def station_name(text: str, domain: str = "radiodns.org") -> StationName:
     is_topic = text.startswith("/topic/")
     kind, _, rest = text[7:].partition("/") if is_topic else text.partition(":")
     parts = re.sub(r"/(image|text)?$", "", rest) if is_topic else rest.replace(".", "/")
-    if kind == "id" and is_topic and re.fullmatch(r"[\w.-]+/[^/\s]+", parts, re.ASCII):
+    if kind == "id" and is_topic and re.fullmatch(ID_FORM, parts, re.ASCII):
         return StationName(f"/topic/id/{parts}/", parts.partition("/")[0].rstrip("."), is_final=True)
-    if kind not in _FORMS:
-        raise ValueError(f"{text!r} is no bearer or topic of {', '.join(_FORMS)} or id")
-    pattern, form = _FORMS[kind]
-    match = re.fullmatch(pattern, parts.lower(), re.ASCII)
-    if match is None:
-        raise ValueError(f"{text!r} should be {form}, or the topic of it")
+    if kind not in BEARERS:
+        raise ValueError(f"{text!r} is no bearer or topic of {', '.join(BEARERS)} or id")
+    try:
+        identifiers = read_identifiers(kind, parts)
+    except ValueError as error:
+        raise ValueError(f"{text!r} {error}, or the topic of it") from None
     if "*" in parts:
         raise ValueError(f"{text!r}: * is for broadcasters; a receiver knows its frequency")
     # The widest part is asked for last: <frequency>.<pi>.<gcc>.fm.radiodns.org (TS 103 270, contract §4).
-    labels = [group for group in reversed(match.groups()) if group]
-    return StationName(f"/topic/{kind}/{parts.lower()}/", ".".join((*labels, kind, domain)))
+    return StationName(f"/topic/{kind}/{parts.lower()}/", ".".join((*reversed(identifiers), kind, domain)))
 
 
 def resolver(reactor: Any, servers: Sequence[tuple[str, int]]) -> Resolver:

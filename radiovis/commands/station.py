@@ -1,4 +1,4 @@
-"""``station``: edit the stations file: stations, their passwords and their channels; or make the hash of a password."""
+"""``station``: edit the stations file: stations, passwords, channels; make the hash of a password; import stations."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
 from radiovis.client.command_line import DONE, PROGRAM, WRONG, CommandError, CommandParser, found_settings, printable
-from radiovis.directory.password import hash_password
+from radiovis.directory.bbc_services import ServicesFileError, read_services, stations_text
+from radiovis.directory.password import LOCKED, hash_password
 from radiovis.directory.stations_file import read_stations, read_text
 from radiovis.directory.stations_parser import EVERYWHERE, Section, Stations, parse_stations, read_sections, station_id
 
@@ -40,11 +41,15 @@ class StationsEditor:
     :ivar stations: what that means.
     """
 
-    def __init__(self, path: Path, *, create: bool = False) -> None:
-        """:param create: whether the file may be missing, as an empty one."""
+    def __init__(self, path: Path, *, create: bool = False, anew: bool = False) -> None:
+        """
+        :param create: whether the file may be missing, as an empty one.
+        :param anew: whether what stands in it does not matter, not even if it is valid.
+        """
         self._shown = path
         self._path = path.resolve()  # A link stays a link: what it points to is replaced.
         self._create = create
+        self._anew = anew
         self._held = ExitStack()
         self.text = ""
         self.stations = Stations()
@@ -70,7 +75,7 @@ class StationsEditor:
         self._held.close()
 
     def _read(self) -> None:
-        if self._create and not self._path.exists():
+        if self._anew or (self._create and not self._path.exists()):
             return
         self.text = read_text(self._path)
         if self.text.strip():
@@ -138,7 +143,7 @@ def with_password(text: str, login: str, password: str, old_until: datetime | No
     for key in ("old_password", "old_password_until"):
         station.pop(key, None)
     station["password"] = password
-    if old_until is None or old is None:
+    if old_until is None or old in (None, LOCKED):
         return str(tomlkit.dumps(document))
     kept = {"old_password": str(old), "old_password_until": old_until}
     blocks = _Blocks(changed := tomlkit.dumps(document))
@@ -307,7 +312,7 @@ class _Blocks:
 
 _EXITS = {
     DONE: "done",
-    WRONG: "nothing was changed: the file cannot be used or written, there is no such login or channel, or no password"
+    WRONG: "nothing was changed: a file cannot be used or written, there is no such login or channel, or no password"
     " was given",
 }
 
@@ -324,7 +329,7 @@ def command() -> CommandParser:
     actions = parser.add_subparsers(
         dest="action",
         required=True,
-        metavar="hash|add|remove|rename|channel|passwd|list",
+        metavar="hash|add|remove|rename|channel|passwd|list|import-bbc",
         parser_class=argparse.ArgumentParser,
     )
     _action(actions, "hash", "print the hash of a password, for the key password of the stations file")
@@ -363,6 +368,17 @@ def command() -> CommandParser:
     listing.add_argument("--json", action="store_true", help="print one JSON list")
     for action in (add, remove, rename, channel, passwd, listing):
         action.add_argument("--file", metavar="PATH", help="the stations file (default: the setting STATIONS_FILE)")
+    importing = actions.add_parser(
+        "import-bbc", help="make a stations file from the services.json of a BBC RadioVIS server"
+    )
+    importing.add_argument("services", type=Path, metavar="FILE", help="the services.json")
+    importing.add_argument("-o", "--output", type=Path, metavar="PATH", help="the stations file (default: stdout)")
+    importing.add_argument("--force", action="store_true", help="replace that file if it is there")
+    importing.add_argument(
+        "--password",
+        action="store_true",
+        help="give all stations the password that is asked for (default: none can log in before passwd gives it one)",
+    )
     for action in actions.choices.values():
         action.error = parser.error  # type: ignore[method-assign]  # One line, in place of argparse's usage.
     return parser
@@ -378,6 +394,8 @@ def run(words: Sequence[str]) -> int:
     given = command().read(words)
     if given.action == "hash":
         print(hash_password(_password()))
+    elif given.action == "import-bbc":
+        _import_bbc(given)
     else:
         _ACTIONS[given.action](_path(given.file), given)
     return DONE
@@ -474,10 +492,38 @@ def _check_login(path: Path, editor: StationsEditor, login: str) -> None:
 def _passwd(path: Path, given: argparse.Namespace) -> None:
     with StationsEditor(path) as editor:
         _check_login(path, editor, given.login)
+        was_locked = editor.stations.accounts[given.login].password is None
         until = None if given.keep is None else datetime.now(UTC).replace(microsecond=0) + given.keep
         editor.replace(with_password(editor.text, given.login, hash_password(_password()), until))
-    also = "" if until is None else f"; the old one stays valid until {_shown(until.timestamp())}"
+    also = "" if until is None or was_locked else f"; the old one stays valid until {_shown(until.timestamp())}"
     print(f"{path}: the password of {given.login} was changed{also}")
+
+
+def _import_bbc(given: argparse.Namespace) -> None:
+    if given.force and given.output is None:
+        raise CommandError("station import-bbc: --force is for --output", WRONG)
+    try:
+        found = read_services(given.services)
+        password = _password() if given.password else ""
+        text = stations_text(found, lambda: hash_password(password) if password else LOCKED)
+    except ServicesFileError as error:
+        raise CommandError("\n".join(map(printable, str(error).splitlines())), WRONG) from None
+    if given.output is None:
+        parse_stations(text, "stdout")
+        print(text, end="")
+    else:
+        _write_new(given.output, text, replace=given.force)
+        channels = sum(len(each.topics) for each in found.services)
+        print(f"{given.output}: {len(found.services)} stations with {channels} channels")
+    for line in found.unused:
+        print(f"{PROGRAM}: {printable(line)}", file=sys.stderr)
+
+
+def _write_new(path: Path, text: str, *, replace: bool) -> None:
+    with StationsEditor(path, anew=True) as editor:
+        if not replace and os.path.lexists(path):
+            raise CommandError(f"{path}: is there already; --force replaces it", WRONG)
+        editor.replace(text)
 
 
 def _list(path: Path, given: argparse.Namespace) -> None:
@@ -487,6 +533,7 @@ def _list(path: Path, given: argparse.Namespace) -> None:
             "login": login,
             "networks": [str(network) for network in account.networks],
             "certificates": len(account.certificates),
+            "locked": login in stations.locked,
             "old_password_until": _shown(account.old_until) if account.old_until else None,
             "channels": list(stations.channels.get(station_id(login), ())),
         }
@@ -498,7 +545,8 @@ def _list(path: Path, given: argparse.Namespace) -> None:
     width = max(len(printable(login)) for login in stations.accounts)
     for row in rows:
         networks = "anywhere" if row["networks"] == list(EVERYWHERE) else ", ".join(row["networks"])
-        print(f"{printable(str(row['login'])):<{width}}  from {networks}")
+        locked = "  (no password yet)" if row["locked"] else ""
+        print(f"{printable(str(row['login'])):<{width}}  from {networks}{locked}")
         for channel in row["channels"]:
             print(f"    {printable(channel)}")
 

@@ -17,6 +17,8 @@ MOST_MEMORY = 64 * 2**20
 """Bytes that one check may take (128 · n · r). A larger value in a file is a mistake or an attack."""
 MOST_P = 4
 SALT_BYTES, HASH_BYTES = 16, 32
+LOCKED = "locked"
+"""What a stations file has in place of a hash for a station that cannot log in before it is given a password."""
 
 _FORM = re.compile(r"scrypt\$(\d{1,7})\$(\d{1,3})\$(\d{1,3})\$([A-Za-z0-9+/=]{4,96})\$([A-Za-z0-9+/=]{4,96})", re.ASCII)
 

@@ -22,7 +22,7 @@ from cryptography import x509
 
 from fanout.listeners.address import network
 from radiovis.directory.interface import MAX_URL, Channel, Default, checked_prefix, text_fault
-from radiovis.directory.password import StoredPassword
+from radiovis.directory.password import LOCKED, StoredPassword
 
 _HEADER = re.compile(r"\s*\[\[?([^\[\]]+)\]\]?\s*(#.*)?")
 _KEY = re.compile(r"\s*(\"[^\"]*\"|'[^']*'|[A-Za-z0-9_-]+)\s*[.=]")
@@ -113,7 +113,7 @@ class StationsFileError(Exception):
 class Account:
     """A login: its password or certificates, and the networks from which the station may log in.
 
-    :ivar password: None for a station that logs in with a certificate only.
+    :ivar password: None for a station that logs in with a certificate only, or cannot log in yet.
     :ivar networks: the networks from which it may log in.
     :ivar old_password: a further password, which is valid until ``old_until``; None if there is none.
     :ivar old_until: Unix time in seconds.
@@ -200,6 +200,11 @@ class Stations:
     def has_certificates(self) -> bool:
         """Whether any station may log in with a client certificate."""
         return any(account.certificates for account in self.accounts.values())
+
+    @property
+    def locked(self) -> tuple[str, ...]:
+        """The logins with neither a password nor a certificate."""
+        return tuple(login for login, each in self.accounts.items() if each.password is None and not each.certificates)
 
 
 def parse_stations(text: str, path: str) -> Stations:
@@ -338,7 +343,7 @@ class _Reader:
         )
         if any(each.subject is not None for each in known) and not self._client_ca:
             raise table.error("certificates", "a subject needs client_ca at the head of the file (its authority)")
-        password = (table.text_or_none if known else table.text)("password", StoredPassword.parse)
+        password = (table.text_or_none if known else table.text)("password", _password)
         old, until = table.text_or_none("old_password", StoredPassword.parse), table.time("old_password_until")
         if (old is None) != (not until):
             raise table.error("old_password", "must be set together with old_password_until")
@@ -356,7 +361,9 @@ class _Reader:
         channel = Channel(topic, channel_id(canonical), name=name)
         self._channels[station_id(login)].append(channel)
         default = Default(
-            table.text_or_none("image", _url), table.text_or_none("text", _radio_text), table.text_or_none("link", _url)
+            table.text_or_none("image", checked_url),
+            table.text_or_none("text", checked_text),
+            table.text_or_none("link", checked_url),
         )
         if default != Default():
             self._defaults[channel.id] = default
@@ -396,13 +403,18 @@ def _login(login: str) -> str:
     return login
 
 
+def _password(stored: str) -> StoredPassword | None:
+    return None if stored == LOCKED else StoredPassword.parse(stored)
+
+
 def _gcc(gcc: str) -> str:
     if not re.fullmatch(r"[0-9a-f]{3}", gcc):
         raise ValueError(f"{gcc!r} is not a GCC: three lower-case hex digits, as in 4e1")
     return gcc
 
 
-def _url(url: str) -> str:
+def checked_url(url: str) -> str:
+    """An address that radios can fetch. :raises ValueError: they cannot; the text says why."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or re.search(r"[\s\x00-\x1f\x7f]", url):
         raise ValueError("must be a URL that begins with http:// or https://, without spaces")
@@ -411,7 +423,8 @@ def _url(url: str) -> str:
     return url
 
 
-def _radio_text(text: str) -> str:
+def checked_text(text: str) -> str:
+    """A radio text. :raises ValueError: radios cannot show it; the text says why."""
     if re.search(r"[\x00-\x1f\x7f]", text):
         raise ValueError("contains a line break or control character")
     if fault := text_fault(text.encode()):

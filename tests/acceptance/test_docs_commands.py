@@ -97,6 +97,15 @@ def _lines(block: str) -> list[str]:
     return [line for each in joined.splitlines() if (line := re.sub(r"(^|\s)#.*", "", each).strip())]
 
 
+def _services() -> str:
+    """The file that docs/migrate-from-bbc.md shows."""
+    return next(
+        block
+        for language, block in _BLOCK.findall((ROOT / "docs/migrate-from-bbc.md").read_text())
+        if language == "json"
+    )
+
+
 def _named(command: str, table: Mapping[str, object]) -> str | None:
     return next((pattern for pattern in table if re.match(pattern, command)), None)
 
@@ -120,6 +129,7 @@ class Clone:
         ):
             (self.path / name).symlink_to(ROOT / name)
         shutil.copy(ROOT / "demo" / "stations.toml", self.path / "stations.toml")
+        (self.path / "services.json").write_text(_services())
         self.ports = {name: services.free_port() for name in ("stomp", "http", "admin", "watchdog")}
         self._places = {**self.ports, "broker": broker.port, "python": sys.executable}
         self.environment = {

@@ -9,10 +9,14 @@ from radiovis.directory.password import hash_password
 from tests.acceptance.command_case import run
 from tests.processes import Server
 from tests.radio import Radio
+from tests.services import free_port
+from tests.web import ask, basic
 
 PASSWORD = hash_password("rock n roll")
 WILD = "/topic/fm/4e1/4000/*/"
 EXACT = "/topic/fm/4e1/4000/10800/"
+SOON = {"FB_FALLBACK_CHECK": 1, "FB_FALLBACK_TIME": 1}
+"""Settings of a watchdog that sends its defaults soon."""
 EXACT_CC = "/topic/fm/ch/4000/10800/"
 
 
@@ -203,3 +207,63 @@ class Edits(StationsCase):
         self.server.wait_for("stations.loaded")
         self.station.say("SEND", {"destination": WILD + "image"}, b"SHOW http://s/1.png")
         self.station.expect("ERROR", message="You cannot do that.")
+
+
+SERVICES = """{
+  "rock": {"name": "Rock FM", "default_image": "http://img.example/rock.png", "bearers": ["fm:4e1.4000.09580"]},
+  "jazz": {"default_text": "Jazz all day", "bearers": ["dab:4e1.4fff.4001.0", "fm:4e1.4001.09900"]}
+}
+"""
+
+
+class FromTheBbc(unittest.TestCase):
+    """A file that ``station import-bbc`` has made."""
+
+    def start(self, **settings: object) -> None:
+        self.server = Server(STANDALONE=True, STATIONS_FILE="stations.toml", HTTP_PORT=free_port(), **settings)
+        self.addCleanup(self.server.close)
+        self.path = str(Path(self.server.folder, "stations.toml"))
+        services = Path(self.server.folder, "services.json")
+        services.write_text(SERVICES)
+        made = run("station", "import-bbc", str(services), "-o", self.path)
+        self.assertEqual((made.returncode, made.stderr), (0, ""))
+        self.server.start()
+
+    def publish(self, login: str, password: str) -> int:
+        body, kind = b"text=Now: a song", "application/x-www-form-urlencoded"
+        path = f"/services/{login}"
+        sent = ask(
+            self.server.http, path, method="POST", body=body, authorization=basic(login, password), content_type=kind
+        )
+        return sent.status
+
+    def test_radios_get_the_defaults_of_the_services(self) -> None:
+        self.start(**SOON)
+        expected = {
+            "/topic/fm/4e1/4000/09580/image": b"SHOW http://img.example/rock.png",
+            "/topic/fm/4e1/4000/09580/text": b"TEXT You are listening to Rock FM",
+            "/topic/dab/4e1/4fff/4001/0/text": b"TEXT Jazz all day",
+            "/topic/fm/4e1/4001/09900/text": b"TEXT Jazz all day",
+        }
+        for topic, body in expected.items():
+            with self.subTest(topic=topic), Radio.connect(self.server.address) as radio:
+                radio.subscribe(topic)
+                self.assertEqual(radio.expect("MESSAGE", destination=topic).body, body)
+
+    def test_a_service_publishes_at_its_old_address_after_it_has_a_password(self) -> None:
+        self.start()
+        for password in ("locked", "", "secret"):
+            self.assertEqual(self.publish("jazz", password), 401)
+        with Radio(self.server.address) as radio:
+            radio.say("CONNECT", {"login": "jazz", "passcode": "locked"})
+            radio.expect("ERROR", message="Wrong credentials")
+        done = run("station", "passwd", "jazz", "--file", self.path, stdin="secret\n")
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.server.wait_for("stations.loaded")
+        with Radio.connect(self.server.address) as radio:
+            for topic in ("/topic/dab/4e1/4fff/4001/0/text", "/topic/fm/4e1/4001/09900/text"):
+                radio.subscribe(topic, fast_reply=False)
+            self.assertEqual(self.publish("jazz", "secret"), 202)
+            for _ in range(2):
+                self.assertEqual(radio.expect("MESSAGE").body, b"TEXT Now: a song")
+        self.assertEqual(self.publish("rock", "secret"), 401)

@@ -139,3 +139,34 @@ class TestLabelsReversed(unittest.SynchronousTestCase):
         )
         self.assertEqual(list(topics.prefixes(topic, 25)), ["/topic/id/www.ebu.ch/", "/topic/id/www.ebu.ch/sid/"])
         self.assertEqual(list(topics.prefixes("/topic/id/" + "/" * 1_000, 12)), ["/topic/id//", "/topic/id///"])
+
+
+class TestBearers(unittest.SynchronousTestCase):
+    def test_each_system_has_its_topic(self) -> None:
+        cases = {
+            "fm:4E1.c201.09580": "/topic/fm/4e1/c201/09580/",
+            "fm:4e1.c201.*": "/topic/fm/4e1/c201/*/",
+            "fm:ch.c201.09580": "/topic/fm/ch/c201/09580/",
+            "dab:ce1.ce15.c221.0": "/topic/dab/ce1/ce15/c221/0/",
+            "dab:ce1.ce15.e1c00098.0.20-ab1.1023": "/topic/dab/ce1/ce15/e1c00098/0/20-ab1/1023/",
+            "drm:e1c238": "/topic/drm/e1c238/",
+            "amss:E1C238": "/topic/amss/e1c238/",
+            "hd:292.0eb65.2": "/topic/hd/292/0eb65/2/",
+            "id:www.EBU.ch/Radio1": "/topic/id/www.ebu.ch/Radio1/",
+        }
+        for bearer, expected in cases.items():
+            self.assertEqual(topics.bearer_topic(bearer), expected)
+
+    def test_what_is_no_bearer(self) -> None:
+        for bearer in (
+            "",
+            "fm",
+            "fm:",
+            "fm:4e1.c201.9580",
+            "dab:ce1.ce15.c221",
+            "drm:e1",
+            "id:rock",
+            "id:a.b/",
+            "id:a.b/c/d",
+        ):
+            self.assertRaises(ValueError, topics.bearer_topic, bearer)

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from radiovis.directory.password import check_password, hash_password
+from radiovis.directory.stations_parser import parse_stations
 from tests.radiovis.commands.calling import Done, call
 
 HASH = hash_password("old")
@@ -35,7 +36,7 @@ ch = "4e1" # Switzerland
 """
 
 
-NEITHER = {"certificates": 0, "old_password_until": None}
+NEITHER = {"certificates": 0, "old_password_until": None, "locked": False}
 
 
 class StationsFileCase(unittest.TestCase):
@@ -360,3 +361,102 @@ class List(StationsFileCase):
             done.stderr,
             "server.py: station: unknown word: pasword; did you mean passwd?; see server.py station --help\n",
         )
+
+
+SERVICES = """{
+  "rock": {"name": "Rock FM", "default_image": "http://img.example/rock.png", "bearers": ["fm:4e1.4000.09580"]},
+  "jazz": {"bearers": ["dab:4e1.4fff.4001.0", "fm:4e1.4001.09900"]}
+}
+"""
+
+
+class ImportBbc(StationsFileCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.services = self.path.with_name("services.json")
+        self.services.write_text(SERVICES)
+        self.new = self.path.with_name("new.toml")
+
+    def import_bbc(self, *words: str, stdin: str = "") -> Done:
+        return call("station", "import-bbc", str(self.services), *words, stdin=stdin)
+
+    def assert_nothing_written(self, done: Done, *lines: str) -> None:
+        self.assertEqual((done.returncode, done.stdout), (2, ""))
+        self.assertEqual(len(done.stderr.splitlines()), len(lines), done.stderr)
+        for found, part in zip(done.stderr.splitlines(), lines, strict=True):
+            self.assertIn(part, found)
+        self.assertEqual(self.path.read_text(), TEXT)
+        self.assertEqual({each.name for each in self.path.parent.iterdir()}, {self.path.name, self.services.name})
+
+    def test_to_stdout(self) -> None:
+        done = self.import_bbc()
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        stations = parse_stations(done.stdout, "stdout")
+        self.assertEqual(list(stations.accounts), ["rock", "jazz"])
+        self.assertEqual(stations.channels["jazz"], ("/topic/dab/4e1/4fff/4001/0/", "/topic/fm/4e1/4001/09900/"))
+        self.assertEqual(stations.locked, ("rock", "jazz"))
+
+    def test_to_a_file_that_other_actions_and_check_config_take(self) -> None:
+        done = self.import_bbc("-o", str(self.new))
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertEqual(done.stdout, f"{self.new}: 2 stations with 3 channels\n")
+        self.assertEqual(stat.S_IMODE(self.new.stat().st_mode), 0o640)
+        checked = call("check-config", "--standalone", STATIONS_FILE=str(self.new))
+        self.assertEqual(checked.returncode, 0)
+        self.assertIn("these cannot log in before `station passwd` gives them a password: rock, jazz", checked.stdout)
+        listed = call("station", "list", "--file", str(self.new))
+        self.assertIn("rock  from 0.0.0.0/0, ::/0  (has no password yet)", listed.stdout.splitlines())
+        for words in (("rock",), ("jazz", "--keep", "24")):
+            done = call("station", "passwd", *words, "--file", str(self.new), stdin="new\n")
+            self.assertEqual((done.returncode, done.stderr), (0, ""))
+            self.assertEqual(done.stdout, f"{self.new}: {words[0]} has another password\n")
+        report = json.loads(call("check-config", "--standalone", "--json", STATIONS_FILE=str(self.new)).stdout)
+        self.assertEqual([line for line in report["warnings"] if "passwd" in line], [])
+
+    def test_one_password_for_all(self) -> None:
+        done = self.import_bbc("--password", "-o", str(self.new), stdin="all of us\n")
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        hashes = [each["password"] for each in tomllib.loads(self.new.read_text())["station"]]
+        self.assertEqual(len(set(hashes)), 2, "each has a salt of its own")
+        self.assertTrue(all(check_password("all of us", each) for each in hashes))
+        self.new.unlink()
+        self.assert_nothing_written(self.import_bbc("--password", "-o", str(self.new)), "no password was given")
+
+    def test_a_file_is_only_replaced_with_force(self) -> None:
+        self.assert_nothing_written(self.import_bbc("-o", str(self.path)), "is there already; --force replaces it")
+        self.path.write_text("this was no stations file")
+        self.path.chmod(0o600)
+        done = self.import_bbc("-o", str(self.path), "--force")
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertEqual(self.path.read_text(), self.import_bbc().stdout)
+        self.assertEqual(stat.S_IMODE(self.path.stat().st_mode), 0o600)
+
+    def test_every_fault_is_a_line_and_nothing_is_written(self) -> None:
+        self.services.write_text(SERVICES.replace("dab:", "xyz:").replace('"Rock FM"', "1"))
+        for words in ((), ("-o", str(self.new)), ("-o", str(self.path), "--force")):
+            with self.subTest(words=words):
+                self.assert_nothing_written(
+                    self.import_bbc(*words),
+                    f"{self.services}:2: service rock: name: must be a text in quotes, not a number",
+                    f"{self.services}:3: service jazz: bearers[0]: 'xyz:4e1.4fff.4001.0' is no bearer of fm,",
+                )
+
+    def test_text_from_the_file_cannot_move_the_cursor(self) -> None:
+        self.services.write_text('{"\\u001b[2J": {"bearers": []}}')
+        self.assertNotIn("\x1b", self.import_bbc().stderr)
+
+    def test_fields_that_are_left_out_are_named(self) -> None:
+        self.services.write_text('{"rock": {"bearers": [], "colour": "red"}}')
+        done = self.import_bbc()
+        self.assertEqual(
+            (done.returncode, done.stderr), (0, f"server.py: {self.services}:1: service rock: colour: is not used\n")
+        )
+
+    def test_wrong_usage(self) -> None:
+        self.assert_nothing_written(self.import_bbc("--force"), "--force is for --output")
+        nowhere = self.path.parent / "none" / "new.toml"
+        self.assert_nothing_written(self.import_bbc("-o", str(nowhere)), "No such file or directory")
+        self.services.unlink()
+        done = self.import_bbc()
+        self.assertEqual((done.returncode, done.stdout), (2, ""))
+        self.assertIn("cannot be read: No such file", done.stderr)

@@ -105,6 +105,17 @@ class TestPasswordsAndCertificates(unittest.SynchronousTestCase):
         self.assertEqual([until for _, until in account.passwords(end - 1)], [math.inf, end])
         self.assertEqual([str(each) for each, _ in account.passwords(end)], [STORED])
 
+    def test_a_station_may_wait_for_its_first_password(self) -> None:
+        account = self.account('password = "locked"')
+        self.assertEqual((account.password, account.passwords(0)), (None, ()))
+        self.refused("password: not of the form", 'password = "Locked"')
+        old = 'password = "locked"', 'old_password = "locked"', f"old_password_until = {UNTIL}"
+        self.refused("old_password: not of the form", *old)
+        text = GOOD.replace(STORED, "locked")
+        self.assertEqual(parse(text).locked, ("1.rock", "1.second", "2.jazz"))
+        with_certificate = text.replace("networks =", f'certificates = ["{FINGERPRINT}"]\nnetworks =')
+        self.assertEqual(parse(with_certificate).locked, ("1.second", "2.jazz"))
+
     def test_an_old_password_has_an_end(self) -> None:
         password, old = f'password = "{STORED}"', f'old_password = "{STORED}"'
         self.refused("old_password: must be set together with old_password_until", password, old)
