@@ -190,7 +190,7 @@ class _Reader:
         seen: set[str] = set()
         for each in _members(self.text, member.value_at):
             if each.key in seen:
-                self.fault(each.at, f"{what}: {each.key}: stands there twice")
+                self.fault(each.at, f"{what}: {each.key}: is given twice")
             else:
                 seen.add(each.key)
                 yield each
@@ -240,7 +240,7 @@ class _Reader:
     def url(self, fields: dict[str, _Member], key: str, what: str) -> str | None:
         given = [(fields[name], text) for name in _NAMES[key] if (text := self.string(fields.get(name), what))]
         if len(given) > 1:
-            self.fault(given[1][0].at, f"{what}: {given[1][0].key}: stands there besides {key}, which means the same")
+            self.fault(given[1][0].at, f"{what}: {given[1][0].key}: is given besides {key}, which has the same meaning")
         for member, text in given:
             try:
                 return checked_url(text)

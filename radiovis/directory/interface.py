@@ -34,7 +34,7 @@ def text_fault(text: bytes) -> str:
 
 
 def body_fault(topic: str, body: bytes) -> str:
-    """As :func:`text_fault`, of a message; empty for one that is no text of RadioVIS."""
+    """The fault of a message, as of :func:`text_fault`; empty for a message that is not a text of RadioVIS."""
     is_text = topic.startswith("/topic/") and topic.endswith("/text") and body.startswith(b"TEXT ")
     return text_fault(body.removeprefix(b"TEXT ")) if is_text else ""
 

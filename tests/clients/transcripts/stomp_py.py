@@ -108,7 +108,7 @@ TRANSCRIPTS = (
         client="FMVis on a Nokia N900 (stomp.py 2)",
         version="1.0",
         source="FMVis of Global Radio, ControlMessageListener; its headers in the order of Python 2's dictionaries",
-        does="CONNECT and SUBSCRIBE in one go, listens to text and image",
+        does="CONNECT and SUBSCRIBE at once, listens to text and image",
         steps=(
             Says(
                 b"CONNECT\n\n\0SUBSCRIBE\nack:auto\ndestination:/topic/fm/4e1/ffff/09580/text\n\n\0"
