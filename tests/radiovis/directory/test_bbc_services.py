@@ -174,13 +174,13 @@ class Faults(ServicesCase):
         self.assert_faults('{"a":\n{"name": "x",\n"bearers": null}}', ":3: service a: bearers: is missing")
 
     def test_what_stands_twice(self) -> None:
-        self.assert_faults('{"a": {"bearers": []},\n"a": {"bearers": []}}', ":2: the file: a: stands there twice")
+        self.assert_faults('{"a": {"bearers": []},\n"a": {"bearers": []}}', ":2: the file: a: is given twice")
         self.assert_faults(
-            '{"a": {"bearers": [],\n"bearers": ["fm:4e1.4000.09580"]}}', ":2: service a: bearers: stands there twice"
+            '{"a": {"bearers": [],\n"bearers": ["fm:4e1.4000.09580"]}}', ":2: service a: bearers: is given twice"
         )
         self.assert_faults(
             '{"a": {"bearers": [],\n"default_link_url": "http://x/",\n"default_link": "http://y/"}}',
-            ":2: service a: default_link_url: stands there besides default_link",
+            ":2: service a: default_link_url: is given besides default_link",
         )
 
     def test_a_bearer_of_two_services_and_one_that_is_repeated(self) -> None:
