@@ -41,7 +41,7 @@ help:
 	@echo "make pin-images  writes the digests of container images into the Dockerfile and the compose files"
 	@echo "make check     style, types, layers, plain English, container files, known vulnerabilities; AUDIT=required"
 	@echo "make bench-table, bench-carriers, bench-herd, bench-growth, bench-slow, bench-crowd, bench-broker: how fast it is; see bench/"
-	@echo "make settings  writes config.py.dist, docs/{settings,artcast-settings,metrics,log-events,buffers,commands,exit-codes}.md and docs/layers.svg anew"
+	@echo "make settings  writes config.py.dist, docs/{settings,artcast-settings,web-settings,metrics,log-events,buffers,commands,exit-codes}.md and docs/layers.svg anew"
 	@echo "make release   checks, builds wheel and source archive, tries the wheel in an empty environment, sets the tag"
 	@echo "make clean     removes what the others made"
 
@@ -98,6 +98,7 @@ settings: $(VENV)/dev.stamp
 	$(BIN)/python -m radiovis.settings config > config.py.dist
 	$(BIN)/python -m radiovis.settings reference > docs/settings.md
 	$(BIN)/python -m artcast.settings > docs/artcast-settings.md
+	$(BIN)/python -m webserver.site_config > docs/web-settings.md
 	$(BIN)/python -m radiovis.admin.metrics > docs/metrics.md
 	$(BIN)/python -m radiovis.commands.command_reference > docs/commands.md
 	$(BIN)/python -m radiovis.commands.command_reference exit-codes > docs/exit-codes.md

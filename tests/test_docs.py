@@ -35,6 +35,7 @@ OF_OLD = ("CHANGELOG.md",)
 NO_SETTINGS = {
     "RADIOVIS_SERVER", "NO_COLOR", "MAKE_", "FUZZ_SECONDS", "COMPOSE_PROFILES", "STATIONS_DIR", "API_SECRET",
     "PUBLISH_STOMP", "PUBLISH_STOMPS", "PUBLISH_HTTP", "PUBLISH_HTTPS", "CACHE_OPTS", "SO_REUSEPORT",
+    "WEBSERVER_SITE", "CSRF_TRUSTED_ORIGINS",
 }  # fmt: skip
 """Variables of other programs, and names of the operating system."""
 
