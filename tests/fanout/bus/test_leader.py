@@ -181,7 +181,7 @@ class Leading(unittest.TestCase):
         self.assertTrue(await one.claim())
         connection = node.bus.connection
         network.part()
-        with self.assertRaisesRegex(BusError, "who leads"):
+        with self.assertRaisesRegex(BusError, "name a leader"):
             await one.claim()
         self.assertFalse(one.leading)
         await connection.lost
