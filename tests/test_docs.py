@@ -10,6 +10,7 @@ from pathlib import Path
 from artcast.settings import Settings as ArtcastSettings
 from radiovis.admin.metrics import page as metrics_page
 from radiovis.settings import Settings
+from webserver import guest
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", ROOT / "examples" / "README.md"]
@@ -35,7 +36,7 @@ OF_OLD = ("CHANGELOG.md",)
 NO_SETTINGS = {
     "RADIOVIS_SERVER", "NO_COLOR", "MAKE_", "FUZZ_SECONDS", "COMPOSE_PROFILES", "STATIONS_DIR", "API_SECRET",
     "PUBLISH_STOMP", "PUBLISH_STOMPS", "PUBLISH_HTTP", "PUBLISH_HTTPS", "CACHE_OPTS", "SO_REUSEPORT",
-    "WEBSERVER_SITE", "CSRF_TRUSTED_ORIGINS",
+    "STATIC_URL", "CSRF_TRUSTED_ORIGINS",
 }  # fmt: skip
 """Variables of other programs, and names of the operating system."""
 
@@ -79,7 +80,7 @@ class Docs(unittest.TestCase):
 
     def test_every_setting_exists(self) -> None:
         names = {*Settings.model_fields, *ArtcastSettings.model_fields}
-        names |= {f"ARTCAST_{name}" for name in ArtcastSettings.model_fields}
+        names |= {f"ARTCAST_{name}" for name in ArtcastSettings.model_fields} | {guest.SITE}
         gone = {*Settings.all_retired(), *Settings.all_old_names(), *ArtcastSettings.all_retired()}
         known = names | {f"{name}_FILE" for name in names} | NO_SETTINGS
         self.assert_none(

@@ -88,6 +88,7 @@ class WebServer:
         if self._access is not None:
             self._access.reopen()
             log.info("access_log.reopened", file=self._site.server.access_log)
+        log.info("site.not_reloaded", advice="a changed site file needs a restart")
 
     def stop(self) -> Deferred[None]:
         """Take no more clients, and let the answers that run end; fires when all is closed."""

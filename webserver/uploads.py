@@ -124,9 +124,9 @@ class Uploads:
             await self._in_thread(lambda: self._add(place, request.body))
             places = [place]
         addresses = [self._address(place) for place in places]
-        if choose(request.header("accept"), (JSON, HTML)) == JSON:
-            return Response.json({"files": addresses}, 201, (("location", addresses[0]), _VARY))
-        return self._to_a_browser(addresses)
+        if _wants_page(request):
+            return self._to_a_browser(addresses)
+        return Response.json({"files": addresses}, 201, (("location", addresses[0]), _VARY))
 
     def _to_a_browser(self, addresses: list[str]) -> Response:
         """What a person sees after the form: the folder with the files, or only which they are."""
@@ -314,6 +314,14 @@ def _is_too_long(place: Path) -> bool:
     except OSError as error:
         return error.errno == errno.ENAMETOOLONG
     return False
+
+
+def _wants_page(request: Request) -> bool:
+    """Whether a browser shows the answer to a person. The files are stored: whatever Accept says, it is no error."""
+    try:
+        return choose(request.header("accept"), (JSON, HTML)) == HTML
+    except HttpError:
+        return False
 
 
 def _no_room() -> HttpError:

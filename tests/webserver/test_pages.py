@@ -93,6 +93,9 @@ class Octets(PagesCase):
         posted = {"method": "POST", "body": PART, "content_type": FORM}
         answer = ask(self.address, "/uploads", **posted)
         self.assertEqual((answer.status, answer.json), (201, {"files": ["/uploads/a%20b.txt"]}))
+        ask(self.address, "/uploads/a%20b.txt", method="DELETE")
+        answer = ask(self.address, "/uploads", accept="image/png", **posted)
+        self.assertEqual((answer.status, answer.headers["content-type"]), (201, "application/json"))
         browser = {**posted, "accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
         answer = ask(self.address, "/unlisted", **browser)
         self.assertEqual((answer.status, answer.headers["location"]), (201, "/unlisted/a%20b.txt"))

@@ -211,7 +211,7 @@ class Faults(ServicesCase):
         self.read('{"a": {"bearers": [], "default_text": "' + "é" * 64 + '"}}')
         self.assert_faults(
             '{"a": {"bearers": [],\n"default_text": "' + "é" * 64 + 'x"}}',
-            ":2: service a: default_text: is 129 bytes long; receivers take 128",
+            ":2: service a: default_text: has 129 octets, radios take 128",
         )
         self.assert_faults(
             '{"a": {"bearers": [],\n"name": "' + "x" * 120 + '"}}',
@@ -232,7 +232,7 @@ class Faults(ServicesCase):
             with self.subTest(url=url):
                 self.assert_faults(
                     '{"a": {"bearers": [],\n"default_image": "' + url + '"}}',
-                    ":2: service a: default_image: must be an address that begins with http:// or https://",
+                    ":2: service a: default_image: must be a URL that begins with http:// or https://",
                 )
         self.assert_faults(
             '{"a": {"bearers": [],\n"default_link": "http://x/' + "y" * 600 + '"}}',
