@@ -118,7 +118,7 @@ def _print(channels: Sequence[Channel], on_air: TopicStates | None) -> None:
             _print_topic((on_air or {})[topic], f"{topic.rpartition('/')[2]:<5}")
     others = _others(channels, on_air or {})
     if others:
-        print("\nTopics outside the channels of the directory:")
+        print("\nin no channel of the directory:")
     for topic in others:
         _print_topic((on_air or {})[topic], topic)
 
