@@ -409,7 +409,7 @@ class ImportBbc(StationsFileCase):
         for words in (("rock",), ("jazz", "--keep", "24")):
             done = call("station", "passwd", *words, "--file", str(self.new), stdin="new\n")
             self.assertEqual((done.returncode, done.stderr), (0, ""))
-            self.assertEqual(done.stdout, f"{self.new}: {words[0]} has another password\n")
+            self.assertEqual(done.stdout, f"{self.new}: the password of {words[0]} was changed\n")
         report = json.loads(call("check-config", "--standalone", "--json", STATIONS_FILE=str(self.new)).stdout)
         self.assertEqual([line for line in report["warnings"] if "passwd" in line], [])
 

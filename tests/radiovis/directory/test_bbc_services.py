@@ -215,13 +215,13 @@ class Faults(ServicesCase):
         )
         self.assert_faults(
             '{"a": {"bearers": [],\n"name": "' + "x" * 120 + '"}}',
-            ":2: service a: name: 'You are listening to …', which stands for a default_text, is 141 bytes long",
+            ":2: service a: name: 'You are listening to …', which stands for a default_text, has 141 octets",
         )
         self.assert_faults(
             '{\n"' + "x" * 120 + '": {"bearers": []}}', f":2: service {'x' * 120}: 'You are listening to …'"
         )
         self.assert_faults(
-            '{"a": {"bearers": [], "default_text":\n"a\\nb"}}', ":1: service a: default_text: has a line break"
+            '{"a": {"bearers": [], "default_text":\n"a\\nb"}}', ":1: service a: default_text: contains a line break"
         )
         self.assert_faults(
             '{"a": {"bearers": [], "name": "\\ud800"}}', ":1: service a: name: has half of a character in it"
@@ -236,7 +236,7 @@ class Faults(ServicesCase):
                 )
         self.assert_faults(
             '{"a": {"bearers": [],\n"default_link": "http://x/' + "y" * 600 + '"}}',
-            ":2: service a: default_link: is 609 bytes long; receivers take 512",
+            ":2: service a: default_link: is 609 bytes long; receivers accept 512",
         )
 
     def test_ids_that_cannot_be_logins(self) -> None:
