@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import ClassVar
 from unittest import SkipTest
 
-from tests.acceptance import stompjs
+from tests.clients import node_clients
 from tests.examples.listener import EXAMPLES, Listener, ListenerCase
 
 TEXT, SLIDE = "TEXT Grüezi", "SHOW http://s/1.png"
@@ -129,13 +129,13 @@ class TestListenOverAWebSocket(Programs.Case):
 
     @classmethod
     def setUpClass(cls) -> None:
-        if reason := stompjs.missing():
+        if reason := node_clients.missing():
             raise SkipTest(reason)
         folder = tempfile.TemporaryDirectory(prefix="radiovis-listen-")
         cls.addClassCleanup(folder.cleanup)
         cls.folder = Path(folder.name)
         shutil.copy(EXAMPLES / cls.program, cls.folder)
-        (cls.folder / "node_modules").symlink_to(stompjs.NODE / "node_modules")
+        (cls.folder / "node_modules").symlink_to(node_clients.NODE / "node_modules")
         super().setUpClass()
 
     def address(self) -> list[str]:
