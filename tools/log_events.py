@@ -58,6 +58,10 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
             "A message on the exchange was dropped; the reason is in the event.",
             "repair its publisher: [amqp.md](amqp.md)",
         ),
+        "bus.long_text": (
+            "A text from RabbitMQ or PlugIt has more than 128 octets.",
+            "tell the publisher: [slides.md](slides.md)",
+        ),
         "bus.unreadable": (
             "Headers of a message are invalid AMQP; the message was dropped.",
             "repair its publisher: [amqp.md](amqp.md)",
@@ -235,6 +239,10 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
             "A station published to a topic that it may not use, or too much.",
             "correct the topic, or the stations",
         ),
+        "publish.long_text": (
+            "A station published a text of more than 128 octets; it was passed on.",
+            "tell the station: [slides.md](slides.md)",
+        ),
         "preflight.unfit": (
             "A published slide or text is one that receivers cannot show.",
             "tell the station: [slides.md](slides.md)",
@@ -251,6 +259,12 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "websocket.fault": ("A WebSocket client violated the protocol.", NOTHING),
         "websocket.silent": ("A WebSocket client did not answer Pings, and was closed.", NOTHING),
         "player.failed": ("A fault of ours with one web player.", "report the traceback"),
+        "http.body_lost": (
+            "The body of a request does not fit on the disk; it was refused with 507.",
+            "make room for temporary files",
+        ),
+        "http.ending": ("The web server stops; running answers may end.", NOTHING),
+        "http.cut_off": ("Answers did not end in time when the web server stopped.", "raise `grace_seconds`"),
         "http.failed": ("A fault of ours with one HTTP request; it was answered with 500.", "report the traceback"),
     },
     "Monitoring events": {
@@ -279,6 +293,12 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         ),
         "message.ignored": ("A message for an Artcast topic is no Artcast message.", "correct its publisher"),
         "bus.not_carried": ("A value could not be published to the other nodes.", "check the broker"),
+        "access_log.reopened": ("The access log was opened again after SIGHUP.", NOTHING),
+        "site.not_reloaded": ("The web server does not reload its site file.", "restart it"),
+        "upload.no_space": (
+            "An upload did not fit on the disk; it was refused with 507.",
+            "make room in the uploads folder",
+        ),
         "wsgi.said": ("A line that a WSGI application wrote to its error stream.", NOTHING),
     },
 }

@@ -261,8 +261,8 @@ class Decoder:
 
     def _check_ended(self, frame: Frame) -> None:
         """The blank line may be missing in a DISCONNECT, and to a client that negotiates nothing (F14)."""
-        negotiates = frame.command not in _OPENING or frame.get("accept-version") is not None
-        lenient = self.dialect.lenient and not (self._opening and negotiates)
+        negotiates = self._opening and frame.get("accept-version") is not None
+        lenient = self.dialect.lenient and not negotiates and frame.command != "CONNECTED"  # which a server sends
         if not lenient and frame.command != "DISCONNECT":
             raise RemoteProtocolError(
                 "Malformed frame",
