@@ -236,8 +236,8 @@ class TestWithoutFile(unittest.TestCase):
         folder = self.folder(**{"a b.txt": "hello", ".hidden": "no"})
         server = self.serve(str(folder))
         self.assertEqual(ask(server.address, "/a%20b.txt").body, b"hello")
-        listing = ask(server.address, "/").body
-        self.assertEqual((b"a b.txt" in listing, b".hidden" in listing), (True, False))
+        listing = ask(server.address, "/").body.partition(b"<main")[2]
+        self.assertEqual((b"a b.txt" in listing, b"hidden" in listing), (True, False))
         self.assertEqual(ask(server.address, "/.hidden").status, 404)
         self.assertEqual(server.end(), 0)
 

@@ -22,6 +22,7 @@ folder = "uploads"
 at = "/app"
 application = "slow:application"
 python_path = ["."]
+seconds = 120
 [[files]]
 folder = "."
 """
@@ -60,14 +61,27 @@ class EndCase(unittest.TestCase):
         self.addCleanup(raw.close)
         return raw
 
+    def octets(self, client: Raw) -> int:
+        """How many come to the end, those that came with the head included. They are not kept."""
+        return len(client._received) + sum(iter(lambda: len(client.socket.recv(1_000_000)), 0))
+
+    def upload(self) -> Raw:
+        """Half an upload, of which the server knows."""
+        raw = self.client(b"PUT /uploads/x" + HOST + b"content-length: 10\r\nexpect: 100-continue\r\n\r\n")
+        raw.until(b"HTTP/1.1 100 Continue\r\n\r\n")
+        raw.send(b"12345")
+        return raw
+
 
 class InOrder(EndCase):
+    server = "grace_seconds = 120"  # of a busy machine; the default is in the reference of all keys
+
     def test_running_answers_end_and_then_the_process_does(self) -> None:
         streamed = self.client(b"GET /app/" + HOST + b"\r\n")
         streamed.until(b"first\r\n")
         download = self.client(b"GET /large" + HOST + b"\r\n")
         head = download.until(b"\r\n\r\n")
-        upload = self.client(b"PUT /uploads/x" + HOST + b"content-length: 10\r\n\r\n12345")
+        upload = self.upload()
         asking = self.client(b"GET /slow.py HTTP/1.1\r\nho")
         idle = self.client(b"HEAD /slow.py" + HOST + b"\r\n")
         idle.until(b"\r\n\r\n")
@@ -91,7 +105,7 @@ class InOrder(EndCase):
         answer = asking.to_the_end()
         self.assertIn(b"Connection: close\r\n", answer)
         self.assertTrue(answer.endswith(APPLICATION.encode()))
-        self.assertEqual(len(download.to_the_end()), 30_000_000, head)
+        self.assertEqual(self.octets(download), 30_000_000, head)
         (self.home / "go").touch()
         self.assertEqual(streamed.to_the_end(), b"4\r\nlast\r\n0\r\n\r\n")
         self.assertEqual(self.process.exit_code(), 0)
@@ -100,7 +114,7 @@ class InOrder(EndCase):
     def test_without_clients_it_ends_at_once(self) -> None:
         begun = time.monotonic()
         self.assertEqual(self.process.end(), 0)
-        self.assertLess(time.monotonic() - begun, 5)
+        self.assertLess(time.monotonic() - begun, 60)
 
 
 class CutOff(EndCase):
@@ -111,7 +125,7 @@ class CutOff(EndCase):
         head = download.until(b"\r\n\r\n")
         streamed = self.client(b"GET /app/" + HOST + b"\r\n")
         streamed.until(b"first\r\n")
-        dripping = self.client(b"PUT /uploads/x" + HOST + b"content-length: 10\r\n\r\n12345")
+        dripping = self.upload()
         begun = time.monotonic()
         self.process.ask_to_end("http.ending")
         self.assertEqual(self.process.exit_code(), 0)
