@@ -1,5 +1,6 @@
-"""What a topic means here: country codes, ``*`` frequencies, domain names, and what is registered (contract §1.8).
+"""What a topic means here: country codes, ``*`` frequencies, and what is registered (contract §1.8).
 
+The domain name of a service on IP may be registered with its labels reversed (contract §2, change 15).
 The client keeps its own spelling outside; inside there is one key. A country is looked up once and then known, so
 messages and subscriptions that were resolved before are resolved again without waiting.
 """
