@@ -57,7 +57,7 @@ class NodeSettings(SettingsGroup):
     WITH: str = setting(
         "",
         "Further applications in this process, with the same hub and bus; several with commas; empty = none.",
-        why="Set it to artcast to serve Artcast's clients from the same process.",
+        why="Set it to artcast, webserver or both (artcast,webserver) to serve their clients from the same process.",
     )
     DRAIN_SECONDS: float = setting(
         5,
