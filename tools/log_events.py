@@ -35,7 +35,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
             "The process may open fewer files than `MAX_CONNECTIONS` needs.",
             "raise `LimitNOFILE`, or lower it",
         ),
-        "notify.failed": ("systemd cannot be told the state of the process.", "use the unit in `deploy/systemd`"),
+        "notify.failed": ("The state of the process cannot be sent to systemd.", "use the unit in `deploy/systemd`"),
         "status.unavailable": ("`fallback.py status` will not work.", "set `FB_STATUS_SOCKET`"),
         "admin.unavailable": (
             "The operators' listener could not be opened; the program runs without it.",
@@ -103,7 +103,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
             "A topic in the directory has no `/` at its end; it is used as if it had.",
             "correct the directory",
         ),
-        "defaults.sent": ("Default slides and texts were sent to so many silent topics.", NOTHING),
+        "defaults.sent": ("Default slides and texts were sent to silent topics (`topics`).", NOTHING),
         "memory.unavailable": (
             "The watchdog does not know when topics were last alive, and waits before it sends defaults.",
             NOTHING,
@@ -135,7 +135,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
             "The process stopped before these entries were written; the broker has them.",
             NOTHING,
         ),
-        "queue.consuming": ("The watchdog reads `FB_QUEUE`; so many entries wait there.", NOTHING),
+        "queue.consuming": ("The watchdog reads `FB_QUEUE`; `messages` entries wait there.", NOTHING),
         "queue.replaced": ("The queue of the original server was replaced by a durable one.", NOTHING),
         "queue.lost_at_stop": ("The connection was lost while the watchdog stopped.", NOTHING),
         "queue.unacknowledged_at_stop": (
@@ -145,7 +145,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "handover.refused": ("The log does not accept entries; they are offered again.", "see `log.failing`"),
         "handover.resumed": ("The log accepts entries again.", NOTHING),
         "handover.failed": ("A fault of ours while an entry was handed to the log.", "report the traceback"),
-        "journal.restored": ("A stand-alone node has read the last messages of so many topics.", NOTHING),
+        "journal.restored": ("A stand-alone node has read the last messages of its topics (`topics`).", NOTHING),
         "journal.not_restored": (
             "A stand-alone node could not read its journal; topics are empty.",
             "[damage](production.md#damage)",
