@@ -214,6 +214,7 @@ class RabbitMQ:
         self._has_received = False
         self._given_up: Pair | None = None
         self._given_up_at = self._moved_at = float("-inf")
+        self._move_seconds = GIVE_UP_SECONDS
         self._has_hosts = isinstance(endpoint, BrokerHosts) and len(endpoint.endpoints) > 1
         self._caught_up = False
         self._backlog_call: Any = None
@@ -707,24 +708,28 @@ class RabbitMQ:
         self._check_drained()
 
     def _moves(self, now: float) -> bool:
-        """A publish was refused. Close the connection, if the next one goes to another host; the publish stays
-        unconfirmed.
+        """A publish was refused. Close the connection; the publish is sent again over the next one.
 
-        RabbitMQ 3.10.8 may refuse everything on one of its nodes after another node was cut off, and deliver the
-        messages nevertheless. A broker with one host refuses a message that its queues do not accept, and would do so
-        again.
+        RabbitMQ refuses a message if one of the queues ends before it has stored the message, as the queue of a node
+        that dies, although the others have it. RabbitMQ 3.10.8 may also refuse everything on one of its nodes after
+        another node was cut off. A queue without room refuses again, so this happens rarely:
+        :data:`GIVE_UP_SECONDS`, and with one host a longer time after each refusal.
 
         :return: whether the connection is being closed.
         """
         connection = self.connection
-        if connection is None or not self._has_hosts or not self._policy.outlast or self._stopping:
+        if connection is None or not self._policy.outlast or self._stopping:
             return False
         if connection is self._given_up:
             return True
-        if now - self._moved_at < GIVE_UP_SECONDS:
+        if now - self._moved_at < self._move_seconds:
             return False
+        if now - self._moved_at > 2 * MOST_LOOK_SECONDS or self._has_hosts:
+            self._move_seconds = GIVE_UP_SECONDS
+        else:
+            self._move_seconds = min(2 * self._move_seconds, MOST_LOOK_SECONDS)
         self._given_up, self._moved_at = connection, now
-        connection.abort(ConnectionAbortedError("a publish was refused (basic.nack); the next host may accept it"))
+        connection.abort(ConnectionAbortedError("a publish was refused (basic.nack); it is sent again"))
         return True
 
     def _taken(self, publish: UnconfirmedPublish, now: float) -> None:

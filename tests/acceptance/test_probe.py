@@ -161,7 +161,7 @@ class Addresses(ProbeCase):
             self.port = strict.address[1]
             self.point_to("stomp.example.test")
             self.dns.addresses["stomp.example.test"] = [self.host]
-            self.assertIn("let in, STOMP 1.2", self.probe(BEARER, "--seconds", "0.1").stdout)
+            self.assertIn("connected, STOMP 1.2", self.probe(BEARER, "--seconds", "0.1").stdout)
 
     def test_aliases_are_followed_in_one_answer_and_one_by_one(self) -> None:
         self.dns.cnames |= {"stomp.example.test": "a.cdn.test", "a.cdn.test": "b.cdn.test"}
@@ -234,7 +234,7 @@ class Addresses(ProbeCase):
             self.addCleanup(names.close)
             done = run("probe", BEARER, "--dns", names.address, "--seconds", "0.1")
         self.assertIn("stomp.example.test → ::1", done.stdout)
-        self.assertIn("let in, STOMP 1.2", done.stdout)
+        self.assertIn("connected, STOMP 1.2", done.stdout)
 
     def test_a_named_server_is_looked_up_there_as_well(self) -> None:
         self.dns.addresses["stomp.example.test"] = [self.host]

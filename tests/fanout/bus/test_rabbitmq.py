@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 from uuid import uuid4
 
 import pika
+import pika.exceptions
 from structlog.testing import capture_logs
 from twisted.internet import reactor
 from twisted.internet.defer import gatherResults
@@ -93,6 +95,36 @@ class TwoNodesShareAnExchange(Cluster, unittest.TestCase):
         self.assertTrue(node.bus.state().connected)
         self.assertIn(self.exchange, node.bus.state().reason)
 
+    async def test_a_publish_that_one_queue_refuses_is_sent_again(self) -> None:
+        """As when the queue of a node that dies ends: RabbitMQ refuses the message, and accepts it a moment later."""
+        one, two = await self.node(), await self.node()
+        queue = f"refuses-{uuid4().hex}"
+        await deferToThread(self.declare_short_queue, queue)
+        sent: list[bytes] = []
+        with capture_logs() as logs:
+            while not any("refused (basic.nack)" in line.get("reason", "") for line in logs):
+                await deferToThread(self.fill, queue)
+                sent.append(b"TEXT %d" % len(sent))
+                await one.bus.publish(message(sent[-1]))
+        await one.has(len(sent))
+        await two.has(len(sent))
+        self.assertEqual((one.bodies(), two.bodies()), (sent, sent))
+
+    def declare_short_queue(self, name: str) -> None:
+        """It has room for one message, which it drops within a twentieth of a second: before a node connects again."""
+        with contextlib.closing(self.connection()) as connection:
+            arguments = {"x-max-length": 1, "x-overflow": "reject-publish", "x-message-ttl": 50, "x-expires": 60_000}
+            channel = connection.channel()
+            channel.queue_declare(name, durable=True, arguments=arguments)
+            channel.queue_bind(name, self.exchange)
+
+    def fill(self, queue: str) -> None:
+        with contextlib.closing(self.connection()) as connection:
+            channel = connection.channel()
+            channel.confirm_delivery()
+            with contextlib.suppress(pika.exceptions.NackError):  # It is full already.
+                channel.basic_publish("", queue, b"")
+
     async def test_a_receiver_that_publishes(self) -> None:
         node = Node(self.address, self.exchange)
         self.addCleanup(node.bus.stop)
@@ -122,11 +154,12 @@ class TwoNodesShareAnExchange(Cluster, unittest.TestCase):
         self.assertEqual(node.bus.counters.connects, 1)
         self.assertIn("bus.receive_failed", [line["event"] for line in logs])
 
+    def connection(self) -> pika.BlockingConnection:
+        return pika.BlockingConnection(pika.ConnectionParameters(self.address.host, self.address.port))
+
     def declare_exchange(self, durable: bool) -> None:
-        parameters = pika.ConnectionParameters(self.address.host, self.address.port)
-        connection = pika.BlockingConnection(parameters)
-        connection.channel().exchange_declare(self.exchange, "fanout", durable=durable, auto_delete=True)
-        connection.close()
+        with contextlib.closing(self.connection()) as connection:
+            connection.channel().exchange_declare(self.exchange, "fanout", durable=durable, auto_delete=True)
 
 
 class DevicesPublishToTheExchange(Cluster, unittest.TestCase):
