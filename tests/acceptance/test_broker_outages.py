@@ -168,7 +168,8 @@ class TestBrokerOutages(unittest.TestCase):
             self.broker.address, EXCHANGE, RABBITMQ_USER="radiovis", RABBITMQ_PASSWORD="broker-password"
         ) as server:
             lost = server.wait_for("bus.lost")
-            reason = f"{self.broker.address.host}:{self.broker.address.port}: the broker does not accept the password of user 'radiovis'"
+            where = f"{self.broker.address.host}:{self.broker.address.port}"
+            reason = f"{where}: the broker does not accept the password of user 'radiovis'"
             self.assertEqual(lost["reason"], reason)
             radio = Radio.connect(server.address)
             self.addCleanup(radio.close)

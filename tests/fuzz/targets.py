@@ -227,6 +227,9 @@ class _Transport(StringTransport):
     def abortConnection(self) -> None:
         self.loseConnection()
 
+    def loseWriteConnection(self) -> None:
+        """Reading goes on, as over TCP."""
+
 
 def websocket(data: bytes) -> None:
     """Never an exception; no more comes through than came in; nothing is kept behind the end."""
@@ -324,11 +327,22 @@ def accept(data: bytes) -> None:
         assert error.status in (406, 431), error
 
 
+class _Request(DummyRequest):
+    """With what :class:`fanout.http.http_server.HttpRequest` adds."""
+
+    @property
+    def code(self) -> int:
+        return self.responseCode or 200
+
+    def put_header(self, name: str, value: str) -> None:
+        self.setHeader(name.encode(), value.encode())  # type: ignore[no-untyped-call]
+
+
 def byte_ranges(data: bytes) -> None:
     """Whatever a client says about ranges and dates, it gets the file or parts of it, and no more than it is."""
     with tempfile.NamedTemporaryFile() as file:
         Path(file.name).write_bytes(bytes(1_000))
-        request: Any = DummyRequest([b""])
+        request: Any = _Request([b""])
         for name in (b"range", b"if-modified-since", b"if-range"):
             request.requestHeaders.setRawHeaders(name, [data])
         OneFile(Path(file.name), "text/plain").render_GET(request)
