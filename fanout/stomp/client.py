@@ -1,4 +1,4 @@
-"""One STOMP session seen from the client, without any networking.
+"""The client's side of a STOMP session, without networking.
 
     session.connect("1.rock", "secret")
     while there is a connection:
@@ -7,8 +7,8 @@
         while event := session.next_event():
             ...
 
-The commands follow the version the server chose: what 1.0, 1.1 and 1.2 want of an ACK is known here. What the server
-sends is reported as :class:`Connected`, :class:`MessageReceived`, :class:`Receipted` or :class:`ConnectRefused`.
+The session encodes each command as the server's version requires it, for example ACK, which differs between 1.0, 1.1
+and 1.2. The events are :class:`Connected`, :class:`MessageReceived`, :class:`Receipted` and :class:`ConnectRefused`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,12 @@ from fanout.stomp.negotiation import Heartbeat
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """The server let us in. :ivar session: the server's name for this session; empty when it gave none."""
+    """The server sent CONNECTED.
+
+    :ivar version: the version of STOMP that the server chose.
+    :ivar session: the ``session`` header; empty if there is none.
+    :ivar headers: all headers of CONNECTED.
+    """
 
     version: str
     session: str
@@ -33,7 +38,10 @@ class Connected:
 
 @dataclass(frozen=True, slots=True)
 class MessageReceived:
-    """Something was published. :ivar subscription: our id for it; None from a 1.0 server that was given none."""
+    """The server sent a MESSAGE.
+
+    :ivar subscription: our id of the subscription; None if we gave no id to a 1.0 server.
+    """
 
     destination: str
     message_id: str
@@ -44,9 +52,10 @@ class MessageReceived:
 
 @dataclass(frozen=True, slots=True)
 class Receipted:
-    """The server has processed the frame that carried this receipt.
+    """The server has processed the frame with this receipt.
 
-    :ivar headers: all of the RECEIPT; what a server adds to it is news for people and changes nothing.
+    :ivar receipt: the ``receipt`` header of that frame.
+    :ivar headers: all headers of the RECEIPT. Additional ones are information for people.
     """
 
     receipt: str
@@ -55,11 +64,12 @@ class Receipted:
 
 @dataclass(frozen=True, slots=True)
 class ConnectRefused:
-    """An ERROR. It ends the session, except under 1.0 behind CONNECTED.
+    """The server sent an ERROR. It ends the session, except in STOMP 1.0 after CONNECTED.
 
     :ivar summary: the ``message`` header.
     :ivar detail: the body, as text.
-    :ivar receipt: of the frame at fault, when the server names it.
+    :ivar receipt: the receipt of the frame at fault; None if the server does not name it.
+    :ivar headers: all headers of the ERROR.
     """
 
     summary: str
@@ -74,13 +84,16 @@ ClientEvent = Connected | MessageReceived | Receipted | ConnectRefused
 class ClientSession:
     """The client's side of one connection. Times are seconds on the caller's clock.
 
-    :ivar dialect: the version spoken; None until it is known, which is at CONNECTED, or at once when we offer only one.
-    :ivar connected: whether the server has let us in.
-    :ivar closed: whether the session is over: nothing may be sent, and nothing more will come but the rest of it.
+    :ivar dialect: the version of the session; None until CONNECTED, unless we offer only one version.
+    :ivar connected: whether the server has sent CONNECTED.
+    :ivar closed: whether the session is over: no frames may be sent any more.
     """
 
     def __init__(self, now: float, limits: StompLimits | None = None) -> None:
-        """:param limits: what the server may send; those of frames and headers count here."""
+        """
+        :param now: the current time in seconds.
+        :param limits: the limits of frames and headers that the server may send.
+        """
         self.dialect: Dialect | None = None
         self.connected = False
         self.closed = False
@@ -103,10 +116,15 @@ class ClientSession:
         host: str | None = None,
         headers: Headers = (),
     ) -> None:
-        """Ask to be let in; both credentials empty: as a listener without a name.
+        """Send CONNECT.
 
-        :param versions: those we offer; 1.0 alone makes a CONNECT without further headers.
-        :param heartbeat: milliseconds between the beats we can send, and between those we want; 0 for none.
+        :param login: the login; empty together with ``passcode`` for an anonymous listener.
+        :param passcode: the password.
+        :param versions: the versions to offer. With 1.0 only, CONNECT has no ``accept-version`` and ``heart-beat``.
+        :param heartbeat: milliseconds between the heart-beats that we can send, and between those we want; 0 for none.
+        :param host: the ``host`` header; None for no such header.
+        :param headers: additional headers.
+        :raises LocalProtocolError: when it is called twice.
         """
         if self._offered:
             raise LocalProtocolError("connect() was called twice")
@@ -129,12 +147,12 @@ class ClientSession:
         headers: Headers = (),
         receipt: str | None = None,
     ) -> None:
-        """Start listening. From 1.1 on the server wants an id."""
+        """Subscribe to a destination. :param id: from STOMP 1.1 on, the server requires one."""
         mode = None if ack == "auto" else ack
         self._command("SUBSCRIBE", headers, destination=destination, id=id, ack=mode, receipt=receipt)
 
     def unsubscribe(self, id: str | None = None, *, destination: str | None = None, receipt: str | None = None) -> None:
-        """Stop listening. :param destination: for a 1.0 subscription without an id."""
+        """Unsubscribe. :param destination: only for a 1.0 subscription without an id."""
         self._command("UNSUBSCRIBE", destination=destination, id=id, receipt=receipt)
 
     def send(
@@ -146,19 +164,19 @@ class ClientSession:
         receipt: str | None = None,
         transaction: str | None = None,
     ) -> None:
-        """Publish."""
+        """Publish a message. :param transaction: the open transaction that the SEND belongs to; None for none."""
         self._command("SEND", headers, body, destination=destination, transaction=transaction, receipt=receipt)
 
     def ack(self, message: MessageReceived, *, receipt: str | None = None, transaction: str | None = None) -> None:
-        """The message was dealt with."""
+        """Acknowledge a message."""
         self._command("ACK", self._names(message), transaction=transaction, receipt=receipt)
 
     def nack(self, message: MessageReceived, *, receipt: str | None = None, transaction: str | None = None) -> None:
-        """The message was not dealt with (1.1 and 1.2)."""
+        """Tell the server that a message was not processed (1.1 and 1.2)."""
         self._command("NACK", self._names(message), transaction=transaction, receipt=receipt)
 
     def _names(self, message: MessageReceived) -> Headers:
-        """What ACK and NACK name a message by: its ``ack`` under 1.2, before that its ids."""
+        """The headers that name a message in ACK and NACK: the value of ``ack`` in 1.2, the ids in older versions."""
         if self.dialect is DIALECTS["1.2"]:
             return (("id", Frame("MESSAGE", message.headers).get("ack", message.message_id) or ""),)
         named = (("message-id", message.message_id),)
@@ -169,15 +187,17 @@ class ClientSession:
         self._command("BEGIN", transaction=transaction, receipt=receipt)
 
     def commit(self, transaction: str, *, receipt: str | None = None) -> None:
-        """Let all of a transaction happen."""
+        """Ask the server to execute all frames of a transaction."""
         self._command("COMMIT", transaction=transaction, receipt=receipt)
 
     def abort(self, transaction: str, *, receipt: str | None = None) -> None:
-        """Let nothing of a transaction happen."""
+        """Ask the server to drop all frames of a transaction."""
         self._command("ABORT", transaction=transaction, receipt=receipt)
 
     def disconnect(self, *, receipt: str | None = None) -> None:
-        """Leave. With a receipt its arrival says that everything before was processed."""
+        """Send DISCONNECT. If a receipt is given, its arrival means that the server has processed all earlier
+        frames.
+        """
         self._command("DISCONNECT", receipt=receipt)
         self.closed = True
 
@@ -186,9 +206,14 @@ class ClientSession:
         self.write(Frame(command, (*given, *headers), body))
 
     def write(self, frame: Frame) -> None:
-        """Send any frame behind CONNECT. :raises LocalProtocolError: it is too early, or too late."""
+        """Send any frame after CONNECT.
+
+        :raises LocalProtocolError: when the version is not known yet, or the session is over.
+        """
         if self.closed or self.dialect is None:
-            raise LocalProtocolError(f"{frame.command} {'behind the end' if self.closed else 'before CONNECTED'}")
+            raise LocalProtocolError(
+                f"{frame.command} {'after the end of the session' if self.closed else 'before CONNECTED'}"
+            )
         self._out.append(encode(frame, self.dialect))
 
     # What comes in
@@ -199,9 +224,9 @@ class ClientSession:
         self._decoder.receive(data)
 
     def next_event(self) -> ClientEvent | None:
-        """What the server says next; None when more octets are needed.
+        """The next event from the server; None if more octets are needed.
 
-        :raises RemoteProtocolError: it breaks the protocol. The session is over.
+        :raises RemoteProtocolError: when the server violates the protocol. The session is then over.
         """
         try:
             frame = self._decoder.next_frame()
@@ -239,7 +264,7 @@ class ClientSession:
     # What goes out, and time
 
     def data_to_send(self, now: float) -> bytes:
-        """Octets for the server; a heart-beat when one is owed and there is nothing else."""
+        """The octets to send to the server. If there are no frames and a heart-beat is due, it is the heart-beat."""
         if not self._out and self.connected and not self.closed and self._heartbeat.owed(now, self._sent_at):
             self._out.append(b"\n")
         if not self._out:
@@ -250,9 +275,9 @@ class ClientSession:
         return data
 
     def overdue(self, now: float) -> bool:
-        """Whether the server has sent nothing for longer than it promised: it is gone."""
+        """Whether the server missed its heart-beats, which means that the connection is lost."""
         return self._heartbeat.missed(now, self._heard_at)
 
     def next_look(self) -> float | None:
-        """When :meth:`data_to_send` or :meth:`overdue` may have something to say next; None: not by time alone."""
+        """The time in seconds when a heart-beat may be due, or :meth:`overdue` may be true; None for never."""
         return self._heartbeat.next_look(self._sent_at, self._heard_at)

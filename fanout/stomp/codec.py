@@ -1,17 +1,18 @@
-"""Bytes to frames and frames to bytes.
+"""Decodes octets into frames, and encodes frames into octets.
 
-The frame as we read it, in the specification's own notation with our deviations marked *::
+This is the grammar of a frame as the decoder accepts it, in the notation of the specification. Deviations from the
+specification are marked with ``*``::
 
     frame   = *[ EOL | NUL | blank ]* command EOL *( header EOL ) EOL body NUL
     EOL     = [CR] LF                                   * in every version (stomp.md F1)
     header  = name ":" value                            * 1.0: the colon may be missing (F6)
     body    = exactly content-length octets, or octets up to the first NUL (F3)
-              * the blank line may be missing before the NUL: of a DISCONNECT, and of every frame of 1.0 (F14)
+              * the blank line before the NUL may be missing in a DISCONNECT, and in every frame of 1.0 (F14)
 
-The decoder is pulled, one frame at a time, because the CONNECT frame decides how the frames behind it are read.
+The caller asks the decoder for one frame at a time, because the CONNECT frame decides how later frames are decoded.
 
-:class:`Frame` is a frame as read or about to be written, :class:`Decoder` reads, :func:`encode` writes. Two errors say
-which side broke the protocol: :class:`RemoteProtocolError` the peer, :class:`LocalProtocolError` our own code.
+:class:`Frame` is a decoded frame, or one to encode. :class:`Decoder` decodes, :func:`encode` encodes. There are two
+errors: :class:`RemoteProtocolError` if the peer broke the protocol, :class:`LocalProtocolError` if our own code did.
 """
 
 from __future__ import annotations
@@ -25,17 +26,20 @@ from fanout.stomp.limits import StompLimits
 
 
 class LocalProtocolError(Exception):
-    """We called the session in a way its state does not allow: a bug of ours, never the client's fault."""
+    """Our own code called the session in a way that its state does not allow. This is a bug, not a fault of the
+    client.
+    """
 
 
 class RemoteProtocolError(Exception):
-    """The peer broke STOMP, or one of our limits.
+    """The peer violated STOMP, or one of our limits.
 
-    :ivar summary: a few words, for the ERROR frame's ``message`` header.
-    :ivar detail: one or two sentences for its body: what was wrong and what to do.
-    :ivar frame: the first line and the receipt of the frame at fault, as far as they were read.
-    :ivar boundary_known: whether the end of the frame at fault is still known, so that a 1.0 client may go on
-        (an ERROR leaves a 1.0 connection open).
+    :ivar summary: a few words, for the ``message`` header of the ERROR frame.
+    :ivar detail: one or two sentences for its body: what is wrong, and what the client should do.
+    :ivar command: the command of the frame at fault; empty if it is not known.
+    :ivar receipt: the ``receipt`` header of the frame at fault; None if it is not known.
+    :ivar boundary_known: whether the decoder can find the end of the frame at fault. Then a 1.0 client may continue,
+        because an ERROR leaves a 1.0 connection open.
     """
 
     def __init__(
@@ -58,20 +62,22 @@ class RemoteProtocolError(Exception):
 Headers = tuple[tuple[str, str], ...]
 
 FRAME_WEIGHT = 200
-"""Octets of memory of a frame besides its characters: two tuples, two pointers, the head of the body. tracemalloc shows
-133 for the smallest frame and 167 with a body."""
+"""Octets of memory of a frame in addition to its characters: two tuples, two pointers, the object header of the body.
+tracemalloc shows 133 for the smallest frame and 167 with a body."""
 HEADER_WEIGHT = 180
-"""Octets of memory of a header besides its characters: a tuple, the heads of two strings, a pointer. tracemalloc shows
-149 to 175, so a header of four octets takes 45 times as much as on the wire."""
+"""Octets of memory of a header in addition to its characters: a tuple, the object headers of two strings, a pointer.
+tracemalloc shows 149 to 175, so a header of four octets takes 45 times as much memory as on the network."""
 WIDE = 4
-"""Octets of memory of each character of a text that is not all ASCII, at most: one emoji makes them all that wide."""
+"""Maximum of the octets of memory per character in a text that is not ASCII: with one emoji, every character takes
+four."""
 
 
 class Frame(NamedTuple):
-    """Command, headers in their order, body.
+    """A frame of STOMP.
 
-    :ivar headers: unescaped; a name may stand several times, and the first counts (stomp.md F5).
-    :ivar body: octets.
+    :ivar command: the command, such as ``SEND``.
+    :ivar headers: unescaped, in their order. A name may occur several times; the first value counts (stomp.md F5).
+    :ivar body: the octets of the body.
     """
 
     command: str
@@ -79,7 +85,9 @@ class Frame(NamedTuple):
     body: bytes = b""
 
     def get(self, name: str, default: str | None = None) -> str | None:
-        """The first value of a header (STOMP 1.2, "Repeated Header Entries")."""
+        """The first value of a header (STOMP 1.2, "Repeated Header Entries"); the default if there is no such
+        header.
+        """
         for key, value in self.headers:
             if key == name:
                 return value
@@ -87,7 +95,7 @@ class Frame(NamedTuple):
 
     @property
     def weight(self) -> int:
-        """About how many octets of memory it takes: objects, not characters."""
+        """About how many octets of memory the frame takes, including the overhead of its objects."""
         weight = FRAME_WEIGHT + len(self.body) + HEADER_WEIGHT * len(self.headers)
         for name, value in self.headers:
             weight += len(name) if name.isascii() else WIDE * len(name)
@@ -97,18 +105,18 @@ class Frame(NamedTuple):
 
 _PADDING = re.compile(rb"[\r\n\0 \t]*")
 _HEAD_END = re.compile(rb"\r?\n\r?\n|\0")
-_HEAD_END_OVERLAP = 3  # how much of "\r\n\r\n" may have been the end of what was searched before
+_HEAD_END_OVERLAP = 3  # Octets of "\r\n\r\n" that may have been at the end of the part searched before.
 _CONTENT_LENGTH = re.compile(r"[0-9]{1,10}", re.ASCII)
-_NEVER_ESCAPED = frozenset({"CONNECT", "STOMP", "CONNECTED"})  # as 1.0, so that versions can be negotiated (N7)
+_NEVER_ESCAPED = frozenset({"CONNECT", "STOMP", "CONNECTED"})  # As in 1.0, because no version is agreed on yet (N7).
 _WITH_BODY = frozenset({"SEND", "MESSAGE", "ERROR"})  # F11
 _OPENING = frozenset({"CONNECT", "STOMP"})
 
 
 class Decoder:
-    """Finds frames in the pieces that the network delivers, in time linear in the octets (stomp.md F13).
+    """Decodes frames from the pieces that the network delivers, in time linear to the octets (stomp.md F13).
 
-    :ivar dialect: how the next frame is read; the session sets it when the version is agreed.
-    :ivar frame_octets: how long the last complete frame was.
+    :ivar dialect: the dialect of the next frame. The session sets it when the version is agreed on.
+    :ivar frame_octets: octets of the last complete frame.
     """
 
     __slots__ = (
@@ -129,9 +137,10 @@ class Decoder:
 
     def __init__(self, limits: StompLimits, *, opening: bool = False) -> None:
         """
-        :param opening: whether the first frame must be CONNECT or STOMP. It is then refused as soon as its first
-            line shows something else, so that an HTTP request does not have to wait for a NUL that never comes,
-            and nothing above ``limits.connect_bytes`` is kept for it.
+        :param limits: the limits of frames and headers.
+        :param opening: whether the first frame must be CONNECT or STOMP. A different frame is then refused after its
+            first line: an HTTP request, for example, has no NUL that could be waited for. At most
+            ``limits.connect_bytes`` octets are kept until the first frame is complete.
         """
         self.dialect = DIALECTS["1.0"]
         self._limits = limits
@@ -139,49 +148,49 @@ class Decoder:
         self._frame_bytes = limits.connect_bytes if opening else limits.frame_bytes
         self._padding_left = limits.connect_bytes if opening else None
         self._buffer = bytearray()
-        self._start = 0  # where the current frame, or the padding before it, begins
-        self._searched = 0  # up to here there is no end of the head (or, behind the head, no NUL)
-        self._line = 0  # where the unfinished header line begins
-        self._lines = 0  # finished lines of an unfinished head
+        self._start = 0  # Where the current frame, or the padding before it, begins.
+        self._searched = 0  # Up to this position there is no end of the head or, after the head, no NUL.
+        self._line = 0  # Where the unfinished header line begins.
+        self._lines = 0  # Number of complete lines of an unfinished head.
         self._head: _Head | None = None
-        self._lost = False  # the frame was refused, its end is still to come
+        self._lost = False  # The frame was refused, and its end has not come yet.
         self.frame_octets = 0
 
     def receive(self, data: bytes) -> None:
-        """Take octets from the network; :meth:`next_frame` then finds what they complete."""
+        """Take octets from the network. :meth:`next_frame` then returns the frames that are complete."""
         if self._start:
             self._drop_consumed()
         self._buffer += data
 
     @property
     def in_frame(self) -> bool:
-        """Whether a frame has begun and its end has not come yet."""
+        """Whether a frame has begun whose end has not come yet."""
         return self._start < len(self._buffer) or self._lost
 
     @property
     def held(self) -> int:
-        """Octets of memory of what came and is no complete frame yet, or was not asked for."""
+        """Octets of memory of unfinished frames, and of frames that the caller has not asked for yet."""
         waiting = len(self._buffer)
         if self._start == waiting:
             return 0
         return waiting if self._head is None else waiting + self._head.weight
 
     def clear(self) -> None:
-        """Forget what came: nothing will be read any more."""
+        """Drop all received octets, because the caller will not ask for another frame."""
         self._buffer = bytearray()
         self._begin(0)
 
     def opened(self) -> None:
-        """The first frame was accepted: from now on the ordinary frame limit holds."""
+        """The first frame was accepted: from now on the ordinary limit of a frame applies."""
         self._opening = False
         self._padding_left = None
         self._frame_bytes = self._limits.frame_bytes
 
     def next_frame(self) -> Frame | None:
-        """The next complete frame, or None when more octets are needed.
+        """The next complete frame; None if more octets are needed.
 
-        :raises RemoteProtocolError: the octets are no frame, or break a limit. When the error says that the boundary
-            is known, the decoder may be called again and finds the frame behind it.
+        :raises RemoteProtocolError: when the octets are not a valid frame, or exceed a limit. If the boundary is known
+            according to the error, the decoder may be called again and finds the next frame.
         """
         if self._lost and not self._skip_lost_frame():
             return None
@@ -190,14 +199,14 @@ class Decoder:
             self._head = self._next_head()
         if self._head is None:
             if self._start == len(self._buffer):
-                self._drop_consumed()  # an idle client costs nothing here
+                self._drop_consumed()  # An idle client needs no buffer.
             return None
         return self._finish(self._head)
 
     # The head: command and headers
 
     def _skip_padding(self) -> None:
-        """EOLs between frames are heart-beats or padding (F2); old receivers add NULs and blanks."""
+        """Skip EOLs between frames, which are heart-beats or padding (F2). Old receivers also send NULs and blanks."""
         match = _PADDING.match(self._buffer, self._start)
         assert match is not None
         skipped = match.end() - self._start
@@ -229,7 +238,7 @@ class Decoder:
         return _Head(frame, match.start(), 0) if ended else _Head(frame, match.end(), length)
 
     def _check_unfinished_head(self) -> None:
-        """Refuse what already breaks a limit, without waiting for the rest (stomp.md §8)."""
+        """Refuse a head that already exceeds a limit, without waiting for its end (stomp.md §8)."""
         searched, self._searched = self._searched, len(self._buffer)
         last_line_end = self._buffer.rfind(b"\n", max(searched, self._start))
         if last_line_end >= 0:
@@ -245,9 +254,9 @@ class Decoder:
         self._check_size(len(self._buffer) - self._start)
 
     def _read_head(self, block: bytes, ended: bool) -> tuple[Frame, int | None]:
-        """The frame without its body, and the announced length of that.
+        """The frame without its body, and the announced length of the body.
 
-        :param ended: the frame's NUL came instead of the blank line.
+        :param ended: whether the NUL of the frame came instead of the blank line.
         """
         lines = self._lines_of(block)
         command = lines[0].strip()
@@ -260,20 +269,20 @@ class Decoder:
         return frame, self._body_length(frame)
 
     def _check_ended(self, frame: Frame) -> None:
-        """The blank line may be missing in a DISCONNECT, and to a client that negotiates nothing (F14)."""
+        """The blank line may be missing in a DISCONNECT, and in frames of clients that negotiate no version (F14)."""
         negotiates = self._opening and frame.get("accept-version") is not None
         lenient = self.dialect.lenient and not negotiates and frame.command != "CONNECTED"  # which a server sends
         if not lenient and frame.command != "DISCONNECT":
             raise RemoteProtocolError(
                 "Malformed frame",
-                "A NUL stands where the blank line after the headers should be.",
+                "A NUL came instead of the blank line after the headers.",
                 command=frame.command,
                 receipt=frame.get("receipt"),
                 boundary_known=True,
             )
 
     def _lines_of(self, block: bytes) -> list[str]:
-        if len(block) > self._limits.header_bytes:  # only then can a line of it be too long
+        if len(block) > self._limits.header_bytes:  # Only then can one of its lines be too long.
             for line in block.split(b"\n"):
                 if len(line) > self._limits.header_bytes:
                     raise self._too_long_line()
@@ -333,7 +342,7 @@ class Decoder:
     # The body
 
     def _body_length(self, frame: Frame) -> int | None:
-        """The announced length in octets; None when the first NUL ends the body."""
+        """The announced length of the body in octets; None if the first NUL ends the body."""
         announced = frame.get("content-length")
         if announced is None:
             return None
@@ -365,7 +374,7 @@ class Decoder:
         return frame
 
     def _body_end(self, head: _Head) -> int | None:
-        """Where the NUL behind the body is; None when it has not come yet."""
+        """The position of the NUL after the body; None if it has not come yet."""
         if head.length is None:
             end = self._buffer.find(b"\0", max(head.body_start, self._searched))
             if end >= 0:
@@ -389,7 +398,7 @@ class Decoder:
     # The buffer
 
     def _begin(self, position: int) -> None:
-        """A new frame begins here."""
+        """Begin a new frame at this position of the buffer."""
         self._start = self._searched = self._line = position
         self._lines = 0
         self._head = None
@@ -404,7 +413,7 @@ class Decoder:
             self._head = self._head.moved(-gone)
 
     def _skip_lost_frame(self) -> bool:
-        """Under 1.0: drop what is left of a refused frame. True when its end was found."""
+        """Drop the rest of a refused frame, in STOMP 1.0. :return: True if its end was found."""
         end = self._buffer.find(b"\0", self._start)
         self._begin(len(self._buffer) if end < 0 else end + 1)
         self._lost = end < 0
@@ -436,7 +445,7 @@ class Decoder:
 
 
 class _Head:
-    """A frame whose body is still to come."""
+    """A frame whose body is not complete yet."""
 
     __slots__ = ("_weight", "body_start", "frame", "length")
 
@@ -448,28 +457,30 @@ class _Head:
 
     @property
     def weight(self) -> int:
-        """Octets of memory of the frame without its body, computed when it is asked for: most bodies come at once."""
+        """Octets of memory of the frame without its body. Computed on demand, because most bodies come with the
+        head.
+        """
         if self._weight is None:
             self._weight = self.frame.weight
         return self._weight
 
     def moved(self, distance: int) -> _Head:
-        """The same head after the buffer moved."""
+        """The same head after the buffer was moved by this many octets."""
         return _Head(self.frame, self.body_start + distance, self.length)
 
 
 def encode(frame: Frame, dialect: Dialect) -> bytes:
-    """A frame in the octets of one version.
+    """Encode a frame in one version of STOMP.
 
-    Whatever a header holds, it stays one header: what the version cannot escape becomes a blank (stomp.md F9).
-    A ``content-length`` is added where the command has a body and the version or the body asks for it (F10).
+    A header always remains one header: a character that the version cannot escape becomes a blank (stomp.md F9).
+    A ``content-length`` is added if the command has a body and the version or the body needs it (F10).
     """
     length = content_length(frame.body, dialect) if frame.command in _WITH_BODY else b""
     return b"".join((encode_head(frame.command, frame.headers, dialect), length, b"\n", frame.body, dialect.end))
 
 
 def encode_head(command: str, headers: Iterable[tuple[str, str]], dialect: Dialect) -> bytes:
-    """Command and header lines, without the blank line."""
+    """Encode the command and the header lines, without the blank line."""
     if command in _NEVER_ESCAPED:
         dialect = DIALECTS["1.0"]
     lines = [command, *[encode_header(name, value, dialect) for name, value in headers], ""]
@@ -477,7 +488,7 @@ def encode_head(command: str, headers: Iterable[tuple[str, str]], dialect: Diale
 
 
 def encode_header(name: str, value: str, dialect: Dialect) -> str:
-    """One header line, without its end."""
+    """Encode one header line, without its line end."""
     if SPECIAL.search(name):
         name = name.translate(dialect.escape_name)
     if SPECIAL.search(value):
@@ -486,7 +497,7 @@ def encode_header(name: str, value: str, dialect: Dialect) -> str:
 
 
 def content_length(body: bytes, dialect: Dialect) -> bytes:
-    """The header line that announces the body; 1.0 gets it only when the body holds a NUL (stomp.md F10)."""
+    """The ``content-length`` line of a body; in STOMP 1.0 only if the body contains a NUL (stomp.md F10)."""
     if dialect.lenient and b"\0" not in body:
         return b""
     return b"content-length:%d\n" % len(body)

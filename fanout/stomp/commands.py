@@ -1,7 +1,7 @@
-"""What each frame of an open session does: one function per command, and one table per kind of client.
+"""The commands of an open session: one function per command, and one table for each of the two kinds of clients.
 
-A function returns the event the caller must act on, or None when the session could answer by itself. It raises
-:class:`RemoteProtocolError` for a frame that asks for something wrong; its ERROR is then written by the session.
+A function returns the event that the caller must process, or None if the session could answer by itself. It raises
+:class:`RemoteProtocolError` for an invalid frame; the session then sends the ERROR.
 """
 
 from __future__ import annotations
@@ -20,44 +20,47 @@ from fanout.stomp.transactions import Transactions
 
 
 class OpenSession(Protocol):
-    """What the commands need of their session."""
+    """The part of a session that the commands use."""
 
     @property
     def limits(self) -> StompLimits:
-        """What the client may cost."""
+        """The limits of the client."""
         ...
 
     @property
     def dialect(self) -> Dialect:
-        """The version spoken."""
+        """The dialect of the session's version."""
         ...
 
     @property
     def subscriptions(self) -> Subscriptions:
-        """What the client listens to."""
+        """The subscriptions of the client."""
         ...
 
     @property
     def transactions(self) -> Transactions:
-        """What waits for a COMMIT."""
+        """The open transactions of the client."""
         ...
 
     @property
     def heard_at(self) -> float:
-        """When octets last came."""
+        """The time in seconds when octets last came from the client."""
         ...
 
     @property
     def logged_in(self) -> bool:
-        """Whether the client has shown credentials."""
+        """Whether the client has connected with a login."""
         ...
 
     def spend(self, frames: int) -> None:
-        """This frame takes as long as so many more."""
+        """Reduce the allowance of the session, because the current frame takes the time of several.
+
+        :param frames: by how many frames the allowance is reduced.
+        """
         ...
 
     def expect(self, frame: Frame) -> Answer:
-        """A place in the line of answers."""
+        """Append the answer to a frame to the queue of answers."""
         ...
 
 
@@ -68,7 +71,9 @@ Command = Callable[[OpenSession, Frame], Event | None]
 
 
 def _subscribe(session: OpenSession, frame: Frame) -> Event:
-    """An id may be used again for another destination: npm node-stomp 1.1 sends ``id:0`` with each (stomp.md C1)."""
+    """Process SUBSCRIBE. The same id may be used for several destinations: npm node-stomp 1.1 sends ``id:0`` with each
+    SUBSCRIBE (stomp.md C1).
+    """
     id_, destination = frame.get("id"), frame.get("destination") or ""
     if id_ is None:
         raise RemoteProtocolError("Missing id", "SUBSCRIBE needs an id header.")
@@ -83,12 +88,16 @@ def _subscribe(session: OpenSession, frame: Frame) -> Event:
 
 
 def _subscribe_10(session: OpenSession, frame: Frame) -> Event:
-    """No id needed, the destination trimmed, acknowledgements unknown (stomp.md §7)."""
+    """Process SUBSCRIBE of STOMP 1.0: the id is optional, the destination is stripped of blanks, and there are no
+    acknowledgements (stomp.md §7).
+    """
     return _new_subscription(session, frame, _destination_10(frame), frame.get("id") or None, "auto")
 
 
 def _destination_10(frame: Frame) -> str:
-    """Without blanks around it: QStomp and Python's stomper write one behind the colon (stomp.md §7)."""
+    """The destination without surrounding blanks: QStomp and Python's stomper send one after the colon
+    (stomp.md §7).
+    """
     return (frame.get("destination") or "").strip()
 
 
@@ -97,7 +106,7 @@ def _new_subscription(session: OpenSession, frame: Frame, destination: str, id_:
         raise RemoteProtocolError("You need a destination to subscribe.")
     _check_destination(session, destination)
     if len((id_ or "").encode()) > MAX_ID_BYTES:
-        raise RemoteProtocolError("id too long", f"The id of a subscription may have {MAX_ID_BYTES} octets.")
+        raise RemoteProtocolError("id too long", f"The id of a subscription may have at most {MAX_ID_BYTES} octets.")
     if len(session.subscriptions) >= session.limits.subscriptions:
         raise RemoteProtocolError(
             "Too many subscriptions", f"A client may have at most {session.limits.subscriptions} subscriptions."
@@ -116,9 +125,9 @@ def _unsubscribe(session: OpenSession, frame: Frame) -> Event:
 
 
 def _unsubscribe_10(session: OpenSession, frame: Frame) -> Event:
-    """By destination, or by id; with both the destination decides. One ERROR when refused.
+    """Process UNSUBSCRIBE of STOMP 1.0, by destination or by id. If both are given, the destination counts.
 
-    One UNSUBSCRIBE ends one subscription, as in the original: of several with one id the latest.
+    As in the BBC's server, one UNSUBSCRIBE ends one subscription: if several have the same id, the latest.
     """
     destination, id_ = _destination_10(frame), frame.get("id")
     if destination:
@@ -156,16 +165,18 @@ def _send(session: OpenSession, frame: Frame) -> Event | None:
 
 
 def _send_10(session: OpenSession, frame: Frame) -> Event:
-    """At once: the original knew no transactions."""
+    """Process SEND of STOMP 1.0. A ``transaction`` header is ignored, because the BBC's server had no transactions."""
     destination = _destination_10(frame)
     _check_destination(session, destination)
     return Publish((Publication(destination, frame.headers, frame.body),), session.expect(frame))
 
 
 def _ack(session: OpenSession, frame: Frame) -> None:
-    """ACK or NACK. A topic is not sent again, so both only strike the message off (stomp.md C6).
+    """Process ACK or NACK. Messages of topics are never redelivered, so both only remove the message from those that
+    wait for an ACK (stomp.md C6).
 
-    What waits for a COMMIT is stripped of other headers, whose memory an anonymous client could fill with anything.
+    A frame that waits for a COMMIT keeps only the headers of an ACK. An anonymous client could otherwise fill the
+    memory with other headers.
     """
     headers = tuple(header for header in frame.headers if header[0] in _ACK_HEADERS)
     if not _held(session, frame._replace(headers=headers, body=b"")):
@@ -180,7 +191,7 @@ def _strike_off(session: OpenSession, frame: Frame) -> None:
         named = session.subscriptions.with_id(frame.get("subscription") or "")
         known = any(each.acknowledge(frame.get("message-id") or "") for each in named)
     if not known:
-        raise RemoteProtocolError("Unknown message", f"{frame.command} names no delivered message that waits for one.")
+        raise RemoteProtocolError("Unknown message", f"{frame.command} names no message that waits for an ACK.")
 
 
 def _sent(frame: Frame) -> Publication:
@@ -198,7 +209,11 @@ def _check_destination(session: OpenSession, destination: str) -> None:
 
 
 def _held(session: OpenSession, frame: Frame) -> bool:
-    """Whether the frame waits for a COMMIT. Its own RECEIPT says just that: a client may want it before it commits."""
+    """Keep the frame if it belongs to a transaction. Its RECEIPT is sent immediately, because a client may wait for it
+    before it commits.
+
+    :return: whether the frame now waits for a COMMIT.
+    """
     name = frame.get("transaction")
     if name is None:
         return False
@@ -237,18 +252,20 @@ def _transaction(frame: Frame) -> str:
 
 
 def _disconnect(session: OpenSession, frame: Frame) -> None:
-    """What came before is answered first (stomp.md C8); open transactions end with the session (C7)."""
+    """Process DISCONNECT. Earlier frames are answered first (stomp.md C8); open transactions end with the
+    session (C7).
+    """
     session.expect(frame).finish()
 
 
 def _connect_again(_session: OpenSession, _frame: Frame) -> None:
-    raise RemoteProtocolError("Already connected", "A connection takes one CONNECT frame.")
+    raise RemoteProtocolError("Already connected", "A client may send only one CONNECT frame per connection.")
 
 
 def unknown(session: OpenSession, frame: Frame) -> None:
-    """A command that stands in no table: an ERROR (C9), but nothing under 1.0."""
+    """Process an unknown command: the answer is an ERROR (C9); STOMP 1.0 ignores the frame."""
     if not session.dialect.lenient:
-        raise RemoteProtocolError("Unknown command", "The command is none that a STOMP client sends.")
+        raise RemoteProtocolError("Unknown command", "The command is not one that a STOMP client sends.")
     session.expect(frame).done()
 
 

@@ -1,4 +1,4 @@
-"""What differs between the versions of STOMP, in one table."""
+"""The differences between the versions of STOMP, in one table."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ VERSIONS = ("1.0", "1.1", "1.2")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Dialect:
-    """How frames of one version are read and written. There is one object per version, compared by identity.
+    """How frames of one version are decoded and encoded. There is one object per version, compared by identity.
 
     :ivar version: ``1.0``, ``1.1`` or ``1.2``.
-    :ivar unescape: escape sequence → octets it stands for (stomp.md F8); empty: no escaping in either direction.
-    :ivar escape_value: for ``str.translate``: what a header value is written as (stomp.md F9).
-    :ivar escape_name: the same for a header name.
-    :ivar lenient: a header without a colon has the value ``''``, an ERROR leaves the connection open, and the
-        other habits of the original (stomp.md §7).
-    :ivar drop_cr: every CR in the header block is deleted, as the original did; otherwise only the one before LF.
-    :ivar refuse_cr: a CR inside a header line is an error (1.2 has an escape for it).
-    :ivar end: what is written after the body: NUL, and LF for clients that wait for it (stomp.md F12a).
+    :ivar unescape: escape sequence → the character it means (stomp.md F8); empty for a version without escapes.
+    :ivar escape_value: the table for ``str.translate`` that escapes a header value (stomp.md F9).
+    :ivar escape_name: the table for ``str.translate`` that escapes a header name.
+    :ivar lenient: whether the dialect behaves like the BBC's server (stomp.md §7): for example, a header without a
+        colon has the value ``''``, and an ERROR leaves the connection open.
+    :ivar drop_cr: whether every CR in the header block is deleted, as the BBC's server did; otherwise only a CR before
+        a LF.
+    :ivar refuse_cr: whether a CR inside a header line is an error (1.2 has an escape for it).
+    :ivar end: the octets after the body: NUL, and a LF for clients that wait for it (stomp.md F12a).
     """
 
     version: str
@@ -34,13 +35,16 @@ class Dialect:
     end: bytes = b"\0\n"
 
     def with_trailing_lf(self, trailing_lf: str) -> Dialect:
-        """This dialect under the setting ``TRAILING_LF`` (``auto``, ``on`` or ``off``)."""
+        """This dialect, changed according to the setting ``TRAILING_LF``.
+
+        :param trailing_lf: ``auto``, ``on`` or ``off``.
+        """
         if trailing_lf == "auto":
             return self
         return replace(self, end=b"\0\n" if trailing_lf == "on" else b"\0")
 
 
-# All that any version writes as something else. Most headers hold none of it, and to look costs a third of translating.
+# All characters that any version escapes. Most headers have none; this search takes a third of the time of translate().
 SPECIAL = re.compile(r"[\0\r\n:\\]")
 _BLANK = " "
 # NUL ends a frame in every version and has no escape, so it can never be written inside a header.
@@ -64,14 +68,14 @@ DIALECTS: Mapping[str, Dialect] = {
 
 
 def choose(accept_version: str) -> str | None:
-    """The highest version both sides speak, from an ``accept-version`` header (stomp.md N3).
+    """The highest version that both sides speak, from an ``accept-version`` header (stomp.md N3).
 
-    :param accept_version: comma separated, in any order, blanks ignored.
-    :return: one of :data:`VERSIONS`, or None when none is common.
+    :param accept_version: versions separated by commas, in any order; blanks are ignored.
+    :return: one of :data:`VERSIONS`; None if the client offers none of them.
     """
     offered = {part.strip() for part in accept_version.split(",")}
     return max(offered.intersection(VERSIONS), default=None)
 
 
-# The specification's own MUST NOT: a client may write anything behind a backslash, so the lone one is matched too.
+# A backslash at the end of the text is matched, too: it must be refused like any other undefined escape sequence.
 ESCAPE = re.compile(r"\\.?", re.DOTALL)

@@ -1,7 +1,7 @@
-"""What a client asks for, as the session tells it to its caller.
+"""The events of a session: the requests of the client, which the session returns to its caller.
 
-Every event but :class:`Connect` carries an :class:`~fanout.stomp.server_frames.Answer`, which the caller must settle
-exactly once, at once or later.
+Every event except :class:`Connect` has an :class:`~fanout.stomp.server_frames.Answer`, which the caller must settle
+exactly once, immediately or later.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from fanout.stomp.subscriptions import Subscription
 
 @dataclass(frozen=True, slots=True)
 class Connect:
-    """A client logs in. Answer with :meth:`ServerSession.accept` or :meth:`ServerSession.refuse`.
+    """A client connects. The caller answers with :meth:`ServerSession.accept` or :meth:`ServerSession.refuse`.
 
-    :ivar login: empty together with ``passcode`` for an anonymous listener.
-    :ivar passcode: never shown by ``repr``.
+    :ivar login: the login; an anonymous listener has an empty login and an empty passcode.
+    :ivar passcode: the password, which ``repr`` never shows.
     """
 
     login: str
@@ -28,15 +28,17 @@ class Connect:
 
     @property
     def anonymous(self) -> bool:
-        """No credentials at all; empty headers count as none, as some clients send them."""
+        """Whether the client has sent no credentials. Some clients send empty headers, which mean the same."""
         return not self.login and not self.passcode
 
 
 @dataclass(frozen=True, slots=True)
 class Subscribe:
-    """Start listening. When refused, call :meth:`ServerSession.forget` with the subscription as well.
+    """A client subscribes. If the caller refuses it, it must also call :meth:`ServerSession.forget`.
 
-    :ivar headers: of the SUBSCRIBE frame, for what the application reads from it.
+    :ivar subscription: the new subscription.
+    :ivar headers: the headers of the SUBSCRIBE frame, for the application.
+    :ivar answer: the answer to the SUBSCRIBE.
     """
 
     subscription: Subscription
@@ -46,9 +48,10 @@ class Subscribe:
 
 @dataclass(frozen=True, slots=True)
 class Unsubscribe:
-    """Stop listening: the session has forgotten the subscriptions already.
+    """A client unsubscribes. The session has already removed the subscriptions.
 
-    :ivar subscriptions: one, or all that have the id (stomp.md C3).
+    :ivar subscriptions: one subscription, or all subscriptions with the same id (stomp.md C3).
+    :ivar answer: the answer to the UNSUBSCRIBE.
     """
 
     subscriptions: tuple[Subscription, ...]
@@ -56,9 +59,11 @@ class Unsubscribe:
 
 
 class Publish(NamedTuple):
-    """Publish these, all or none, in this order: a single SEND, or a whole transaction at its COMMIT.
+    """A client publishes a single SEND, or a whole transaction with its COMMIT. The caller publishes all or none of
+    them, in this order.
 
-    :ivar sends: with all headers of their frames, ``destination`` included.
+    :ivar sends: the publications, with all headers of their frames, including ``destination``.
+    :ivar answer: the answer to the SEND or COMMIT.
     """
 
     sends: tuple[Publication, ...]

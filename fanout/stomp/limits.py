@@ -1,7 +1,7 @@
-"""The bounds and settings of STOMP, and the values that a session takes from them: its limits, and what it offers.
+"""The limits and settings of STOMP, and the values that a session gets from them.
 
-A session gets plain values, because a server's bounds do not apply to every user of the protocol core: a client accepts
-larger frames than a server. The defaults of both are the same.
+A session gets plain values, because the limits of a server do not apply to every user of the protocol core: a client
+accepts larger frames than a server. The defaults of both are the same.
 """
 
 from __future__ import annotations
@@ -16,46 +16,47 @@ from fanout.settings.field import HOSTS, MAX_PORT, SettingsGroup, constant, sett
 from fanout.stomp.dialect import DIALECTS, Dialect
 
 CONNECT_SECONDS: float = 10
-"""Seconds from the connection to a complete CONNECT. Clients need well under one second, over a slow mobile network a
-few; a connection that says nothing is closed after this time, since it takes a place of MAX_CONNECTIONS."""
+"""Seconds from the opening of the connection to a complete CONNECT. Clients need well under one second, or a few
+seconds over a slow mobile network. A silent connection is closed after this time, because it counts towards
+MAX_CONNECTIONS."""
 CONNECT_BYTES = 16_384
-"""Octets before the first frame is complete, headers and body. The client is unknown yet; a CONNECT needs a few
-hundred, with long tokens in its login a few thousand."""
+"""Octets that a client may send before its first frame is complete. The client is not known at that time. A CONNECT has
+a few hundred octets, or a few thousand with a long token as its login."""
 MAX_HEADER_BYTES = 8_192
-"""Octets of the command line or of one header line. ActiveMQ and Apollo allow 10 KiB; the longest header in
-use, a link, has some hundred."""
+"""Octets of the command line or of one header line. ActiveMQ and Apollo allow 10 KiB; the longest header in use is a
+link with some hundred octets."""
 MAX_HEADERS = 64
-"""Header lines in one frame. Publishers send about ten; RabbitMQ, ActiveMQ and Apollo allow 1,000, each of which costs
-time to parse and memory in every copy."""
+"""Header lines in one frame. Publishers send about ten; RabbitMQ, ActiveMQ and Apollo allow 1,000. Each header takes
+time to parse, and memory in every copy of the frame."""
 FRAME_SECONDS: float = 30
-"""Seconds for a frame that has begun to be complete, against clients that send one octet at a time. A frame of 256 KiB
-passes in this time at 70 kbit/s."""
+"""Seconds from the first octet of a frame to its last, against clients that send one octet at a time. A frame of 256
+KiB arrives in this time at 70 kbit/s."""
 MAX_DESTINATION_BYTES = 1_024
-"""Octets of a topic, over any protocol. Most have less than 100. A topic is a key of the hub, of memcached and of the
-journal."""
+"""Octets of a topic, over any protocol. Most topics have less than 100. A topic is used as a key in the hub, in
+memcached and in the journal."""
 MAX_ID_BYTES = 255
-"""Octets of the id of a subscription. Clients count, or make UUIDs; a server keeps the ids of all subscriptions, and
-with MAX_HEADER_BYTES each they would take gigabytes."""
+"""Octets of the id of a subscription. Clients use numbers or UUIDs. A server keeps the ids of all subscriptions; with
+MAX_HEADER_BYTES each, they would take gigabytes."""
 MAX_TRANSACTIONS = 16
 """Transactions that one client may hold open at the same time. Publishers use one or none."""
 MAX_TRANSACTION_ACTIONS = 1_024
-"""SEND, ACK and NACK frames that wait in one transaction for its COMMIT, which carries them out together."""
+"""SEND, ACK and NACK frames that wait in one transaction. Its COMMIT executes them together."""
 MAX_TRANSACTION_BYTES = 1_048_576
 """Octets of memory of the frames that wait in one transaction: three frames of 256 KiB, or 1,024 of 1,000 octets with
-three headers. INPUT_BYTES bounds the sum over all clients."""
+three headers. INPUT_BYTES limits the sum over all clients."""
 TRANSACTION_SECONDS: float = 60
-"""Seconds from a BEGIN to its COMMIT or ABORT. A publisher that collects frames commits within a second; one that has
-lost its way would otherwise keep their memory for as long as it is connected."""
+"""Seconds from a BEGIN to its COMMIT or ABORT. A publisher that collects frames commits within a second. Without this
+limit, a faulty publisher would occupy the memory of its frames for as long as it is connected."""
 MAX_UNACKED = 4_096
-"""Messages of one client remembered for an ACK, in equal shares of its subscriptions; beyond it the oldest count as
-acknowledged. Topics are never redelivered, so only an ACK of an old message is affected. Each takes 8 octets, and the
-id about 100, which all clients share."""
+"""Messages that the server remembers for one client until their ACK, in equal shares of the client's subscriptions.
+Above the limit, the oldest messages count as acknowledged. Messages of topics are never redelivered, so this affects
+only the ACK of an old message. Each message takes 8 octets, and its id about 100, which all clients share."""
 MAX_PENDING_RECEIPTS = 1_000
-"""Frames of one client that may wait for the bus; above it the server stops reading from the client. A broker confirms
-thousands of messages in a second, so a client that sends quickly is not held back."""
+"""Frames of one client that may wait for the bus. Above this number, the server stops reading from the client. A broker
+confirms thousands of messages per second, so this does not delay a client that sends quickly."""
 MAX_PENDING_BYTES = 4_194_304
-"""Octets of the same frames, also above which the server stops reading: 16 frames of 256 KiB. MAX_PENDING_RECEIPTS of
-that size would be 250 MiB of one client."""
+"""Octets of the frames of one client that may wait for the bus: 16 frames of 256 KiB. Above this number, the server
+stops reading from the client. MAX_PENDING_RECEIPTS frames of that size would take 250 MiB for one client."""
 
 
 class StompSettings(SettingsGroup):
@@ -151,25 +152,25 @@ _DEFAULTS = StompLimitSettings()
 
 @dataclass(frozen=True, slots=True)
 class StompLimits:
-    """Bounds for one connection. The constants above give the defaults, their units and their reasons.
+    """Limits of one connection. The constants above give the defaults, their units and their reasons.
 
-    :ivar connect_bytes: octets before the first frame is complete.
+    :ivar connect_bytes: octets that a client may send before its first frame is complete.
     :ivar connect_timeout: seconds until the first frame must be complete.
     :ivar frame_bytes: octets of one frame, headers and body. Most messages are a few hundred octets; RabbitMQ's
         STOMP plugin allows 4 MiB of body, ActiveMQ 100 MiB.
     :ivar header_bytes: octets of the command line or of one header line.
     :ivar headers: header lines in one frame.
-    :ivar frame_timeout: seconds for a frame that has begun to be completed.
+    :ivar frame_timeout: seconds from the first octet of a frame to its last.
     :ivar destination_bytes: octets of a destination.
-    :ivar subscriptions: live subscriptions of one client.
-    :ivar transactions: transactions open at the same time.
+    :ivar subscriptions: subscriptions of one client at the same time.
+    :ivar transactions: open transactions of one client at the same time.
     :ivar transaction_actions: SEND, ACK and NACK frames waiting in one transaction.
     :ivar transaction_bytes: octets of memory of the frames waiting in one transaction.
-    :ivar transaction_seconds: how long a transaction may stay open.
-    :ivar unacknowledged: messages remembered for an ACK, in equal shares of a client's subscriptions; beyond it the
-        oldest count as acknowledged.
-    :ivar pending_answers: frames of one client that wait for the bus; reading pauses above it.
-    :ivar pending_bytes: octets of these; the same.
+    :ivar transaction_seconds: seconds that a transaction may stay open.
+    :ivar unacknowledged: messages remembered for an ACK, in equal shares of a client's subscriptions. Above the limit,
+        the oldest messages count as acknowledged.
+    :ivar pending_answers: frames of one client that may wait for the bus. Above the limit, reading pauses.
+    :ivar pending_bytes: octets of the frames of one client that may wait for the bus. Above the limit, reading pauses.
     """
 
     connect_bytes: int = CONNECT_BYTES
@@ -190,7 +191,7 @@ class StompLimits:
 
     @classmethod
     def of(cls, settings: StompLimitSettings) -> StompLimits:
-        """As the operator wants them."""
+        """The limits with the values of the operator's settings."""
         return cls(frame_bytes=settings.MAX_FRAME_BYTES, subscriptions=settings.MAX_SUBSCRIPTIONS)
 
 
@@ -199,11 +200,12 @@ class SessionOptions:
     """What all sessions of a server offer to their clients.
 
     :ivar server: the ``server`` header of CONNECTED, name/version.
-    :ivar heartbeat: milliseconds between the beats we can send, and between those we want.
-    :ivar idle_lf: seconds without a frame after which a client without heart-beats is sent a LF; 0 for never
-        (one old receiver mistakes it for a frame; others sit behind a NAT that forgets idle connections).
-    :ivar hosts: the virtual hosts served; empty for any (stomp.md N6: several clients send their socket's name).
-    :ivar dialects: version → how it is written here; see :meth:`Dialect.with_trailing_lf`.
+    :ivar heartbeat: milliseconds between the heart-beats that the server can send, and between those it asks for.
+    :ivar idle_lf: seconds of silence after which the server sends a LF to a client without heart-beats; 0 for never.
+        Some clients are behind a NAT that forgets idle connections; one old receiver takes the LF for a frame.
+    :ivar hosts: the virtual hosts that are served; empty for any (stomp.md N6: several clients send the name of their
+        socket).
+    :ivar dialects: version → its dialect on this server; see :meth:`Dialect.with_trailing_lf`.
     """
 
     server: str = "fanout"
@@ -214,8 +216,9 @@ class SessionOptions:
 
     @classmethod
     def of(cls, settings: StompSettings, server: str) -> SessionOptions:
-        """As the operator wants them.
+        """The options with the values of the operator's settings.
 
+        :param settings: the settings of STOMP.
         :param server: name/version, for the ``server`` header.
         """
         can_send, wants = settings.HEARTBEAT_MS.split(",")

@@ -1,7 +1,7 @@
-"""CONNECT and CONNECTED: what two sides agree on before anything else (stomp.md §1).
+"""The negotiation with CONNECT and CONNECTED (stomp.md §1).
 
-:class:`Agreement` is the version and the heart-beats; :class:`Heartbeat` keeps them (STOMP 1.1 and 1.2,
-"Heart-beating"; stomp.md §5).
+:class:`Agreement` is its result: the version and the heart-beats. :class:`Heartbeat` says when heart-beats are due
+(STOMP 1.1 and 1.2, "Heart-beating"; stomp.md §5).
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from fanout.stomp.dialect import DIALECTS, VERSIONS, Dialect, choose
 from fanout.stomp.limits import SessionOptions
 
 _HEART_BEAT = re.compile(r"([0-9]{1,20}),([0-9]{1,20})", re.ASCII)
-_SHORTEST, _LONGEST = 1.0, 3600.0  # below: a client could make us write a thousand times a second; above: pointless
-_EARLY = 0.8  # of the interval, because a beat takes time to travel
-_PATIENCE = 2.0  # intervals without a sign of life before a client counts as gone
+_SHORTEST, _LONGEST = 1.0, 3600.0  # Seconds. A client could otherwise ask for a thousand heart-beats per second.
+_EARLY = 0.8  # Fraction of the interval after which a heart-beat is sent, because it takes time to arrive.
+_PATIENCE = 2.0  # Intervals of silence after which a client counts as disconnected.
 
 
 class Heartbeat:
-    """When each side owes the other a sign of life. Times are seconds on the caller's clock.
+    """When each side must send a heart-beat. Times are seconds on the caller's clock.
 
-    :ivar send_every: how often we must be heard; 0 when the client does not care.
-    :ivar expect_every: how often we must hear the client; 0 when it promised nothing.
+    :ivar send_every: seconds after which we must send; 0 if the client wants no heart-beats.
+    :ivar expect_every: seconds after which the client must send; 0 if it sends no heart-beats.
     """
 
     __slots__ = ("expect_every", "send_every")
@@ -34,11 +34,12 @@ class Heartbeat:
 
     @classmethod
     def agree(cls, theirs: str, ours: tuple[int, int]) -> Heartbeat:
-        """Both sides' wishes brought together.
+        """The intervals that follow from the values of both sides.
 
-        :param theirs: the ``heart-beat`` header of CONNECT: what the client can send, what it wants, in milliseconds.
-        :param ours: the same for us.
-        :raises RemoteProtocolError: the header is not two non-negative integers.
+        :param theirs: the ``heart-beat`` header of the other side: milliseconds between the heart-beats that it can
+            send, and between those that it wants.
+        :param ours: the same two values of our side.
+        :raises RemoteProtocolError: when the header is not two non-negative integers.
         """
         match = _HEART_BEAT.fullmatch(theirs)
         if match is None:
@@ -49,15 +50,17 @@ class Heartbeat:
         return cls(_interval(ours[0], wants), _interval(can_send, ours[1]))
 
     def owed(self, now: float, sent_at: float) -> bool:
-        """Whether we have sent nothing for so long that a beat is due."""
+        """Whether a heart-beat is due. :param sent_at: the time in seconds when we last sent octets."""
         return bool(self.send_every) and now - sent_at >= self.send_every * _EARLY
 
     def missed(self, now: float, heard_at: float) -> bool:
-        """Whether the client has sent nothing for so long that it must be gone."""
+        """Whether the other side missed its heart-beats. :param heard_at: the time in seconds when it last sent
+        octets.
+        """
         return bool(self.expect_every) and now - heard_at > self.expect_every * _PATIENCE
 
     def next_look(self, sent_at: float, heard_at: float) -> float | None:
-        """When something may have to be done next; None for never."""
+        """The time in seconds when :meth:`owed` or :meth:`missed` may next be true; None for never."""
         if not self.send_every:
             return heard_at + self.expect_every * _PATIENCE if self.expect_every else None
         owed = sent_at + self.send_every * _EARLY
@@ -65,14 +68,13 @@ class Heartbeat:
 
 
 def _interval(sender_can: int, receiver_wants: int) -> float:
-    """Seconds between beats in one direction; 0 when either side does not take part."""
+    """Seconds between heart-beats in one direction; 0 if either side does not want them."""
     if not sender_can or not receiver_wants:
         return 0.0
     return min(max(max(sender_can, receiver_wants) / 1000, _SHORTEST), _LONGEST)
 
 
-# The ERROR for a client that speaks no version of ours (N4). It is complete here because no version is agreed that
-# would say how to write it.
+# The ERROR for a client that supports none of our versions (N4). It is a complete frame, as there is no dialect yet.
 UNSUPPORTED_VERSION = Frame(
     "ERROR",
     (("version", ",".join(VERSIONS)), ("content-type", "text/plain"), ("message", "Unsupported version")),
@@ -82,7 +84,7 @@ UNSUPPORTED_VERSION = Frame(
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """What a CONNECT frame led to."""
+    """The result of the negotiation: the CONNECT frame, the dialect and the heart-beats."""
 
     connect: Frame
     dialect: Dialect
@@ -90,15 +92,15 @@ class Agreement:
 
 
 def version_of(connect: Frame) -> str | None:
-    """The version to speak: 1.0 without ``accept-version`` (N2); None when there is no common one (N4)."""
+    """The version of the session: 1.0 without ``accept-version`` (N2); None if there is no common version (N4)."""
     accepted = connect.get("accept-version")
     return "1.0" if accepted is None else choose(accepted)
 
 
 def agree(connect: Frame, version: str, session_options: SessionOptions) -> Agreement:
-    """Find what the client's wishes and our options have in common.
+    """Find the dialect and the heart-beats from the client's CONNECT and our options.
 
-    :raises RemoteProtocolError: a malformed ``heart-beat``, or a host that is not served.
+    :raises RemoteProtocolError: when ``heart-beat`` is malformed, or the ``host`` is not served.
     """
     dialect = session_options.dialects[version]
     if dialect.lenient:
@@ -112,7 +114,7 @@ def agree(connect: Frame, version: str, session_options: SessionOptions) -> Agre
 
 
 def connected(agreement: Agreement, session_id: str, session_options: SessionOptions) -> Frame:
-    """The CONNECTED frame (N5); a plain ``CONNECT`` gets the original's, to the letter."""
+    """The CONNECTED frame (N5). The answer to a CONNECT without further headers is exactly that of the BBC's server."""
     connect, dialect = agreement.connect, agreement.dialect
     headers = []
     for asked, answered in (("request-id", "response-id"), ("receipt", "receipt-id")):

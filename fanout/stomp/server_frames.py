@@ -1,9 +1,9 @@
-"""The frames a server sends: answers to the client's frames, and MESSAGE.
+"""The frames that a server sends: answers to the client's frames, and MESSAGE.
 
 :class:`Answers` keeps the answers (RECEIPT, ERROR) in the order of the client's frames (stomp.md R1). A SEND is
-answered when the bus has the message, which takes a while; the frames behind it are processed meanwhile, and their
-answers wait in line. A MESSAGE answers no frame, so it does not wait. :class:`MessageForm` writes it; subscribers that
-want the same octets share one encoding.
+answered when the bus has confirmed the message, which takes time. The frames after it are processed meanwhile, and
+their answers wait in a queue. A MESSAGE is not an answer to a frame, so it does not wait. :class:`MessageForm` encodes
+it; subscribers that need the same octets share one encoding.
 """
 
 from __future__ import annotations
@@ -20,32 +20,32 @@ _LONGEST_SHOWN = 16  # characters of a command that an ERROR repeats
 
 
 class Answering(Protocol):
-    """What the line of answers does to its session."""
+    """The methods of a session that its queue of answers calls."""
 
     @property
     def dialect(self) -> Dialect:
-        """How the answers are written, and whether an ERROR ends the connection."""
+        """The dialect of the answers. It also decides whether an ERROR ends the connection."""
         ...
 
     def write(self, data: bytes) -> None:
-        """Send an answer: its turn has come."""
+        """Send an encoded answer: all earlier answers were sent."""
         ...
 
     def stop(self) -> None:
-        """Process no more frames: the last answer there will be is known, though its turn may not have come."""
+        """Do not process more frames: the final answer is known, although earlier answers may still be missing."""
         ...
 
     def rest(self) -> None:
-        """No answer is to come: the line may be forgotten until there is need of one again."""
+        """The queue is empty: the session may drop it, and make a new one for the next answer."""
         ...
 
     def finish(self) -> None:
-        """The last answer was written."""
+        """The final answer was written."""
         ...
 
 
 class Answer:
-    """The answer one frame waits for. Settled once, by :meth:`done`, :meth:`finish` or :meth:`refuse`."""
+    """The answer to one frame. It must be settled once, by :meth:`done`, :meth:`finish` or :meth:`refuse`."""
 
     __slots__ = ("_line", "command", "data", "final", "octets", "receipt")
 
@@ -58,23 +58,26 @@ class Answer:
         self.final = False
 
     def done(self, receipt_headers: Headers = ()) -> None:
-        """The frame was processed: its RECEIPT may go, if it asked for one.
+        """The frame was processed. Its answer is a RECEIPT if it asked for one.
 
-        :param receipt_headers: headers of the RECEIPT.
+        :param receipt_headers: additional headers of the RECEIPT.
+        :raises LocalProtocolError: when the answer was settled before.
         """
         self._settle(self._receipt(receipt_headers))
 
     def finish(self) -> None:
-        """As :meth:`done`, and nothing follows: the answer to DISCONNECT."""
+        """As :meth:`done`, and this is the final answer of the session: the answer to DISCONNECT."""
         self.final = True
         self._line.session.stop()
         self._settle(self._receipt())
 
     def refuse(self, summary: str, detail: str = "", *, final: bool = False) -> None:
-        """An ERROR instead. It ends the connection, but under 1.0 only when it is said to be final.
+        """The answer is an ERROR. It ends the connection; in STOMP 1.0, only if ``final`` is true.
 
         :param summary: a few words for the ``message`` header.
-        :param detail: for the body; the summary again when left out.
+        :param detail: text for the body; empty to repeat the summary.
+        :param final: whether the ERROR ends a connection of STOMP 1.0, too.
+        :raises LocalProtocolError: when the answer was settled before.
         """
         session = self._line.session
         self.final = final or not session.dialect.lenient
@@ -87,16 +90,16 @@ class Answer:
 
     def _settle(self, data: bytes) -> None:
         if self.data is not None:
-            raise LocalProtocolError(f"the answer to {self.command} was given twice")
+            raise LocalProtocolError(f"the answer to {self.command} was settled twice")
         self.data = data
         self._line.advance()
 
 
 class Answers:
-    """The line in which the answers of one client wait. Most connections never need one, and it knows the session that
-    knows it; so it lasts only while something waits in it.
+    """The queue in which the answers of one client wait. It refers to its session and the session to it, and most
+    connections never need a queue; so it exists only while an answer waits in it.
 
-    :ivar octets: of the frames that wait in it for their answer.
+    :ivar octets: octets of memory of the frames whose answers wait.
     """
 
     __slots__ = ("_line", "octets", "session")
@@ -107,9 +110,11 @@ class Answers:
         self.octets = 0
 
     def expect(self, command: str | None, receipt: str | None, octets: int = 0) -> Answer:
-        """A frame came in: keep its place in line. None: the server speaks without a frame.
+        """Append the answer to a frame to the queue.
 
-        :param octets: about how much memory the frame takes.
+        :param command: the command of the frame; None for an answer without a frame.
+        :param receipt: the frame's ``receipt`` header; None if it has none.
+        :param octets: about how many octets of memory the frame takes.
         """
         answer = Answer(self, command, receipt, octets)
         self._line.append(answer)
@@ -117,11 +122,11 @@ class Answers:
         return answer
 
     def __len__(self) -> int:
-        """How many answers are still to come."""
+        """How many answers wait in the queue."""
         return len(self._line)
 
     def advance(self) -> None:
-        """Let out every answer at the head of the line that is known."""
+        """Send the settled answers at the head of the queue."""
         while self._line and (data := self._line[0].data) is not None:
             answer = self._line.popleft()
             self.octets -= answer.octets
@@ -135,14 +140,14 @@ class Answers:
 
 
 def receipt(dialect: Dialect, receipt_id: str, receipt_headers: Headers = ()) -> bytes:
-    """The RECEIPT frame."""
+    """The octets of a RECEIPT frame."""
     return encode_head("RECEIPT", (("receipt-id", receipt_id), *receipt_headers), dialect) + b"\n" + dialect.end
 
 
 def error(dialect: Dialect, summary: str, detail: str, command: str | None, receipt_id: str | None) -> bytes:
-    """The ERROR frame: for 1.0 a ``message`` header and no body, else also words (stomp.md R2).
+    """The octets of an ERROR frame: a ``message`` header, and from STOMP 1.1 on also a body with text (stomp.md R2).
 
-    :param command: of the frame at fault; None when no frame is.
+    :param command: the command of the frame at fault; None if the error concerns no frame.
     """
     if dialect.lenient:
         return encode(Frame("ERROR", (("message", summary),)), dialect)
@@ -160,18 +165,20 @@ def _shown(command: str) -> str:
     return command if looks_like_one else "(not readable)"
 
 
-# What one publish has encoded so far: (dialect, destination) → everything before the subscription, the rest.
+# The encodings of one message: (dialect, destination) → the octets before the subscription header, those after it.
 Encoded = dict[tuple[Dialect, str], tuple[bytes, bytes]]
 
 
 @dataclass(frozen=True, slots=True)
 class MessageForm:
-    """What a subscription makes of a message. Equal forms give equal octets, so they make up a cohort.
+    """How messages are encoded for a subscription. Equal forms give equal octets; their subscribers form a cohort.
 
-    :ivar destination: as the client wrote it in SUBSCRIBE: some clients compare it.
-    :ivar subscription: the client's id for it; None when a 1.0 client gave none.
-    :ivar acknowledged: whether the client acknowledges, and needs an ``ack`` header under 1.2 (stomp.md C5, C6a).
-    :ivar own: what differs between subscribers, written once: where each has an id of its own there is a form for each.
+    :ivar dialect: the version that the client speaks.
+    :ivar destination: as the client wrote it in SUBSCRIBE, because some clients compare it.
+    :ivar subscription: the client's id of the subscription; None if a 1.0 client gave none.
+    :ivar acknowledged: whether the client acknowledges messages; in 1.2 it then needs an ``ack`` header (stomp.md C5,
+        C6a).
+    :ivar own: the encoded ``subscription`` header, which differs between subscribers. It is encoded once per form.
     """
 
     dialect: Dialect
@@ -185,13 +192,13 @@ class MessageForm:
         object.__setattr__(self, "own", own.encode("utf-8", "replace"))
 
     def encode(self, message: Message, encoded: Encoded) -> bytes:
-        """The MESSAGE frame.
+        """The octets of a MESSAGE frame.
 
-        Headers stand in the original's order (stomp.md F12): ``destination``, the forwarded ones, ``message-id``,
-        ``when``, ``subscription`` last; ``content-length`` and ``ack`` before that, so that what differs between
-        subscribers stands together and the rest is encoded once.
+        The headers have the order of the BBC's server (stomp.md F12): ``destination``, the forwarded headers,
+        ``message-id``, ``when``, and ``subscription`` last. ``content-length`` and ``ack`` come before
+        ``subscription``: so the headers that differ between subscribers are adjacent, and the rest is encoded once.
 
-        :param encoded: empty at the first call for a message, and passed on to the calls of the other forms.
+        :param encoded: an empty dictionary for the first form of a message; the same dictionary for its other forms.
         """
         shared = encoded.get((self.dialect, self.destination))
         if shared is None:
@@ -217,5 +224,7 @@ class MessageForm:
 
 
 def ack_id(subscription: str, message_id: str) -> str:
-    """What a 1.2 client acknowledges a message by. A message-id alone may reach it by several subscriptions."""
+    """The ``ack`` header, by which a 1.2 client acknowledges a message. The message-id alone does not suffice: the same
+    message may reach a client by several subscriptions.
+    """
     return f"{subscription}/{message_id}"

@@ -1,19 +1,19 @@
-"""One client's STOMP session, seen from the server, without any networking.
+"""The server's side of a STOMP session with one client, without networking.
 
     session.receive_data(data, now)          octets from the client
-    while event := session.next_event():     what it asks for, one at a time, in order
-        ...                                  do it, and settle event.answer
-    transport.write(session.data_to_send())  what it is told
-    if session.state is State.CLOSED: ...    nothing follows
+    while event := session.next_event():     its requests, one at a time, in order
+        ...                                  process the event, and settle event.answer
+    transport.write(session.data_to_send())  octets for the client
+    if session.state is State.CLOSED: ...    close the connection
 
-**What it is responsible for.** Everything that STOMP says about one connection: framing and limits (``codec.py``),
-the version and the heart-beats agreed on (``negotiation.py``), what each command means (``commands.py``), which
-subscriptions there are (``subscriptions.py``) and what they wait to have acknowledged, transactions
-(``transactions.py``), and the order of the answers (``server_frames.py``). It knows no socket, no clock, no topic and
-no rights: octets and times come in, events and octets go out. Whether a login is right, or a destination exists, the
-caller finds out; the session waits.
+**Responsibilities.** The session implements everything that STOMP defines for one connection: framing and limits
+(``codec.py``), the negotiation of version and heart-beats (``negotiation.py``), the commands (``commands.py``), the
+subscriptions and their unacknowledged messages (``subscriptions.py``), transactions (``transactions.py``), and the
+order of the answers (``server_frames.py``). It has no socket, no clock, no topics and no rights: its input is octets
+and times, its output is events and octets. The caller decides whether a login is correct and whether a destination
+exists; the session waits for it.
 
-**The states**, and what leads from one to the next::
+**The states** and their transitions::
 
     OPENING ──CONNECT──> AUTHENTICATING ──accept──> OPEN ──DISCONNECT, or an ERROR of 1.1+──> LEAVING
        │                       │ refuse               │                                         │ last answer
@@ -22,41 +22,43 @@ caller finds out; the session waits.
 ======================  ==========  ===========================================================================
 state                   frames are  what the client gets
 ======================  ==========  ===========================================================================
-OPENING                 read        nothing, or the one ERROR that ends the session
-AUTHENTICATING          kept        nothing: somebody looks up its credentials. It may pipeline behind CONNECT
+OPENING                 read        nothing, or an ERROR that ends the session
+AUTHENTICATING          kept        nothing: the caller checks the credentials. More frames may follow CONNECT
 OPEN                    read        answers in the order of its frames, messages, heart-beats
-LEAVING                 dropped     the answers that are still to come; the last one is known
+LEAVING                 dropped     the outstanding answers; the final answer is known
 CLOSED                  dropped     nothing
 ======================  ==========  ===========================================================================
 
-Nothing behind a refused frame is processed. There is no way back: a client that wants to go on connects again.
+Frames after the final answer are not processed. CLOSED is final: to continue, a client connects again.
 
-**Two kinds of clients.** The dialect, agreed on at CONNECT, says how frames are written and how faults are treated. A
-client of 1.1 or 1.2 gets an ERROR and the end of its connection, as the specification wants it. A client of 1.0 is
-*lenient*: it gets its RECEIPT at once, whatever comes of the frame, an ERROR leaves its connection open, and unknown
-commands are passed over. Old embedded clients depend on each of these. The difference stands in ``dialect.py`` and in
-two tables in ``commands.py``, not in conditions all over the code.
+**Two kinds of clients.** The dialect is agreed on at CONNECT. It defines how frames are encoded and how faults are
+handled. For a client of 1.1 or 1.2, an ERROR ends the connection, as the specification requires. The dialect of 1.0 is
+*lenient*: the client gets its RECEIPT immediately, whatever the result of the frame is; an ERROR leaves its connection
+open; unknown commands are ignored. Old embedded clients depend on each of these rules. The differences are in
+``dialect.py`` and in two tables in ``commands.py``, not in conditions all over the code.
 
 **Invariants.**
 
-- Every event but ``Connect`` carries an :class:`~fanout.stomp.server_frames.Answer`, settled exactly once. Answers go
-  out in the order of the frames, however late some of them are settled.
-- Frames whose answers are outstanding are bounded: a *saturated* session gives no events, so its caller stops reading.
-  The octets it holds are bounded by the decoder; ``held`` tells the caller, who bounds the sum over all clients.
-- It processes no more frames than its ``allowance``, which the caller sets: one client's frames must not hold up the
-  others. A session that is over keeps nothing of what came.
-- ``accept`` and ``refuse`` are legal in AUTHENTICATING only; elsewhere they raise ``LocalProtocolError``.
-- What goes out is whole frames: the caller may put messages of the hub between any two results of ``data_to_send``.
-- A session refers to nothing that refers to it once no answer is outstanding: the line of answers, which has to, exists
-  only while something waits in it. So a client that is gone leaves no circle for Python to search for.
+- Every event except ``Connect`` has an :class:`~fanout.stomp.server_frames.Answer`, which is settled exactly once.
+  Answers are sent in the order of the frames, in whatever order they are settled.
+- The number of frames with outstanding answers is limited: a *saturated* session returns no events, so its caller stops
+  reading. The decoder limits the octets that the session keeps; ``held`` reports them to the caller, which limits the
+  sum over all clients.
+- The session processes no more frames than its ``allowance``, which the caller sets: the frames of one client must not
+  delay other clients. A session that is over keeps no input.
+- ``accept`` and ``refuse`` are legal in AUTHENTICATING only; in other states they raise ``LocalProtocolError``.
+- The output consists of whole frames: the caller may send messages of the hub between any two results of
+  ``data_to_send``.
+- While no answer is outstanding, the session is in no reference cycle: the queue of answers refers to the session, but
+  exists only while an answer waits in it. So the memory of a disconnected client is freed without a garbage collection.
 
 **Why events, and not methods of a handler?** The caller may have to wait for a directory or a broker before it can
-settle an event, and must stop reading meanwhile. With events it pulls the next one when it is ready; a handler would be
-pushed, and would need a queue of its own. **Why are messages no matter of the session?** A message is encoded once for
-all clients with the same form (``server_frames.py``); a session that wrote each of its own would undo that.
+settle an event, and must stop reading meanwhile. With events, it asks for the next one when it is ready; a handler
+would need a queue of its own. **Why does the session not send messages?** A message is encoded once for all clients
+with the same form (``server_frames.py``); sessions would encode it once for each client.
 
-The citations (N9, C4, R1, §7) are the paragraphs of ``stomp.md``, which says where this server follows the original
-and where the specification.
+The citations (N9, C4, R1, §7) are paragraphs of ``stomp.md``, which lists where this server follows the BBC's server
+and where it follows the specification.
 """
 
 from __future__ import annotations
@@ -87,23 +89,23 @@ class State(Enum):
 
 
 _READING = frozenset({State.OPENING, State.OPEN})
-_FAULTS_KEPT = 9  # of those nobody has looked at: a 1.0 client may go on making them
+_FAULTS_KEPT = 9  # Faults that the caller has not logged yet; a 1.0 client may continue after each.
 _UNLIMITED = 1 << 62
 _ANSWER_WEIGHT = 1_000
-"""Octets of memory of a frame that waits for its answer, besides its own octets: the answer, what waits for it, the
-objects of the frame."""
+"""Octets of memory of a frame that waits for its answer, in addition to the octets of the frame: the answer, its
+callbacks, and the objects of the frame."""
 
 
 class ServerSession:
     """The server's side of one connection. Times are seconds on the caller's clock.
 
-    :ivar state: where the session stands.
-    :ivar dialect: the version spoken.
-    :ivar subscriptions: what the client listens to; the caller ends them when the connection is gone.
-    :ivar heard_at: when octets last came.
-    :ivar faults: what the client did wrong since somebody last looked, in the words of its ERRORs; for the log.
-    :ivar acknowledges: whether any subscription wants to be told of deliveries with :meth:`delivered`.
-    :ivar logged_in: whether the client has shown credentials.
+    :ivar state: the state of the session.
+    :ivar dialect: the dialect of the session's version.
+    :ivar subscriptions: the subscriptions of the client. The caller ends them when the connection is closed.
+    :ivar heard_at: the time when octets last came from the client.
+    :ivar faults: the client's latest faults, with the texts of its ERRORs. The caller logs and clears them.
+    :ivar acknowledges: whether the caller must call :meth:`delivered`, because a subscription needs acknowledgements.
+    :ivar logged_in: whether the client has connected with a login.
     :ivar allowance: frames that :meth:`next_event` may still process; unlimited unless the caller sets it.
     """
 
@@ -137,7 +139,9 @@ class ServerSession:
         self._agreement: Agreement | None = None
         self._out: list[bytes] = []
         self._answers: Answers | None = None
-        self._began_at: float | None = now  # the unfinished frame; while OPENING, the connection
+        self._began_at: float | None = (
+            now  # Time of the first octet of the unfinished frame; in OPENING, of connecting.
+        )
         self.state = State.OPENING
         self.subscriptions = Subscriptions()
         self.heard_at = now
@@ -149,9 +153,10 @@ class ServerSession:
     # What comes in
 
     def hear_beat(self, data: bytes, now: float) -> bool:
-        """Take octets that are a heart-beat and nothing else, which ten thousand silent clients send all day.
+        """Take octets if they are a heart-beat and nothing else. This short path exists because most clients are silent
+        and send only heart-beats.
 
-        :return: False when they are something else, and were not taken.
+        :return: False if they are something else and were not taken.
         """
         if data != b"\n" or self.state is not State.OPEN or self._decoder.in_frame:
             return False
@@ -159,14 +164,17 @@ class ServerSession:
         return True
 
     def receive_data(self, data: bytes, now: float) -> None:
-        """Take octets from the client. Those behind a final ERROR or a DISCONNECT are dropped."""
+        """Take octets from the client. Octets after a final ERROR or a DISCONNECT are dropped.
+
+        :param now: the current time in seconds.
+        """
         self.heard_at = now
         if self.state in (State.LEAVING, State.CLOSED):
             return
         self._decoder.receive(data)
 
     def next_event(self) -> Event | Connect | None:
-        """What the client asks for; None when more octets, answers to what it asked, or allowance is needed."""
+        """The next request of the client; None if the session needs more octets, outstanding answers, or allowance."""
         while self.state in _READING and self.allowance > 0 and not self.saturated:
             self.allowance -= 1
             try:
@@ -187,12 +195,14 @@ class ServerSession:
 
     @property
     def pending(self) -> int:
-        """Frames whose answer has not gone out."""
+        """How many frames have an answer that was not sent yet."""
         return 0 if self._answers is None else len(self._answers)
 
     @property
     def saturated(self) -> bool:
-        """So many frames wait for their answers, or so large ones, that no more should be read for now."""
+        """Whether the limit of frames that wait for their answers, or of their octets, is reached. The caller should
+        then stop reading from the client.
+        """
         waiting = self._answers
         return waiting is not None and (
             len(waiting) >= self.limits.pending_answers or waiting.octets >= self.limits.pending_bytes
@@ -200,13 +210,13 @@ class ServerSession:
 
     @property
     def unread(self) -> bool:
-        """Whether octets have come that were not processed: a part of a frame, or more than the allowance."""
+        """Whether there are octets that were not processed: a part of a frame, or frames above the allowance."""
         return self._decoder.in_frame
 
     @property
     def held(self) -> int:
-        """Octets of memory of what the client sent and what is not dealt with: unread octets, a CONNECT or other frames
-        that wait for their answer, frames that wait in a transaction. A session that is over keeps nothing.
+        """Octets of memory of the client's unfinished input: octets that were not processed, a CONNECT or other frames
+        that wait for their answer, and frames in transactions. A session that is over keeps no input.
         """
         if self.state is State.LEAVING or self.state is State.CLOSED:
             return 0
@@ -220,7 +230,7 @@ class ServerSession:
         return held
 
     def spend(self, frames: int) -> None:
-        """For the commands: this frame takes as long as so many more."""
+        """Reduce the allowance. The commands call this for a frame that takes the time of several frames."""
         self.allowance -= frames
 
     def _process(self, frame: Frame) -> Event | None:
@@ -233,7 +243,9 @@ class ServerSession:
             return None
 
     def expect(self, frame: Frame) -> Answer:
-        """A place in the line of answers. A 1.0 client gets its RECEIPT at once, whatever comes of it (§7)."""
+        """Append the answer to a frame to the queue of answers. A 1.0 client gets its RECEIPT immediately, whatever the
+        result of the frame is (§7).
+        """
         receipt = frame.get("receipt")
         if self.dialect.lenient and receipt is not None:
             self.write(answers.receipt(self.dialect, receipt))
@@ -248,13 +260,15 @@ class ServerSession:
 
     @property
     def transactions(self) -> Transactions:
-        """What waits for a COMMIT. Most clients use no transactions, so it is made when it is first needed."""
+        """The open transactions. Most clients use none, so the object is created on first use."""
         if self._transactions is None:
             self._transactions = Transactions(self.limits)
         return self._transactions
 
     def _refuse_unreadable(self, error: RemoteProtocolError) -> None:
-        """Only a 1.0 client whose next frame can be found goes on behind a broken one (stomp.md §8)."""
+        """Refuse a malformed frame. The session continues only if the client speaks 1.0 and the end of the frame is
+        known (stomp.md §8).
+        """
         self._note_fault(error.summary)
         goes_on = error.boundary_known and self.state is State.OPEN
         self._line().expect(error.command, error.receipt).refuse(error.summary, error.detail, final=not goes_on)
@@ -279,10 +293,11 @@ class ServerSession:
         return Connect((frame.get("login") or "").strip(), (frame.get("passcode") or "").strip())
 
     def accept(self, session_id: str, *, logged_in: bool = True) -> None:
-        """Let the client in: answers :class:`Connect`.
+        """Answer :class:`Connect` with CONNECTED.
 
-        :param session_id: goes into the ``session`` header.
-        :param logged_in: whether it has shown credentials; otherwise no SEND of it waits for a COMMIT.
+        :param session_id: the value of the ``session`` header.
+        :param logged_in: whether the client has connected with a login. Only then may it SEND in a transaction.
+        :raises LocalProtocolError: when no :class:`Connect` waits for an answer.
         """
         agreement = self._take_agreement()
         self.logged_in = logged_in
@@ -291,7 +306,12 @@ class ServerSession:
         self.state = State.OPEN
 
     def refuse(self, summary: str, detail: str = "") -> None:
-        """Do not let the client in: answers :class:`Connect`, and ends the session in every version."""
+        """Answer :class:`Connect` with an ERROR, which ends the session in every version.
+
+        :param summary: a few words for the ``message`` header.
+        :param detail: text for the body; empty to repeat the summary.
+        :raises LocalProtocolError: when no :class:`Connect` waits for an answer.
+        """
         self._end_with_error(summary, detail, self._take_agreement().connect)
 
     def _take_agreement(self) -> Agreement:
@@ -303,7 +323,7 @@ class ServerSession:
     # What goes out
 
     def data_to_send(self) -> bytes:
-        """Octets for the client, each frame whole; empty when there are none."""
+        """The octets to send to the client, in whole frames; empty if there are none."""
         if not self._out:
             return b""
         data = self._out[0] if len(self._out) == 1 else b"".join(self._out)
@@ -311,11 +331,11 @@ class ServerSession:
         return data
 
     def write(self, data: bytes) -> None:
-        """For the line of answers: a frame whose turn has come."""
+        """See :meth:`Answering.write <fanout.stomp.server_frames.Answering.write>`."""
         self._out.append(data)
 
     def stop(self) -> None:
-        """For the line of answers: process no more frames."""
+        """See :meth:`Answering.stop <fanout.stomp.server_frames.Answering.stop>`."""
         self.state = State.LEAVING
         self._forget_input()
 
@@ -323,11 +343,11 @@ class ServerSession:
         self.faults = (*self.faults[-_FAULTS_KEPT:], summary)
 
     def rest(self) -> None:
-        """For the line of answers: none is to come."""
+        """See :meth:`Answering.rest <fanout.stomp.server_frames.Answering.rest>`."""
         self._answers = None
 
     def finish(self) -> None:
-        """For the line of answers: the last one was written."""
+        """See :meth:`Answering.finish <fanout.stomp.server_frames.Answering.finish>`."""
         self.state = State.CLOSED
         self._forget_input()
 
@@ -344,7 +364,11 @@ class ServerSession:
         self.finish()
 
     def disconnect(self, summary: str, detail: str = "") -> None:
-        """End the session from our side, with an ERROR behind the answers that are still to come."""
+        """End the session from the server's side, with an ERROR after the outstanding answers.
+
+        :param summary: a few words for the ``message`` header.
+        :param detail: text for the body; empty to repeat the summary.
+        """
         if self.state is State.OPENING:
             self._end_with_error(summary, detail, None)
         elif self.state is State.AUTHENTICATING:
@@ -356,18 +380,20 @@ class ServerSession:
     # Subscriptions
 
     def forget(self, subscription: Subscription) -> None:
-        """A subscription was refused after all."""
+        """Remove a subscription that the caller has refused."""
         self.subscriptions.remove(subscription)
 
     def delivered(self, subscription: Subscription, message: Message) -> None:
-        """A message went out for a subscription that acknowledges. All subscriptions of the client share the limit."""
+        """Remember a message that was sent for a subscription with acknowledgements. All subscriptions of the client
+        share the limit.
+        """
         share = self.limits.unacknowledged // max(1, len(self.subscriptions))
         subscription.delivered(message.message_id, max(1, share))
 
     # Time
 
     def _note_unfinished(self) -> None:
-        """Keep the time since which a frame is unfinished. Line ends between frames are none."""
+        """Remember since when a frame is unfinished. Line ends between frames do not count as a frame."""
         if self.state is State.OPEN:
             if not self._decoder.in_frame:
                 self._began_at = None
@@ -375,13 +401,17 @@ class ServerSession:
                 self._began_at = self.heard_at
 
     def resumed(self, now: float) -> None:
-        """Reading was paused, by us: what the client could not send in that time is not its fault."""
+        """The server continues to read after a pause. The client's times start again, because it could not send."""
         self.heard_at = now
         if self._began_at is not None and self.state is State.OPEN:
             self._began_at = now
 
     def overdue(self, now: float) -> str | None:
-        """Why the client must go, in a few words; None when all is well. Not to be asked while reading is paused."""
+        """Why the client must be disconnected, in a few words; None if it need not. Do not call this while reading is
+        paused.
+
+        :param now: the current time in seconds.
+        """
         if self.state not in _READING:
             return None
         if self._began_at is not None and now - self._began_at >= self._patience:
@@ -389,7 +419,7 @@ class ServerSession:
         return "heart-beat missed" if self._heartbeat.missed(now, self.heard_at) else None
 
     def transaction_overdue(self, now: float) -> bool:
-        """Whether a transaction has been open for too long."""
+        """Whether a transaction has been open for longer than the limit."""
         deadline = self._transactions_until
         return deadline is not None and now >= deadline
 
@@ -399,15 +429,16 @@ class ServerSession:
         return None if oldest is None else oldest + self.limits.transaction_seconds
 
     def beat(self, now: float, sent_at: float) -> bytes:
-        """A heart-beat, if one is owed.
+        """The octets of a heart-beat if one is due; otherwise empty.
 
-        :param sent_at: when octets last went to the client.
+        :param now: the current time in seconds.
+        :param sent_at: the time in seconds when octets were last sent to the client.
         """
         return b"\n" if self.state is State.OPEN and self._heartbeat.owed(now, sent_at) else b""
 
     def next_look(self, sent_at: float) -> float | None:
-        """When :meth:`overdue`, :meth:`transaction_overdue` or :meth:`beat` may have something to say next; None while
-        only octets can change it.
+        """The time in seconds when the result of :meth:`overdue`, :meth:`transaction_overdue` or :meth:`beat` may
+        change; None if only octets from the client can change it.
         """
         look = self._heartbeat.next_look(sent_at, self.heard_at)
         if not self.unfinished:
@@ -417,7 +448,7 @@ class ServerSession:
 
     @property
     def unfinished(self) -> bool:
-        """Whether the time of a frame that has begun, of the CONNECT, or of a transaction, is running."""
+        """Whether a time limit is running: of an unfinished frame, of the CONNECT, or of a transaction."""
         return self._began_at is not None or (self._transactions is not None and self._transactions.oldest is not None)
 
     @property

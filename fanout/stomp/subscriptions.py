@@ -1,4 +1,4 @@
-"""What one client listens to, and what it has acknowledged."""
+"""The subscriptions of one client, and the messages that it has not acknowledged yet."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ ACK_MODES = ("auto", "client", "client-individual")
 
 
 class Subscription:
-    """One live SUBSCRIBE.
+    """One subscription of a client.
 
-    :ivar form: how its messages are written; holds the client's own id and spelling of the destination.
+    :ivar form: how its messages are encoded; it has the client's id and the client's spelling of the destination.
     :ivar ack: one of :data:`ACK_MODES`.
-    :ivar cohort: for the server: where it is in the hub; None while it has not joined.
+    :ivar cohort: the cohort of the hub that the server has put it into; None while it is in no cohort.
     """
 
     __slots__ = ("_unacknowledged", "ack", "cohort", "form")
@@ -29,16 +29,19 @@ class Subscription:
 
     @property
     def id(self) -> str | None:
-        """The client's id for it."""
+        """The client's id of the subscription; None if a 1.0 client gave none."""
         return self.form.subscription
 
     @property
     def destination(self) -> str:
-        """The destination as the client wrote it."""
+        """The destination, as the client wrote it."""
         return self.form.destination
 
     def delivered(self, message_id: str, limit: int) -> None:
-        """A message went out that the client is to acknowledge. Beyond the limit the oldest counts as acknowledged."""
+        """Remember a message that was sent to the client and that the client should acknowledge.
+
+        :param limit: how many messages are remembered. Above the limit, the oldest counts as acknowledged.
+        """
         if self._unacknowledged is None:
             self._unacknowledged = deque()
         waiting = self._unacknowledged
@@ -47,9 +50,9 @@ class Subscription:
             waiting.popleft()
 
     def acknowledge(self, message_id: str) -> bool:
-        """Take an ACK or NACK; under ``client`` it covers everything before it (STOMP 1.2, "ACK").
+        """Process an ACK or NACK. In the mode ``client`` it includes all earlier messages (STOMP 1.2, "ACK").
 
-        :return: False when no such message waits for one.
+        :return: False if no message with this id waits for an ACK.
         """
         waiting = self._unacknowledged
         if not waiting:
@@ -57,7 +60,7 @@ class Subscription:
         if self.ack == "client":
             return self._acknowledge_all(waiting, message_id)
         try:
-            waiting.remove(message_id)  # Most are acknowledged in order, and found at the front.
+            waiting.remove(message_id)  # Most messages are acknowledged in order, so the search is short.
         except ValueError:
             return False
         return True
@@ -71,20 +74,21 @@ class Subscription:
         return True
 
     def acknowledge_1_2(self, ack: str) -> bool:
-        """As :meth:`acknowledge`, for the ``ack`` value of a message of ours."""
+        """As :meth:`acknowledge`. :param ack: the value of the ``ack`` header of a message that this server sent."""
         prefix = ack_id(self.id or "", "")
         return ack.startswith(prefix) and self.acknowledge(ack.removeprefix(prefix))
 
 
 _FEW = 8
-"""Subscriptions of one client that are searched one by one. Beyond it there is an index by id; most clients have two,
-and their index would take more memory than they do."""
+"""Up to this number, the subscriptions of a client are searched one by one; above it, there is an index by id. Most
+clients have two subscriptions, and an index would take more memory than these."""
 
 
 class Subscriptions:
-    """All subscriptions of one client, in the order they came. Several may have one id, to different destinations.
+    """All subscriptions of one client, in the order in which they came. Several subscriptions to different destinations
+    may have the same id.
 
-    A command that names an id takes as long for a client with many of them as for one with few.
+    The time of a command that names an id does not depend on the number of the client's subscriptions.
     """
 
     __slots__ = ("_all", "_by_id")
@@ -100,13 +104,13 @@ class Subscriptions:
         return iter(self._all)
 
     def add(self, subscription: Subscription) -> None:
-        """Remember it; whether its id may be used was asked before."""
+        """Add a subscription. The caller has already checked that its id may be used."""
         self._all[subscription] = None
         if self._by_id is not None:
             self._by_id[subscription.id].append(subscription)
 
     def remove(self, subscription: Subscription) -> None:
-        """Forget it; nothing happens when it is not there."""
+        """Remove a subscription, if it is there."""
         if subscription not in self._all:
             return
         del self._all[subscription]
@@ -118,7 +122,7 @@ class Subscriptions:
                 del self._by_id[subscription.id]
 
     def with_id(self, id_: str) -> Sequence[Subscription]:
-        """The subscriptions with this id, in the order they came."""
+        """The subscriptions with this id, in the order in which they came."""
         if len(self._all) <= _FEW:
             return [each for each in self._all if each.id == id_]
         if self._by_id is None:
@@ -128,12 +132,14 @@ class Subscriptions:
         return self._by_id.get(id_, ())
 
     def by_destination(self, destination: str, id_: str | None) -> Subscription | None:
-        """A subscription to this destination as the client wrote it, rather the one with this id (1.0 only)."""
+        """A subscription to this destination as the client wrote it; the one with this id, if there are several. Only
+        STOMP 1.0 needs this.
+        """
         matching = [each for each in self._all if each.destination == destination]
         return next((each for each in matching if each.id == id_), matching[0] if matching else None)
 
     def acknowledge(self, ack: str) -> bool:
-        """Take an ACK or NACK of 1.2. :return: False when no such message waits for one."""
+        """Process an ACK or NACK of STOMP 1.2. :return: False if no such message waits for an ACK."""
         if any(each.acknowledge_1_2(ack) for each in self.with_id(ack.partition("/")[0])):
             return True
-        return any(each.acknowledge_1_2(ack) for each in self._all)  # an id may hold a "/" itself
+        return any(each.acknowledge_1_2(ack) for each in self._all)  # The id itself may contain a "/".

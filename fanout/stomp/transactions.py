@@ -1,4 +1,4 @@
-"""BEGIN, COMMIT, ABORT: frames that wait to be processed together (stomp.md C7)."""
+"""Transactions (BEGIN, COMMIT, ABORT): the frames of a transaction wait and are processed together (stomp.md C7)."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from fanout.stomp.codec import Frame, RemoteProtocolError
 from fanout.stomp.limits import StompLimits
 
 _TRANSACTION_WEIGHT = 700
-"""Octets of memory of an open transaction besides its name and its frames: an object, a list, a place in a dictionary.
-tracemalloc shows about 400."""
+"""Octets of memory of an open transaction in addition to its name and frames: an object, a list, an entry of a
+dictionary. tracemalloc shows about 400."""
 
 
 class _Transaction:
-    """Frames that wait, how much memory they take, and since when it is open."""
+    """An open transaction: its frames, their octets of memory, and the time of its BEGIN."""
 
     __slots__ = ("began_at", "frames", "weight")
 
@@ -22,9 +22,9 @@ class _Transaction:
 
 
 class Transactions:
-    """The open transactions of one client, each a list of frames in the order they came.
+    """The open transactions of one client. The frames of each have the order in which they came.
 
-    :ivar weight: octets of memory of all of them.
+    :ivar weight: octets of memory of all open transactions.
     """
 
     __slots__ = ("_limits", "_open", "weight")
@@ -35,7 +35,12 @@ class Transactions:
         self.weight = 0
 
     def begin(self, name: str, now: float) -> None:
-        """Open one. :raises RemoteProtocolError: the name is taken, or too many are open."""
+        """Open a transaction.
+
+        :param name: the ``transaction`` header of BEGIN.
+        :param now: the time of the BEGIN, in seconds.
+        :raises RemoteProtocolError: when a transaction with this name is open, or too many transactions are open.
+        """
         if name in self._open:
             raise RemoteProtocolError("Transaction exists", "BEGIN names a transaction that is open already.")
         if len(self._open) >= self._limits.transactions:
@@ -46,7 +51,11 @@ class Transactions:
         self.weight += _weight(name)
 
     def hold(self, name: str, frame: Frame) -> None:
-        """Keep a frame until COMMIT. :raises RemoteProtocolError: unknown name, or too much waits in it."""
+        """Keep a frame until the COMMIT.
+
+        :raises RemoteProtocolError: when no transaction with this name is open, or its frames are too many or too
+            large.
+        """
         waiting = self._of(name)
         if len(waiting.frames) >= self._limits.transaction_actions:
             raise RemoteProtocolError(
@@ -57,14 +66,17 @@ class Transactions:
             raise RemoteProtocolError(
                 "Transaction too large",
                 f"The frames of a transaction may take at most {self._limits.transaction_bytes} octets of memory; "
-                "each header takes some 200 more than it is long.",
+                "each header takes about 200 octets more than its text.",
             )
         waiting.frames.append(frame)
         waiting.weight += weight
         self.weight += weight
 
     def end(self, name: str) -> list[Frame]:
-        """Close one and return what waited. :raises RemoteProtocolError: unknown name."""
+        """Close a transaction and return its frames.
+
+        :raises RemoteProtocolError: when no transaction with this name is open.
+        """
         waiting = self._of(name)
         del self._open[name]
         self.weight -= waiting.weight + _weight(name)
@@ -72,7 +84,7 @@ class Transactions:
 
     @property
     def oldest(self) -> float | None:
-        """When the one was opened that has been open for longest; None if none is."""
+        """The time in seconds when the oldest open transaction was opened; None if no transaction is open."""
         return next((each.began_at for each in self._open.values()), None)
 
     def _of(self, name: str) -> _Transaction:
