@@ -1,50 +1,51 @@
-"""One STOMP client: drives its session, whatever transport carries its octets.
+"""The connection of one STOMP client, over any transport.
 
-**What it is responsible for.** It joins five parts that know nothing of each other: the *transport*, which carries
-octets; the *session* (:mod:`fanout.stomp.session`), which makes events of them and answers; the *application*, which
-decides; the *hub*, which has the messages; and the *outbox*, which has what the client still has to be sent. ::
+**Responsibilities.** The connection joins five parts that do not know each other: the *transport* carries octets; the
+*session* (:mod:`fanout.stomp.session`) turns them into events and encodes answers; the *application* decides; the
+*hub* delivers messages; the *outbox* keeps the octets that were not sent to the client yet. ::
 
     transport ──octets──> session ──event──> application ──messages──> bus ··> hub
         ^                    │                                                  │
         └──────── outbox <───┴── answers                        messages ───────┘ (offer)
 
-**The states.** The session has the protocol's states; a connection has those of its surroundings:
+**The states.** The session has the states of the protocol. The flags of a connection are:
 
 ===============  ====================================================  ======================================
 flag             it is set while                                       meanwhile
 ===============  ====================================================  ======================================
-``_busy``        an event waits for the application                    the frames behind it wait, in order
-``_waits``       it sent more frames than fit into a turn              the rest is worked on in the next turns
-``_paused``      we do not read from the client: an event or frames    TCP slows the client down; its silence
-                 wait, too many answers are outstanding, or the        is not held against it
-                 outbox is full
+``_busy``        an event waits for the application                    later frames wait, in order
+``_waits``       the client sent more frames than fit into a turn      the rest waits for the next turns
+``_paused``      the server does not read from the client: an event    TCP slows the client down, and the time
+                 or frames wait, too many answers are outstanding,     limits of the client do not run
+                 or the outbox is full
 ``_blocked_at``  the transport is full, since this time                WRITE_TIMEOUT runs
-``_ended``       the client has closed its side                        what it sent is still worked on
+``_ended``       the client has closed its side                        its input is still processed
 ``_closing``     everything was written, and the transport closes      nothing is read or written any more
-``_gone``        the connection is closed                              what it had sent is still worked on
+``_gone``        the connection is closed                              its input is still processed
 ===============  ====================================================  ======================================
 
-:meth:`Connection._pump` takes events until one has to wait; whatever ends a wait calls it again. ``_settle`` then
-brings reading, closing and the timer in line with the state. Every way in ends there.
+:meth:`Connection._pump` processes events until one must wait; the end of each wait calls it again. ``_settle`` then
+adapts reading, closing and the timer to the state. It is the last step of every entry point.
 
 **Invariants.**
 
-- Events are worked on one after the other. A SEND is the exception: once admitted, it does not hold up the frames
-  behind it while the bus confirms; the session keeps the answers in order.
-- What the client had sent in whole before it went is worked off: nothing that was accepted is lost.
-- However much it sends, it has no more than its share of a turn, and all unfinished input of all clients has one bound.
-- An answer goes into the outbox behind all messages that were published before it: the hub hands out what it has
-  gathered first. A RECEIPT of a SUBSCRIBE goes before the first message of the subscription.
-- A subscription that has a cohort has one place of the subscription limit, and the other way round; ``gone`` gives both
-  back, also while a SUBSCRIBE waits for the application.
-- A 1.0 client with several subscriptions to one topic gets each message once. It cannot tell them apart.
-- Once it is gone, nothing that stays refers to it, and it refers to nothing that refers to it: the memory is free at
-  once. A session that has ended would otherwise wait for a search of Python's, which stops all clients.
+- Events are processed one after the other. SEND is an exception: when it is admitted, later frames do not wait until
+  the bus has confirmed it; the session keeps the answers in order.
+- Complete frames that the client sent before its connection closed are processed, so no accepted frame is lost.
+- A client gets no more than its share of a turn, however much it sends. One limit applies to the unfinished input of
+  all clients.
+- An answer goes into the outbox after all messages that were published before it: the hub first hands out the messages
+  that it has gathered. The RECEIPT of a SUBSCRIBE comes before the first message of the subscription.
+- A subscription occupies one place of the subscription limit if and only if it has a cohort. ``gone`` gives both back,
+  even while a SUBSCRIBE waits for the application.
+- A 1.0 client with several subscriptions to one topic gets each message once, because it cannot distinguish them.
+- A closed connection is in no reference cycle, and no living object refers to it, so its memory is freed immediately.
+  Otherwise it would be freed by Python's garbage collection, which stops all clients meanwhile.
 
-**Why not an object per subscription in the hub?** It would be the obvious design, and twice the memory: most clients
-have two subscriptions and one outbox. The hub knows the connection, once per cohort, and the cohort tells the
-subscriptions apart. **Why coroutines without Deferreds?** Few events have to wait, as the application mostly has the
-answer in memory; :func:`~fanout.stomp_server.eager.start_eagerly` makes that a function call.
+**Why not an object per subscription in the hub?** That obvious design would need twice the memory: most clients have
+two subscriptions and one outbox. In the hub, a connection is a member of several cohorts; the cohort distinguishes the
+subscriptions. **Why coroutines without Deferreds?** Few events must wait, because the application usually has the
+answer in memory; ``_begin`` then runs the coroutine like a function.
 """
 
 from __future__ import annotations
@@ -69,20 +70,20 @@ from fanout.stomp_server.stomp_server import StompServer, Transport
 T = TypeVar("T")
 
 _SERVER_FAULT = "The server made an error; its operator finds it in the log under this session's id."
-_SHOWN = 200  # characters of a login in the log; a client may send many more
-_FULL = "This server, or your network's share of it, holds no more; try again later."
+_SHOWN = 200  # Characters of a login that are logged; a client may send many more.
+_FULL = "This server, or your network's share of it, has no room for more subscriptions; try again later."
 _TOO_MUCH_INPUT = (
-    "All clients together have sent too much that is not complete: frames, transactions, and frames that wait for an "
-    "answer. Yours took the most memory. Send whole frames, and COMMIT soon."
+    "The unfinished input of all clients takes too much memory: incomplete frames, transactions, and frames that wait "
+    "for an answer. Yours takes the most. Send whole frames, and COMMIT soon."
 )
 _TOO_LONG = "A transaction must be committed or aborted within {:g} seconds."
 _MANY_CONNECTIONS = "The server is full, and your address has more connections than any other; try again later."
 
 
 class Connection(OutboxSubscriber):
-    """One client. See the head of this file.
+    """The connection of one client; see the docstring of this module.
 
-    :ivar slot: the wheel's.
+    :ivar slot: the position of the connection in the timer wheel; only the wheel uses it.
     """
 
     __slots__ = (
@@ -119,15 +120,15 @@ class Connection(OutboxSubscriber):
         self._principal: Principal | None = None
         self._heard: dict[
             str, int
-        ] = {}  # of topics with several subscriptions of a 1.0 client: the last message's mark
-        self._held = 0  # octets of unfinished input, as they are counted
-        self._busy = False  # an event is being worked on, and the frames behind it wait
-        self._waits = False  # for its turn
-        self._paused = False  # we do not read from the client
-        self._ended = False  # it will send no more
-        self._closing = False  # nothing follows what was written
+        ] = {}  # Topic → mark of its last message, if a 1.0 client has several subscriptions to it.
+        self._held = 0  # Octets of unfinished input that input_memory has counted for this client.
+        self._busy = False  # An event is being processed, and later frames wait.
+        self._waits = False  # More frames wait for the client's next turn.
+        self._paused = False  # The server does not read from the client.
+        self._ended = False  # The client will not send more octets.
+        self._closing = False  # Everything was written, and the transport closes.
         self._gone = False
-        self._answering = False  # answers will be handed to the outbox when the turn ends
+        self._answering = False  # Answers will be handed to the outbox at the end of the turn.
         self._blocked_at: float | None = None
         server.connections.add(self)
         self._schedule()
@@ -136,7 +137,7 @@ class Connection(OutboxSubscriber):
 
     @property
     def protocol(self) -> str:
-        """What the client speaks, over which transport."""
+        """The protocol and the transport of the client, as a label of metrics."""
         return self._transport.kind
 
     @property
@@ -146,30 +147,32 @@ class Connection(OutboxSubscriber):
 
     @property
     def version(self) -> str:
-        """Of STOMP; empty until it has been agreed on."""
+        """The version of STOMP; empty until it was agreed on."""
         return self._session.dialect.version if self._client.session else ""
 
     @property
     def heard_at(self) -> float:
-        """When the client was last heard; now if it has logged in: it is a station and may be silent for long."""
+        """The time when octets last came from the client. It is always now for a client that has logged in: such a
+        client is a station, which may be silent for a long time.
+        """
         return self._session.heard_at if self._principal is None else self._server.clock()
 
     # The transport's events
 
     def received(self, data: bytes) -> None:
-        """Octets came from the client."""
+        """Process octets that came from the client."""
         now = self._server.clock()
         if not self._session.hear_beat(data, now):
             self._session.receive_data(data, now)
             self._pump()
 
     def ended(self) -> None:
-        """The client will send no more, but may still read: what it sent is worked off first (stomp.md §6)."""
+        """The client has closed its side, but may still read: its input is processed first (stomp.md §6)."""
         self._ended = True
         self._pump()
 
     def gone(self) -> None:
-        """The connection is closed. What the client had sent in whole is still worked off: nothing accepted is lost."""
+        """The connection is closed. Complete frames are still processed, so no accepted frame is lost."""
         if self._gone:
             return
         self._gone = True
@@ -183,34 +186,34 @@ class Connection(OutboxSubscriber):
         self._log.debug("client.gone", dropped=self._outbox.dropped)
 
     def full(self) -> None:
-        """The transport takes no more for now."""
+        """The transport's buffer is full."""
         self._outbox.block()
         self._blocked_at = self._server.clock()
         self._server.wheel.schedule(self, self._blocked_at + self._server.settings.WRITE_TIMEOUT)
         self._read_or_wait()
 
     def drained(self) -> None:
-        """The transport takes octets again."""
+        """The transport's buffer has room again."""
         self._blocked_at = None
         self._outbox.unblock()
         self._pump()
 
-    # The sink of the outbox
+    # The destination of the outbox
 
     def write(self, data: bytes) -> None:
-        """From the outbox: octets for the client."""
+        """Send octets to the client. Called by the outbox."""
         if not self._gone:
             self._transport.write(data)
 
     def cut_off(self) -> None:
-        """From the outbox: the client does not read."""
+        """Disconnect a client that does not read. Called by the outbox."""
         self._server.warn("client.slow", self.address, reason="does not read what it is sent")
         self._transport.abort()
 
     # The subscriber
 
     def offer(self, cohort: Cohort, message: Message, data: bytes) -> None:
-        """A message for this client. A 1.0 client with several subscriptions to the topic gets one copy."""
+        """Send a message to the client. A 1.0 client with several subscriptions to the topic gets it once."""
         if self._hears_twice(cohort):
             mark = _mark(message)
             if mark == self._heard.get(cohort.topic):
@@ -219,7 +222,9 @@ class Connection(OutboxSubscriber):
         self._give(cohort, message, data)
 
     def offer_joined(self, cohort: Cohort, offered: Offered, data: bytes, *, only: bool) -> None:
-        """What a turn brought on one topic. What waits for a slow client stays single, so that it may skip some."""
+        """Send the messages that were published on one topic in a turn. For a slow client they stay separate, so that
+        the outbox can skip some.
+        """
         session = self._session
         unheard = offered
         if session.dialect.lenient and len(session.subscriptions) > 1:
@@ -231,7 +236,7 @@ class Connection(OutboxSubscriber):
                 self._give(cohort, message, frame)
 
     def _unheard(self, cohort: Cohort, offered: Offered) -> Offered:
-        """Without what came by another subscription to the topic."""
+        """These messages without those that the client already got by another subscription to the topic."""
         if not self._hears_twice(cohort):
             return offered
         last, self._heard[cohort.topic] = self._heard.get(cohort.topic), _mark(offered[-1][0])
@@ -241,7 +246,7 @@ class Connection(OutboxSubscriber):
         return offered
 
     def _hears_twice(self, cohort: Cohort) -> bool:
-        """Whether a 1.0 client has another subscription to the same topic."""
+        """Whether this is a 1.0 client with another subscription to the same topic."""
         subscriptions = self._session.subscriptions
         if not self._session.dialect.lenient or len(subscriptions) == 1:
             return False
@@ -260,17 +265,20 @@ class Connection(OutboxSubscriber):
                     if subscription.cohort is cohort:
                         self._session.delivered(subscription, message)
 
-    # Working off what the client sent
+    # Processing the client's frames
 
     def _pump(self) -> None:
-        """Act on frames, in order, until one has to wait, or others have their turn."""
+        """Process frames, in order, until one must wait or the client's share of the turn is used up."""
         if self._waits:
             self._settle()
         else:
             self.work(self._server.turns.grant)
 
     def work(self, most: int) -> None:
-        """As :meth:`_pump`, on so many frames; also called when it is this client's turn."""
+        """Process frames as :meth:`_pump` does. Also called for the next turn of this client.
+
+        :param most: the maximum number of frames.
+        """
         session = self._session
         self._waits = False
         session.allowance = most
@@ -288,13 +296,15 @@ class Connection(OutboxSubscriber):
         self._settle()
 
     def _begin(self, event: Event | Connect) -> None:
-        """Act on an event. Most of it does not wait, and then costs a tenth of ``Deferred.fromCoroutine``."""
+        """Process an event. Most events need not wait; they then take a tenth of the time of
+        ``Deferred.fromCoroutine``.
+        """
         acting = self._act(event)
         try:
             awaited = acting.send(None)
         except StopIteration:
             self._busy = False
-        except Exception:  # noqa: BLE001  (logged; it ends one client at most)
+        except Exception:  # noqa: BLE001  (It is logged, and ends at most one connection.)
             self._acted(Failure(), event)
         else:
             waiting = Deferred.fromCoroutine(_rest(acting, awaited))
@@ -310,7 +320,7 @@ class Connection(OutboxSubscriber):
                 event.answer.refuse("Internal error", _SERVER_FAULT, final=True)
 
     def _queue_answers(self) -> None:
-        """Hand the session's answers to the outbox, before any message that comes later."""
+        """Hand the session's answers to the outbox, before any later message."""
         data = self._session.data_to_send()
         if data and not self._gone:
             if self._session.subscriptions:
@@ -322,7 +332,7 @@ class Connection(OutboxSubscriber):
         return data if framing is None else framing(data)
 
     def _settle(self) -> None:
-        """Everything that could be done was done: close, read on, or wait, as things stand."""
+        """Close the connection, continue to read, or pause reading, depending on the state."""
         self._count_input()
         self._queue_answers()
         for fault in self._session.faults:
@@ -338,10 +348,12 @@ class Connection(OutboxSubscriber):
             self._schedule()
 
     def _count_input(self) -> None:
-        """Most frames come whole and are answered at once, so there is nothing to count."""
+        """Report the octets of unfinished input. For most frames there are none: they come whole and are answered
+        immediately.
+        """
         held = self._session.held
         if self._gone and not self._waits and not self._busy:
-            held = 0  # an unfinished frame stays unfinished
+            held = 0  # An unfinished frame will not be completed.
         if held != self._held:
             self._held = held
             self._server.input_memory.hold(self, held)
@@ -359,17 +371,17 @@ class Connection(OutboxSubscriber):
         if self._blocked_at is None:
             self.close("Server full", _MANY_CONNECTIONS)
         else:
-            self._transport.abort()  # it would not read why, and keep its place
+            self._transport.abort()  # The client would not read the reason, and would stay connected.
 
     def _close(self) -> None:
-        """Close once everything has been written; while the transport is full, :meth:`drained` brings us back."""
+        """Close when everything was written. If the transport is full, :meth:`drained` leads to another call."""
         self._outbox.flush()
         if not len(self._outbox):
             self._closing = True
             self._transport.finish()
 
     def _read_or_wait(self) -> None:
-        """Read from the client only while what it asks can be worked on and what it is owed goes out."""
+        """Read from the client only while its frames can be processed and its messages can be sent."""
         wait = self._busy or self._waits or self._session.saturated or self._outbox.blocked
         if wait == self._paused or self._gone:
             return
@@ -411,14 +423,14 @@ class Connection(OutboxSubscriber):
         if not connect.anonymous and not await self._login(connect):
             return
         if self._session.state is not State.AUTHENTICATING:
-            return  # we shut down, and it was told so while its login was checked
+            return  # The node shuts down, and the client got an ERROR while its login was checked.
         session_id = str(uuid.uuid4())
         self._log = self._log.bind(session=session_id[:8], address=self.address)
         self._log.debug("client.connected", version=self._session.dialect.version, login=connect.login)
         self._session.accept(session_id, logged_in=self._principal is not None)
         self._server.wheel.schedule(
             self, self._session.next_look(self._outbox.sent_at)
-        )  # heart-beats may be due earlier
+        )  # Heart-beats may be due earlier.
         if not self._gone:
             self._client = Client(session_id, self._client.address)
             self._server.observer.opened(self._client)
@@ -466,9 +478,9 @@ class Connection(OutboxSubscriber):
             self._replay(subscription, cohort, last)
 
     def _replay(self, subscription: Subscription, cohort: Cohort, last: Message | None) -> None:
-        """Show the last message at once: a screen should not stay blank until the next publish."""
+        """Send the retained message immediately: a screen should not stay blank until the next message."""
         if last is not None:
-            self._queue_answers()  # the RECEIPT of the SUBSCRIBE goes first
+            self._queue_answers()  # The RECEIPT of the SUBSCRIBE comes first.
             self.show(cohort, last)
         else:
             recalled = Deferred.fromCoroutine(self._recall(subscription, cohort))
@@ -481,7 +493,7 @@ class Connection(OutboxSubscriber):
             self.show(cohort, message)
 
     def show(self, cohort: Cohort, message: Message) -> None:
-        """See :meth:`Subscriber.show`. A 1.0 client that subscribes again is shown the message again."""
+        """See :meth:`Subscriber.show`. A 1.0 client that subscribes again gets the message again."""
         self._heard.pop(cohort.topic, None)
         super().show(cohort, message)
 
@@ -492,9 +504,9 @@ class Connection(OutboxSubscriber):
             self._refuse(event, refused)
             return
         if self._session.dialect.lenient:
-            self._queue_answers()  # its RECEIPT goes first, also if the bus delivers to this client at once
+            self._queue_answers()  # The RECEIPT comes first, even if the bus delivers to this client immediately.
         published = self._server.application.publish(messages)
-        # Not awaited: the frames behind this one go on while the bus confirms.
+        # This is not awaited: later frames are processed while the bus confirms.
         published.addCallbacks(self._published, self._not_published, (event, messages), errbackArgs=(event,))
         if event.answer.data is None:
             published.addBoth(self._answered_late, event)
@@ -518,7 +530,7 @@ class Connection(OutboxSubscriber):
             self._acted(result, event)
         if self._paused or self._ended or self._session.state is not State.OPEN:
             self._pump()
-        elif not self._answering:  # nothing waits for this answer but the client; one confirm brings many
+        elif not self._answering:  # Only the client waits for this answer; one confirm settles many answers.
             self._answering = True
             self._server.flusher.first(self._end_turn)
 
@@ -527,7 +539,7 @@ class Connection(OutboxSubscriber):
         self._queue_answers()
 
     def _leave(self, subscription: Subscription) -> str | None:
-        """The topic it was for, unless it had not come so far."""
+        """Remove a subscription from the hub. :return: its topic; None if it was not in the hub."""
         cohort, subscription.cohort = subscription.cohort, None
         if cohort is None:
             return None
@@ -539,7 +551,10 @@ class Connection(OutboxSubscriber):
     # Time
 
     def on_timer(self, now: float) -> None:
-        """The wheel came round."""
+        """Check the time limits, and send a heart-beat if one is due. Called by the timer wheel.
+
+        :param now: the current time in seconds.
+        """
         if self._gone:
             return
         if self._blocked_at is not None:
@@ -554,13 +569,13 @@ class Connection(OutboxSubscriber):
             self.close("Transaction too old", _TOO_LONG.format(self._session.limits.transaction_seconds))
             return
         beat = self._session.beat(now, self._outbox.sent_at)
-        if beat and self._blocked_at is None:  # a full transport has something to send already
+        if beat and self._blocked_at is None:  # A full transport already has octets to send.
             self._outbox.pass_on(None, self._framed(beat))
         self._schedule()
 
     def _schedule(self) -> None:
-        """Wake up when the next thing may be due. What a client or we send only moves that to later, so a connection
-        that is on the wheel stays where it is; only an unfinished frame may be due earlier.
+        """Schedule the next :meth:`on_timer`. Octets in either direction only make it due later, so a connection that
+        is scheduled keeps its time. Only an unfinished frame may be due earlier.
         """
         wheel = self._server.wheel
         if self.slot is None or self._session.unfinished:
@@ -571,8 +586,11 @@ class Connection(OutboxSubscriber):
     # The server's side
 
     def close(self, summary: str, detail: str = "") -> None:
-        """End the connection from our side. A client that negotiated 1.1 or 1.2 is told why. Some old 1.0 clients
-        never come back after an ERROR, so these just see the end.
+        """Close the connection from the server's side. A client of 1.1 or 1.2 gets an ERROR with the reason. A client
+        of 1.0 gets none, because some old clients never connect again after an ERROR.
+
+        :param summary: a few words for the ``message`` header.
+        :param detail: text for the body; empty to repeat the summary.
         """
         self._end(summary, detail)
         self._settle()
@@ -585,22 +603,23 @@ class Connection(OutboxSubscriber):
 
 
 def _mark(message: Message) -> int:
-    """Tells a message from others of its topic, and keeps nothing of it in memory. Its identity alone would not do: a
-    later message may have the same once this one is gone.
+    """A number that distinguishes a message from others of its topic, without a reference to it. ``id()`` alone would
+    not suffice: a later message may have the same identity after this one is freed.
     """
     return hash((id(message), message.message_id, message.serial, message.when))
 
 
 def _rest(acting: Coroutine[Deferred[Any], Any, T], awaited: Deferred[Any]) -> Generator[Deferred[Any], Any, T]:
-    """The rest of a coroutine that has begun and waits, for ``Deferred.fromCoroutine``.
+    """The rest of a coroutine that was started by hand and now waits, for ``Deferred.fromCoroutine``.
 
-    :param awaited: what it waits for first.
+    :param acting: the coroutine.
+    :param awaited: the Deferred that it waits for.
     """
     while True:
         resume: Callable[[Any], Deferred[Any]] = acting.send
         try:
             answer = yield awaited
-        except BaseException as error:  # noqa: BLE001  (it is for the coroutine)
+        except BaseException as error:  # noqa: BLE001  (It is raised in the coroutine.)
             resume, answer = acting.throw, error
         try:
             awaited = resume(answer)

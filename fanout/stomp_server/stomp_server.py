@@ -1,8 +1,8 @@
-"""What all STOMP connections of a node share.
+"""The objects that all STOMP connections of a node share, and the interfaces of transports and connections.
 
     octets → session → event → application, hub → answer → outbox → octets
 
-A transport (``transports.py``) carries the octets of one client. ``connection.py`` drives its session.
+A transport (``transports.py``) carries the octets of one client. ``connection.py`` processes the events of its session.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from fanout.listeners.client_limits import FairTurns, InputMemory, SubscriptionL
 from fanout.stomp.limits import SessionOptions, StompLimits, StompLimitSettings, StompSettings
 
 MANY = 100
-"""Clients that vanish in one tick of the wheel. So many are logged: a network with many of them has failed. Single ones
-are ordinary, and logged at DEBUG."""
+"""Clients that disconnect without a DISCONNECT in one tick of the wheel. From this number on they are logged as a
+warning, because a network with many clients has failed. Single ones are common, and logged at DEBUG."""
 
 
 class StompServerSettings(OutboxSettings, SubscriptionSettings, StompLimitSettings, StompSettings):
-    """Everything that a STOMP server reads."""
+    """All settings that a STOMP server reads."""
 
     def doubts(self) -> tuple[str, ...]:
-        """A client that is slow, and is sent one frame of the largest size, would be disconnected or get none."""
+        """Warn if a slow client would be disconnected because of a single frame of the largest size."""
         if self.OUTBOX_BYTES >= self.MAX_FRAME_BYTES:
             return super().doubts()
         doubt = (
             f"OUTBOX_BYTES = {self.OUTBOX_BYTES} is less than MAX_FRAME_BYTES = {self.MAX_FRAME_BYTES}: "
-            "a client that is sent one large message counts as one that reads too slowly."
+            "a client that gets one large message counts as one that reads too slowly."
         )
         return (doubt, *super().doubts())
 
@@ -41,9 +41,9 @@ class StompServerSettings(OutboxSettings, SubscriptionSettings, StompLimitSettin
 class Transport(Protocol):
     """Carries the octets of one client.
 
-    :ivar kind: the protocol and what it runs over, in a word; see :attr:`Subscriber.protocol`.
-    :ivar framing: puts octets into the transport's messages; None where it has none. It may change until the client's
-        first octets have come, so it is read again at each use.
+    :ivar kind: the protocol and the transport, in one word; see :attr:`Subscriber.protocol`.
+    :ivar framing: a function that puts octets into a message of the transport; None if the transport has no messages.
+        It may change until the first octets of the client have come, so it is read again at each use.
     """
 
     kind: str
@@ -53,32 +53,32 @@ class Transport(Protocol):
 
     @property
     def certificates(self) -> tuple[bytes, ...]:
-        """What the client has presented; see :func:`~fanout.listeners.tls.client_certificates`."""
+        """The certificates of the client; see :func:`~fanout.listeners.tls.client_certificates`."""
         ...
 
     def write(self, data: bytes) -> None:
-        """Send octets, after those given before. They are framed already."""
+        """Send octets, after those of earlier calls. They are already framed."""
         ...
 
     def pause(self) -> None:
-        """Stop reading from the client for now."""
+        """Pause reading from the client."""
         ...
 
     def resume(self) -> None:
-        """Read on."""
+        """Continue to read from the client."""
         ...
 
     def finish(self) -> None:
-        """Close once everything written has gone out, without a reset that would erase it."""
+        """Close the connection when everything written was sent, without a TCP reset that could destroy it."""
         ...
 
     def abort(self) -> None:
-        """Close at once. The connection's ``gone`` is called later, not before this returns."""
+        """Close the connection immediately. Its ``gone`` is called later, not before this returns."""
         ...
 
 
 class ServedConnection(Scheduled, Protocol):
-    """What the server, metrics and shutdown need to know of a connection."""
+    """The part of a connection that the server, the metrics and the shutdown use."""
 
     @property
     def address(self) -> str:
@@ -87,31 +87,36 @@ class ServedConnection(Scheduled, Protocol):
 
     @property
     def protocol(self) -> str:
-        """What it speaks, over which transport."""
+        """The protocol and the transport of the client, as a label of metrics."""
         ...
 
     @property
     def version(self) -> str:
-        """Of STOMP; empty until it has been agreed on."""
+        """The version of STOMP; empty until it was agreed on."""
         ...
 
     def close(self, summary: str, detail: str = "") -> None:
-        """End the connection from our side; the client is told why where its version allows that."""
+        """Close the connection from the server's side. The client gets an ERROR with the reason, except in STOMP 1.0.
+
+        :param summary: a few words for the ``message`` header.
+        :param detail: text for the body; empty to repeat the summary.
+        """
         ...
 
 
 class StompServer:
-    """What all STOMP connections of a node share. New limits and options apply to clients that connect later.
+    """The objects that all STOMP connections of a node share. New limits and options apply to later connections.
 
-    :ivar limits: of each session; made of the settings.
-    :ivar session_options: what each session offers; made of the settings.
-    :ivar observer: is told of every client.
-    :ivar delivery_observer: is told of every message to every client, if there is one. This costs a call per delivery.
-    :ivar subscription_limit: how many subscriptions there may be.
-    :ivar input_memory: how much memory unfinished input may take.
-    :ivar turns: how many frames are worked on in one turn of the reactor.
-    :ivar connections: those that are open.
-    :ivar vanished: clients that went without a DISCONNECT since the last tick.
+    :ivar limits: the limits of each session, from the settings.
+    :ivar session_options: the options of each session, from the settings.
+    :ivar observer: its methods are called when clients connect, subscribe, unsubscribe and disconnect.
+    :ivar delivery_observer: is called for every message to every client; None if not needed. It costs a call per
+        delivery.
+    :ivar subscription_limit: limits the number of subscriptions.
+    :ivar input_memory: limits the memory of unfinished input.
+    :ivar turns: limits how many frames are processed in one turn of the reactor.
+    :ivar connections: the open connections.
+    :ivar vanished: clients that disconnected without a DISCONNECT since the last tick.
     """
 
     def __init__(
@@ -132,11 +137,15 @@ class StompServer:
         turns: FairTurns | None = None,
     ) -> None:
         """
-        :param product: name/version, which clients are told.
-        :param clock: seconds, monotonic; the wheel's and the flusher's too.
+        :param settings: limits, heart-beats, and so on.
+        :param product: name/version, for the ``server`` header of CONNECTED.
+        :param application: decides about logins, topics and publications.
+        :param hub: delivers messages to subscribers.
+        :param flusher: flushes the outboxes at the end of a turn of the reactor.
+        :param clock: a monotonic clock in seconds; the wheel and the flusher use the same.
         :param log: a structlog logger.
-        :param warn: logs a client's fault: event name, address, fields. Limits its lines for each kind and
-            address.
+        :param warn: logs a client's fault; called with event name, address and fields. It limits its lines for each
+            kind and address.
         """
         self._product = product
         self.settings = settings
@@ -157,7 +166,7 @@ class StompServer:
 
     @property
     def settings(self) -> StompServerSettings:
-        """Limits, heart-beats, and WRITE_TIMEOUT, which counts at once."""
+        """The settings. A new WRITE_TIMEOUT applies immediately, other values to later connections."""
         return self._settings
 
     @settings.setter
@@ -167,7 +176,7 @@ class StompServer:
         self.session_options = SessionOptions.of(settings, self._product)
 
     def tick(self) -> None:
-        """Look at every connection that is due. To be called once per tick of the wheel."""
+        """Call ``on_timer`` of every connection that is due. Must be called once per tick of the wheel."""
         self.wheel.turn(self.clock(), self._failed)
         if self.vanished >= MANY:
             self.log.warning("clients.vanished", clients=self.vanished, left=len(self.connections))

@@ -1,8 +1,8 @@
 """The transports of STOMP: TCP, with TLS or without (:class:`StompProtocol`), and WebSocket (:class:`StompWebSocket`).
 
-A transport carries octets, and does nothing else. Over a WebSocket, one frame may come in several messages, and one
-message may hold several frames: to the session they are one stream. The server sends one message for each frame,
-because small clients take a message for a frame.
+A transport only carries octets. Over a WebSocket, one frame may come in several messages, and one message may contain
+several frames; for the session they are one stream. The server sends one message for each frame, because simple clients
+expect that a message is a frame.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ from fanout.stomp_server.stomp_server import StompServer, Transport
 
 
 class ObservedConnection(Connection):
-    """A connection that tells the server's ``delivery_observer`` of each message. Others do not even check for one."""
+    """A connection that calls the server's ``delivery_observer`` for each message. A plain :class:`Connection` does not
+    even check whether there is one.
+    """
 
     __slots__ = ()
 
@@ -38,16 +40,18 @@ class ObservedConnection(Connection):
             self._server.delivery_observer(self._client, cohort.topic, message)
 
     def offer_joined(self, cohort: Cohort, offered: Offered, data: bytes, *, only: bool) -> None:
-        """See :meth:`Connection.offer_joined`; each by itself, as the observer is told of each."""
+        """See :meth:`Connection.offer_joined`. The messages stay separate, because the observer is called for each."""
         for message, frame in self._unheard(cohort, offered):
             self._give(cohort, message, frame)
 
 
 def connect(server: StompServer, transport: Transport, address: str, port: int) -> Connection:
-    """A client has connected.
+    """Make the connection of a client that has just connected.
 
-    :param address: its IP address.
-    :param port: its port there, which tells clients of one address apart.
+    :param server: the server that it belongs to.
+    :param transport: carries the octets of the client.
+    :param address: the IP address of the client.
+    :param port: the client's port, which distinguishes clients with the same address.
     """
     kind = Connection if server.delivery_observer is None else ObservedConnection
     return kind(server, transport, address, port)
@@ -57,8 +61,8 @@ def connect(server: StompServer, transport: Transport, address: str, port: int) 
 class StompProtocol(protocol.Protocol):
     """One TCP connection, with TLS or without.
 
-    A client may shut down its side and still read. Twisted would then drop what is to be written, and with it the last
-    RECEIPT, but for :class:`IHalfCloseableProtocol`. TLS cannot be closed on one side.
+    A client may shut down its side and still read. Without :class:`IHalfCloseableProtocol`, Twisted would then drop the
+    octets that were not sent yet, including the last RECEIPT. TLS cannot be closed on one side.
     """
 
     transport: Any  # TCP, or TLS over it
@@ -97,10 +101,10 @@ class StompProtocol(protocol.Protocol):
             self._connection.ended()
 
     def writeConnectionLost(self) -> None:
-        """We have shut down our side ourselves; nothing is left to do but to wait for the client to do the same."""
+        """Our side was shut down. There is nothing to do until the client shuts down its side."""
 
     def connectionLost(self, reason: Failure = protocol.connectionDone) -> None:
-        connection, self._connection = self._connection, None  # or the two would refer to each other and stay in memory
+        connection, self._connection = self._connection, None  # Otherwise a reference cycle would stay in memory.
         if connection is not None:
             connection.gone()
         if self._timer is not None and self._timer.active():
@@ -122,11 +126,11 @@ class StompProtocol(protocol.Protocol):
 
     @property
     def heard_at(self) -> float:
-        """When the client was last heard."""
+        """The time in seconds when octets last came from the client."""
         return self._server.clock() if self._connection is None else self._connection.heard_at
 
     def close_for_others(self) -> None:
-        """The node is full."""
+        """Close this connection, because the node is full."""
         if self._connection is not None:
             self._connection.close_for_others()
 
@@ -147,9 +151,9 @@ class StompProtocol(protocol.Protocol):
             self.transport.resumeProducing()
 
     def finish(self) -> None:
-        """Closing with unread input makes the kernel send a reset that erases what we wrote last. So shut down our
-        side, read and drop what still comes, and close when the client does, or after a moment. TLS does just that
-        by itself, except that it would wait for ever.
+        """Close the connection when everything written was sent. If there were unread input, the kernel would send a
+        TCP reset, which destroys the octets written last. So this shuts down our side, drops further input, and closes
+        when the client does, at the latest after LINGER_SECONDS. TLS does the same by itself, but without a time limit.
         """
         self._lingering = True
         self.transport.unregisterProducer()
@@ -190,7 +194,7 @@ class StompFactory(protocol.Factory):
         return protocol_
 
     def closed(self, protocol_: StompProtocol) -> None:
-        """A connection is gone."""
+        """Tell the connection limit that a connection was closed."""
         self._connection_limit.closed(protocol_.address, protocol_)
 
     def logPrefix(self) -> str:
@@ -201,8 +205,8 @@ SUBPROTOCOLS = ("v12.stomp", "v11.stomp", "v10.stomp")
 
 
 class StompWebSocket:
-    """The handler of the path where STOMP clients connect. The version is agreed on in CONNECT; the subprotocol repeats
-    it for browsers.
+    """The HTTP handler of the path for STOMP over WebSocket. The version is agreed on with CONNECT; browsers
+    additionally require a subprotocol.
     """
 
     def __init__(self, stomp: StompServer, websockets: WebSocketServer) -> None:
@@ -210,7 +214,7 @@ class StompWebSocket:
         self._websockets = websockets
 
     def open(self, request: Request) -> Upgrade:
-        """A session of its own for each client. :raises HttpError: the request is no handshake."""
+        """Open a connection with its own session. :raises HttpError: when the request is not a valid handshake."""
         head = accept(request, self._websockets, SUBPROTOCOLS)
         return Upgrade(WebSocket(self._websockets, self._connect, request.address, request.port), head)
 
