@@ -47,7 +47,7 @@ NOT_RUN = {
     r"pip install ": "tests/test_packaging.py installs into an empty environment",
     r"rabbitmqctl ": "tests/deploy/test_rabbitmq.py gives them to a broker",
     r"python -m artcast|python server\.py --with artcast": "tests/artcast/test_process.py and others start it",
-    r"python -m webserver\b": "tests/webserver/test_cli.py starts this site",
+    r"(PYTHONPATH=\S+ )?python -m webserver\b": "tests/webserver/test_cli.py starts this site",
     r"curl .*(127\.0\.0\.1:8000|x:TOKEN)": "tests/fanout/http/test_topic_resources.py asks the same",
     r"sqlite3 .* DROP COLUMN": "tests/acceptance/test_backup.py runs them with the process stopped",
     r"/opt/radiovis/deploy/rabbitmq/policies\.sh ": "tests/deploy/test_rabbitmq.py runs it beside a broker",
