@@ -127,7 +127,7 @@ def _unsubscribe(session: OpenSession, frame: Frame) -> Event:
 def _unsubscribe_10(session: OpenSession, frame: Frame) -> Event:
     """Process UNSUBSCRIBE of STOMP 1.0, by destination or by id. If both are given, the destination counts.
 
-    As in the BBC's server, one UNSUBSCRIBE ends one subscription: if several have the same id, the latest.
+    As in the original server, one UNSUBSCRIBE ends one subscription: if several have the same id, the latest.
     """
     destination, id_ = _destination_10(frame), frame.get("id")
     if destination:
@@ -165,7 +165,7 @@ def _send(session: OpenSession, frame: Frame) -> Event | None:
 
 
 def _send_10(session: OpenSession, frame: Frame) -> Event:
-    """Process SEND of STOMP 1.0. A ``transaction`` header is ignored, because the BBC's server had no transactions."""
+    """Process SEND of STOMP 1.0. A ``transaction`` header is ignored, because the original had no transactions."""
     destination = _destination_10(frame)
     _check_destination(session, destination)
     return Publish((Publication(destination, frame.headers, frame.body),), session.expect(frame))

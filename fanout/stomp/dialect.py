@@ -17,9 +17,9 @@ class Dialect:
     :ivar unescape: escape sequence → the character it means (stomp.md F8); empty for a version without escapes.
     :ivar escape_value: the table for ``str.translate`` that escapes a header value (stomp.md F9).
     :ivar escape_name: the table for ``str.translate`` that escapes a header name.
-    :ivar lenient: whether the dialect behaves like the BBC's server (stomp.md §7): for example, a header without a
+    :ivar lenient: whether the dialect behaves like the original (stomp.md §7): for example, a header without a
         colon has the value ``''``, and an ERROR leaves the connection open.
-    :ivar drop_cr: whether every CR in the header block is deleted, as the BBC's server did; otherwise only a CR before
+    :ivar drop_cr: whether every CR in the header block is deleted, as the original did; otherwise only a CR before
         a LF.
     :ivar refuse_cr: whether a CR inside a header line is an error (1.2 has an escape for it).
     :ivar end: the octets after the body: NUL, and a LF for clients that wait for it (stomp.md F12a).

@@ -114,7 +114,7 @@ def agree(connect: Frame, version: str, session_options: SessionOptions) -> Agre
 
 
 def connected(agreement: Agreement, session_id: str, session_options: SessionOptions) -> Frame:
-    """The CONNECTED frame (N5). The answer to a CONNECT without further headers is exactly that of the BBC's server."""
+    """The CONNECTED frame (N5). The answer to a CONNECT without further headers is exactly that of the original."""
     connect, dialect = agreement.connect, agreement.dialect
     headers = []
     for asked, answered in (("request-id", "response-id"), ("receipt", "receipt-id")):

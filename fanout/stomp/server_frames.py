@@ -194,7 +194,7 @@ class MessageForm:
     def encode(self, message: Message, encoded: Encoded) -> bytes:
         """The octets of a MESSAGE frame.
 
-        The headers have the order of the BBC's server (stomp.md F12): ``destination``, the forwarded headers,
+        The headers have the order of the original (stomp.md F12): ``destination``, the forwarded headers,
         ``message-id``, ``when``, and ``subscription`` last. ``content-length`` and ``ack`` come before
         ``subscription``: so the headers that differ between subscribers are adjacent, and the rest is encoded once.
 

@@ -57,7 +57,7 @@ settle an event, and must stop reading meanwhile. With events, it asks for the n
 would need a queue of its own. **Why does the session not send messages?** A message is encoded once for all clients
 with the same form (``server_frames.py``); sessions would encode it once for each client.
 
-The citations (N9, C4, R1, §7) are paragraphs of ``stomp.md``, which lists where this server follows the BBC's server
+The citations (N9, C4, R1, §7) are paragraphs of ``stomp.md``, which lists where this server follows the original
 and where it follows the specification.
 """
 
