@@ -1,10 +1,10 @@
-"""A line for each answer, in the form web servers have had since NCSA's: the combined log.
+"""The access log: a line for each answer, in the combined log format of web servers.
 
     127.0.0.1 - - [21/Nov/2026:20:49:03 +0000] "GET /artcasts HTTP/1.1" 200 1234 "-" "curl/8.4"
 
-Times are UTC, the path is without its query, the size is that of the body as far as it was sent, and ``-`` stands for
-what is absent: for a body without octets, and for the whole request where none could be made out. A request that was
-held is logged when it is answered, and one whose client goes in the middle of its answer at that moment.
+Times are UTC. The path has no query. The size is the number of octets of the body that were sent. ``-`` means that a
+field is absent: for example an empty body, or the request line of a malformed request. A held request is logged when it
+is answered; if the client disconnects during the answer, it is logged at that moment.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from logging.handlers import RotatingFileHandler
 
 from fanout.http.http_server import LOGGED_HEADERS, HttpRequest
 
-_LONGEST = 1_024  # octets of a value a client may have made up
+_LONGEST = 1_024  # Octets that are logged of a value that the client chose.
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f-\x9f"\\]')
 
 
 def log_file(path: str, octets: int, files: int) -> logging.Handler:
-    """Where lines go: a file that is turned over to ``.1``, ``.2``, … at a size, or stderr.
+    """The handler that writes the lines: to a file that is rotated to ``.1``, ``.2``, … at a size, or to stderr.
 
-    It is opened when the first line is written, and after :meth:`logging.Handler.close` again.
+    The file is opened with the first line, and again with the next line after :meth:`logging.Handler.close`.
 
-    :param path: empty for stderr.
-    :param octets: the size; 0 for no end.
-    :param files: how many old ones are kept; with 0 the file has no end either.
+    :param path: the path of the file; empty for stderr.
+    :param octets: the size at which the file is rotated; 0 for no rotation.
+    :param files: how many old files are kept; 0 for no rotation.
     """
     if not path:
         return logging.StreamHandler()
@@ -36,20 +36,20 @@ def log_file(path: str, octets: int, files: int) -> logging.Handler:
 
 
 class AccessLog:
-    """Writes the lines: the ``access`` of a :class:`fanout.http.http_server.HttpSite`."""
+    """Writes the access log: the ``access`` of a :class:`fanout.http.http_server.HttpSite`."""
 
     def __init__(self, handler: logging.Handler, now: Callable[[], float], *, sizes: bool = True) -> None:
         """
         :param handler: from :func:`log_file`.
-        :param now: Unix time.
-        :param sizes: whether the size is given; otherwise it is always ``-``.
+        :param now: gives the Unix time.
+        :param sizes: whether the size is logged; otherwise it is always ``-``.
         """
         self._handler = handler
         self._now = now
         self._sizes = sizes
 
     def reopen(self) -> None:
-        """The file may have been moved away; the next line opens a new one."""
+        """Close the file, which may have been renamed; the next line opens a new one."""
         self._handler.close()
 
     def __call__(self, request: HttpRequest) -> None:
@@ -67,6 +67,6 @@ class AccessLog:
 
 
 def _text(value: bytes) -> str:
-    """For a line, which it cannot end, and a field, which it cannot leave."""
+    """A value as text, escaped so that it cannot end the line or the field."""
     text = value[:_LONGEST].decode("utf-8", "backslashreplace")
     return _UNSAFE.sub(lambda found: f"\\x{ord(found.group()):02x}", text) or "-"

@@ -1,4 +1,4 @@
-"""The settings and bounds of HTTP requests, of requests that wait for messages, and of WebSockets.
+"""The settings and limits of HTTP requests, of requests that wait for messages, and of WebSockets.
 
 They are in a file of their own because a command that only reads settings should start without Twisted's web server.
 """
@@ -14,15 +14,16 @@ from fanout.settings.field import FILLED, HOSTS, MAX_PORT, SettingsGroup, consta
 BODY_BYTES = 16_384
 """Octets of a request's body, unless the application of the server sets more. The longest publish needs 2,000."""
 BODIES_BYTES = 33_554_432
-"""Octets of the bodies of all requests of a listener, those that are still sent included: 2,000 of the longest ones of
-BODY_BYTES. An address by itself has half of them (:class:`~fanout.cache.bounded_dict.SharedBudget`)."""
+"""Octets of the bodies of all requests of a listener, including bodies that are not complete: 2,000 bodies of
+BODY_BYTES. One address may use half of them (:class:`~fanout.cache.bounded_dict.SharedBudget`)."""
 LONGEST_BODIES = 4
-"""As many bodies of the greatest length fit at least, where an application takes long ones."""
+"""How many bodies of the maximum length always fit into the limit of all bodies, if an application accepts long
+ones."""
 ANSWERS_BYTES = 67_108_864
-"""Octets of all answers of a listener above 64 KiB that clients have not read: 256 of the longest messages. An address
-by itself has half of them. Files and lists are not among them: they are sent piece by piece."""
+"""Octets of all answers above 64 KiB that the clients of a listener have not read: 256 of the longest messages. One
+address may use half of them. Files and lists do not count, because they are sent piece by piece."""
 POLL_BYTES = 1_048_576
-"""Octets of an answer to a poll: as OUTBOX_BYTES for other clients. Its client asks for the rest with the last id."""
+"""Octets of an answer to a poll, like OUTBOX_BYTES for other clients. The client asks for the rest with its last id."""
 REQUEST_SECONDS: float = 30
 """Seconds for a request to be complete, from the opening of the connection or the answer before it, and so also the
 time an idle connection is kept. A request of a few hundred octets takes well under one second; a browser's idle
@@ -31,12 +32,12 @@ MAX_TOPICS = 16
 """Topics of one poll or event stream. Most clients ask for two; each topic is a subscription."""
 CATCH_UP_SECONDS: float = 2
 """Seconds that a poll waits for the message of its last_id, which another node may have received earlier. The broker
-delivers to all nodes within milliseconds; a client whose last_id no node knows any more waits in vain for this time."""
+delivers to all nodes within milliseconds. A client whose last_id no node knows any more waits for this time."""
 COMMENT_SECONDS: float = 15
 """Seconds of silence after which an event stream gets a comment. Proxies close silent connections after 30 to 60 s."""
 MESSAGE_BYTES = 1_048_576
-"""Octets of one WebSocket message, which may hold several STOMP frames, each of at most MAX_FRAME_BYTES. Nothing of a
-message is kept, so this bounds what makes no sense, and not memory."""
+"""Octets of one WebSocket message, which may contain several STOMP frames of at most MAX_FRAME_BYTES each. Messages are
+not kept in memory, so this limit only refuses clients that behave unreasonably."""
 PING_SECONDS: float = 25
 """Silence of a WebSocket's client before it is pinged. Proxies close silent connections after 60 s, some after 30."""
 PONG_SECONDS: float = 30
@@ -87,7 +88,7 @@ class HttpSettings(SettingsGroup):
 
 
 class HttpServerSettings(HttpSettings, OutboxSettings):
-    """Everything that polls and event streams read."""
+    """All settings that polls and event streams read."""
 
 
 class WebSocketSettings(SettingsGroup):

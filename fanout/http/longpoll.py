@@ -1,15 +1,14 @@
 """Long polls: a request is answered when a new message is published, and held until then.
 
     without last_id     the newest message of each topic at once; held when there is none
-    with last_id        what followed that message at once; held when nothing did
-    unknown last_id     the node from which the client comes may have got the message earlier: held until this node
-                        gets it too, and after CATCH_UP_SECONDS treated as no last_id at all
+    with last_id        the messages after that one immediately; held when there is none
+    unknown last_id     held until this node receives that message: the client's previous node may have received it
+                        earlier. After CATCH_UP_SECONDS the poll is treated like one without last_id
 
-A poll of one topic gets one message, the next in order. A poll of several gets all that followed, in order, so that
-the last one's id stands for all of them.
+A poll of one topic gets one message, the next in order. A poll of several topics gets all later messages in order, so
+that the id of the last message covers all topics.
 
-:class:`LongPolls` holds the polls and answers them; :class:`Poll` is one of them, and :class:`Question` what it asks
-for.
+:class:`LongPolls` holds polls and answers them. :class:`Poll` is one poll, and :class:`Question` describes it.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from fanout.hub.message import Message
 from fanout.hub.subscriber import Cohort, Form, Subscriber
 
 _TURN = 200
-"""Polls answered in one turn of the reactor: a publish that answers thousands must not hold up everything else."""
+"""Polls answered in one turn of the reactor: a message that answers thousands must not delay other work."""
 _TURN_OCTETS = 4_194_304
 """Octets of answers in one turn, for the same reason: about 10 ms of joining and writing them."""
 _GATHER = 0.05
@@ -35,21 +34,21 @@ _GATHER = 0.05
 
 def _ask_again(request: HttpRequest) -> None:
     """408: clients ask again after it, unlike after a 503."""
-    request.refuse(408, "Nothing new was said; ask again.")
+    request.refuse(408, "There was no new message; ask again.")
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a poll asks for.
+    """The parameters of a poll.
 
     :ivar destinations: the topics, in the client's spelling.
-    :ivar last_id: the last message the client got; None for a new client.
+    :ivar last_id: the id of the last message that the client received; None for a new client.
     :ivar single: whether the answer has room for one message only.
-    :ivar form: how a message is written, for a destination.
-    :ivar write: writes the answer to the request, given one to many messages.
-    :ivar newest: whether a new client gets the newest message at once; otherwise it waits for the next.
-    :ivar seconds: how long it is held; None for as long as the server holds any, ``math.inf`` for as long as it takes.
-    :ivar nothing: answers the request when there was no message for so long.
+    :ivar form: a function from a destination to the form that encodes its messages.
+    :ivar write: writes the answer to the request, with one or more encoded messages.
+    :ivar newest: whether a new client gets the newest message immediately; otherwise it waits for the next one.
+    :ivar seconds: seconds that the poll is held; None for HTTP_POLL_TIMEOUT, ``math.inf`` for no limit.
+    :ivar nothing: answers the request if no message came in this time.
     """
 
     destinations: tuple[str, ...]
@@ -74,14 +73,17 @@ class LongPolls:
         self.several = _Answering(requests, _GATHER)
 
     async def ask(self, request: HttpRequest, question: Question) -> None:
-        """Answer now, or hold the request. :raises HttpError: it cannot be answered."""
+        """Answer the request immediately, or hold it.
+
+        :raises HttpError: when too many requests wait, or a destination is invalid.
+        """
         keys = await self.requests.resolve(question.destinations)
         if not request.gone:
             Poll(self, request, question, keys).begin(question.newest)
 
 
 class Poll(Subscriber):
-    """One request that is held, or about to be answered."""
+    """One request that is held, or that will be answered immediately."""
 
     __slots__ = (
         "_awaited",
@@ -106,8 +108,8 @@ class Poll(Subscriber):
         self._single = question.single
         self._write = question.write
         self._nothing = question.nothing
-        self._awaited = question.last_id  # an id that this node does not know
-        self._got: list[tuple[Cohort, Message]] = []  # written when it is answered: their octets may be many
+        self._awaited = question.last_id  # An id that this node does not know.
+        self._got: list[tuple[Cohort, Message]] = []  # Encoded only for the answer, as the octets may be many.
         settings = polls.requests.settings
         self._deadline = now + (settings.HTTP_POLL_TIMEOUT if question.seconds is None else question.seconds)
         self._patience = now + CATCH_UP_SECONDS
@@ -116,7 +118,10 @@ class Poll(Subscriber):
         )
 
     def begin(self, newest: bool) -> None:
-        """Answer with earlier messages, if there are any, or be held. :param newest: as in :class:`Question`."""
+        """Answer with earlier messages if there are any; otherwise hold the poll.
+
+        :param newest: as in :class:`Question`.
+        """
         requests = self._polls.requests
         heard = self._earlier(newest)
         if heard and self._awaited is None:
@@ -134,9 +139,9 @@ class Poll(Subscriber):
         return self._subscription.newest() if newest else []
 
     def _followed(self, last_id: str) -> list[tuple[Cohort, Message]]:
-        """What followed an id. An unknown one stays awaited, if there is anything to show when it does not come.
+        """The messages after an id. If this node does not know the id, the poll waits for its message.
 
-        One known client cuts ``ID:`` off the id it was given.
+        One known client removes ``ID:`` from the id that it received.
         """
         limit = 1 if self._single else self._polls.requests.replay
         for known_as in (last_id, f"ID:{last_id}"):
@@ -150,7 +155,7 @@ class Poll(Subscriber):
 
     @property
     def address(self) -> str:
-        """The client's IP address; empty once it has its answer."""
+        """The client's IP address; empty after the answer."""
         return self._request.address if self._request is not None else ""
 
     def offer(self, cohort: Cohort, message: Message, data: bytes) -> None:
@@ -167,7 +172,7 @@ class Poll(Subscriber):
     # Time
 
     def on_timer(self, now: float) -> None:
-        """Give up waiting for an id, or for anything."""
+        """End the wait for an unknown id, or for a message, when its time is over."""
         if self._request is None or self._got:
             return
         if self._awaited is not None and now >= self._patience:
@@ -187,7 +192,7 @@ class Poll(Subscriber):
     # The end
 
     def answer(self, writer: _Writer) -> None:
-        """Send the messages, if the client is still there."""
+        """Send the messages, if the client is still connected."""
         request = self._request
         got, self._got = self._got, []
         self.leave()
@@ -201,14 +206,16 @@ class Poll(Subscriber):
             self._nothing(request)
 
     def close(self) -> None:
-        """End the poll, as the node shuts down: after 408 clients ask again, another node; after 503 some give up."""
+        """End the poll with a 408, because the node shuts down. Clients then ask another node; after a 503, some
+        clients would stop.
+        """
         if self._request is not None:
             self._request.channel.persistent = 0
             self._request.put_header("connection", "close")
         self._time_out()
 
     def leave(self) -> None:
-        """Be held no longer: the poll is answered, or the client is gone."""
+        """Stop holding the request, because it is answered or the client has disconnected."""
         if self._request is not None:
             self._request.lost = None
             self._request = None
@@ -218,9 +225,9 @@ class Poll(Subscriber):
 
 
 class _Writer:
-    """Writes messages for polls that are answered together; one that many of them get is written once.
+    """Encodes messages for polls that are answered together. A message that many of them get is encoded once.
 
-    :ivar octets: of all answers.
+    :ivar octets: the octets of all answers.
     """
 
     def __init__(self) -> None:
@@ -229,7 +236,7 @@ class _Writer:
         self._kept = 0
 
     def write(self, got: Sequence[tuple[Cohort, Message]]) -> list[bytes]:
-        """The first of these messages, as many as an answer has room for, and at least one."""
+        """Encode the first of these messages: as many as an answer has room for, and at least one."""
         found: list[bytes] = []
         left = POLL_BYTES
         for cohort, message in got:
@@ -245,14 +252,14 @@ class _Writer:
         data = self._written.get((cohort, message))
         if data is None:
             data = cohort.encode(message)
-            if cohort.members and self._kept + len(data) <= POLL_BYTES:  # others get the same
+            if cohort.members and self._kept + len(data) <= POLL_BYTES:  # Other polls get the same message.
                 self._written[cohort, message] = data
                 self._kept += len(data)
         return data
 
 
 class _Answering:
-    """The polls that have something to be answered with: after the publish, and not too many in one turn."""
+    """Answers the polls that have messages: after the publish, and a limited number in one turn of the reactor."""
 
     def __init__(self, requests: PendingRequests, delay: float) -> None:
         self._requests = requests
@@ -273,7 +280,7 @@ class _Answering:
             count += 1
             try:
                 poll.answer(self._writer)
-            except Exception as error:  # noqa: BLE001  (one broken client is reported and stops no other)
+            except Exception as error:  # noqa: BLE001  (A failed answer is reported; others are sent.)
                 self._requests.failed(poll, error)
             if self._writer.octets >= end:
                 break

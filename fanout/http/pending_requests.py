@@ -1,7 +1,7 @@
-"""What HTTP requests that wait for messages have in common: polls and event streams stay open for a long time.
+"""HTTP requests that wait for messages: polls and event streams, which stay open for a long time.
 
-:class:`PendingRequests` is what they share on a node, :class:`PendingRequest` is what each of them offers, and
-:class:`TopicSubscription` is the topics of one request.
+:class:`PendingRequests` has the objects that they share on a node, :class:`PendingRequest` is their interface, and
+:class:`TopicSubscription` subscribes one request to its topics.
 """
 
 from __future__ import annotations
@@ -28,37 +28,36 @@ from fanout.listeners.client_limits import SubscriptionLimit
 class PendingRequest(Protocol):
     """A request that waits for messages.
 
-    :ivar slot: for the wheel.
+    :ivar slot: the position of the request in the timer wheel; only the wheel uses it.
     """
 
     slot: int | None
 
     @property
     def protocol(self) -> str:
-        """What the client speaks, in a word."""
+        """The kind of the request in one word, as a label of metrics."""
         ...
 
     def on_timer(self, now: float) -> None:
-        """For the wheel."""
+        """Check the time limits. Called by the timer wheel."""
         ...
 
     def close(self) -> None:
-        """Answer or end it, as the node shuts down."""
+        """Answer or end the request, because the node shuts down."""
         ...
 
 
 @dataclass(eq=False, slots=True)
 class PendingRequests:
-    """What all polls and streams of a node share.
+    """The objects that all polls and streams of a node share.
 
-    :ivar settings: HTTP_MAX_LISTENERS, HTTP_POLL_TIMEOUT and so on; new values count for requests to come, and for
-        timers that are set anew.
-    :ivar later: calls a function after so many seconds.
-    :ivar clock: seconds, monotonic; the wheel's and the flusher's too.
-    :ivar warn: logs a client's fault: event name, address, fields.
-    :ivar failed: is called with a client whose answer raised, and the exception.
-    :ivar subscription_limit: how many subscriptions there may be, shared with other servers.
-    :ivar replay: messages of the history that are sent to one client at once.
+    :ivar settings: HTTP_MAX_LISTENERS, HTTP_POLL_TIMEOUT and so on; new values apply to later requests and timers.
+    :ivar later: calls a function after a number of seconds.
+    :ivar clock: a monotonic clock in seconds; the wheel and the flusher use the same.
+    :ivar warn: logs a client's fault; called with event name, address and fields.
+    :ivar failed: called with a request whose answer raised an exception, and the exception.
+    :ivar subscription_limit: limits the number of subscriptions, together with other servers.
+    :ivar replay: how many messages of the history one request gets at most.
     """
 
     application: Application
@@ -76,22 +75,24 @@ class PendingRequests:
     pending: set[PendingRequest] = field(default_factory=set)
 
     def tick(self) -> None:
-        """Look at every client that is due. To be called once per tick of the wheel."""
+        """Call ``on_timer`` of every request that is due. Must be called once per tick of the wheel."""
         self.wheel.turn(self.clock(), self.failed)
 
     async def resolve(self, destinations: Sequence[str]) -> list[str]:
-        """The hub's key of each destination; its last message is then in the hub, if any node knows one.
+        """The hub's key of each destination. Afterwards the hub has the last message of each, if any node knows it.
 
-        :raises HttpError: there is no room, or a destination means nothing.
+        :raises HttpError: when too many requests wait, there are too many destinations, or one is invalid.
         """
         if len(self.pending) >= self.settings.HTTP_MAX_LISTENERS:
-            raise HttpError(503, "Too many clients listen here; try again later.", Retry_After="10")
+            raise HttpError(
+                503, "Too many clients wait for messages on this server; try again later.", Retry_After="10"
+            )
         if len(destinations) > MAX_TOPICS:
             raise HttpError(400, f"Up to {MAX_TOPICS} topics at once; these are {len(destinations)}.")
         return await self.keys(destinations)
 
     async def keys(self, destinations: Sequence[str]) -> list[str]:
-        """As :meth:`resolve`, for a client that does not listen. :raises HttpError: a destination means nothing."""
+        """As :meth:`resolve`, for a request that does not wait. :raises HttpError: when a destination is invalid."""
         try:
             keys = [(await self.application.resolve(destination, ())).topic for destination in destinations]
         except Refused as refused:
@@ -102,14 +103,14 @@ class PendingRequests:
 
 
 class TopicSubscription:
-    """The topics one request listens to: its cohorts, and the messages on them."""
+    """The subscriptions of one request, and the messages on their topics."""
 
     __slots__ = ("_address", "_cohorts", "_requests")
 
     def __init__(
         self, requests: PendingRequests, keys: Sequence[str], forms: Sequence[Form], member: Subscriber, address: str
     ) -> None:
-        """:raises HttpError: the address, or all clients together, have too many subscriptions already."""
+        """:raises HttpError: when the address, or all clients together, have too many subscriptions."""
         self._requests = requests
         self._address = address
         if not requests.subscription_limit.take(address, len(keys)):
@@ -117,7 +118,7 @@ class TopicSubscription:
         self._cohorts = tuple(requests.hub.join(key, form, member)[0] for key, form in zip(keys, forms, strict=True))
 
     def close(self, member: Subscriber) -> None:
-        """Listen no more. May be called again."""
+        """End all subscriptions. May be called several times."""
         cohorts, self._cohorts = self._cohorts, ()
         for cohort in cohorts:
             self._requests.hub.leave(cohort, member)
@@ -130,9 +131,9 @@ class TopicSubscription:
         return sorted(found, key=lambda each: self._requests.history.place(each[0].topic, each[1]))
 
     def since(self, last_id: str, limit: int) -> list[tuple[Cohort, Message]] | None:
-        """What followed the message with this id, the oldest first; None when this node does not know it.
+        """The messages after the one with this id, the oldest first; None if this node does not know the id.
 
-        :param limit: at most so many, those of cohorts with the same topic counted for each of them.
+        :param limit: the maximum number of messages. A message counts once for each cohort of its topic.
         """
         topics = {cohort.topic for cohort in self._cohorts}
         position = self._requests.history.position(topics, last_id)

@@ -1,11 +1,12 @@
-"""What a handler answers, and what it raises when it cannot. Sans-IO: :mod:`fanout.http.dispatch` sends it.
+"""The answers that a handler may return, and the error that it may raise. Sans-IO: :mod:`fanout.http.dispatch` sends
+them.
 
 =================== ==================================================================================
 ``Response``        status, headers and a body: octets, pieces of octets, a file, or a stream of events
-``NextValue``       a long poll: answered when the next message on its topics comes
-``Upgrade``         the connection leaves HTTP, as for a WebSocket
-``HttpError``       raised: the answer is an error
-``ErrorPages``      what a client sees of an error: a page of the site, or else :func:`json_page`
+``NextValue``       a long poll, which is answered with the next message on its topics
+``Upgrade``         the connection switches to another protocol, such as WebSocket
+``HttpError``       an exception: the answer is an error
+``ErrorPages``      the body of errors: a page of the site, or JSON
 =================== ==================================================================================
 """
 
@@ -27,11 +28,11 @@ HTML = "text/html; charset=utf-8"
 JSON = "application/json"
 TEXT = "text/plain; charset=utf-8"
 HARMLESS = "default-src 'none'; sandbox"
-"""A Content-Security-Policy for content of strangers: a browser shows it, and runs nothing of it."""
+"""A Content-Security-Policy for content from untrusted users: a browser shows it, but does not execute its scripts."""
 
 NEVER_KEPT = ("cache-control", "no-store")
-"""A header for answers whose body is sent piece by piece, or that have none: caches may keep a 204 (RFC 9110, 15.3.5).
-Answers of octets have it anyway."""
+"""A header for answers whose body is sent piece by piece, and for answers without a body: otherwise caches may keep a
+204 (RFC 9110, 15.3.5). Answers with a body of octets get this header by default."""
 
 Headers: TypeAlias = Sequence[tuple[str, str]]
 
@@ -39,11 +40,11 @@ REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}  # Twi
 
 
 class HttpError(Exception):
-    """A request is answered with an error.
+    """An exception that answers a request with an error.
 
-    :ivar status: of HTTP, 4xx or 5xx.
-    :ivar detail: for the client: why, and what to do.
-    :ivar headers: to be sent with it.
+    :ivar status: the status of HTTP, 4xx or 5xx.
+    :ivar detail: a text for the client: the reason, and what to do.
+    :ivar headers: additional headers of the answer.
     """
 
     def __init__(self, status: int, detail: str, **headers: str) -> None:
@@ -57,9 +58,9 @@ class HttpError(Exception):
 class EventStream:
     """A body that never ends: every message on some topics from the last one on, as server-sent events.
 
-    :ivar destinations: the topics, as a client would write them.
-    :ivar form: writes a message as an event, for a destination.
-    :ivar last_id: the event the client saw last; None for a new client.
+    :ivar destinations: the topics, as a client writes them.
+    :ivar form: a function from a destination to the form that encodes its messages as events.
+    :ivar last_id: the id of the last event that the client received; None for a new client.
     """
 
     destinations: tuple[str, ...]
@@ -69,10 +70,10 @@ class EventStream:
 
 @dataclass(frozen=True, slots=True)
 class CustomBody:
-    """A body that the handler's own code writes to the request, at its own pace.
+    """A body that the handler's own code writes to the request.
 
-    :ivar write: writes the body, or begins to, after the handler has returned; not called for HEAD. It sends the
-        headers itself. As long as it has written nothing it may raise :class:`HttpError`.
+    :ivar write: writes the body, or begins to, after the handler has returned. It is not called for HEAD. It sends the
+        headers itself, and may raise :class:`HttpError` before it has written anything.
     """
 
     write: Callable[[], Awaitable[None]]
@@ -82,16 +83,18 @@ class CustomBody:
 class NextValue:
     """A long poll: an answer that waits for the next message on its topics. Thousands may wait at a time.
 
-    :ivar destinations: the topics, as a client would write them.
-    :ivar form: writes a message as :attr:`answer` wants it. Clients that wait with equal forms share the octets.
-    :ivar answer: makes the response of what the form wrote, one or more messages. It must not refer to the request,
-        whose memory is freed while it waits.
-    :ivar last_id: the message the client saw last; what followed it is answered at once. None for a new client.
+    :ivar destinations: the topics, as a client writes them.
+    :ivar form: a function from a destination to the form that encodes its messages for :attr:`answer`. Clients with
+        equal forms share the octets.
+    :ivar answer: makes the response from the encoded messages, one or more. It must not refer to the request, whose
+        memory is freed while it waits.
+    :ivar last_id: the id of the last message that the client received; it gets later messages immediately. None for a
+        new client.
     :ivar single: whether the response has room for one message only.
-    :ivar newest: whether a new client gets the newest message at once; otherwise it waits for the next one.
-    :ivar seconds: how long it waits; None for the server's time of a poll, ``math.inf`` for as long as the client does.
-    :ivar nothing: the response after these seconds; None for a 408.
-    :ivar content_type: for HEAD, which is answered at once.
+    :ivar newest: whether a new client gets the newest message immediately; otherwise it waits for the next one.
+    :ivar seconds: seconds that it waits; None for HTTP_POLL_TIMEOUT, ``math.inf`` for no limit.
+    :ivar nothing: the response if no message came in this time; None for a 408.
+    :ivar content_type: the type for HEAD, which is answered immediately.
     """
 
     destinations: tuple[str, ...]
@@ -107,10 +110,10 @@ class NextValue:
 
 @dataclass(frozen=True, slots=True)
 class Upgrade:
-    """The connection leaves HTTP, and another protocol takes it over.
+    """The connection switches from HTTP to another protocol.
 
-    :ivar protocol: gets everything the client sends behind the request.
-    :ivar head: the octets that tell the client so: a response 101.
+    :ivar protocol: gets all octets that the client sends after the request.
+    :ivar head: the octets of the response 101.
     """
 
     protocol: IProtocol
@@ -129,7 +132,7 @@ class Response:
         in the ranges that the client asks for, unless the client has it already (RFC 9110, 13 and 14); or a stream.
     :ivar status: of HTTP. A file's is decided when it is sent.
     :ivar content_type: of a body; not sent with 204 and 304.
-    :ivar headers: besides; a name may stand twice.
+    :ivar headers: additional headers; a name may occur several times.
     """
 
     body: Body = b""
@@ -149,12 +152,12 @@ class Response:
 
     @classmethod
     def json(cls, value: object, status: int = 200, headers: Headers = ()) -> Response:
-        """A value as JSON, with a line's end."""
+        """A value as JSON, with a line end."""
         return cls(json.dumps(value).encode() + b"\n", status, JSON, headers)
 
     @classmethod
     def redirect(cls, location: str, status: int = 302) -> Response:
-        """:param location: a path, or a URL; encoded as URLs are."""
+        """A redirection. :param location: a path or a URL, percent-encoded."""
         return cls(f"It is at {location}\n".encode(), status, TEXT, (("location", location),))
 
 
@@ -167,7 +170,7 @@ ErrorPage: TypeAlias = Callable[[HttpError], Response]
 
 
 def html_page(error: HttpError) -> Response:
-    """A small page: the status in words, and why."""
+    """A small HTML page with the phrase of the status and the detail of the error."""
     title = f"{error.status} {REASONS[error.status].decode()}"
     return Response.html(pages.message(title, error.detail), error.status, pages.HEADERS)
 
@@ -178,18 +181,18 @@ def json_page(error: HttpError) -> Response:
 
 
 class ErrorPages:
-    """The page of each status. A page gets the headers of its error besides its own."""
+    """The page of each status. The headers of the error are added to those of its page."""
 
     def __init__(self, pages: Mapping[int, ErrorPage] | None = None, default: ErrorPage = html_page) -> None:
         """
-        :param pages: by status. They also answer what is no request at all, so they are given none.
-        :param default: for all others.
+        :param pages: the pages by status. They get no request, because they also answer malformed requests.
+        :param default: the page of all other statuses.
         """
         self._pages = dict(pages or {})
         self._default = default
 
     def page(self, error: HttpError) -> Response:
-        """The answer; its status is the error's whatever the page says, and its body has a length."""
+        """The answer to an error. It always has the status of the error, and a body of octets."""
         made = self._pages.get(error.status, self._default)(error)
         body = made.body if isinstance(made.body, bytes) else html_page(error).body
         return Response(body, error.status, made.content_type, (*made.headers, *error.headers.items()))

@@ -1,8 +1,8 @@
-"""The routing table of a site: which handler answers which method at which path, and the request it is given.
+"""The routing table of a site, which maps paths and methods to handlers, and the request that a handler gets.
 
 A handler is a function of one argument: ``async def show(request: Request) -> Response``. It may also be a plain
-function, or a method of the object that holds what it needs. The first route that fits path and method answers. HEAD is
-answered by the handler of GET, and OPTIONS by the table, unless a route has them. The table does no input or output.
+function or a method. The first route that matches path and method answers. The handler of GET also answers HEAD, and
+the table answers OPTIONS, unless a route has handlers for these methods. The table does no input or output.
 
 A :class:`Pattern` of paths consists of segments:
 
@@ -12,11 +12,11 @@ A :class:`Pattern` of paths consists of segments:
 ``{name:path}`` the rest, which may be empty and may have slashes; only at the end
 =============== ================================================
 
-A path is split first and decoded then, so an encoded slash never makes a segment into two: only ``{name:path}`` takes
-one. What could climb out of a folder, or forge a line of a log, is refused: :class:`BadPath`. Only a row of
-:func:`every_method` gets such paths: PEP 3333 hands a WSGI application whatever the client asked for.
+A path is first split and then decoded, so an encoded slash never splits a segment: only ``{name:path}`` accepts one. A
+path that could lead out of a folder, or forge a line of a log, is refused (:class:`BadPath`). Only a route of
+:func:`every_method` gets such paths, because PEP 3333 gives every path to a WSGI application.
 
-:class:`Routes` is the table, of :class:`Route`; it gives a :class:`Found`. :class:`Request` is what a handler is given.
+:class:`Routes` is the table of :class:`Route` objects; its result is :class:`Found`. Handlers get a :class:`Request`.
 """
 
 from __future__ import annotations
@@ -51,11 +51,11 @@ def split(path: bytes) -> list[str]:
     segments = split_any(path)
     for segment in segments:
         if not segment.isascii() and any(map(_is_half, segment)):
-            raise BadPath("A path is UTF-8.")
+            raise BadPath("A path must be UTF-8.")
         if _CONTROL.search(segment):
-            raise BadPath("A path has no control characters.")
+            raise BadPath("A path must not contain control characters.")
         if {".", ".."} & set(re.split(r"[/\\]", segment)):
-            raise BadPath("A path has no segments . or .., encoded or not.")
+            raise BadPath("A path must not contain the segments . or .., encoded or not.")
     return segments
 
 
@@ -66,9 +66,9 @@ def split_any(path: bytes) -> list[str]:
     :raises BadPath: this is no path at all (RFC 3986, 3.3).
     """
     if not path.startswith(b"/"):
-        raise BadPath("A path begins with a slash.")
+        raise BadPath("A path must begin with a slash.")
     if _BAD_PERCENT.search(path):
-        raise BadPath("Behind each % of a path stand two hexadecimal digits.")
+        raise BadPath("Two hexadecimal digits must follow each % of a path.")
     return [unquote_to_bytes(segment).decode(errors="surrogateescape") for segment in path[1:].split(b"/")]
 
 
@@ -205,7 +205,7 @@ class Request:
         """
         values = self.queries(name)
         if len(values) > 1:
-            raise HttpError(400, f"The parameter {name} may stand once.")
+            raise HttpError(400, f"The parameter {name} may occur only once.")
         return values[0] or None if values else None
 
     def queries(self, name: str) -> list[str]:
@@ -229,9 +229,9 @@ class Request:
             yield chunk
 
     def run_to_end(self) -> None:
-        """Do not cancel the handler when the client goes: what it does is to be done all the same.
+        """Do not cancel the handler if the client disconnects, because its work must be completed.
 
-        To be called before the handler first waits for something.
+        Must be called before the handler first waits for something.
         """
         self.http.lost = _go_on
 
@@ -375,7 +375,7 @@ class Routes:
                     return Found(handler, segments, values, (), row.public, row.without_auth, row.before)
                 fitting.append(row)
         if not fitting:
-            raise HttpError(404, "There is nothing here.")
+            raise HttpError(404, "Nothing is served at this path.")
         methods, public = _methods(fitting), fitting[0].public
         if method == "OPTIONS":
             return Found(None, segments, {}, methods, public)

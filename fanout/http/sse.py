@@ -4,7 +4,7 @@
     with Last-Event-ID        the messages after that one, then all that are published
     unknown Last-Event-ID     as a new client
 
-A client that reads slowly costs no more than one of STOMP: it has the same outbox.
+A slow client takes no more memory than a slow STOMP client, because it has the same outbox.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from fanout.hub.subscriber import Form, OutboxSubscriber
 
 EVENT_STREAM = "text/event-stream"
 _COMMENT = b":\n\n"
-_RETRY = b"retry: 3000\n\n"  # milliseconds a browser waits before it connects again
+_RETRY = b"retry: 3000\n\n"  # Milliseconds that a browser waits before it reconnects.
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _PLAIN = "".join(chr(each) for each in range(0x21, 0x7F) if chr(each) != "%")
 
@@ -35,11 +35,12 @@ async def stream(
     form: Callable[[str], Form],
     last_id: str | None,
 ) -> None:
-    """Answer with events until the client goes.
+    """Answer with events until the client disconnects.
 
-    :param form: writes messages as events, for a destination.
-    :param last_id: the last event the client got; None for a new client.
-    :raises HttpError: it cannot be done.
+    :param destinations: the topics, as the client wrote them.
+    :param form: a function from a destination to the form that encodes its messages as events.
+    :param last_id: the id of the last message that the client received; None for a new client.
+    :raises HttpError: when too many requests wait, or a destination is invalid.
     """
     keys = await requests.resolve(destinations)
     if not request.gone:
@@ -47,30 +48,30 @@ async def stream(
 
 
 def put_headers(request: HttpRequest) -> None:
-    """The headers of the answer."""
+    """Set the headers of an event stream."""
     request.put_header("content-type", EVENT_STREAM)
     request.put_header("cache-control", "no-store")
     request.put_header("x-accel-buffering", "no")  # nginx would keep events back
 
 
 def event(name: str, data: str, event_id: str) -> bytes:
-    """One event.
+    """Encode one event.
 
-    :param name: without line breaks.
-    :param data: may have several lines; how they end is not kept.
-    :param event_id: what the client sends back as ``Last-Event-ID``; from :func:`encode_id`.
+    :param name: the name of the event, without line breaks.
+    :param data: one or more lines. Every line end becomes a LF.
+    :param event_id: the id that the client will send as ``Last-Event-ID``; from :func:`encode_id`.
     """
     lines = _LINE_END.sub("\ndata: ", data)
     return f"id: {event_id}\nevent: {name}\ndata: {lines}\n\n".encode()
 
 
 def encode_id(message_id: str) -> str:
-    """A message's id as an event's: any text in printable ASCII."""
+    """Encode the id of a message as the id of an event, in printable ASCII."""
     return quote(message_id, safe=_PLAIN)
 
 
 def last_event_id(header: str | None) -> str | None:
-    """The message's id of a header ``Last-Event-ID``; None when it has none."""
+    """The id of the message from a ``Last-Event-ID`` header; None if there is none."""
     return unquote(header or "") or None
 
 
@@ -92,7 +93,7 @@ class Stream(OutboxSubscriber):
         self._subscription = TopicSubscription(requests, keys, forms, self, request.address)
 
     def begin(self, last_id: str | None) -> None:
-        """Send what the client missed."""
+        """Send the messages that the client missed, or the newest ones, and wait for more."""
         request = self._request
         assert request is not None
         put_headers(request)
@@ -102,7 +103,7 @@ class Stream(OutboxSubscriber):
         self._requests.pending.add(self)
         missed = self._subscription.since(last_id, self._requests.replay) if last_id else None
         heard = self._subscription.newest() if missed is None else missed
-        for cohort, message in heard:  # one at a time: all of them may be longer than the outbox allows
+        for cohort, message in heard:  # One at a time, because all together may exceed the limit of the outbox.
             self._outbox.offer(cohort, cohort.encode(message))
         self._schedule()
 
@@ -110,16 +111,16 @@ class Stream(OutboxSubscriber):
 
     @property
     def address(self) -> str:
-        """The client's IP address; empty once it has gone."""
+        """The client's IP address; empty after it has disconnected."""
         return self._request.address if self._request is not None else ""
 
     def write(self, data: bytes) -> None:
-        """Octets for the client."""
+        """Send octets to the client."""
         if self._request is not None:
             self._request.write(data)  # type: ignore[no-untyped-call]
 
     def cut_off(self) -> None:
-        """The client does not read."""
+        """Disconnect a client that does not read."""
         if self._request is not None:
             self._requests.warn("client.slow", self._request.address, reason="does not read what it is sent")
             self._request.abort()
@@ -127,14 +128,14 @@ class Stream(OutboxSubscriber):
     # The connection's producer
 
     def pauseProducing(self) -> None:
-        """The connection is full."""
+        """The connection's buffer is full."""
         self._outbox.block()
         if self._blocked_at is None:
             self._blocked_at = self._requests.clock()
             self._schedule()
 
     def resumeProducing(self) -> None:
-        """It has room again."""
+        """The connection's buffer has room again."""
         self._blocked_at = None
         self._outbox.unblock()
 

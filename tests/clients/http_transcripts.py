@@ -319,7 +319,7 @@ _COMET_CHANNEL = "/topic/fm/4e1/4003/09580/"
 _COMET_HEAD = (
     "Radiovis-Message-Id: {}\r\nRadiovis-Destination: " + _COMET_CHANNEL + "{}\r\nRadiovis-Trigger-Time: NOW\r\n"
 )
-_NOTHING_NEW = '{"error": "Request Timeout", "detail": "Nothing new was said; ask again."}\n'
+_NOTHING_NEW = '{"error": "Request Timeout", "detail": "There was no new message; ask again."}\n'
 _COMET = Transcript(
     "Web player of early servers (barroco, node-radiovis)",
     "Firefox 3.6, XMLHttpRequest",
