@@ -28,7 +28,7 @@ def _two_subscriptions(subject: Subject) -> None:
     station.publish(topic, b"TEXT x")
     ids = sorted(radio.expect("MESSAGE").get("subscription") or "" for _ in "ab")
     if ids != ["a", "b"]:
-        raise CheckFailed(f"subscriptions of the two: {ids}")
+        raise CheckFailed(f"the subscription headers of the two messages are {ids}, not a and b")
 
 
 @CHECKS.add("C3", "after the RECEIPT of an UNSUBSCRIBE nothing comes")
@@ -95,12 +95,12 @@ def _transactions(subject: Subject) -> None:
         station.say(f"BEGIN transaction:{name}")
         station.say(f"SEND destination:{topic} transaction:{name}", name.encode())
         if radio.quiet(subject.topic()):
-            raise CheckFailed("it came before the COMMIT")
+            raise CheckFailed("the message came before the COMMIT")
         station.say(f"{end} transaction:{name} receipt:{name}")
         station.expect("RECEIPT", "receipt-id", name)
     body = radio.expect("MESSAGE").body
     if body != b"b":
-        raise CheckFailed(f"{body!r} came, of a transaction that was aborted")
+        raise CheckFailed(f"{body!r} came, which belongs to an aborted transaction")
 
 
 @CHECKS.add("C7a", "COMMIT of an unknown transaction, and BEGIN of an open one, get an ERROR")

@@ -55,9 +55,9 @@ class ConformanceCheck:
         except CheckFailed as failed:
             return "FAIL", str(failed)
         except RemoteProtocolError as error:
-            return "FAIL", f"what it sent is no STOMP: {error.detail}"
+            return "FAIL", f"the server sent invalid STOMP: {error.detail}"
         except OSError as error:
-            return "FAIL", f"the connection broke: {error.strerror or error}"
+            return "FAIL", f"the connection failed: {error.strerror or error}"
 
 
 class CheckList(list[ConformanceCheck]):

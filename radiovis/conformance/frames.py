@@ -87,7 +87,7 @@ def _no_smuggling(subject: Subject) -> None:
     radio.subscribe(topic)
     station.publish(topic, b"SHOW http://s/1.png", "link:http://s/\\nevil:1")
     if radio.expect("MESSAGE").get("evil") is not None:
-        raise CheckFailed("the radio was sent a header line of its own")
+        raise CheckFailed("the value became a header line of its own in the MESSAGE to the radio")
 
 
 @CHECKS.add("F10", "a MESSAGE to 1.1 and 1.2 has a content-length")

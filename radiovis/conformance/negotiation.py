@@ -24,7 +24,7 @@ def _plain_connect(subject: Subject) -> None:
     client.say("CONNECT")
     version = client.expect("CONNECTED", "session").get("version")
     if version not in (None, "1.0"):
-        raise CheckFailed(f"it chose {version} for a client that asked for nothing")
+        raise CheckFailed(f"it chose STOMP {version} for a client without accept-version")
 
 
 @CHECKS.add("N2a", "empty login and passcode mean no login")
@@ -58,7 +58,7 @@ def _connected_headers(subject: Subject) -> None:
     connected = client.expect("CONNECTED", "version", "1.2")
     missing = [name for name in ("session", "heart-beat") if connected.get(name) is None]
     if missing:
-        raise CheckFailed(f"without {' and '.join(missing)}")
+        raise CheckFailed(f"CONNECTED has no {' and no '.join(missing)} header")
 
 
 @CHECKS.add("N5a", "the command STOMP is as good as CONNECT from 1.1 on")
@@ -83,7 +83,7 @@ def _no_host(subject: Subject) -> str | None:
     client = subject.connect()
     client.say(f"{offered} host:{subject.host}" + _login(subject))
     client.expect("CONNECTED")
-    return "it wants a host, which STOMP 1.1 and 1.2 allow; receivers that send none are not let in"
+    return "it requires a host header, which STOMP 1.1 and 1.2 allow; receivers without one cannot connect"
 
 
 @CHECKS.add("N7", "a wrong passcode gets an ERROR, and the end; what follows it is not processed")
@@ -128,10 +128,10 @@ def _heart_beats(subject: Subject) -> None:
     client.speak("1.1")
     beat = client.expect("CONNECTED", "heart-beat").get("heart-beat") or ""
     if not beat.partition(",")[0].strip("0"):
-        raise CheckFailed(f"it offers none: heart-beat:{beat}")
+        raise CheckFailed(f"it offers no heart-beats: heart-beat:{beat}")
     sent = max(1.0, int(beat.partition(",")[0]) / 1000)
     if not client.octets_for(2 * sent + 1):
-        raise CheckFailed(f"no heart-beat within {2 * sent + 1:g} s, though it promised one each {sent:g} s")
+        raise CheckFailed(f"no heart-beat came within {2 * sent + 1:g} s, but it promised one every {sent:g} s")
 
 
 @CHECKS.add("H2", "a heart-beat header that is no pair of numbers gets an ERROR")

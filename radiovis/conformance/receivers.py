@@ -127,7 +127,7 @@ def _slow_reader(subject: Subject) -> str | None:
     for _ in range(FLOOD_MESSAGES + 1):
         found = radio.next_frame()
         if found is None:
-            return "it disconnects such a client"
+            return "the server disconnects such a client"
         if found.body == _LAST:
             return None
         if found.command != "MESSAGE" or found.body != _flooding(found.body[5:8]):

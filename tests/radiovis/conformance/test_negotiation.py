@@ -48,7 +48,7 @@ class Host(ConformanceCase):
                 self.assert_verdict(server, "N6", "PASS")
 
     def test_a_server_may_want_a_host(self) -> None:
-        self.assert_verdict(WantsHost(), "N6", "PASS", "it wants a host, which STOMP 1.1 and 1.2 allow")
+        self.assert_verdict(WantsHost(), "N6", "PASS", "it requires a host header, which STOMP 1.1 and 1.2 allow")
 
     def test_it_has_to_say_so_and_to_end(self) -> None:
         self.assert_verdict(ClosesWithoutHost(), "N6", "FAIL", "it closed the connection without a word")

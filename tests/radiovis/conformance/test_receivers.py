@@ -168,7 +168,7 @@ class SlowReader(ConformanceCase):
     def test_waiting_dropping_and_closing_are_right(self) -> None:
         self.assert_verdict(SmallServer(), "L10", "PASS")
         self.assert_verdict(DropsSlow(), "L10", "PASS")
-        self.assert_verdict(ClosesSlow(), "L10", "PASS", "it disconnects such a client")
+        self.assert_verdict(ClosesSlow(), "L10", "PASS", "the server disconnects such a client")
 
     def test_a_torn_frame_is_found(self) -> None:
         self.assert_verdict(Original(), "L10", "FAIL", r"a frame is torn: \d+ octets of a body, as in .*MESSAGE")
