@@ -172,7 +172,7 @@ class HostNames:
         if "*" in self._names or _names_an_address(request) or _host(request) in self._names:
             return
         request.channel.persistent = 0
-        raise HttpError(421, "This server has another name; its operator can add this one.", Connection="close")
+        raise HttpError(421, "This server does not serve this host name; its operator can add it.", Connection="close")
 
 
 def _host(request: HttpRequest) -> str:

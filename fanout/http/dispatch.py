@@ -164,7 +164,7 @@ def _path(http: HttpRequest) -> bytes:
     try:
         return urlsplit(http.path).path or b"/"
     except ValueError:
-        raise HttpError(400, "A request names a path, or a whole URL.") from None
+        raise HttpError(400, "A request must name a path, or a whole URL.") from None
 
 
 def _check_host(http: HttpRequest) -> None:
@@ -172,7 +172,7 @@ def _check_host(http: HttpRequest) -> None:
     hosts = http.requestHeaders.getRawHeaders(b"host") or []
     if len(hosts) > 1 or (not hosts and http.clientproto == b"HTTP/1.1"):
         http.channel.persistent = 0
-        raise HttpError(400, "A request of HTTP/1.1 names its Host once.", Connection="close")
+        raise HttpError(400, "A request of HTTP/1.1 must have exactly one Host header.", Connection="close")
 
 
 class _Sender:

@@ -74,18 +74,19 @@ class RequestSettings(Protocol):
 
 
 _SMALL_INPUT = 1_024
-"""Octets of memory of what a client has sent, below which they are not counted: of MAX_CONNECTIONS, 18,000, they are
-18 MB, about half of INPUT_BYTES. Most requests are complete and answered at once, and never counted."""
+"""Octets of memory of a client's input up to which they are not counted. For 18,000 connections (MAX_CONNECTIONS) they
+are 18 MB, about half of INPUT_BYTES. Most requests are complete and answered immediately, and never counted."""
 _HEADER_WEIGHT = 400
 """Octets of memory of a header, or a parameter of the query, besides its characters: an entry of a dictionary, a list,
 two objects of octets."""
 _AHEAD = 16_384
-"""Octets that a client may send behind a request that is worked on, before it is read no more; with the read that
-exceeds it 80 KiB. Reading goes on that long, so that the end of a connection is noticed."""
+"""Octets that a client may send after a request that is being processed. Above this number, reading pauses; with the
+read that exceeds it, they may be 80 KiB. Up to it, reading continues, so that the end of the connection is noticed."""
 _REQUEST_FRAMES = 4
-"""Frames of STOMP that a request counts for in a turn of the reactor: most take 60 to 300 µs."""
+"""A request counts as this many STOMP frames in a turn of the reactor: most requests take 60 to 300 µs."""
 _LONG_ANSWER = 65_536
-"""Octets of an answer above which it is counted while it is not read: a transport is full with so many anyway."""
+"""Octets of an answer above which it is counted until the client has read it. This is the buffer size of a
+transport."""
 _STREAM_BUFFER = 4_096
 """Octets that wait in the transport of a stream before its producer is paused, which then counts them. Twisted's own
 value, 64 KiB, would be 650 MB for 10,000 streams (HTTP_MAX_LISTENERS) that do not read."""
@@ -108,9 +109,9 @@ def _framing_fault(header: bytes, version: bytes) -> str | None:
     name, _, value = header.partition(b":")
     name, value = name.strip().lower(), value.strip(b" \t")
     if name == b"content-length" and not (value.isdigit() and len(value) <= _LENGTH_DIGITS):
-        return f"A Content-Length has 1 to {_LENGTH_DIGITS} digits."
+        return f"A Content-Length must have 1 to {_LENGTH_DIGITS} digits."
     if name == b"transfer-encoding" and (value.lower() != b"chunked" or version != b"HTTP/1.1"):
-        return "A Transfer-Encoding is chunked, in HTTP/1.1."
+        return "A Transfer-Encoding must be chunked, and the request HTTP/1.1."
     return None
 
 
@@ -167,7 +168,9 @@ class HttpChannel(HTTPChannel):
         super().connectionMade()  # type: ignore[no-untyped-call]
 
     def dataReceived(self, data: bytes) -> None:
-        """Without Twisted's extension of the time-out: a request that drips in has no more time than another."""
+        """Take octets from the client. Unlike Twisted, this does not extend the time-out: a request that arrives slowly
+        has no more time than others.
+        """
         self._heard_at = self._clock()
         self._rest = self._rest + data if self._rest else data
         if self._busy or self._waits or self._full:
@@ -176,7 +179,7 @@ class HttpChannel(HTTPChannel):
             self.work(self.site.turns.grant)
 
     def work(self, most: int) -> None:
-        """Parse what came; also called when it is this client's turn. :param most: as in FairTurns, frames."""
+        """Parse the input. Also called for the next turn of this client. :param most: the maximum, in STOMP frames."""
         self._waits = True
         left = most
         while self._rest and not (self._busy or self._full):
@@ -189,7 +192,7 @@ class HttpChannel(HTTPChannel):
         self._settle()
 
     def _parse(self) -> None:
-        """Up to the end of a request."""
+        """Parse the input up to the end of one request."""
         data, self._rest = self._rest, b""
         self.paused = False
         LineReceiver.dataReceived(self, data)
@@ -232,7 +235,7 @@ class HttpChannel(HTTPChannel):
             self.site.input_memory.hold(self, octets)
 
     def keeps(self, octets: int) -> None:
-        """So much of the head of the request that is worked on is still in memory."""
+        """Set how many octets of memory the head of the current request still takes."""
         self._head = octets
         if not self._waits:
             self._count_input()
@@ -245,7 +248,7 @@ class HttpChannel(HTTPChannel):
         self.transport.abortConnection()  # While it was told why, its memory would be kept.
 
     def pauseProducing(self) -> None:
-        """The transport is full: no further request is worked on until the client has read."""
+        """The transport is full: no further request is processed until the client has read its answers."""
         self._full = True
         super().pauseProducing()  # type: ignore[no-untyped-call]
 
@@ -344,13 +347,15 @@ class HttpChannel(HTTPChannel):
             self._settle()
 
     def lineReceived(self, line: bytes) -> None:
-        """What follows a refused request is dropped."""
+        """Process a line of the head. Octets after a refused request are dropped."""
         if self.refused:
             return
         if self._receivedHeaderSize + len(line) > self.totalHeadersSize:
             self.refuse(431, f"All headers together may have {self.totalHeadersSize} octets.")
         elif line[:1] in _FOLD:
-            self.refuse(400, "A header is one line (RFC 9112, 5.2).")  # each further line would copy those before it
+            self.refuse(
+                400, "A header must not continue on another line (RFC 9112, 5.2)."
+            )  # each further line would copy those before it
         else:
             self._note_request_line(line)
             super().lineReceived(line)  # type: ignore[no-untyped-call]
@@ -377,16 +382,18 @@ class HttpChannel(HTTPChannel):
             super().rawDataReceived(data)
 
     def lineLengthExceeded(self, line: bytes) -> None:
-        """A request line, or one header, is longer than anybody needs."""
+        """Refuse a request line or a header that is too long."""
         if self.requests:
             self.refuse(431, f"A header may have {self.MAX_LENGTH} octets.")
         else:
             self.refuse(414, f"A request line may have {self.MAX_LENGTH} octets.")
 
     def refuse(self, status: int, detail: str, headers: Mapping[str, str] = MappingProxyType({})) -> None:
-        """Answer what is no request at all, or too much of one, and close.
+        """Answer a malformed or too large request with an error, and close the connection.
 
-        :param headers: of the answer, besides.
+        :param status: the status of HTTP.
+        :param detail: the reason, for the client.
+        :param headers: additional headers of the answer.
         """
         if self.refused:
             return
@@ -420,7 +427,7 @@ class HttpChannel(HTTPChannel):
         self.site.log(request)
 
     def _respondToBadRequestAndDisconnect(self) -> None:
-        self.refuse(400, "This is no HTTP/1.1 request.")
+        self.refuse(400, "This is not a valid HTTP/1.1 request.")
 
     def timeoutConnection(self) -> None:
         """The client took too long for a request, or to close after a refusal."""
@@ -544,7 +551,7 @@ class HttpRequest(Request):
 
     @property
     def gone(self) -> bool:
-        """Whether no client waits for an answer (any more)."""
+        """Whether the client has disconnected, or was answered."""
         return bool(self._disconnected or self.finished)
 
     def parseCookies(self) -> None:
@@ -569,7 +576,7 @@ class HttpRequest(Request):
             self.channel.refuse(413, f"A body may have {most} octets.")
             return
         if not self.channel.site.bodies.take(self.client_network, len(data)):
-            self.channel.refuse(503, "There are too many bodies of your network; try again later.", _LATER)
+            self.channel.refuse(503, "Clients of your network are sending too many bodies; try again later.", _LATER)
             return
         self._body_octets += len(data)
         try:
@@ -610,7 +617,7 @@ class HttpRequest(Request):
         site.handle(self)
 
     def answer(self, status: int, body: bytes, content_type: str) -> None:
-        """Answer, unless the client has gone."""
+        """Answer with a body of octets, unless the client has disconnected."""
         if self.gone:
             return
         if len(body) > _LONG_ANSWER and not self.channel.may_write(len(body)):

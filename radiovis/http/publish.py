@@ -111,7 +111,7 @@ def _fields(request: Request) -> Fields:
     try:
         fields = readers[kind](request.body.read())
     except (ValueError, RecursionError):
-        raise HttpError(400, f"The body is no {kind} with texts in UTF-8.") from None
+        raise HttpError(400, f"The body is not valid {kind} with texts in UTF-8.") from None
     unknown = sorted(fields.keys() - _FIELDS)
     if unknown:
         raise HttpError(400, f"Unknown field; known ones are {', '.join(sorted(_FIELDS))}.")
@@ -140,7 +140,7 @@ def _check(fields: Fields) -> None:
     """:raises HttpError: a value that receivers cannot use, or must not be given."""
     for name, values in fields.items():
         if name != "channel" and len(values) > 1:
-            raise HttpError(400, f"The field {name} may stand once.")
+            raise HttpError(400, f"The field {name} may occur only once.")
         if any(_CONTROL.search(value) or not _is_text(value) for value in values):
             raise HttpError(400, f"The field {name} has characters that cannot be shown.")
     for name, schemes in _SCHEMES.items():
@@ -150,7 +150,7 @@ def _check(fields: Fields) -> None:
         raise HttpError(400, f"A message-id may have {_ID_LENGTH} characters.")
     time = _one(fields, "trigger-time")
     if time and not _TIME.fullmatch(time):
-        raise HttpError(400, "A trigger-time is NOW, or like 2026-12-31T23:59:59Z.")
+        raise HttpError(400, "A trigger-time must be NOW, or a time such as 2026-12-31T23:59:59Z.")
 
 
 def _check_text(principal: Principal, fields: Fields) -> None:
