@@ -52,7 +52,7 @@ _CHOSEN = {
     SESSION: rb"(?P<session>" + _UUID + rb")",
     b"<message-id>": _UUID,
     b"<when>": rb"[0-9]{10}",
-    b"<server>": rb"radiovis/[0-9A-Za-z.+-]+",
+    b"<server>": rb"radiovis/[0-9A-Za-z.+-]+ \((?:RabbitMQ|own bus)\)",
 }
 _FRAME = re.compile(rb"[^\0]+\0\n?")
 _LONGEST = 64  # characters of a body in a table
