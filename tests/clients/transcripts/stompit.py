@@ -26,8 +26,8 @@ TRANSCRIPTS = (
                 b"SHOW http://slides.example/1.png\0\n"
             ),
             Hears(
-                b"ERROR\nmessage:You cannot do that.\ncontent-type:text/plain\ncontent-length:112\n\n"
-                b"1.test may not publish to /topic/2a3/2016/image: it is none of the station's channels.\n"
+                b"ERROR\nmessage:You cannot do that.\ncontent-type:text/plain\ncontent-length:122\n\n"
+                b"1.test may not publish to /topic/2a3/2016/image: the topic is in none of the station's channels.\n"
                 b"The frame at fault: SEND\n\0\n"
             ),
             Ends(),

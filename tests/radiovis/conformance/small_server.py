@@ -201,11 +201,16 @@ class Original(SmallServer):
     versions = ("1.0",)
     listed: tuple[str, ...] = ()
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._turn = threading.Lock()  # It has greenlets: no other frame is worked on between RECEIPT and subscription.
+
     def take(self, peer: Peer, frame: Frame) -> None:
-        if peer.version:
-            self.receipt(peer, frame)
-            frame = frame._replace(headers=tuple(each for each in frame.headers if each[0] != "receipt"))
-        super().take(peer, frame)
+        with self._turn:
+            if peer.version:
+                self.receipt(peer, frame)
+                frame = frame._replace(headers=tuple(each for each in frame.headers if each[0] != "receipt"))
+            super().take(peer, frame)
 
     def subscribe(self, peer: Peer, frame: Frame) -> bool:
         asked = frame.get("destination") or ""
