@@ -162,7 +162,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "schedule.cancelled": ("A held message was cancelled by its publisher.", NOTHING),
         "schedule.no_time": (
             "A held message without a trigger-time was dropped.",
-            "find who writes to the queue of held messages",
+            "find the program that writes to the queue of held messages",
         ),
         "schedule.not_held": (
             "A message could not be held; its publisher got an error.",

@@ -43,7 +43,7 @@ class _Case(unittest.TestCase):
         return caught.exception
 
     def assert_names(self, login: str, topic: str, refused: Refused) -> None:
-        """Somebody who reads only this sentence knows who was refused, and what."""
+        """The sentence alone names the login and the topic of the refused publish."""
         self.assertTrue(refused.detail.startswith(f"{login} may not publish to {topic}: "), refused.detail)
 
 
