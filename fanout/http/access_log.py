@@ -15,9 +15,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from logging.handlers import RotatingFileHandler
 
-from fanout.http.http_server import LOGGED_HEADERS, HttpRequest
+from fanout.http.http_server import LOGGED_HEADERS, LOGGED_OCTETS, HttpRequest
 
-_LONGEST = 1_024  # Octets that are logged of a value that the client chose.
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f-\x9f"\\]')
 
 
@@ -68,5 +67,5 @@ class AccessLog:
 
 def _text(value: bytes) -> str:
     """A value as text, escaped so that it cannot end the line or the field."""
-    text = value[:_LONGEST].decode("utf-8", "backslashreplace")
+    text = value[:LOGGED_OCTETS].decode("utf-8", "backslashreplace")
     return _UNSAFE.sub(lambda found: f"\\x{ord(found.group()):02x}", text) or "-"
