@@ -476,6 +476,7 @@ class HttpChannel(HTTPChannel):
         connection_limit, self._connection_limit = self._connection_limit, None
         self._behind = None
         self._rest, self._busy, self._silenced = b"", True, False
+        self._transferDecoder = None  # of a body that did not end; it refers to this channel
         self._give_back()
         self._hold(0)
         if connection_limit is not None:

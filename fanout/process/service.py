@@ -24,7 +24,8 @@ from fanout.process.logs import Throttle
 
 _MADE = 50_000
 """How many more objects may be made than freed until Python searches the young ones: a search takes 5 ms, and about 5
-MiB may be garbage until then, such as tracebacks, or the remains of calls in Twisted's thread pool."""
+MiB may be garbage until then, such as tracebacks, the remains of calls in Twisted's thread pool, or wsproto's parser of
+a WebSocket that is closed (3 KB, because its generator refers to itself)."""
 
 _OLDER = 5
 """How many searches of one generation there are for one of the next older generation."""

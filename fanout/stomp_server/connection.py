@@ -179,6 +179,7 @@ class Connection(OutboxSubscriber):
         self._server.connections.discard(self)
         self._server.vanished += not self._closing
         self._server.wheel.forget(self)
+        self._count_input()  # which also drops the reference to this connection
         left = [self._leave(subscription) for subscription in self._session.subscriptions]
         self._outbox.close()
         if self._client.session:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 import threading
 import time
@@ -13,6 +14,7 @@ from typing import Any, ClassVar
 from tests.attacks.case import AttackCase, size
 from tests.message_socket import handshake
 from tests.radio import Radio, frame
+from tests.web import ask
 
 TOPIC = "/topic/id/tests._ebu.nowhere/topic1/attack/image"
 SMALL_HEADERS = {f"h{number}": "v" for number in range(58)}  # as much memory as possible for each octet sent
@@ -176,6 +178,54 @@ class TestUnfinishedInput(ConnectionAttack):
             for number, each in enumerate(self.sockets(size(1_000, 2_000), self.server.http)):
                 attack.sent += send(each, long if number % 2 else begun)
             self.settle()
+
+
+class TestClientsThatLeave(ConnectionAttack):
+    """What a client did not complete is freed when its connection ends."""
+
+    def rounds(self, name: str, address: tuple[str, int], begun: bytes) -> None:
+        """Connect, send this and disconnect, again and again."""
+        with self.attack(name) as attack:
+            for _ in range(size(20, 50)):
+                clients = [raw(address) for _ in range(100)]
+                for client in clients:
+                    attack.sent += send(client, begun)
+                for client in clients:
+                    client.close()
+                self.assertTrue(self.is_freed(), f"input of clients that are gone: {self.input_bytes()} octets")
+        self.assertLess(attack.growth, 10_000_000, str(attack))
+
+    def input_bytes(self) -> int:
+        """The memory of incomplete input, as the node counts it."""
+        page = ask(self.server.admin, "/metrics").body.decode()
+        [value] = re.findall(r"^fanout_input_bytes (\S+)$", page, re.MULTILINE)
+        return int(float(value))
+
+    def is_freed(self) -> bool:
+        """Whether the node has freed all of it, within some time."""
+        until = time.monotonic() + 20
+        while octets := self.input_bytes():
+            if time.monotonic() > until:
+                break
+        return not octets
+
+    def test_a_frame(self) -> None:
+        body = b"SEND\ndestination:" + TOPIC.encode() + b"\n\n" + b"x" * 1_000
+        self.rounds("gone within a frame", self.server.address, frame("CONNECT") + body)
+
+    def test_a_transaction(self) -> None:
+        begun = frame("BEGIN", {"transaction": "t"}) + frame("ACK", {"id": "1", "transaction": "t"})
+        connect = frame("CONNECT", {"accept-version": "1.2"})
+        self.rounds("gone within a transaction", self.server.address, connect + begun)
+
+    def test_a_websocket_message(self) -> None:
+        begun = message(b"CONNECT\naccept-version:1.2\n", announced=1_000)
+        opened = handshake(Sec_WebSocket_Protocol="v12.stomp")
+        self.rounds("gone within a WebSocket message", self.server.http, opened + begun)
+
+    def test_a_body(self) -> None:
+        head = b"GET / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1\r\nx: %b\r\n\r\n" % bytes(b"x" * 15_000)
+        self.rounds("gone within a body", self.server.http, head)
 
 
 class TestManyFrames(ConnectionAttack):
