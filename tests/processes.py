@@ -23,6 +23,8 @@ import time
 from pathlib import Path
 from typing import Any, Self
 
+from tests import services
+
 ROOT = Path(__file__).parent.parent
 SECONDS = 60.0  # A server is ready after one; two busy cores have been seen to need ten.
 KEPT_VARIABLES = ("PATH", "HOME", "LANG", "TMPDIR")  # Nothing else: a setting of the developer's must not get in.
@@ -48,8 +50,8 @@ class Server:
     def __init__(self, *flags: str, **settings: object) -> None:
         """
         :param flags: as on a command line, such as ``--test``.
-        :param settings: environment variables; ``STOMP_PORT=0`` (a free one), ``LOG_FORMAT=json``, ``DRAIN_SECONDS=0``
-            and no memcached unless given otherwise. None leaves one out. A name with dots is that of a constant, such
+        :param settings: environment variables; a free ``STOMP_PORT``, ``LOG_FORMAT=json``, ``DRAIN_SECONDS=0`` and no
+            memcached unless given otherwise. None leaves one out. A name with dots is that of a constant, such
             as ``fanout.stomp.limits.CONNECT_SECONDS``; see :mod:`tests.constants`.
         """
         self.folder = Path(tempfile.mkdtemp(prefix="radiovis-server-"))
@@ -58,7 +60,7 @@ class Server:
         self._constants = {name: value for name, value in settings.items() if "." in name}
         self._settings: dict[str, object] = {
             "STOMP_IP": "127.0.0.1",
-            "STOMP_PORT": 0,
+            "STOMP_PORT": services.free_port(),
             "HTTP_IP": "127.0.0.1",
             "HTTP_PORT": 0,
             "ADMIN_PORT": 0,

@@ -174,7 +174,7 @@ class TestWorkers(AdminTlsCase):
         cls.server.launch()
         for worker in (0, 1):
             cls.server.wait_for("server.ready", worker=worker)
-            cls.server.wait_for("bus.connected", worker=worker)
+            cls.server.wait_for("bus.caught_up", worker=worker)
 
     def test_who_may_ask(self) -> None:
         self.check_who_may_ask()

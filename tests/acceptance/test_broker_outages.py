@@ -175,7 +175,7 @@ class TestBrokerOutages(unittest.TestCase):
             self.addCleanup(radio.close)
             radio.subscribe(TOPIC)
             self.make_user("radiovis", "broker-password")
-            server.wait_for("bus.connected")
+            server.wait_for("bus.caught_up")
             station = Radio.connect(server.address, "1.test", "test", version="1.2")
             self.addCleanup(station.close)
             station.publish(TOPIC, b"TEXT let in")

@@ -160,7 +160,7 @@ class TestTrouble(_Case):
                 client.set(cache_key("radiovis", "last", self.topic), poison)
             cure = f"SHOW http://s/cure-{number}.png".encode()
             with node(services.rabbitmq(), self.cluster.exchange, MEMCACHED_HOST=self.memcached.address) as poisoned:
-                poisoned.wait_for("bus.connected")
+                poisoned.wait_for("bus.caught_up")
                 self.assert_shown_nothing_before(poisoned, cure)
                 self.wait_until_stored(cure)
                 self.assertEqual(poisoned.faults, [])
@@ -226,7 +226,7 @@ class TestSeveralServers(unittest.TestCase):
         """The topics whose last slide a radio is shown by a node that has just started."""
         server.kill()
         server.start()
-        server.wait_for("bus.connected")
+        server.wait_for("bus.caught_up")
         radio = Radio.connect(server.address)
         for topic in topics:
             radio.subscribe(topic)

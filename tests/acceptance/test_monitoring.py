@@ -226,7 +226,7 @@ class TestEnabled(unittest.TestCase):
         broker, exchange = services.rabbitmq(), f"radiovis.{uuid4()}"
         server = self.start(cluster_node(broker, exchange, MONITORING_PORT=self.port))
         daemon = self.start(Daemon(broker, exchange, "--test", MONITORING_ENABLED=None, MONITORING_PORT=self.port))
-        server.wait_for("bus.connected")
+        server.wait_for("bus.caught_up")
         daemon.wait_for("defaults.sent")
         self.publish(server)
         self.assert_nobody_connects(server, daemon)

@@ -84,7 +84,7 @@ class TestBroker(_Case):
     def test_two_nodes_hear_each_other(self) -> None:
         one, other = (self.node(RABBITMQ_CA=self.authority.certificate) for _ in range(2))
         for server in (one, other):
-            server.wait_for("bus.connected")
+            server.wait_for("bus.caught_up")
         radio = Radio.connect(other.address)
         self.addCleanup(radio.close)
         radio.subscribe("/topic/id/tests._ebu.nowhere/topic1/image")

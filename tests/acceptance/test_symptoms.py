@@ -166,7 +166,7 @@ class Cluster(unittest.TestCase):
     def test_what_another_node_published_did_not_come(self) -> None:
         exchange = f"radiovis.{uuid4()}"
         with node(self.broker, exchange, ADMIN_PORT=services.free_port()) as server:
-            server.wait_for("bus.connected")
+            server.wait_for("bus.caught_up")
             publisher = f"fanout-{uuid4().hex}"
             with Device(self.broker, exchange) as another:
                 for number in (1, 5):

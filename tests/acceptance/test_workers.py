@@ -49,7 +49,7 @@ class WorkersCase(unittest.TestCase):
         cls.server.launch()
         for worker in WORKERS:
             cls.server.wait_for("server.ready", worker=worker)
-            cls.server.wait_for("bus.connected", worker=worker)
+            cls.server.wait_for("bus.caught_up", worker=worker)
 
     def tearDown(self) -> None:
         self.assertEqual([fault for fault in self.server.faults if fault["event"] != "worker.died"], [])
@@ -145,7 +145,7 @@ class Together(WorkersCase):
         self.publish(b"TEXT while it is away")
         self.assertEqual(radios[1].expect("MESSAGE").body, b"TEXT while it is away")
         self.server.wait_for("server.ready", worker=0, count=2)
-        self.server.wait_for("bus.connected", worker=0, count=2)
+        self.server.wait_for("bus.caught_up", worker=0, count=2)
         again = self.radios()
         self.publish(b"TEXT with it again")
         for radio in (radios[1], again[0], again[1]):

@@ -144,7 +144,7 @@ class Bus(unittest.TestCase):
     def test_what_one_server_hears_reaches_the_clients_of_all_and_once(self) -> None:
         with self.servers(2) as (one, two):
             for server in (one, two):
-                server.wait_for("bus.connected")
+                server.wait_for("bus.caught_up")
             with Asking(two.client, "key") as far, Asking(one.client, "key") as near:
                 far.held()
                 near.held()

@@ -111,7 +111,7 @@ class Declarations(unittest.TestCase):
         }
         node = Server("--test", **settings).start()
         cls.addClassCleanup(node.close)
-        node.wait_for("bus.connected")
+        node.wait_for("bus.caught_up")
         for event in ("kept_queue.open", "leader.standing_by"):
             watchdog = Daemon(broker, cls.exchange, "--test", **settings).start()
             cls.addClassCleanup(watchdog.close)

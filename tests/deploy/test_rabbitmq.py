@@ -73,7 +73,7 @@ class RabbitMQ(unittest.TestCase):
         watchdog = Daemon(services.AmqpAddress(self.broker.host, self.broker.port), "amq.fanout", "--test", **settings)
         self.addCleanup(watchdog.close)
         with Server("--test", **settings) as node:
-            node.wait_for("bus.connected")
+            node.wait_for("bus.caught_up")
             watchdog.start()
             watchdog.wait_for("leader.leading")
             radio = Radio.connect(node.address)
@@ -130,7 +130,7 @@ class RabbitMQ(unittest.TestCase):
         self.small_policy(100_000)
         bodies = [b"TEXT %03d " % number + 1_000 * b"x" for number in range(300)]
         with Server(**settings) as node:
-            node.wait_for("bus.connected")
+            node.wait_for("bus.caught_up")
             station = Radio.connect(node.address, "1.rock", "1.rock", version="1.2")
             self.addCleanup(station.close)
             for body in bodies:
