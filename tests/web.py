@@ -81,8 +81,9 @@ class Poller:
 class Raw:
     """A socket to a node, on which the test says what it likes."""
 
-    def __init__(self, address: Address, data: bytes = b"") -> None:
-        self.socket = socket.create_connection(address, timeout=SECONDS)
+    def __init__(self, address: Address, data: bytes = b"", source: str = "") -> None:
+        """:param source: the address that the client comes from; any if not given."""
+        self.socket = socket.create_connection(address, SECONDS, (source, 0))
         self._received = b""
         if data:
             self.send(data)

@@ -34,6 +34,8 @@ MAX_MEDIAN_MS = 50.0
 """Milliseconds from a bystander's SEND to the MESSAGE, in the median."""
 FULL = "RADIOVIS_ATTACKS"
 """Names the file for the figures, one JSON object for each attack; attacks are then of full size."""
+STRANGER = "127.0.0.9"
+"""The address of attackers that are to be told from the bystanders, which come from 127.0.0.1."""
 PAUSE_SECONDS = 0.01
 """Between two publishes of a bystander: frequent enough to meet a reactor turn that lasts long."""
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar
 
-from tests.attacks.case import AttackCase, size
+from tests.attacks.case import STRANGER, AttackCase, size
 from tests.message_socket import handshake
 from tests.radio import Radio, frame
 from tests.web import ask
@@ -20,8 +20,6 @@ TOPIC = "/topic/id/tests._ebu.nowhere/topic1/attack/image"
 SMALL_HEADERS = {f"h{number}": "v" for number in range(58)}  # as much memory as possible for each octet sent
 FRAME = 261_000
 """Octets of a frame, just below MAX_FRAME_BYTES."""
-STRANGER = "127.0.0.9"
-"""The address of attackers that are to be told from the bystanders, who come from 127.0.0.1."""
 SECONDS = 4.0
 SAME = 10
 """Looks at a node's memory, 50 ms apart, in which it must not change to be taken for settled."""

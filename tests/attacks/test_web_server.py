@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from tests.attacks.case import FULL, MAX_GROWTH, MAX_MEDIAN_MS, PAUSE_SECONDS, AttackCase, Figures, size
+from tests.attacks.case import FULL, MAX_GROWTH, MAX_MEDIAN_MS, PAUSE_SECONDS, STRANGER, AttackCase, Figures, size
 from tests.web import Raw, ask, poll_path
 from tests.webserver.test_cli import SECONDS, Process
 
@@ -246,7 +246,7 @@ class NodeCase(AttackCase):
 
     def stranger(self, data: str = "") -> Raw:
         """A connection over which this was sent."""
-        raw = Raw(self.server.http)
+        raw = Raw(self.server.http, source=STRANGER)
         self.addCleanup(raw.close)
         raw.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
         raw.send(data.encode())

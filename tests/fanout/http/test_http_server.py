@@ -131,6 +131,25 @@ class Ahead(unittest.TestCase):
         self.assertEqual([each for each in numbers if f"answer {each}.".encode() in self.transport.value()], numbers)
         self.assertEqual((self.transport.producerState, self.held), ("producing", 0))
 
+    def one_each(self, path: bytes, more: bytes = b"") -> int:
+        """A request of each of 100 clients. :return: how many are answered in the same turn."""
+        clients = [self.connect(f"192.0.2.{number}") for number in range(100)]
+        for channel, _ in clients:
+            channel.dataReceived(GET % (path, more))
+        answered = sum(transport.value() != b"" for _, transport in clients)
+        self.end_turns()
+        self.assertEqual(sum(transport.value() != b"" for _, transport in clients), 100)
+        return answered
+
+    def test_requests_of_many_clients_are_not_all_answered_in_one_turn(self) -> None:
+        self.assertLess(self.one_each(b"at-once"), 50)
+
+    def test_fewer_if_their_heads_are_long(self) -> None:
+        self.assertLess(self.one_each(b"at-once", b"x: %b\r\n" % bytes(b"y" * 15_000)), 15)
+
+    def test_fewer_if_the_answers_are_long(self) -> None:
+        self.assertEqual(self.one_each(b"long"), 1)
+
     def test_what_follows_a_request_waits_for_its_answer(self) -> None:
         self.send(b"later")
         self.send(b"at-once?n=1")
@@ -197,8 +216,8 @@ class Ahead(unittest.TestCase):
             self.send(b"long")
             self.channel.pauseProducing()
             answers.append(self.transport.value()[:12])
+            self.clock.advance(0)
         self.assertEqual(answers, 3 * [b"HTTP/1.1 200"] + 2 * [b"HTTP/1.1 503"])
-        self.clock.advance(0)
         self.assertEqual(self.site.answers.used, 30_000_000)
         self.channel, self.transport = self.connect("192.0.2.2")
         self.send(b"long")
