@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal, TextIO
 
 import structlog
 from pydantic import BeforeValidator
-from structlog.typing import Processor
+from structlog.typing import EventDict, Processor
 from twisted.logger import STDLibLogObserver, globalLogBeginner
 
 from fanout.cache.bounded_dict import BoundedDict
@@ -114,22 +114,30 @@ def set_up_logs(
         logger_factory=structlog.stdlib.LoggerFactory(),
     )
     handler = handler or logging.StreamHandler(stream)
-    _set_up_stdlib(level, handler, first, _console(colours) if console else structlog.processors.JSONRenderer())
+    renderers = [_leave_out_no_repetitions, _console(colours)] if console else [structlog.processors.JSONRenderer()]
+    _set_up_stdlib(level, handler, first, *renderers)
     begin_twisted([STDLibLogObserver()], redirectStandardIO=False)
 
 
 def _console(colours: bool) -> structlog.dev.ConsoleRenderer:
     # The renderer's own traceback would show local variables, and with them passwords.
     return structlog.dev.ConsoleRenderer(
-        colors=colours, pad_event_to=40, exception_formatter=structlog.dev.plain_traceback
+        colors=colours, pad_event_to=24, exception_formatter=structlog.dev.plain_traceback
     )
 
 
-def _set_up_stdlib(level: str, handler: logging.Handler, first: list[Processor], renderer: Processor) -> None:
+def _leave_out_no_repetitions(_: Any, __: str, event: EventDict) -> EventDict:
+    """Remove ``held_back`` if it is 0: on a console it only makes lines longer. Programs that read JSON get it."""
+    if event.get("held_back") == 0:
+        del event["held_back"]
+    return event
+
+
+def _set_up_stdlib(level: str, handler: logging.Handler, first: list[Processor], *renderers: Processor) -> None:
     handler.setLevel(level)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=first, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer]
+            foreign_pre_chain=first, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers]
         )
     )
     logging.basicConfig(level=level, handlers=[handler], force=True)

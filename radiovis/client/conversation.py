@@ -268,7 +268,8 @@ async def _check_certificate(server: ServerAddress, seconds: float) -> None:
 def error_text(refused: ConnectRefused) -> str:
     """An ERROR in one line."""
     summary, detail = printable(refused.summary.strip()), printable(" ".join(refused.detail.split()))
-    return summary if not detail or detail == summary else f"{summary} ({detail})" if summary else detail
+    detail = detail.removeprefix(summary).strip()  # many servers begin the body with the header "message"
+    return f"{summary} ({detail})" if summary and detail else summary or detail
 
 
 Main = Callable[[Any], Coroutine[Any, Any, int]]

@@ -115,7 +115,7 @@ class PublishRights(CommandCase):
             port, unused = silent.getsockname()[1], free.getsockname()[1]
             free.close()
             for url, part in (
-                (self.url("1.test:wrong@"), "refuses the login 1.test: Wrong credentials"),
+                (self.url("1.test:wrong@"), "the login 1.test: Wrong credentials (The frame at fault: CONNECT)"),
                 (self.url(""), f"Publishing to {self.topic('text')} needs a login"),
                 ("stomp://no-such-host.invalid", "cannot connect to no-such-host.invalid:61613: no such host"),
                 (f"127.0.0.1:{unused}", "nothing listens there"),

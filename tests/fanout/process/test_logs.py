@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import textwrap
@@ -151,6 +152,13 @@ class PipeTests(unittest.TestCase):
         """)
         self.assertNotIn("{", terminal)
         self.assertRegex(terminal, r"info.*subscribed.*topic.*/topic/a")
+
+    def test_a_console_shows_held_back_only_if_there_were_repetitions(self) -> None:
+        log = 'log.info("a", held_back={0}, x=1)'
+        terminal = written('set_up_logs(form="console"); ' + "; ".join(map(log.format, (0, 7))))
+        self.assertEqual(re.findall(r"held_back\S*?=\S*?(\d+)", re.sub(r"\x1b\[\d+m", "", terminal)), ["7"])
+        json_lines = events('set_up_logs(form="json"); ' + log.format(0))
+        self.assertEqual(json_lines[0]["held_back"], 0)
 
 
 class SecretsInTheWholePipeTests(unittest.TestCase):
