@@ -42,6 +42,8 @@ ELSEWHERE = {
     "a device's connection ends with 541": [
         "test_devices.py test_a_decimal_costs_its_publisher_the_connection_and_nobody_else_anything"
     ],
+    "`/readyz` says memcached": ["test_outages.py test_memcached_is_killed"],
+    "`/readyz` says directory": ["test_outages.py test_plugit_is_cut_off"],
     "`/readyz` says stations_file": [
         "test_degraded.py test_a_mistake_in_the_stations_file",
         "test_degraded.py test_a_stations_file_that_vanishes",
@@ -105,7 +107,7 @@ class Table(unittest.TestCase):
 class OneNode(AdminCase):
     settings: ClassVar[dict[str, Any]] = {"OUTBOX_BYTES": 4096, "MAX_CONNECTIONS_PER_ADDRESS": 20}
 
-    @proves("one station shows its default all the time", "radios on one frequency blank")
+    @proves("radios show an old slide", "one station shows its default all the time", "radios on one frequency blank")
     def test_topics_that_are_in_no_channel(self) -> None:
         lost, silent = "/topic/id/tests._ebu.nowhere/topic1/lost/text", "/topic/fm/4e1/4000/10990/image"
         self.station(version="1.2").publish(lost, b"TEXT lost")

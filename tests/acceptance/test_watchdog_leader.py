@@ -135,7 +135,8 @@ class TestElectionWithoutLeader(Service):
 
     def test_the_remedy_of_the_documentation_helps(self) -> None:
         page = (ROOT / "docs/production.md").read_text()
-        remedies = {match[1] for match in re.finditer(r"`rabbitmqctl (delete_queue fallbacklogs\.[\w.]+)`", page)}
+        found = re.finditer(r"`rabbitmqctl (delete_queue -p VHOST fallbacklogs\.[\w.]+)`", page)
+        remedies = {match[1] for match in found}
         self.assertEqual(len(remedies), 1, remedies)
         watchdog = self.make_fallback(**{"fanout.bus.leader.CLAIM_SECONDS": 2.0})
         watchdog.launch()
@@ -145,5 +146,5 @@ class TestElectionWithoutLeader(Service):
         self.rabbitmq.start()
         watchdog.wait_for("leader.disconnects", count=2, seconds=60)
         self.assertEqual(len(watchdog.events("leader.leading")), 1)
-        self.rabbitmq.ctl(*remedies.pop().replace("fallbacklogs", self.queue).split())
+        self.rabbitmq.ctl(*remedies.pop().replace("VHOST", "/").replace("fallbacklogs", self.queue).split())
         watchdog.wait_for("leader.leading", count=2, seconds=60)
