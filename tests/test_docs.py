@@ -26,6 +26,7 @@ _SETTING = re.compile(r"\b(?:[A-Z][A-Z0-9]*_[A-Z0-9_]*[A-Z0-9])\b")
 _PATH = re.compile(r"^(?:artcast|bench|demo|deploy|docs|examples|fanout|radiovis|tests|tools|webserver)/[\w/.@-]*$")
 _METRIC = re.compile(r"^(?:fanout|radiovis)_\w+$")
 _EVENT = re.compile(r"^[a-z]+\.[a-z_]+$")
+_ATTACK = re.compile(r"\.(?:attack|attack_with|rounds)\(f?\"([^\"]+)\"")
 _ADDRESS = re.compile(
     r"^(?:GET |POST )?/(?:radiodns|comet|services|stomp|events|service|api|healthz|readyz|metrics|status)\b"
 )
@@ -114,6 +115,16 @@ class Docs(unittest.TestCase):
                 continue  # The first describes them, the others are about other programs, or older ones.
             found = [code for code in codes(page) if _ADDRESS.match(code)]
             self.assert_none([(page.name, code) for code in found if _first_part(code) not in described])
+
+    def test_every_attack_was_measured(self) -> None:
+        """In the page's rows; a name in a test may have parts in braces."""
+        rows = re.findall(r"^\| (.+?) \| [\d.]+ MB", (ROOT / "docs" / "attacks.md").read_text(), re.MULTILINE)
+        sources = (file.read_text() for file in (ROOT / "tests" / "attacks").glob("test_*.py"))
+        names = {name for source in sources for name in _ATTACK.findall(source)}
+        patterns = {name: re.compile(re.sub(r"\\{.*?\\}", ".+", re.escape(name))) for name in names}
+        self.assertGreater(len(rows), 50)
+        self.assertEqual([name for name, each in patterns.items() if not any(map(each.fullmatch, rows))], [])
+        self.assertEqual([row for row in rows if not any(each.fullmatch(row) for each in patterns.values())], [])
 
 
 def _links(page: Path) -> Iterator[str]:

@@ -75,7 +75,7 @@ class RequestSettings(Protocol):
 
 _SMALL_INPUT = 1_024
 """Octets of memory of a client's input up to which they are not counted. For 18,000 connections (MAX_CONNECTIONS) they
-are 18 MB, about half of INPUT_BYTES. Most requests are complete and answered immediately, and never counted."""
+are 18 MB, less than INPUT_BYTES. Most requests are complete and answered immediately, and never counted."""
 _HEADER_WEIGHT = 400
 """Octets of memory of a header, or a parameter of the query, besides its characters: an entry of a dictionary, a list,
 two objects of octets."""

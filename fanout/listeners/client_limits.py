@@ -37,9 +37,9 @@ takes about 20 ms, including the CONNECT and SUBSCRIBE frames."""
 KEEP_ALIVE_SECONDS = 60
 """Seconds of silence after which TCP probes a client. A client that has vanished is disconnected after twice that time.
 Without probes Linux waits two hours. More frequent probes would use the battery of phones."""
-INPUT_BYTES = 33_554_432
+INPUT_BYTES = 25_165_824
 """Octets of memory that the incomplete input of all clients may take: parts of frames and of request heads, and frames
-that wait for a COMMIT, for an answer, or for their turn. 32 MiB hold 128 of the largest frames at the same moment;
+that wait for a COMMIT, for an answer, or for their turn. 24 MiB hold 96 of the largest frames at the same moment;
 publishers send complete frames of some hundred octets."""
 TURN_FRAMES = 128
 """Frames that are handled in one turn of the reactor before the waiting octets of clients are written. Most frames take
