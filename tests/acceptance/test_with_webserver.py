@@ -111,7 +111,7 @@ class OneNode(SiteCase):
         for site, words in (
             (None, "WEBSERVER_SITE names no site file"),
             (self.home / "missing.toml", "missing.toml: No such file"),
-            (self.home / "wrong.toml", "nowhere is no folder"),
+            (self.home / "wrong.toml", "nowhere is not a folder"),
         ):
             server = node(**self.settings(WEBSERVER_SITE=site))
             self.addCleanup(server.close)

@@ -306,7 +306,7 @@ class TestFile(unittest.TestCase):
 
     def test_what_is_not_there(self) -> None:
         for text, words in (
-            ("[[files]]\nfolder = 'nowhere'\n", "nowhere is no folder"),
+            ("[[files]]\nfolder = 'nowhere'\n", "nowhere is not a folder"),
             ("[[wsgi]]\napplication = 'no_such_module_here:app'\n", "no_such_module_here cannot be imported"),
             ("[[wsgi]]\n", "either an application or a table"),
             ("[[wsgi]]\ntable = 'urls.ini'\n", "cannot read urls.ini: No such file"),
