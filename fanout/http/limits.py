@@ -103,7 +103,7 @@ class WebSocketSettings(SettingsGroup):
 
     WEBSOCKET_ORIGINS: str = setting(
         "",
-        "Origins whose scripts may open a WebSocket, with commas, such as https://www.example.org; empty = all.",
+        "Origins whose scripts may open a WebSocket, such as https://www.example.org, with commas; empty = all.",
         why="Set it if only your own web pages should use the node.",
         pattern=HOSTS,
         reload=True,

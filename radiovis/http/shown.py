@@ -73,7 +73,12 @@ class ShownSlide:
 
 @dataclass(frozen=True, slots=True)
 class ShownText:
-    """A text on air. :ivar when: the time at which it was published. :ivar id: the id of the message."""
+    """A text on air.
+
+    :ivar body: the text, in one line.
+    :ivar when: the time at which it was published.
+    :ivar id: the id of the message.
+    """
 
     body: str
     when: datetime
