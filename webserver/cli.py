@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--ip", help="address to listen on, instead of the site file's (127.0.0.1)")
     parser.add_argument(
-        "--port", type=int, help="port to listen on, instead of the site file's (8000); 0 takes a free one"
+        "--port", type=int, help="port to listen on, instead of the site file's (8000); 0 = a free port"
     )
     parser.add_argument("--check", action="store_true", help="only print what is wrong with the site file")
     parser.add_argument("--reference", action="store_true", help="print every key of a site file")

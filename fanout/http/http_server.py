@@ -12,8 +12,8 @@ Twisted parses requests and frames answers. This file adds what Twisted does not
   them (:meth:`HttpRequest.hold`). Long answers that a client does not read are counted as well.
 * One way for every request: :class:`HttpSite` passes it to the dispatcher. There is no tree of Twisted's resources.
 
-Methods with an underscore that override Twisted's are not part of Twisted's public interface. They are used where it
-offers no other way; the version of Twisted is pinned.
+This file overrides and reads some private names of Twisted, which begin with an underscore, because Twisted offers no
+other way. The version of Twisted is pinned.
 """
 
 from __future__ import annotations

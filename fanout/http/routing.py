@@ -367,7 +367,7 @@ class Routes:
         except BadPath as error:
             return self._find_every(method, path, HttpError(400, str(error)))
         if method not in self._methods:
-            return self._find_every(method, path, HttpError(501, f"This server knows {', '.join(METHODS)}."))
+            return self._find_every(method, path, HttpError(501, f"This server supports {', '.join(METHODS)}."))
         fitting: list[Route] = []
         for row in self._by_first.get(segments[0], self._others):
             values = row.pattern.match(segments)
@@ -416,6 +416,6 @@ def _methods(rows: Iterable[Route]) -> list[str]:
 
 def _not_allowed(methods: Sequence[str], *, public: bool) -> HttpError:
     named = ", ".join(method for method in methods if method != "OPTIONS")
-    error = HttpError(405, f"This answers {named} only.", Allow=", ".join(methods))
+    error = HttpError(405, f"This path supports only {named}.", Allow=", ".join(methods))
     error.headers = {**CORS, **error.headers} if public else error.headers
     return error
