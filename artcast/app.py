@@ -84,7 +84,7 @@ class Artcast:
             name="artcast",
             pages=ErrorPages(),
             headers=(NO_SNIFFING,),
-            access=AccessLog(self._access, time.time, sizes=False),  # programs that read it know no sizes
+            access=AccessLog(self._access, time.time, sizes=False),  # some programs cannot parse lines with sizes
             check=dispatcher.check,
             request_seconds=settings.REQUEST_TIMEOUT,
         )

@@ -81,7 +81,7 @@ def _options(settings: Settings) -> list[str]:
 
 
 def _serve(settings: Settings, ready: Callable[[], None] | None) -> None:
-    from twisted.internet import reactor  # noqa: PLC0415  (importing it opens it: not before the process is the one)
+    from twisted.internet import reactor  # noqa: PLC0415  (the import opens it, which must happen after daemonize)
 
     use_monotonic_timers(reactor)
     errors = _error_log(settings)

@@ -4,7 +4,7 @@
     [key, {"description": …, "provenance": …, "license": null or {"uri": …, "title": …}}]
 
 Values are states of something: a client that misses one waits for the next. They travel as JSON. Only text for radios
-travels as it is (:func:`artcast.forms.as_body`): a radio shows what it gets, with quotes if it has any.
+is not JSON (:func:`artcast.forms.as_body`), because a radio would show the quotes.
 """
 
 from __future__ import annotations
@@ -71,13 +71,13 @@ def as_json(value: object) -> bytes:
 
 
 def as_value(topic: str, body: bytes) -> bytes:
-    """The value of a message, as JSON of ASCII characters. :raises MalformedDatagram: it has none."""
+    """The value of a message, as JSON of ASCII characters. :raises MalformedDatagram: the body is invalid."""
     if not is_for_radios(topic, body):
         return as_json(parse(body))
     try:
         return as_json(body.decode())
     except UnicodeDecodeError as error:
-        raise MalformedDatagram(f"no text in UTF-8: {error}") from None
+        raise MalformedDatagram(f"not text in UTF-8: {error}") from None
 
 
 def parse(text: bytes) -> Any:

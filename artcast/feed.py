@@ -30,7 +30,7 @@ _OURS = "own port"
 _SOURCE = "artcast-source"
 _JSON = ("content-type", "application/json")
 _TEXT = ("content-type", "text/plain; charset=utf-8")
-_DIGITS = 16  # of a source's name, by which its copies are known for some seconds
+_DIGITS = 16  # of the name of a source, by which copies are recognised for some seconds
 
 log = structlog.get_logger(__name__)
 
@@ -128,7 +128,7 @@ class Feed:
     def hear(self, message: Message) -> bool:
         """Handle a message of the bus, if its topic belongs to Artcast.
 
-        :return: whether it belongs to Artcast; other messages may belong to another application.
+        :return: whether Artcast has handled it. If not, it is for another application or for the host.
         """
         if not message.topic.startswith((self._prefix, REGISTRATIONS)):
             return False
@@ -143,7 +143,10 @@ class Feed:
         return True
 
     def _take(self, message: Message, way: str, *, for_host: bool) -> bool:
-        """:return: whether it was ours. A copy is, or radios would get it twice."""
+        """Handle a message of another server.
+
+        :return: whether Artcast has handled it. This includes copies, because otherwise radios would get them twice.
+        """
         if message.topic.startswith(REGISTRATIONS):
             registration = read_registration(message.body, self._key_octets)
             self._catalogue.register(registration.key, registration.facts)

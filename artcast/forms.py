@@ -15,9 +15,9 @@ JSON = "application/json"
 HTML = "text/html"
 _URI = "!#$%&'()*+,/:;=?@[]~"  # allowed in a URI besides letters and digits (RFC 3986)
 _RADIO_TOPICS = ("/text", "/image")
-"""Ends of the topics of RadioVIS (ETSI TS 101 499)."""
+"""The last parts of the topics of RadioVIS (ETSI TS 101 499)."""
 _RADIO_TEXTS = (b"TEXT ", b"SHOW ")
-"""Begins of its messages. No JSON begins like this."""
+"""The first words of its messages. No JSON begins with them."""
 
 
 def as_body(topic: str, value: bytes) -> bytes:
@@ -27,19 +27,19 @@ def as_body(topic: str, value: bytes) -> bytes:
     """
     if topic.endswith(_RADIO_TOPICS) and value.startswith(b'"'):
         text = str(json.loads(value)).encode()
-        if is_for_radios(topic, text) and b"\0" not in text:  # with which a frame of STOMP 1.0 ends
+        if is_for_radios(topic, text) and b"\0" not in text:  # NUL ends a frame of STOMP 1.0
             return text
     return value
 
 
 def is_for_radios(topic: str, body: bytes) -> bool:
-    """Whether this is text for radios, and no JSON."""
+    """Whether a body is text for radios, not JSON."""
     return body.startswith(_RADIO_TEXTS) and topic.endswith(_RADIO_TOPICS)
 
 
 @dataclass(frozen=True, slots=True)
 class JsonForm:
-    """JSON in ASCII characters, unchanged from the bus. A :class:`fanout.hub.hub.Form`.
+    """JSON in ASCII characters, unchanged from the bus. A :class:`fanout.hub.subscriber.Form`.
 
     :ivar destination: the key.
     """

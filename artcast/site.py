@@ -41,7 +41,7 @@ class Pages:
         self.content = Files(_HERE / "static")
 
     def list_of_keys(self, entries: Sequence[Mapping[str, Any]]) -> Response:
-        """The table of keys. The page checks for new keys by itself."""
+        """The table of keys. The page checks for new keys regularly."""
         return Response.html(self._ours.get_template("keys.html").render(entries=entries), headers=_OURS)
 
     def of_key(self, key: str, facts: Mapping[str, Any]) -> Response:

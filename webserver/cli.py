@@ -1,9 +1,9 @@
-"""``python -m webserver SITE.toml``, or a folder or a WSGI application in its place.
+"""``python -m webserver SITE.toml``, or a folder or a WSGI application instead of the file. The exit codes:
 
-==== =====================================================================================
-0    it ended in order, after SIGTERM or Ctrl-C
-2    it cannot start: the command line, the site file or the port has to be put right first
-==== =====================================================================================
+==== ================================================================================
+0    it ended normally, after SIGTERM or Ctrl-C
+2    it cannot start: the command line, the site file or the port must be corrected
+==== ================================================================================
 """
 
 from __future__ import annotations
@@ -32,22 +32,22 @@ log = structlog.get_logger(__name__)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Serve until a signal ends it. :return: the exit code."""
+    """Serve until a signal ends the process. :return: the exit code."""
     parser = argparse.ArgumentParser(
-        prog="python -m webserver", description="Serve files, uploads, WSGI applications and topics, as a file says."
+        prog="python -m webserver", description="Serve the files, uploads, WSGI applications and topics of a site file."
     )
     parser.add_argument(
         "site",
         metavar="SITE.toml | FOLDER | MODULE:APPLICATION",
         nargs="?",
-        help="a file that says what to serve; or a folder to be read; or a WSGI application, found from here",
+        help="a site file; or a folder with files to serve; or a WSGI application in a module of this folder",
     )
     parser.add_argument("--ip", help="address to listen on, instead of the site file's (127.0.0.1)")
     parser.add_argument(
-        "--port", type=int, help="port to listen on, instead of the site file's (8000); 0 takes a free one"
+        "--port", type=int, help="port to listen on, instead of the site file's (8000); 0 = a free port"
     )
-    parser.add_argument("--check", action="store_true", help="only say what is wrong with the file")
-    parser.add_argument("--reference", action="store_true", help="print every key of such a file")
+    parser.add_argument("--check", action="store_true", help="only print what is wrong with the site file")
+    parser.add_argument("--reference", action="store_true", help="print every key of a site file")
     given = parser.parse_args(argv)
     if given.reference:
         print("\n".join(reference()))
@@ -66,9 +66,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _site(given: str) -> tuple[SiteConfig, Path]:
-    """The site that a command line names, and the folder at which its paths begin.
+    """The site of a command line, and the folder to which its relative paths refer.
 
-    :raises SiteError: it is none.
+    :raises SiteError: the argument is not a site file, a folder or an application, or the file is invalid.
     """
     path = Path(given)
     if path.is_dir():
@@ -76,12 +76,12 @@ def _site(given: str) -> tuple[SiteConfig, Path]:
     if not path.exists() and _APPLICATION.fullmatch(given):
         return SiteConfig(wsgi=[WsgiPart(application=given, python_path=["."])]), Path.cwd()
     if not path.exists() and path.suffix != ".toml":
-        raise SiteError(f"{given} is no site file, no folder, and no WSGI application such as module:app")
+        raise SiteError(f"{given} is not a site file, not a folder, and not a WSGI application such as module:app")
     return read_site(path), path.resolve().parent
 
 
 def _listening_at(site: SiteConfig, **chosen: Any) -> SiteConfig:
-    """The same site somewhere else. :raises SiteError: there is no such place."""
+    """The same site with another address or port. :raises SiteError: one of them is invalid."""
     try:
         server = SiteServer.model_validate({**site.server.model_dump(), **chosen})
     except ValidationError as error:
@@ -90,7 +90,7 @@ def _listening_at(site: SiteConfig, **chosen: Any) -> SiteConfig:
 
 
 def _serve(site: SiteConfig, home: Path, *, check: bool) -> int:
-    from twisted.internet import reactor  # noqa: PLC0415  (importing it installs it: only a server wants that)
+    from twisted.internet import reactor  # noqa: PLC0415  (the import installs it, which only a server needs)
 
     use_monotonic_timers(reactor)
     server = WebServer(reactor, site, home)

@@ -1,4 +1,4 @@
-"""The web server within another server: ``python server.py --with webserver``. Its topics are those of all nodes."""
+"""The web server within another server: ``python server.py --with webserver``. All nodes share its topics."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from webserver.serving import SiteTopics
 from webserver.site_config import SiteConfig, SiteError, read_site
 
 SITE = "WEBSERVER_SITE"
-"""The variable of the environment that names the site file."""
+"""The environment variable with the path of the site file."""
 PREFIX = "/topic/web/"
-"""The topics of all sites, in the hub of a node and on the bus; ``/channels/a`` is ``/topic/web/a``."""
+"""Prefix of the topics of all sites, in the hub and on the bus: ``/channels/a`` is ``/topic/web/a``."""
 
 
 class SharedTopics(SiteTopics):
-    """Topics on the hub and the bus of a host, for every node on this bus."""
+    """Topics on the hub and the bus of a host, shared by all nodes on this bus."""
 
     def __init__(self, host: Host, site: SiteConfig) -> None:
         part = site.topics
@@ -38,7 +38,11 @@ class SharedTopics(SiteTopics):
         self.largest = lambda: host.limits.body_bytes
 
     def hear(self, message: Message) -> bool:
-        """Take a message of the bus. One that the bus has read later than its follower is no news."""
+        """Handle a message of the bus if it is on a topic of a site. A message that arrives after a later one of its
+        topic is dropped.
+
+        :return: whether it is on a topic of a site.
+        """
         if not message.topic.startswith(PREFIX):
             return False
         last = self.pending.hub.last(message.topic)
@@ -49,7 +53,7 @@ class SharedTopics(SiteTopics):
 
 
 class SiteGuest:
-    """A :class:`fanout.application.guests.Guest`."""
+    """The web server as a :class:`fanout.application.guests.Guest`."""
 
     def __init__(self, host: Host, path: Path) -> None:
         """:raises SiteError: the site file cannot be used."""
@@ -61,18 +65,22 @@ class SiteGuest:
         self.stop = self._server.stop
 
     def start(self) -> dict[str, str]:
-        """Listen. :return: where. :raises twisted.internet.error.CannotListenError: the port is taken."""
+        """Start listening.
+
+        :return: the address, by name.
+        :raises twisted.internet.error.CannotListenError: the port is taken.
+        """
         return {"web": self._server.start()}
 
 
 def guest(host: Host) -> SiteGuest:
-    """Make the site that the environment names, on the hub and bus of a host, which also owns the process and its logs.
+    """Make the site of the file in :data:`SITE`, on the hub and bus of a host. The host owns the process and its logs.
 
-    :raises SettingsError: there is no such site, or it is wrong.
+    :raises SettingsError: there is no such file, or it is invalid.
     """
     path = host.environ.get(SITE, "")
     if not path:
-        raise SettingsError(f"WITH = webserver: {SITE} names no site file")
+        raise SettingsError(f"WITH = webserver: set {SITE} to the path of the site file")
     try:
         return SiteGuest(host, Path(path))
     except SiteError as error:

@@ -1,4 +1,4 @@
-"""A server as SITE.toml describes it: makes its parts, and starts and stops them."""
+"""Makes the parts of a server from its site file, and starts and stops them."""
 
 from __future__ import annotations
 
@@ -31,13 +31,15 @@ log = structlog.get_logger(__name__)
 
 
 class WebServer:
-    """Topics, uploads, applications and files behind one port: the part with the longest prefix of a path answers."""
+    """Topics, uploads, applications and files at one port. The part with the longest prefix of a path answers."""
 
     def __init__(self, reactor: Any, site: SiteConfig, home: Path, topics: SiteTopics | None = None) -> None:
         """
-        :param home: the folder of the site file, at which its paths begin.
-        :param topics: those that it shares with other servers; None for its own.
-        :raises SiteError: something it names is not there.
+        :param reactor: Twisted's reactor.
+        :param site: the content of the site file.
+        :param home: the folder of the site file, to which its relative paths refer.
+        :param topics: topics that it shares with other servers; None for its own.
+        :raises SiteError: a folder, file or module of the site file does not exist or cannot be used.
         """
         self._reactor = reactor
         self._site = site
@@ -56,7 +58,11 @@ class WebServer:
             raise SiteError("there is nothing to serve: give [topics], [[files]], [[uploads]] or [[wsgi]]")
 
     def start(self) -> str:
-        """Listen. :return: where. :raises twisted.internet.error.CannotListenError: the port is taken."""
+        """Start listening.
+
+        :return: the address.
+        :raises twisted.internet.error.CannotListenError: the port is taken.
+        """
         server, limits = self._site.server, self._site.limits
         dispatcher = Dispatcher(self._routes, self._topics.pending, host_names=host_names(server.names))
         self._http = site = HttpSite(
@@ -84,14 +90,14 @@ class WebServer:
         return f"[{host.host}]:{host.port}" if ":" in host.host else f"{host.host}:{host.port}"
 
     def reload(self) -> None:
-        """SIGHUP: the next line opens the access log anew. What the site file says is only read at the start."""
+        """Handle a SIGHUP: the next line opens a new access log. The site file is only read at the start."""
         if self._access is not None:
             self._access.reopen()
             log.info("access_log.reopened", file=self._site.server.access_log)
-        log.info("site.not_reloaded", advice="a changed site file needs a restart")
+        log.info("site.not_reloaded", advice="restart the server to apply changes of the site file")
 
     def stop(self) -> Deferred[None]:
-        """Take no more clients, and let the answers that run end; fires when all is closed."""
+        """Stop listening, and complete the running answers. Fires when all connections are closed."""
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
@@ -108,7 +114,7 @@ class WebServer:
                 part.at,
                 prefix=self._topics.prefix,
                 longest_wait=part.longest_wait_seconds,
-                forgets=not self._shared,  # others would still know it
+                forgets=not self._shared,  # other nodes would keep the values
                 largest=self._topics.largest,
                 may_publish=may_publish,
             ).routes()
@@ -146,7 +152,7 @@ class WebServer:
             yield from Files(folder, part.at, listing=part.listing, untrusted=True, uploads_to=part.at).routes()
 
     def _application(self, part: WsgiPart) -> Wsgi:
-        """:raises SiteError: there is not one of application and table."""
+        """:raises SiteError: the part has neither an application nor a table, or both."""
         sys.path[:0] = [str(self._home / folder) for folder in part.python_path]
         if bool(part.application) == bool(part.table):
             raise SiteError("[[wsgi]] needs either an application or a table")
@@ -161,7 +167,7 @@ class WebServer:
     def _pages(self) -> Iterator[tuple[int, ErrorPage]]:
         for status, path in self._site.errors.items():
             if not (status.isdigit() and 400 <= int(status) <= 599):
-                raise SiteError(f"[errors]: {status} is no status of an error, such as 404")
+                raise SiteError(f"[errors]: {status} is not the status of an error, such as 404")
             yield int(status), _page(self._text(path))
 
     def _access_log(self) -> AccessLog | None:
@@ -170,7 +176,7 @@ class WebServer:
             return None
         path = self._home / server.access_log
         if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
-            raise SiteError(f"cannot write {server.access_log}: its folder is missing, or closed to this user")
+            raise SiteError(f"cannot write {server.access_log}: its folder is missing, or not writable for this user")
         return AccessLog(log_file(str(path), server.access_log_bytes, server.access_log_files), time.time)
 
     def _text(self, path: str) -> str:
@@ -181,7 +187,7 @@ class WebServer:
 
 
 def _needs_token(token: str) -> Callable[[Request], None] | None:
-    """Before a body is read: refuses a client without the token; None if there is none."""
+    """A check that refuses a client without the token before a body is read; None if there is no token."""
     auth = OperatorAuth(token, "topics")
 
     def check(request: Request) -> None:

@@ -1,9 +1,8 @@
-"""A running server in one call, for small programs.
+"""Runs a server with one call, for small programs.
 
-:func:`serve` runs a table of routes, :func:`end_in_order` lets its clients go, and :func:`host_names` are the names
-under which such a server answers.
-:class:`SiteTopics` is topics with everything that serves them, and :class:`LocalTopics` those of one process: the
-shortest way from a reactor to a site with topics.
+:func:`serve` serves a table of routes. :func:`end_in_order` disconnects its clients. :func:`host_names` returns the
+host names that such a server accepts. :class:`SiteTopics` contains the topics of a site and the objects that serve
+them; :class:`LocalTopics` is the same for one process without other nodes.
 """
 
 from __future__ import annotations
@@ -48,10 +47,10 @@ class SiteTopics:
     """The topics of a site on a hub and a bus, and the HTTP requests that wait for messages.
 
     :ivar application: decides which client may publish.
-    :ivar pending: for a :class:`~fanout.http.dispatch.Dispatcher`.
-    :ivar warn: logs a client's fault, one a second of each address.
-    :ivar prefix: of topics in the hub; the name on the site follows.
-    :ivar largest: gives the octets that a value may have; None if only the server's limit of a body holds.
+    :ivar pending: the requests that wait for messages; for a :class:`~fanout.http.dispatch.Dispatcher`.
+    :ivar warn: logs a client's fault, with at most one line per second and address.
+    :ivar prefix: the prefix of topics in the hub; the name on the site follows.
+    :ivar largest: gives the maximum number of octets of a value; None if there is only the limit of a body.
     """
 
     largest: Callable[[], int] | None = None
@@ -69,9 +68,14 @@ class SiteTopics:
         client_warnings: ClientWarnings | None = None,
     ) -> None:
         """
-        :param history: what was published before, for clients that come back.
-        :param token: what clients need to know to publish; empty for nothing.
-        :param listeners: clients that may wait or be streamed to at a time.
+        :param reactor: Twisted's reactor.
+        :param hub: delivers the messages.
+        :param bus: carries the messages between nodes.
+        :param history: the messages of the last minutes, for clients that reconnect.
+        :param token: the token that a client needs to publish; empty if it needs none.
+        :param listeners: the maximum number of polls and event streams at a time.
+        :param prefix: the prefix of topics in the hub.
+        :param client_warnings: logs clients' faults; made here if not given.
         """
         life, numbers = token_hex(8), count(1)
         self._bus = bus
@@ -95,29 +99,30 @@ class SiteTopics:
         self._looking.clock = reactor
 
     def start(self) -> None:
-        """Begin to look after the clients that wait."""
+        """Start the timers of the clients that wait."""
         self._looking.start(self.pending.wheel.tick)
 
     def let_go(self) -> None:
-        """Answer the clients that wait, and end the event streams."""
+        """Answer the polls, and end the event streams."""
         for client in list(self.pending.pending):
             client.close()
 
     def stop(self) -> None:
-        """Let the clients that wait go."""
+        """Stop the timers, answer the polls, and end the event streams."""
         if self._looking.running:
             self._looking.stop()
         self.let_go()
 
 
 class LocalTopics(SiteTopics):
-    """Those of one process, with a hub and a bus of their own."""
+    """The topics of one process, with their own hub and bus."""
 
     def __init__(self, reactor: Any, token: str = "", *, topics: int = 10_000, listeners: int = 10_000) -> None:
         """
-        :param token: what clients need to know to publish; empty for nothing.
-        :param topics: how many last values are kept; beyond it the oldest is forgotten.
-        :param listeners: clients that may wait or be streamed to at a time.
+        :param reactor: Twisted's reactor.
+        :param token: the token that a client needs to publish; empty if it needs none.
+        :param topics: the maximum number of topics whose last value is kept; above it, the oldest value is dropped.
+        :param listeners: the maximum number of polls and event streams at a time.
         """
         client_warnings = _client_warnings()
         history = History(time.monotonic)
@@ -126,22 +131,27 @@ class LocalTopics(SiteTopics):
         super().__init__(reactor, hub, bus, history, token, listeners=listeners, client_warnings=client_warnings)
 
     def start(self) -> None:
-        """Begin to take messages and to deliver them."""
+        """Start the bus, and the timers of the clients that wait."""
         self._bus.start(self._receive, lambda: None)
         super().start()
 
     def stop(self) -> None:
-        """Let the clients that wait go; nothing is published any more."""
+        """Stop the timers, answer the polls, end the event streams, and stop the bus."""
         super().stop()
         self._bus.stop()
 
     def say(self, topic: str, body: bytes, content_type: str = "text/plain; charset=utf-8") -> Deferred[None]:
-        """Publish. Fires when the bus has taken it; fails with :class:`~fanout.bus.interface.BusError`."""
+        """Publish a value. Fires when the bus has accepted it; fails with :class:`~fanout.bus.interface.BusError`.
+
+        :param topic: the topic in the hub.
+        :param body: the value.
+        :param content_type: the media type of the value.
+        """
         headers = (("content-type", content_type),)
         return self._bus.publish(Message(topic, body, self._new_id(), int(time.time()), headers))
 
     def last(self, topic: str) -> bytes | None:
-        """The last value of a topic; None when it has none."""
+        """The last value of a topic; None if it has none."""
         message = self.pending.hub.last(topic)
         return None if message is None else message.body
 
@@ -154,15 +164,17 @@ def _client_warnings() -> ClientWarnings:
 
 
 def host_names(names: Iterable[str]) -> HostNames:
-    """The names under which a server answers: those given, and that of this machine."""
+    """The host names that a server accepts: the given ones, and the name of this machine."""
     return HostNames([*names, os.uname().nodename])
 
 
 async def end_in_order(listening: Any, site: HttpSite, topics: SiteTopics, grace_seconds: float) -> None:
-    """Take no more clients, and let the running answers end; returns when all connections are closed.
+    """Stop listening, and complete the running answers. Returns when all connections are closed.
 
     :param listening: the port.
-    :param grace_seconds: after which the rest is cut off.
+    :param site: the site at this port.
+    :param topics: the topics of the site.
+    :param grace_seconds: seconds after which the remaining connections are aborted.
     """
     await maybeDeferred(listening.stopListening)
     gone = site.let_go(grace_seconds)
@@ -182,9 +194,13 @@ def serve(
 ) -> None:
     """Serve until a signal ends the process.
 
-    :param topics: that handlers publish on, and clients listen to.
-    :param port: 0 for a free one; the log says which.
-    :param names: under which it answers, besides addresses, ``localhost`` and the name of this machine; ``*`` for all.
+    :param reactor: Twisted's reactor.
+    :param rows: the routes.
+    :param topics: the topics of the site.
+    :param ip: the address to listen on.
+    :param port: the port to listen on; 0 for a free port, which the log shows.
+    :param names: accepted host names in addition to IP addresses, ``localhost`` and the name of this machine; ``*`` for
+        every name.
     :raises twisted.internet.error.CannotListenError: the port is taken.
     """
     set_up_logs()

@@ -1,6 +1,7 @@
-"""SITE.toml: what one server serves. All mistakes in it are reported at once, one line each.
+"""The site file, SITE.toml, which describes what one server serves. All errors in it are reported together, with one
+line for each.
 
-:func:`read_site` reads the file. :func:`page` writes the page about all keys: ``python -m webserver.site_config``.
+:func:`read_site` reads the file. :func:`page` makes the page about all keys: ``python -m webserver.site_config``.
 """
 
 from __future__ import annotations
@@ -28,126 +29,140 @@ class SitePart(BaseModel):
 
 
 class SiteServer(SitePart):
-    """Where it listens, and what it writes."""
+    """Address, port, host names and logs."""
 
-    ip: str = Field(default="127.0.0.1", description="Address to listen on; 0.0.0.0 lets other machines in.")
-    port: int = Field(default=8000, ge=0, le=65_535, description="0 takes a free one.")
+    ip: str = Field(default="127.0.0.1", description="Address to listen on; with 0.0.0.0 other machines can connect.")
+    port: int = Field(default=8000, ge=0, le=65_535, description="Port to listen on; 0 for a free port.")
     names: list[str] = Field(
         default=[],
-        description="Names under which it answers, besides addresses, localhost and this machine's name; * for all.",
+        description="Accepted host names besides IP addresses, localhost and this machine's name; * for every name.",
     )
     log_level: str = Field(
         default="INFO",
         pattern="^(DEBUG|INFO|WARNING|ERROR)$",
-        description="The least that is logged: DEBUG, INFO, WARNING or ERROR.",
+        description="Lowest level that is logged: DEBUG, INFO, WARNING or ERROR.",
     )
     grace_seconds: float = Field(
-        default=10, ge=0, le=3_600, description="Seconds that running answers may take to end after a SIGTERM."
+        default=10, ge=0, le=3_600, description="Seconds in which running answers must be complete after a SIGTERM."
     )
     access_log: str = Field(
-        default="", description="File with a line for each answer, in the combined form; empty for none."
+        default="", description="File with a line for each answer, in the combined log format; empty for none."
     )
-    access_log_bytes: int = Field(default=10_000_000, ge=0, description="Octets after which that file is turned over.")
-    access_log_files: int = Field(default=10, ge=0, le=1_000, description="Old ones that are kept.")
+    access_log_bytes: int = Field(
+        default=10_000_000, ge=0, description="Octets of access_log at which a new file begins."
+    )
+    access_log_files: int = Field(default=10, ge=0, le=1_000, description="Number of old access logs that are kept.")
 
 
 class SiteLimits(SitePart):
-    """What one client may cost."""
+    """Limits of clients."""
 
     body_bytes: int = Field(
         default=16_777_216,
         ge=0,
         le=2**40,
-        description="Octets of a request's body; beyond 64 KiB they lie on the disk.",
+        description="Octets of the longest body of a request; bodies above 64 KiB are stored on disk.",
     )
     request_seconds: float = Field(
         default=30,
         gt=0,
         le=86_400,
-        description="Seconds for a request, again for each 64 KiB of its body, and for an idle connection.",
+        description="Seconds for a complete request, again for each 64 KiB of its body, and for an idle connection.",
     )
-    unread_seconds: float = Field(default=60, gt=0, le=86_400, description="Seconds a client may acknowledge nothing.")
+    unread_seconds: float = Field(
+        default=60, gt=0, le=86_400, description="Seconds after which a client that acknowledges nothing is cut off."
+    )
     connections: int = Field(
-        default=5_000, ge=1, le=1_000_000, description="Connections open at a time; more are closed."
+        default=5_000, ge=1, le=1_000_000, description="Limit of open connections; further ones are closed."
     )
-    connections_per_address: int = Field(default=0, ge=0, description="Of one address; 0 for no limit of its own.")
+    connections_per_address: int = Field(
+        default=0, ge=0, description="Limit of open connections of one address; 0 for no limit."
+    )
 
-    # What the engine's HTTP server reads, fanout.http.http_server.RequestSettings.
+    # The settings that the engine's HTTP server reads, fanout.http.http_server.RequestSettings.
 
     @property
     def WRITE_TIMEOUT(self) -> float:
-        """See ``unread_seconds``."""
+        """The same as ``unread_seconds``."""
         return self.unread_seconds
 
 
 class TopicsPart(SitePart):
     """Topics as resources."""
 
-    at: str = Field(default="/channels", pattern=_PLACE, description="Where they are, such as /channels.")
+    at: str = Field(default="/channels", pattern=_PLACE, description="URL path of the topics, such as /channels.")
     token: SecretStr = Field(
-        default=SecretStr(""), description="What clients need to know to publish; empty for nothing."
+        default=SecretStr(""), description="Token that clients need to publish; empty if they need none."
     )
     longest_wait_seconds: float = Field(
-        default=60, gt=0, le=3_600, description="Seconds a client may wait for a value."
+        default=60, gt=0, le=3_600, description="Longest time in seconds that a client may wait for a value."
     )
     topics: int = Field(
-        default=10_000, ge=1, le=1_000_000, description="Last values that are kept; the oldest go first."
+        default=10_000, ge=1, le=1_000_000, description="Number of topics whose last value is kept; oldest go first."
     )
-    listeners: int = Field(default=10_000, ge=1, le=1_000_000, description="Clients that may wait or be streamed to.")
+    listeners: int = Field(
+        default=10_000, ge=1, le=1_000_000, description="Limit of waiting requests and event streams at a time."
+    )
 
 
 class UploadsPart(SitePart):
-    """A folder that clients fill."""
+    """A folder to which clients upload files."""
 
-    at: str = Field(default="/uploads", pattern=_PLACE, description="Where it is, such as /uploads.")
-    folder: str = Field(description="Path of the folder.")
+    at: str = Field(default="/uploads", pattern=_PLACE, description="URL path of the folder, such as /uploads.")
+    folder: str = Field(description="Path of the folder on disk.")
     largest_bytes: int = Field(
-        default=16_777_216, ge=0, description="Octets of a file; limits.body_bytes holds as well."
+        default=16_777_216, ge=0, description="Octets of the largest file; limits.body_bytes applies as well."
     )
     total_bytes: int = Field(
         default=1_073_741_824,
         ge=0,
-        description="Octets of all its files together, so that uploads do not fill the disk.",
+        description="Limit of the octets of all files together, so that uploads do not fill the disk.",
     )
     most_files: int = Field(
-        default=10_000, ge=1, le=1_000_000, description="Files in it; all are counted again for each upload."
+        default=10_000, ge=1, le=1_000_000, description="Limit of the number of files; each upload counts all of them."
     )
     create_folders: bool = Field(
-        default=False, description="Whether PUT makes the folders of its path. They count as files."
+        default=False, description="Whether PUT creates the folders of its path. They count as files."
     )
     token: SecretStr = Field(
-        default=SecretStr(""), description="What clients need to know to write; empty for nothing."
+        default=SecretStr(""), description="Token that clients need to write; empty if they need none."
     )
-    readable: bool = Field(default=True, description="Whether the files can be read; browsers run nothing of them.")
-    listing: bool = Field(default=False, description="Whether the folder shows what is in it.")
+    readable: bool = Field(
+        default=True, description="Whether clients can read the files; browsers execute no scripts of them."
+    )
+    listing: bool = Field(default=False, description="Whether the contents of the folder are listed.")
 
 
 class WsgiPart(SitePart):
     """A WSGI application, or a table of them."""
 
     at: str = Field(
-        default="", pattern=rf"^$|{_PLACE}", description="Where it is, such as /shop; empty for the whole site."
+        default="", pattern=rf"^$|{_PLACE}", description="URL path, such as /shop; empty for the whole site."
     )
-    application: str = Field(default="", pattern=r"^$|^[\w.]+:\w+$", description="As module:name; or give a table.")
-    table: str = Field(default="", description="Path of a file in the form of urls.ini; or give an application.")
-    python_path: list[str] = Field(default=[], description="Folders in which its modules are looked for first.")
-    threads: int = Field(default=10, ge=1, le=1_000, description="Requests that are worked on at a time.")
+    application: str = Field(
+        default="", pattern=r"^$|^[\w.]+:\w+$", description="The application, as module:name; or set table."
+    )
+    table: str = Field(default="", description="Path of a file in the form of urls.ini; or set application.")
+    python_path: list[str] = Field(default=[], description="Folders that are searched first for its modules.")
+    threads: int = Field(default=10, ge=1, le=1_000, description="Limit of requests that are processed at a time.")
     seconds: float = Field(
         default=30, gt=0, le=86_400, description="Seconds for the first and each further piece of an answer."
     )
-    settings: dict[str, str] = Field(default={}, description="Handed to it as kp.NAME in its environ.")
+    settings: dict[str, str] = Field(default={}, description="Values that it gets as kp.NAME in its environ.")
 
 
 class FilesPart(SitePart):
-    """A folder to be read."""
+    """A folder whose files are served."""
 
     at: str = Field(
-        default="", pattern=rf"^$|{_PLACE}", description="Where it is, such as /shop; empty for the whole site."
+        default="", pattern=rf"^$|{_PLACE}", description="URL path, such as /shop; empty for the whole site."
     )
-    folder: str = Field(description="Path of the folder.")
-    index: str = Field(default="index.html", pattern=r"^[^/]+$", description="The file shown for a folder.")
-    listing: bool = Field(default=False, description="Whether a folder without one shows what is in it.")
-    symlinks: bool = Field(default=False, description="Whether links are followed, wherever they lead.")
+    folder: str = Field(description="Path of the folder on disk.")
+    index: str = Field(default="index.html", pattern=r"^[^/]+$", description="File that is served for a folder.")
+    listing: bool = Field(default=False, description="Whether a folder without this file is listed.")
+    symlinks: bool = Field(
+        default=False, description="Whether symbolic links are followed, even if they lead out of the folder."
+    )
     public: bool = Field(default=False, description="Whether scripts of other sites may read the files (CORS).")
 
 
@@ -163,13 +178,13 @@ class SiteConfig(SitePart):
     errors: dict[str, str] = Field(default={}, description="[errors]")
 
     def secrets(self) -> list[str]:
-        """What no log may show."""
+        """The values that no log may show: the tokens."""
         tokens = [part.token for part in self.uploads] + ([self.topics.token] if self.topics else [])
         return [token.get_secret_value() for token in tokens]
 
 
 def read_site(path: Path) -> SiteConfig:
-    """:raises SiteError: it cannot be read, or is wrong."""
+    """Read a site file. :raises SiteError: it cannot be read, or is invalid."""
     try:
         content = tomllib.loads(path.read_text())
     except (OSError, UnicodeDecodeError) as error:
@@ -188,7 +203,9 @@ def read_site(path: Path) -> SiteConfig:
 
 
 def _overlaps(site: SiteConfig) -> Iterator[str]:
-    """Parts at one place of which only one could answer. One below another is none: the longest prefix wins."""
+    """Find parts with the same path that answer the same methods. A part below another one is allowed, because the one
+    with the longest prefix answers.
+    """
     places: dict[tuple[str, str], str] = {}
     for at, name, reads, writes in _parts(site):
         methods = ("read", reads), ("write", writes)
@@ -202,7 +219,7 @@ def _overlaps(site: SiteConfig) -> Iterator[str]:
 
 
 def _parts(site: SiteConfig) -> Iterator[tuple[str, str, bool, bool]]:
-    """The place of each part, its name for people, and whether it answers clients that read, and those that write."""
+    """The path of each part, its name in error messages, whether it answers reading and whether writing methods."""
     if site.topics is not None:
         yield site.topics.at, "topics", True, True
     yield from ((part.at, f"uploads {n}", part.readable, True) for n, part in enumerate(site.uploads, 1))
@@ -216,22 +233,22 @@ def _problems(error: ValidationError) -> Iterator[str]:
         fields = _table(SiteConfig, loc[:-1]).model_fields
         if problem["type"] == "extra_forbidden":
             near = difflib.get_close_matches(str(loc[-1]), fields, 1)
-            advice = f"did you mean {near[0]}?" if near else f"there is {', '.join(fields)}"
+            advice = f"did you mean {near[0]}?" if near else f"known keys are {', '.join(fields)}"
             yield f"{_place(loc)}: no such key; {advice}"
         elif problem["type"] == "string_pattern_mismatch":
-            yield f"{_place(loc)}: is not written like this. {fields[str(loc[-1])].description}"
+            yield f"{_place(loc)}: invalid value. {fields[str(loc[-1])].description}"
         else:
             yield f"{_place(loc)}: {problem['msg'].lower()}"
 
 
 def _place(loc: Sequence[int | str]) -> str:
-    """As people would say it: ``files 2, folder``."""
+    """The name of a key in error messages, such as ``files 2, folder``."""
     words = [f" {part + 1}" if isinstance(part, int) else f", {part}" for part in loc]
     return "".join(words).removeprefix(", ")
 
 
 def _table(model: type[BaseModel], loc: Sequence[int | str]) -> type[BaseModel]:
-    """The kind of table that is at this place."""
+    """The class of the table at a location."""
     for name in loc:
         if isinstance(name, str) and name in model.model_fields:
             model = table_of(model.model_fields[name].annotation) or model
@@ -239,7 +256,7 @@ def _table(model: type[BaseModel], loc: Sequence[int | str]) -> type[BaseModel]:
 
 
 def table_of(annotation: Any) -> type[BaseModel] | None:
-    """The kind of table a key stands for; None for a plain value."""
+    """The class of the table in a key; None for a plain value."""
     kinds = [annotation, *get_args(annotation)]
     return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
 
@@ -248,7 +265,7 @@ _BOUNDS = {"ge": "at least", "gt": "more than", "le": "at most"}
 
 
 def reference() -> Iterator[str]:
-    """Lines of Markdown: a table."""
+    """The table of all keys, as lines of Markdown."""
     yield "| key | default | |"
     yield "| --- | --- | --- |"
     for name, field in SiteConfig.model_fields.items():
@@ -261,13 +278,13 @@ def reference() -> Iterator[str]:
 
 
 def _row(key: str, field: FieldInfo) -> str:
-    default = "needed" if field.is_required() else f"`{_shown(field.default)}`"
+    default = "required" if field.is_required() else f"`{_shown(field.default)}`"
     bounds = ", ".join(_bounds(field.metadata))
     return f"| `{key}` | {default} | {field.description}{f' ({bounds})' if bounds else ''} |"
 
 
 def _shown(default: Any) -> str:
-    """As TOML writes it."""
+    """A default in the form of TOML."""
     if isinstance(default, bool):
         return str(default).lower()
     value = default.get_secret_value() if isinstance(default, SecretStr) else default

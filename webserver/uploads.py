@@ -1,15 +1,17 @@
-"""Files that clients send: a folder they may fill, and clear.
+"""Uploads: a folder in which clients may create, replace and delete files.
 
 ========== ================= =====================================================================
-``POST``   ``/uploads``      a form with files (multipart/form-data), each under its own name; or one
-                             file as the body, which gets a name. 201; 409 where a name is taken
-``PUT``    ``/uploads/NAME`` the body is the file: 201 for a new one, 204 for one that was replaced; 409
-                             where its folder is missing, or the folder is made
-``DELETE`` ``/uploads/NAME`` 204, or 404; an empty folder as well where clients may make folders
+``POST``   ``/uploads``      a form with files (multipart/form-data), each with its own name; or one
+                             file as the body, for which the server chooses a name. 201; 409 if a
+                             file of this name exists
+``PUT``    ``/uploads/NAME`` the body is the file: 201 for a new file, 204 for a replaced one. If its
+                             folder is missing, the folder is created or the answer is 409
+``DELETE`` ``/uploads/NAME`` 204, or 404 if there is no such file. It also removes an empty folder if
+                             clients may create folders
 ========== ================= =====================================================================
 
-A file is written beside its place and moved there when it is whole, so no client ever sees half of one. All files of
-the folder together have a limit: 507 for what would pass it, and nothing of it stays.
+A file is written under a temporary name in the folder, and gets its own name when it is complete. So clients never see
+incomplete files. A limit applies to all files of the folder together: a file above it gets a 507 and is not stored.
 """
 
 from __future__ import annotations
@@ -42,18 +44,16 @@ from fanout.http.topic_resources import choose
 
 log = structlog.get_logger(__name__)
 
-_UNFINISHED = ".upload-"  # hidden, so no name of a client's
+_UNFINISHED = ".upload-"  # prefix of temporary names; a client cannot choose hidden names
 _VARY = ("vary", "Accept")
-_ABANDONED = 3600  # seconds; a younger one may be another process's, which writes it now
-_PARTS = 64  # of one form, files and other fields
-_DIGITS = 20  # of a length that are read; with more of them it is too long anyhow
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # EFBIG: also beyond RLIMIT_FSIZE of this process
+_ABANDONED = 3600  # seconds; another process may still be writing a younger temporary file
+_PARTS = 64  # limit of the parts of one form: files and other fields
+_DIGITS = 20  # digits of a Content-Length that are parsed; a longer number is too large in any case
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # EFBIG: also above RLIMIT_FSIZE of this process
 
 
 class Uploads:
-    """Handlers for a folder of uploads. The rows behind may let clients read it, with
-    :class:`~fanout.http.files.Files`.
-    """
+    """Handlers for an upload folder. Routes of :class:`~fanout.http.files.Files` after these let clients read it."""
 
     def __init__(
         self,
@@ -69,13 +69,17 @@ class Uploads:
         token: str = "",
     ) -> None:
         """
-        :param at: where it is.
-        :param largest: octets of a file; the listener's limit holds as well.
-        :param total: octets of all files together, also of those that others have put there.
-        :param most: files, since many small ones fill a disk as well. All are looked at for each upload.
-        :param create_folders: whether a PUT makes the folders that its name has; they count as files then.
-        :param listing: whether a browser that has sent a form is led to the list of the folder.
-        :param token: what clients need to know, as the password of HTTP Basic or as a Bearer; empty for nothing.
+        :param reactor: Twisted's reactor.
+        :param folder: the path of the folder on disk.
+        :param at: the URL path of the folder.
+        :param largest: octets of the largest file; the listener's limit of a body applies as well.
+        :param total: limit of the octets of all files together, including files from other programs.
+        :param most: limit of the number of files, because many small ones can fill a disk as well. Each upload counts
+            all of them.
+        :param create_folders: whether a PUT creates the folders of its path; folders then count as files.
+        :param listing: whether a browser is redirected to the list of the folder after it has sent a form.
+        :param token: the token that clients need, as a Bearer token or as the password of HTTP Basic; empty if they
+            need none.
         :raises NotADirectoryError: there is no such folder.
         """
         self._reactor = reactor
@@ -86,7 +90,7 @@ class Uploads:
         self._most = most
         self._create_folders = create_folders
         self._listing = listing
-        self._counting = threading.Lock()  # nothing gets another name meanwhile
+        self._counting = threading.Lock()  # held while files are counted or renamed
         self._auth = OperatorAuth(token, "uploads") if token else None
         for left in self._folder.root.glob(_UNFINISHED + "*"):
             if time.time() - left.stat().st_mtime > _ABANDONED:
@@ -98,26 +102,26 @@ class Uploads:
         return [Route(self._at, before=self._before, POST=self.post), one]
 
     async def put(self, request: Request) -> Response:
-        """Take the body as this file."""
+        """Store the body as this file."""
         self._check(request)
         place = self._place(request.parameters["path"])
         new = await self._in_thread(lambda: self._replace(place, request.body))
         return Response(status=201, headers=(("location", self._address(place)),)) if new else NO_CONTENT
 
     async def delete(self, request: Request) -> Response:
-        """Remove a file."""
+        """Delete a file."""
         self._check(request)
         place = self._find(request.parameters["path"])
         await self._in_thread(lambda: self._remove(place))
         return NO_CONTENT
 
     async def post(self, request: Request) -> Response:
-        """Take the files of a form, or the body as one file."""
+        """Store the files of a form, or the body as one file."""
         self._check(request)
         kind, options = parse_options_header(request.header("content-type") or "")
         if kind == "multipart/form-data":
             if "boundary" not in options:
-                raise HttpError(400, "The Content-Type of a form names its boundary.")
+                raise HttpError(400, "The Content-Type of a form must contain its boundary.")
             places = await self._in_thread(lambda: self._take_form(request.body, options["boundary"]))
         else:
             place = self._folder.root / (token_hex(8) + (mimetypes.guess_extension(kind) or ".bin"))
@@ -129,7 +133,7 @@ class Uploads:
         return Response.json({"files": addresses}, 201, (("location", addresses[0]), _VARY))
 
     def _to_a_browser(self, addresses: list[str]) -> Response:
-        """What a person sees after the form: the folder with the files, or only which they are."""
+        """The answer to a form in a browser: a redirection to the list of the folder, or a page with its files."""
         if self._listing:
             return Response.redirect(f"{self._at}/", 303)
         rows = (row(address, unquote(address)) for address in addresses)
@@ -139,7 +143,7 @@ class Uploads:
     # In the reactor's thread
 
     def _before(self, request: Request) -> None:
-        """Before the body is read."""
+        """Check a request before its body is read."""
         self._check(request)
         if request.method == "PUT":
             self._place(request.parameters["path"])
@@ -153,23 +157,26 @@ class Uploads:
             raise self._auth.refusal(request.http)
 
     def _find(self, path: str) -> Path:
-        """:raises HttpError: no file or folder can have this name: it is hidden, too long, or leads through a link."""
+        """The path of a file on disk.
+
+        :raises HttpError: no file or folder can have this name: it is hidden, too long, or leads through a link.
+        """
         place = self._folder.find(path)
         if place is None or not is_name(path.rpartition("/")[2]) or _is_too_long(place):
             raise HttpError(400, "No file can have this name here.")
         return place
 
     def _place(self, path: str) -> Path:
-        """Where a file of this name may be put. :raises HttpError: nowhere."""
+        """The path on disk for a file that a client may store. :raises HttpError: the client may not store it there."""
         place = self._find(path)
         if place.is_dir():
             raise HttpError(409, "This is a folder.")
         missing = self._missing(place)
         above = missing[0].parent if missing else place.parent
         if not above.is_dir():
-            raise HttpError(409, f"{self._shown(above)} is a file, and no folder.")
+            raise HttpError(409, f"{self._shown(above)} is a file, not a folder.")
         if missing and not self._create_folders:
-            raise HttpError(409, f"There is no folder {self._shown(missing[0])}, and none is made for a file.")
+            raise HttpError(409, f"There is no folder {self._shown(missing[0])}, and uploads do not create folders.")
         if not all(is_name(each.name) for each in missing):
             raise HttpError(400, "No folder can have this name here.")
         return place
@@ -181,7 +188,7 @@ class Uploads:
         return [each for each in reversed(folders) if not os.path.lexists(each)]
 
     def _shown(self, place: Path) -> str:
-        """A place as clients know it."""
+        """The URL path of a file, not encoded."""
         return f"{self._at}/{place.relative_to(self._folder.root)}"
 
     def _address(self, place: Path) -> str:
@@ -194,10 +201,10 @@ class Uploads:
 
         return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), on_disk)
 
-    # In another thread: disks may be slow
+    # In another thread, because disks may be slow
 
     def _take_form(self, body: IO[bytes], boundary: str) -> list[Path]:
-        """All files of a form, or none. :raises HttpError: it is no such form, or a file cannot be taken."""
+        """Store all files of a form, or none. :raises HttpError: the form is invalid, or a file cannot be stored."""
         places: list[Path] = []
         try:
             for name, file in _files(body, boundary, self._largest):
@@ -209,19 +216,19 @@ class Uploads:
         return places
 
     def _add(self, place: Path, body: IO[bytes]) -> Path:
-        """Write a file that was not there. :raises HttpError: it was."""
+        """Store a new file. :raises HttpError: it exists, or cannot be stored."""
         written = self._write(body)
         with self._counting:
             try:
                 os.link(written, place)
             except FileExistsError:
-                raise HttpError(409, f"There is a file {place.name} already; PUT replaces it.") from None
+                raise HttpError(409, f"A file {place.name} exists already; PUT replaces it.") from None
             finally:
                 written.unlink()
         return place
 
     def _replace(self, place: Path, body: IO[bytes]) -> bool:
-        """Write a file whether or not it was there. :return: whether it is new."""
+        """Store a new file, or replace an existing one. :return: whether it is new."""
         written = self._write(body)
         with self._counting:
             try:
@@ -234,7 +241,7 @@ class Uploads:
         return new
 
     def _make(self, folders: list[Path]) -> None:
-        """Make them, all or none. :raises HttpError: there are too many files and folders."""
+        """Create all of these folders, or none. :raises HttpError: there are too many files and folders."""
         if folders and len(list(self._sizes())) + len(folders) > self._most:
             raise _no_room()
         made: list[Path] = []
@@ -248,8 +255,8 @@ class Uploads:
             raise
 
     def _remove(self, place: Path) -> None:
-        """A file, or an empty folder where clients may make folders. :raises HttpError: it is neither."""
-        with self._counting:  # no file is moved into a folder meanwhile
+        """Delete a file, or an empty folder if clients may create folders. :raises HttpError: it is neither."""
+        with self._counting:  # No file is moved into the folder meanwhile.
             if place.is_dir():
                 self._remove_folder(place)
             elif place.is_file():
@@ -268,7 +275,7 @@ class Uploads:
             raise
 
     def _write(self, body: IO[bytes]) -> Path:
-        """A file without a name of its own, on the disk when this returns. :raises HttpError: it is too large."""
+        """Write the body to a temporary file, and sync it to disk. :raises HttpError: it is too large."""
         octets = body.seek(0, os.SEEK_END)
         if octets > self._largest:
             raise HttpError(413, f"A file may have {self._largest} octets.")
@@ -280,14 +287,15 @@ class Uploads:
                 file.flush()
                 os.fchmod(file.fileno(), 0o644)
                 os.fsync(file.fileno())
-        except BaseException:  # the disk is full, or the client went and its body with it
+        except BaseException:  # the disk is full, or the client has disconnected and its body was closed
             Path(name).unlink()
             raise
         return Path(name)
 
     def _begin(self, octets: int) -> tuple[int, str]:
-        """An open file that has its size from the beginning, so that other uploads of this time count all of it.
+        """Open a temporary file. It has its final size from the beginning, so that concurrent uploads count all of it.
 
+        :return: its descriptor and its path.
         :raises HttpError: there is no room for it.
         """
         with self._counting:
@@ -308,7 +316,7 @@ class Uploads:
 
 
 def _is_too_long(place: Path) -> bool:
-    """Whether the file system has no such names."""
+    """Whether the file system refuses a name because of its length."""
     try:
         place.lstat()
     except OSError as error:
@@ -317,7 +325,9 @@ def _is_too_long(place: Path) -> bool:
 
 
 def _wants_page(request: Request) -> bool:
-    """Whether a browser shows the answer to a person. The files are stored: whatever Accept says, it is no error."""
+    """Whether the client prefers a page to JSON. The files are already stored, so an unsuitable Accept header is not an
+    error.
+    """
     try:
         return choose(request.header("accept"), (JSON, HTML)) == HTML
     except HttpError:
@@ -325,18 +335,18 @@ def _wants_page(request: Request) -> bool:
 
 
 def _no_room() -> HttpError:
-    return HttpError(507, "The folder has no room for this file; something has to be deleted first.")
+    return HttpError(507, "The folder has no room for this file; delete other files first.")
 
 
 @contextlib.contextmanager
 def _disk_faults() -> Iterator[None]:
-    """What the disk refuses, as an answer for the client. :raises HttpError: 507, 403 or 409."""
+    """Convert errors of the file system to errors for the client. :raises HttpError: 507, 403 or 409."""
     try:
         yield
     except PermissionError:
         raise HttpError(403, "The server may not write here.") from None
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):  # another program did something there meanwhile
-        raise HttpError(409, "What is at this place has changed meanwhile.") from None
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):  # another program made a change meanwhile
+        raise HttpError(409, "The files at this path have changed meanwhile.") from None
     except OSError as error:
         if error.errno == errno.EROFS:
             raise HttpError(403, "The server may not write here.") from None
@@ -347,19 +357,23 @@ def _disk_faults() -> Iterator[None]:
 
 
 def _sizes(folder: Path, *, folders: bool = False) -> Iterator[int]:
-    """Octets of each file in a folder and those below it, unfinished ones included. Links are not followed.
+    """The size in octets of each file in a folder and the folders below it, including temporary files. Symbolic links
+    are not followed.
 
     :param folders: whether each folder counts as an empty file.
     """
     for place, below, names in os.walk(folder):
         yield from (0 for _ in below if folders)
         for name in names:
-            with contextlib.suppress(FileNotFoundError):  # it was moved or deleted just now
+            with contextlib.suppress(FileNotFoundError):  # it was moved or deleted meanwhile
                 yield os.lstat(os.path.join(place, name)).st_size  # noqa: PTH118  (a Path takes four times as long)
 
 
 def _files(body: IO[bytes], boundary: str, largest: int) -> Iterator[tuple[str, IO[bytes]]]:
-    """Name and content of each file of a form, one at least. :raises HttpError: it is none, or a name is none."""
+    """The name and content of each file of a form.
+
+    :raises HttpError: the form is invalid, has no file, or a file has an invalid name.
+    """
     body.seek(0)
     count = 0
     try:
@@ -369,13 +383,13 @@ def _files(body: IO[bytes], boundary: str, largest: int) -> Iterator[tuple[str, 
                     count += 1
                     yield _file_name(part.filename), file
     except MultipartError as error:
-        raise HttpError(400, f"This is no form with files: {error}.") from None
+        raise HttpError(400, f"The form is invalid: {error}.") from None
     if not count:
-        raise HttpError(400, "There is no file in this form.")
+        raise HttpError(400, "The form contains no file.")
 
 
 def _file_name(given: str) -> str:
-    """The last part of a name: some browsers give all of it. :raises HttpError: no file can have it."""
+    """The last part of a name, because some browsers send the whole path. :raises HttpError: no file can have it."""
     name = given.replace("\\", "/").rpartition("/")[2]
     if not is_name(name):
         raise HttpError(400, "A file of the form has a name that no file can have here.")

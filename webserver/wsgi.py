@@ -1,8 +1,8 @@
-"""WSGI applications (PEP 3333) as parts of a site, unchanged, in a pool of threads.
+"""Runs unchanged WSGI applications (PEP 3333) as parts of a site, in a pool of threads.
 
-An application that raises gets its client a 500. One that never ends keeps its thread, which cannot be taken away,
-but not its client, which gets a 504. A client that waits too long for a thread gets a 504, too; when many wait, further
-ones get a 503.
+If an application raises an exception, the client gets a 500. If it does not answer in time, the client gets a 504; the
+thread cannot be ended, and stays occupied. A client that waits too long for a thread also gets a 504. If too many
+clients wait, further ones get a 503.
 
 :class:`Wsgi` has the handlers. :class:`WsgiTable` chooses the application of a request from a table (``urls.ini``).
 """
@@ -28,24 +28,24 @@ from fanout.http.routing import Request, Route, every_method
 from webserver.wsgi_run import Gateway, Run, environ
 
 _QUEUE = 100
-"""Requests that may wait for a thread, for each thread there is."""
+"""Limit of running and waiting requests, per thread."""
 
-_NOT_ITS_OWN = frozenset({"content-type", "server", "date"})  # headers that are written for the application
+_NOT_ITS_OWN = frozenset({"content-type", "server", "date"})  # headers that this server sets
 
 
 class _Threads(ThreadPool):
-    """Threads that do not keep the process from ending."""
+    """Threads that do not prevent the process from ending."""
 
     threadFactory: Any = staticmethod(partial(threading.Thread, daemon=True))
 
 
 @dataclass(frozen=True, slots=True)
 class Mounted:
-    """An application and where it is.
+    """An application, with its settings and its place in the path.
 
-    :ivar application: PEP 3333's callable.
-    :ivar settings: handed to it as ``kp.NAME``.
-    :ivar segments: of the path behind the mount that lead to it.
+    :ivar application: the callable of PEP 3333.
+    :ivar settings: values that it gets as ``kp.NAME`` in its environ.
+    :ivar segments: how many segments after the mount's path select the application; they are part of SCRIPT_NAME.
     """
 
     application: Callable[..., Any]
@@ -66,11 +66,12 @@ class Wsgi:
         seconds: float = 30.0,
     ) -> None:
         """
-        :param choose: the application for the rest of a path; see :func:`one`, and
+        :param reactor: Twisted's reactor.
+        :param choose: returns the application for the rest of a path; see :func:`one`, and
             :class:`~webserver.wsgi.WsgiTable`.
-        :param at: where they are, such as ``/app``; empty for the whole site.
-        :param threads: how many requests are worked on at a time.
-        :param seconds: an application may take for its first and for each further piece of an answer.
+        :param at: the URL path, such as ``/app``; empty for the whole site.
+        :param threads: the maximum number of requests that are processed at a time.
+        :param seconds: the time limit in seconds for the first and for each further piece of an answer.
         """
         self._reactor = reactor
         self._choose = choose
@@ -87,12 +88,12 @@ class Wsgi:
         return [every_method(self._at, self.call), *rows] if self._at else rows
 
     def stop(self) -> None:
-        """End the threads, unless one is in an application that does not return."""
+        """End the threads, unless an application is still running."""
         if not self._running:
             self._threads.stop()
 
     async def call(self, request: Request) -> Response:
-        """Call the application. :raises HttpError: it takes too long, or has too much to do."""
+        """Call the application. :raises HttpError: it takes too long, or too many requests wait for it."""
         if self._running >= self._most:
             raise HttpError(503, "Too many requests wait for this application; try again later.", Retry_After="10")
         run = Run(self._reactor, self._seconds)
@@ -121,7 +122,7 @@ class Wsgi:
         self._threads.callInThreadWithCallback(self._ended, gateway.call, mounted.application)
 
     def _ended(self, success: bool, result: object) -> None:
-        """In the application's thread."""
+        """Called in the application's thread when the application has ended."""
         self._reactor.callFromThread(self._count_down)
 
     def _count_down(self) -> None:
@@ -129,26 +130,26 @@ class Wsgi:
 
 
 def one(application: Callable[..., Any], settings: Mapping[str, str] | None = None) -> Callable[[str], Mounted]:
-    """The same application for every path."""
+    """A chooser for :class:`Wsgi` that returns the same application for every path."""
     mounted = Mounted(application, settings or {})
     return lambda _: mounted
 
 
-URLS_INI_FORMAT = """A table of WSGI applications in the form of ``urls.ini``: the first segment of a path chooses.
+URLS_INI_FORMAT = """A table of WSGI applications in the form of ``urls.ini``: the first segment of a path selects one.
 
 [guestbook]
 regex = guests?
 import_path = guestbook.web
 app_object = application        ; this is the default
-colour = green                  ; the application's own: kp.colour in its environ
+colour = green                  ; a setting of the application: kp.colour in its environ
 
 [root]                          ; the empty path; optional
 import_path = start
 
-[error_404]                     ; compulsory: what answers where no other does
+[error_404]                     ; required: answers all paths that no other section answers
 import_path = nothing_here
 
-The order counts: the first section whose expression fits the whole segment answers. ``[error_404]`` may stand anywhere.
+The first section whose expression matches the whole segment answers. The position of ``[error_404]`` does not matter.
 """
 
 _ROOT, _LAST = "root", "error_404"
@@ -156,22 +157,22 @@ _OURS = frozenset({"regex", "import_path", "app_object"})
 
 
 class TableError(ValueError):
-    """A table is wrong. The text says which section, and what to do."""
+    """A table is invalid. The text contains the section or line, and what to do."""
 
 
 class WsgiTable:
-    """Chooses an application."""
+    """Selects an application by a table in the form of ``urls.ini``."""
 
     def __init__(self, text: str, settings: Mapping[str, str] | None = None) -> None:
         """Import every application.
 
-        :param text: of the file.
-        :param settings: for all of them; a section's own come first.
-        :raises TableError: something is wrong with it.
+        :param text: the content of the file.
+        :param settings: settings of all applications; those of a section take precedence.
+        :raises TableError: the table is invalid, or an application cannot be imported.
         """
         parser = _parse(text)
         if _LAST not in parser:
-            raise TableError(f"There should be a section [{_LAST}]: what answers where no other does.")
+            raise TableError(f"The section [{_LAST}] is missing; it answers all paths that no other section answers.")
         self._rows: list[tuple[re.Pattern[str], Mounted]] = []
         self._root: Mounted | None = None
         for name in parser.sections():
@@ -195,11 +196,11 @@ class WsgiTable:
         else:
             self._rows.append((_regex(name, section.get("regex", "")), mounted))
         if name in (_ROOT, _LAST) and "regex" in section:
-            raise TableError(f"[{name}] has no regex; its name says when it answers.")
+            raise TableError(f"[{name}] must not have a regex, because its name defines its paths.")
 
 
 def _parse(text: str) -> configparser.ConfigParser:
-    """:raises TableError: it is no table of sections, each with a name of its own."""
+    """Parse a table. :raises TableError: it is malformed, or a section or key occurs twice."""
     parser = configparser.ConfigParser(interpolation=None)
     try:
         parser.read_string(text)
@@ -208,7 +209,7 @@ def _parse(text: str) -> configparser.ConfigParser:
     except configparser.DuplicateOptionError as error:
         raise TableError(f"Line {error.lineno}: [{error.section}] has {error.option} already.") from None
     except configparser.MissingSectionHeaderError as error:
-        raise TableError(f"Line {error.lineno}: this stands in none of the sections, such as [{_LAST}].") from None
+        raise TableError(f"Line {error.lineno}: a section such as [{_LAST}] must begin before this line.") from None
     except configparser.ParsingError as error:
         lines = ", ".join(str(line) for line, _ in error.errors)
         raise TableError(f"Line {lines}: this is neither a [section] nor name = value.") from None
@@ -217,26 +218,26 @@ def _parse(text: str) -> configparser.ConfigParser:
 
 def _regex(name: str, text: str) -> re.Pattern[str]:
     if not text:
-        raise TableError(f"[{name}] needs a regex: which first segments of a path are its own.")
+        raise TableError(f"[{name}] needs a regex, which matches the first segment of its paths.")
     try:
         return re.compile(text)
     except re.error as error:
-        raise TableError(f"[{name}]: regex = {text} is no regular expression: {error}.") from None
+        raise TableError(f"[{name}]: regex = {text} is not a regular expression: {error}.") from None
 
 
 def load(import_path: str, name: str, place: str) -> Callable[..., Any]:
-    """An application.
+    """Import an application.
 
-    :param import_path: of its module.
-    :param name: in there.
-    :param place: the section of the table, for errors.
-    :raises TableError: there is none. The text is one line: which module, and where it raised.
+    :param import_path: the name of its module.
+    :param name: the name of the application in the module.
+    :param place: the section of the table, for error messages.
+    :raises TableError: it cannot be imported. The text is one line, with the module and the line that raised the error.
     """
     if not import_path:
         raise TableError(f"[{place}] needs an import_path: the module of its application.")
     try:
         found = getattr(importlib.import_module(import_path), name, None)
-    except (Exception, SystemExit) as error:  # a module may well call sys.exit
+    except (Exception, SystemExit) as error:  # a module may call sys.exit
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise TableError(f"[{place}]: {import_path} cannot be imported: {reason}{_line_of(error)}") from error
     if not callable(found):
@@ -246,16 +247,16 @@ def load(import_path: str, name: str, place: str) -> Callable[..., Any]:
 
 
 def _line_of(error: BaseException) -> str:
-    """Where a module raised this, for people; empty where there was no module yet. A line of the site's own modules
-    rather than of a library that they call.
+    """The file and line that raised an error, for an error message; empty if no module was found. If a library raised
+    it, the line of the site's module that called the library.
     """
     if isinstance(error, SyntaxError) and error.filename:
         return f" ({error.filename}, line {error.lineno})"
-    frames = traceback.extract_tb(error.__traceback__)[1:]  # the first one is ours
+    frames = traceback.extract_tb(error.__traceback__)[1:]  # without the frame of load()
     found = [frame for frame in frames if not frame.filename.startswith(("<frozen ", str(importlib.__file__)))]
     own = [frame for frame in found if not frame.filename.startswith(_LIBRARIES)] or found
     return f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
 
 
 _LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
-"""Folders of Python's own modules, and of those that pip has installed."""
+"""The folders of Python's standard library and of packages that pip has installed."""

@@ -1,7 +1,8 @@
-"""One run of a WSGI application in a thread, and its answer in the reactor's. The rules of PEP 3333 are wsgiref's.
+"""One call of a WSGI application in a thread, and its answer in the reactor's thread. wsgiref implements the rules of
+PEP 3333.
 
-:class:`Run` takes the answer to the reactor, :class:`Gateway` calls the application, and :func:`environ` makes its
-environment from a request (PEP 3333, "environ Variables").
+:class:`Run` passes the answer to the reactor, :class:`Gateway` calls the application, and :func:`environ` makes its
+environ from a request (PEP 3333, "environ Variables").
 """
 
 from __future__ import annotations
@@ -27,18 +28,21 @@ log = structlog.get_logger(__name__)
 
 
 class Abandoned(Exception):
-    """The answer of the application is not wanted any more."""
+    """The answer of the application is no longer needed."""
 
 
 class Run:
-    """What the thread hands over to the reactor. The body of its answer is the run itself, piece by piece.
+    """Passes an answer from the application's thread to the reactor's thread. It is an iterator over the body.
 
-    :ivar started: fires with status and headers, or fails with what the application raised before it had any.
-    :ivar abandoned: whether the answer is not wanted any more.
+    :ivar started: fires with status and headers, or fails with the exception that the application raised before.
+    :ivar abandoned: whether the answer is no longer needed.
     """
 
     def __init__(self, reactor: Any, seconds: float) -> None:
-        """:param seconds: the application may take for its first and for each further piece."""
+        """
+        :param reactor: Twisted's reactor.
+        :param seconds: the time limit in seconds for each piece of the body.
+        """
         self._reactor = reactor
         self._seconds = seconds
         self._pieces: DeferredQueue[bytes | Failure | None] = DeferredQueue()
@@ -49,18 +53,18 @@ class Run:
     # In the reactor's thread
 
     def abandon(self) -> None:
-        """Let the application notice at its next piece that the answer is not wanted any more."""
+        """Stop the application at its next piece, because the answer is no longer needed."""
         self.abandoned = True
         self._go_on()
 
     async def aclose(self) -> None:
-        """No more of the body is wanted, if any of it was: for HEAD nobody asks for the first piece."""
+        """Stop the application. Also called if the body is not sent at all, as for HEAD."""
         self.abandon()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        """The body, as the application makes it; it makes no more before the client took what there is.
+        """The body, in pieces. The application waits after each piece until the next one is requested.
 
-        :raises TimeoutError: it takes too long; or what the application raised.
+        :raises TimeoutError: the next piece takes too long. An exception of the application is raised here as well.
         """
         try:
             while (piece := await self._pieces.get().addTimeout(self._seconds, self._reactor)) is not None:
@@ -72,20 +76,20 @@ class Run:
             self.abandon()
 
     def begin(self, start: Start) -> None:
-        """Status and headers are there."""
+        """Pass on status and headers."""
         if not self.started.called:
             self.started.callback(start)
 
     def put(self, piece: bytes) -> Deferred[None]:
-        """A piece of the body; fires when there may be another."""
+        """Pass on a piece of the body. Fires when the application may make the next one."""
         if self.abandoned:
-            raise Abandoned("the client has gone, or did not want to wait any longer")
+            raise Abandoned("the client has disconnected, or the time limit was reached")
         self._room = Deferred()
         self._pieces.put(piece)
         return self._room
 
     def end(self, failure: Failure | None) -> None:
-        """All was made, or the application raised."""
+        """End the answer. :param failure: the exception that the application raised; None if it has ended normally."""
         if not self.started.called:
             self.started.errback(failure or Failure(RuntimeError("the application ended without an answer")))
         elif failure is not None and failure.check(Abandoned) is None:
@@ -100,9 +104,9 @@ class Run:
 
 
 class Gateway(BaseHandler):
-    """Calls the application, in a thread of its own."""
+    """Calls the application, in a thread of the pool."""
 
-    os_environ: dict[str, str] = {}  # noqa: RUF012 (wsgiref's; ours holds secrets that no application needs to see)
+    os_environ: dict[str, str] = {}  # noqa: RUF012 (as in wsgiref; empty, because the real one contains secrets)
     wsgi_multithread = True
     wsgi_multiprocess = False
     wsgi_run_once = False
@@ -120,12 +124,12 @@ class Gateway(BaseHandler):
         self._scheme = scheme
 
     def call(self, application: Callable[..., Any]) -> None:
-        """Run it to the end, if anybody still wants that."""
+        """Run the application to its end, unless the answer is no longer needed."""
         if not self._run.abandoned:
             self.run(application)
         self._reactor.callFromThread(self._run.end, None)
 
-    # wsgiref's
+    # Methods that wsgiref calls
 
     def add_cgi_vars(self) -> None:
         self.environ.update(self._environ)
@@ -140,7 +144,7 @@ class Gateway(BaseHandler):
         return _ErrorLog()
 
     def set_content_length(self) -> None:
-        """Of an answer in one piece. An application that makes no body for HEAD has not said that GET has none."""
+        """Set the Content-Length of a body of one piece. A missing body for HEAD does not mean that GET has none."""
         if not self._is_head or self.bytes_sent:
             super().set_content_length()
 
@@ -166,19 +170,19 @@ class Gateway(BaseHandler):
             blockingCallFromThread(self._reactor, put, data)
 
     def _flush(self) -> None:
-        """Every piece goes out at once."""
+        """Do nothing, because every piece is sent at once."""
 
     def handle_error(self) -> None:
         self._reactor.callFromThread(self._run.end, Failure())
 
 
 def _text(native: str) -> str:
-    """A value of which each character is an octet, as PEP 3333 has them."""
+    """Decode a header of the application. Each character of a native string of PEP 3333 is an octet."""
     return native.encode("latin-1").decode(errors="replace")
 
 
 class _ErrorLog:
-    """``wsgi.errors``."""
+    """The stream ``wsgi.errors``, which writes to the log."""
 
     def write(self, text: str) -> None:
         if text.strip():
@@ -188,18 +192,19 @@ class _ErrorLog:
         self.write("".join(lines))
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """Do nothing, because nothing is buffered."""
 
 
 SOFTWARE = "fanout"
 
 
 def environ(request: Request, script: str, path: str, settings: Mapping[str, str]) -> dict[str, Any]:
-    """All but ``wsgi.*``, which the gateway adds.
+    """The environ of an application, without ``wsgi.*``, which the gateway adds.
 
-    :param script: the part of the path that led to the application, without a slash at its end.
-    :param path: the rest, which begins with a slash, or is empty.
-    :param settings: of the application; each appears as ``kp.NAME``.
+    :param request: the request.
+    :param script: the part of the path that selects the application, without a slash at its end.
+    :param path: the rest of the path, which begins with a slash or is empty.
+    :param settings: the settings of the application; each appears as ``kp.NAME``.
     """
     http = request.http
     host = _host(request.header("host") or "")
@@ -227,26 +232,27 @@ def environ(request: Request, script: str, path: str, settings: Mapping[str, str
 
 
 def _native(text: str) -> str:
-    """Octets as text of one octet a character, as PEP 3333 wants them."""
+    """Encode text as a native string of PEP 3333, in which each character is an octet."""
     return text.encode(errors="surrogateescape").decode("latin-1")
 
 
 def _length(request: Request) -> int:
-    """Octets of the body; its client may have sent them in chunks, without saying how many."""
+    """The length of the body in octets. A body in chunks has no Content-Length."""
     length = request.body.seek(0, os.SEEK_END)
     request.body.seek(0)
     return length
 
 
 def _headers(request: Request) -> dict[str, str]:
-    """All headers by name in lower case, each octet a character."""
+    """All headers by name in lower case, as native strings of PEP 3333."""
     raw = request.http.requestHeaders.getAllRawHeaders()
     return {name.decode("ascii").lower(): b", ".join(values).decode("latin-1") for name, values in raw}
 
 
 _NOT_HTTP = ("content-type", "content-length", "proxy")
-"""Headers that are no ``HTTP_*``: two have names of their own, and the last would pass for a setting. A header with an
-underscore in its name is none either: it would pass for another one with a hyphen."""
+"""Headers without a variable ``HTTP_*``. The first two have their own variables. ``HTTP_PROXY`` would be taken for a
+setting of a proxy. Headers with an underscore in their name have no variable either: it would be the same as that of a
+header with a hyphen."""
 
 
 def _http(name: str) -> str:
@@ -254,7 +260,7 @@ def _http(name: str) -> str:
 
 
 def _host(header: str) -> str | None:
-    """The name in a Host header; None if it has none."""
+    """The host name in a Host header; None if there is none."""
     try:
         return urlsplit("//" + header).hostname
     except ValueError:

@@ -1,16 +1,16 @@
-"""Authentication over HTTP: of operators by a token, of publishers by login and password, and of browsers by their
-origin.
+"""Authentication over HTTP: of operators by a token, of publishers by login and password, and of browsers by the origin
+of the page.
 
-:class:`OperatorAuth`: with a token, an operator is a client that sends it, as ``Authorization: Bearer …``, or as the
-password of HTTP Basic, which browsers ask their user for. Without a token the listener is on a loopback address, and
-only programs of the same machine reach it. A web page in a browser there could reach it, too, under a name of its own
-that points to 127.0.0.1 (DNS rebinding); so the request has to name the listener by its address, or ``localhost``.
-Guesses at the token are slowed, for each address and for all of them together, and logged. Access is logged, too.
+:class:`OperatorAuth`: if a token is set, an operator sends it as ``Authorization: Bearer …``, or as the password of
+HTTP Basic, for which browsers show a dialog. If no token is set, the listener has a loopback address, and only programs
+on the same machine can connect. A web page in a browser on this machine could also connect, with a host name that
+points to 127.0.0.1 (DNS rebinding). Therefore the Host header must be an IP address or ``localhost``. Attempts to guess
+the token are slowed down, for each address and for all addresses together. Attempts and accesses are logged.
 
-:class:`HostNames` is the same protection for sites that anybody may use: the names under which they answer.
+:class:`HostNames` protects sites without a token in the same way: it limits the host names that they accept.
 
-:func:`log_in` takes a login by HTTP Basic (RFC 7617) to the application that knows it. :func:`check_same_site` refuses
-requests that a browser sends for a page of another site.
+:func:`log_in` lets the application check a login from HTTP Basic (RFC 7617). :func:`check_same_site` refuses requests
+that a browser sends for a page of another site.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ from fanout.listeners.client_limits import TokenBucket
 from fanout.process.logs import Throttle
 
 GUESSES, GUESSES_PER_SECOND = 5, 1.0
-"""Tries of one address, and tries a second from then on: as many as of a login. An address whose latest try was right
-has no limit, so that dashboards and Prometheus do not notice any of this."""
+"""Attempts of one address, and further attempts per second: the same limits as for a login. An address whose last
+attempt was right has no limit, so that dashboards and Prometheus are not affected."""
 ALL_GUESSES, ALL_GUESSES_PER_SECOND = 20, 5.0
-"""The same for all addresses together. A thousand addresses have no more guesses than five patient people."""
+"""The same for all addresses together. A thousand addresses get no more attempts than five addresses."""
 ACCESS_LOG_SECONDS = 3_600
-"""Between two lines about the access of one address: Prometheus asks every 15 s."""
-_OPERATORS = 1_000  # addresses whose latest try was right; a site has a few
+"""Seconds between two log lines about accesses of one address: Prometheus sends a request every 15 s."""
+_OPERATORS = 1_000  # addresses whose last attempt was right; a site has a few
 _EVERYBODY = "everybody"
 _SHOWN = 200  # characters of a login in the log; a client may send many more
 _LOCALHOST = "localhost"
@@ -53,7 +53,7 @@ log = structlog.get_logger(__name__)
 
 
 def is_loopback(host: str) -> bool:
-    """Whether this address, or name, is reached from the same machine only."""
+    """Whether only programs on the same machine can reach this address or host name."""
     try:
         return ip_address(host).is_loopback
     except ValueError:
@@ -61,7 +61,7 @@ def is_loopback(host: str) -> bool:
 
 
 class _Guesses:
-    """Limits how often strangers may try a token, and logs what comes of it."""
+    """Limits the attempts to guess a token, and logs their outcomes."""
 
     def __init__(self, clock: Callable[[], float], realm: str) -> None:
         self.outcomes = Counter(accepted=0, refused=0, put_off=0)
@@ -73,7 +73,7 @@ class _Guesses:
         self._accesses, self._faults = Throttle(clock, ACCESS_LOG_SECONDS), Throttle(clock)
 
     def may_try(self, address: str) -> bool:
-        """Whether this address may try a token now."""
+        """Whether an attempt of this address is checked now."""
         here = neighbourhood(address)
         if here in self._operators or (self._each.allow(here) and self._all.allow(_EVERYBODY)):
             self._put_off.pop(here, None)
@@ -83,11 +83,11 @@ class _Guesses:
         return False
 
     def was_put_off(self, address: str) -> bool:
-        """Whether its latest try was not looked at."""
+        """Whether the last attempt of this address was not checked."""
         return neighbourhood(address) in self._put_off
 
     def tried(self, address: str, *, right: bool) -> bool:
-        """What came of a try. A wrong one makes an operator a stranger."""
+        """Count the outcome of an attempt, and return it. After a wrong one, the address has a limit again."""
         here = neighbourhood(address)
         if right:
             self._operators[here] = None
@@ -98,7 +98,9 @@ class _Guesses:
         return right
 
     def _count(self, throttle: Throttle, write: Callable[..., object], outcome: str, address: str) -> None:
-        """One line for each address and interval. Refusals of all addresses together have one a second."""
+        """Count an outcome, and log it: one line per address and interval for accepted attempts, and one line per
+        second for the refused ones of all addresses together.
+        """
         self.outcomes[outcome] += 1
         key = (address if outcome == "accepted" else _EVERYBODY, outcome)
         if throttle.allow(key):
@@ -109,14 +111,14 @@ class _Guesses:
 class OperatorAuth:
     """Decides whether a request comes from an operator.
 
-    :ivar token: may be replaced at any time.
+    :ivar token: the token; may be replaced at any time.
     """
 
     def __init__(self, token: str, realm: str, clock: Callable[[], float] = time.monotonic) -> None:
         """
-        :param token: empty for none.
-        :param realm: what a browser names when it asks for the password.
-        :param clock: seconds, monotonic.
+        :param token: the token; empty for none.
+        :param realm: the realm that a browser shows when it asks for the password.
+        :param clock: a monotonic clock in seconds.
         """
         self.token = token
         self._realm = realm
@@ -124,11 +126,11 @@ class OperatorAuth:
 
     @property
     def outcomes(self) -> Counter[str]:
-        """How many requests were ``accepted``, ``refused`` for a wrong token, and ``put_off`` without a look at it."""
+        """How many requests were ``accepted``, ``refused`` for a wrong token, and ``put_off`` without a check."""
         return self._guesses.outcomes
 
     def allows(self, request: HttpRequest) -> bool:
-        """Whether this request may see everything."""
+        """Whether this request comes from an operator, who may use all routes."""
         if not self.token:
             return _names_an_address(request) and self._guesses.tried(request.address, right=True)
         given = _passwords(request)
@@ -138,9 +140,9 @@ class OperatorAuth:
         return self._guesses.tried(request.address, right=right)
 
     def refusal(self, request: HttpRequest) -> HttpError:
-        """The answer to one that :meth:`allows` does not allow."""
+        """The error for a request that :meth:`allows` has refused."""
         if not self.token:
-            return HttpError(403, "Ask for this by its address, such as 127.0.0.1, or set a token.")
+            return HttpError(403, "Use the IP address in the URL, such as 127.0.0.1, or set a token.")
         if _passwords(request) and self._guesses.was_put_off(request.address):
             return HttpError(429, "Too many wrong tokens; wait some seconds.", Retry_After="5")
         challenge = f'Basic realm="{self._realm}", charset="UTF-8"'
@@ -152,23 +154,25 @@ class OperatorAuth:
         raise self.refusal(request.http)
 
     def open_routes(self, routes: Routes) -> Routes:
-        """What others may ask: the routes that need no token. Everything else is refused, whether or not it exists."""
+        """The routes for other clients: those that need no token. Every other path is refused, even if it does not
+        exist.
+        """
         return Routes([*(row for row in routes.rows if row.without_auth), Route("/{path:path}", GET=self.refuse)])
 
 
 class HostNames:
-    """The names under which a site answers: addresses, ``localhost``, and those that are given.
+    """The host names that a site accepts: IP addresses, ``localhost``, and the given names.
 
-    A browser sends the name of the page that it shows. So a foreign page whose name points to this machine (DNS
-    rebinding) does not get what a client of this machine or network would.
+    A browser sends the host name of the page that it shows. So a page of another site whose host name points to this
+    machine (DNS rebinding) cannot read what a client on this machine or network can read.
     """
 
     def __init__(self, names: Iterable[str]) -> None:
-        """:param names: without a port; ``*`` for every name."""
+        """:param names: further host names, without a port; ``*`` for every name."""
         self._names = {name.lower() for name in names}
 
     def check(self, request: HttpRequest) -> None:
-        """:raises HttpError: 421, the request names another site."""
+        """:raises HttpError: 421, the Host header has another name."""
         if "*" in self._names or _names_an_address(request) or _host(request) in self._names:
             return
         request.channel.persistent = 0
@@ -176,7 +180,7 @@ class HostNames:
 
 
 def _host(request: HttpRequest) -> str:
-    """What the request names, without a port, in lower case."""
+    """The name in the Host header, without a port, in lower case."""
     host: bytes = request.getRequestHostname()  # type: ignore[no-untyped-call]
     return host.decode(errors="replace").strip("[]").lower()
 
@@ -204,7 +208,7 @@ def _passwords(request: HttpRequest) -> list[str]:
 
 
 def basic_login(request: HttpRequest, realm: str) -> tuple[str, str]:
-    """Login and password. :raises HttpError: there are none."""
+    """The login and password of a request. :raises HttpError: it has none."""
     scheme, _, credentials = (request.getHeader("authorization") or "").partition(" ")
     try:
         decoded = base64.b64decode(credentials.strip(), validate=True).decode()
@@ -217,20 +221,23 @@ def basic_login(request: HttpRequest, realm: str) -> tuple[str, str]:
 
 
 def unauthorized(detail: str, realm: str) -> HttpError:
-    """The error that makes clients ask for a password."""
+    """A 401, after which browsers ask for a password."""
     return HttpError(401, detail, WWW_Authenticate=f'Basic realm="{realm}", charset="UTF-8"')
 
 
 async def log_in(application: Application, warn: Callable[..., None], request: HttpRequest, realm: str) -> Principal:
-    """The principal whose login and password a request has.
+    """The principal with the login and password of a request.
 
-    :param warn: logs a client's fault: event name, address, fields.
-    :param realm: what a browser names when it asks for the password.
-    :raises HttpError: there are none, or wrong ones; it cannot be found out now; this address has failed too often.
+    :param application: checks the login.
+    :param warn: logs a client's fault; called with event name, address and fields.
+    :param request: the request.
+    :param realm: the realm that a browser shows when it asks for the password.
+    :raises HttpError: login and password are missing or wrong, they cannot be checked now, or this address has failed
+        too often.
     """
     login, password = basic_login(request, realm)
     peer = request.peer
-    known: Deferred[Principal | None] = Deferred()  # finding out goes on if the client goes: a failure counts
+    known: Deferred[Principal | None] = Deferred()  # If the client disconnects, the check continues: failures count.
     Deferred.fromCoroutine(application.login(login, password, peer)).chainDeferred(known)
     try:
         principal = await known
@@ -244,13 +251,13 @@ async def log_in(application: Application, warn: Callable[..., None], request: H
 
 
 def check_same_site(request: Request) -> None:
-    """Refuse a browser that changes something here because a page of another site told it to.
+    """Refuse a request to change something if a browser sends it for a page of another site.
 
-    A form of any page may POST anywhere, a server on the reader's own machine included, and the browser adds a login
-    that it remembers. Browsers say where a request comes from (Fetch Metadata, ``Sec-Fetch-Site``); old ones, and all
-    of them over HTTP without TLS, only name its ``Origin``. Programs say neither.
+    The form of any page can POST to any server, including one on the user's own machine, and the browser adds a login
+    that it remembers. Browsers send the relation of the page to this site (Fetch Metadata, ``Sec-Fetch-Site``). Old
+    browsers, and all browsers over HTTP without TLS, only send its ``Origin``. Other programs send neither.
 
-    :raises HttpError: 403.
+    :raises HttpError: 403, the page belongs to another site.
     """
     site, origin = request.header("sec-fetch-site"), request.header("origin")
     if site is not None:
@@ -269,5 +276,5 @@ def _netloc(origin: str) -> str | None:
 
 
 _OWN_SITE = ("same-origin", "none")
-"""Values of ``Sec-Fetch-Site``: a page of our own, and what a person asks for. A page of a neighbouring host of the
-same domain (``same-site``) is another site's."""
+"""Values of ``Sec-Fetch-Site`` for a page of this site, and for an address that the user entered. A page of another
+host of the same domain (``same-site``) belongs to another site."""

@@ -2,11 +2,11 @@
 
     request → OperatorAuth, if the site has one → Routes.find → handler → Response, NextValue or Upgrade → client
 
-Every error takes one way out: a handler raises :class:`~fanout.http.response.HttpError`, and the site's error pages
-give it its form. Any other exception is a bug: it is logged, and the client gets a 500. An answer that breaks in the
-middle ends with its connection, so that no client takes half of it for the whole.
+For an error, a handler raises :class:`~fanout.http.response.HttpError`, and the site's error pages make the answer. Any
+other exception is a bug: it is logged, and the client gets a 500. If an exception is raised after a part of the answer
+was sent, the connection is closed, so that no client takes a part for the whole.
 
-A handler that waits for something is cancelled when its client goes, unless it has said
+A handler that waits for something is cancelled if its client disconnects, unless the handler has called
 :meth:`~fanout.http.routing.Request.run_to_end`.
 """
 
@@ -45,12 +45,12 @@ from fanout.http.routing import CORS, Found, Request, Routes
 from fanout.http.sse import put_headers, stream
 
 _WITHOUT_BODY = frozenset({204, 304})
-_OUR_FAULT = HttpError(500, "The server made an error; its operator finds it in the log.")
+_OUR_FAULT = HttpError(500, "An error occurred in the server; its log has the details.")
 _PREFLIGHT = {
     "access-control-allow-headers": "Last-Event-ID, Cache-Control",
     "access-control-max-age": "86400",
 }
-"""What a browser wants to know before its script sends headers of its own to another site."""
+"""Headers of the answer to a CORS preflight: a browser sends one before a script sends such headers to another site."""
 
 log = structlog.get_logger(__name__)
 
@@ -67,10 +67,11 @@ class Dispatcher:
         host_names: HostNames | None = None,
     ) -> None:
         """
-        :param pending: for handlers that answer with messages of topics; None when there are none.
-        :param auth: decides whether a client may use routes that are not open to all; None on a site without
-            secrets.
-        :param host_names: the names under which a site without ``auth`` answers; None for every name.
+        :param routes: the routing table.
+        :param pending: the requests that wait for messages; None on a site without topics.
+        :param auth: decides whether a client may use the routes that need a token; None on a site that has no such
+            routes.
+        :param host_names: the host names that a site without ``auth`` accepts; None for every name.
         """
         self._routes = routes
         self._host_names = host_names
@@ -79,13 +80,13 @@ class Dispatcher:
         self._sender = _Sender(pending)
 
     def __call__(self, http: HttpRequest) -> None:
-        """Answer now or later."""
+        """Answer a request, now or later."""
         try:
             answer = self._ask(http)
             if isinstance(answer, Response) and isinstance(answer.body, bytes):
-                _write(http, answer)  # without a Deferred, which takes as long as the rest
+                _write(http, answer)  # without a Deferred, which would double the time
                 return
-        except Exception:  # noqa: BLE001  (all of them are answered in one place)
+        except Exception:  # noqa: BLE001  (_failed answers all exceptions)
             self._failed(Failure(), http)
             return
         answering = Deferred.fromCoroutine(self._send(http, answer))
@@ -94,7 +95,7 @@ class Dispatcher:
         answering.addErrback(self._failed, http)
 
     def check(self, http: HttpRequest) -> None:
-        """Before the body of a request is read. :raises HttpError: it would be refused with a body, too."""
+        """Check a request before its body is read. :raises HttpError: the request is refused."""
         found = self._find(http)
         if found.before is not None:
             found.before(Request(http, found.segments, found.parameters))
@@ -118,7 +119,7 @@ class Dispatcher:
             if self._host_names is not None:
                 self._host_names.check(http)
             return self._routes.find(method, path)
-        try:  # OperatorAuth looks at the host itself; probes may leave it out
+        try:  # OperatorAuth checks the host itself; health checks may omit it
             found = self._routes.find(method, path)
         except HttpError:
             if self._auth.allows(http):
@@ -143,13 +144,13 @@ class Dispatcher:
         if http.gone:
             return
         if http.startedWriting:
-            http.abort()  # so that the client does not take half an answer for a whole one
+            http.abort()  # so that the client does not take a part of the answer for the whole
         else:
             _write(http, http.channel.site.pages.page(error))
 
 
 def _answer_to_options(found: Found) -> Response:
-    """The table's answer to OPTIONS."""
+    """The answer to OPTIONS if the route has no handler for it."""
     headers = {"allow": ", ".join(found.methods), **dict([NEVER_KEPT])}
     if found.public:
         headers["access-control-allow-methods"] = ", ".join(each for each in found.methods if each != "OPTIONS")
@@ -158,7 +159,10 @@ def _answer_to_options(found: Found) -> Response:
 
 
 def _path(http: HttpRequest) -> bytes:
-    """The path. A client may name the whole URL, as to a proxy (RFC 9112, 3.2.2). :raises HttpError: it is none."""
+    """The path of a request, which may also be a whole URL, as for a proxy (RFC 9112, 3.2.2).
+
+    :raises HttpError: it is neither a path nor a URL.
+    """
     if http.path.startswith(b"/"):
         return http.path
     try:
@@ -168,7 +172,7 @@ def _path(http: HttpRequest) -> bytes:
 
 
 def _check_host(http: HttpRequest) -> None:
-    """RFC 9112, 3.2. :raises HttpError: a request of HTTP/1.1 has not exactly one Host."""
+    """Check the Host header (RFC 9112, 3.2). :raises HttpError: there are several, or HTTP/1.1 has none."""
     hosts = http.requestHeaders.getRawHeaders(b"host") or []
     if len(hosts) > 1 or (not hosts and http.clientproto == b"HTTP/1.1"):
         http.channel.persistent = 0
@@ -183,7 +187,7 @@ class _Sender:
         self._polls = LongPolls(pending) if pending is not None else None
 
     async def send(self, http: HttpRequest, answer: Answer) -> None:
-        """Answer; returns when all is written, or the request is held. :raises HttpError: it cannot be done."""
+        """Send an answer. Returns when it is written, or the request is held. :raises HttpError: it is refused."""
         if isinstance(answer, NextValue):
             await self._hold(http, answer)
         elif isinstance(answer, Upgrade):
@@ -231,7 +235,7 @@ class _Sender:
         if http.method != b"HEAD":
             await stream(self._pending, http, body.destinations, body.form, body.last_id)
             return
-        await self._pending.resolve(body.destinations)  # is refused as a GET would be
+        await self._pending.resolve(body.destinations)  # refuses the same requests as for GET
         if not http.gone:
             put_headers(http)
             http.finish()
@@ -245,7 +249,7 @@ async def _write_custom(http: HttpRequest, response: Response, body: CustomBody)
 
 
 def _question(answer: NextValue) -> Question:
-    """A long poll's question for these messages."""
+    """The parameters of a long poll for this answer."""
 
     def respond(http: HttpRequest, messages: Sequence[bytes]) -> None:
         _write(http, answer.answer(messages))
@@ -264,7 +268,7 @@ def _question(answer: NextValue) -> Question:
 
 
 def _write(http: HttpRequest, response: Response) -> None:
-    """Answer with a body of octets, unless the client has gone."""
+    """Answer with a body of octets, unless the client has disconnected."""
     if http.gone:
         return
     _begin(http, response)
@@ -278,7 +282,7 @@ def _write(http: HttpRequest, response: Response) -> None:
 
 
 def _begin(http: HttpRequest, response: Response) -> None:
-    """Status and headers. A header of the handler's replaces ours of that name, and may stand more than once."""
+    """Set status and headers. A header of the handler replaces the site's header of that name, and may be repeated."""
     http.setResponseCode(response.status, REASONS.get(response.status, b""))
     for name in {name for name, _ in response.headers}:
         http.responseHeaders.removeHeader(name)
@@ -287,21 +291,21 @@ def _begin(http: HttpRequest, response: Response) -> None:
 
 
 def _send_file(http: HttpRequest, response: Response, path: Path) -> None:
-    """A file, by Twisted's own server of files, which knows ranges and dates."""
+    """Send a file with Twisted's server of files, which supports ranges and dates."""
     _begin(http, response)
     http.render(OneFile(path, response.content_type))  # type: ignore[no-untyped-call]
 
 
 def _announced(http: HttpRequest) -> float:
-    """Octets that the header announces for a body. If there were more or less, the client would misread the next
-    answer.
+    """The Content-Length that the handler has set; infinity if there is none. With a wrong number of octets in the
+    body, the client could not parse the next answer.
     """
     length = http.responseHeaders.getRawHeaders(b"content-length")
     return int(length[0]) if length else math.inf
 
 
 async def _pieces(body: object) -> AsyncGenerator[bytes, None]:
-    """Any kind of body, piece by piece; closed whatever happens."""
+    """The pieces of a body. The body is closed at the end, also after an exception."""
     try:
         if isinstance(body, AsyncIterable):
             async for piece in body:
@@ -316,7 +320,7 @@ async def _pieces(body: object) -> AsyncGenerator[bytes, None]:
 
 
 async def _close(body: object) -> None:
-    """Let a generator that will not be asked again clean up."""
+    """Close a body that is a generator, so that it can clean up."""
     if hasattr(body, "aclose"):
         await body.aclose()
     elif hasattr(body, "close"):
@@ -325,14 +329,14 @@ async def _close(body: object) -> None:
 
 @implementer(IPushProducer)
 class _Flow:
-    """Sends pieces as fast as the client takes them: what it has not read yet is bounded by its transport."""
+    """Sends pieces as fast as the client reads them: unread octets are limited by the buffer of its transport."""
 
     def __init__(self, http: HttpRequest) -> None:
         self._http = http
         self._room: Deferred[None] | None = None
 
     async def send(self, pieces: AsyncGenerator[bytes, None]) -> None:
-        """To the end, or until the client goes."""
+        """Send all pieces, or stop when the client disconnects."""
         http = self._http
         left = _announced(http)
         http.registerProducer(self, True)  # type: ignore[no-untyped-call]
@@ -347,7 +351,7 @@ class _Flow:
                 if self._room is not None:
                     await self._room
         finally:
-            await pieces.aclose()  # The client may have gone, or be too slow: what makes the pieces has to know.
+            await pieces.aclose()  # The client may have disconnected: the generator must end nevertheless.
             if not http.gone:
                 http.unregisterProducer()  # type: ignore[no-untyped-call]
         if 0 < left < math.inf:
@@ -356,12 +360,12 @@ class _Flow:
             http.finish()
 
     def pauseProducing(self) -> None:
-        """The connection is full."""
+        """The buffer of the connection is full."""
         if self._room is None:
             self._room = Deferred()
 
     def resumeProducing(self) -> None:
-        """It has room again."""
+        """The buffer of the connection has room again."""
         room, self._room = self._room, None
         if room is not None:
             room.callback(None)

@@ -1,6 +1,7 @@
-"""Files of a folder over HTTP: which file a path means, that none means a file outside, and as which type it is served.
+"""Serves the files of a folder over HTTP: finds the file of a path, refuses paths that lead out of the folder, and sets
+the type of the file.
 
-Ranges and dates are those of Twisted's own server of files, with which :mod:`fanout.http.dispatch` sends them.
+:mod:`fanout.http.dispatch` sends files with Twisted's server of files, which implements ranges and dates.
 """
 
 from __future__ import annotations
@@ -23,32 +24,33 @@ from fanout.http.http_server import HttpRequest
 from fanout.http.response import HARMLESS, HTML, HttpError, Response
 from fanout.http.routing import Request, Route
 
-_WELL_KNOWN = ".well-known"  # RFC 8615; the one hidden name that is meant to be seen
+_WELL_KNOWN = ".well-known"  # RFC 8615; the only hidden name that is served
 
 
 class Folder:
-    """Finds files by the rest of a path, as :func:`fanout.http.routing.split` returns it: decoded, without ``..``.
+    """Finds files by the rest of a path from :func:`fanout.http.routing.split`, which is decoded and has no ``..``.
 
-    :ivar root: the folder. Where its own path is a link, what that led to when this was made.
+    :ivar root: the folder. If its path is a symbolic link, the target of the link at the time of construction.
     """
 
     def __init__(self, root: str | Path, *, symlinks: bool = False) -> None:
         """
-        :param symlinks: whether links are followed, wherever they lead.
+        :param root: the path of the folder.
+        :param symlinks: whether symbolic links are followed, even if they lead out of the folder.
         :raises NotADirectoryError: there is no such folder.
         """
         try:
             self.root = Path(root).resolve()
         except RuntimeError:  # links in a circle
-            raise NotADirectoryError(f"{root} is no folder") from None
+            raise NotADirectoryError(f"{root} is not a folder") from None
         self._symlinks = symlinks
         if not self.root.is_dir():
-            raise NotADirectoryError(f"{root} is no folder")
+            raise NotADirectoryError(f"{root} is not a folder")
 
     def find(self, rest: str) -> Path | None:
-        """The place of that name, whether or not there is anything; None when no name like this is served.
+        """The path of a file, which need not exist; None if no file of this name is served.
 
-        :param rest: with slashes; empty for the folder itself, and one at the end changes nothing.
+        :param rest: the rest of the path, with slashes; empty for the folder itself. A slash at the end is ignored.
         """
         names = rest.removesuffix("/").split("/") if rest else []
         if not all(_is_shown(name) for name in names):
@@ -62,7 +64,7 @@ class Folder:
 
 
 def _is_shown(name: str) -> bool:
-    """Whether a file of this name is for clients: hidden ones, such as ``.htpasswd`` and ``.git``, are not."""
+    """Whether a file of this name is served. Hidden ones, such as ``.htpasswd`` and ``.git``, are not."""
     return bool(name) and (not name.startswith(".") or name == _WELL_KNOWN) and "/" not in name and "\0" not in name
 
 
@@ -71,36 +73,38 @@ def is_name(name: str) -> bool:
     return _is_shown(name) and "\\" not in name and name.isprintable() and len(name.encode()) <= 255
 
 
-# As many ranges as players and download managers ask for; each part of an answer is read and framed by itself.
-# Numbers are those of files: Twisted seeks to any it is given.
+# Ten ranges are enough for players and download managers; each part of an answer is read and framed separately.
+# 15 digits are enough for the size of any file: Twisted seeks to every number that it gets.
 _RANGE = rb"[ \t]*+(\d{0,15})-(\d{0,15})[ \t]*+"
 _RANGES = re.compile(rb"bytes=%b(?:,%b){0,9}" % (_RANGE, _RANGE))
 _EACH = re.compile(_RANGE + rb"(?:,|$)")
-_TAG = re.compile(rb'"[\x21\x23-\x7e\x80-\xff]*"')  # of a list, with W/ before it or without (RFC 9110, 8.8.3)
+_TAG = re.compile(rb'"[\x21\x23-\x7e\x80-\xff]*"')  # an entity tag in a list; W/ before it is ignored (RFC 9110, 8.8.3)
 _SOURCES = dict.fromkeys((".c", ".cc", ".cpp", ".h", ".hpp", ".py"), "text/plain")
 _TYPES = {**File.contentTypes, **_SOURCES, ".gz": "application/gzip"}
 _UNKNOWN = "application/octet-stream"
 
 
 def content_type(path: Path) -> str:
-    """The type of a file, by the end of its name."""
+    """The media type of a file, by the extension of its name."""
     found = _TYPES.get(path.suffix.lower(), _UNKNOWN)
     return f"{found}; charset=utf-8" if found.startswith("text/") else found
 
 
 class OneFile(File):
-    """Writes one file that exists to a request."""
+    """Answers a request with one file, which exists."""
 
     isLeaf = True
 
     def __init__(self, path: Path, content_type: str) -> None:
         super().__init__(str(path), defaultType=_UNKNOWN)
         self.type = content_type
-        self.encoding = None  # .tar.gz is a file to keep, not a form of a .tar
+        self.encoding = None  # A browser should save a .tar.gz, not decompress it to a .tar.
 
     def render_GET(self, request: HttpRequest) -> bytes | int:
-        """All of it, or the ranges the client wants; a 304 if it has the file. An invalid range is ignored (RFC 9110,
-        14.2), as is an invalid date, on which Twisted may fail, and any date beside an entity tag (13.1.3).
+        """Send the file, or the ranges that the client asks for; or a 304 if the client has the file.
+
+        An invalid range is ignored (RFC 9110, 14.2). So are an invalid date, on which Twisted may fail, and any date
+        together with an entity tag (13.1.3).
         """
         headers = request.requestHeaders
         self.restat(False)
@@ -121,7 +125,7 @@ class OneFile(File):
 
     @property
     def etag(self) -> bytes:
-        """Its entity tag: another one after each change, the same for copies that keep the time of the change."""
+        """The entity tag: the time of the last change, and the size. A copy with the same time has the same tag."""
         changed = self.getModificationTime()  # seconds, with a fraction
         return b'"%x-%x"' % (round(changed * 1_000_000), self.getsize())
 
@@ -131,8 +135,8 @@ class OneFile(File):
         return tags.strip() == b"*" or self.etag in _TAG.findall(tags)
 
     def _has(self, wanted: bytes) -> bool:
-        """Whether these ranges can be answered: several have to lie within the file, and not to be more than it is. A
-        client that wants a file ten times over gets it once.
+        """Whether these ranges can be answered. Several ranges must begin within the file, and must not be longer than
+        the file together: a client that asks for ten copies of a file gets it once.
         """
         if not _RANGES.fullmatch(wanted):
             return False
@@ -142,14 +146,14 @@ class OneFile(File):
         return len(found) == 1 or (min(lengths) > 0 and sum(lengths) <= size)
 
     def _unchanged(self, request: HttpRequest) -> bool:
-        """Whether it is the file of which the client has a part already (RFC 9110, 13.1.5)."""
+        """Whether the file is the same as the one of which the client has a part (RFC 9110, 13.1.5)."""
         condition = request.requestHeaders.getRawHeaders(b"if-range")
         date = datetimeToString(math.ceil(self.getModificationTime()))
         return condition is None or condition in ([date], [self.etag])
 
 
 def _not_modified(request: HttpRequest) -> int:
-    """A 304 without the length of 0 that Twisted would give it (RFC 9110, 8.6)."""
+    """Answer with a 304, without the Content-Length of 0 that Twisted would add (RFC 9110, 8.6)."""
     request.setResponseCode(NOT_MODIFIED)
     request.defaultContentType = None
     request.finish()
@@ -157,7 +161,7 @@ def _not_modified(request: HttpRequest) -> int:
 
 
 def _length(first: bytes, last: bytes, size: int) -> int:
-    """Octets of a file that a range has; 0 or less if it has none."""
+    """The number of octets of a file that a range covers; 0 or less if it covers none."""
     if not first:
         return min(int(last or 0), size)
     return min(int(last or size), size - 1) + 1 - int(first)
@@ -188,18 +192,19 @@ class Files:
         uploads_to: str = "",
     ) -> None:
         """
-        :param folder: or a link to it, which may be made to lead to another one at any time.
-        :param at: where it is, such as ``/static``; empty for the whole site.
-        :param index: the file shown for a folder.
-        :param listing: whether a folder without one shows what is in it.
-        :param symlinks: whether links are followed, wherever they lead.
-        :param public: whether scripts of other sites may read the files.
-        :param untrusted: whether strangers may have put them there: browsers show them, and run nothing of them.
-        :param cache_control: how long browsers may keep the files; empty: as they think fit.
-        :param uploads_to: where a form of the listing sends files; empty for no form.
+        :param folder: the path of the folder, or of a symbolic link to it, which may be changed at any time.
+        :param at: the URL path of the folder, such as ``/static``; empty for the whole site.
+        :param index: the name of the file that is served for a folder.
+        :param listing: whether the contents of a folder without such a file are listed.
+        :param symlinks: whether symbolic links are followed, even if they lead out of the folder.
+        :param public: whether scripts of other sites may read the files (CORS).
+        :param untrusted: whether the files come from untrusted users: browsers show them, but execute no scripts.
+        :param cache_control: the value of the header Cache-Control; empty for no such header.
+        :param uploads_to: the URL path to which the form on the list sends files; empty for no form.
         :raises NotADirectoryError: there is no such folder.
         """
-        # Looked up for each request; absolute, as an application beside us may change the working folder.
+        # The folder is resolved for each request. Its path is absolute, because a WSGI application in this process may
+        # change the working directory.
         self._folder = partial(Folder, Path(folder).absolute(), symlinks=symlinks)
         self._folder()
         self._at = at
@@ -216,10 +221,10 @@ class Files:
         return [Route(self._at, public=self._public, GET=_add_slash), *rows] if self._at else rows
 
     def get(self, request: Request) -> Response:
-        """The file; for a folder its index, or what is in it. :raises HttpError: there is none."""
+        """The file; for a folder, its index or the list of its contents. :raises HttpError: there is none."""
         rest = request.parameters["path"]
         if self._untrusted:
-            request.http.put_header("content-security-policy", HARMLESS)  # also of errors
+            request.http.put_header("content-security-policy", HARMLESS)  # also for errors
         try:
             folder = self._folder()
             place = folder.find(rest)
@@ -229,7 +234,7 @@ class Files:
                 return self._file(place)
         except PermissionError:
             raise HttpError(403, "This file cannot be read.") from None
-        except OSError:  # a name that is too long, or a link that leads nowhere just now
+        except OSError:  # a name that is too long, or a link whose target is missing
             pass
         raise HttpError(404, "There is no such file.")
 
@@ -251,8 +256,8 @@ class Files:
 
 
 def _add_slash(request: Request) -> Response:
-    """Redirect to the path with a slash, so that relative links of the page lead below it. The path is quoted anew: one
-    that begins with two slashes would lead to another site.
+    """Redirect to the path with a slash at its end, so that relative links of the page point below it. Slashes at the
+    beginning of the path are merged to one, because a path that begins with two slashes would lead to another site.
     """
     query = request.http.uri.partition(b"?")[1:]
     path = "/" + quote(request.path.lstrip("/"))
@@ -267,7 +272,7 @@ _FORM = """<form class="send" method="post" enctype="multipart/form-data" action
 
 
 def _page(path: str, seen: list[Path], form: str) -> Iterator[bytes]:
-    """Piece by piece, as there may be many. Folders come first."""
+    """The page with the list of a folder, in pieces, because there may be many files. Folders come first."""
     folders = {each for each in seen if each.is_dir()}
     rows = chain(
         [pages.row("../", "Parent folder", pages.text(), pages.text())] if path != "/" else [],
@@ -281,7 +286,7 @@ def _page(path: str, seen: list[Path], form: str) -> Iterator[bytes]:
 def _row(place: Path, *, is_folder: bool) -> str:
     try:
         found = place.stat()
-    except OSError:  # it was deleted just now
+    except OSError:  # it was deleted meanwhile
         return ""
     name = place.name + "/" * is_folder
     size = pages.text() if is_folder else pages.size(found.st_size)

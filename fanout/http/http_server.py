@@ -1,18 +1,19 @@
-"""The HTTP server: its connections, its requests, its listener, and what one client may cost.
+"""The HTTP server: its connections, its requests, its listener, and the limits of one client.
 
-Twisted parses requests and frames answers. This file adds what Twisted leaves open:
+Twisted parses requests and frames answers. This file adds what Twisted does not have:
 
-* Bounds: lengths of lines, headers and bodies, and the time in which a request has to be complete. A request beyond
-  them is refused before it reaches a handler, and the connection is closed.
-* Bodies: before the body of a request is read, its method, path, host and rights are checked; what all bodies together
-  take is shared between the addresses they come from.
-* Requests in a row: what follows a request waits until that one is answered and the client has read enough of its
-  answers. In one turn of the reactor only some of them are worked on (:class:`FairTurns`).
-* Memory: what was read of a request is counted until it is answered. A request that waits for long frees most of it
-  (:meth:`HttpRequest.hold`). Long answers that a client does not read are counted as well.
-* One way for every request: :class:`HttpSite` hands it to the dispatcher; no tree of resources is searched.
+* Limits: the lengths of lines, headers and bodies, and the time for a complete request. A request above a limit is
+  refused before it reaches a handler, and the connection is closed.
+* Bodies: the method, path, host and rights of a request are checked before its body is read. The limit for all bodies
+  together is shared between the clients' addresses.
+* Pipelined requests: the next request waits until the previous one is answered and the client has read enough of its
+  answers. A turn of the reactor processes a limited number of requests (:class:`FairTurns`).
+* Memory: the octets of a request are counted until it is answered. A request that waits for a message frees most of
+  them (:meth:`HttpRequest.hold`). Long answers that a client does not read are counted as well.
+* One way for every request: :class:`HttpSite` passes it to the dispatcher. There is no tree of Twisted's resources.
 
-Names with an underscore are Twisted's own. They are used where it offers no other way; its version is pinned.
+This file overrides and reads some private names of Twisted, which begin with an underscore, because Twisted offers no
+other way. The version of Twisted is pinned.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ from fanout.listeners.address import neighbourhood, plain
 from fanout.listeners.client_limits import ConnectionLimit, FairTurns, InputMemory, Worker
 from fanout.listeners.tls import TlsTransport, beneath, client_certificates
 
-# What a browser may do with pages. Pictures may come from anywhere.
+# The Content-Security-Policy of pages. Pictures may come from any site.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' http: https:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -59,57 +60,59 @@ SECURITY_HEADERS = (
 LOGGED_HEADERS = (b"referer", b"user-agent")
 """Headers of a request that an access log shows."""
 LOGGED_OCTETS = 1_024
-"""Octets that it shows of each of them, and of the path."""
+"""Octets of each of these headers, and of the path, that an access log shows."""
 
 log = structlog.get_logger(__name__)
 
 
 class RequestSettings(Protocol):
-    """The settings the server reads. An application's settings have them, or translate its own to them."""
+    """The settings that the server reads. The settings of an application have them, or have properties with these
+    names.
+    """
 
     @property
     def WRITE_TIMEOUT(self) -> float:
-        """Seconds after which a client that has not acknowledged octets is gone."""
+        """Seconds after which a client that acknowledges no octets is disconnected."""
         ...
 
 
 _SMALL_INPUT = 1_024
-"""Octets of memory of a client's input up to which they are not counted. For 18,000 connections (MAX_CONNECTIONS) they
-are 18 MB, less than INPUT_BYTES. Most requests are complete and answered immediately, and never counted."""
+"""Octets of memory of a client's input below which the input is not counted. For 18,000 connections (MAX_CONNECTIONS)
+they are 18 MB, less than INPUT_BYTES. Most requests are answered immediately, and are never counted."""
 _HEADER_WEIGHT = 400
-"""Octets of memory of a header, or a parameter of the query, besides its characters: an entry of a dictionary, a list,
-two objects of octets."""
+"""Octets of memory of a header, or of a parameter of the query, in addition to its characters: an entry of a
+dictionary, a list, and two bytes objects."""
 _AHEAD = 16_384
 """Octets that a client may send after a request that is being processed. Above this number, reading pauses; with the
 read that exceeds it, they may be 80 KiB. Up to it, reading continues, so that the end of the connection is noticed."""
 _REQUEST_FRAMES = 4
 """A request counts as this many STOMP frames in a turn of the reactor: most requests take 60 to 300 µs."""
 _OCTETS_PER_FRAME = 2_048
-"""So many octets of a head count as one STOMP frame more: a poll for 16 topics in 15 kB takes 500 µs."""
+"""Octets of a head that count as one more STOMP frame: a poll for 16 topics in 15 kB takes 500 µs."""
 _ANSWER_OCTETS_PER_FRAME = 8_192
-"""So many octets of an answer count as one STOMP frame more: 250 kB take about 1.5 ms, even if there is no room for
-them."""
+"""Octets of an answer that count as one more STOMP frame: 250 kB take about 1.5 ms, even if a 503 replaces them."""
 _LONG_ANSWER = 65_536
 """Octets of an answer above which it is counted until the client has read it. This is the buffer size of a
 transport."""
 _STREAM_BUFFER = 4_096
-"""Octets that wait in the transport of a stream before its producer is paused, which then counts them. Twisted's own
-value, 64 KiB, would be 650 MB for 10,000 streams (HTTP_MAX_LISTENERS) that do not read."""
-_LINGER = 2.0  # seconds to read on after a refusal, so that a reset does not erase it on its way
+"""Octets that wait in the transport of a stream before its producer is paused. Its outbox counts later ones.
+With Twisted's own value, 64 KiB, 10,000 streams (HTTP_MAX_LISTENERS) that do not read would take 650 MB."""
+_LINGER = 2.0  # seconds of further reading after a refusal; otherwise a reset could erase the refusal on its way
 _HEADERS = 100  # of a request; a browser sends about 20
-_IN_MEMORY = 65_536  # octets of a body; a larger one goes to a temporary file
+_IN_MEMORY = 65_536  # octets of a body; a larger one is written to a temporary file
 _LATER = MappingProxyType({"retry-after": "10"})
-_UNSENT = 131_072  # octets that the kernel keeps of a connection and has not sent; it would keep 4 MiB
-_STEP = 65_536  # octets of a body for which a client gets as much time again as for the whole request
-_FOLD = (b" ", b"\t")  # a line that continues the header before it (RFC 9112, 5.2)
-_LENGTH_DIGITS = 18  # of a Content-Length: below 2**63. Python reads numbers of at most 4,300 digits
+_UNSENT = 131_072  # unsent octets of a connection that the kernel keeps; its default is 4 MiB
+_STEP = 65_536  # octets of a body after which the time limit of the request starts again
+_FOLD = (b" ", b"\t")  # a line that continues the previous header begins with one of these (RFC 9112, 5.2)
+_LENGTH_DIGITS = 18  # of a Content-Length: below 2**63. Python parses numbers of at most 4,300 digits
 
 
 def _framing_fault(header: bytes, version: bytes) -> str | None:
-    """Why a header leaves open where the request ends: a proxy before us might see another end than we do, and take
-    the rest for a request of its own (request smuggling; RFC 9112, 6.1 and 6.3). None if it does not.
+    """Why a header makes the end of the request ambiguous; None if it does not.
 
-    Twisted refuses a second Content-Length, and one beside a Transfer-Encoding.
+    A proxy in front of this server could find another end, and take the rest for a separate request (request
+    smuggling; RFC 9112, 6.1 and 6.3). Twisted itself refuses a second Content-Length, and a Content-Length together
+    with a Transfer-Encoding.
     """
     name, _, value = header.partition(b":")
     name, value = name.strip().lower(), value.strip(b" \t")
@@ -123,12 +126,12 @@ def _framing_fault(header: bytes, version: bytes) -> str | None:
 class HttpChannel(HTTPChannel):
     """One connection. It keeps the settings under which it was opened.
 
-    Twisted's parser is stopped behind each request, and gets what follows when the request is answered: by itself it
-    would keep any amount of it, and write answers to a client that reads none.
+    Twisted's parser is stopped after each request, and continues when the request is answered. Without this, Twisted
+    would store any number of octets that follow, and write answers to a client that does not read.
 
     :ivar address: the client's IP address.
-    :ivar port: and its port there.
-    :ivar refused: whether what came is no request, or too much of one; the rest is dropped.
+    :ivar port: the client's port.
+    :ivar refused: whether a request was malformed or too large; further octets are dropped.
     """
 
     transport: Any  # TCP, or TLS over it
@@ -147,23 +150,23 @@ class HttpChannel(HTTPChannel):
         self.port = port
         self._connection_limit: ConnectionLimit | None = connection_limit
         self.refused = False
-        self._held = 0  # octets of memory of what came, as they are counted
-        self._head = 0  # of a complete request that is not answered
-        self._rest = b""  # what came behind it
-        self._busy = False  # no request is read: one is worked on, or was the last one
-        self._waits = False  # for its turn to have the rest worked on, or this is being done
-        self._full = False  # the transport takes no more
-        self._silenced = False  # the transport is not read, for one of these reasons
+        self._held = 0  # octets of memory of the input, as reported to the site
+        self._head = 0  # octets of memory of the head of a complete request that is not answered
+        self._rest = b""  # octets that follow this request
+        self._busy = False  # no request is parsed, because one is being processed or was the last one
+        self._waits = False  # _rest waits for its turn, or is being parsed
+        self._full = False  # the buffer of the transport is full
+        self._silenced = False  # reading from the transport is paused
         self._unread = 0  # octets of a long answer, taken from the budget of the site
-        self._line_octets = 0  # of a line whose end has not come
+        self._line_octets = 0  # octets of an incomplete line
         self._request_line = (b"", b"", b"")  # method, URI, version
         self._clock = connection_limit.clock
         self._heard_at = self._clock()
-        self._behind: Any = None  # the protocol that has taken over
-        self._ending = False  # no request is taken behind this one
+        self._behind: Any = None  # the protocol that has taken over the connection
+        self._ending = False  # the connection is closed after the current request
 
     def connectionMade(self) -> None:
-        """The kernel notices a client that has vanished: it acknowledges nothing."""
+        """Set the options of the socket. With them, the kernel detects a client that acknowledges nothing."""
         carrier = beneath(self.transport)
         if carrier is not None:
             carrier.setTcpKeepAlive(True)
@@ -173,8 +176,8 @@ class HttpChannel(HTTPChannel):
         super().connectionMade()  # type: ignore[no-untyped-call]
 
     def dataReceived(self, data: bytes) -> None:
-        """Take octets from the client. Unlike Twisted, this does not extend the time-out: a request that arrives slowly
-        has no more time than others.
+        """Receive octets from the client. Unlike in Twisted, they do not extend the time limit: a request that arrives
+        slowly has no more time than others.
         """
         self._heard_at = self._clock()
         self._rest = self._rest + data if self._rest else data
@@ -185,7 +188,7 @@ class HttpChannel(HTTPChannel):
             self.work(grant)
 
     def work(self, most: int) -> None:
-        """Parse the input. Also called for the next turn of this client. :param most: the maximum, in STOMP frames."""
+        """Parse the input. Also called when it is this client's turn. :param most: the maximum, in STOMP frames."""
         self._waits = True
         left = most
         while self._rest and not (self._busy or self._full):
@@ -197,14 +200,14 @@ class HttpChannel(HTTPChannel):
         self._settle()
 
     def _parse(self) -> int:
-        """Parse the input up to the end of one request. :return: how many STOMP frames it counts as."""
+        """Parse the input up to the end of one request. :return: the number of STOMP frames that it counts as."""
         data, self._rest = self._rest, b""
         self.paused = False
         head = self.line_mode
         LineReceiver.dataReceived(self, data)
         if self.paused:
             self._rest += self.clearLineBuffer()  # type: ignore[no-untyped-call]
-        if self.paused or not self.line_mode:  # a body is counted elsewhere
+        if self.paused or not self.line_mode:  # a body is counted in HttpSite.bodies
             self._line_octets = 0
         else:
             end = data.rfind(b"\n") + 1
@@ -213,11 +216,12 @@ class HttpChannel(HTTPChannel):
         return _REQUEST_FRAMES + octets // _OCTETS_PER_FRAME
 
     def _settle(self) -> None:
-        """What becomes of the rest: it waits for the request, for the transport, or for its turn. Reading pauses for
-        the last two, so that the end of a connection is not noticed before the answers to its requests are written.
+        """Decide what happens to the octets that are not parsed: they wait for the answer to the current request, for
+        the transport, or for their turn. While they wait for the transport or their turn, reading is paused, so that
+        the end of the connection is not noticed before the answers to its requests are written.
         """
         if self.refused or (self._busy and not self.persistent):
-            self._rest = b""  # Nobody will ask for it. It is read, so that a reset does not erase the answer.
+            self._rest = b""  # No longer needed. They were read so that a reset does not erase the answer.
         elif self._rest and not (self._busy or self._full or self._waits):
             self._waits = True
             self.site.turns.wait(self)
@@ -243,7 +247,7 @@ class HttpChannel(HTTPChannel):
             self.site.input_memory.hold(self, octets)
 
     def keeps(self, octets: int) -> None:
-        """Set how many octets of memory the head of the current request still takes."""
+        """Set the number of octets of memory that the head of the current request still takes."""
         self._head = octets
         if not self._waits:
             self._count_input()
@@ -253,15 +257,15 @@ class HttpChannel(HTTPChannel):
         self._held = 0
         self._rest = b""
         self.site.warn("client.fault", self.address, fault="Too much unfinished input")
-        self.transport.abortConnection()  # While it was told why, its memory would be kept.
+        self.transport.abortConnection()  # An error response would need the memory for longer.
 
     def pauseProducing(self) -> None:
-        """The transport is full: no further request is processed until the client has read its answers."""
+        """The buffer of the transport is full: no further request is processed until the client has read answers."""
         self._full = True
         super().pauseProducing()  # type: ignore[no-untyped-call]
 
     def resumeProducing(self) -> None:
-        """The transport has room again."""
+        """The buffer of the transport has room again."""
         self._full = False
         self._give_back()
         super().resumeProducing()  # type: ignore[no-untyped-call]
@@ -269,7 +273,7 @@ class HttpChannel(HTTPChannel):
             self._settle()
 
     def may_write(self, octets: int) -> bool:
-        """Whether a long answer may wait here until the client has read it; then it counts until that."""
+        """Whether a long answer may be written. If so, its octets are counted until the client has read them."""
         if not self.site.answers.take(neighbourhood(self.address), octets):
             return False
         self._unread += octets
@@ -287,18 +291,18 @@ class HttpChannel(HTTPChannel):
 
     @property
     def heard_at(self) -> float:
-        """When the client was last heard."""
+        """The time at which the client last sent something."""
         return self._heard_at if self._behind is None else cast("float", self._behind.heard_at)
 
     def close_for_others(self) -> None:
-        """See :class:`~fanout.listeners.client_limits.AdmittedConnection`. A browser asks again."""
+        """See :class:`~fanout.listeners.client_limits.AdmittedConnection`. A browser repeats its request."""
         if self._behind is None:
             self.transport.abortConnection()
         else:
             self._behind.close_for_others()
 
     def end_soon(self) -> None:
-        """Close the connection behind what is asked now, or is just being asked; an idle one at once."""
+        """Close the connection after the current request, which may still be arriving; close an idle one at once."""
         self._ending, self.persistent = True, 0
         if self.requests:
             if not self.requests[0].startedWriting:
@@ -307,21 +311,21 @@ class HttpChannel(HTTPChannel):
             self.transport.loseConnection()
 
     def checkPersistence(self, request: HttpRequest, version: bytes) -> bool:
-        """Whether the connection stays open behind this request."""
+        """Whether the connection stays open after this request."""
         stays = bool(super().checkPersistence(request, version))  # type: ignore[no-untyped-call]
         if self._ending:
             request.put_header("connection", "close")
         return stays and not self._ending
 
     def allHeadersReceived(self) -> None:
-        """A body that is too long is refused before it is sent, and before "100 Continue" asks for it."""
+        """Refuse a body that is too long before the client sends it, instead of a "100 Continue"."""
         if self.length is not None and self.length > self.site.body_bytes:
             self.refuse(413, f"A body may have {self.site.body_bytes} octets.")
         elif not self.refused and (self.length == 0 or self._may_send_a_body()):
             super().allHeadersReceived()  # type: ignore[no-untyped-call]
 
     def _may_send_a_body(self) -> bool:
-        """Whether the site takes a body for this request; a client that may not send one is refused before it does."""
+        """Whether the site accepts a body for this request. If not, the request is refused before the body is sent."""
         request = self.requests[-1]
         request.method, request.uri, request.clientproto = self._request_line
         request.path = request.uri.partition(b"?")[0]
@@ -332,7 +336,7 @@ class HttpChannel(HTTPChannel):
         return not self.refused
 
     def allContentReceived(self) -> None:
-        """The parser stops behind a complete request. A refused one goes nowhere."""
+        """Process a complete request, unless it was refused. The parser stops here until it is answered."""
         uri = self._request_line[1]
         parts = self._receivedHeaderCount + uri.count(b"&") + uri.count(b";")
         self._head = self._receivedHeaderSize + _HEADER_WEIGHT * parts
@@ -342,12 +346,12 @@ class HttpChannel(HTTPChannel):
             super().allContentReceived()  # type: ignore[no-untyped-call]
 
     def _finishRequestBody(self, data: bytes) -> None:
-        """Twisted would keep what follows a body in a place of its own."""
+        """Keep the octets that follow a body. Twisted would store them in another attribute, without a limit."""
         self._rest = data
         self.allContentReceived()
 
     def requestDone(self, request: HttpRequest) -> None:
-        """A request is answered. What follows it is worked on in its turn."""
+        """A request is answered. The octets that follow it are processed when it is their turn."""
         self._busy = not self.persistent
         self._head = 0
         super().requestDone(request)  # type: ignore[no-untyped-call]
@@ -363,7 +367,7 @@ class HttpChannel(HTTPChannel):
         elif line[:1] in _FOLD:
             self.refuse(
                 400, "A header must not continue on another line (RFC 9112, 5.2)."
-            )  # each further line would copy those before it
+            )  # With each such line, Twisted would copy the previous ones.
         else:
             self._note_request_line(line)
             super().lineReceived(line)  # type: ignore[no-untyped-call]
@@ -374,7 +378,7 @@ class HttpChannel(HTTPChannel):
             self._request_line = (parts[0], parts[1], parts[2])
 
     def headerReceived(self, line: bytes) -> bool:
-        """One header, if there are not too many, and its message ends where every other program sees its end."""
+        """Process a header. The request is refused if it has too many headers, or if its end is ambiguous."""
         if self._receivedHeaderCount >= self.maxHeaders:
             self.refuse(431, f"A request may have {self.maxHeaders} headers.")
             return False
@@ -385,7 +389,7 @@ class HttpChannel(HTTPChannel):
         return not self.refused and bool(super().headerReceived(line))  # type: ignore[no-untyped-call]
 
     def rawDataReceived(self, data: bytes) -> None:
-        """What follows a refused request is dropped."""
+        """Process octets of a body. Octets after a refused request are dropped."""
         if not self.refused:
             super().rawDataReceived(data)
 
@@ -407,7 +411,7 @@ class HttpChannel(HTTPChannel):
             return
         self.refused = True
         self.persistent = 0
-        self.setRawMode()  # type: ignore[no-untyped-call]  # dropped whole: each line would copy what follows it
+        self.setRawMode()  # type: ignore[no-untyped-call]  # for each dropped line, Twisted would copy the rest
         error = HttpError(status, detail, **headers)
         page = self.site.pages.page(error)
         body = cast("bytes", page.body)
@@ -422,13 +426,13 @@ class HttpChannel(HTTPChannel):
         self.transport.write(b"\r\n".join(head) + b"\r\n\r\n" + body)
         self.transport.unregisterProducer()
         if isinstance(self.transport, Server):
-            self.transport.loseWriteConnection()  # reading goes on: closing with unread input would send a reset
+            self.transport.loseWriteConnection()  # Reading continues: a close with unread input would send a reset.
         elif isinstance(self.transport, TlsTransport):
-            self.transport.loseConnection()  # TLS reads on until the client closes, too
+            self.transport.loseConnection()  # TLS also continues reading until the client closes.
         self.setTimeout(_LINGER)  # type: ignore[no-untyped-call]
 
     def _log_refusal(self, status: int, octets: int) -> None:
-        """Log it as the answer to a complete request; what was not understood of this one is empty."""
+        """Log a refusal like the answer to a complete request. Fields that could not be parsed are empty."""
         request = self.requests[-1] if self.requests else self.requestFactory(self)
         request.method, request.uri, request.clientproto = self._request_line
         request.code, request.sentLength = status, octets
@@ -438,18 +442,19 @@ class HttpChannel(HTTPChannel):
         self.refuse(400, "This is not a valid HTTP/1.1 request.")
 
     def timeoutConnection(self) -> None:
-        """The client took too long for a request, or to close after a refusal."""
+        """Disconnect a client that took too long for a request, or to close after a refusal."""
         self.transport.abortConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The connection is gone."""
+        """The connection is closed."""
         super().connectionLost(reason)  # type: ignore[no-untyped-call]
         self._leave()
 
     def hand_over(self, protocol: IProtocol, head: bytes) -> None:
-        """Give the connection to another protocol. The request is freed: it holds as much memory again.
+        """Give the connection to another protocol. The request is freed, because it takes as much memory as the rest of
+        the connection.
 
-        :param head: the octets that tell the client so.
+        :param head: the octets of the response 101.
         """
         self.transport.write(head)
         self.transport.unregisterProducer()
@@ -464,18 +469,20 @@ class HttpChannel(HTTPChannel):
         if self._silenced:
             self._silenced = False
             self.transport.resumeProducing()
-        if rest:  # The client did not wait for the answer: what it sent behind its request belongs to the protocol.
+        if rest:  # The client did not wait for the answer: octets after its request belong to the new protocol.
             protocol.dataReceived(rest)
 
     def _protocolUpgradeForWebsockets(self, protocol: IProtocol) -> None:
-        """Twisted replaces our ``connectionLost`` by the protocol's; the connection limit still has to know."""
+        """Twisted replaces this channel's ``connectionLost`` with that of the protocol. The connection limit must be
+        called nevertheless.
+        """
         super()._protocolUpgradeForWebsockets(protocol)
         lost = self.connectionLost
 
         def leave(reason: Failure = connectionDone) -> None:
             self._leave()
             lost(reason)
-            vars(self).pop("connectionLost")  # knows the channel, and would keep it in memory
+            vars(self).pop("connectionLost")  # It refers to the channel, and would keep it in memory.
 
         self.connectionLost = leave  # type: ignore[method-assign]
 
@@ -484,7 +491,7 @@ class HttpChannel(HTTPChannel):
         connection_limit, self._connection_limit = self._connection_limit, None
         self._behind = None
         self._rest, self._busy, self._silenced = b"", True, False
-        self._transferDecoder = None  # of a body that did not end; it refers to this channel
+        self._transferDecoder = None  # The decoder of an incomplete body refers to this channel.
         self._give_back()
         self._hold(0)
         if connection_limit is not None:
@@ -494,12 +501,12 @@ class HttpChannel(HTTPChannel):
 class HttpRequest(Request):
     """One request, and the ways to answer it.
 
-    :ivar lost: called when the client goes away before its answer is complete.
+    :ivar lost: called if the client disconnects before its answer is complete.
     """
 
     channel: HttpChannel
     lost: Callable[[], None] | None = None
-    _body_octets = 0  # of its body, taken from the budget of the site
+    _body_octets = 0  # octets of its body, taken from the budget of the site
 
     def __init__(self, channel: HttpChannel, queued: object = False) -> None:
         super().__init__(channel, queued, parsePOSTFormSubmission=False)  # type: ignore[no-untyped-call]
@@ -507,23 +514,23 @@ class HttpRequest(Request):
             self.setHeader(name, value)  # type: ignore[no-untyped-call]
 
     def put_header(self, name: str, value: str) -> None:
-        """Have a header sent with the answer; line breaks in it do no harm."""
+        """Set a header of the answer. Twisted replaces line breaks in the value."""
         self.setHeader(name.encode(), value.encode(errors="replace"))  # type: ignore[no-untyped-call]
 
     def getHeader(self, key: AnyStr) -> AnyStr | None:
-        """As Twisted, but a value that is no UTF-8 is a client's fault, and none of ours."""
+        """The last value of a header. Unlike in Twisted, a value that is not UTF-8 does not raise an exception."""
         if isinstance(key, bytes):
             return super().getHeader(key)
         values = self.requestHeaders.getRawHeaders(key.encode())
         return values[-1].decode(errors="replace") if values else None
 
     def hold(self, lost: Callable[[], None]) -> None:
-        """Free what was read of this request: it will wait for long, and thousands may wait at a time.
+        """Free most of the memory of this request, because thousands of requests may wait for a message at a time.
 
-        :param lost: called when the client goes away meanwhile.
+        :param lost: called if the client disconnects meanwhile.
         """
         self.lost = lost
-        self.channel.keeps(len(self.uri))  # which names what it waits for
+        self.channel.keeps(len(self.uri))  # The topics of the request take about this many octets.
         self.channel.site.shorten(self)
         self.release_body()
         self.args = self.content = None  # type: ignore[assignment]
@@ -542,7 +549,7 @@ class HttpRequest(Request):
         self.registerProducer(producer, True)  # type: ignore[no-untyped-call]
 
     def abort(self) -> None:
-        """End the connection at once; :attr:`lost` is called later, not before this returns."""
+        """Close the connection at once; :attr:`lost` is called later, after this method has returned."""
         if not self.gone:
             self.channel.transport.abortConnection()
 
@@ -553,7 +560,7 @@ class HttpRequest(Request):
 
     @property
     def peer(self) -> Peer:
-        """The client, as a login needs to know it."""
+        """The facts about the client that the check of a login needs."""
         transport = self.channel.transport
         secure = isinstance(transport, TlsTransport)
         return Peer(self.address, "https" if secure else "http", client_certificates(transport))
@@ -564,11 +571,11 @@ class HttpRequest(Request):
         return bool(self._disconnected or self.finished)
 
     def parseCookies(self) -> None:
-        """Cookies are not parsed: nothing here asks for them, and each takes as much memory as 60 characters."""
+        """Do not parse cookies: they are not used, and each of them takes as much memory as 60 characters."""
 
     def gotLength(self, length: int | None) -> None:
-        """The headers are complete. A body that is small stays in memory, as does one whose length is not announced
-        until it is larger.
+        """The headers are complete. A small body is kept in memory. So is a body without an announced length until it
+        is no longer small.
         """
         if length is not None and length <= _IN_MEMORY:
             self.content: IO[bytes] = BytesIO()
@@ -576,9 +583,9 @@ class HttpRequest(Request):
             self.content = cast("IO[bytes]", SpooledTemporaryFile(max_size=_IN_MEMORY))  # noqa: SIM115 (closed by Twisted)
 
     def handleContentChunk(self, data: bytes) -> None:
-        """A piece of the body. A large body gets more time as long as it comes; one that drips in does not."""
+        """Store a piece of the body. A large body gets more time for each :data:`_STEP` octets that arrive."""
         if self.channel.refused:
-            return  # The rest of what came at the same time.
+            return  # The client had sent this piece together with the one that was refused.
         before = self.content.tell()
         most = self.channel.site.body_bytes
         if before + len(data) > most:  # of a body without an announced length
@@ -599,11 +606,11 @@ class HttpRequest(Request):
 
     @property
     def client_network(self) -> str:
-        """What is counted as one client: its address, or network."""
+        """The client's network, as limits count it: its address, or a prefix of an IPv6 address."""
         return neighbourhood(self.address)
 
     def release_body(self) -> None:
-        """The body is not needed any more, or will not be complete."""
+        """Free the body, which is no longer needed or will not be complete."""
         octets, self._body_octets = self._body_octets, 0
         if octets:
             self.channel.site.bodies.give_back(self.client_network, octets)
@@ -615,7 +622,7 @@ class HttpRequest(Request):
         super().finish()  # type: ignore[no-untyped-call]
 
     def process(self) -> None:
-        """The request is complete. Twisted answers ``OPTIONS *``, which concerns no path; the site all others."""
+        """Answer the complete request. Twisted answers ``OPTIONS *``, which has no path."""
         if self.path == b"*":
             self.put_header("cache-control", "no-store")
             super().process()  # type: ignore[no-untyped-call]
@@ -641,7 +648,7 @@ class HttpRequest(Request):
         self.finish()
 
     def _too_much(self) -> tuple[int, bytes, str]:
-        """What is answered instead of a long answer that there is no room for."""
+        """The answer that replaces a long answer above the limit of all unread answers."""
         self.responseHeaders = Headers()
         for name, value in (*self.channel.site.headers, (b"retry-after", b"10")):
             self.setHeader(name, value)  # type: ignore[no-untyped-call]
@@ -649,7 +656,7 @@ class HttpRequest(Request):
         return 503, cast("bytes", page.body), page.content_type
 
     def announce(self, content_type: str) -> None:
-        """Answer HEAD where GET would wait or stream: only headers, as the length is not known."""
+        """Answer HEAD if GET would wait or stream. The headers have no length, because it is not known."""
         if self.gone:
             return
         self.put_header("content-type", content_type)
@@ -657,12 +664,12 @@ class HttpRequest(Request):
         self.finish()
 
     def refuse(self, status: int, detail: str) -> None:
-        """Answer with an error in JSON, whatever the site's error pages are."""
+        """Answer with an error in JSON, independently of the site's error pages."""
         page = json_page(HttpError(status, detail))
         self.answer(status, cast("bytes", page.body), page.content_type)
 
     def connectionLost(self, reason: Failure) -> None:
-        """The client is gone. An answer that it has got in part is logged with that."""
+        """The client has disconnected. If a part of the answer was sent, the answer is logged with its size."""
         if self.startedWriting and not self.finished:
             self.channel.site.log(self)
         self.release_body()
@@ -675,11 +682,11 @@ _NO_HEADERS = Headers()
 
 
 class HttpSite(Site):
-    """A listener. Hand it to :func:`fanout.listeners.port.listen`.
+    """The factory of the connections of one listener; the argument of :func:`fanout.listeners.port.listen`.
 
-    :ivar bodies: octets of all bodies that are read or worked on, in memory and on the disk, by client.
-    :ivar answers: octets of long answers that were not read yet, by client.
-    :ivar turns: how many requests are worked on in one turn of the reactor.
+    :ivar bodies: octets of all bodies that are being received or processed, in memory and on disk, by client.
+    :ivar answers: octets of long answers that the clients have not read yet, by client.
+    :ivar turns: limits the number of requests that one turn of the reactor processes.
     """
 
     def __init__(
@@ -701,17 +708,17 @@ class HttpSite(Site):
     ) -> None:
         """
         :param handle: answers a request, now or later: a :class:`fanout.http.dispatch.Dispatcher`.
-        :param settings: may be replaced at any time, for connections from then on.
-        :param warn: logs a client's fault: event name, address, fields.
-        :param name: of the server, for clients.
-        :param pages: what clients see of errors; JSON if not given.
-        :param headers: sent with each answer that has no other of their name.
-        :param access: told of each request when it is answered; for an access log.
-        :param check: raises :class:`HttpError` for a request whose body is not worth reading. Only method, path,
-            version and headers are known then. See :meth:`fanout.http.dispatch.Dispatcher.check`.
-        :param body_bytes: most octets of a request's body.
-        :param request_seconds: for a request to be complete; an idle connection is kept as long.
-        :param input_memory: how much memory unfinished input may take, if it is shared with other servers.
+        :param settings: the settings; if this attribute is replaced, later connections use the new ones.
+        :param warn: logs a client's fault; called with event name, address and fields.
+        :param name: the name of the server in the header ``Server``.
+        :param pages: the bodies of errors; JSON by default.
+        :param headers: headers of each answer that has no other header of the same name.
+        :param access: called with each request when it is answered, for an access log.
+        :param check: raises :class:`HttpError` for a request whose body would be refused. It is called before the body
+            is read, with method, path, version and headers. See :meth:`fanout.http.dispatch.Dispatcher.check`.
+        :param body_bytes: octets of the longest body of a request.
+        :param request_seconds: seconds for a complete request; an idle connection is closed after the same time.
+        :param input_memory: limits the memory of unfinished input; given if other servers share the limit.
         """
         super().__init__(None, HttpRequest, timeout=request_seconds, reactor=reactor)  # type: ignore[no-untyped-call]
         self.body_bytes = body_bytes
@@ -733,7 +740,7 @@ class HttpSite(Site):
         self._access = access
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
-        """A connection, unless there are too many. It speaks HTTP/1.1 and 1.0 only."""
+        """Make the protocol of a connection; None if there are too many connections. It is HTTP/1.1 and 1.0."""
         address = plain(getattr(addr, "host", ""))
         channel: Any = HttpChannel(self.settings, self._connection_limit, address, getattr(addr, "port", 0))
         if not self._connection_limit.admit(address, channel):
@@ -752,11 +759,11 @@ class HttpSite(Site):
         return channel
 
     def let_go(self, seconds: float) -> Deferred[None]:
-        """Let answers that run end, and what is asked just now be answered; then each connection is closed. To be
-        called when the listener is closed.
+        """Complete the running answers, answer the requests that are just arriving, and close each connection
+        afterwards. Must be called after the listener was closed.
 
-        :param seconds: after which connections that are still open are cut off.
-        :return: fires when all are closed.
+        :param seconds: seconds after which the remaining connections are aborted.
+        :return: fires when all connections are closed.
         """
         gone: Deferred[None] = Deferred()
         self._all_gone = gone
@@ -782,7 +789,7 @@ class HttpSite(Site):
             self._all_gone.callback(None)
 
     def check(self, request: HttpRequest) -> None:
-        """Before its body is read. :raises HttpError: it would be refused anyhow."""
+        """Check a request before its body is read. :raises HttpError: the request is refused."""
         if self._check is not None:
             self._check(request)
 
@@ -791,7 +798,7 @@ class HttpSite(Site):
         cast("HttpChannel", channel).transport.abortConnection()
 
     def shorten(self, request: HttpRequest) -> None:
-        """Drop of the head of a request that waits for long all but what an access log shows."""
+        """Free the head of a request that waits for a message, except for the parts that an access log shows."""
         if self._access is None:
             request.uri = request.path = b""
             request.requestHeaders = _NO_HEADERS
@@ -800,19 +807,19 @@ class HttpSite(Site):
             request.requestHeaders = logged_headers(request.requestHeaders)
 
     def startFactory(self) -> None:
-        """Twisted's access log is not opened: :attr:`access` writes one, where it is wanted."""
+        """Do not open Twisted's access log: if a site has one, the argument ``access`` writes it."""
 
     def stopFactory(self) -> None:
-        """Nothing was opened."""
+        """Do nothing, because Twisted's access log was not opened."""
 
     def log(self, request: Any) -> None:
-        """A request was answered."""
+        """Log a request that was answered."""
         if self._access is not None:
             self._access(request)
 
 
 def logged_headers(headers: Headers) -> Headers:
-    """A request's headers without those that an access log does not show."""
+    """The headers of a request that an access log shows, each shortened to :data:`LOGGED_OCTETS`."""
     kept = Headers()
     for name in LOGGED_HEADERS:
         values = headers.getRawHeaders(name)

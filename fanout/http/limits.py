@@ -1,6 +1,6 @@
 """The settings and limits of HTTP requests, of requests that wait for messages, and of WebSockets.
 
-They are in a file of their own because a command that only reads settings should start without Twisted's web server.
+They are in a separate file, so that a command that only reads settings does not import Twisted's web server.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ address may use half of them. Files and lists do not count, because they are sen
 POLL_BYTES = 1_048_576
 """Octets of an answer to a poll, like OUTBOX_BYTES for other clients. The client asks for the rest with its last id."""
 REQUEST_SECONDS: float = 30
-"""Seconds for a request to be complete, from the opening of the connection or the answer before it, and so also the
-time an idle connection is kept. A request of a few hundred octets takes well under one second; a browser's idle
-connection costs a place of MAX_CONNECTIONS."""
+"""Seconds for a complete request, from the opening of the connection or from the previous answer; so an idle connection
+is closed after the same time. A request of a few hundred octets takes well under one second. An idle connection of a
+browser counts for MAX_CONNECTIONS."""
 MAX_TOPICS = 16
 """Topics of one poll or event stream. Most clients ask for two; each topic is a subscription."""
 CATCH_UP_SECONDS: float = 2
@@ -39,9 +39,10 @@ MESSAGE_BYTES = 1_048_576
 """Octets of one WebSocket message, which may contain several STOMP frames of at most MAX_FRAME_BYTES each. Messages are
 not kept in memory, so this limit only refuses clients that behave unreasonably."""
 PING_SECONDS: float = 25
-"""Silence of a WebSocket's client before it is pinged. Proxies close silent connections after 60 s, some after 30."""
+"""Seconds without input from a WebSocket client before it is pinged. Proxies close silent connections after 60 s, some
+after 30 s."""
 PONG_SECONDS: float = 30
-"""Seconds of silence after the Ping before a WebSocket is closed. A phone may take long to wake up."""
+"""Seconds without input after the Ping before a WebSocket is closed. A phone may need some seconds to wake up."""
 
 
 class HttpSettings(SettingsGroup):
@@ -64,7 +65,7 @@ class HttpSettings(SettingsGroup):
     HTTP_PORT: int = setting(
         8080,
         "The port to listen on for HTTP: polls, streams, publishing, pages; 0 = none.",
-        why="Change it if another program has the port, or set it to 0 for a node that speaks only STOMP.",
+        why="Change it if another program uses the port, or set it to 0 for a node that only serves STOMP.",
         ge=0,
         le=MAX_PORT,
     )
@@ -72,14 +73,14 @@ class HttpSettings(SettingsGroup):
         12,
         "How long a poll is held if there is no new message.",
         "s",
-        why="Raise it if all your clients wait longer, so that they ask less often; some wait no more than 15 s.",
+        why="Raise it if all your clients wait longer, to get fewer requests; some clients wait for at most 15 s.",
         ge=1,
         le=300,
         reload=True,
     )
     HTTP_MAX_LISTENERS: int = setting(
         10_000,
-        "Most polls and event streams held at a time; those beyond get a 503.",
+        "Limit of polls and event streams that are held at a time; further ones get a 503.",
         "clients",
         why="Raise it with MAX_CONNECTIONS if most of your listeners use HTTP.",
         ge=1,

@@ -1,7 +1,7 @@
 """Long polls: a request is answered when a new message is published, and held until then.
 
-    without last_id     the newest message of each topic at once; held when there is none
-    with last_id        the messages after that one immediately; held when there is none
+    without last_id     the newest message of each topic immediately; held if there is none
+    with last_id        the messages after that one immediately; held if there is none
     unknown last_id     held until this node receives that message: the client's previous node may have received it
                         earlier. After CATCH_UP_SECONDS the poll is treated like one without last_id
 
@@ -64,7 +64,7 @@ class Question:
 class LongPolls:
     """Holds polls, and answers them.
 
-    :ivar requests: what all polls and streams share.
+    :ivar requests: the objects that all polls and streams share.
     """
 
     def __init__(self, requests: PendingRequests) -> None:
@@ -75,7 +75,7 @@ class LongPolls:
     async def ask(self, request: HttpRequest, question: Question) -> None:
         """Answer the request immediately, or hold it.
 
-        :raises HttpError: when too many requests wait, or a destination is invalid.
+        :raises HttpError: too many requests wait, or a destination is invalid.
         """
         keys = await self.requests.resolve(question.destinations)
         if not request.gone:
@@ -172,7 +172,7 @@ class Poll(Subscriber):
     # Time
 
     def on_timer(self, now: float) -> None:
-        """End the wait for an unknown id, or for a message, when its time is over."""
+        """End the wait for an unknown id, or for a message, when its time limit is reached."""
         if self._request is None or self._got:
             return
         if self._awaited is not None and now >= self._patience:
@@ -259,7 +259,7 @@ class _Writer:
 
 
 class _Answering:
-    """Answers the polls that have messages: after the publish, and a limited number in one turn of the reactor."""
+    """Answers the polls that have messages: after the publish, and only a limited number in one turn of the reactor."""
 
     def __init__(self, requests: PendingRequests, delay: float) -> None:
         self._requests = requests
@@ -273,7 +273,7 @@ class _Answering:
         self._ready.append(poll)
 
     def _answer(self) -> None:
-        """Answer the first of them. The writer is kept for the others: they get the same messages."""
+        """Answer the first polls. The writer is kept for the others, because they get the same messages."""
         end = self._writer.octets + _TURN_OCTETS
         count = 0
         for poll in islice(self._ready, _TURN):

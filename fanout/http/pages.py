@@ -1,7 +1,7 @@
 """The pages that the engine makes itself: errors, lists of files, lists of topics.
 
-A page has its style in it, as the path of a sheet may be anything on a site. :data:`HEADERS` let a browser use this
-style, and nothing else. Applications serve the same sheet, :data:`SHEET`, for their pages.
+A page contains its style sheet, because no path of a site is reserved for one. :data:`HEADERS` allow a browser to use
+this style, and nothing else. Applications serve the same sheet, :data:`SHEET`, for their own pages.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _POLICY = (
     "frame-ancestors 'none'"
 )
 HEADERS = (("content-security-policy", _POLICY), ("referrer-policy", "no-referrer"))
-"""Of each of these pages. The form is that of a folder of uploads."""
+"""Headers of each of these pages. ``form-action`` is for the form of an upload folder."""
 
 _BEGIN = f"""<!doctype html>
 <html lang="en">
@@ -38,21 +38,23 @@ _HOME = '<header class="bar"><p class="home"><a href="/">Start page</a></p></hea
 
 
 def message(title: str, words: str) -> str:
-    """A page that says one thing.
+    """A page with one message.
 
-    :param words: without markup.
+    :param title: the title, without markup.
+    :param words: the message, without markup.
     """
     main = f'<main id="main">\n<h1>{escape(title)}</h1>\n<p class="note">{escape(words)}</p>\n</main>\n'
     return f"{_BEGIN}<title>{escape(title)}</title>\n</head>\n<body>\n{_HOME}{main}{_END}"
 
 
 def listing(title: str, columns: Iterable[str], rows: Iterable[str], *, below: str = "", nothing: str) -> Iterator[str]:
-    """A page with a table, piece by piece, as there may be many rows.
+    """A page with a table, in pieces, because there may be many rows.
 
-    :param columns: their names.
-    :param rows: each from :func:`row`.
+    :param title: the title, without markup.
+    :param columns: the names of the columns.
+    :param rows: the rows, each from :func:`row`.
     :param below: markup that follows the table.
-    :param nothing: what it says without rows.
+    :param nothing: the message that is shown instead of a table without rows.
     """
     yield f"{_BEGIN}<title>{escape(title)}</title>\n</head>\n"
     yield f'<body class="list">\n<header class="bar"><h1>{escape(title)}</h1></header>\n<main id="main">\n'
@@ -70,25 +72,26 @@ def listing(title: str, columns: Iterable[str], rows: Iterable[str], *, below: s
 def row(address: str, name: str, *cells: str) -> str:
     """A row of a table.
 
-    :param address: of what it names, quoted as URLs are.
-    :param cells: behind the name; each from :func:`text`, :func:`size` or :func:`time`.
+    :param address: the target of the link on the name, percent-encoded.
+    :param name: the text of the first cell, without markup.
+    :param cells: the cells after the name, each from :func:`text`, :func:`size` or :func:`time`.
     """
     return f'<tr><th scope="row"><a href="{escape(address)}">{escape(name)}</a></th>{"".join(cells)}</tr>\n'
 
 
 def text(words: str = "") -> str:
-    """A cell with text. :param words: without markup."""
+    """A cell with text. :param words: the text, without markup."""
     return f"<td>{escape(words)}</td>"
 
 
 def time(when: float) -> str:
-    """A cell with a time for people and for programs. :param when: Unix time."""
+    """A cell with a time, in a form for people and one for programs. :param when: Unix time in seconds."""
     at = datetime.fromtimestamp(when, UTC)
     return f'<td><time datetime="{at:%Y-%m-%dT%H:%M:%SZ}">{at:%Y-%m-%d %H:%M}</time></td>'
 
 
 def size(octets: int) -> str:
-    """A cell with a size for people; the octets are its title."""
+    """A cell with a rounded size; its title is the exact number of octets."""
     value, unit = float(octets), 0
     while value >= _NEXT_UNIT and unit < len(_UNITS) - 1:
         value, unit = value / 1_000, unit + 1
@@ -97,4 +100,4 @@ def size(octets: int) -> str:
 
 
 _UNITS = ("B", "kB", "MB", "GB", "TB")
-_NEXT_UNIT = 999.95  # what would be written as 1000.0
+_NEXT_UNIT = 999.95  # rounded, this would be written as 1000.0

@@ -1,6 +1,6 @@
 """HTTP requests that wait for messages: polls and event streams, which stay open for a long time.
 
-:class:`PendingRequests` has the objects that they share on a node, :class:`PendingRequest` is their interface, and
+:class:`PendingRequests` contains the objects that they share on a node, :class:`PendingRequest` is their interface, and
 :class:`TopicSubscription` subscribes one request to its topics.
 """
 
@@ -51,13 +51,19 @@ class PendingRequest(Protocol):
 class PendingRequests:
     """The objects that all polls and streams of a node share.
 
+    :ivar application: resolves destinations to topics, and recalls last messages.
+    :ivar hub: delivers the messages.
+    :ivar history: the messages of the last minutes, for clients that come back.
+    :ivar flusher: writes the outboxes of event streams.
     :ivar settings: HTTP_MAX_LISTENERS, HTTP_POLL_TIMEOUT and so on; new values apply to later requests and timers.
     :ivar later: calls a function after a number of seconds.
     :ivar clock: a monotonic clock in seconds; the wheel and the flusher use the same.
     :ivar warn: logs a client's fault; called with event name, address and fields.
     :ivar failed: called with a request whose answer raised an exception, and the exception.
     :ivar subscription_limit: limits the number of subscriptions, together with other servers.
-    :ivar replay: how many messages of the history one request gets at most.
+    :ivar replay: the maximum number of messages of the history that one request gets.
+    :ivar wheel: calls the timers of the requests.
+    :ivar pending: the requests that wait.
     """
 
     application: Application
@@ -79,9 +85,10 @@ class PendingRequests:
         self.wheel.turn(self.clock(), self.failed)
 
     async def resolve(self, destinations: Sequence[str]) -> list[str]:
-        """The hub's key of each destination. Afterwards the hub has the last message of each, if any node knows it.
+        """Resolve destinations to keys of the hub. Afterwards the hub has the last message of each, if a node knows it.
 
-        :raises HttpError: when too many requests wait, there are too many destinations, or one is invalid.
+        :param destinations: the destinations, in the client's spelling.
+        :raises HttpError: too many requests wait, there are too many destinations, or one of them is invalid.
         """
         if len(self.pending) >= self.settings.HTTP_MAX_LISTENERS:
             raise HttpError(
@@ -92,7 +99,7 @@ class PendingRequests:
         return await self.keys(destinations)
 
     async def keys(self, destinations: Sequence[str]) -> list[str]:
-        """As :meth:`resolve`, for a request that does not wait. :raises HttpError: when a destination is invalid."""
+        """Like :meth:`resolve`, for a request that does not wait. :raises HttpError: a destination is invalid."""
         try:
             keys = [(await self.application.resolve(destination, ())).topic for destination in destinations]
         except Refused as refused:
@@ -110,7 +117,14 @@ class TopicSubscription:
     def __init__(
         self, requests: PendingRequests, keys: Sequence[str], forms: Sequence[Form], member: Subscriber, address: str
     ) -> None:
-        """:raises HttpError: when the address, or all clients together, have too many subscriptions."""
+        """
+        :param requests: the objects that all requests share.
+        :param keys: the keys of the topics, from :meth:`PendingRequests.resolve`.
+        :param forms: the form of the messages of each topic.
+        :param member: the subscriber, which gets the messages.
+        :param address: the client's IP address.
+        :raises HttpError: the address, or all clients together, have too many subscriptions.
+        """
         self._requests = requests
         self._address = address
         if not requests.subscription_limit.take(address, len(keys)):

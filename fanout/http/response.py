@@ -36,13 +36,13 @@ NEVER_KEPT = ("cache-control", "no-store")
 
 Headers: TypeAlias = Sequence[tuple[str, str]]
 
-REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}  # Twisted's own are not complete
+REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}  # Twisted's own table is not complete
 
 
 class HttpError(Exception):
     """An exception that answers a request with an error.
 
-    :ivar status: the status of HTTP, 4xx or 5xx.
+    :ivar status: the HTTP status, 4xx or 5xx.
     :ivar detail: a text for the client: the reason, and what to do.
     :ivar headers: additional headers of the answer.
     """
@@ -56,7 +56,7 @@ class HttpError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class EventStream:
-    """A body that never ends: every message on some topics from the last one on, as server-sent events.
+    """A body without an end: the last message and all later messages on some topics, as server-sent events.
 
     :ivar destinations: the topics, as a client writes them.
     :ivar form: a function from a destination to the form that encodes its messages as events.
@@ -127,11 +127,12 @@ Body: TypeAlias = bytes | Iterable[bytes] | AsyncIterable[bytes] | Path | EventS
 class Response:
     """An answer.
 
-    :ivar body: octets, sent with their length; or pieces of octets, sent as they come (in chunks, or to a client of
-        HTTP/1.0 until the connection closes), which must be made without blocking; or the path of a file, sent whole or
-        in the ranges that the client asks for, unless the client has it already (RFC 9110, 13 and 14); or a stream.
-    :ivar status: of HTTP. A file's is decided when it is sent.
-    :ivar content_type: of a body; not sent with 204 and 304.
+    :ivar body: one of these. Octets are sent with their length. Pieces of octets are sent one after the other, in
+        chunks, or to a client of HTTP/1.0 until the connection closes; they must be made without blocking. A path means
+        a file: all of it, the ranges that the client asks for, or a 304 if the client has it (RFC 9110, 13 and 14). An
+        :class:`EventStream` is sent as messages are published. A :class:`CustomBody` writes itself.
+    :ivar status: the HTTP status. For a file it is ignored: the status depends on the request.
+    :ivar content_type: the type of the body; not sent with 204 and 304.
     :ivar headers: additional headers; a name may occur several times.
     """
 
@@ -142,17 +143,17 @@ class Response:
 
     @classmethod
     def text(cls, text: str, status: int = 200, headers: Headers = ()) -> Response:
-        """Plain text, as UTF-8."""
+        """An answer with plain text in UTF-8."""
         return cls(text.encode(errors="replace"), status, TEXT, headers)
 
     @classmethod
     def html(cls, text: str, status: int = 200, headers: Headers = ()) -> Response:
-        """A page, as UTF-8."""
+        """An answer with a page in UTF-8."""
         return cls(text.encode(errors="replace"), status, HTML, headers)
 
     @classmethod
     def json(cls, value: object, status: int = 200, headers: Headers = ()) -> Response:
-        """A value as JSON, with a line end."""
+        """An answer with a value as JSON, and a line end."""
         return cls(json.dumps(value).encode() + b"\n", status, JSON, headers)
 
     @classmethod
@@ -185,7 +186,7 @@ class ErrorPages:
 
     def __init__(self, pages: Mapping[int, ErrorPage] | None = None, default: ErrorPage = html_page) -> None:
         """
-        :param pages: the pages by status. They get no request, because they also answer malformed requests.
+        :param pages: the pages by status. They get no request, because they are also used for malformed requests.
         :param default: the page of all other statuses.
         """
         self._pages = dict(pages or {})

@@ -6,11 +6,11 @@ the table answers OPTIONS, unless a route has handlers for these methods. The ta
 
 A :class:`Pattern` of paths consists of segments:
 
-=============== ================================================
-``/hello``      these segments and no others
+=============== =================================================================
+``/hello``      exactly these segments
 ``{name}``      one whole segment, not empty
-``{name:path}`` the rest, which may be empty and may have slashes; only at the end
-=============== ================================================
+``{name:path}`` the rest of the path, which may be empty and may have slashes; only at the end
+=============== =================================================================
 
 A path is first split and then decoded, so an encoded slash never splits a segment: only ``{name:path}`` accepts one. A
 path that could lead out of a folder, or forge a line of a log, is refused (:class:`BadPath`). Only a route of
@@ -41,9 +41,9 @@ class BadPath(ValueError):
 
 
 def split(path: bytes) -> list[str]:
-    """The segments of a path behind its first slash, each decoded.
+    """Split a path at its slashes, and decode each segment. The first slash is not part of a segment.
 
-    :param path: as the client sent it, without the query.
+    :param path: the path as the client sent it, without the query.
     :raises BadPath: it is not UTF-8, has control characters, or segments ``.`` or ``..``, encoded or not.
     """
     if b"/." not in path and _PLAIN.fullmatch(path):  # most paths have nothing to decode or refuse
@@ -60,10 +60,10 @@ def split(path: bytes) -> list[str]:
 
 
 def split_any(path: bytes) -> list[str]:
-    """As :func:`split`, with every octet that can be written in a path. One that is no UTF-8 is half of a surrogate
-    pair: ``surrogateescape`` makes it an octet again.
+    """Split a path like :func:`split`, but accept every octet. An octet that is not UTF-8 becomes half of a surrogate
+    pair, which ``surrogateescape`` encodes as the same octet.
 
-    :raises BadPath: this is no path at all (RFC 3986, 3.3).
+    :raises BadPath: the path does not begin with a slash, or has an invalid ``%`` (RFC 3986, 3.3).
     """
     if not path.startswith(b"/"):
         raise BadPath("A path must begin with a slash.")
@@ -73,21 +73,21 @@ def split_any(path: bytes) -> list[str]:
 
 
 def _is_half(character: str) -> bool:
-    """Whether this is half of a surrogate pair."""
+    """Whether a character is half of a surrogate pair."""
     return "\ud800" <= character <= "\udfff"
 
 
 class Pattern:
     """A pattern of paths, such as ``/channels/{name:path}``.
 
-    :ivar text: as it was written.
-    :ivar prefix: how many segments in front are no parameters.
-    :ivar names: of its parameters, in their order.
-    :ivar first: what the first segment has to be; None for a parameter.
+    :ivar text: the pattern as it was written.
+    :ivar prefix: the number of segments before the first parameter.
+    :ivar names: the names of the parameters, in order.
+    :ivar first: the text of the first segment; None if this is a parameter.
     """
 
     def __init__(self, text: str) -> None:
-        """:raises ValueError: nothing could match it as it is written."""
+        """:raises ValueError: the pattern is invalid."""
         if not text.startswith("/"):
             raise ValueError(f"The pattern {text!r} should begin with a slash.")
         *front, last = text[1:].split("/")
@@ -103,9 +103,9 @@ class Pattern:
             raise ValueError(f"The pattern {text!r} has two parameters of one name.")
 
     def match(self, segments: Sequence[str]) -> Mapping[str, str] | None:
-        """The parameters by name; None when this is another path.
+        """The parameters by name; None if the path does not match.
 
-        :param segments: of :func:`split`.
+        :param segments: the segments of the path, from :func:`split`.
         """
         if self._literal is not None:
             return _NO_PARAMETERS if segments == self._literal else None
@@ -130,7 +130,7 @@ _NO_PARAMETERS: Mapping[str, str] = {}
 
 
 def _part(part: str, text: str) -> tuple[str, bool]:
-    """What one segment has to be, and whether that is a parameter's name."""
+    """The text of a segment, or the name of its parameter; and whether it is a parameter."""
     if "{" not in part and "}" not in part:
         return part, False
     if part.endswith(":path}"):
@@ -146,15 +146,15 @@ def _name(part: str) -> str:
 
 
 CHUNK = 65_536
-"""Octets of a body handed on at a time: as many as Twisted's transports hold before they ask to pause."""
+"""Octets of a piece of a body: the buffer size of Twisted's transports."""
 
 
 class Request:
-    """One request, complete: a client that stops halfway never reaches a handler.
+    """One complete request. Handlers do not get incomplete requests.
 
-    :ivar http: Twisted's request, for what is not here.
-    :ivar segments: of the path, each decoded by itself.
-    :ivar parameters: of the route's pattern, decoded.
+    :ivar http: Twisted's request, with everything that has no attribute here.
+    :ivar segments: the segments of the path, each decoded separately.
+    :ivar parameters: the parameters of the route's pattern, decoded.
     """
 
     def __init__(self, http: HttpRequest, segments: Sequence[str], parameters: Mapping[str, str]) -> None:
@@ -164,17 +164,17 @@ class Request:
 
     @property
     def path(self) -> str:
-        """Decoded, with its first slash."""
+        """The decoded path, with its first slash."""
         return "/" + "/".join(self.segments)
 
     @property
     def method(self) -> str:
-        """In capitals; a derived HEAD shows as HEAD."""
+        """The method in capitals. It is ``HEAD`` if the handler of GET answers HEAD."""
         return self.http.method.decode("ascii")
 
     @property
     def version(self) -> str:
-        """``HTTP/1.1`` or ``HTTP/1.0``."""
+        """The version of HTTP: ``HTTP/1.1`` or ``HTTP/1.0``."""
         return self.http.clientproto.decode("ascii")
 
     @property
@@ -188,20 +188,20 @@ class Request:
         return self.http.channel.port
 
     def header(self, name: str) -> str | None:
-        """A header's value; when it stands more than once, all joined with commas. None when it is not there."""
+        """The values of all headers with this name, joined with commas; None if there is none."""
         values = self.http.requestHeaders.getRawHeaders(name.encode())
         return ", ".join(map(_text, values)) if values else None
 
     @cached_property
     def headers(self) -> dict[str, str]:
-        """All headers, by name in lower case."""
+        """All headers, by their name in lower case."""
         raw = self.http.requestHeaders.getAllRawHeaders()
         return {name.decode("ascii").lower(): ", ".join(map(_text, values)) for name, values in raw}
 
     def query(self, name: str) -> str | None:
-        """A parameter of the query that may stand once; None when it is missing or empty.
+        """The value of a parameter of the query that may occur once; None if it is missing or empty.
 
-        :raises HttpError: it stands more than once, or is not UTF-8.
+        :raises HttpError: it occurs more than once, or is not UTF-8.
         """
         values = self.queries(name)
         if len(values) > 1:
@@ -217,13 +217,13 @@ class Request:
 
     @property
     def body(self) -> IO[bytes]:
-        """What the client sent, as a file; small ones in memory, large ones on disk."""
+        """The body of the request, as a file: in memory if it is small, on disk if it is large."""
         return self.http.content
 
     async def chunks(self, octets: int = CHUNK) -> AsyncIterator[bytes]:
-        """What the client sent, piece by piece from where :attr:`body` stands.
+        """The body in pieces, from the current position of :attr:`body`.
 
-        :param octets: at most so many at a time.
+        :param octets: the maximum length of a piece.
         """
         while chunk := self.body.read(octets):
             yield chunk
@@ -241,18 +241,18 @@ def _text(value: bytes) -> str:
 
 
 def _go_on() -> None:
-    """The client has gone."""
+    """Called if the client disconnects; the handler continues."""
 
 
 Handler: TypeAlias = Callable[[Request], Answer | Awaitable[Answer]]
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")
-"""The methods the server knows; 501 for any other, unless a route has it (RFC 9110, 9.1)."""
+"""The methods that the server knows. Other methods get a 501, unless a route has a handler for them (RFC 9110, 9.1)."""
 _METHOD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")
 """A token (RFC 9110, 5.6.2). The longest registered method, UPDATEREDIRECTREF, has 17 characters."""
 
 CORS = {"access-control-allow-origin": "*", "access-control-expose-headers": "*"}
-"""Headers that let scripts of any site read an answer."""
+"""Headers that allow scripts of any site to read an answer."""
 
 
 class Route:
@@ -260,13 +260,14 @@ class Route:
 
     ``Route("/channels/{name:path}", GET=show, PUT=publish, DELETE=forget)``
 
-    :ivar pattern: of the path.
-    :ivar handlers: by method.
-    :ivar public: whether scripts of any other site may read the answers (CORS). Never for what needs a password.
-    :ivar without_auth: whether the route needs no token on a site that asks for one.
-    :ivar every: whether it takes any method, and any path: see :func:`every_method`.
-    :ivar before: is called before the body of a request is read, if it has one, and raises :class:`HttpError` for a
-        client that may not send it. The handler has to check again: a request may have no body.
+    :ivar pattern: the pattern of its paths.
+    :ivar handlers: the handlers by method.
+    :ivar public: whether scripts of any other site may read the answers (CORS). Must be false for content that needs a
+        password.
+    :ivar without_auth: whether the route needs no token, on a site where other routes need one.
+    :ivar every: whether it accepts every method and every path; see :func:`every_method`.
+    :ivar before: called before the body of a request is read; raises :class:`HttpError` for a client that may not send
+        it. The handler must check this again, because it is not called for a request without a body.
     """
 
     every = False
@@ -280,7 +281,7 @@ class Route:
         before: Callable[[Request], None] | None = None,
         **handlers: Handler,
     ) -> None:
-        """:raises ValueError: the pattern is wrong, or a method is not in capitals, or there is none."""
+        """:raises ValueError: the pattern is invalid, there is no handler, or a method is not in capitals."""
         if not handlers or not all(method.isupper() for method in handlers):
             raise ValueError(f"The route {pattern!r} needs handlers by method, in capitals: GET=…, PUT=….")
         self.pattern = Pattern(pattern)
@@ -290,7 +291,7 @@ class Route:
         self.before = before
 
     def handler(self, method: str) -> Handler | None:
-        """The handler of a method; of GET for HEAD."""
+        """The handler of a method; None if there is none. HEAD has the handler of GET if it has no handler itself."""
         found = self.handlers.get(method)
         return self.handlers.get("GET") if found is None and method == "HEAD" else found
 
@@ -303,16 +304,16 @@ def subtree(
     before: Callable[[Request], None] | None = None,
     **handlers: Handler,
 ) -> list[Route]:
-    """The routes of a path and of everything below it. What lies below is the parameter ``rest``, which the path itself
-    does not have.
+    """The routes of a path and of all paths below it. A path below it has the parameter ``rest``; the path itself has
+    no parameter.
     """
     patterns = (path, f"{path}/{{rest:path}}")
     return [Route(each, public=public, without_auth=without_auth, before=before, **handlers) for each in patterns]
 
 
 def every_method(pattern: str, handler: Handler, *, without_auth: bool = False) -> Route:
-    """A route whose handler answers every method itself, those that the server does not know included, and every path:
-    also one that is not UTF-8, or has segments ``..``. So it is with a WSGI application.
+    """A route whose handler answers every method, including those that the server does not know, and every path,
+    including paths that are not UTF-8 or have segments ``..``. It is for WSGI applications.
     """
     route = Route(pattern, public=False, without_auth=without_auth, before=None, **dict.fromkeys(METHODS, handler))
     route.every = True
@@ -320,12 +321,12 @@ def every_method(pattern: str, handler: Handler, *, without_auth: bool = False) 
 
 
 class Found(NamedTuple):
-    """What answers a request.
+    """The result of a search in the table. ``public``, ``without_auth`` and ``before`` are those of the :class:`Route`.
 
-    :ivar handler: None for an OPTIONS that the table answers.
-    :ivar segments: of the path, decoded.
-    :ivar methods: that this path knows, for the answer to OPTIONS.
-    :ivar before: see :class:`Route`.
+    :ivar handler: the handler; None for an OPTIONS that the table answers.
+    :ivar segments: the segments of the path, decoded.
+    :ivar parameters: the parameters of the pattern, decoded.
+    :ivar methods: the methods of this path, for the answer to OPTIONS; empty if there is a handler.
     """
 
     handler: Handler | None
@@ -342,8 +343,9 @@ class Routes:
 
     def __init__(self, rows: Iterable[Route], *, by_prefix: bool = False) -> None:
         """
-        :param by_prefix: whether the row with the longest prefix comes first, and hides what is above it: no method and
-            no file that is missing below ``/static`` is looked for in an application at the root.
+        :param rows: the routes; the first one that matches answers.
+        :param by_prefix: whether the route with the longest prefix answers, and hides all routes with a shorter prefix:
+            a missing file below ``/static``, for example, is not requested from an application at the root.
         """
         self._by_prefix = by_prefix
         self.rows = sorted(rows, key=lambda row: -row.pattern.prefix) if by_prefix else list(rows)
@@ -353,17 +355,19 @@ class Routes:
         self._others = self._by_first.get(None, [])
 
     def find(self, method: str, path: bytes) -> Found:
-        """What answers a request.
+        """Find the handler of a request.
 
-        :param path: as the client sent it, without the query.
-        :raises HttpError: 501 for an unknown method, 400 for what is no path, 404, and 405 with ``Allow``.
+        :param method: the method of the request.
+        :param path: the path as the client sent it, without the query.
+        :raises HttpError: 501 for an unknown method; 400 for an invalid path; 404 if no route matches the path; 405
+            with ``Allow`` if no matching route has a handler for the method.
         """
         try:
             segments = split(path)
         except BadPath as error:
             return self._find_every(method, path, HttpError(400, str(error)))
         if method not in self._methods:
-            return self._find_every(method, path, HttpError(501, f"This server knows {', '.join(METHODS)}."))
+            return self._find_every(method, path, HttpError(501, f"This server supports {', '.join(METHODS)}."))
         fitting: list[Route] = []
         for row in self._by_first.get(segments[0], self._others):
             values = row.pattern.match(segments)
@@ -382,9 +386,11 @@ class Routes:
         raise _not_allowed(methods, public=public)
 
     def _find_every(self, method: str, path: bytes, error: HttpError) -> Found:
-        """What answers a request that only a row of :func:`every_method` takes, if that is the first one that fits.
+        """Find the handler of a request that only a route of :func:`every_method` accepts. It must be the first route
+        that matches the path.
 
-        :raises HttpError: this one, as there is none; 400 for what is no path or method at all.
+        :param error: the error if there is no such route.
+        :raises HttpError: this error, or 400 for a path that :func:`split_any` refuses.
         """
         try:
             segments = split_any(path)
@@ -400,7 +406,7 @@ class Routes:
 
 
 def _methods(rows: Iterable[Route]) -> list[str]:
-    """The methods that these rows answer together, in order, and those that are derived."""
+    """The methods that these routes answer together, with HEAD and OPTIONS, in order."""
     known = dict.fromkeys(method for row in rows for method in row.handlers)
     if "GET" in known:
         known["HEAD"] = None
@@ -410,6 +416,6 @@ def _methods(rows: Iterable[Route]) -> list[str]:
 
 def _not_allowed(methods: Sequence[str], *, public: bool) -> HttpError:
     named = ", ".join(method for method in methods if method != "OPTIONS")
-    error = HttpError(405, f"This answers {named} only.", Allow=", ".join(methods))
+    error = HttpError(405, f"This path supports only {named}.", Allow=", ".join(methods))
     error.headers = {**CORS, **error.headers} if public else error.headers
     return error

@@ -2,7 +2,7 @@
 
     new client                the newest message of each topic, then all that are published
     with Last-Event-ID        the messages after that one, then all that are published
-    unknown Last-Event-ID     as a new client
+    unknown Last-Event-ID     the same as for a new client
 
 A slow client takes no more memory than a slow STOMP client, because it has the same outbox.
 """
@@ -40,7 +40,7 @@ async def stream(
     :param destinations: the topics, as the client wrote them.
     :param form: a function from a destination to the form that encodes its messages as events.
     :param last_id: the id of the last message that the client received; None for a new client.
-    :raises HttpError: when too many requests wait, or a destination is invalid.
+    :raises HttpError: too many requests wait, or a destination is invalid.
     """
     keys = await requests.resolve(destinations)
     if not request.gone:
@@ -51,7 +51,7 @@ def put_headers(request: HttpRequest) -> None:
     """Set the headers of an event stream."""
     request.put_header("content-type", EVENT_STREAM)
     request.put_header("cache-control", "no-store")
-    request.put_header("x-accel-buffering", "no")  # nginx would keep events back
+    request.put_header("x-accel-buffering", "no")  # otherwise nginx would buffer events
 
 
 def event(name: str, data: str, event_id: str) -> bytes:
@@ -145,7 +145,7 @@ class Stream(OutboxSubscriber):
     # Time
 
     def on_timer(self, now: float) -> None:
-        """Send a comment on a stream without events for long, and cut off a client that reads nothing."""
+        """Send a comment if there were no events for COMMENT_SECONDS. Disconnect a client that does not read."""
         if self._request is None:
             return
         if self._blocked_at is not None:
@@ -166,7 +166,7 @@ class Stream(OutboxSubscriber):
     # The end
 
     def close(self) -> None:
-        """End the stream, as the node shuts down: a browser comes back by itself, to another node."""
+        """End the stream, because the node shuts down. A browser then reconnects, to another node."""
         request = self._request
         self.leave()
         if request is not None:
@@ -175,7 +175,7 @@ class Stream(OutboxSubscriber):
             request.finish()
 
     def leave(self) -> None:
-        """The client is gone."""
+        """End the subscription, because the client has disconnected or the stream ends."""
         if self._request is not None:
             self._request.lost = None
             self._request = None

@@ -1,18 +1,19 @@
-"""Topics as resources: values can be read, awaited, streamed, published and forgotten with any HTTP client.
+"""Topics as resources: any HTTP client can read, await, stream, publish and delete values.
 
-=============== ============================= ==========================================================
+=============== ============================= ==============================================================
 ``GET``         ``/channels``                 the topics that have a value
-``GET``         ``/channels/NAME``            its last value; 404 without one
-``GET``         ``/channels/NAME?wait=30``    the next value, or 204 after so many seconds; with ``last_id``
-                                              the one that followed that one
+``GET``         ``/channels/NAME``            the last value; 404 if there is none
+``GET``         ``/channels/NAME?wait=30``    the next value, or 204 after this number of seconds; with
+                                              ``last_id`` the value that follows the one with this id
 ``GET``         ``/channels/NAME``            with ``Accept: text/event-stream``: every value
-``PUT, POST``   ``/channels/NAME``            publishes the body; 201 for a first value, else 204
-``DELETE``      ``/channels/NAME``            forgets its values; 204, or 404; not where others remember them
-=============== ============================= ==========================================================
+``PUT, POST``   ``/channels/NAME``            publishes the body; 201 for a first value, otherwise 204
+``DELETE``      ``/channels/NAME``            deletes the values: 204, or 404 if there is none; not available if
+                                              other nodes keep the values
+=============== ============================= ==============================================================
 
-:class:`Topics` has the handlers. :func:`choose` reads the Accept header (RFC 9110, 12.5.1) and decides which of several
-types a client gets; it is sans-IO, and other sites use it too. :class:`ValueEvent` and :class:`PlainValue` are the
-forms of a value: as a server-sent event, and as the body of an answer.
+:class:`Topics` has the handlers. :func:`choose` parses the Accept header (RFC 9110, 12.5.1) and decides which of
+several types a client gets; it is sans-IO, and other sites use it too. :class:`ValueEvent` and :class:`PlainValue` are
+the forms of a value: as a server-sent event, and as the body of an answer.
 """
 
 from __future__ import annotations
@@ -47,23 +48,26 @@ from fanout.http.routing import Handler, Request, Route
 from fanout.http.sse import EVENT_STREAM, encode_id, event, last_event_id
 from fanout.hub.message import Message, Publication
 
-_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - the grammar's token
+_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - the token of RFC 9110, 5.6.2
 _QUOTED = r'"(?:[^"\\]++|\\.)*+"'
 _RANGE = re.compile(rf"({_TOKEN})/({_TOKEN})")
 _PARAMETER = re.compile(rf"[ \t]*;[ \t]*(?:({_TOKEN})=({_TOKEN}|{_QUOTED}))?")
 _ELEMENT = re.compile(r'(?:[^,"]++|"(?:[^"\\]++|\\.)*+"?+)++', re.DOTALL)
-"""Possessive, and an open quotation takes the rest, so that each octet is read once."""
+"""The quantifiers are possessive, and an unterminated quotation extends to the end, so that each octet is read once."""
 _WEIGHT = re.compile(r"0(?:\.\d{0,3})?|1(?:\.0{0,3})?")
 ACCEPT_CHARACTERS = 1_024
-"""Characters of an Accept header. The longest of a browser has 140; each range is compared with each type on offer."""
+"""Limit of the characters of an Accept header, because each range is compared with each offered type. The longest
+header of a browser has 140."""
 
 
 @dataclass(frozen=True, slots=True)
 class MediaRange:
     """One element of an Accept header, or a media type.
 
-    :ivar parameters: besides the weight, names in lower case.
-    :ivar weight: 0 for "not this" to 1.
+    :ivar type: the type in lower case, such as ``text``; ``*`` for all.
+    :ivar subtype: the subtype in lower case, such as ``plain``; ``*`` for all.
+    :ivar parameters: the parameters except the weight, with names in lower case.
+    :ivar weight: from 0, which means that the client refuses the type, to 1.
     """
 
     type: str
@@ -72,7 +76,7 @@ class MediaRange:
     weight: float = 1.0
 
     def covers(self, offered: MediaRange) -> bool:
-        """Whether this type is one of those meant."""
+        """Whether this range includes a type."""
         return (
             self.type in ("*", offered.type)
             and self.subtype in ("*", offered.subtype)
@@ -81,14 +85,14 @@ class MediaRange:
 
     @property
     def precision(self) -> tuple[bool, bool, int]:
-        """Of all ranges that cover a type the most precise one counts."""
+        """The key for the comparison of ranges: of all ranges that cover a type, the most precise one applies."""
         return self.type != "*", self.subtype != "*", len(self.parameters)
 
 
 def parse(accept: str) -> list[MediaRange]:
-    """The ranges of an Accept header. What is none is passed over, as its neighbours may still be understood.
+    """The ranges of an Accept header. Invalid elements are ignored.
 
-    :raises HttpError: 431, it is too long.
+    :raises HttpError: 431, the header is too long.
     """
     if len(accept) > ACCEPT_CHARACTERS:
         raise HttpError(431, f"An Accept header may have {ACCEPT_CHARACTERS} octets.")
@@ -119,7 +123,7 @@ def _range(element: str) -> MediaRange | None:
 
 
 def _parameters(text: str) -> dict[str, str] | None:
-    """By name, in lower case; None when this is none. Behind the weight others are of no meaning any more."""
+    """The parameters by name, in lower case; None if they are invalid. Parameters after the weight are ignored."""
     found: dict[str, str] = {}
     place = 0
     while place < len(text):
@@ -137,11 +141,11 @@ def _unquote(value: str) -> str:
 
 
 def choose(accept: str | None, offered: Sequence[str]) -> str:
-    """The type to answer with: the one with the highest weight, and of equals the server's first.
+    """The type of an answer: the offered type with the highest weight; of equal ones, the first.
 
-    :param accept: the header; None or empty for a client that takes anything.
-    :param offered: media types, the server's favourite first, such as ``text/plain; charset=utf-8``.
-    :raises HttpError: 406, none of them is wanted; 431, the header is too long.
+    :param accept: the header; None or empty for a client that accepts every type.
+    :param offered: media types such as ``text/plain; charset=utf-8``, in the server's order of preference.
+    :raises HttpError: 406, the client accepts none of them; 431, the header is too long.
     """
     if accept is None or not accept.strip():
         return offered[0]
@@ -149,12 +153,12 @@ def choose(accept: str | None, offered: Sequence[str]) -> str:
     weights = [_weight(_offer(each), ranges) for each in offered]
     best = max(weights)
     if best <= 0:
-        raise HttpError(406, f"There is {', '.join(offered)}; Accept names none of them.", Vary="Accept")
+        raise HttpError(406, f"Available types: {', '.join(offered)}. Accept names none of them.", Vary="Accept")
     return offered[weights.index(best)]
 
 
 def is_type(text: str) -> bool:
-    """Whether this is a media type, as a Content-Type has to be."""
+    """Whether a text is a valid media type, as a Content-Type must be."""
     return _range(text) is not None
 
 
@@ -166,12 +170,12 @@ def _weight(offer: MediaRange, ranges: Sequence[MediaRange]) -> float:
 def _offer(text: str) -> MediaRange:
     found = _range(text)
     if found is None:
-        raise ValueError(f"{text!r} is no media type.")
+        raise ValueError(f"{text!r} is not a media type.")
     return found
 
 
 OCTETS = "application/octet-stream"
-"""The type of a value without a content-type (STOMP 1.2)."""
+"""The type of a value whose message has no content-type (STOMP 1.2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,13 +185,13 @@ class ValueEvent:
     destination: str
 
     def encode(self, message: Message, encoded: dict[Any, Any]) -> bytes:
-        """The event."""
+        """The octets of the event."""
         return event("message", message.body.decode(errors="replace"), encode_id(message.message_id))
 
 
 @dataclass(frozen=True, slots=True)
 class PlainValue:
-    """A value behind one line that holds the headers of its answer; :func:`answer_value` makes the answer of it.
+    """A line with the headers of the answer, and then the value. :func:`answer_value` makes the answer from it.
 
     :ivar untyped: see :func:`content_type`.
     """
@@ -196,32 +200,32 @@ class PlainValue:
     untyped: str = OCTETS
 
     def encode(self, message: Message, encoded: dict[Any, Any]) -> bytes:
-        """One line of JSON, and the value."""
+        """A line of JSON, and then the value."""
         return json.dumps([message.message_id, content_type(message, self.untyped)]).encode() + b"\n" + message.body
 
 
 def content_type(message: Message, untyped: str) -> str:
-    """The type of a value, as its publisher named it.
+    """The type of a value that its publisher has set.
 
-    :param untyped: the type if the publisher named none, or none that is valid.
+    :param untyped: the type if the publisher set none, or an invalid one.
     """
     named = dict(message.headers).get("content-type", "")
     return named if is_type(named) else untyped
 
 
 def answer_value(written: Sequence[bytes]) -> Response:
-    """The answer with a value. :param written: one, by :class:`PlainValue`."""
+    """The answer with a value. :param written: the first one is encoded by :class:`PlainValue`."""
     head, _, body = written[0].partition(b"\n")
     message_id, kind = json.loads(head)
     return Response(body, 200, kind, (("message-id", message_id), ("content-security-policy", HARMLESS)))
 
 
-_LONGEST_NAME = 1_024  # octets, as of a destination of STOMP
+_LONGEST_NAME = 1_024  # octets of a topic, the same as of a destination of STOMP
 _LONGEST_TYPE = 256  # characters of a Content-Type
 
 
 def check_length(destination: str) -> None:
-    """:raises HttpError: this is too long for a topic."""
+    """:raises HttpError: the destination is too long for a topic."""
     if len(destination.encode()) > _LONGEST_NAME:
         raise HttpError(404, f"A topic has a name of up to {_LONGEST_NAME} octets.")
 
@@ -245,19 +249,19 @@ class Topics:
         may_publish: Callable[[Request], None] | None = None,
     ) -> None:
         """
-        :param at: where they are.
-        :param pending: the requests that wait for messages, and the hub and application behind them.
-        :param prefix: stands before a name to make it a destination of the application, such as ``/topic/``.
+        :param pending: the requests that wait for messages, with the hub and the application.
+        :param at: the path of the topics.
+        :param prefix: prefix of a name that makes it a destination of the application, such as ``/topic/``.
         :param check: raises :class:`HttpError` for an invalid destination.
-        :param realm: what a browser names when it asks for a password.
-        :param longest_wait: seconds a client may wait for a value; one that wants to wait longer waits so long. None
-            for the server's time of a poll.
-        :param read_only: there is no PUT, POST and DELETE.
-        :param forgets: there is a DELETE.
-        :param untyped: the type of values whose publisher did not name one.
-        :param largest: gives the octets that the bus takes in one message; None for any.
-        :param may_publish: raises :class:`HttpError` for a client that may not publish, as far as that can be told
-            before its body is read; the application decides in the end.
+        :param realm: the realm that a browser shows when it asks for a password.
+        :param longest_wait: the longest time in seconds that a client may wait for a value; longer waits are shortened
+            to it. None for HTTP_POLL_TIMEOUT.
+        :param read_only: whether PUT, POST and DELETE are not available.
+        :param forgets: whether DELETE is available.
+        :param untyped: the type of values whose publisher did not set one.
+        :param largest: gives the number of octets that the bus accepts in one message; None for no limit.
+        :param may_publish: called before the body is read; raises :class:`HttpError` for a client that may not publish.
+            The application makes the final decision.
         """
         self._pending = pending
         self._largest = largest
@@ -288,9 +292,9 @@ class Topics:
     # Reading
 
     async def index(self, request: Request) -> Response:
-        """The topics, as JSON or a page, the one published on last at the end."""
+        """The topics, as JSON or as a page. The topic with the latest message is at the end."""
         kind = choose(request.header("accept"), (JSON, HTML))
-        remembered = list(self._pending.hub.remembered.items())  # they change while the list is sent
+        remembered = list(self._pending.hub.remembered.items())  # a copy, as they change while the list is sent
         known = ((name.removeprefix(self._prefix), last) for name, last in remembered if name.startswith(self._prefix))
         headers = (("vary", "Accept"), NEVER_KEPT)
         if kind == JSON:
@@ -298,7 +302,7 @@ class Topics:
         return Response(_page(known, self._at, self._untyped), content_type=kind, headers=(*headers, *pages.HEADERS))
 
     async def get(self, request: Request) -> Answer:
-        """The last value, the next one, or all from now on."""
+        """The last value of a topic, the next one, or a stream of all."""
         destination, accept = self._destination(request), request.header("accept")
         if any((each.type, each.subtype) == ("text", "event-stream") and each.weight for each in parse(accept or "")):
             last_id = last_event_id(request.header("last-event-id"))
@@ -310,28 +314,28 @@ class Topics:
             return NextValue((destination,), self._form, answer_value, last_id, seconds=seconds, nothing=NO_CONTENT)
         message = self._pending.hub.last((await self._pending.keys([destination]))[0])
         if message is None:
-            raise HttpError(404, "Nothing was said on this topic.")
+            raise HttpError(404, "This topic has no value.")
         choose(accept, [content_type(message, self._untyped)])
         return answer_value([self._form(destination).encode(message, {})])
 
     # Writing
 
     def _before(self, request: Request) -> None:
-        """Before the body is read."""
+        """Check a request before its body is read."""
         if request.method in ("GET", "HEAD"):
             return
         self._destination(request)
         check_same_site(request)
         if self._may_publish is not None:
             self._may_publish(request)
-        self._check_octets(int(request.header("content-length") or 0))  # which the server has found to be a number
+        self._check_octets(int(request.header("content-length") or 0))  # The server has checked that it is a number.
 
     def _check_octets(self, octets: int) -> None:
         if self._largest is not None and octets > self._largest():
             raise HttpError(413, f"A value may have {self._largest()} octets.")
 
     async def publish(self, request: Request) -> Response:
-        """Publish the body, of the type the client names."""
+        """Publish the body, with the client's Content-Type."""
         destination = self._destination(request)
         kind = request.header("content-type") or ""
         if len(kind) > _LONGEST_TYPE:
@@ -340,7 +344,7 @@ class Topics:
         self._check_octets(len(publication.body))
         check_same_site(request)
         messages = await self._admit(request, publication)
-        topic = messages[0].topic  # of all that this goes to, the first
+        topic = messages[0].topic  # A destination may mean several topics; the answer is about the first one.
         new = self._pending.hub.last((await self._pending.keys([topic]))[0]) is None
         try:
             await self._application.publish(messages)
@@ -354,16 +358,16 @@ class Topics:
         return Response(status=204, headers=(*headers, NEVER_KEPT))
 
     async def forget(self, request: Request) -> Response:
-        """Forget a topic's values, for clients that may publish there. Other nodes keep what they remember."""
+        """Delete the values of a topic, for clients that may publish on it. Other nodes keep theirs."""
         destination = self._destination(request)
         check_same_site(request)
         await self._admit(request, Publication(destination, (), b""))
         if not self._pending.hub.forget((await self._pending.keys([destination]))[0]):
-            raise HttpError(404, "Nothing was said on this topic.")
+            raise HttpError(404, "This topic has no value.")
         return NO_CONTENT
 
     async def _admit(self, request: Request, publication: Publication) -> tuple[Message, ...]:
-        """:raises HttpError: this client may not."""
+        """Let the application check a publish. :raises HttpError: this client may not publish it."""
         try:
             messages = await self._application.admit(await self._login(request), [publication])
         except Refused as refused:
@@ -376,7 +380,7 @@ class Topics:
                 raise unauthorized(detail, self._realm) from None
             raise HttpError(403, detail) from None
         if not messages:
-            raise HttpError(403, "There is no topic that this could be said on.")
+            raise HttpError(403, "There is no topic on which this can be published.")
         return messages
 
     async def _login(self, request: Request) -> Principal | None:
@@ -387,13 +391,13 @@ class Topics:
     def _destination(self, request: Request) -> str:
         name = request.parameters["name"]
         if not name:
-            raise HttpError(404, "A topic has a name.")
+            raise HttpError(404, "The path has no name of a topic.")
         self._check(self._prefix + name)
         return self._prefix + name
 
 
 def _seconds(text: str | None) -> float | None:
-    """The value of ``wait``. :raises HttpError: it is no time."""
+    """The value of ``wait`` in seconds. :raises HttpError: it is not a number of seconds."""
     if text is None:
         return None
     try:
@@ -401,12 +405,12 @@ def _seconds(text: str | None) -> float | None:
     except ValueError:
         seconds = math.nan
     if not seconds >= 0:
-        raise HttpError(400, "Wait for a number of seconds, such as ?wait=30.")
+        raise HttpError(400, "The parameter wait must be a number of seconds, such as ?wait=30.")
     return seconds
 
 
 def _json_list(known: Iterable[tuple[str, Message]], untyped: str) -> Iterator[bytes]:
-    """Piece by piece, as there may be many."""
+    """The list as JSON, in pieces, because there may be many topics."""
     separator = b"["
     for name, message in known:
         shown = {"name": name, "id": message.message_id, "when": message.when, "type": content_type(message, untyped)}
@@ -427,5 +431,5 @@ def _page(known: Iterable[tuple[str, Message]], at: str, untyped: str) -> Iterat
         for name, message in known
     )
     columns = ("Topic", "Size", "Type", "Published (UTC)")
-    for piece in pages.listing("Topics", columns, rows, nothing="Nothing was published yet."):
+    for piece in pages.listing("Topics", columns, rows, nothing="There are no messages yet."):
         yield piece.encode()

@@ -1,15 +1,15 @@
-"""WebSockets (RFC 6455): the opening handshake, and messages for a listener, pings, back-pressure, an orderly close.
+"""WebSockets (RFC 6455): the opening handshake, the messages for a listener, pings, backpressure, and the closing
+handshake.
 
-wsproto reads and writes the frames. :class:`WebSocket` adds what wsproto leaves open: how much a message may hold, that
-a client that sends nothing is asked whether it still lives, that nothing grows while a client does not read, and that
-a client that sends many small frames does not hold up the others: wsproto needs more time for a frame of six octets
-than for the rest of the way of a message.
-:class:`WebSocketServer` is what all WebSockets of a node share.
+wsproto parses and writes the frames. :class:`WebSocket` adds what wsproto does not have: a limit for the length of a
+message, pings for silent clients, no growing buffers while a client does not read, and fair turns, because wsproto
+needs more time for a frame of six octets than all other code needs for a message.
+:class:`WebSocketServer` contains the objects that all WebSockets of a node share.
 
-:func:`accept` makes the handshake from an HTTP request (§4.2). Twisted has a WebSocket of its own
-(``twisted.web.websocket``), but it agrees on no subprotocol, which browsers insist on once they have offered one, and
-it bounds neither a message nor the time without one. wsproto's handshake parses the request anew, and fails with
-exceptions that it does not document on odd headers. So the handshake is written here.
+:func:`accept` makes the answer to the handshake of an HTTP request (§4.2). Twisted has WebSockets as well
+(``twisted.web.websocket``), but they do not negotiate a subprotocol, which browsers require if they offered one, and
+they limit neither the length of a message nor the time without messages. wsproto's handshake parses the request a
+second time, and raises undocumented exceptions for unusual headers. Therefore the handshake is implemented here.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ from fanout.listeners import straight_write
 from fanout.listeners.client_limits import LINGER_SECONDS, FairTurns, InputMemory
 from fanout.listeners.tls import TlsTransport, client_certificates
 
-_WHOLE = Connection(ConnectionType.SERVER)  # Shared: writing a whole message leaves no trace in it.
+_WHOLE = Connection(ConnectionType.SERVER)  # Shared, because writing a whole message does not change its state.
 
 
 def text(data: bytes) -> bytes:
-    """A text message, framed. What is not UTF-8 becomes a binary message."""
+    """Encode a text message. Octets that are not UTF-8 become a binary message."""
     try:
         return _WHOLE.send(TextMessage(data.decode()))
     except UnicodeDecodeError:
@@ -54,23 +54,23 @@ def text(data: bytes) -> bytes:
 
 
 def binary(data: bytes) -> bytes:
-    """A binary message, framed."""
+    """Encode a binary message."""
     return _WHOLE.send(BytesMessage(data))
 
 
 class Listener(Protocol):
-    """Takes what a client sends over a WebSocket; :class:`fanout.stomp_server.connection.Connection` is one."""
+    """Receives what a client sends over a WebSocket; :class:`fanout.stomp_server.connection.Connection` is one."""
 
     def received(self, data: bytes) -> None:
-        """A piece of a message, in order. A listener is not told where messages end."""
+        """Handle a piece of a message. Pieces arrive in order; the ends of messages are not reported."""
         ...
 
     def full(self) -> None:
-        """The client takes no more for now."""
+        """The buffer of the connection is full."""
         ...
 
     def drained(self) -> None:
-        """It takes some again."""
+        """The buffer of the connection has room again."""
         ...
 
     def gone(self) -> None:
@@ -80,15 +80,17 @@ class Listener(Protocol):
 
 @dataclass(eq=False, slots=True)
 class WebSocketServer:
-    """What all WebSockets of a node share.
+    """The objects that all WebSockets of a node share.
 
-    :ivar reactor: for the one timer of a socket that is closing.
-    :ivar settings: WEBSOCKET_…; new values count at once.
-    :ivar clock: seconds, monotonic; the wheel's too.
-    :ivar warn: logs a client's fault: event name, address, fields; limits itself.
-    :ivar failed: is called with a socket that raised when its timer ran out, and the exception.
-    :ivar input_memory: how much memory unfinished input may take, shared with other servers.
-    :ivar turns: how many frames are worked on in one turn of the reactor; shared with other servers if it is given.
+    :ivar reactor: for the timer of a WebSocket that is closing.
+    :ivar settings: the settings WEBSOCKET_…; new values apply at once.
+    :ivar clock: a monotonic clock in seconds; the wheel uses the same.
+    :ivar warn: logs a client's fault; called with event name, address and fields. It limits the number of lines.
+    :ivar failed: called with a WebSocket whose timer or turn raised an exception, and the exception.
+    :ivar wheel: calls the timers of the WebSockets.
+    :ivar sockets: the open WebSockets.
+    :ivar input_memory: limits the memory of unfinished input, together with other servers.
+    :ivar turns: limits the number of frames that one turn of the reactor processes; ``shared_turns`` if it is given.
     """
 
     reactor: Any
@@ -107,28 +109,28 @@ class WebSocketServer:
 
     @property
     def origins(self) -> frozenset[str]:
-        """Web pages whose scripts may connect; empty for all. Clients that are no browsers send no origin."""
+        """The origins of web pages whose scripts may connect; empty for all. Only browsers send an origin."""
         return frozenset(each.strip() for each in self.settings.WEBSOCKET_ORIGINS.split(",") if each.strip())
 
     def tick(self) -> None:
-        """Look at every socket that is due. To be called once per tick of the wheel."""
+        """Call ``on_timer`` of every WebSocket that is due. Must be called once per tick of the wheel."""
         self.wheel.turn(self.clock(), self.failed)
 
     def go_away(self) -> None:
-        """The node shuts down: sockets that close from now on are told so. It may take a while until all are closed."""
+        """Use the code 1001 for WebSockets that are closed from now on, because the node shuts down."""
         for socket in self.sockets:
             socket.goodbye = CloseReason.GOING_AWAY
 
 
 @implementer(IPushProducer)
 class WebSocket(protocol.Protocol):
-    """One WebSocket, from the end of its handshake on. For STOMP it is the transport.
+    """One WebSocket after its handshake. For STOMP it is the transport.
 
     :ivar address: the client's IP address.
-    :ivar port: and its port there.
-    :ivar goodbye: the code with which we close a socket that made no mistake.
-    :ivar framing: makes a message of octets: :func:`text` or :func:`binary`, whichever the client speaks itself.
-    :ivar slot: the wheel's.
+    :ivar port: the client's port.
+    :ivar goodbye: the code of the Close frame for a client that made no error.
+    :ivar framing: encodes a message: :func:`text` or :func:`binary`, the same kind as the client's last message.
+    :ivar slot: the position in the timer wheel; only the wheel uses it.
     """
 
     transport: Server
@@ -137,27 +139,32 @@ class WebSocket(protocol.Protocol):
     def __init__(
         self, server: WebSocketServer, listen: Callable[[WebSocket], Listener], address: str = "", port: int = 0
     ) -> None:
-        """:param listen: called when the connection stands; makes its listener."""
+        """
+        :param server: the objects that all WebSockets share.
+        :param listen: makes the listener; called when the connection is established.
+        :param address: the client's IP address.
+        :param port: the client's port.
+        """
         self.address = address
         self.port = port
         self._server = server
         self._listen = listen
         self._listener: Listener | None = None
         self._frames = Connection(ConnectionType.SERVER)
-        self._octets: int | None = None  # of the message that is coming in; None before the first one
-        self._ping: bytes | None = None  # the client's latest one, to be answered
+        self._octets: int | None = None  # octets of the message that is arriving; None before the first message
+        self._ping: bytes | None = None  # payload of the client's last Ping, if it is not answered
         self._heard_at: float = server.clock()
         self._pinged_at: float | None = None
         self._full = False
         self._paused = False
-        self._waits = False  # for its turn to have the rest of what came read
-        self._unread = 0  # octets of this rest, at the most
-        self._counted = 0  # of these, in the sum over all clients
-        self._silenced = False  # the transport is not read, for one of these reasons
-        self._closing = False  # nothing is written any more
+        self._waits = False  # unprocessed frames wait for their turn
+        self._unread = 0  # upper bound of the octets of these frames
+        self._counted = 0  # octets that were reported to input_memory
+        self._silenced = False  # reading from the transport is paused
+        self._closing = False  # nothing more is written
         self._said_goodbye = False
         self._gone = False
-        self._deaf = False  # what comes can no longer be read as frames
+        self._deaf = False  # further input is dropped
         self._timer: Any = None
         self.goodbye = CloseReason.NORMAL_CLOSURE
         self.framing: Framing = text
@@ -165,7 +172,7 @@ class WebSocket(protocol.Protocol):
 
     @property
     def listener(self) -> Listener | None:
-        """The listener; None until the connection stands."""
+        """The listener; None before the connection is established, and after it is closed."""
         return self._listener
 
     # Twisted's side
@@ -186,7 +193,7 @@ class WebSocket(protocol.Protocol):
             self.work(self._server.turns.grant)
 
     def work(self, most: int) -> None:
-        """Act on so many frames; also called when it is this client's turn."""
+        """Process frames. Also called when it is this client's turn. :param most: the maximum number of frames."""
         turns = self._server.turns
         self._waits = False
         frames = 0
@@ -206,12 +213,12 @@ class WebSocket(protocol.Protocol):
         self._answer_ping()
 
     def _count_input(self) -> None:
-        if self._unread != self._counted:  # seldom: most of what comes is read at once
+        if self._unread != self._counted:  # rare, because most input is processed at once
             self._counted = self._unread
             self._server.input_memory.hold(self, self._unread)
 
     def _read_or_wait(self) -> None:
-        """The transport is read while the listener can take what comes, and we what came before."""
+        """Pause reading while the listener has paused it, or frames wait for their turn; otherwise resume it."""
         if self._closing or self._gone or (self._paused or self._waits) == self._silenced:
             return
         self._silenced = not self._silenced
@@ -230,8 +237,8 @@ class WebSocket(protocol.Protocol):
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         listener = self._listener
-        if not self._waits:  # What it had sent in whole is worked off first.
-            self._listener = None  # or the two would keep each other in memory
+        if not self._waits:  # Complete messages that wait for their turn are processed first.
+            self._listener = None  # Otherwise the two would keep each other in memory.
         if listener is not None:
             listener.gone()
 
@@ -250,7 +257,7 @@ class WebSocket(protocol.Protocol):
     def stopProducing(self) -> None:
         """The transport is closing; :meth:`connectionLost` follows."""
 
-    # What the client says
+    # Frames of the client
 
     def _act(self, event: Event) -> None:
         if isinstance(event, Message):
@@ -276,26 +283,28 @@ class WebSocket(protocol.Protocol):
             self._octets = 0
         if data:
             if self._ping is not None:
-                self._answer_ping()  # before what the listener answers (RFC 6455 §5.5.2: as soon as is practical)
+                self._answer_ping()  # before the listener's answer (RFC 6455 §5.5.2: as soon as is practical)
             self._listener.received(data)
 
     def _answer_ping(self) -> None:
-        """One Pong for all Pings that came without a message between them, which RFC 6455 §5.5.3 allows: a flood of
-        Pings is no flood of Pongs, nor does it pile up for a client that does not read.
+        """Send one Pong for all Pings since the last message, as RFC 6455 §5.5.3 allows. So many Pings do not cause as
+        many Pongs, and Pongs do not accumulate for a client that does not read.
         """
         if self._ping is not None and not self._full and not self._closing and not self._waits:
             self._send(Pong(self._ping))
             self._ping = None
 
     def _client_closes(self, event: CloseConnection) -> None:
-        """It closes, or has answered our Close frame; or wsproto cannot read on, and says so with the same event."""
+        """Handle a Close frame: the client closes, or answers our Close frame. wsproto also reports an invalid frame in
+        this way.
+        """
         if self._frames.state is ConnectionState.CLOSED:
             self._hang_up()
         elif self._frames.state is ConnectionState.REMOTE_CLOSING:
-            # The answers to what came before it are written at the end of this turn.
+            # The answers to earlier messages are written at the end of this turn.
             self._timer = self._server.reactor.callLater(0, self._answer_close, event.response())
         else:
-            self._deaf = True  # wsproto would keep for ever what still comes
+            self._deaf = True  # wsproto would store all further input
             self._fail(event.code, event.reason or "")
 
     def _answer_close(self, close: CloseConnection) -> None:
@@ -304,19 +313,22 @@ class WebSocket(protocol.Protocol):
         self._hang_up()
 
     def _fail(self, code: int, reason: str) -> None:
-        """The client broke the protocol, or a limit: say so, and close without its answer (RFC 6455 §7.1.7)."""
+        """Send a Close frame with the reason to a client that violated the protocol or a limit, and close the
+        connection without waiting for its answer (RFC 6455 §7.1.7).
+        """
         if not self._closing:
             self._server.warn("websocket.fault", self.address, fault=reason, code=int(code))
             self._say_goodbye(CloseConnection(code, reason))
             self._shut_down()
 
     def _shut_down(self) -> None:
-        """End our side behind what is written, and drop what still comes, for LINGER_SECONDS: closing with unread input
-        makes the kernel send a reset, which can erase the Close frame before the client has read it.
+        """Close the sending side after the written octets, and drop further input for LINGER_SECONDS. If the connection
+        were closed with unread input, the kernel would send a reset, which can erase the Close frame before the client
+        has read it.
         """
         self._timer = self._server.reactor.callLater(LINGER_SECONDS, self.abort)
         if isinstance(self.transport, TlsTransport):
-            self.transport.loseConnection()  # it says goodbye, and reads on
+            self.transport.loseConnection()  # sends a TLS alert, and continues reading
         else:
             self.transport.loseWriteConnection()
 
@@ -324,27 +336,31 @@ class WebSocket(protocol.Protocol):
 
     @property
     def certificates(self) -> tuple[bytes, ...]:
-        """What the client has presented."""
+        """The TLS certificates that the client has presented."""
         return client_certificates(self.transport)
 
     def write(self, data: bytes) -> None:
-        """Send messages that :attr:`framing` has made; any number of them, each whole."""
+        """Send any number of whole messages that :attr:`framing` has encoded."""
         if not self._closing:
             straight_write.write(self.transport, data)
 
     def pause(self) -> None:
-        """Read no more from the client for now."""
+        """Pause reading from the client."""
         self._paused = True
         self._read_or_wait()
 
     def resume(self) -> None:
-        """Read on."""
+        """Resume reading."""
         self._paused = False
         self._hear()
         self._read_or_wait()
 
     def finish(self, code: int | None = None, reason: str = "") -> None:
-        """Say goodbye, and wait for the client's answer, for LINGER_SECONDS."""
+        """Send a Close frame, and wait for the client's answer for at most LINGER_SECONDS.
+
+        :param code: the code of the Close frame; None for :attr:`goodbye`.
+        :param reason: the reason in the Close frame.
+        """
         if self._closing:
             return
         self._say_goodbye(CloseConnection(self.goodbye if code is None else code, reason))
@@ -352,14 +368,14 @@ class WebSocket(protocol.Protocol):
             self._timer = self._server.reactor.callLater(LINGER_SECONDS, self._hang_up)
 
     def abort(self) -> None:
-        """Close at once."""
+        """Close the connection at once, without a Close frame."""
         straight_write.abort(self.transport)
 
     # Limits of all clients
 
     @property
     def heard_at(self) -> float:
-        """When the client was last heard."""
+        """The time at which the client last sent something, or read after its buffer was full."""
         return self._heard_at
 
     def close_for_others(self) -> None:
@@ -374,17 +390,17 @@ class WebSocket(protocol.Protocol):
         self._deaf = True
         self._unread = self._counted = 0
         self._frames = Connection(ConnectionType.SERVER)
-        self._fail(CloseReason.TRY_AGAIN_LATER, "all clients together have sent too much that waits to be read")
+        self._fail(CloseReason.TRY_AGAIN_LATER, "all clients together have sent too much unfinished input")
 
     def _say_goodbye(self, close: CloseConnection) -> None:
-        """Nothing is sent behind a Close frame (RFC 6455 §5.5.1)."""
+        """Send a Close frame. Nothing may be sent after it (RFC 6455 §5.5.1)."""
         self._closing = self._said_goodbye = True
         self._send(close)
         self.transport.unregisterProducer()
-        self.transport.resumeProducing()  # the client's answer may lie behind what we did not read
+        self.transport.resumeProducing()  # the client's answer may follow input that was not read
 
     def _hang_up(self) -> None:
-        """Close once everything written has gone out; a client that does not read it gets as long again."""
+        """Close the connection when all written octets are sent, or after LINGER_SECONDS."""
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         self._timer = self._server.reactor.callLater(LINGER_SECONDS, self.abort)
@@ -396,18 +412,18 @@ class WebSocket(protocol.Protocol):
     # Time
 
     def on_timer(self, now: float) -> None:
-        """For the wheel: ping a client that has sent nothing, drop one that does not answer."""
+        """Ping a silent client, and disconnect one that does not answer the Ping. Called by the timer wheel."""
         if self._closing:
             return
         if self._paused:
-            self._heard_at = now  # It could not be heard, and that is our doing; the listener watches over it.
+            self._heard_at = now  # Its input is not read; meanwhile the listener has its own time limit.
         elif self._pinged_at is not None and now - self._pinged_at >= PONG_SECONDS:
             self._server.warn("websocket.silent", self.address, seconds=round(now - self._heard_at))
             self.abort()
             return
         elif self._pinged_at is None and now - self._heard_at >= PING_SECONDS:
             self._pinged_at = now
-            if not self._full:  # Otherwise what fills the way to the client is as good as a Ping.
+            if not self._full:  # Otherwise the octets in the buffer have the same effect as a Ping.
                 self._send(Ping())
         self._schedule()
 
@@ -428,13 +444,15 @@ _KEY_OCTETS = 16
 
 
 def accept(request: Request, server: WebSocketServer, protocols: Sequence[str] = ()) -> bytes:
-    """The head of the response that makes a request a WebSocket: for an :class:`~fanout.http.response.Upgrade`.
+    """Make the head of the response 101 to a handshake, for an :class:`~fanout.http.response.Upgrade`.
 
-    :param protocols: as for :func:`agree`.
-    :raises HttpError: the request does not become one.
+    :param request: the request.
+    :param server: has the origins that may connect.
+    :param protocols: the subprotocols, as for :func:`agree`.
+    :raises HttpError: the request is not a valid handshake, or not allowed.
     """
     if request.method != "GET" or request.version != "HTTP/1.1":
-        raise HttpError(400, "A WebSocket is opened with GET, in HTTP/1.1.")
+        raise HttpError(400, "A WebSocket must be opened with GET and HTTP/1.1.")
     return _head(*agree(request.http.requestHeaders, protocols, server.origins))
 
 
@@ -451,17 +469,19 @@ def _head(key: bytes, subprotocol: str | None) -> bytes:
 
 
 def agree(headers: Headers, protocols: Sequence[str], origins: frozenset[str]) -> tuple[bytes, str | None]:
-    """Check the client's half of the handshake.
+    """Check the headers of a client's handshake.
 
-    :param protocols: the subprotocols served, the best first. If there are none, what a client offers is ignored.
-    :param origins: web pages that may connect; empty for all.
-    :return: the client's key, and the subprotocol; None when the client offered none.
-    :raises HttpError: the request does not become a WebSocket.
+    :param headers: the headers of the request.
+    :param protocols: the subprotocols that are served, in order of preference. If there are none, the client's offer is
+        ignored.
+    :param origins: the origins of web pages that may connect; empty for all.
+    :return: the client's key, and the subprotocol; None if the client offered none, or none is served.
+    :raises HttpError: the request is not a valid handshake, or not allowed.
     """
     if "websocket" not in _tokens(headers, "upgrade") or "upgrade" not in _tokens(headers, "connection"):
-        raise HttpError(426, "This address is a WebSocket.", Upgrade="websocket", Connection="upgrade")
+        raise HttpError(426, "This address needs a WebSocket.", Upgrade="websocket", Connection="upgrade")
     if _first(headers, "sec-websocket-version") != "13":
-        raise HttpError(426, "This server speaks version 13 of WebSocket.", Sec_WebSocket_Version="13")
+        raise HttpError(426, "This server supports version 13 of WebSocket.", Sec_WebSocket_Version="13")
     key = _first(headers, "sec-websocket-key")
     if not _is_key(key):
         raise HttpError(400, "Sec-WebSocket-Key must be 16 octets in base64.")
@@ -472,17 +492,19 @@ def agree(headers: Headers, protocols: Sequence[str], origins: frozenset[str]) -
 
 
 def _choose(offered: Sequence[str], protocols: Sequence[str]) -> str | None:
-    """The subprotocol. A browser that offered some would refuse an answer without one, so it is told why instead."""
+    """Choose the subprotocol. If a browser offered only others, it gets an error with the reason, because it would
+    refuse an answer without a subprotocol.
+    """
     if not offered or not protocols:
         return None
     for each in protocols:
         if each in offered:
             return each
-    raise HttpError(400, f"None of the offered subprotocols is served; there are {', '.join(protocols)}.")
+    raise HttpError(400, f"None of the offered subprotocols is served; this server has {', '.join(protocols)}.")
 
 
 def _tokens(headers: Headers, name: str) -> list[str]:
-    """The values of a header that is a list, in lower case. Every token that matters is ASCII."""
+    """The elements of a header that is a list, in lower case. All tokens that are compared with them are ASCII."""
     values = ",".join(headers.getRawHeaders(name, []))
     return [token for each in values.lower().split(",") if (token := each.strip())]
 

@@ -1,4 +1,4 @@
-"""The pages, and the files that belong to them. They work without scripts; scripts keep them up to date."""
+"""The HTML pages, and their styles and scripts. The pages work without scripts; scripts update them."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from radiovis.http.wall import Wall
 
 _HERE = Path(__file__).parent
 _FRESH_SECONDS = 0.5
-"""How long one rendering of the wall is served to all: a page of 200 stations takes 8 ms to make."""
+"""Seconds for which a rendering of the wall is reused for all clients: rendering 200 stations takes 8 ms."""
 
 
 def _templates() -> Environment:
     templates = Environment(
-        autoescape=True,  # everything, always: strangers choose names and texts
+        autoescape=True,  # in all templates, because stations choose their names and texts
         loader=FileSystemLoader(_HERE / "templates"),
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -34,7 +34,7 @@ def _templates() -> Environment:
 
 
 def _clock(when: datetime) -> str:
-    """The time for browsers without the script that writes "5 s ago"."""
+    """A time for browsers without scripts; the script writes "5 s ago" instead."""
     return f"{when:%Y-%m-%d %H:%M:%S} UTC"
 
 
@@ -42,12 +42,12 @@ _TEMPLATES = _templates()
 
 
 def _page(template: str, status: int = 200, **content: Any) -> Response:
-    """:param content: what the template wants."""
+    """Render a page. :param content: the variables of the template."""
     return Response.html(_TEMPLATES.get_template(template).render(content), status)
 
 
 class WallPages:
-    """Handlers of the public pages. Scripts of other sites may not read them."""
+    """The handlers of the public pages. Scripts of other sites may not read these pages."""
 
     def __init__(self, wall: Wall) -> None:
         self._wall = wall
@@ -69,8 +69,8 @@ class WallPages:
         return _page("wall.html", cards=cards, hidden=hidden, version=wall.version)
 
     async def service(self, request: Request) -> Response:
-        """``GET /service/<service identifier>``: one station, as a radio shows it; a page that says so when there is
-        none.
+        """``GET /service/<service identifier>``: one station, as a radio shows it. If there is no such station, a 404
+        with a page.
         """
         wall = self._wall
         try:
@@ -87,15 +87,15 @@ class WallPages:
 
 
 async def dashboard(_request: Request) -> Response:
-    """``GET /`` of the admin listener: an empty page; its script fills it from the JSON beside it."""
+    """``GET /`` of the admin listener: an empty page. Its script fills it from the JSON interface."""
     return _page("dashboard.html")
 
 
 def assets(at: str) -> list[Route]:
-    """Styles and scripts, those of all pages among them. A browser asks each time whether its copy is still valid: an
-    update is seen at once.
+    """The routes of styles and scripts. Browsers check each time whether their copy is still valid, so that an update
+    takes effect at once.
 
-    :param at: where they are; the folder here has the same name.
+    :param at: the URL path; a folder next to this file has the same name. ``/static`` also has the sheet of the engine.
     """
     ours = Files(_HERE / at.removeprefix("/"), at, public=True, cache_control="no-cache").routes()
     return [Route(f"{at}/{SHEET.name}", public=True, GET=_sheet), *ours] if at == "/static" else ours
@@ -106,5 +106,5 @@ def _sheet(_request: Request) -> Response:
 
 
 def admin_pages() -> list[Route]:
-    """The rows of the table for operators."""
+    """The routes of the operators' pages."""
     return [Route("/", GET=dashboard), *assets("/static"), *assets("/vendor")]

@@ -1,8 +1,8 @@
-"""The EBU's HTML5 player (radiovis-html5player), which speaks a small dialect of its own over WebSocket (contract §3).
+"""Serves the EBU's HTML5 player (radiovis-html5player), which has its own protocol over WebSocket (contract §3).
 
-The player opens ``/topic/<channel>`` and sends nothing. It is told ``RADIOVISWEBSOCKET:HELLO``, and then gets the
-STOMP frames a 1.0 client would get, without their NUL, for ``/topic/<channel>/text`` and ``/image``. Its gateway looked
-up the station's server in DNS first; here the server itself answers, so the player works with one hop less, unchanged.
+The player opens ``/topic/<channel>`` and sends nothing. It receives ``RADIOVISWEBSOCKET:HELLO``, and then the STOMP
+frames of a 1.0 client without their final NUL, for ``/topic/<channel>/text`` and ``/topic/<channel>/image``. The
+original gateway looked up the station's server in DNS. Here the server itself answers; the player works unchanged.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from fanout.stomp.server_frames import MessageForm
 _PREFIX = b"RADIOVISWEBSOCKET:"
 _HELLO = text(_PREFIX + b"HELLO\0")
 _NO_VIS = text(_PREFIX + b"NOVIS\0")
-_UNEXPECTED = text(_PREFIX + b"ERROR:Unexcepted message\0")  # The original's spelling.
+_UNEXPECTED = text(_PREFIX + b"ERROR:Unexcepted message\0")  # The spelling of the original gateway.
 _FAILED = text(_PREFIX + b"ERROR:The server made an error\0")
 _FULL = text(_PREFIX + b"ERROR:Too many subscriptions\0")
 _KINDS = ("image", "text")
@@ -37,7 +37,7 @@ _STOMP_10 = DIALECTS["1.0"]
 
 
 class Player:
-    """The handler of the paths where players connect: ``/topic``, and every path below it."""
+    """The handler of the paths to which players connect: ``/topic``, and every path below it."""
 
     def __init__(
         self,
@@ -56,7 +56,10 @@ class Player:
         self.subscription_limit = subscription_limit
 
     def open(self, request: Request) -> Upgrade:
-        """A viewer of the channel in the path. :raises HttpError: the request is no handshake, or names no channel."""
+        """Open a WebSocket for the channel in the path.
+
+        :raises HttpError: the request is not a valid handshake, or the path has no valid channel.
+        """
         head = accept(request, self.server)
         channel = self._channel(request.path)
 
@@ -66,12 +69,12 @@ class Player:
         return Upgrade(WebSocket(self.server, connect, request.address, request.port), head)
 
     def _channel(self, path: str) -> str:
-        """The path as the player's page spells it: it compares the destinations of messages with that."""
+        """The path in the player's spelling, because the player compares the destinations of messages with it."""
         channel = path.rstrip("/")
         if len(channel.encode()) + len("/image") > MAX_DESTINATION_BYTES:
             raise HttpError(414, f"A topic may have {MAX_DESTINATION_BYTES} octets.")
         if not channel.isprintable() or channel.count("/") <= 1:
-            raise HttpError(400, "A player's address is /topic/ and a channel, such as /topic/fm/4e1/4000/09580.")
+            raise HttpError(400, "The path must be /topic/ and a channel, such as /topic/fm/4e1/4000/09580.")
         return channel
 
 
@@ -92,7 +95,7 @@ class PlayerClient(OutboxSubscriber):
         resolved.addErrback(self._failed)
 
     async def _subscribe(self) -> None:
-        """Send HELLO once both topics are resolved; otherwise the player shows the error that it gets instead."""
+        """Send HELLO and the messages when both topics are resolved, otherwise an error, which the player shows."""
         topics = []
         for kind in _KINDS:
             destination = f"{self._channel}/{kind}"
@@ -143,26 +146,26 @@ class PlayerClient(OutboxSubscriber):
         return self._socket.address
 
     def write(self, data: bytes) -> None:
-        """From the outbox: octets for the client."""
+        """Send octets to the client. Called by the outbox."""
         self._socket.write(data)
 
     def cut_off(self) -> None:
-        """From the outbox: the client does not read."""
+        """Disconnect a client that does not read. Called by the outbox."""
         self._player.server.warn("client.slow", self.address, reason="does not read what it is sent")
         self._socket.abort()
 
     # The WebSocket's listener
 
     def received(self, data: bytes) -> None:
-        """A player should send nothing."""
+        """Close the connection with an error, because a player must not send anything."""
         self._end(_UNEXPECTED)
 
     def full(self) -> None:
-        """The client takes no more for now; the outbox keeps the newest."""
+        """The buffer of the connection is full; messages wait in the outbox."""
         self._outbox.block()
 
     def drained(self) -> None:
-        """It takes some again."""
+        """The buffer of the connection has room again."""
         self._outbox.unblock()
 
     def gone(self) -> None:
@@ -177,14 +180,16 @@ class PlayerClient(OutboxSubscriber):
 
 @dataclass(frozen=True, slots=True)
 class PlayerForm:
-    """A MESSAGE as a 1.0 client gets it, but for its last NUL, and always text: the player splits it into lines.
+    """A MESSAGE frame of STOMP 1.0 without its final NUL. It is always a text message: the player splits it into lines.
 
-    :ivar destination: in the spelling of the player's page.
+    :ivar destination: the destination in the player's spelling.
     """
 
     destination: str
 
     def encode(self, message: Message, encoded: dict[Any, Any]) -> bytes:
-        """The octets. What is not UTF-8 is replaced: in a text message a browser would take it for a fault of ours."""
+        """The octets of the frame. Octets that are not UTF-8 are replaced, because a browser closes a WebSocket with an
+        error if a text message contains them.
+        """
         frame = MessageForm(_STOMP_10, self.destination).encode(message, encoded)
         return frame.removesuffix(b"\0").decode("utf-8", "replace").encode()

@@ -1,10 +1,10 @@
-"""``POST /services/<station>``: a slide, a text or both, on the station's channels.
+"""``POST /services/<station>``: publishes a slide, a text or both on the station's channels.
 
     curl -u 1.rock:secret -d text="Now: a song" -d image=http://example.org/1.png https://…/services/1
 
-A form or JSON with ``text``, ``image``, ``link``, ``trigger-time``, and ``channel`` as often as needed (JSON: a list);
-without ``channel`` it goes to all channels of the station. With ``message-id`` it replaces what is held under that
-name, and alone it cancels that (docs/slides.md).
+The body is a form or JSON with the fields ``text``, ``image``, ``link``, ``trigger-time``, ``message-id`` and
+``channel``. ``channel`` may be repeated (in JSON: a list); without it, all channels of the station get the messages. A
+``message-id`` replaces the held messages with this id; without ``text`` and ``image`` it cancels them (docs/slides.md).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from radiovis.topics import BROADCAST
 
 REALM = "RadioVIS stations"
 _FIELDS = frozenset({"text", "image", "link", "channel", "trigger-time", "message-id"})
-_ID_LENGTH = 255  # characters of a message-id: it is a name, and travels with each copy
+_ID_LENGTH = 255  # characters of a message-id, which is a header of each copy of the message
 _SCHEMES = {"image": ("http", "https"), "link": ("http", "https", "ftp")}  # contract §3, "Gallery rules"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _TIME = re.compile(r"NOW|\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)")
@@ -37,21 +37,30 @@ Fields = dict[str, list[str]]
 
 
 def needs_login(request: Request) -> None:
-    """Before the body of a publish is read; whether a login is right takes longer. :raises HttpError: there is none."""
+    """Require a login before the body of a publish is read. The password is checked later, because this takes longer.
+
+    :raises HttpError: the request has no login.
+    """
     basic_login(request.http, REALM)
 
 
 class Publishing:
-    """The handler. A publisher has the station's own login, by HTTP Basic."""
+    """The handler. A publisher sends the station's login by HTTP Basic."""
 
     def __init__(self, application: Application, warn: Callable[..., None], settings: Settings) -> None:
-        """:param warn: logs a client's fault: event name, address, fields."""
+        """
+        :param application: checks logins, and publishes.
+        :param warn: logs a client's fault; called with event name, address and fields.
+        :param settings: SCHEDULE decides whether messages can be held.
+        """
         self._application = application
         self._warn = warn
         self.settings = settings
 
     async def publish(self, request: Request) -> Response:
-        """202 with the messages, once the bus has them. A client that does not wait for that has published as well."""
+        """Publish, and answer with a 202 and the messages when the bus has confirmed them. They are also published if
+        the client disconnects before.
+        """
         check_same_site(request)
         request.run_to_end()
         principal = await log_in(self._application, self._warn, request.http, REALM)
@@ -103,7 +112,7 @@ def _status(refused: Refused) -> int:
 
 
 def _fields(request: Request) -> Fields:
-    """The checked fields of a form or of JSON. :raises HttpError: they are not what they should be."""
+    """The checked fields of a form or of JSON. :raises HttpError: the type of the body, or a field, is invalid."""
     kind = (request.header("content-type") or "").partition(";")[0].strip().lower()
     readers = {"application/json": _read_json, "application/x-www-form-urlencoded": _read_form}
     if kind not in readers:
@@ -128,7 +137,7 @@ def _read_json(body: bytes) -> Fields:
     given = value if isinstance(value, dict) else {"": value}
     fields = {name: each if isinstance(each, list) else [each] for name, each in given.items() if each is not None}
     if "" in fields or not all(isinstance(each, str) for values in fields.values() for each in values):
-        raise ValueError("no object with texts")
+        raise ValueError("not an object with texts")
     return fields
 
 
@@ -137,7 +146,7 @@ def _one(fields: Fields, name: str) -> str:
 
 
 def _check(fields: Fields) -> None:
-    """:raises HttpError: a value that receivers cannot use, or must not be given."""
+    """:raises HttpError: receivers cannot use a value, or must not get it."""
     for name, values in fields.items():
         if name != "channel" and len(values) > 1:
             raise HttpError(400, f"The field {name} may occur only once.")
@@ -154,7 +163,7 @@ def _check(fields: Fields) -> None:
 
 
 def _check_text(principal: Principal, fields: Fields) -> None:
-    """:raises HttpError: radios would cut the text."""
+    """:raises HttpError: the text is too long, so radios would cut it."""
     if fault := text_fault(_one(fields, "text").encode()):
         channels = ", ".join(fields.get("channel", [])) or "all channels"
         raise HttpError(400, f"{principal.login}, {channels}: the text {fault}.")
@@ -172,5 +181,5 @@ def _check_url(name: str, value: str, schemes: tuple[str, ...]) -> None:
 
 
 def _is_text(value: str) -> bool:
-    """Half of a surrogate pair, which JSON can spell, is no character."""
+    """Whether a value is valid Unicode. JSON can contain half of a surrogate pair, which is not a character."""
     return value.encode(errors="ignore").decode() == value

@@ -18,14 +18,17 @@ from radiovis.settings import Settings
 
 
 class PublicSite:
-    """What is served at HTTP_PORT."""
+    """The site at HTTP_PORT."""
 
     def __init__(
         self, pending: PendingRequests, settings: Settings, wall: Wall, websockets: Mapping[str, Handler]
     ) -> None:
         """
+        :param pending: the requests that wait for messages.
+        :param settings: the settings of the handlers.
+        :param wall: the stations, and the browsers that watch them.
         :param websockets: the handlers of WebSockets, by their path.
-        :raises SettingsError: SLIDES_DIR is no folder.
+        :raises SettingsError: SLIDES_DIR is not a folder.
         """
         self._settings = settings
         self._wall = wall
@@ -51,7 +54,9 @@ class PublicSite:
 
     @property
     def settings(self) -> Settings:
-        """Those of all handlers; may be replaced at any time. SLIDES_DIR and SLIDES_LINKS are those of the start."""
+        """The settings of all handlers; may be replaced at any time. A change of SLIDES_DIR or SLIDES_LINKS has no
+        effect.
+        """
         return self._settings
 
     @settings.setter
@@ -61,8 +66,8 @@ class PublicSite:
         self._settings = settings
 
     def _topics(self, pending: PendingRequests) -> Topics:
-        """Topics as resources. Nothing is forgotten on demand: other nodes, and memcached, would still know it. Values
-        are text: ``SHOW …`` and ``TEXT …``.
+        """Topics as resources. Values cannot be deleted, because other nodes and memcached would keep them. Values are
+        text: ``SHOW …`` and ``TEXT …``.
         """
         return Topics(
             pending,

@@ -1,7 +1,7 @@
 """A station, its slide and its text, as a page may show them.
 
-Anybody with a station's password decides what stands in a message, so a page shows no more of it than an address of the
-web and plain text. The template escapes them.
+Messages are not trusted, because they come from many publishers. So a page only shows web addresses and plain text, and
+its template escapes both.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _UNWRITTEN = re.compile(r"[\s\x00-\x1f\x7f]+")
 class Station:
     """One channel on the wall.
 
-    :ivar topic: its topics without the last part, with the slash; the hub's spelling.
-    :ivar given_name: the directory's; empty where it has none.
+    :ivar topic: the topic prefix, which ends with a slash, in the hub's spelling.
+    :ivar given_name: the name in the directory; empty if it has none.
     """
 
     topic: str
@@ -33,17 +33,17 @@ class Station:
 
     @property
     def service(self) -> str:
-        """The service identifier: the topic without ``/topic/``, as it stands in the address of the page."""
+        """The service identifier: the topic prefix without ``/topic/`` and the last slash."""
         return self.topic.removeprefix("/topic/").rstrip("/")
 
     @property
     def name(self) -> str:
-        """What to call it."""
+        """The name to show: that of the directory, or otherwise :attr:`resolved`."""
         return self.given_name or self.resolved
 
     @property
     def resolved(self) -> str:
-        """Where to find it on a dial: ``FM 95.80 MHz``, or as much as the topic says."""
+        """The system and frequency, such as ``FM 95.80 MHz``, as far as they follow from the topic."""
         parts = self.service.split("/")
         system = _SYSTEMS.get(parts[0])
         if system is None:
@@ -59,8 +59,10 @@ class Station:
 class ShownSlide:
     """A picture on air.
 
-    :ivar src: its address; None when the message names none that may be shown.
-    :ivar link: where a click leads, if anywhere.
+    :ivar src: the address of the picture; None if the message has no address that may be shown.
+    :ivar link: the address that a click opens; None if there is none that may be shown.
+    :ivar when: the time at which it was published.
+    :ivar id: the id of the message.
     """
 
     src: str | None
@@ -71,7 +73,12 @@ class ShownSlide:
 
 @dataclass(frozen=True, slots=True)
 class ShownText:
-    """A text on air."""
+    """A text on air.
+
+    :ivar body: the text, in one line.
+    :ivar when: the time at which it was published.
+    :ivar id: the id of the message.
+    """
 
     body: str
     when: datetime
@@ -79,20 +86,22 @@ class ShownText:
 
 
 def slide(message: Message) -> ShownSlide:
-    """The slide of a message of an image topic: ``SHOW <url>``."""
+    """The slide of a message on an image topic: ``SHOW <url>``."""
     body = message.body.decode(errors="replace")
     link = dict(message.headers).get("link", "")
     return ShownSlide(web_address(body.removeprefix("SHOW ")), web_address(link), _when(message), message.message_id)
 
 
 def text(message: Message) -> ShownText:
-    """The text of a message of a text topic: ``TEXT <words>``, in one line."""
+    """The text of a message on a text topic, ``TEXT <words>``, as one line."""
     body = message.body.decode(errors="replace").removeprefix("TEXT ")
     return ShownText(_UNWRITTEN.sub(" ", body[:_MAX_TEXT]).strip(), _when(message), message.message_id)
 
 
 def web_address(text: str) -> str | None:
-    """An address a browser may be sent to: http or https, whole, and nothing else such as ``javascript:``."""
+    """The address if a page may contain it: an absolute URL with http or https, not with ``javascript:``, for example.
+    Otherwise None.
+    """
     address = text.strip()
     if len(address) > _MAX_URL or _UNWRITTEN.search(address):
         return None
@@ -104,7 +113,7 @@ def web_address(text: str) -> str | None:
 
 
 def _when(message: Message) -> datetime:
-    """The publish's time. A device may have written any number there."""
+    """The time of a publish. An invalid number, which another program may have sent, becomes the year 1970."""
     try:
         return datetime.fromtimestamp(message.when, UTC)
     except (ValueError, OverflowError, OSError):

@@ -1,9 +1,9 @@
 """RadioVIS over HTTP (RVIS01 §5, contract §4): long polls and event streams.
 
-:class:`Polls`: ``vis.json``, and ``/comet`` of early servers in plain text.
+:class:`Polls`: ``vis.json``, and ``/comet``, the form of early servers in plain text.
 
-:class:`Push`: ``GET /radiodns/push/1.0/<service identifier>``, slides and texts of one station as server-sent events,
-as the RadioDNS demo has it (contract §4, last row): events ``image`` and ``text``, the last ones at once.
+:class:`Push`: ``GET /radiodns/push/1.0/<service identifier>`` sends the slides and texts of one station as server-sent
+events ``image`` and ``text``, like the RadioDNS demo (contract §4, last row). The last ones are sent at once.
 """
 
 from __future__ import annotations
@@ -21,20 +21,21 @@ from fanout.http.sse import EVENT_STREAM, encode_id, event, last_event_id
 from fanout.hub.message import Message
 from fanout.stomp.limits import MAX_DESTINATION_BYTES
 
-# Two parts or more behind /topic/, without what no topic has.
+# Two or more parts after /topic/, without characters that no topic contains.
 _TOPIC = re.compile(r"/topic(?:/[^/\s\x00-\x1f\x7f]+){2,}")
-# A name, or names with dots. Anything more could be an attacker's script in our answer.
+# A name, or names joined by dots. Other characters could put an attacker's script into the answer.
 _CALLBACK = re.compile(r"[A-Za-z_$][\w$]*(?:\.[A-Za-z_$][\w$]*)*", re.ASCII)
 _CALLBACK_LENGTH = 64
-# So that no content sniffer takes an answer that begins with the client's own words for something else.
+# Without this prefix, a content sniffer could misinterpret an answer that begins with text from the client.
 _CALLBACK_PREFIX = b"/**/"
 _SCRIPT = "text/javascript"
-# Samsung's client sets no User-Agent, so it sends Android's own: "Dalvik/1.6.0 (Linux; U; Android 4.4.2; SM-G900F
-# Build/KOT49H)". It came with Samsung's phones only, whose models are called:
+# Samsung's client sends the default User-Agent of Android: "Dalvik/1.6.0 (Linux; U; Android 4.4.2; SM-G900F
+# Build/KOT49H)". Only phones of Samsung have it; the names of their models begin with:
 _ANDROID = "Dalvik/"
 _SAMSUNG_MODELS = ("SM-", "GT-", "SAMSUNG-", "SCH-", "SGH-", "SHV-", "SHW-", "SPH-", "SC-")
 _SAMSUNG_SECONDS = 12.0
-"""Seconds such a client is held at most, whatever HTTP_POLL_TIMEOUT is: it reads for 15 s (contract §4)."""
+"""Limit of the seconds that a poll of Samsung's client is held, even if HTTP_POLL_TIMEOUT is longer: the client waits
+for 15 s (contract §4)."""
 _TYPES = ("image", "text")
 _OTHER_TYPE = {"image": "text", "text": "image"}
 
@@ -46,8 +47,9 @@ class VisForm:
     destination: str
 
     def encode(self, message: Message, encoded: dict[Any, Any]) -> bytes:
-        """The object. Samsung's receiver shows only slides whose trigger time is NOW, so that is what none means. It
-        takes an answer with a ``[`` anywhere for an array, so texts have no brackets (contract §5.4).
+        """The octets of the object. A message without a trigger time gets NOW, because Samsung's receiver only shows
+        slides with this trigger time. Brackets in texts are escaped, because the receiver takes any answer that
+        contains a ``[`` for an array (contract §5.4).
         """
         given = dict(message.headers)
         headers = {
@@ -71,8 +73,8 @@ class Polls:
         self.settings = settings
 
     async def visjson(self, request: Request) -> NextValue:
-        """``GET …/vis.json?topic=…[&topic=…][&last_id=…][&callback=…]``: a JSON object for one topic, an array for
-        several, or a call of the callback with these.
+        """``GET …/vis.json?topic=…[&topic=…][&last_id=…][&callback=…]``: a JSON object for one topic, or an array for
+        several topics. With a callback, the answer is a script that calls it with this value.
         """
         topics = self._topics(request)
         callback = _callback(request)
@@ -98,15 +100,15 @@ class Polls:
         )
 
     async def comet(self, request: Request) -> NextValue:
-        """``GET /comet?topic=…[&topic=…][&last_id=…]``: the next message's body, with the rest in headers of HTTP."""
+        """``GET /comet?topic=…[&topic=…][&last_id=…]``: the next message: its body, and the rest as HTTP headers."""
         topics = tuple(dict.fromkeys(self._topics(request)))
         return NextValue(topics, VisForm, _plain, request.query("last_id"), newest=True)
 
     def _topics(self, request: Request) -> list[str]:
-        """The topics of a query. :raises HttpError: none, too many, or one that cannot be a topic."""
+        """The topics of a query. :raises HttpError: there are none or too many, or one of them is invalid."""
         topics = request.queries("topic")
         if not topics:
-            raise HttpError(400, "This needs a topic, such as ?topic=/topic/fm/4e1/4000/09580/image.")
+            raise HttpError(400, "The URL must contain a topic, such as ?topic=/topic/fm/4e1/4000/09580/image.")
         if len(topics) > MAX_TOPICS:
             raise HttpError(400, f"Up to {MAX_TOPICS} topics at once; these are {len(topics)}.")
         for topic in topics:
@@ -115,16 +117,19 @@ class Polls:
 
 
 def _is_samsung(agent: str) -> bool:
-    """Whether a User-Agent is that of Samsung's client (``com.sec.android.app.dns``)."""
+    """Whether a User-Agent may be that of Samsung's client (``com.sec.android.app.dns``)."""
     return agent.startswith(_ANDROID) and any(f"; {model}" in agent for model in _SAMSUNG_MODELS)
 
 
 def _empty(topic: str) -> Response:
-    """Nothing new, for a client that stops at a 408: it asks again on a connection that it has closed, which fails.
+    """The answer without a new message for Samsung's client, which stops after a 408: it then sends its next request on
+    a connection that it has closed.
 
-    It takes an empty body, or an array without TEXT and SHOW, for the end as well. An object whose body is neither
-    makes it ask for the type of the destination without its last id. That is the other one of its two types: it would
-    ask for nothing else as long as nothing is published on a topic.
+    The client also stops after an empty body, or an array without TEXT and SHOW. After an object whose body is neither,
+    it requests the topic type of the object's destination without its last id. So this destination has the other type
+    of the two: otherwise the client would only request one of them until a message is published on it.
+
+    :param topic: the last topic of the request.
     """
     channel, _, last = topic.rpartition("/")
     destination = f"{channel}/{_OTHER_TYPE.get(last, last)}"
@@ -139,11 +144,11 @@ def _plain(objects: Sequence[bytes]) -> Response:
 
 
 def check_topic(topic: str) -> None:
-    """:raises HttpError: this cannot be a topic."""
+    """:raises HttpError: the topic is too long or malformed."""
     if len(topic.encode()) > MAX_DESTINATION_BYTES:
         raise HttpError(400, f"A topic may have {MAX_DESTINATION_BYTES} octets.")
     if not _TOPIC.fullmatch(topic):
-        raise HttpError(400, "A topic is written like /topic/fm/4e1/4000/09580/image; this one is not.")
+        raise HttpError(400, "A topic must have a form like /topic/fm/4e1/4000/09580/image.")
 
 
 def _callback(request: Request) -> bytes | None:
@@ -151,7 +156,7 @@ def _callback(request: Request) -> bytes | None:
     if callback is None:
         return None
     if len(callback) > _CALLBACK_LENGTH or not _CALLBACK.fullmatch(callback):
-        raise HttpError(400, f"A callback is a name of JavaScript with up to {_CALLBACK_LENGTH} characters.")
+        raise HttpError(400, f"A callback must be a JavaScript name of up to {_CALLBACK_LENGTH} characters.")
     return callback.encode()
 
 
@@ -160,12 +165,12 @@ _WORDS = {"image": "SHOW ", "text": "TEXT "}
 
 @dataclass(frozen=True, slots=True)
 class PushForm:
-    """A message as an event: the last part of its destination is the event's name."""
+    """A message as a server-sent event. The last part of its destination is the name of the event."""
 
     destination: str
 
     def encode(self, message: Message, encoded: dict[Any, Any]) -> bytes:
-        """The event."""
+        """The octets of the event."""
         name = self.destination.rpartition("/")[2]
         content = message.body.decode(errors="replace").removeprefix(_WORDS[name])
         data = {"src": content.strip()} if name == "image" else {"body": content}
@@ -174,10 +179,10 @@ class PushForm:
 
 
 class Push:
-    """The handler. The service identifier is a channel without ``/topic/``, such as ``fm/4e1/4000/09580``."""
+    """The handler. A service identifier is a channel without ``/topic/``, such as ``fm/4e1/4000/09580``."""
 
     async def push(self, request: Request) -> Response:
-        """A stream that lasts until the client goes."""
+        """A stream that ends when the client disconnects."""
         channel = "/topic/" + request.parameters.get("rest", "").rstrip("/")
         check_topic(channel + "/image")
         last_id = last_event_id(request.header("last-event-id"))

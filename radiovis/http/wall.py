@@ -1,9 +1,9 @@
-"""All stations at once: a list of them, and one event stream with all their messages.
+"""The wall: the list of all stations, and one event stream with all their messages.
 
-The wall is one subscriber of each station's topics, however many viewers there are: a publish costs one encoding and
-one call per viewer, and a viewer costs no more than an outbox. Without viewers it subscribes to nothing.
+The wall is one subscriber of each station's topics, independently of the number of viewers. A publish needs one
+encoding and one call per viewer, and a viewer needs one outbox. Without viewers the wall has no subscriptions.
 
-:class:`Wall` is that subscriber, :class:`WallViewer` one browser, and :class:`WallEvents` the handler of their streams.
+:class:`Wall` is this subscriber, :class:`WallViewer` one browser, and :class:`WallEvents` the handler of the streams.
 """
 
 from __future__ import annotations
@@ -31,19 +31,23 @@ from radiovis.topic_resolution import TopicResolver
 
 TYPES = ("image", "text")
 MOST_STATIONS = 200
-"""Stations on the wall; the page says how many more there are. Each viewer's browser loads a picture for each of them,
-and the wall subscribes to two topics for each."""
+"""Limit of the stations on the wall; the page shows how many further stations exist. Each viewer's browser loads a
+picture for each station, and the wall subscribes to two topics for each."""
 
 
 @dataclass(frozen=True, slots=True)
 class WallForm:
-    """A message as an event ``image`` or ``text``: JSON with the service and what may be shown."""
+    """A message as an event ``image`` or ``text``: JSON with the service identifier and the parts that a page may show.
+
+    :ivar destination: the topic.
+    :ivar service: the service identifier.
+    """
 
     destination: str
     service: str
 
     def encode(self, message: Message, encoded: dict[Any, Any]) -> bytes:
-        """The event."""
+        """The octets of the event."""
         name = self.destination.rpartition("/")[2]
         data: dict[str, Any] = {"service": self.service}
         if name == "image":
@@ -57,11 +61,12 @@ class WallForm:
 
 
 class Wall(Subscriber):
-    """The stations, and the browsers that watch them. A member of the hub.
+    """The stations, and the browsers that watch them. It is a subscriber of the hub.
 
-    :ivar pending: what the requests that wait, and streams, share.
-    :ivar stations: all that are registered, in the directory's order.
-    :ivar version: changes with the stations on the wall: a page that shows others has to be loaded anew.
+    :ivar pending: the objects that all polls and streams share.
+    :ivar settings: the settings of the node; may be replaced at any time.
+    :ivar stations: all registered stations, in the order of the directory.
+    :ivar version: identifies the stations on the wall: a page with another version must be loaded again.
     """
 
     protocol = "wall"
@@ -82,35 +87,35 @@ class Wall(Subscriber):
         self._directory = directory
         self._resolver = resolver
         self._viewers: set[WallViewer] = set()
-        self._said: dict[Cohort, bytes] = {}  # the topics subscribed to, and the last event of each
+        self._said: dict[Cohort, bytes] = {}  # the cohorts of the subscriptions, and the last event of each
 
-    # Which stations there are
+    # The list of stations
 
     @property
     def hung(self) -> tuple[Station, ...]:
-        """The stations that stand on the wall."""
+        """The stations on the wall: the first of all stations."""
         return self.stations[:MOST_STATIONS]
 
     def station(self, topic: str) -> Station | None:
-        """The registered station with this topic prefix."""
+        """The registered station with a topic prefix; None if there is none."""
         return self._by_topic.get(topic)
 
     async def find(self, service: str) -> str:
-        """The topic prefix of a service identifier, as the hub spells it.
+        """The topic prefix of a service identifier, in the hub's spelling.
 
-        :param service: such as ``fm/4e1/4000/09580``, with or without a slash at its end.
-        :raises HttpError: it has none.
+        :param service: the identifier, such as ``fm/4e1/4000/09580``, with or without a slash at its end.
+        :raises HttpError: the identifier is invalid, or too many requests wait.
         """
         service = service.rstrip("/")
         channel = f"/topic/{service}/"
-        if channel in self._by_topic:  # one for any frequency, too, which no radio may ask for
+        if channel in self._by_topic:  # It may be a prefix for any frequency (*), which radios may not request.
             return channel
         check_topic(f"{channel}image")
         keys = await self.pending.resolve([f"{channel}{each}" for each in TYPES])
         return topics.channel_of(keys[0])
 
     async def refresh(self) -> None:
-        """Read the stations anew. :raises DirectoryError: then they stay as they were."""
+        """Load the stations again. :raises DirectoryError: the directory failed; the stations are unchanged."""
         channels = await self._directory.topics()
         found = [Station(await self._resolver.canonical(each.topic), each.name) for each in channels]
         by_topic = {each.topic: each for each in found}
@@ -121,14 +126,14 @@ class Wall(Subscriber):
             self._hang()
 
     def _hang(self) -> None:
-        """Give the viewers the new wall."""
+        """Subscribe to the new stations, and send the viewers the new version."""
         if self._viewers:
             self._unlisten()
             self._listen()
             self._tell(self._greeting())
 
     async def _recall(self) -> None:
-        """Ask the shared memory for the topics without a last message; one after the other, as there is no hurry."""
+        """Recall last messages from memcached for topics without one. It is not urgent, so one after the other."""
         for key in [f"{station.topic}{each}" for station in self.hung for each in TYPES]:
             await self.pending.hub.recall(key, self.pending.application.recall)
 
@@ -147,7 +152,7 @@ class Wall(Subscriber):
     # Viewers
 
     def enter(self, viewer: WallViewer) -> None:
-        """Show a viewer what is on air, and everything from now on."""
+        """Add a viewer, which gets the last message of each topic and all later messages."""
         if not self._viewers:
             self._listen()
         self._viewers.add(viewer)
@@ -157,13 +162,13 @@ class Wall(Subscriber):
                 viewer.take(cohort, data)
 
     def leave(self, viewer: WallViewer) -> None:
-        """A viewer has gone."""
+        """Remove a viewer."""
         self._viewers.discard(viewer)
         if not self._viewers:
             self._unlisten()
 
     def offer(self, cohort: Cohort, message: Message, data: bytes) -> None:
-        """The hub has a message on one of the topics."""
+        """Send a message on one of the topics to all viewers. Called by the hub."""
         self._said[cohort] = data
         self._tell(data, cohort)
 
@@ -171,7 +176,7 @@ class Wall(Subscriber):
         for viewer in list(self._viewers):
             try:
                 viewer.take(slot, data)
-            except Exception as error:  # noqa: BLE001  (one broken viewer is reported and stops no other)
+            except Exception as error:  # noqa: BLE001  (A failed viewer is reported; the others get the message.)
                 self.pending.failed(viewer, error)
 
     def _greeting(self) -> bytes:
@@ -200,7 +205,7 @@ class WallViewer(Stream):
         self._wall = wall
 
     def begin(self, last_id: str | None = None) -> None:
-        """Show everything that is on air: a wall has no past, so what the browser saw before does not matter."""
+        """Send the last message of each topic. The wall has no history, so the id of the last event is ignored."""
         super().begin(None)
         self._wall.enter(self)
 
@@ -209,14 +214,14 @@ class WallViewer(Stream):
         self._outbox.offer(slot, data)
 
     def leave(self) -> None:
-        """The browser is gone."""
+        """End the stream, because the browser has disconnected or the node shuts down."""
         self._wall.leave(self)
         super().leave()
 
 
 class WallEvents:
-    """The handler of streams for pages. Besides what ``/radiodns/push`` has, their events say when, hold no address
-    that a page must not use, and know stations of any frequency (``*``).
+    """The handler of event streams for pages. In contrast to ``/radiodns/push``, the events contain the time and only
+    addresses that a page may use, and there are streams of stations for any frequency (``*``).
     """
 
     def __init__(self, wall: Wall) -> None:
@@ -225,20 +230,20 @@ class WallEvents:
     async def events(self, request: Request) -> Response:
         """``GET /events``: all stations of the wall; ``GET /events/<service identifier>``: one station.
 
-        :raises HttpError: there is no such station.
+        :raises HttpError: the service identifier is invalid, or too many requests wait.
         """
         service = request.parameters.get("rest")
         topic = "" if service is None else await self._wall.find(service)
 
         async def begin() -> None:
-            await self._wall.pending.resolve(())  # is there room?
+            await self._wall.pending.resolve(())  # refuses the stream if too many requests wait
             if not request.http.gone:
                 self._begin(request.http, topic)
 
         return Response(CustomBody(begin), content_type=EVENT_STREAM)
 
     def _begin(self, http: HttpRequest, topic: str) -> None:
-        """:param topic: the station's topic prefix; empty for all of them."""
+        """Begin the stream. :param topic: the station's topic prefix; empty for all stations."""
         if not topic:
             WallViewer(self._wall, http).begin()
             return

@@ -102,7 +102,8 @@ class TestPublishing(ChannelsCase):
         for number in (1, 2):
             self.assertEqual(self.ask(f"/channels/topic/id/tests._ebu.nowhere/topic{number}/everywhere").body, b"x")
         answer = self.put("/channels/topic/*/everywhere", b"x", basic("2.test", "test"))
-        self.assertEqual((answer.status, answer.json["detail"]), (403, "There is no topic that this could be said on."))
+        reason = "There is no topic on which this can be published."
+        self.assertEqual((answer.status, answer.json["detail"]), (403, reason))
 
     def test_nothing_is_forgotten(self) -> None:
         answer = self.ask(self.path(), "DELETE", authorization=LOGIN)

@@ -109,9 +109,9 @@ class OneNode(SiteCase):
     def test_a_site_that_is_wrong_is_a_line_and_exit_code_2(self) -> None:
         (self.home / "wrong.toml").write_text("[[files]]\nfolder = 'nowhere'\n")
         for site, words in (
-            (None, "WEBSERVER_SITE names no site file"),
+            (None, "set WEBSERVER_SITE to the path of the site file"),
             (self.home / "missing.toml", "missing.toml: No such file"),
-            (self.home / "wrong.toml", "nowhere is no folder"),
+            (self.home / "wrong.toml", "nowhere is not a folder"),
         ):
             server = node(**self.settings(WEBSERVER_SITE=site))
             self.addCleanup(server.close)

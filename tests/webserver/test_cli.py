@@ -261,7 +261,7 @@ class TestWithoutFile(unittest.TestCase):
 
     def test_what_is_neither(self) -> None:
         for given, words in (
-            (["nowhere"], "nowhere is no site file, no folder, and no WSGI application"),
+            (["nowhere"], "nowhere is not a site file, not a folder, and not a WSGI application"),
             (["nowhere.toml"], "cannot read nowhere.toml: No such file"),
             (["no_such_module_here:app"], "no_such_module_here cannot be imported"),
             (["json:nothing"], "json has no application named nothing"),
@@ -298,7 +298,7 @@ class TestFile(unittest.TestCase):
             "limits, body_bytes: input should be greater than or equal to 0",
             "files 1, foldr: no such key; did you mean folder?",
             "files 1, folder: field required",
-            "uploads 1, at: is not written like this. Where it is, such as /uploads.",
+            "uploads 1, at: invalid value. URL path of the folder, such as /uploads.",
             "topcis: no such key; did you mean topics?",
         ):
             self.assertIn(words, said)
@@ -306,12 +306,12 @@ class TestFile(unittest.TestCase):
 
     def test_what_is_not_there(self) -> None:
         for text, words in (
-            ("[[files]]\nfolder = 'nowhere'\n", "nowhere is no folder"),
+            ("[[files]]\nfolder = 'nowhere'\n", "nowhere is not a folder"),
             ("[[wsgi]]\napplication = 'no_such_module_here:app'\n", "no_such_module_here cannot be imported"),
             ("[[wsgi]]\n", "either an application or a table"),
             ("[[wsgi]]\ntable = 'urls.ini'\n", "cannot read urls.ini: No such file"),
             ("[server]\nport = 0\n", "nothing to serve"),
-            ("[[files]]\nfolder = 'folder'\n[errors]\n200 = 'x'\n", "200 is no status of an error"),
+            ("[[files]]\nfolder = 'folder'\n[errors]\n200 = 'x'\n", "200 is not the status of an error"),
             ("[server\n", "SITE.toml: "),
             ("[server]\naccess_log = 'nowhere/log'\n[topics]\n", "cannot write nowhere/log: its folder is missing"),
         ):

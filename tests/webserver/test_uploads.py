@@ -115,11 +115,11 @@ class Naming(UploadsCase):
     async def test_a_folder_that_does_not_exist(self) -> None:
         answer = await self.ask("/up/sub/a%20b/c/x", "PUT", b"1")
         self.assertEqual(answer.status, 409)
-        self.assertIn(b"There is no folder /up/sub/a b, and none is made for a file.", answer.body)
+        self.assertIn(b"There is no folder /up/sub/a b, and uploads do not create folders.", answer.body)
         self.assertEqual((await self.ask("/up/x", "PUT", b"1")).status, 201)
         answer = await self.ask("/up/x/y/z", "PUT", b"1")
         self.assertEqual(answer.status, 409)
-        self.assertIn(b"/up/x is a file, and no folder.", answer.body)
+        self.assertIn(b"/up/x is a file, not a folder.", answer.body)
         self.assertEqual((await self.ask("/up/nowhere/x", "DELETE")).status, 404)
         self.assertEqual((await self.ask("/up/sub", "DELETE")).status, 409)
         self.assertEqual(self.found(), {"x": b"1"})
@@ -363,7 +363,7 @@ class Room(UploadsCase):
         body, kind = form(("a", b"x" * 150_000), ("b", b"x" * 150_000))
         answer = await self.ask("/up", "POST", body, content_type=kind)
         self.assertEqual(answer.status, 507)
-        self.assertIn(b"has no room for this file; something has to be deleted first", answer.body)
+        self.assertIn(b"has no room for this file; delete other files first", answer.body)
         self.assertEqual(self.found(), {})
 
     async def test_what_is_being_written_counts(self) -> None:

@@ -357,8 +357,8 @@ import_path = web_face_tell
             ("[a]\nregex = a\n" + last, "import_path"),
             ("[a]\nregex = a\nimport_path = no_such_module_here\n" + last, "cannot be imported"),
             ("[a]\nregex = a\nimport_path = web_face_tell\napp_object = none\n" + last, "no application named none"),
-            ("regex = a\n", "Line 1: this stands in none of the sections"),
-            ("[root]\nregex = a\nimport_path = web_face_tell\n" + last, "no regex"),
+            ("regex = a\n", "Line 1: a section such as [error_404] must begin before this line"),
+            ("[root]\nregex = a\nimport_path = web_face_tell\n" + last, "must not have a regex"),
         ):
             with self.assertRaises(TableError, msg=text) as caught:
                 WsgiTable(text)

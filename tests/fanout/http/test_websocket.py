@@ -495,7 +495,7 @@ class TestUpgrade(unittest.TestCase):
     def test_a_refusal_is_json_and_the_connection_goes_on_as_http(self) -> None:
         answer = self.ask(upgrade="h2c")
         self.assertTrue(answer.startswith(b"HTTP/1.1 426 Upgrade Required\r\n"), answer)
-        self.assertIn(b'{"error": "Upgrade Required", "detail": "This address is a WebSocket."}', answer)
+        self.assertIn(b'{"error": "Upgrade Required", "detail": "This address needs a WebSocket."}', answer)
         self.transport.clear()
         self.assertTrue(self.ask().startswith(b"HTTP/1.1 101 "))
 

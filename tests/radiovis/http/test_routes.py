@@ -86,7 +86,7 @@ class TestSlides(SlidesCase):
 
     async def test_a_folder_that_is_not_there(self) -> None:
         settings = Settings(SLIDES_DIR=str(self.folder / "nowhere"))
-        with self.assertRaisesRegex(SettingsError, "SLIDES_DIR: .*nowhere is no folder"):
+        with self.assertRaisesRegex(SettingsError, "SLIDES_DIR: .*nowhere is not a folder"):
             PublicSite(self.house.requests, settings, self.wall, {})
 
     async def test_the_pages_own_files_are_looked_at_again_each_time(self) -> None:
