@@ -234,6 +234,10 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
             "Too many failed logins: the login was refused without a check.",
             "wait, or correct the program that guesses",
         ),
+        "login.withdrawn": (
+            "A password, certificate or network of the login left the stations file; a connection was closed.",
+            NOTHING,
+        ),
         "login.unanswered": ("A login could not be checked: the directory is away.", "check the directory"),
         "publish.refused": (
             "A station published to a topic that it may not use, or too much.",

@@ -151,6 +151,11 @@ class Connection(OutboxSubscriber):
         return self._session.dialect.version if self._client.session else ""
 
     @property
+    def login(self) -> str:
+        """The login of the client; empty if it has not logged in."""
+        return "" if self._principal is None else self._principal.login
+
+    @property
     def heard_at(self) -> float:
         """The time when octets last came from the client. It is always now for a client that has logged in: such a
         client is a station, which may be silent for a long time.
@@ -399,8 +404,7 @@ class Connection(OutboxSubscriber):
             if isinstance(event, Publish)
             else [event.subscription.destination]
         )
-        login = "" if self._principal is None else self._principal.login
-        self._warn(refused.summary, login=login[:_SHOWN], topic="".join(topics[:1])[:_SHOWN])
+        self._warn(refused.summary, login=self.login[:_SHOWN], topic="".join(topics[:1])[:_SHOWN])
         event.answer.refuse(refused.summary, refused.detail)
 
     def _warn(self, fault: str, **fields: str) -> None:

@@ -7,7 +7,7 @@ A transport (``transports.py``) carries the octets of one client. ``connection.p
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Protocol
 
 from fanout.application.interface import Application
@@ -19,6 +19,7 @@ from fanout.hub.timer_wheel import Scheduled, Wheel
 from fanout.listeners.client_limits import FairTurns, InputMemory, SubscriptionLimit, SubscriptionSettings, Worker
 from fanout.stomp.limits import SessionOptions, StompLimits, StompLimitSettings, StompSettings
 
+_WITHDRAWN = "A password, certificate or network of this login is not valid any more; connect again with a valid one."
 MANY = 100
 """Clients that disconnect without a DISCONNECT in one tick of the wheel. From this number on they are logged as a
 warning, because a network with many clients has failed. Single ones are common, and logged at DEBUG."""
@@ -93,6 +94,11 @@ class ServedConnection(Scheduled, Protocol):
     @property
     def version(self) -> str:
         """The version of STOMP; empty until it was agreed on."""
+        ...
+
+    @property
+    def login(self) -> str:
+        """The login of the client; empty if it has not logged in."""
         ...
 
     def close(self, summary: str, detail: str = "") -> None:
@@ -181,6 +187,15 @@ class StompServer:
         if self.vanished >= MANY:
             self.log.warning("clients.vanished", clients=self.vanished, left=len(self.connections))
         self.vanished = 0
+
+    def end_logins(self, logins: Collection[str]) -> None:
+        """Close the connections of logins that are not valid any more. A client that has a valid password connects
+        again.
+        """
+        ended = [connection for connection in self.connections if connection.login in logins]
+        for connection in ended:
+            self.log.info("login.withdrawn", address=connection.address, login=connection.login)
+            connection.close("Login withdrawn", _WITHDRAWN)
 
     def _failed(self, connection: Worker | ServedConnection, error: Exception) -> None:
         self.log.error("client.failed", address=connection.address, exc_info=error)

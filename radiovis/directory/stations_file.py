@@ -61,6 +61,8 @@ class StationsFile:
     :ivar refused: why the current file cannot be used, so that the previous stations stay in use; empty if it can be
         used.
     :ivar remembered: how many logins were not checked because the same login had succeeded a moment ago.
+    :ivar withdrawn: the logins of which the last change of the file removed a password, a certificate or a network, or
+        everything. Their open connections may have logged in with it.
     """
 
     def __init__(
@@ -96,6 +98,7 @@ class StationsFile:
         self._authorities: Any = None
         self.refused = ""
         self.remembered = 0
+        self.withdrawn: frozenset[str] = frozenset()
         self._seen: tuple[int, ...] | None = None
         self._look = LoopingCall(self._reload_if_changed)
         self._look.clock = clock or reactor
@@ -108,6 +111,7 @@ class StationsFile:
         self._seen = self._signature()
         stations = read_stations(self._path)
         self._authorities = _authorities(self._path, stations)
+        self.withdrawn = _withdrawn(self._stations, stations)
         self._stations = stations
         self._right.clear()
         self.refused = ""
@@ -151,10 +155,11 @@ class StationsFile:
         known = () if account is None else account.passwords(now)
         pool = self._reactor.getThreadPool()
         until = await deferToThreadPool(self._reactor, pool, _valid_until, passcode, known or _example(stations))
+        if stations is not self._stations:  # The file has changed meanwhile.
+            return await self._check(login, passcode, address, given)
         if not until or account is None or not account.allows(address):
             return False
-        if stations is self._stations:  # the file may have changed meanwhile
-            self._right[given] = self._clock() + min(REMEMBERED_SECONDS, until - now)
+        self._right[given] = self._clock() + min(REMEMBERED_SECONDS, until - now)
         return True
 
     @property
@@ -228,6 +233,14 @@ class StationsFile:
         except OSError:
             return None
         return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+def _withdrawn(before: Stations, now: Stations) -> frozenset[str]:
+    return frozenset(
+        login
+        for login, account in before.accounts.items()
+        if login not in now.accounts or account.credentials - now.accounts[login].credentials
+    )
 
 
 _NOBODY = StoredPassword(N, R, P, bytes(SALT_BYTES), bytes(HASH_BYTES))

@@ -134,6 +134,12 @@ class Account:
         valid = ((self.password, math.inf), (self.old_password, self.old_until))
         return tuple((password, until) for password, until in valid if password is not None and now < until)
 
+    @property
+    def credentials(self) -> frozenset[StoredPassword | KnownCertificate | Network]:
+        """Its passwords, certificates and networks. A client that is connected may have used any of them."""
+        passwords = (each for each in (self.password, self.old_password) if each is not None)
+        return frozenset((*passwords, *self.certificates, *self.networks))
+
     def allows(self, address: str) -> bool:
         """Whether this address is in one of the networks. An IPv4-mapped IPv6 address counts as IPv4."""
         try:

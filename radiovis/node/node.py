@@ -170,11 +170,11 @@ class Node:
 
         asked_for = any(address.server == "http" for address in where.values())
         core = _make_core(reactor, settings, observability, asked_for=asked_for)
-        parts = _parts(reactor, settings, core, lambda: refreshing.refresh(), fake=fake)  # noqa: PLW0108  (made below)
+        parts = _parts(reactor, settings, core, lambda: self._stations_changed(), fake=fake)  # noqa: PLW0108  (see below)
         _ask_for_certificates(listener_wrapper, parts.file)
         servers = _servers(reactor, settings, listener_wrapper, core, parts, observability)
 
-        refreshing = StationsRefresh(parts.resolver, servers.wall, report)
+        refreshing = self._refreshing = StationsRefresh(parts.resolver, servers.wall, report)
         receiver = TopicReceiver(parts.resolver, core.hub, core.last_slides, log, observability.monitoring)
         self._settings, self._core, self._parts, self._servers = settings, core, parts, servers
         self._lifecycle = Lifecycle(
@@ -196,6 +196,11 @@ class Node:
                 (refreshing.refresh, settings.FB_CHANNEL_CACHE),
             ),
         )
+
+    def _stations_changed(self) -> None:
+        self._refreshing.refresh()
+        if self._parts.file is not None:
+            self._servers.stomp.end_logins(self._parts.file.withdrawn)
 
     def start(self) -> None:
         """See :meth:`Lifecycle.start`."""

@@ -178,6 +178,22 @@ class Edits(StationsCase):
             radio.expect("ERROR", message="Wrong credentials")
         self.radio("1.rock", "jazz")
 
+    def test_a_connection_ends_when_its_password_is_removed(self) -> None:
+        before = Radio.connect(self.server.address, "1.rock", "rock n roll", version="1.2")
+        self.addCleanup(before.close)
+        new = hash_password("jazz")
+        both = f'"{new}"\nold_password = "{PASSWORD}"\nold_password_until = 2999-01-01T00:00:00Z'
+        self.edit(stations(WILD).replace(f'"{PASSWORD}"', both, 1))
+        self.server.wait_for("stations.loaded")
+        before.publish(WILD + "image", b"SHOW http://s/1.png")
+        self.edit(stations(WILD).replace(PASSWORD, new, 1))
+        self.assertEqual(before.expect("ERROR").get("message"), "Login withdrawn")
+        self.assertTrue(before.ends())
+        self.server.wait_for("login.withdrawn", login="1.rock", address="127.0.0.1")
+        after = self.radio("1.rock", "jazz")
+        self.edit(stations(WILD).replace("1.rock", "1.pop"))
+        self.assertTrue(after.ends())
+
     def command(self, *words: str) -> None:
         """Edit the file as an operator does while the node runs."""
         loads = len(self.server.events("stations.loaded"))
