@@ -242,9 +242,9 @@ class OtherServers(unittest.TestCase):
         for words, part in (
             ((), "SERVER"),
             (("x", "--only", "Z9"), "no such check: Z9"),
-            (("x", "--topic", "y"), "a topic begins with /topic/"),
-            (("x", "--topic", "/topic/fm/4e1/4000/*/"), "--any-frequency is for such a channel"),
-            (("x", "--any-frequency", "/topic/fm/4e1/4000/09580/"), "should be like /topic/fm/4e1/4000/*/"),
+            (("x", "--topic", "y"), "--topic must begin with /topic/"),
+            (("x", "--topic", "/topic/fm/4e1/4000/*/"), "use --any-frequency for it"),
+            (("x", "--any-frequency", "/topic/fm/4e1/4000/09580/"), "must have the form /topic/fm/4e1/4000/*/"),
         ):
             done = call("conformance", *words)
             self.assertEqual((done.returncode, done.stdout), (2, ""))
