@@ -438,7 +438,7 @@ class ImportBbc(StationsFileCase):
                 self.assert_nothing_written(
                     self.import_bbc(*words),
                     f"{self.services}:2: service rock: name: must be a text in quotes, not a number",
-                    f"{self.services}:3: service jazz: bearers[0]: 'xyz:4e1.4fff.4001.0' is no bearer of fm,",
+                    f"{self.services}:3: service jazz: bearers[0]: 'xyz:4e1.4fff.4001.0' is not a bearer of fm,",
                 )
 
     def test_text_from_the_file_cannot_move_the_cursor(self) -> None:
