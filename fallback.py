@@ -1,4 +1,4 @@
-"""The watchdog daemon: run one, and as many more as standbys. ``python fallback.py --help`` tells what it can do."""
+"""The watchdog daemon. Run one; additional daemons stand by. ``python fallback.py --help`` lists the commands."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""One RadioVIS front-end; run as many as you like. ``python server.py --help`` tells what it can do."""
+"""A RadioVIS front-end. A cluster may have any number of them. ``python server.py --help`` lists the commands."""
 
 import sys
 

@@ -1,9 +1,9 @@
-"""Acceptance: the contract as a radio and a publisher meet it, on the sockets of a real server.
+"""Acceptance tests: the contract as radios and publishers see it, on the sockets of a real server.
 
-This file is the walk through the original's behaviour, spoken by clients that negotiate nothing (STOMP 1.0). Its
-neighbours in ``tests/acceptance`` take one subject each: STOMP 1.1 and 1.2, other people's clients, the cluster, the
-stations file, the start, the lessons of real receivers, the faults of the original. Bad input and floods stand in
-``tests/fanout/stomp_server``.
+This file tests the behaviour of the original server, with clients that do not negotiate a version (STOMP 1.0). Each
+file in ``tests/acceptance`` has one subject: STOMP 1.1 and 1.2, other clients, the cluster, the stations file, the
+start, the lessons of real receivers, the faults of the original. ``tests/fanout/stomp_server`` tests bad input and
+floods.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ FORWARDED = ("trigger-time", "link", "SlideId", "content-type", "message-id")
 
 
 class Connecting(NodeCase):
-    """CONNECT, and who is let in."""
+    """CONNECT, and which clients are accepted."""
 
     def test_anybody_may_listen(self) -> None:
         radio = self.dial()
@@ -92,7 +92,7 @@ class Connecting(NodeCase):
 
 
 class Answering(NodeCase):
-    """Receipts, errors and silence. The connection stays open after an ERROR."""
+    """Receipts, errors and ignored frames. The connection stays open after an ERROR."""
 
     def test_every_command_gets_its_receipt(self) -> None:
         radio = self.station()
@@ -116,7 +116,7 @@ class Answering(NodeCase):
         self.assertEqual([each.command for each in radio.so_far()], ["RECEIPT", "MESSAGE"])
 
     def test_the_receipt_comes_before_the_publishers_own_message(self) -> None:
-        """As over RabbitMQ, though the loopback bus delivers at once."""
+        """The same order as with RabbitMQ, although the loopback bus delivers at once."""
         station = self.station()
         station.subscribe(self.topic(), fast_reply=False)
         for number in range(3):
@@ -197,17 +197,17 @@ class Answering(NodeCase):
         self.assert_refused(self.station(7), "SEND", {"destination": self.topic()}, "You cannot do that.")
 
     def assert_refused(self, radio: Radio, command: str, headers: dict[str, str], message: str) -> None:
-        """One ERROR, and the connection goes on."""
+        """The command gets one ERROR, and the connection stays open."""
         radio.say(command, headers, b"TEXT x" if command == "SEND" else b"")
         self.assert_error(radio, message)
         self.assertEqual(radio.so_far(), [])
 
 
 class Framing(NodeCase):
-    """Frames as old receivers write them, and as they need them written."""
+    """Frames in the form that old receivers send and require."""
 
     def assert_published(self, sent: bytes, body: bytes = b"TEXT a") -> None:
-        """What these octets publish reaches a radio."""
+        """A station that sends these octets publishes one message with this body. ``$`` is replaced by the topic."""
         radio, station = self.radio(), self.station()
         radio.subscribe(self.topic(), fast_reply=False)
         station.send(sent.replace(b"$", self.topic().encode()))
@@ -297,7 +297,7 @@ class Framing(NodeCase):
 
 
 class PublishRights(NodeCase):
-    """SEND: where to, and what comes out."""
+    """SEND: the allowed topics, and the messages that radios get."""
 
     def test_below_its_channel_a_station_sends_where_it_likes(self) -> None:
         radio, station = self.radio(), self.station()
@@ -379,7 +379,7 @@ class PublishRights(NodeCase):
 
 
 class Listening(NodeCase):
-    """SUBSCRIBE and UNSUBSCRIBE, and the last slide at once."""
+    """SUBSCRIBE, UNSUBSCRIBE, and the last message for a new subscriber."""
 
     def test_a_radio_without_id_hears_without_subscription_header(self) -> None:
         radio = self.radio()
@@ -478,7 +478,7 @@ class Listening(NodeCase):
 
 
 class TopicResolver(NodeCase):
-    """FM: a country code and its GCC are one channel; each radio keeps its own spelling and id."""
+    """FM: the topics with a country code and with its GCC are one channel. Each radio keeps its own spelling and id."""
 
     def test_both_spellings_hear_both(self) -> None:
         for number, published in enumerate((GCC, CC)):

@@ -1,1 +1,1 @@
-"""Load tools for developers: how fast the fan-out is, beside the floor and beside other servers. Not installed."""
+"""Load tools for developers. They compare the fan-out with the floor and with other servers. They are not installed."""

@@ -1,4 +1,4 @@
-"""Apache ActiveMQ, the quickest of the STOMP servers that Debian packages; measured where it is installed."""
+"""Apache ActiveMQ, the fastest STOMP server in Debian's packages. It is measured if it is installed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _CONFIGURATION = """
 
 @contextmanager
 def activemq() -> Iterator[Target]:
-    """In memory only, and with the connector for many clients; anonymous clients publish, too."""
+    """ActiveMQ without persistence, with its connector for many clients. Anonymous clients may publish."""
     port, folder = free_port(), Path(tempfile.mkdtemp(prefix="radiovis-activemq-"))
     (folder / "activemq.xml").write_text(_CONFIGURATION.format(folder=folder, host=HOST, port=port))
     places = [f"-Dactivemq.home={JAR.parents[1]}", f"-Dactivemq.base={folder}", f"-Dactivemq.conf={folder}"]

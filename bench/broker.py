@@ -1,4 +1,4 @@
-"""P5: two nodes on one RabbitMQ: fan-out to 1,000 subscribers of the other node, and publishes/s with confirms.
+"""P5: two nodes with one RabbitMQ. Measures fan-out to 1,000 subscribers of the other node, and confirmed publishes/s.
 
 python -m bench.broker [--runs 5]
 """
@@ -18,12 +18,12 @@ from tests.services import HOST
 FAN_OUT = ("-n", 1_000, "-m", 400, "-w", 8)
 PUBLISHES = 20_000
 STATIONS = 4
-SECONDS = 30.0  # until an answer that does not come is missed
-_BATCH = 500  # RECEIPTs that are waited for together
+SECONDS = 30.0  # the time limit for an answer
+_BATCH = 500  # SENDs before a wait for their RECEIPTs
 
 
 def main() -> None:
-    """Run everything and print it."""
+    """Run all measurements, and print the results."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--runs", type=int, default=5)
     runs = range(parser.parse_args().runs)
@@ -46,13 +46,13 @@ def main() -> None:
         ["fan-out, 1,000 subscribers, one node without a broker", report.spread(alone), "1.00"],
         ["the same, published at another node", report.spread(across), f"{median(across) / median(alone):.2f}"],
         ["publishes into one node, each confirmed", report.spread(publishes), ""],
-        ["its CPU µs for one, while nobody listens", report.spread(costs), ""],
+        ["the node's CPU µs for each publish, without subscribers", report.spread(costs), ""],
     ]
     report.table(["work", "per s, or µs", "× without a broker"], rows)
 
 
 class _Station:
-    """Publishes, and only counts the frames it gets: what it costs is taken from what is measured."""
+    """A publisher that only counts the frames it receives. Its cost reduces the measured rate, so it does no more."""
 
     def __init__(self, node: servers.Target) -> None:
         self.socket = socket.create_connection((HOST, node.port), SECONDS)
@@ -60,16 +60,19 @@ class _Station:
         self.wait(1)
 
     def wait(self, frames: int) -> None:
-        """Read so many frames; each ends with a NUL, and none of these has one in its body."""
+        """Read this many frames. Each ends with a NUL, and the bodies have no NUL.
+
+        :raises ConnectionError: an ERROR came, or the end of the connection.
+        """
         while frames > 0:
             octets = self.socket.recv(65_536)
             if not octets or b"ERROR\n" in octets:
-                raise ConnectionError(f"no RECEIPT but {octets[:200]!r}")
+                raise ConnectionError(f"expected a RECEIPT, but got {octets[:200]!r}")
             frames -= octets.count(b"\0")
 
 
 def _publishes(node: servers.Target) -> float:
-    """Publishes per second of several stations that ask for a RECEIPT of each; RabbitMQ has confirmed it by then."""
+    """Publishes per second of several stations. Each has a RECEIPT, which is sent after the confirm of RabbitMQ."""
     octets = b"".join(
         frame("SEND", {"destination": servers.TOPIC, "receipt": str(number)}, b"TEXT " + b"x" * 59)
         for number in range(_BATCH)
@@ -84,7 +87,7 @@ def _publishes(node: servers.Target) -> float:
         for _ in range(PUBLISHES // _BATCH // STATIONS - 1):
             for station in stations:
                 station.wait(_BATCH)
-                station.socket.sendall(octets)  # the node has the others' to work on
+                station.socket.sendall(octets)  # meanwhile the node processes those of the others
         for station in stations:
             station.wait(_BATCH)
         return PUBLISHES / (time.perf_counter() - began)

@@ -1,9 +1,9 @@
-"""What carries the octets: fan-out and memory of STOMP over TCP, TLS and WebSocket, in one sitting, turn by turn.
+"""The transports: measures fan-out and memory of STOMP over TCP, TLS and WebSocket, alternately in one run.
 
     python -m bench.carriers [--runs 5] [--subscribers 1000]
 
-Each run has a node of its own, because freed memory is used again and would not be measured. Only the subscribers
-differ: the station publishes over TCP.
+Each run has its own node, because a node reuses freed memory, which would not be measured. Only the subscribers use the
+transport: the station always publishes over TCP.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ TCP = "TCP"
 
 
 def main() -> None:
-    """Run everything and print it."""
+    """Run all measurements, and print the results."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--subscribers", type=int, default=1_000)
@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def _measure(name: str, subscribers: int, run: int) -> Iterator[dict[str, Any]]:
-    """One node: memory first, then each window."""
+    """Measure one node: first the memory, then the fan-out with each window."""
     with _node() as targets:
         target = targets[name]
         programs.fanload(target, "-n", 1, "-m", 100, "-w", 1)  # warms up
@@ -59,7 +59,7 @@ def _measure(name: str, subscribers: int, run: int) -> Iterator[dict[str, Any]]:
 
 @contextmanager
 def _node() -> Iterator[dict[str, servers.Target]]:
-    """One node over each of its transports."""
+    """One node, as a target for each of its transports."""
     secure, web = free_port(), free_port()
     with TemporaryDirectory() as folder:
         certificate = Authority(Path(folder)).issue("node.pem", HOST)

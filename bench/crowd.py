@@ -1,9 +1,9 @@
-"""Bad subscribers in numbers: what the other radios notice, what it costs in memory, and what the log says of it.
+"""Many bad subscribers: measures their effect on the other radios, the memory, and the events in the log.
 
     python -m bench.crowd [--runs 3]
 
-While 900 radios are served as in P1 and P2, others read one octet a second, never read, close in the middle of a frame,
-vanish all at once, or are sent a message of 256 KiB.
+900 radios are served as in P1 and P2. At the same time other clients read one octet a second, never read, close the
+connection in the middle of a frame, vanish all at once, or get a message of 256 KiB.
 """
 
 from __future__ import annotations
@@ -31,18 +31,19 @@ WORKS = {8: ("-n", 900, "-m", 2_000, "-w", 8), 1: ("-n", 900, "-m", 700, "-w", 1
 BAD = "/topic/id/tests._ebu.nowhere/topic1/bad"
 SLOW, VANISHING = 100, 5_000
 BEGUN = 1.5
-"""Seconds after which the load has its subscribers, and publishes."""
+"""Seconds after which the subscribers of the load are connected and it publishes."""
 FILLING, PIECE = 80, 60_000
-"""Messages and octets that fill the way to a client which does not read: the kernel takes up to 4 MiB."""
-RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close without a word
+"""Number and octets of the messages that fill the buffers of a client that does not read. The kernel's buffers hold up
+to 4 MiB."""
+RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close with a reset
 
 
 @dataclass
 class Stage:
     """One run of the load.
 
-    :ivar ready: the bad clients are there; the load begins.
-    :ivar over: it has ended.
+    :ivar ready: set when the bad clients are connected. Then the load begins.
+    :ivar over: set when the load has ended.
     """
 
     server: Server
@@ -54,7 +55,7 @@ class Stage:
 
 
 def one_octet_a_second(stage: Stage) -> None:
-    """The server cuts them off when their outbox does not shrink within WRITE_TIMEOUT."""
+    """Read one octet a second. The server closes a client whose outbox does not shrink within WRITE_TIMEOUT."""
     radios = _full(stage)
     stage.ready.set()
     while not stage.over.wait(1):
@@ -67,7 +68,7 @@ def one_octet_a_second(stage: Stage) -> None:
 
 
 def never_read(stage: Stage) -> None:
-    """Never read, until the server says that they are slow."""
+    """Never read. The server logs that the clients are slow, and closes them."""
     radios = _full(stage)
     stage.ready.set()
     stage.over.wait()
@@ -77,7 +78,7 @@ def never_read(stage: Stage) -> None:
 
 
 def close_mid_frame(stage: Stage) -> None:
-    """One after the other, as fast as they can, each with half a frame said and half a frame read."""
+    """Connect, send half a frame, read half a frame and close; one client after the other, as fast as possible."""
     stage.ready.set()
     with stage.station() as station:
         station.publish(BAD, b"x" * PIECE)
@@ -89,7 +90,7 @@ def close_mid_frame(stage: Stage) -> None:
 
 
 def vanish(stage: Stage) -> None:
-    """All with a reset, as when a radio mast fails."""
+    """All clients vanish at once with a reset, as when a radio mast fails."""
     radios = Radios(stage.server.address[1], lambda number: f"{BAD}/{number % 100}", slide=False)
     radios.connect(VANISHING)
     stage.ready.set()
@@ -100,7 +101,7 @@ def vanish(stage: Stage) -> None:
 
 
 def large_message(stage: Stage) -> None:
-    """Once; all read it as fast as they can."""
+    """All clients get one large message, and read it as fast as possible."""
     radios = Radios(stage.server.address[1], lambda _: BAD, slide=False)
     radios.connect(VANISHING)
     stage.ready.set()
@@ -116,8 +117,10 @@ def large_message(stage: Stage) -> None:
 class Case:
     """One kind of bad client.
 
-    :ivar number: how many; 0 for as many as go.
-    :ivar outbox: octets each may have waiting, which bounds the memory: so much there, and as much in its transport.
+    :ivar act: what the clients do. It returns after the stage is over.
+    :ivar number: number of clients; 0 if one after the other connects.
+    :ivar outbox: OUTBOX_BYTES. It bounds the memory of a client: these octets in its outbox, and the same number in its
+        transport.
     """
 
     name: str
@@ -136,7 +139,7 @@ CASES = (
 
 
 def main() -> None:
-    """Run everything and print it."""
+    """Run all measurements, and print the results."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--runs", type=int, default=3)
     runs = range(parser.parse_args().runs)
@@ -154,7 +157,7 @@ def main() -> None:
 
 
 def _measure(case: Case) -> dict[str, Any]:
-    """On a node of its own: each work without them, then with them."""
+    """Measure each work on a new node, first without the bad clients, then with them."""
     with Server(
         "--test", "--rabbitmq-loopback", OUTBOX_BYTES=case.outbox, WRITE_TIMEOUT=15, **servers.LIMITS
     ) as server:
@@ -178,7 +181,7 @@ def _speed(figures: dict[str, Any], name: str) -> dict[str, float]:
 
 
 def _beside(case: Case, stage: Stage, target: servers.Target, work: tuple[object, ...]) -> dict[str, Any]:
-    """The load, while they do what they do."""
+    """Run the load while the bad clients act."""
     with ThreadPoolExecutor(1) as pool:
         bad = pool.submit(case.act, stage)
         while not (stage.ready.wait(0.1) or bad.done()):
@@ -192,7 +195,7 @@ def _beside(case: Case, stage: Stage, target: servers.Target, work: tuple[object
 
 @contextmanager
 def _watched(server: Server) -> Iterator[list[int]]:
-    """Octets of memory, looked at twenty times a second."""
+    """Sample the octets of memory of the server twenty times a second, until the end of the ``with`` block."""
     seen, over = [server.memory()], threading.Event()
 
     def look() -> None:
@@ -209,9 +212,7 @@ def _watched(server: Server) -> Iterator[list[int]]:
 
 
 def _full(stage: Stage) -> list[Radio]:
-    """Subscribers who have read nothing of all that they were sent, so that their outboxes are full, and who are to get
-    what the others get, too.
-    """
+    """Subscribers with full outboxes, because they have read nothing. They also subscribe to the topic of the load."""
     radios = [Radio(stage.server.address, receive_buffer=4_096) for _ in range(SLOW)]
     for each in radios:
         wanted = ({"destination": topic, "x-ebu-nofastreply": "yes"} for topic in (BAD, servers.TOPIC))

@@ -1,9 +1,9 @@
-"""P6: what a publish to 100 subscribers costs while other topics, and other clients, become more.
+"""P6: measures the cost of a publish to 100 subscribers with growing numbers of other topics and of other clients.
 
     python -m bench.growth [--runs 3]
 
-Each other topic has a last message, and subscribers as far as 256 subscriptions of a client allow. Other clients
-subscribe to topics of their own.
+Each other topic has a last message and one subscriber. A client has 250 subscriptions, because a node allows 256. Each
+of the other clients subscribes to its own topic.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _SUBSCRIPTIONS = 250  # of one client
 
 
 def main() -> None:
-    """Run everything and print it."""
+    """Run all measurements, and print the results."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--runs", type=int, default=3)
     runs = parser.parse_args().runs
@@ -61,7 +61,7 @@ def _run(kind: str, number: int, node: servers.Target) -> dict[str, Any]:
 
 
 def _relative(rows: list[list[object]]) -> None:
-    """To the smallest number of its kind, in place of the plain figure."""
+    """Replace the cost in each row by its ratio to the first row of the same kind."""
     base: dict[object, float] = {}
     for row in rows:
         cost = float(str(row[3]))
@@ -70,7 +70,7 @@ def _relative(rows: list[list[object]]) -> None:
 
 @contextmanager
 def _other_topics(node: servers.Target, known: int, number: int) -> Iterator[None]:
-    """So many topics with a last message, each with a subscriber."""
+    """Make this number of topics with a last message and a subscriber each. :param known: number of existing topics."""
     address = (HOST, node.port)
     with Radio.connect(address, "1.test", "test", version="1.2") as station:
         for first in range(known, number, 500):

@@ -1,4 +1,4 @@
-"""P3, P4 and P8: 10,000 radios come back at once, what each costs in memory, and what all cost while nothing happens.
+"""P3, P4 and P8: 10,000 radios reconnect at once. Measures the memory of each, and the CPU time of idle radios.
 
 python -m bench.herd [--radios 10000] [--runs 3]
 """
@@ -17,7 +17,7 @@ HEART_BEAT = 10.0
 
 
 def main() -> None:
-    """Run everything and print it."""
+    """Run all measurements, and print the results."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--radios", type=int, default=10_000)
     parser.add_argument("--runs", type=int, default=3)
@@ -36,13 +36,13 @@ def main() -> None:
 
 def _measure(number: int, run: int) -> dict[str, Any]:
     with servers.node() as node:
-        programs.fanload(node, "-n", 1, "-m", 1, "-w", 1)  # warms it up, and leaves a last slide
+        programs.fanload(node, "-n", 1, "-m", 1, "-w", 1)  # warms up, and publishes a last slide
         before, spent = servers.memory(node), servers.cpu(node)
         beats = f"{HEART_BEAT * 1000:.0f}"
         radios = Radios(node.port, lambda _: servers.TOPIC, slide=True, heart_beat=f"{beats},{beats}")
         seconds = radios.connect(number)
         used = servers.cpu(node) - spent
-        radios.beat(HEART_BEAT, HEART_BEAT)  # everybody settles
+        radios.beat(HEART_BEAT, HEART_BEAT)  # until all radios are idle
         memory = (servers.memory(node) - before) / number
         spent, began = servers.cpu(node), time.monotonic()
         radios.beat(IDLE_SECONDS, HEART_BEAT)

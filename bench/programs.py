@@ -1,4 +1,4 @@
-"""The programs in C: built when needed, and run."""
+"""Builds and runs the programs in C."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ SECONDS = 60.0
 
 
 def path(name: str) -> str:
-    """The path of ``fanload`` or ``floor``, which is built first."""
+    """Build the programs, and return the path of one. :param name: ``fanload`` or ``floor``."""
     subprocess.run(["make", "--silent", "-C", str(HERE)], check=True)
     return str(HERE / "build" / name)
 
 
 def fanload(target: Target, *flags: object) -> dict[str, Any]:
-    """Run the load generator against a server; what it printed."""
+    """Run the load generator against a server. Returns the figures that it printed."""
     command = [path("fanload"), "-h", HOST, "-p", str(target.port), "-P", ",".join(map(str, target.pids))]
     done = subprocess.run([*command, *target.flags, *map(str, flags)], check=True, capture_output=True, text=True)
     figures: dict[str, Any] = json.loads(done.stdout)
@@ -32,7 +32,7 @@ def fanload(target: Target, *flags: object) -> dict[str, Any]:
 
 
 def wait_for(port: int) -> None:
-    """Until a server listens on the port."""
+    """Wait until a server listens on the port. :raises OSError: none does within :data:`SECONDS`."""
     deadline = time.monotonic() + SECONDS
     while True:
         try:

@@ -1,4 +1,4 @@
-"""Many radios at once: they connect in parallel (``fanload``'s connect one by one), subscribe, and wait."""
+"""Many radios that connect in parallel, subscribe and wait. The clients of ``fanload`` connect one after the other."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ _RECEIPT, _MESSAGE = b"RECEIPT\n", b"MESSAGE\n"
 
 
 class Radios:
-    """Radios on one topic, driven by one ``epoll``.
+    """Radios in one process, with one ``epoll``.
 
-    :ivar ready: how many have had everything they are to be given: the RECEIPT, and the last slide if they want it.
-    :ivar refused: how many were turned away, or cut off.
+    :ivar ready: number of radios that have the RECEIPT, and the last slide if they want it.
+    :ivar refused: number of radios whose connection the server refused or closed.
     """
 
     def __init__(self, port: int, topics: Callable[[int], str], *, slide: bool, heart_beat: str = "0,0") -> None:
         """
-        :param topics: what the n-th radio listens to.
-        :param slide: whether it wants the last slide, and there is one.
-        :param heart_beat: milliseconds, as in STOMP's header.
+        :param topics: returns the topic of the n-th radio.
+        :param slide: whether the radios wait for the last slide. Its topic must have one.
+        :param heart_beat: the value of the ``heart-beat`` header, in milliseconds.
         """
         _allow_files()
         self.ready = self.refused = 0
@@ -36,10 +36,13 @@ class Radios:
         self._heart_beat = heart_beat
         self._poll = select.epoll()
         self._radios: dict[int, socket.socket] = {}
-        self._waiting: dict[int, bytes] = {}  # what has come so far, of those who are not ready
+        self._waiting: dict[int, bytes] = {}  # octets received by each radio that is not ready
 
     def connect(self, number: int) -> float:
-        """All connect at once; the seconds until each is ready. :raises TimeoutError: some never are."""
+        """Connect this number of radios at once. Returns the seconds until all are ready.
+
+        :raises TimeoutError: some radios are not ready within :data:`SECONDS`.
+        """
         began = time.perf_counter()
         for each in range(number):
             self._dial(len(self.sockets), each)
@@ -52,7 +55,11 @@ class Radios:
         return time.perf_counter() - began
 
     def beat(self, seconds: float, interval: float) -> None:
-        """Send heart-beats for so long, each radio one per interval, evenly spread; read what comes."""
+        """Send heart-beats, spread evenly, and read what comes.
+
+        :param seconds: the duration of the call.
+        :param interval: seconds between two heart-beats of one radio.
+        """
         began, sent = time.monotonic(), 0
         while (passed := time.monotonic() - began) < seconds:
             due = int(passed / interval * len(self.sockets))
@@ -63,7 +70,7 @@ class Radios:
                 self._read(fd)
 
     def close(self) -> None:
-        """All vanish."""
+        """Close all connections without DISCONNECT."""
         for each in self.sockets:
             each.close()
         self._poll.close()
@@ -71,7 +78,7 @@ class Radios:
     def _dial(self, index: int, each: int) -> None:
         radio = socket.socket()
         radio.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        radio.setsockopt(socket.SOL_IP, 24, 1)  # IP_BIND_ADDRESS_NO_PORT: one address has too few ports for all
+        radio.setsockopt(socket.SOL_IP, 24, 1)  # IP_BIND_ADDRESS_NO_PORT, as one address has too few ports
         radio.bind((f"127.0.{1 + index // 10_000}.1", 0))
         radio.connect((HOST, self._port))
         radio.setblocking(False)

@@ -1,4 +1,4 @@
-"""What a measurement prints: a line of JSON for each run as it ends, and a table (Markdown) when all have."""
+"""The output of a measurement: one line of JSON after each run, and a Markdown table after all runs."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any
 
 
 def line(**figures: Any) -> None:
-    """One run."""
+    """Print the figures of one run as a line of JSON."""
     print(json.dumps(figures), flush=True)
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """All runs."""
+    """Print the table of all runs, with the facts about this machine."""
     python = platform.python_version()
     print(f"\n{os.cpu_count()} cores, Python {python}, load average {os.getloadavg()[0]:.1f} at the end\n")
     for row in (headings, ["---"] * len(headings), *rows):
@@ -25,12 +25,15 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
 
 
 def spread(values: Sequence[float], form: str = ",.0f") -> str:
-    """Median, and from where to where: ``1,200 (1,100–1,300)``."""
+    """The median, the minimum and the maximum: ``1,200 (1,100–1,300)``. :param form: how to format each number."""
     return f"{median(values):{form}} ({min(values):{form}}–{max(values):{form}})"
 
 
 def fan_out(runs: Sequence[Mapping[str, Any]], compared: Sequence[Mapping[str, Any]]) -> list[object]:
-    """The cells every table of fan-out has: rate, times the rate of others, CPU, latencies, lost."""
+    """The common cells of all tables of fan-out: rate, ratio to another rate, CPU time, latencies, lost messages.
+
+    :param compared: the runs whose rate is the divisor of the ratio.
+    """
 
     def of(key: str) -> list[float]:
         return [each[key] for each in runs]

@@ -1,4 +1,4 @@
-"""The servers that are measured, each private, on free ports of 127.0.0.1, for as long as a ``with`` lasts."""
+"""The servers that are measured. Each runs during a ``with`` block, on free ports of 127.0.0.1."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.services import HOST, Memcached, RabbitMQ, free_port
 
 TOPIC = "/topic/id/tests._ebu.nowhere/topic1/bench"
 MANY = 30_000
-"""Connections a measured node admits, also of one address: the load comes from few of them."""
+"""Connections that a measured node accepts. The limits for each address are off, as the load uses few addresses."""
 LIMITS = {"MAX_CONNECTIONS": MANY, "MAX_CONNECTIONS_PER_ADDRESS": 0, "MAX_SUBSCRIPTIONS_PER_ADDRESS": 0}
 
 
@@ -23,8 +23,8 @@ LIMITS = {"MAX_CONNECTIONS": MANY, "MAX_CONNECTIONS_PER_ADDRESS": 0, "MAX_SUBSCR
 class Target:
     """A server under load.
 
-    :ivar pids: its processes, whose CPU time and memory count.
-    :ivar flags: how ``fanload`` logs in there, and where it publishes.
+    :ivar pids: the processes whose CPU time and memory are measured.
+    :ivar flags: the flags of ``fanload`` for the login and the topic.
     """
 
     name: str
@@ -38,7 +38,7 @@ OURS = ("-l", "1.test", "-k", "test", "-d", TOPIC)
 
 @contextmanager
 def floor() -> Iterator[Target]:
-    """The physical floor, see ``floor.c``."""
+    """The floor: the fastest fan-out with one ``send()`` for each subscriber. See ``floor.c``."""
     port = free_port()
     process = subprocess.Popen([programs.path("floor"), str(port)])
     try:
@@ -51,8 +51,9 @@ def floor() -> Iterator[Target]:
 
 @contextmanager
 def node(**settings: object) -> Iterator[Target]:
-    """A front-end as it stands in a cluster, with everything on: authorization, last slides in a memcached, metrics,
-    heart-beats. Only its bus is in the process, so that what is measured is not the broker.
+    """A front-end as in a cluster, with authorization, last slides in memcached, metrics and heart-beats.
+
+    Only its bus is the loopback bus, so that the broker is not measured.
     """
     with Memcached() as memcached:
         shared = {"RABBITMQ_LOOPBACK": True, "MEMCACHED_HOST": memcached.host, "MEMCACHED_PORT": memcached.port}
@@ -62,7 +63,7 @@ def node(**settings: object) -> Iterator[Target]:
 
 @contextmanager
 def stand_alone(**settings: object) -> Iterator[Target]:
-    """A node by itself: the watchdog and the journal are in the same process."""
+    """A stand-alone node, with the watchdog and the journal in the same process."""
     with _server("ours, alone", ("--standalone", "--journal-file="), settings) as target:
         yield target
 
@@ -85,13 +86,13 @@ class StompBroker(RabbitMQ):
 
     @property
     def pids(self) -> tuple[int, ...]:
-        """The Erlang machine."""
+        """The process of the Erlang machine."""
         return (int((self.folder / f"{self.name}.pid").read_text()),)
 
 
 @contextmanager
 def stomp_broker() -> Iterator[Target]:
-    """RabbitMQ's STOMP plugin; anonymous clients are not for it."""
+    """RabbitMQ's STOMP plugin. All clients log in, because it does not accept anonymous clients."""
     with StompBroker() as broker:
         programs.wait_for(broker.stomp_port)
         flags = ("-l", "guest", "-k", "guest", "-A", "-d", "/topic/bench")
@@ -100,7 +101,7 @@ def stomp_broker() -> Iterator[Target]:
 
 @contextmanager
 def two_nodes() -> Iterator[tuple[Target, Target]]:
-    """Two nodes on a RabbitMQ of their own."""
+    """Two nodes with a private RabbitMQ."""
     with RabbitMQ() as broker, Cluster(broker.address, 2, MONITORING_ENABLED=False, **LIMITS) as cluster:
         first, second = (
             Target(f"node {number}", each.address[1], (each.pid,), OURS) for number, each in enumerate(cluster.nodes, 1)
@@ -109,12 +110,12 @@ def two_nodes() -> Iterator[tuple[Target, Target]]:
 
 
 def memory(target: Target) -> float:
-    """KiB of physical memory a server uses."""
+    """The physical memory of a server, in KiB."""
     pages = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in target.pids)
     return pages * 4.0
 
 
 def cpu(target: Target) -> float:
-    """Seconds of CPU time a server has used, all threads together, to the nanosecond."""
+    """The CPU time of all threads of a server, in seconds, with a resolution of a nanosecond."""
     tasks = (task for pid in target.pids for task in Path(f"/proc/{pid}/task").iterdir())
     return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9

@@ -1,4 +1,4 @@
-"""P7: of 1,000 subscribers 10 % stop reading: what the other 900 lose, and what it costs in memory.
+"""P7: 100 of 1,000 subscribers stop reading. Measures the rate of the other 900, their losses, and the memory.
 
 python -m bench.slow [--runs 5]
 """
@@ -17,7 +17,7 @@ DEAF = 100
 
 
 def main() -> None:
-    """Run everything and print it."""
+    """Run all measurements, and print the results."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--runs", type=int, default=5)
     runs = range(parser.parse_args().runs)
@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def _measure(node: servers.Target, deaf: int) -> dict[str, Any]:
-    """They connect, subscribe, read their RECEIPT, and then nothing more, until their connection is full."""
+    """Measure with this number of slow radios. They read their RECEIPT and then nothing, so that their buffers fill."""
     radios = Radios(node.port, lambda _: servers.TOPIC, slide=False)
     radios.connect(deaf)
     figures = programs.fanload(node, *WORK)

@@ -1,8 +1,8 @@
-"""P1 and P2: fan-out beside the floor and other STOMP servers, in one sitting, turn by turn.
+"""P1 and P2: compares fan-out with the floor and with other STOMP servers, alternately in one run.
 
     python -m bench.table [--runs 5] [--subscribers 100 1000 5000] [--without-peers]
 
-Machines are noisy and drift: read the ratios, and CPU time per delivery.
+The speed of a machine varies, so compare the ratios and the CPU time of each delivery.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from typing import Any
 from bench import activemq, programs, report, servers
 
 WINDOWS = (8, 1)
-OTHERS = "STOMP"  # at the end of a name: another server, which takes long and cares little for ids
+OTHERS = "STOMP"  # the end of the name of another server; these are slow, and their speed depends little on ids
 DELIVERIES, DELIVERIES_OF_OTHERS = 300_000, 100_000
-"""How much each server has to do in one run: about a second of work."""
-LEAST = 20  # messages; fewer are no measurement
+"""Deliveries of each server in one run: about a second of work."""
+LEAST = 20  # messages; fewer would measure little
 
-Work = tuple[int, int, bool]  # subscribers, window, whether each subscriber has an id of its own
+Work = tuple[int, int, bool]  # subscribers, window, whether each subscriber has its own subscription id
 Runs = dict[tuple[Work, str], list[dict[str, Any]]]
 
 
 def main() -> None:
-    """Run everything and print it."""
+    """Run all measurements, and print the results."""
     given = _arguments()
     runs: Runs = defaultdict(list)
     with ExitStack() as stack:

@@ -1,13 +1,12 @@
-"""Which files one SEND enters, from the first octet read to the RECEIPT and the MESSAGE, and in which order.
+"""Prints the files that one SEND enters, in their order, from the first octet read to the RECEIPT and the MESSAGE.
 
     python -m bench.trace_send                          over the loopback bus
     python -m bench.trace_send --rabbitmq 127.0.0.1:5672
-    python -m bench.trace_send --json                   the same for programs
+    python -m bench.trace_send --json                   the same as JSON
 
-A node runs in this process; a thread plays a publisher and one subscriber over real sockets. A first SEND warms the
-caches; the second one is traced: every call of a function of ours is an event, and two events in different files are
-one move. A node that is quiet otherwise has timers, which may add a file now and then; so several SENDs are traced and
-the one with the fewest moves counts.
+A node runs in this process. A thread is the publisher and the subscriber, over real sockets. The first SEND fills the
+caches. The following ones are traced: each call of one of our functions is an event, and two successive events in
+different files are one move. Timers of the node may add a file, so the SEND with the fewest moves is the result.
 """
 
 from __future__ import annotations
@@ -30,13 +29,13 @@ PACKAGES = ("fanout", "radiovis")
 TOPIC = "/topic/id/tests._ebu.nowhere/topic1/image"
 SENDS = 5
 SECONDS = 20.0
-"""How long each answer may take on a busy machine."""
+"""The time limit for each answer on a busy machine."""
 
 
 class Trace:
-    """The files that calls enter, in order, while it is on.
+    """Records the files that calls enter, in order, between :meth:`start` and :meth:`stop`.
 
-    :ivar files: of one SEND; a file stands once for each move into it.
+    :ivar files: the files of one SEND. A file is listed once for each move into it.
     """
 
     def __init__(self) -> None:
@@ -45,12 +44,12 @@ class Trace:
         self._ours = prefixes
 
     def start(self) -> None:
-        """Begin to record; to be called in the reactor's thread."""
+        """Begin to record. Must be called in the reactor's thread."""
         self.files = []
         sys.setprofile(self._record)
 
     def stop(self) -> None:
-        """Record no more."""
+        """Stop recording. Must be called in the reactor's thread."""
         sys.setprofile(None)
 
     def _record(self, frame: FrameType, event: str, _: Any) -> None:
@@ -62,18 +61,18 @@ class Trace:
 
 
 class Client:
-    """A STOMP client that blocks; one publisher and one subscriber need no more."""
+    """A blocking STOMP client. It has only what the publisher and the subscriber need."""
 
     def __init__(self, port: int) -> None:
         self._socket = socket.create_connection((HOST, port), SECONDS)
         self._read = b""
 
     def send(self, frame: str) -> None:
-        """Send one frame, given without its NUL."""
+        """Send one frame. :param frame: the frame without its NUL."""
         self._socket.sendall(frame.encode() + b"\0")
 
     def wait(self, command: bytes) -> None:
-        """Wait for a frame with this command. :raises OSError: it does not come."""
+        """Wait for a frame with this command. :raises OSError: the connection ends, or the frame takes too long."""
         while True:
             frame, end, rest = self._read.partition(b"\0")
             if end:
@@ -88,9 +87,9 @@ class Client:
 
 
 def trace(port: int) -> list[list[str]]:
-    """The moves of each traced SEND. Runs beside the reactor's thread."""
+    """The moves of each traced SEND. Must not be called in the reactor's thread. :param port: the STOMP port."""
     from twisted.internet import reactor as _reactor  # noqa: PLC0415  (the node has installed it)
-    from twisted.internet.threads import blockingCallFromThread  # noqa: PLC0415  (so does importing this)
+    from twisted.internet.threads import blockingCallFromThread  # noqa: PLC0415  (it imports the reactor)
 
     reactor: Any = _reactor
     recorded = Trace()
@@ -119,7 +118,7 @@ def run(rabbitmq: str) -> list[str]:
 
     :param rabbitmq: host and port of a broker; empty for the loopback bus.
     """
-    from radiovis.commands.main import main  # noqa: PLC0415  (arguments are read first)
+    from radiovis.commands.main import main  # noqa: PLC0415  (after the arguments are read)
 
     port = free_port()
     flags = ["--test", f"--stomp-port={port}", "--stomp-ip=127.0.0.1", "--log-level=ERROR", "--memcached-host="]
@@ -141,7 +140,7 @@ def run(rabbitmq: str) -> list[str]:
 
 
 def _when_listening(port: int, thread: threading.Thread) -> None:
-    """Start a thread once the node listens."""
+    """Start a thread a second after the reactor runs, when the node listens."""
     from twisted.internet import reactor  # noqa: PLC0415  (as above)
 
     thread_reactor: Any = reactor
@@ -158,8 +157,8 @@ def _trace_and_end(port: int, found: list[list[str]]) -> None:
 def main() -> None:
     """Print the files and the moves."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rabbitmq", default="", metavar="HOST:PORT", help="a broker; without it the loopback bus")
-    parser.add_argument("--json", action="store_true", help="one line of JSON: files and moves")
+    parser.add_argument("--rabbitmq", default="", metavar="HOST:PORT", help="the broker (default: the loopback bus)")
+    parser.add_argument("--json", action="store_true", help="print the files and the moves as one line of JSON")
     given = parser.parse_args()
     moves = run(given.rabbitmq)
     files = list(dict.fromkeys(moves))

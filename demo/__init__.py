@@ -1,1 +1,1 @@
-"""What ``make demo`` runs: a node by itself, three stations that publish, and a radio that shows what it hears."""
+"""The demo of ``make demo``: a stand-alone node, three stations that publish, and a radio that prints the messages."""

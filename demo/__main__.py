@@ -1,4 +1,4 @@
-"""``python -m demo`` shows everything: see :mod:`demo.show`."""
+"""``python -m demo`` runs the demo: see :mod:`demo.show`."""
 
 import sys
 

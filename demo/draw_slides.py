@@ -1,10 +1,11 @@
 """Draw the slides of the three demo stations into ``demo/slides``.
 
-Only for developers: the drawn PNG files ship with the demo, so nobody needs Pillow to run it. Draw them again after a
-change here with ``python demo/draw_slides.py``. The same Pillow and the same fonts give the same bytes: nothing is
-random and no date is written. Needs ``pip install pillow`` and ``apt-get install fonts-dejavu``.
+This program is for developers. The demo contains the PNG files, so it runs without Pillow. After a change here, draw
+the slides again with ``python demo/draw_slides.py``. It needs ``pip install pillow`` and
+``apt-get install fonts-dejavu``. The same versions of Pillow and the fonts give the same bytes, because nothing is
+random and no date is written.
 
-Stations, artists, shows and people are invented; the addresses are in ``.example``, which nobody can own (RFC 2606).
+Stations, artists, shows and people are invented. The addresses are in ``.example``, which is reserved (RFC 2606).
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-WIDTH, HEIGHT = 320, 240  # pixels: the one slide size every receiver shows (ETSI TS 101 499 v3.1.1)
+WIDTH, HEIGHT = 320, 240  # pixels: the slide size that every receiver shows (ETSI TS 101 499 v3.1.1)
 MOST_BYTES = 51_200  # simple profile of the same standard, 9.1.2: a receiver may drop a larger file
-FINER = 4  # drawn this many times larger, then reduced: Pillow smooths the edges of text but not of shapes
+FINER = 4  # slides are drawn this many times larger and then reduced, because Pillow smooths only text
 
 FONTS = Path("/usr/share/fonts/truetype/dejavu")
 BOLD, PLAIN = "DejaVuSansCondensed-Bold", "DejaVuSansCondensed"
@@ -39,7 +40,7 @@ class Slide:
     def rectangle(self, box: Box, colour: str, radius: float = 0) -> None:
         """Fill ``box`` (left, top, right, bottom), its corners rounded by ``radius`` pixels."""
         left, top, right, bottom = (side * FINER for side in box)
-        # Pillow paints the last row and column too; one less lets boxes that share an edge meet without overlap.
+        # Pillow includes the last row and column. Subtract one, so that boxes with a common edge do not overlap.
         self.pen.rounded_rectangle((left, top, right - 1, bottom - 1), radius * FINER, colour)
 
     def disc(self, centre: Point, radius: float, colour: str) -> None:
@@ -68,24 +69,26 @@ class Slide:
         )
 
     def text(self, at: Point, words: str, size: float, colour: str, face: str = BOLD, anchor: str = "ls") -> None:
-        """Write ``words``, ``size`` pixels high, with the Pillow anchor (default: left end of the base line) at ``at``.
+        """Write ``words`` with a height of ``size`` pixels.
 
-        Raises ``ValueError`` when they would not fit on the slide with a margin of 8 pixels.
+        :param at: the place of the anchor.
+        :param anchor: as in Pillow; the default is the left end of the base line.
+        :raises ValueError: the words do not fit on the slide with a margin of 8 pixels.
         """
-        # The basic layout is in every build of Pillow; the default depends on whether libraqm was found.
+        # Every build of Pillow has the basic layout. The default layout depends on the presence of libraqm.
         font = ImageFont.truetype(FONTS / f"{face}.ttf", size * FINER, layout_engine=ImageFont.Layout.BASIC)
         left, _, right, _ = self.pen.textbbox(_finer(at), words, font, anchor)
         if left < 8 * FINER or right > (WIDTH - 8) * FINER:
-            raise ValueError(f"{words!r} runs from x={left / FINER} to {right / FINER}: make it shorter or smaller")
+            raise ValueError(f"{words!r} takes x={left / FINER} to {right / FINER}: make it shorter or smaller")
         self.pen.text(_finer(at), words, colour, font, anchor)
 
     def png(self) -> bytes:
-        """The finished slide. Raises ``ValueError`` when a receiver might find it too large."""
+        """The finished slide as a PNG file. :raises ValueError: it is larger than :data:`MOST_BYTES`."""
         small = self.image.reduce(FINER)
         written = io.BytesIO()
         small.save(written, "PNG", optimize=True)
         if written.tell() > MOST_BYTES:
-            raise ValueError(f"the slide has {written.tell()} bytes, a receiver takes {MOST_BYTES}: draw it simpler")
+            raise ValueError(f"the slide has {written.tell()} bytes, but the limit is {MOST_BYTES}: make it simpler")
         return written.getvalue()
 
 
@@ -126,7 +129,7 @@ def _equaliser(slide: Slide, colour: str) -> None:
 
 
 def rock_1() -> Slide:
-    """Now playing, with a cover: a sun behind mountains."""
+    """The current song, with a cover: a sun behind mountains."""
     slide = _rock_page()
     _sunset_cover(slide)
     _slanted(slide, (169, 50, 284, 70), RED)
@@ -198,7 +201,7 @@ def _klassik_foot(slide: Slide, ink: str, line: str) -> None:
 
 
 def klassik_1() -> Slide:
-    """Now playing, with a cover: the moon over a lake."""
+    """The current piece, with a cover: the moon over a lake."""
     slide = Slide(FOREST)
     slide.fade((0, 0, 320, 98), "#0a2230", "#2c6a6b")
     slide.disc((262, 50), 28, IVORY)
@@ -233,13 +236,13 @@ def _note(slide: Slide, x: float, y: float) -> None:
     head = [(8 * math.cos(turn), 5.4 * math.sin(turn)) for turn in turns]
     turned = [(u * math.cos(lean) - v * math.sin(lean), u * math.sin(lean) + v * math.cos(lean)) for u, v in head]
     slide.polygon([(x + u, y + v) for u, v in turned], FOREST)
-    # Above the middle line a stem goes down, on the left of its note.
+    # The stem of a note above the middle line points down, and is on the left of the note.
     stem = [(x - 6.6, y + 2), (x - 6.6, y + 34)] if y < 46 else [(x + 6.6, y - 2), (x + 6.6, y - 34)]
     slide.line(stem, FOREST, 2)
 
 
 def klassik_3() -> Slide:
-    """Tonight's concert, beside the pipes of an organ."""
+    """Tonight's concert, next to the pipes of an organ."""
     slide = Slide(MOSS)
     for index, height in enumerate((70, 92, 114, 136, 114, 92, 70)):
         _pipe(slide, 196 + index * 16, 176, height)
@@ -372,7 +375,7 @@ SLIDES: dict[str, Callable[[], Slide]] = {
 
 
 def main() -> None:
-    """Draw every slide and say how large each became."""
+    """Draw every slide, and print the size of its file."""
     parser = argparse.ArgumentParser(description="Draw the slides of the demo stations.")
     parser.add_argument("folder", nargs="?", type=Path, default=Path(__file__).parent / "slides")
     folder = parser.parse_args().folder

@@ -1,4 +1,4 @@
-"""``python -m demo.on_air HOST[:PORT]``: the demo's stations, publishing to a server that runs already."""
+"""``python -m demo.on_air HOST[:PORT]``: publish the programme of the demo's stations to a running server."""
 
 from __future__ import annotations
 
@@ -10,15 +10,18 @@ from typing import Any
 from demo.programme import STATIONS
 from demo.publisher import StationPublisher
 
-_TURN = 1.2  # seconds between one station's items and the next one's
+_TURN = 1.2  # seconds between an item of one station and an item of the next station
 _PORT = "61613"
 
 
 class DemoStations:
-    """All stations. It ends when the first of them cannot go on."""
+    """All stations of the demo. The process ends when one of them fails.
+
+    :ivar fault: the reason for the end; empty if no station failed.
+    """
 
     def __init__(self, reactor: Any, host: str, port: int, slides: str) -> None:
-        """:param slides: URL in front of a slide's file name."""
+        """:param slides: the URL of the folder with the slides, with a trailing slash."""
         self._reactor = reactor
         self._where = (host, port)
         self._publishers = [StationPublisher(reactor, station, slides, self._failed) for station in STATIONS]
@@ -36,14 +39,14 @@ class DemoStations:
             publisher.stop()
 
     def _failed(self, reason: str) -> None:
-        """End the process. What runs it, such as Docker, starts it again."""
+        """End the process. Its supervisor, such as Docker, starts it again."""
         if self._reactor.running and not self.fault:
             self.fault = f"{self._where[0]}:{self._where[1]}: {reason}"
             self._reactor.stop()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Publish until a signal. :return: the exit code: 0, or 1 when the server is gone or refuses."""
+    """Publish until a signal ends the process. :return: the exit code; 1 if the connection is lost or refused."""
     parser = argparse.ArgumentParser(
         prog="demo.on_air",
         description="Publish the programme of the demo's stations (demo/stations.toml) until a signal ends it.",
@@ -59,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not (port or _PORT).isdigit():
         parser.error(f"{given.server}: the port must be a number")
 
-    from twisted.internet import reactor  # noqa: PLC0415  (importing it installs it)
+    from twisted.internet import reactor  # noqa: PLC0415  (the import installs the reactor)
 
     on_air = DemoStations(reactor, host, int(port or _PORT), given.slides)
     reactor.callWhenRunning(on_air.start)

@@ -1,4 +1,4 @@
-"""What the demo stations send: slides of ``demo/slides``, and the texts that go with them."""
+"""The programme of the demo stations: slides of ``demo/slides``, and a text for each."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from dataclasses import dataclass
 class Station:
     """One demo station.
 
-    :ivar login: in ``demo/stations.toml``.
-    :ivar channel: its topics without the last part.
-    :ivar items: file name of a slide, and the text that goes with it, in turn.
-    :ivar on_air: items sent before the station falls silent for a while; None: never.
+    :ivar login: the login in ``demo/stations.toml``.
+    :ivar channel: the station's topics without their last part.
+    :ivar items: for each item, the file name of its slide and its text.
+    :ivar on_air: number of items that are sent before the station is silent for a while; None if it is never silent.
     """
 
     name: str

@@ -1,7 +1,7 @@
 """A demo station: logs in over STOMP like any broadcaster, and sends a slide and a text every few seconds.
 
-It also listens to its own channel. When somebody else publishes there, it sends nothing for :data:`QUIET_SECONDS`, so
-that a newcomer sees their own text and slide and not the next ones of the demo.
+The station also subscribes to its own channel. When another client publishes there, the station sends nothing for
+:data:`QUIET_SECONDS`. So the users of the demo see their own text and slide instead of the next ones of the demo.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ PASSWORD = "demo"
 INTERVAL = 5.0
 """Seconds between two items of a station."""
 QUIET_SECONDS = 60.0
-"""Seconds for which a channel is left alone after somebody else has published there: long enough to look at the wall,
-at a phone, and at what ``sub`` prints."""
+"""Seconds for which a station sends nothing after another client has published on its channel. They are enough to look
+at the wall, at a phone, and at the output of ``sub``."""
 FALLBACK_SECONDS = QUIET_SECONDS + 2 * INTERVAL
-"""Seconds without a message after which the demo's watchdog sends a default. It must not replace the text of a
-newcomer, nor the slide that was there before the text, while the station leaves its channel alone."""
+"""Seconds without a message after which the demo's watchdog sends a default. They are longer than
+:data:`QUIET_SECONDS`, so that a default does not replace the text of a user, or the slide before it."""
 SILENCE = 16
-"""Items that the station which falls silent leaves out. They take longer than :data:`FALLBACK_SECONDS`, so that the
-watchdog's default is seen."""
-_NO_LAST_MESSAGE = (("x-ebu-nofastreply", "yes"),)  # What was published before the demo began is not news.
+"""Items that the silent station omits. They take longer than :data:`FALLBACK_SECONDS`, so that the default of the
+watchdog is shown."""
+_NO_LAST_MESSAGE = (("x-ebu-nofastreply", "yes"),)  # Ignore messages from before the start of the demo.
 
 
 class StationPublisher:
-    """Sends one station's programme until :meth:`stop`."""
+    """Sends the programme of one station until :meth:`stop`."""
 
     def __init__(self, reactor: Any, station: Station, slides: str, failed: Callable[[str], None]) -> None:
         """
-        :param slides: URL in front of a slide's file name.
-        :param failed: called with the reason when the station cannot go on.
+        :param slides: the URL of the folder with the slides, with a trailing slash.
+        :param failed: called with the reason when the station cannot continue.
         """
         self._reactor = reactor
         self._station = station
@@ -53,13 +53,13 @@ class StationPublisher:
         self._items = itertools.cycle(station.items)
         self._sent = 0
         self._quiet_until = float("-inf")
-        self._prefix = f"demo-{uuid4().hex}-"  # Of the ids of our own messages, which the server passes on.
+        self._prefix = f"demo-{uuid4().hex}-"  # Our own message-ids begin with it. The server forwards them.
         self._loop = LoopingCall(self._send_next)
 
     def start(self, port: int, delay: float, host: str = "127.0.0.1") -> None:
-        """Log in.
+        """Connect, log in and send the programme.
 
-        :param delay: seconds to wait before, so that the stations take turns.
+        :param delay: seconds to wait before the start, so that the stations take turns.
         """
         server = ServerAddress(host, port, self._station.login, PASSWORD)
         self._reactor.callLater(delay, lambda: Deferred.fromCoroutine(self._publish(server)))
@@ -80,7 +80,7 @@ class StationPublisher:
             self._failed(str(error))
 
     def _heard(self, event: MessageReceived) -> None:
-        """Fall silent if it is neither our own message nor a default of the watchdog."""
+        """Stop sending for a while if the message is neither our own nor a default of the watchdog."""
         message = Message(event.destination, event.body, event.message_id, 0, event.headers)
         if not event.message_id.startswith(self._prefix) and not is_default(message):
             self._quiet_until = self._reactor.seconds() + QUIET_SECONDS
@@ -103,7 +103,7 @@ class StationPublisher:
         self._conversation.flush()
 
     def stop(self) -> None:
-        """Send no more, and close the connection."""
+        """Stop sending, and close the connection."""
         if self._loop.running:
             self._loop.stop()
         if self._conversation is not None:

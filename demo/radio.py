@@ -1,4 +1,4 @@
-"""A demo radio: subscribes to every station and prints its texts and slides. Slides are fetched and checked."""
+"""A demo radio: subscribes to every station, and prints its texts and slides. It fetches each slide for its size."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from radiovis.client.conversation import Conversation, ConversationEnded, conver
 from radiovis.client.server_address import ServerAddress
 
 _PNG = b"\x89PNG\r\n\x1a\n"
-_FETCH_TIMEOUT = 5.0  # what the HRadio receiver waits for a picture (contract §5, lesson 6)
+_FETCH_TIMEOUT = 5.0  # seconds, as in the HRadio receiver (contract §5, lesson 6)
 _NAME_WIDTH = max(len(station.name) for station in STATIONS)
 
 
@@ -76,7 +76,7 @@ class DemoRadio:
 
 
 def describe(picture: bytes) -> str:
-    """A slide's width and height, if it is a PNG, and its size."""
+    """The width and the height of a PNG slide, and the size of its file."""
     size = f"{len(picture) / 1000:.1f} kB"
     if not picture.startswith(_PNG) or len(picture) < 24:
         return f"(not a PNG, {size})"

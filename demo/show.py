@@ -1,7 +1,7 @@
-"""What ``make demo`` shows: everything in one process, joined by real sockets, so that Ctrl-C leaves nothing behind.
+"""Runs ``make demo`` in one process, with real sockets between its parts. After Ctrl-C no process or file is left.
 
-The node listens on loopback only. ``--listen`` opens it to other devices; the addresses of slides then name this
-machine, because a phone could not fetch them from its own loopback address.
+The node listens on loopback only. ``--listen`` opens it to other devices. The URLs of slides then have this machine's
+address in the network, because a phone cannot fetch slides from its own loopback address.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from radiovis.node.node import Node
 from radiovis.settings import Settings
 
 _HERE = Path(__file__).parent
-_TURN = 1.2  # seconds between one station's items and the next one's
+_TURN = 1.2  # seconds between an item of one station and an item of the next station
 _LOOPBACK = "127.0.0.1"
 _SOMEWHERE = ("192.0.2.1", 9)  # An address for documentation (RFC 5737). Nothing is sent there.
 
@@ -33,13 +33,13 @@ _SOMEWHERE = ("192.0.2.1", 9)  # An address for documentation (RFC 5737). Nothin
 class Places:
     """The addresses of the demo.
 
-    :ivar listen: where the node listens.
-    :ivar local: where the programs of this machine reach it.
-    :ivar shown: the address of this machine for devices that may reach the node.
+    :ivar listen: the address on which the node listens.
+    :ivar local: the node's address for programs on this machine.
+    :ivar shown: the node's address for all devices that can connect to it.
     """
 
     def __init__(self, listen: str) -> None:
-        """:param listen: an IPv4 address, ``0.0.0.0`` for all."""
+        """:param listen: an IPv4 address; ``0.0.0.0`` for all addresses of this machine."""
         self.listen = listen
         everywhere = ipaddress.ip_address(listen).is_unspecified
         self.local = _LOOPBACK if everywhere else listen
@@ -47,16 +47,16 @@ class Places:
 
     @property
     def is_open(self) -> bool:
-        """Whether other devices may reach the node."""
+        """Whether other devices can connect to the node."""
         return not ipaddress.ip_address(self.listen).is_loopback
 
 
 def _own_address() -> str:
-    """The address of this machine in its network, which the route to any other machine begins with."""
+    """The address of this machine in its network: the source address of the route to another machine."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(_SOMEWHERE)
-        except OSError:  # It has no network.
+        except OSError:  # This machine has no network.
             return _LOOPBACK
         address: str = probe.getsockname()[0]
     return address
@@ -73,7 +73,7 @@ def main() -> int:
         type=_address,
         default=_LOOPBACK,
         metavar="ADDRESS",
-        help="the IPv4 address to listen on; 0.0.0.0 lets phones in the same network in (default: 127.0.0.1)",
+        help="the IPv4 address to listen on; 0.0.0.0 also accepts phones in the same network (default: 127.0.0.1)",
     )
     given = parser.parse_args()
     places = Places(given.listen)
@@ -92,7 +92,7 @@ def _run(places: Places, stations: Path, seconds: float | None) -> int:
         HTTP_IP=places.listen,
         FB_FALLBACK_TIME=FALLBACK_SECONDS,
         FB_FALLBACK_CHECK=1,
-        JOURNAL_FILE="",  # In memory: the demo leaves nothing behind.
+        JOURNAL_FILE="",  # The journal is in memory, so that no file is left.
     )
     set_up_logs("WARNING", "console")
     try:
@@ -101,7 +101,7 @@ def _run(places: Places, stations: Path, seconds: float | None) -> int:
     except CannotListenError as error:
         reason = error.socketError.strerror or error.socketError
         where = f"{error.interface}:{error.port}"
-        print(f"make demo: cannot listen on {where}: {reason}. Is a demo or server running?", file=sys.stderr)
+        print(f"make demo: cannot listen on {where}: {reason}. Is a demo or a server running?", file=sys.stderr)
         return 2
     _join(node, settings, places, seconds)
     return 0
@@ -124,7 +124,7 @@ def _join(node: Node, settings: Settings, places: Places, seconds: float | None)
 
 
 def _head(settings: Settings, places: Places) -> list[str]:
-    """The first lines: where to look, and what to do next."""
+    """The first lines of the output: addresses to open, and a command to try."""
     station: Station = STATIONS[0]
     phone = [] if places.is_open else ["A phone in your network sees the wall with: make demo LISTEN=0.0.0.0"]
     return [
@@ -137,15 +137,15 @@ def _head(settings: Settings, places: Places) -> list[str]:
         f'  {_python()} server.py pub {station.channel} --text "Hello from me" \\',
         f"    --server stomp://{station.login}:{PASSWORD}@{places.local}",
         "",
-        f"{station.name} then leaves its channel to you for {QUIET_SECONDS:g} s. Ctrl-C ends the demo.",
+        f"{station.name} then sends nothing for {QUIET_SECONDS:g} s. Ctrl-C ends the demo.",
         *phone,
-        "The radio of the demo hears:",
+        "The radio of the demo receives:",
         "",
     ]
 
 
 def _python() -> str:
-    """This interpreter, as short as it can be written in a shell."""
+    """The path of this interpreter for a shell; relative if it is below the current folder."""
     here = os.path.relpath(sys.executable)
     return sys.executable if here.startswith("..") else here
 

@@ -1,9 +1,9 @@
-"""Publish a slide or a text to the radios straight through RabbitMQ, with pika.
+"""Publish a slide or a text to the radios directly through RabbitMQ, with pika.
 
     python publish_amqp.py /topic/fm/4e1/4000/09580/image "SHOW http://rock.example/1.png" --link http://rock.example/
 
-The header ``topic`` is all a message needs; the nodes fill in what is missing. Whoever may publish to the exchange may
-publish to every topic.
+A message needs only the header ``topic``; the nodes add the other headers. A user with the right to publish to the
+exchange can publish to every topic.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ SECONDS = 10  # to wait for the broker
 
 
 def publish(parameters: pika.ConnectionParameters, exchange: str, headers: dict[str, str], body: bytes) -> None:
-    """Returns when the broker has the message."""
+    """Publish a message, and return when the broker has confirmed it."""
     connection = pika.BlockingConnection(parameters)
     channel = connection.channel()
     channel.confirm_delivery()
@@ -27,7 +27,7 @@ def publish(parameters: pika.ConnectionParameters, exchange: str, headers: dict[
 
 
 def why(error: Exception) -> str:
-    """In words, of which pika's exceptions have few."""
+    """Return the reason of an error as text. Many of pika's exceptions have no text."""
     return getattr(error, "reply_text", "") or str(error) or "no broker answers there"
 
 
@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--password", default="guest")
     parser.add_argument("--vhost", default="/")
     parser.add_argument("--exchange", default="amq.fanout", help="the nodes' RABBITMQ_EXCHANGE")
-    parser.add_argument("--link", help="where a click on the slide leads")
+    parser.add_argument("--link", help="the page that a click on the slide opens")
     given = parser.parse_args()
     credentials = pika.PlainCredentials(given.user, given.password)
     broker = pika.ConnectionParameters(

@@ -1,4 +1,4 @@
-"""Publish a slide, a text or both to the radios, over HTTP, with nothing but Python.
+"""Publish a slide, a text or both to the radios over HTTP, with Python's standard library only.
 
 python publish_http.py --login 1.rock --password secret --image http://rock.example/1.png --text "Now: a song"
 python publish_http.py --login 1.rock --password secret --text "Traffic" --channel /topic/fm/4e1/4000/09580/
@@ -13,11 +13,11 @@ import sys
 import urllib.error
 import urllib.request
 
-SECONDS = 70  # to wait for the answer: while the broker is away, a node waits for it a minute
+SECONDS = 70  # to wait for the answer: a node without its broker waits for a minute before it answers
 
 
 def publish(url: str, login: str, password: str, fields: dict[str, object]) -> None:
-    """Returns when the broker has the messages; an OSError says why it has not."""
+    """Publish, and return when the broker has confirmed the messages. Raise OSError with the reason if it has not."""
     credentials = base64.b64encode(f"{login}:{password}".encode()).decode()
     headers = {"Content-Type": "application/json", "Authorization": f"Basic {credentials}"}
     station = login.partition(".")[0]
@@ -31,14 +31,14 @@ def publish(url: str, login: str, password: str, fields: dict[str, object]) -> N
 def main() -> None:
     parser = argparse.ArgumentParser(description="Publish a slide, a text or both over HTTP.")
     parser.add_argument(
-        "--url", default="http://127.0.0.1:8080", help="of a node; https:// if it is not your own machine"
+        "--url", default="http://127.0.0.1:8080", help="the URL of a node; use https:// for another machine"
     )
     parser.add_argument("--login", required=True)
     parser.add_argument("--password", required=True)
     parser.add_argument("--image", help="URL of a picture, PNG or JPEG, 320x240")
     parser.add_argument("--text", help="at most 128 characters")
-    parser.add_argument("--link", help="where a click on the slide leads")
-    parser.add_argument("--channel", action="append", help="as often as needed; none for all of the station's")
+    parser.add_argument("--link", help="the page that a click on the slide opens")
+    parser.add_argument("--channel", action="append", help="may be repeated (default: all channels of the station)")
     given = vars(parser.parse_args())
     url, login, password = (given.pop(name) for name in ("url", "login", "password"))
     try:

@@ -1,4 +1,4 @@
-"""Three recipes for the engine's HTTP server (docs/web.md). Run it from the project's folder, and ask it:
+"""Three recipes for the engine's HTTP server (docs/web.md). Run it in the project's folder, and send requests:
 
 python -m examples.web_cookbook 8000
 
@@ -20,12 +20,12 @@ from webserver.serving import LocalTopics, serve
 topics = LocalTopics(reactor)
 
 
-# Hello: a part of the path has a name.
+# Hello: a named part of the path is a parameter.
 def hello(request: Request) -> Response:
     return Response.text(f"Hello {request.parameters['name']}!\n")
 
 
-# Echo: what the server was asked, and what came with it, counted piece by piece, however much it is.
+# Echo: return the request. The body is read piece by piece, so it may have any size.
 async def echo(request: Request) -> Response:
     octets = 0
     async for chunk in request.chunks():
@@ -34,7 +34,7 @@ async def echo(request: Request) -> Response:
     return Response.json(asked | {"headers": request.headers, "octets": octets})
 
 
-# A session counter: one number for each name, kept as a topic. So others can watch it, and a PUT there sets it.
+# A counter: a number for each name. It is the value of a topic, so clients can watch it, and a PUT sets it.
 async def count(request: Request) -> Response:
     topic = f"counter/{request.parameters['name']}"
     number = int(topics.last(topic) or 0) + 1

@@ -1,4 +1,4 @@
-"""``radiovis`` and ``python -m radiovis`` are ``python server.py``; ``radiovis-fallback`` is ``python fallback.py``."""
+"""``radiovis`` and ``python -m radiovis`` run ``server.py``; ``radiovis-fallback`` runs ``fallback.py``."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import importlib
 import signal
 import sys
 
-INTERRUPTED = 130  # exit code after Ctrl-C, as shells have it: 128 + SIGINT
+INTERRUPTED = 130  # exit code after Ctrl-C, as in shells: 128 + SIGINT
 
 
 def start(module: str) -> int:
-    """Import a module, with Ctrl-C ending the process without a word meanwhile, and run its ``main()``.
+    """Import a module, and run its ``main()``. During the import, Ctrl-C ends the process without a traceback.
 
     :return: the exit code.
     """
     handler = signal.getsignal(signal.SIGINT)
-    if handler is signal.default_int_handler:  # A shell has those in the background ignore it, and that stays so.
+    if handler is signal.default_int_handler:  # Background processes of a shell ignore SIGINT. Do not change that.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     main = importlib.import_module(module).main
     signal.signal(signal.SIGINT, handler)
@@ -26,12 +26,12 @@ def start(module: str) -> int:
 
 
 def main() -> int:
-    """What pip makes the command ``radiovis`` of. :return: the exit code."""
+    """The entry point of the command ``radiovis``. :return: the exit code."""
     return start("radiovis.commands.main")
 
 
 def fallback() -> int:
-    """What pip makes the command ``radiovis-fallback`` of. :return: the exit code."""
+    """The entry point of the command ``radiovis-fallback``. :return: the exit code."""
     return start("radiovis.commands.fallback")
 
 

@@ -1,6 +1,6 @@
-"""The rights to publish: which topics a station may publish to, how fast, and the messages made of it (contract §1.5).
+"""The rights to publish: the topics and the rate that a station may use, and the messages of a SEND (contract §1.5).
 
-How fast is a share of what all stations of a node may publish in a second (:data:`PUBLISH_OCTETS`).
+The rate of a station is a share of the rate of its node (:data:`PUBLISH_OCTETS`).
 """
 
 from __future__ import annotations
@@ -15,38 +15,39 @@ from radiovis import topics
 from radiovis.directory.interface import Directory, DirectoryError
 from radiovis.topic_resolution import TopicResolver
 
-# Contract §2, change 3; nothing else, so that no publisher can forge what the server says (stomp.md C4).
+# Contract §2, change 3. Other headers are dropped, so that no publisher can forge the server's headers (stomp.md C4).
 FORWARDED = ("trigger-time", "link", "SlideId", "CategoryId", "CategoryTitle", "content-type")
 _FORWARDED = frozenset(FORWARDED)
 
 PUBLISH_OCTETS = 67_108_864
-"""Octets that all stations of a node may publish in a second, as much memory as their messages take. A node carries
-up to 35,000 small messages in a second, which are 16 MiB; a station by itself gets 32 MiB, and each of two 21. A single
-one with large bodies would otherwise fill the journal, the history and the bus faster than they can take it."""
+"""Octets of memory for the messages that all stations of a node may publish in a second. A node carries up to 35,000
+small messages in a second, which take 16 MiB. One station alone gets 32 MiB, and each of two stations gets 21 MiB.
+Without this bound, one station with large bodies could fill the journal, the history and the bus faster than they are
+emptied."""
 
 _FORBIDDEN = "You cannot do that."
-_SHOWN = 200  # characters of a login, and of a destination, in what the publisher is told
-_TOO_FAST = "its station publishes more in a second than its share of the node; send it again a second later."
+_SHOWN = 200  # characters of a login or a destination in an error text
+_TOO_FAST = "the station publishes more in a second than its share of the node; send it again a second later."
 _OUTAGE = "the directory of stations does not answer; try again later."
 
-# RFC 9562, 4.1 and 5.4: which bits say that an UUID is random.
+# RFC 9562, 4.1 and 5.4: the bits that mark a random UUID.
 _UUID_BITS = (1 << 128) - 1 & ~(0xF << 76) & ~(0x3 << 62)
 _UUID_4 = 0x4 << 76 | 0x2 << 62
 
 
 def new_id() -> str:
-    """A message-id that was never given before: a random UUID (RFC 9562), as the original gives.
+    """A new message-id: a random UUID (RFC 9562), as the original server makes it.
 
-    Not ``uuid.uuid4``, which is four times as much work for each publish; an id need not be unguessable.
+    ``uuid.uuid4`` takes four times as long. Its secure random numbers are not needed, because an id is not a secret.
     """
     digits = f"{getrandbits(128) & _UUID_BITS | _UUID_4:032x}"
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 class PublishRights:
-    """Turns what a station sends into messages, or refuses it.
+    """Turns the publications of a station into messages, or refuses them.
 
-    :ivar budget: of the present second, which the stations share.
+    :ivar budget: the octets of the current second, which the stations share.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class PublishRights:
     ) -> None:
         """
         :param clock: Unix time in seconds.
-        :param make_id: makes the message-id of a publish that brings none.
+        :param make_id: makes the message-id of a publication without one.
         """
         self._directory = directory
         self._resolver = resolver
@@ -68,10 +69,10 @@ class PublishRights:
         self.budget: SharedBudget[str] = SharedBudget(PUBLISH_OCTETS)
 
     async def admit(self, principal: Principal | None, publications: Sequence[Publication]) -> tuple[Message, ...]:
-        """The messages of one SEND, or of a transaction: all of them, or none.
+        """The messages of one SEND or of one transaction. If one publication is refused, all are.
 
-        :raises Refused: the client is not logged in, there is no destination, it is not the station's, or the station
-            publishes too much.
+        :raises Refused: the client is not logged in, a destination is missing or does not belong to the station, the
+            station publishes too much, or the directory does not answer.
         """
         if principal is None:
             topic = publications[0].destination[:_SHOWN] if publications else ""
@@ -104,7 +105,7 @@ class PublishRights:
             raise Refused(_FORBIDDEN, _may_not(principal, topic, _OUTAGE), temporary=True) from None
 
     async def _targets(self, principal: Principal, destination: str, allowed: tuple[str, ...]) -> list[str]:
-        """The topics a SEND goes to, in the sender's spelling: consumers translate it (contract §1.5)."""
+        """The topics of a SEND, in the sender's spelling. Consumers make the canonical topic of it (contract §1.5)."""
         if destination.startswith(topics.BROADCAST):
             rest = destination.removeprefix(topics.BROADCAST)
             return [channel + rest for channel in allowed]
@@ -115,7 +116,7 @@ class PublishRights:
         raise Refused(_FORBIDDEN, _may_not(principal, destination, "the topic is in none of the station's channels."))
 
     def _messages(self, principal: Principal, publication: Publication, targets: list[str]) -> list[Message]:
-        """One message per target, all with the same id."""
+        """One message for each target. All have the same id."""
         given = dict(reversed(publication.headers))  # the first of repeated headers counts
         message_id = given.get("message-id") or self._make_id()
         headers = forwarded(given)
@@ -128,7 +129,7 @@ def _may_not(principal: Principal, topic: str, reason: str) -> str:
 
 
 def forwarded(given: dict[str, str]) -> Headers:
-    """The headers of a SEND that reach the radios, in a fixed order; empty ones do not."""
+    """The headers of a SEND that are forwarded to radios, in a fixed order. Empty headers are dropped."""
     if _FORWARDED.isdisjoint(given):
         return ()
     return tuple((name, given[name]) for name in FORWARDED if given.get(name))

@@ -1,10 +1,10 @@
-"""Draws ``docs/layers.svg``: the folders of the engine and of RadioVIS, and which imports which.
+"""Draws ``docs/layers.svg``: the folders of the engine and of RadioVIS, and the imports between them.
 
     python -m tools.draw_layers > docs/layers.svg
 
-The picture comes from the import graph that import-linter checks, so it cannot differ from the code. Every folder and
-every file at the top of a package is a box. A box stands one row above the highest box that it imports. A line leads
-from a box to what it imports; lines that follow from others (a → b → c makes a → c) are left out.
+The picture is made from the import graph that import-linter checks, so it cannot differ from the code. Every folder and
+every file at the top of a package is a box. A box is one row above the highest box that it imports. A line leads from a
+box to each box that it imports. A line that follows from others is not drawn (a → b and b → c imply a → c).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Graph = dict[str, set[str]]
 
 
 def imports_of(package: str) -> Graph:
-    """Each folder or top-level file of a package, and which others of the package it imports."""
+    """The imports of each folder and each top-level file of a package, within the package."""
     graph = grimp.build_graph(package, cache_dir=None)  # A cache would show files that were removed.
     children = sorted(graph.find_children(package))
     return {
@@ -46,7 +46,7 @@ def imports_of(package: str) -> Graph:
 
 
 def rows_of(imports: Graph) -> list[list[str]]:
-    """The boxes by row, the lowest first. Raises :class:`ValueError` for a cycle."""
+    """The boxes of each row, the lowest row first. :raises ValueError: the imports have a cycle."""
     rows: list[list[str]] = []
     placed: set[str] = set()
     while len(placed) < len(imports):
@@ -59,7 +59,7 @@ def rows_of(imports: Graph) -> list[list[str]]:
 
 
 def reduced(imports: Graph) -> Graph:
-    """Without the imports that follow from others."""
+    """The graph without the imports that follow from other imports."""
 
     def below(box: str) -> set[str]:
         return imports[box] | {each for lower in imports[box] for each in below(lower)}
@@ -74,7 +74,7 @@ def purpose(module: str) -> str:
 
 
 def draw(panels: Mapping[str, Graph]) -> str:
-    """The picture."""
+    """The picture, as SVG. :param panels: the imports of each package; each package is a panel."""
     parts: list[str] = []
     top = MARGIN
     for package, imports in panels.items():
@@ -101,7 +101,7 @@ def _panel(package: str, imports: Graph, top: int) -> tuple[list[str], int]:
 
 
 def _wrapped(rows: Sequence[list[str]]) -> list[list[str]]:
-    """Rows that fit the width."""
+    """Split rows that are wider than the picture."""
     fits = (WIDTH - 2 * MARGIN + BOX_GAP) // (BOX_WIDTH + BOX_GAP)
     return [row[start : start + fits] for row in rows for start in range(0, len(row), fits)]
 
@@ -131,7 +131,7 @@ def _box(package: str, name: str, place: tuple[float, float]) -> str:
 
 
 def _fitted(text: str, columns: int = 34, lines: int = 2) -> list[str]:
-    """A text in so many lines; what does not fit ends with "…"."""
+    """A text in at most this many lines of this many columns. If words do not fit, the last line ends with "…"."""
     fitted = [""]
     for word in text.split():
         if len(fitted[-1]) + len(word) + 1 > columns:

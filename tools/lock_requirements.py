@@ -1,9 +1,9 @@
-"""Writes requirements.lock: the pins of requirements.txt with the hash of every file that pip may choose.
+"""Prints requirements.lock: the pins of requirements.txt with the hash of every file that pip may choose.
 
     python -m tools.lock_requirements > requirements.lock
 
-pip takes a file only if its hash is in there (``--require-hashes``), so a package that somebody replaced under the same
-version is refused. pip itself is asked which file it would take, for each Python and each machine that we run on.
+With ``--require-hashes``, pip installs a file only if its hash is listed. So it refuses a package that was replaced
+under the same version. pip itself names the file that it would install, for each Python and machine that we support.
 """
 
 from __future__ import annotations
@@ -30,18 +30,23 @@ HEAD = """\
 
 
 def name_of(package: str) -> str:
-    """The form in which names are compared."""
+    """The normal form of a package's name, for comparisons."""
     return re.sub(r"[-_.]+", "-", package).lower()
 
 
 def pins(text: str) -> dict[str, str]:
-    """The lines of a file of requirements that pin a version, by the name of the package."""
+    """The pins in a requirements file, by the name of the package. :param text: the content of the file."""
     found = (_PIN.match(line.split(" ")[0]) for line in text.splitlines())
     return {name_of(pin[1]): pin[0] for pin in found if pin}
 
 
 def hashes(python: str, machine: str) -> dict[str, str]:
-    """The hash of the file that pip would install, by the name of the package."""
+    """The hash of the file of each package that pip would install, by the name of the package.
+
+    :param python: the version of Python, such as ``3.11``.
+    :param machine: the architecture, such as ``x86_64``.
+    :raises subprocess.CalledProcessError: pip has failed.
+    """
     with tempfile.NamedTemporaryFile("r") as report:
         command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--dry-run"]
         command += ["--ignore-installed", "--no-deps", "--target", tempfile.gettempdir(), "--python-version", python]
@@ -55,13 +60,13 @@ def hashes(python: str, machine: str) -> dict[str, str]:
 
 
 def _environ() -> dict[str, str]:
-    """Ours, without places of this machine from which pip would take files: theirs may be other ones."""
+    """The environment without this machine's own sources of packages, because their files may be different."""
     local = ("PIP_FIND_LINKS", "PIP_EXTRA_INDEX_URL")
     return {**{name: value for name, value in os.environ.items() if name not in local}, "PIP_CONFIG_FILE": os.devnull}
 
 
 def main() -> None:
-    """Print the file."""
+    """Print the content of requirements.lock."""
     wanted = pins((ROOT / "requirements.txt").read_text())
     known: defaultdict[str, set[str]] = defaultdict(set)
     for python in PYTHONS:

@@ -1,10 +1,10 @@
-"""Writes the digest of each container image behind its name: ``python:3.13-slim-bookworm@sha256:…``.
+"""Writes the digest of each container image after its name: ``python:3.13-slim-bookworm@sha256:…``.
 
     python -m tools.pin_images [FILE …]
 
-A tag may be moved to another image, a digest cannot. Files are the Dockerfile and the compose files unless others are
-named; digests that are there are replaced by those of today. Asks the registry of each image; where one cannot be
-reached nothing is written, and the exit code is 1.
+A tag can be moved to another image, but a digest cannot. The default files are the Dockerfile and the compose files.
+The current digests replace those in the files. The program asks a registry for each image. If the registry does not
+answer, nothing is written, and the exit code is 1.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 SECONDS = 10.0
-"""For each request."""
+"""The time limit for each request."""
 REGISTRY = "https://registry-1.docker.io"
-"""Of images without the name of a host; the variable ``REGISTRY_URL`` names another one."""
+"""The registry of the images. The environment variable ``REGISTRY_URL`` names another one."""
 _LINE = re.compile(r"^(\s*(?:FROM|image:)\s+)([a-z0-9._/-]+):([\w.-]+)(?:@sha256:[0-9a-f]{64})?", re.MULTILINE)
 _CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
 _KINDS = ("application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json")
 
 
 def digest(image: str, tag: str) -> str:
-    """What a tag means now, of all machines. :raises OSError: the registry cannot be asked, or does not know it."""
+    """The current digest of a tag, for all machines. :raises OSError: the registry fails, or lacks the tag."""
     registry = os.environ.get("REGISTRY_URL", REGISTRY)
     name = image if "/" in image else f"library/{image}"
     address = f"{registry}/v2/{name}/manifests/{tag}"
@@ -55,7 +55,7 @@ def _head(address: str, token: str = "") -> str:
 
 
 def _token(challenge: str) -> str:
-    """For reading a public image, which needs no account."""
+    """A token to read a public image, which needs no account. :param challenge: the header ``WWW-Authenticate``."""
     asked = dict(_CHALLENGE.findall(challenge))
     query = urllib.parse.urlencode({name: asked[name] for name in ("service", "scope") if name in asked})
     with urllib.request.urlopen(f"{asked['realm']}?{query}", timeout=SECONDS) as answer:  # noqa: S310
@@ -63,7 +63,10 @@ def _token(challenge: str) -> str:
 
 
 def pinned(text: str, ask: Callable[[str, str], str]) -> str:
-    """A text with the digests of its images. Our own image is built, and has none."""
+    """A text with the current digests of its images. Our own image is built locally, and has no digest.
+
+    :param ask: returns the digest for an image and a tag.
+    """
     return _LINE.sub(lambda line: f"{line[1]}{line[2]}:{line[3]}@{ask(line[2], line[3])}", text)
 
 
@@ -74,7 +77,7 @@ def _usual() -> Iterator[Path]:
 
 
 def main(names: list[str]) -> int:
-    """Rewrite the files, or none of them."""
+    """Rewrite all files, or none of them. :param names: of the files; empty for the default. Returns the exit code."""
     files = [Path(name) for name in names] or list(_usual())
     try:
         texts = {file: pinned(file.read_text(), digest) for file in files}

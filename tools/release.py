@@ -1,11 +1,11 @@
-"""Makes a release: builds and checks wheel and source archive, and sets the tag.
+"""Makes a release: builds and checks the wheel and the source archive, and sets the tag.
 
     python -m tools.release [--no-tag]
 
-The version is ``fanout.__version__``. A release is refused, with one line for each reason, while files are changed, the
-tag exists, the version is not a final one, or CHANGELOG.md does not begin with a dated section of this version whose
-first part is *Upgrading*. The wheel is installed with its dependencies from PyPI into an empty virtual environment, and
-its commands have to print this version. The tag is set last; pushing it is left to the developer.
+The version is ``fanout.__version__``. The program refuses a release, with one line for each reason, if files are
+changed, the tag exists, or the version is not a final one. CHANGELOG.md must begin with a dated section of this version
+whose first part is *Upgrading*. The program installs the wheel with its dependencies from PyPI into an empty virtual
+environment, and runs its commands there. It sets the tag last. The developer pushes the tag.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ ROOT = Path(__file__).parent.parent
 VERSION = __version__
 TAG = f"v{VERSION}"
 COMMANDS = (("radiovis", "version"), ("radiovis-fallback", "version"), ("artcast", "--help"))
-"""Each has to end with exit code 0 in an environment that knows only the wheel."""
+"""Each command must end with exit code 0 in an environment with only the wheel and its dependencies."""
 IN_THE_ARCHIVE = ("LICENSE", "THIRD-PARTY.md", "README.md", "radiovis/http/templates/wall.html")
-"""Files that the source archive must have, besides the modules."""
+"""Files that the source archive must contain in addition to the modules."""
 _BUILD = "from setuptools import build_meta as b; import sys; to = sys.argv[1]; b.build_sdist(to); b.build_wheel(to)"
 
 
 def git(*words: str) -> str:
-    """What git prints. Raises :class:`subprocess.CalledProcessError` if it fails."""
+    """Run git, and return its output. :raises subprocess.CalledProcessError: git has failed."""
     return subprocess.run(("git", *words), cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def reasons_against() -> Iterator[str]:
-    """Why there can be no release now."""
+    """The reasons that prevent a release now, one line each."""
     if git("status", "--porcelain"):
         yield "Files are changed or untracked: commit or remove them."
     if git("tag", "--list", TAG):
@@ -52,21 +52,24 @@ def reasons_against() -> Iterator[str]:
 
 
 def build(folder: Path) -> tuple[Path, Path]:
-    """The wheel and the source archive."""
+    """Build the wheel and the source archive in a folder, and return their paths."""
     subprocess.run((sys.executable, "-c", _BUILD, str(folder)), cwd=ROOT, check=True, capture_output=True)
     (wheel,), (archive,) = folder.glob("*.whl"), folder.glob("*.tar.gz")
     return wheel, archive
 
 
 def missing_in(archive: Path) -> list[str]:
-    """Files that the source archive should have."""
+    """The required files that the source archive does not contain."""
     with tarfile.open(archive) as opened:
         names = {name.partition("/")[2] for name in opened.getnames()}
     return [name for name in IN_THE_ARCHIVE if name not in names]
 
 
 def install(wheel: Path, folder: Path) -> None:
-    """Into an empty environment, and run the commands there. Raises :class:`subprocess.CalledProcessError`."""
+    """Install the wheel into an empty environment, and run its commands there.
+
+    :raises subprocess.CalledProcessError: pip or a command has failed.
+    """
     venv.create(folder, with_pip=True)
     subprocess.run((folder / "bin" / "pip", "install", "--quiet", str(wheel)), check=True)
     for command, *words in COMMANDS:

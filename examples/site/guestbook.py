@@ -1,4 +1,4 @@
-"""A WSGI application as PEP 3333 has it; it knows nothing of the server."""
+"""A plain WSGI application (PEP 3333). It does not depend on the server."""
 
 from html import escape
 

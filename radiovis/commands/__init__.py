@@ -1,4 +1,5 @@
 """One file for each command of server.py and fallback.py.
 
-``command() -> CommandParser`` gives its command line, ``run(words) -> int`` does it. See ``docs/commands.md``.
+In each module, ``command() -> CommandParser`` returns the parser of its command line, and ``run(words) -> int`` runs
+the command. See ``docs/commands.md``.
 """

@@ -1,4 +1,4 @@
-"""``bench``: measure fan-out on this machine, also of another server for comparison."""
+"""``bench``: measure fan-out on this machine, and compare it with the fan-out of another server."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ def command() -> CommandParser:
         "bench",
         "Measure fan-out on this machine: one publisher, and many subscribers of one topic.",
         {DONE: "the figures are on stdout", FAILED: "a server cannot be reached, or refuses", WRONG: "wrong usage"},
-        "Without --server, a stand-alone node is started and measured. Compare figures of one run only: they vary.",
+        "Without --server, a stand-alone node is started and measured. Figures vary between runs, so compare only those"
+        " of the same run.",
     )
     parser.add_argument(
         "--server", type=_plain, metavar="URL", help=f"the server to measure, as {FORM} (default: a new node)"
@@ -65,7 +66,7 @@ def command() -> CommandParser:
 
 
 def run(words: Sequence[str]) -> int:
-    """Run the command. :raises CommandError: it could not be measured."""
+    """Run the command. :raises CommandError: a server could not be measured."""
     given = command().read(words)
     burst = Workload(given.subscribers, given.messages, given.window, given.body)
     works = {f"bursts of {given.window}": burst}
@@ -83,7 +84,7 @@ def run(words: Sequence[str]) -> int:
 
 
 def _entered(stack: ExitStack, given: argparse.Namespace) -> list[Target]:
-    """All targets. A node of our own is started, which takes a moment."""
+    """All servers to measure. Without ``--server``, this starts a node, which takes a few seconds."""
     progress("" if given.server else "starting a node")
     try:
         return [stack.enter_context(each) for each in _targets(given)]
@@ -108,7 +109,7 @@ def _plain(text: str) -> ServerAddress:
 
 
 def _check_files(subscribers: int) -> None:
-    """Raise the limit of open files: every subscriber is one. :raises CommandError: it cannot be raised enough."""
+    """Raise the limit of open files, as each subscriber needs one. :raises CommandError: the hard limit is too low."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     if hard != resource.RLIM_INFINITY and subscribers + _RESERVED_FILES > hard:
@@ -117,7 +118,7 @@ def _check_files(subscribers: int) -> None:
 
 
 def _measure(target: Target, shown: str, work: Workload) -> Figures:
-    """:param shown: which run it is, for the line of progress."""
+    """:param shown: the name of the run, for the progress line."""
     try:
         return Load(target, work, lambda doing, part: progress(f"{shown}: {doing} {_bar(part)}")).run()
     finally:
@@ -126,7 +127,7 @@ def _measure(target: Target, shown: str, work: Workload) -> Figures:
 
 def _bar(part: float) -> str:
     done = int(part * _BAR)
-    return f"{part:4.0%} [{'#' * done}{'.' * (_BAR - done)}]"  # What a narrow terminal cuts is the bar.
+    return f"{part:4.0%} [{'#' * done}{'.' * (_BAR - done)}]"  # A narrow terminal cuts off the bar.
 
 
 def _print(rows: list[tuple[Target, str, Figures]], work: Workload, *, as_json: bool) -> None:

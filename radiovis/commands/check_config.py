@@ -1,4 +1,4 @@
-"""``check-config``: print every setting with its value and source, and what would keep a node from starting."""
+"""``check-config``: print every setting with its value and its source, and the problems that prevent a start."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from radiovis.node.workers import check_workers
 from radiovis.settings import Settings
 
 MOST_NAMED = 10
-"""Logins in one line. ``station list`` shows all."""
+"""Logins that one warning names. ``station list`` shows all."""
 
 
 def certificate_problem(path: Path, *, key: bool = False, now: datetime | None = None) -> str | None:
-    """What is wrong with a PEM file, in words; None if nothing is wrong.
+    """Describe what is wrong with a PEM file. Returns None if nothing is wrong.
 
-    :param key: whether it should hold a private key instead of certificates.
-    :param now: for the dates in it; None is this moment.
+    :param key: whether the file must contain a private key instead of certificates.
+    :param now: the time to check the dates of certificates against; None for the current time.
     """
     try:
         content = path.read_bytes()
@@ -96,9 +96,9 @@ def run(words: Sequence[str]) -> int:
 
 
 def problems(settings: Settings, *, fake: bool = False) -> Iterator[str]:
-    """What keeps a node from starting although each setting is valid by itself, one line each.
+    """Problems that prevent a node from starting although each single setting is valid. Each has one line.
 
-    :param fake: whether the stations are those of ``--test``.
+    :param fake: whether the node uses the fake stations of ``--test``.
     """
     if settings.STANDALONE and not settings.STATIONS_FILE and not fake:
         yield "STANDALONE needs STATIONS_FILE, because a stand-alone node does not ask PlugIt."
@@ -119,17 +119,17 @@ def problems(settings: Settings, *, fake: bool = False) -> Iterator[str]:
 
 
 def warnings(settings: Settings, *, fake: bool = False) -> Iterator[str]:
-    """What an operator should know, one line each, although a node starts. :param fake: as for :func:`problems`."""
+    """Warnings for the operator, which do not prevent a start. Each has one line. :param fake: see :func:`problems`."""
     yield from settings.warnings()
     if settings.STATIONS_FILE and not fake:
         try:
             locked = read_stations(Path(settings.STATIONS_FILE)).locked
-        except StationsFileError:  # It is one of the problems.
+        except StationsFileError:  # problems() reports it.
             return
         if locked:
             more = f" and {len(locked) - MOST_NAMED} more" if len(locked) > MOST_NAMED else ""
             named = ", ".join(locked[:MOST_NAMED]) + more
-            yield f"STATIONS_FILE: these cannot log in before `station passwd` gives them a password: {named}"
+            yield f"STATIONS_FILE: these logins have no password; `station passwd` sets one: {named}"
 
 
 def _file_problems(settings: Settings) -> Iterator[str]:
@@ -183,13 +183,13 @@ def _print(settings: Settings, *, changed: bool, fake: bool) -> None:
 
 
 def _shown(settings: Settings) -> list[str]:
-    """The settings to show: those that operators know of, and others that were given."""
+    """The settings to show: the documented ones, and hidden ones that were set."""
     given = [name for name in settings.hidden() if settings.source_of(name) != DEFAULT]
     return [*settings.advertised(), *given]
 
 
 def _source(settings: Settings, name: str) -> str:
-    """Where the value came from, and which other sources it wins over."""
+    """The source of the value, and the sources that it overrides."""
     others = settings.overruled(name)
     return settings.source_of(name) + (f", wins over {', '.join(others)}" if others else "")
 
@@ -198,4 +198,4 @@ def _value(settings: Settings, name: str) -> Any:
     value = getattr(settings, name)
     if isinstance(value, SecretStr):
         return MASK if value.get_secret_value() else ""
-    return masked(value) if isinstance(value, dict) else value  # Options of a library may have a password in an URL.
+    return masked(value) if isinstance(value, dict) else value  # A library's options may contain a password in a URL.

@@ -1,7 +1,7 @@
 """``conformance``: check any RadioVIS server from outside.
 
-The checks are in ``radiovis/conformance``; here are their order, the choice of some, and the first contact with the
-server.
+The checks are in ``radiovis/conformance``. This module has their order, selects some of them by number, and opens the
+first connection to the server.
 
 ==================  ====================================================================
 ``negotiation.py``  N: CONNECT and versions · H: heart-beats
@@ -32,9 +32,9 @@ CHECKS = (*negotiation.CHECKS, *frames.CHECKS, *behaviour.CHECKS, *receivers.CHE
 
 
 def chosen(patterns: Sequence[str]) -> list[ConformanceCheck]:
-    """The checks whose number matches a pattern, such as ``N1`` or ``F*``.
+    """The checks whose number matches at least one pattern, such as ``N1`` or ``F*``.
 
-    :raises LookupError: a pattern matches none; the text is the pattern.
+    :raises LookupError: a pattern matches no check; the text is the pattern.
     """
     for pattern in patterns:
         if not any(fnmatch.fnmatchcase(check.id, pattern) for check in CHECKS):
@@ -43,9 +43,9 @@ def chosen(patterns: Sequence[str]) -> list[ConformanceCheck]:
 
 
 def reach(subject: Subject) -> None:
-    """Open one connection, to report an unreachable server once and not for every check.
+    """Open one connection, so that an unreachable server is reported once instead of for each check.
 
-    :raises CommandError: it cannot be opened.
+    :raises CommandError: the connection cannot be opened.
     """
     try:
         subject.connect()
@@ -62,9 +62,9 @@ def command() -> CommandParser:
     """The arguments of the command."""
     parser = CommandParser(
         "conformance",
-        "Check any RadioVIS server from outside, against the rules of STOMP and what receivers need.",
+        "Check any RadioVIS server from outside, against the rules of STOMP and the needs of receivers.",
         {DONE: "no check failed", FAILED: "a check failed, or the server cannot be reached", WRONG: "wrong usage"},
-        "It publishes to unused topics below --topic. Without a login, checks that publish are skipped. "
+        "The checks publish to unused topics below --topic. Without a login, checks that publish are skipped. "
         "L10 sends 12 MB.",
     )
     parser.add_argument("server", type=address, metavar="SERVER", help=f"{FORM}, stomps:// for TLS, ws://, wss://")
@@ -72,24 +72,25 @@ def command() -> CommandParser:
         "--topic",
         default="/topic/id/tests._ebu.nowhere/topic1/",
         metavar="PREFIX",
-        help="the channel the login may publish to; its last character separates parts (default: station 1 of --test)",
+        help="a channel that the login may publish to; its last character separates the parts of a topic"
+        " (default: station 1 of --test)",
     )
     parser.add_argument(
-        "--any-frequency", default="", metavar="PREFIX", help="a channel for any frequency, as in /topic/fm/4e1/4000/*/"
+        "--any-frequency", default="", metavar="PREFIX", help="a channel for all frequencies: /topic/fm/4e1/4000/*/"
     )
     parser.add_argument("--host", default="", help="the STOMP virtual host, for RabbitMQ (default: the server's name)")
     add_ca_flag(parser)
-    parser.add_argument("--only", metavar="IDS", help="run only these checks, as in N1,F*")
+    parser.add_argument("--only", metavar="IDS", help="run only these checks, such as N1,F*")
     parser.add_argument(
         "--seconds", type=seconds, default=SECONDS, metavar="S", help="how long to wait for an answer (default: 5)"
     )
-    parser.add_argument("--list", action="store_true", help="list the checks and run none")
+    parser.add_argument("--list", action="store_true", help="list the checks without running them")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     return parser
 
 
 def run(words: Sequence[str]) -> int:
-    """Run the command. :raises CommandError: it could not begin."""
+    """Run the command. :raises CommandError: wrong usage, or the server cannot be reached."""
     given = command().read(words)
     checks = _chosen(given.only)
     _check_topics(given)
@@ -110,11 +111,11 @@ def run(words: Sequence[str]) -> int:
 
 def _check_topics(given: argparse.Namespace) -> None:
     if not given.topic.startswith("/topic/"):
-        raise CommandError("conformance: --topic: a topic begins with /topic/", WRONG)
+        raise CommandError("conformance: --topic must begin with /topic/", WRONG)
     if re.match(r"/topic/fm/[^/]*/[^/]*/\*", given.topic):
-        raise CommandError("conformance: --topic: no radio asks for *; --any-frequency is for such a channel", WRONG)
+        raise CommandError("conformance: --topic must not have * as its frequency; use --any-frequency for it", WRONG)
     if given.any_frequency and not re.fullmatch(r"/topic/fm/[^/*]+/[^/*]+/\*/", given.any_frequency):
-        raise CommandError("conformance: --any-frequency should be like /topic/fm/4e1/4000/*/", WRONG)
+        raise CommandError("conformance: --any-frequency must have the form /topic/fm/4e1/4000/*/", WRONG)
 
 
 def _list(checks: Sequence[ConformanceCheck], *, as_json: bool) -> None:
@@ -126,7 +127,7 @@ def _list(checks: Sequence[ConformanceCheck], *, as_json: bool) -> None:
 
 
 def _tried(check: ConformanceCheck, subject: Subject, place: str, given: argparse.Namespace) -> Outcome:
-    """:param place: which check of how many, for the line of progress."""
+    """:param place: the number of the check and the number of all checks, for the progress line."""
     progress(f"{place} {check.id} {check.rule}")
     outcome = check.run(subject)
     progress("")

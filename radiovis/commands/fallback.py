@@ -33,7 +33,7 @@ from radiovis.watchdog.status import Report, ask, is_well, running_daemons
 
 _PROGRAM = program_name("radiovis-fallback", "fallback.py")
 _COMMON = ("RABBITMQ_HOST", "RADIODNS_API_URL", "FB_FALLBACK_TIME", "FB_STATUS_SOCKET")
-"""The settings that ``--help`` shows: those of a first start."""
+"""The settings that ``--help`` shows: those needed for a first start."""
 _FAILING, _WRONG = 1, 2
 EXITS = {
     "run": {
@@ -46,7 +46,7 @@ EXITS = {
         _WRONG: "no watchdog was found, or wrong usage",
     },
 }
-"""What the exit codes of each command mean."""
+"""The meaning of the exit codes of each command."""
 
 log = structlog.get_logger(__name__)
 
@@ -54,7 +54,7 @@ log = structlog.get_logger(__name__)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. ``run`` is the default.
 
-    :return: the exit code: 0, or 2 when something must be corrected first; a line on stderr says what.
+    :return: the exit code, as in :data:`EXITS`. If it is 2, a line on stderr says what to correct.
     """
     name, words = command_and_words(list(sys.argv[1:] if arguments is None else arguments), "run")
     if name not in _COMMANDS:
@@ -78,7 +78,7 @@ def _run(words: Sequence[str]) -> int:
     for warning in settings.warnings():
         log.warning("settings.warning", warning=warning)
 
-    from twisted.internet import reactor  # noqa: PLC0415  (importing it installs it: only a daemon wants that)
+    from twisted.internet import reactor  # noqa: PLC0415  (the import installs the reactor, which only a daemon needs)
 
     use_monotonic_timers(reactor)
     fallback = Fallback(reactor, settings, fake=given.test)
@@ -94,11 +94,13 @@ def _run(words: Sequence[str]) -> int:
 
 
 def _checked(given: argparse.Namespace) -> Settings:
-    """At the start, and with each SIGHUP."""
+    """Read the settings, at the start and after each SIGHUP. :raises SettingsError: a setting is wrong."""
     settings = given_settings(given, trust=True)
     if settings.STANDALONE or settings.RABBITMQ_LOOPBACK:
         name = "STANDALONE" if settings.STANDALONE else "RABBITMQ_LOOPBACK"
-        raise SettingsError(f"{name}: fallback.py needs a broker. server.py --standalone runs the watchdog itself.")
+        raise SettingsError(
+            f"{name}: fallback.py needs a broker. With server.py --standalone, the node runs the watchdog itself."
+        )
     return settings
 
 
@@ -110,9 +112,9 @@ def _status(words: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog=f"{_PROGRAM} status",
         usage="%(prog)s [--json] [--setting VALUE ...]",
-        description="Show how the running watchdog is doing: its tasks, the broker and the log.\n\n"
-        "It is asked at FB_STATUS_SOCKET. If that is not set and no watchdog answers in this\n"
-        "folder, one is looked for among the processes of this machine.",
+        description="Show the state of the running watchdog: its tasks, the broker and the log.\n\n"
+        "The command asks the watchdog at FB_STATUS_SOCKET. If this setting is not set and no\n"
+        "watchdog answers in this folder, it searches the processes of this machine for one.",
         epilog=exit_code_lines(EXITS["status"]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -126,15 +128,17 @@ def _status(words: Sequence[str]) -> int:
 
 
 def _asked(settings: Settings) -> Report:
-    """The report of the watchdog at FB_STATUS_SOCKET, or if that is not set, of the one that runs elsewhere.
+    """The report of the watchdog at FB_STATUS_SOCKET.
 
-    :raises CommandError: none answers; the text says where we looked.
+    If the setting has its default and no watchdog answers there, the report of the one that runs in another folder.
+
+    :raises CommandError: no watchdog answers; the text names the sockets that were tried.
     """
     path = settings.FB_STATUS_SOCKET
     if not path:
-        raise CommandError("FB_STATUS_SOCKET is empty, so that a watchdog cannot be asked", _WRONG)
+        raise CommandError("FB_STATUS_SOCKET is empty, so the watchdog has no socket to ask", _WRONG)
     here = Path(path).absolute()
-    report = _answer(Path(path))  # As it is: the whole path may be too long for a socket.
+    report = _answer(Path(path))  # Not the absolute path, which may be too long for a socket.
     if report is not None:
         return report
     if settings.source_of("FB_STATUS_SOCKET") != DEFAULT:
@@ -142,13 +146,13 @@ def _asked(settings: Settings) -> Report:
     there = _elsewhere(here)
     print(f"{_PROGRAM}: no answer at {here}; asking the watchdog at {there}", file=sys.stderr)
     report = _answer(there)
-    if report is None:  # It has ended meanwhile.
+    if report is None:  # The watchdog has ended meanwhile.
         raise CommandError(f"not running: no answer at {here} or {there}", _WRONG)
     return report
 
 
 def _answer(path: Path) -> Report | None:
-    """:raises CommandError: the socket is there, and the watchdog does not answer as it should."""
+    """The report; None if no watchdog listens. :raises CommandError: the socket exists, but the answer is wrong."""
     try:
         return ask(str(path))
     except OSError as error:
@@ -156,21 +160,21 @@ def _answer(path: Path) -> Report | None:
 
 
 def _elsewhere(here: Path) -> Path:
-    """The socket of the one watchdog that runs in another folder.
+    """The socket of the only watchdog that runs in another folder.
 
-    :param here: where none answers.
-    :raises CommandError: there is none, or several; the text says what to do.
+    :param here: the socket at which no watchdog answered.
+    :raises CommandError: there is no such watchdog, or there are several; the text says what to do.
     """
     found = running_daemons()
     if not found:
         raise CommandError(
             f"not running: no answer at {here}, and this user sees no other watchdog on this machine.\n"
-            "If one runs, ask as its user or as root, or name its socket: --fb-status-socket PATH",
+            "If a watchdog runs, ask as its user or as root, or name its socket: --fb-status-socket PATH",
             _WRONG,
         )
     if len(found) > 1:
         sockets = "\n".join(f"  --fb-status-socket {each}" for each in found)
-        text = f"no answer at {here}, and several watchdogs run on this machine; name one:\n{sockets}"
+        text = f"no answer at {here}, and several watchdogs run on this machine; name one of them:\n{sockets}"
         raise CommandError(text, _WRONG)
     return Path(found[0])
 
@@ -199,7 +203,7 @@ def _table(report: Report) -> str:
 
 
 def _leaderless(report: Report) -> str:
-    leaderless = report.get("leaderless", {})  # A daemon of an earlier version does not say.
+    leaderless = report.get("leaderless", {})  # A daemon of an earlier version does not report it.
     return f", NO WATCHDOG LEADS for {leaderless['seconds']:.0f} s" if leaderless.get("alarm") else ""
 
 
@@ -208,7 +212,7 @@ def _time(seconds: float | None) -> str:
 
 
 def _secrets(settings: Settings) -> list[str]:
-    """The words that must not stand in any log."""
+    """The secrets, which are masked in the log."""
     url = settings.RADIODNS_API_URL.get_secret_value()
     passwords = (settings.RABBITMQ_PASSWORD, settings.MONITORING_PASSWORD, settings.ADMIN_TOKEN)
     return [*(password.get_secret_value() for password in passwords), url.rstrip("/").rpartition("/")[2]]
@@ -219,8 +223,8 @@ def _version(words: Sequence[str]) -> int:
 
 
 _COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], int]]] = {
-    "run": ("Run the watchdog (the default). Further ones stand by.", _run),
-    "status": ("Show how the running watchdog is doing: tasks, broker, log.", _status),
+    "run": ("Run the watchdog (the default). Additional watchdogs stand by.", _run),
+    "status": ("Show the state of the running watchdog: tasks, broker, log.", _status),
     "version": ("Print the version.", _version),
 }
 

@@ -1,4 +1,4 @@
-"""``health``: ask the processes of this machine whether they live, or are ready; for containers, which have no curl."""
+"""``health``: ask the processes of this machine whether they are alive or ready. It is for containers without curl."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from radiovis.settings import Settings
 
 _SECONDS = 3.0
 _PORTS = ("ADMIN_PORT", "ADMIN_TLS_PORT", "FB_ADMIN_PORT", "FB_ADMIN_TLS_PORT")
-_MOST_BYTES = 65_536  # A report has a line for each condition.
-_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where to ask a listener of all addresses.
+_MOST_BYTES = 65_536  # A report has one line for each condition.
+_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - the address to ask if a process listens on all.
 
 
 def command() -> SettingsParser:
     """The arguments of the command, without the flags of ``serve``."""
     parser = SettingsParser(
         "health",
-        "Ask the node at ADMIN_PORT or ADMIN_TLS_PORT whether it is alive. If no node listens there, the watchdog at"
-        " FB_ADMIN_PORT or FB_ADMIN_TLS_PORT is asked. With WORKERS above 1, every worker must be alive.",
+        "Ask the node at ADMIN_PORT or ADMIN_TLS_PORT whether it is alive. If no node listens there, ask the watchdog"
+        " at FB_ADMIN_PORT or FB_ADMIN_TLS_PORT. With WORKERS above 1, every worker must be alive.",
         {DONE: "yes", FAILED: "no; the reason is on stderr", WRONG: "wrong usage or settings"},
-        "ADMIN_TOKEN is sent if it is set; without it, a node with a token gives no reasons.",
+        "ADMIN_TOKEN is sent if it is set. A node with a token gives reasons only to requests that send the token.",
     )
-    parser.add_argument("--ready", action="store_true", help="ask whether it is ready for clients")
+    parser.add_argument("--ready", action="store_true", help="ask whether the process is ready for clients")
     parser.add_argument(
         "--seconds",
         type=span,
@@ -40,7 +40,7 @@ def command() -> SettingsParser:
 
 
 def run(words: Sequence[str]) -> int:
-    """Run the command. :raises CommandError: a process does not live, or is not ready."""
+    """Run the command. :raises CommandError: a process does not answer, is not alive, or is not ready."""
     given = command().read(words)
     settings = given_settings(given)
     path = "/readyz" if given.ready else "/healthz"
@@ -54,10 +54,11 @@ def run(words: Sequence[str]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Port:
-    """Where one process listens for operators.
+    """A port where one process listens for operators.
 
-    :ivar worker: its number, from 0; 0 for a process that is no worker.
-    :ivar watchdog: whether it is ``fallback.py``.
+    :ivar worker: the number of the worker, from 0; 0 for a process that is not a worker.
+    :ivar secure: whether the port uses TLS.
+    :ivar watchdog: whether the process is ``fallback.py``.
     """
 
     host: str
@@ -71,7 +72,7 @@ class _Port:
 
 
 def _programs(settings: Settings) -> Iterator[list[_Port]]:
-    """For each way to ask a program, the ports of all its processes."""
+    """For each setting of a port, the ports of all processes of the program."""
     host = _EVERYWHERE.get(settings.ADMIN_IP, settings.ADMIN_IP)
     for name in _PORTS:
         first, watchdog = getattr(settings, name), name.startswith("FB_")
@@ -81,7 +82,10 @@ def _programs(settings: Settings) -> Iterator[list[_Port]]:
 
 
 def _ask_program(settings: Settings, path: str, seconds: float) -> list[tuple[_Port, int, Any]]:
-    """What each process of the first program says of which one listens."""
+    """The answers of all processes of the first program that listens: port, status and report of each.
+
+    :raises CommandError: no program listens, or a process of the program does not.
+    """
     programs = list(_programs(settings))
     token = settings.ADMIN_TOKEN.get_secret_value()
     for ports in programs:
@@ -93,12 +97,12 @@ def _ask_program(settings: Settings, path: str, seconds: float) -> list[tuple[_P
             break
     tried = " or ".join(str(port) for ports in programs for port in ports)
     if not tried:
-        raise CommandError("health: there is nothing to ask: ADMIN_PORT and FB_ADMIN_PORT are 0")
+        raise CommandError("health: there is no port to ask: ADMIN_PORT and FB_ADMIN_PORT are 0")
     raise CommandError(f"health: nothing listens at {tried}")
 
 
 def _ask(port: _Port, path: str, seconds: float, token: str) -> tuple[int, Any] | None:
-    """Status and report; None when no process listens."""
+    """The status and the report; None if no process listens. :raises CommandError: the process does not answer."""
     try:
         return _answer(_connection(port.host, port.number, seconds, secure=port.secure), path, token)
     except ConnectionRefusedError:
@@ -111,7 +115,7 @@ def _connection(host: str, port: int, seconds: float, *, secure: bool) -> http.c
     if not secure:
         return http.client.HTTPConnection(host, port, timeout=seconds)
     context = ssl.create_default_context()
-    context.check_hostname = False  # Its certificate is for the name others know it by, and we ask this machine.
+    context.check_hostname = False  # The certificate has the public name of the machine, not this address.
     context.verify_mode = ssl.CERT_NONE
     return http.client.HTTPSConnection(host, port, timeout=seconds, context=context)
 
@@ -126,6 +130,6 @@ def _answer(connection: http.client.HTTPConnection, path: str, token: str) -> tu
 
 
 def _reasons(report: Any) -> str:
-    """What is not well, as far as the process tells: see :meth:`fanout.metrics.health.Health.report`."""
+    """The reasons in a report, if it has any: see :meth:`fanout.metrics.health.Health.report`."""
     reasons = report.get("reasons", []) if isinstance(report, dict) else []
     return "".join(f"; {printable(str(reason))}" for reason in reasons)

@@ -1,4 +1,4 @@
-"""``logs``: print the journal of a node, which may be writing to it, as lines, JSON or CSV, or delete records of it."""
+"""``logs``: print the journal of a node as lines, JSON or CSV, or delete records from it. The node may be running."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ _DAY = 86_400
 _LATER = 2**53
 _PAGE = 1_000
 _DELETED_AT_ONCE = 100
-"""Records dropped in one transaction, so that the process that writes the journal never waits for long."""
+"""Records deleted in one transaction. It is short, so that the process that writes the journal does not wait long."""
 _INTERVAL = 0.5
-"""Seconds between two looks at a journal that is followed."""
+"""Seconds between two reads of the journal with ``--follow``."""
 
 
 def command() -> CommandParser:
@@ -41,7 +41,7 @@ def command() -> CommandParser:
         "Show what was published, oldest first: the journal of a node or of a watchdog. The process may be running.",
         {
             DONE: "done, or ended by Ctrl-C",
-            FAILED: "there is no journal, or it cannot be read",
+            FAILED: "the journal does not exist, or cannot be read",
             WRONG: "wrong usage",
         },
         "A TIME is a date and time such as 2026-12-31T23:59:59Z, a Unix time, or an age such as 10m, 3h or 7d.",
@@ -53,7 +53,7 @@ def command() -> CommandParser:
     parser.add_argument("--login", metavar="LOGIN", help="only messages of this login, such as 1.studio")
     parser.add_argument("--from", dest="start", type=_when, metavar="TIME", help="the earliest time (default: 1d)")
     parser.add_argument(
-        "--to", dest="end", type=_when, metavar="TIME", help="the end; messages at this time are left out"
+        "--to", dest="end", type=_when, metavar="TIME", help="the end; messages at this time are not shown"
     )
     number = parser.add_mutually_exclusive_group()
     number.add_argument("--limit", type=positive, metavar="N", help="show only the first N messages")
@@ -67,14 +67,14 @@ def command() -> CommandParser:
     form.add_argument(
         "--delete",
         action="store_true",
-        help="delete the messages for good, of all times unless --from is given; needs --station or --login",
+        help="delete the messages permanently, of all times unless --from is given; needs --station or --login",
     )
     parser.add_argument("--file", metavar="PATH", help="the journal (default: the setting JOURNAL_FILE)")
     return parser
 
 
 def run(words: Sequence[str]) -> int:
-    """Run the command. :raises CommandError: it did not work."""
+    """Run the command. :raises CommandError: wrong usage, or the journal cannot be read."""
     given = command().read(words)
     ledger = Ledger(_path(given), None, max_bytes=_LATER, read_only=not given.delete)
     try:
@@ -89,15 +89,15 @@ def run(words: Sequence[str]) -> int:
 
 
 def _path(given: argparse.Namespace) -> str:
-    """The journal. :raises CommandError: there is none, or flags do not go together."""
+    """The path of the journal. :raises CommandError: there is no journal, or flags cannot be combined."""
     path: str = given.file or found_settings().JOURNAL_FILE
     if not path:
-        text = "logs: JOURNAL_FILE is empty, so the node keeps its journal in memory; give --file to read another one"
+        text = "logs: JOURNAL_FILE is empty, so the node keeps its journal in memory; --file names another journal"
         raise CommandError(text, WRONG)
     if not Path(path).exists():
         raise CommandError(
-            f"{Path(path).absolute()}: there is no journal. A node with STANDALONE keeps one in JOURNAL_FILE;"
-            " --file names another one"
+            f"{Path(path).absolute()}: there is no journal. A node with STANDALONE keeps its journal in JOURNAL_FILE;"
+            " --file names another journal"
         )
     if given.delete and given.station is None and given.login is None:
         raise CommandError("logs: --delete needs --station or --login; it never deletes a whole journal", WRONG)
@@ -107,7 +107,7 @@ def _path(given: argparse.Namespace) -> str:
 
 
 def _selection(given: argparse.Namespace, begin: int) -> Selection:
-    """:param begin: the earliest, unless one is given."""
+    """:param begin: the earliest time unless ``--from`` is given, in seconds since 1970."""
     return Selection(
         given.topic.removesuffix("*"),
         begin if given.start is None else given.start,
@@ -177,12 +177,12 @@ def _publisher(record: Record) -> str:
 
 
 def _put(octets: bytes) -> None:
-    sys.stdout.buffer.write(octets)  # CSV has line ends and octets of its own.
+    sys.stdout.buffer.write(octets)  # print() would change the line ends of CSV.
     sys.stdout.buffer.flush()
 
 
 def _when(text: str) -> int:
-    """Unix time in seconds of a time on the command line."""
+    """A time on the command line, as Unix time in seconds."""
     if re.fullmatch(r"\d{9,12}", text):
         return int(text)
     if re.fullmatch(r"[\d.]+[smhd]", text):
@@ -191,6 +191,6 @@ def _when(text: str) -> int:
         moment = datetime.fromisoformat(text)
     except ValueError:
         raise argparse.ArgumentTypeError(
-            f"{text!r} should be a time such as 2026-12-31T23:59:59Z, a Unix time, or an age such as 3h"
+            f"{text!r} must be a time such as 2026-12-31T23:59:59Z, a Unix time, or an age such as 3h"
         ) from None
     return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())

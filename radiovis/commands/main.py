@@ -1,6 +1,6 @@
-"""The command line of ``python server.py``: finds the command, runs it, and turns errors into lines on stderr.
+"""The command line of ``python server.py``: finds the command, runs it, and prints errors on stderr.
 
-This is the only module that knows all commands. It imports a command when it is called.
+This is the only module that knows all commands. It imports the module of a command when the command is called.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ EXITS = {
     1: "with WORKERS: a worker has not ended cleanly",
     _WRONG: "it cannot start: correct a setting, a file or a port first",
 }
-"""What the exit codes of ``serve`` mean."""
+"""The meaning of the exit codes of ``serve``."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; ``serve`` if none is named.
+    """Run one command. ``serve`` is the default.
 
-    :return: the exit code. Unless it is 0, a line on stderr says why.
+    :return: the exit code. If it is not 0, a line on stderr gives the reason.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     name, words = command_and_words(words, "serve")
@@ -56,30 +56,30 @@ def _worker(words: Sequence[str]) -> int:
 
 
 def _node() -> Any:
-    """The module of ``serve``, imported when a node is started: it has many parts, and most commands need none."""
+    """The module of ``serve``. It is imported here because it loads the whole node, which most commands do not need."""
     return importlib.import_module("radiovis.commands.serve")
 
 
 def _command(module: str) -> Callable[[Sequence[str]], int]:
-    """A command of ``radiovis/commands/``, whose module is imported when it is called."""
+    """A command of ``radiovis/commands/``. Its module is imported when the command is called."""
     return lambda words: int(importlib.import_module(f"radiovis.commands.{module}").run(words))
 
 
 _COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], int]]] = {
-    "serve": ("Run a node, or several with --workers; the default command.", _serve),
+    "serve": ("Run a node, or several with --workers (the default).", _serve),
     "station": ("Edit the stations file: stations, channels, passwords.", _command("station")),
     "check-config": ("Show every setting and its source, and check the files.", _command("check_config")),
     "health": ("Ask a node whether it is alive, or whether it is ready.", _command("health")),
     "pub": ("Publish a text or a slide.", _command("pub")),
-    "sub": ("Subscribe to topics, and print what a receiver gets.", _command("sub")),
-    "topics": ("List the channels, and what a node has on each.", _command("topics")),
-    "logs": ("Show what was published: search the journal of a node.", _command("logs")),
+    "sub": ("Subscribe to topics, and print their messages.", _command("sub")),
+    "topics": ("List the channels, and the last messages of a node.", _command("topics")),
+    "logs": ("Search the journal of a node for published messages.", _command("logs")),
     "probe": ("Check a station as a receiver does, from DNS to the slide.", _command("probe")),
     "conformance": ("Check any RadioVIS server against the rules of STOMP.", _command("conformance")),
     "bench": ("Measure a server with many receivers.", _command("bench")),
     "version": ("Print the version.", _command("version")),
 }
-# radiovis.node.workers starts it. Its module is not imported here, as every command would load a node.
+# radiovis.node.workers starts this command. A constant imported from there would load a node for every command.
 _HIDDEN: dict[str, Callable[[Sequence[str]], int]] = {"worker": _worker}
 
 

@@ -1,8 +1,8 @@
-"""``probe``: what a receiver does until its first slide, each step timed and explained.
+"""``probe``: do each step of a receiver up to its first slide, and print the time and the result of each step.
 
-The servers of a station are found by RadioDNS (ETSI TS 103 270): bearer → name → CNAME → SRV. Then: connect, subscribe,
-wait for a slide, fetch it. With ``--dns``, the address of a server is looked up there too; otherwise the resolver of
-this machine finds it while connecting.
+RadioDNS (ETSI TS 103 270) finds the servers of a station: bearer → name → CNAME → SRV. The next steps connect,
+subscribe, wait for a slide and fetch it. With ``--dns``, that DNS server is also asked for the servers' addresses.
+Otherwise the resolver of this machine finds them.
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ from radiovis.slides.fetch import SlideFetch
 from radiovis.topics import BEARERS, ID_FORM, read_identifiers
 
 SECONDS = (1, 2, 4)
-"""How long to wait for an answer, attempt by attempt."""
+"""Seconds to wait for an answer of the DNS, for each attempt."""
 LONGEST_CHAIN = 8
-"""CNAMEs followed: real chains have one or two, a malicious one has no end."""
+"""CNAMEs that are followed. Real chains have one or two; a malicious chain may be endless."""
 MOST_ADDRESSES = 4
-"""Addresses of one server to connect to. Each may take :data:`~radiovis.client.conversation.CONNECT_SECONDS`."""
+"""Addresses tried for one server. Each may take :data:`~radiovis.client.conversation.CONNECT_SECONDS`."""
 _STOMP, _HTTP = "_radiovis._tcp", "_radiovis-http._tcp"
 
 
 class LookupFailed(Exception):
-    """A step of the lookup failed. The text says why, in one line."""
+    """A DNS lookup failed. The text gives the reason in one line."""
 
 
 @dataclass(frozen=True, slots=True)
 class StationName:
-    """What a receiver knows of a station: its topic, and the name to look up.
+    """What a receiver knows about a station: its channel, and the name to look up.
 
-    :ivar topic: its channel, with a trailing slash.
-    :ivar name: what to ask the DNS for; its CNAME is the broadcaster's own name.
-    :ivar is_final: whether ``name`` is that already, as for ``/topic/id/<fqdn>/…``.
+    :ivar topic: the channel, with a trailing slash.
+    :ivar name: the name to look up in the DNS. Its CNAME is the broadcaster's own name.
+    :ivar is_final: whether ``name`` is already the broadcaster's own name, as for ``/topic/id/<fqdn>/…``.
     """
 
     topic: str
@@ -57,7 +57,7 @@ class StationName:
 
 @dataclass(frozen=True, slots=True)
 class ServiceAddress:
-    """An SRV record: where a server is."""
+    """The data of an SRV record: the host and the port of a server."""
 
     host: str
     port: int
@@ -67,11 +67,11 @@ class ServiceAddress:
 
 @dataclass(frozen=True, slots=True)
 class HostAddresses:
-    """Where a host is.
+    """The addresses of a host.
 
-    :ivar names: the name asked for, and those its CNAMEs lead to. An SRV record must not point to an alias (RFC 2782),
-        but some do, and it works.
-    :ivar addresses: IPv4 before IPv6, as most receivers only have the former.
+    :ivar names: the name that was looked up, and the names that its CNAMEs lead to. An SRV record must not point to an
+        alias (RFC 2782), but some records do, and receivers accept it.
+    :ivar addresses: IPv4 before IPv6, because most receivers only have IPv4.
     """
 
     names: tuple[str, ...]
@@ -84,8 +84,8 @@ class HostAddresses:
 def station_name(text: str, domain: str = "radiodns.org") -> StationName:
     """The station of a bearer (``fm:4e1.4000.09580``) or a topic (``/topic/fm/4e1/4000/09580/``).
 
-    :param domain: the root of RadioDNS.
-    :raises ValueError: it is neither.
+    :param domain: the root domain of RadioDNS.
+    :raises ValueError: the text is neither; the error's text says what is wrong.
     """
     is_topic = text.startswith("/topic/")
     kind, _, rest = text[7:].partition("/") if is_topic else text.partition(":")
@@ -93,21 +93,21 @@ def station_name(text: str, domain: str = "radiodns.org") -> StationName:
     if kind == "id" and is_topic and re.fullmatch(ID_FORM, parts, re.ASCII):
         return StationName(f"/topic/id/{parts}/", parts.partition("/")[0].rstrip("."), is_final=True)
     if kind not in BEARERS:
-        raise ValueError(f"{text!r} is no bearer or topic of {', '.join(BEARERS)} or id")
+        raise ValueError(f"{text!r} is neither a bearer nor a topic of {', '.join(BEARERS)} or id")
     try:
         identifiers = read_identifiers(kind, parts)
     except ValueError as error:
-        raise ValueError(f"{text!r} {error}, or the topic of it") from None
+        raise ValueError(f"{text!r} {error}, or the topic of such a bearer") from None
     if "*" in parts:
-        raise ValueError(f"{text!r}: * is for broadcasters; a receiver knows its frequency")
-    # The widest part is asked for last: <frequency>.<pi>.<gcc>.fm.radiodns.org (TS 103 270, contract §4).
+        raise ValueError(f"{text!r}: only broadcasters use *; give the frequency of a receiver")
+    # The widest part is the last label: <frequency>.<pi>.<gcc>.fm.radiodns.org (TS 103 270, contract §4).
     return StationName(f"/topic/{kind}/{parts.lower()}/", ".".join((*reversed(identifiers), kind, domain)))
 
 
 def resolver(reactor: Any, servers: Sequence[tuple[str, int]]) -> Resolver:
     """A DNS client.
 
-    :param servers: addresses and ports to ask; empty for those of this machine.
+    :param servers: addresses and ports of the DNS servers; empty for those of this machine.
     """
     if servers:
         return Resolver(servers=list(servers), timeout=SECONDS, reactor=reactor)
@@ -115,9 +115,9 @@ def resolver(reactor: Any, servers: Sequence[tuple[str, int]]) -> Resolver:
 
 
 async def authoritative_name(dns_client: Resolver, name: str) -> str:
-    """The broadcaster's own name: where the CNAMEs lead.
+    """The broadcaster's own name, which is the end of the chain of CNAMEs.
 
-    :raises LookupFailed: there is none, or they never end.
+    :raises LookupFailed: the name has no CNAME, or the chain is too long or circular.
     """
     chain = [name.lower()]
     while (following := await _cname(dns_client, chain)) is not None:
@@ -128,22 +128,22 @@ async def authoritative_name(dns_client: Resolver, name: str) -> str:
 
 
 def _follow(chain: list[str], following: str) -> None:
-    """Go on to the next name. :raises LookupFailed: the CNAMEs never end."""
+    """Add the next name to the chain. :raises LookupFailed: the chain is too long or circular."""
     if following in chain:
-        raise LookupFailed(f"the CNAMEs go in a circle: {' → '.join([*chain, following])}")
+        raise LookupFailed(f"the CNAMEs form a circle: {' → '.join([*chain, following])}")
     chain.append(following)
     if len(chain) > LONGEST_CHAIN:
-        raise LookupFailed(f"more than {LONGEST_CHAIN} CNAMEs one after the other, from {chain[0]} on")
+        raise LookupFailed(f"the chain of CNAMEs has more than {LONGEST_CHAIN} names; it begins with {chain[0]}")
 
 
 async def _cname(dns_client: Resolver, chain: Sequence[str]) -> str | None:
-    """Where the last of these names leads; None at the end."""
+    """The CNAME of the last name; None if it has none."""
     try:
         records = await _ask(dns_client, chain[-1], dns.CNAME)
     except LookupFailed:
         if len(chain) == 1:
             raise
-        return None  # A broadcaster's zone that has nothing under this name may still have its SRV records.
+        return None  # The broadcaster's zone may have the SRV records without any record under this name.
     return _aliases(records).get(chain[-1])
 
 
@@ -152,9 +152,10 @@ def _aliases(records: Sequence[Any]) -> dict[str, str]:
 
 
 async def find_servers(dns_client: Resolver, name: str, *, http: bool = False) -> list[ServiceAddress]:
-    """The servers of a broadcaster, in the order they should be tried (RFC 2782, without its random choice).
+    """The servers of a broadcaster, in the order in which clients try them (RFC 2782, without its random choice).
 
-    :raises LookupFailed: there are none.
+    :param http: whether to look up the service over HTTP instead of STOMP.
+    :raises LookupFailed: the broadcaster has no servers.
     """
     asked = f"{_HTTP if http else _STOMP}.{name}"
     records = await _ask(dns_client, asked, dns.SRV)
@@ -166,14 +167,14 @@ async def find_servers(dns_client: Resolver, name: str, *, http: bool = False) -
     if not found:
         raise LookupFailed(f"{asked} has no SRV record: this broadcaster offers no RadioVIS over STOMP")
     if any(place.host in ("", ".") for place in found):
-        raise LookupFailed(f"{asked} says in so many words that there is no such service (target .)")
+        raise LookupFailed(f"{asked} has the SRV target '.': this broadcaster declares that it has no such service")
     return sorted(found, key=lambda place: (place.priority, -place.weight, place.host))
 
 
 async def find_addresses(dns_client: Resolver, host: str) -> HostAddresses:
-    """Where a host is, with CNAMEs followed.
+    """The addresses of a host. CNAMEs are followed.
 
-    :raises LookupFailed: it has no address.
+    :raises LookupFailed: the host has no address.
     """
     found = await _addresses_of_kind(dns_client, host, dns.A)
     try:
@@ -181,7 +182,7 @@ async def find_addresses(dns_client: Resolver, host: str) -> HostAddresses:
     except LookupFailed:
         if not found.addresses:
             raise
-        more = found  # Some servers have no answer to this question.
+        more = found  # Some DNS servers do not answer queries for AAAA records.
     addresses = tuple(dict.fromkeys((*found.addresses, *more.addresses)))[:MOST_ADDRESSES]
     if not addresses:
         raise LookupFailed(f"{' → '.join(found.names)} has no address: neither an A nor an AAAA record")
@@ -189,7 +190,7 @@ async def find_addresses(dns_client: Resolver, host: str) -> HostAddresses:
 
 
 async def _addresses_of_kind(dns_client: Resolver, host: str, kind: int) -> HostAddresses:
-    """The A or the AAAA records. An answer may hold a chain of CNAMEs whole, in part or not at all."""
+    """The A or the AAAA records. An answer may contain all CNAMEs of a chain, some of them, or none."""
     chain = [host.lower()]
     while True:
         asked, records = chain[-1], await _ask(dns_client, chain[-1], kind)
@@ -203,16 +204,19 @@ async def _addresses_of_kind(dns_client: Resolver, host: str, kind: int) -> Host
 
 
 async def _ask(dns_client: Resolver, name: str, kind: int) -> list[Any]:
-    """The answers, of any kind; empty when the name exists without any."""
+    """The records of an answer, of any kind; empty if the name exists without records.
+
+    :raises LookupFailed: the name is invalid or does not exist, or no DNS server answers.
+    """
     if any(not 0 < len(label) < 64 for label in name.split(".")) or len(name) > 253:
-        raise LookupFailed(f"{name[:80]} is no name the DNS can be asked for")
+        raise LookupFailed(f"{name[:80]} is not a valid name in the DNS")
     try:
         answers, _, _ = await dns_client.query(dns.Query(name.encode("idna" if not name.isascii() else "ascii"), kind))
     except DNSNameError:
         raise LookupFailed(f"{name} does not exist (NXDOMAIN)") from None
     except (DNSQueryTimeoutError, TookTooLong):
         raise LookupFailed(f"no DNS server answers when asked for {name}") from None
-    except Exception as error:  # noqa: BLE001 - any server may be asked, and anything may be wrong with its answers.
+    except Exception as error:  # noqa: BLE001 - an answer of a foreign DNS server may cause any error.
         reason = getattr(error, "strerror", None) or type(error).__name__
         raise LookupFailed(f"the DNS server cannot answer for {name}: {reason}") from None
     return list(answers)
@@ -223,7 +227,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class ProbeStep:
-    """One step. :ivar milliseconds: how long it took. :ivar found: what it led to, or why it did not, in one line."""
+    """One step. :ivar milliseconds: how long it took. :ivar found: its result, or the reason of its failure."""
 
     step: str
     ok: bool
@@ -235,10 +239,10 @@ def command() -> CommandParser:
     """The arguments of the command."""
     parser = CommandParser(
         "probe",
-        "Do what a receiver does until its first slide, with any server: RadioDNS, connect, subscribe, fetch.",
+        "Do each step of a receiver up to its first slide, with any server: RadioDNS, connect, subscribe, fetch.",
         {
-            DONE: "a slide came, and a radio can show it",
-            FAILED: "a step failed; stderr says which",
+            DONE: "a slide was received, and a radio can show it",
+            FAILED: "a step failed; stderr names it",
             WRONG: "wrong usage",
         },
     )
@@ -247,7 +251,7 @@ def command() -> CommandParser:
         metavar="STATION",
         help="a bearer such as fm:4e1.4000.09580, or a topic such as /topic/fm/4e1/4000/09580/",
     )
-    parser.add_argument("--server", type=address, metavar="URL", help="connect to this server, and do not ask the DNS")
+    parser.add_argument("--server", type=address, metavar="URL", help="connect to this server, without RadioDNS")
     add_ca_flag(parser)
     parser.add_argument(
         "--dns",
@@ -255,7 +259,7 @@ def command() -> CommandParser:
         action="append",
         default=[],
         metavar="IP[:PORT]",
-        help="the DNS server to ask for names and for addresses of servers; may be repeated (IPv6 with a port: "
+        help="the DNS server to use for names and for addresses of servers; may be repeated (IPv6 with a port: "
         "[::1]:5353)",
     )
     parser.add_argument("--domain", default="radiodns.org", help="the root domain of RadioDNS (default: radiodns.org)")
@@ -277,7 +281,7 @@ def run(words: Sequence[str]) -> int:
 
 
 class ServiceProbe:
-    """Runs the steps for one station, and prints each."""
+    """Runs the steps for one station, and prints the result of each."""
 
     def __init__(self, reactor: Any, station: StationName, given: argparse.Namespace) -> None:
         self._reactor = reactor
@@ -287,7 +291,7 @@ class ServiceProbe:
         self._dns = resolver(reactor, given.dns)
 
     async def run(self) -> int:
-        """Run the steps. :raises CommandError: with the step that failed."""
+        """Run the steps. :raises CommandError: a step failed; the text begins with its name."""
         failed = None
         try:
             await self._walk()
@@ -320,7 +324,10 @@ class ServiceProbe:
         return [ServerAddress(place.host, place.port) for place in found]
 
     async def _connect_to_any(self, servers: Sequence[ServerAddress]) -> Conversation:
-        """:param servers: at least one. :raises CommandError: of the last one, if none lets us in."""
+        """Connect to the first server that accepts us. :param servers: at least one.
+
+        :raises CommandError: no server accepts us; it is the error of the last attempt.
+        """
         failed = CommandError("")
         for server in servers:
             try:
@@ -335,7 +342,7 @@ class ServiceProbe:
         raise failed
 
     async def _places(self, host: str) -> Sequence[str]:
-        """The addresses of a host, from ``--dns``; an empty one without ``--dns``, or if the host is one itself."""
+        """The addresses of a host, from ``--dns``; one empty text without ``--dns``, or if the host is an address."""
         if not self._given.dns or _is_address(host):
             return [""]
         found: HostAddresses = await self._step("address", find_addresses(self._dns, host), str)
@@ -401,5 +408,5 @@ def _dns(text: str) -> tuple[str, int]:
     match = re.fullmatch(r"\[([^\[\]]*)\](?::(\d{1,5}))?|([^:]*)(?::(\d{1,5}))?", text)
     host, port = (match[1] or match[3], int(match[2] or match[4] or 53)) if match else (text, 53)
     if not _is_address(host or "") or not 0 < port < 2**16:
-        raise argparse.ArgumentTypeError(f"{text!r} should be an address of a DNS server, as in 9.9.9.9 or [::1]:5353")
+        raise argparse.ArgumentTypeError(f"{text!r} must be the address of a DNS server, such as 9.9.9.9 or [::1]:5353")
     return host, port

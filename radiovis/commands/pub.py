@@ -1,4 +1,4 @@
-"""``pub``: publish a text or a slide, and say what confirmed it."""
+"""``pub``: publish a text, a slide or both, and print which server confirmed them."""
 
 from __future__ import annotations
 
@@ -29,12 +29,14 @@ def command() -> CommandParser:
             WRONG: "wrong usage",
         },
     )
-    parser.add_argument("topic", metavar="TOPIC", help="a channel, as in /topic/fm/4e1/4000/09580/, or a whole topic")
+    parser.add_argument("topic", metavar="TOPIC", help="a channel such as /topic/fm/4e1/4000/09580/, or a topic of it")
     parser.add_argument("--text", type=_text, help=f"the text; receivers show up to {MAX_TEXT} octets")
     parser.add_argument("--image", type=_url, metavar="URL", help="the address of the slide")
     parser.add_argument("--link", type=_url, metavar="URL", help="the page that a click on the slide opens")
     parser.add_argument(
-        "--trigger-time", metavar="TIME", help="when receivers show it: NOW, or a time such as 2026-12-31T23:59:59Z"
+        "--trigger-time",
+        metavar="TIME",
+        help="when receivers show the message: NOW, or a time such as 2026-12-31T23:59:59Z",
     )
     parser.add_argument(
         "--header",
@@ -42,12 +44,12 @@ def command() -> CommandParser:
         action="append",
         default=[],
         metavar="NAME:VALUE",
-        help="a further header; may be repeated",
+        help="an additional header; may be repeated",
     )
     parser.add_argument(
         "--receipt",
         action="store_true",
-        help="also print the headers of each confirmation, such as findings on a slide",
+        help="also print the headers of each confirmation, such as the problems of a slide",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object for each message")
     parser.add_argument(
@@ -62,7 +64,7 @@ def command() -> CommandParser:
 
 
 def run(words: Sequence[str]) -> int:
-    """Run the command. :raises CommandError: it did not work."""
+    """Run the command. :raises CommandError: wrong usage, or a message was not confirmed."""
     given = command().read(words)
     sends, server = _sends(given), given_server(given)
 
@@ -85,9 +87,9 @@ def run(words: Sequence[str]) -> int:
 
 
 def _failure(reason: str, server: ServerAddress, *topics: str) -> str:
-    """An error that names server, login and topic: it may be read in a log of many publishes.
+    """The text of an error. It names server, login and topics, so that it is clear in a log of many publishes.
 
-    :param reason: our servers name login and topic already, which is not repeated.
+    :param reason: the server's text. Our servers name login and topic in it, and then they are not repeated.
     """
     if server.login in reason and all(topic in reason for topic in topics):
         return f"not published at {server}: {reason}"
@@ -96,7 +98,7 @@ def _failure(reason: str, server: ServerAddress, *topics: str) -> str:
 
 
 def confirmer(connected: Connected) -> str:
-    """What confirms a publish, as far as the server says: RabbitMQ, or the node itself if it has no broker."""
+    """What confirms a publish, according to the server header: RabbitMQ, the node without a broker, or the server."""
     product = printable(dict(connected.headers).get("server", ""))
     if not product:
         return "the server"
@@ -107,7 +109,12 @@ def confirmer(connected: Connected) -> str:
 
 
 async def _leave(conversation: Conversation, server: ServerAddress, limit: float, topics: Sequence[str]) -> None:
-    """Disconnect. STOMP 1.0 servers may confirm a SEND and refuse it afterwards: the ERROR precedes this receipt."""
+    """Disconnect, and wait for the receipt.
+
+    A server may confirm a SEND under STOMP 1.0 and refuse it afterwards. Its ERROR comes before the receipt.
+
+    :raises CommandError: the server refused a SEND.
+    """
     conversation.session.disconnect(receipt=_CLOSE)
     conversation.flush()
     try:
@@ -115,7 +122,7 @@ async def _leave(conversation: Conversation, server: ServerAddress, limit: float
         if isinstance(event, ConnectRefused):
             raise CommandError(_failure(f"the server refuses: {error_text(event)}", server, *topics))
     except ConversationEnded:
-        return  # Everything was confirmed before.
+        return  # All messages were confirmed before.
     finally:
         conversation.close()
 
@@ -123,7 +130,7 @@ async def _leave(conversation: Conversation, server: ServerAddress, limit: float
 def _tell(
     given: argparse.Namespace, topic: str, body: bytes, receipt: Receipted, took: float, connected: Connected
 ) -> None:
-    """Say that a message was published, with --receipt also the headers a server adds to the confirmation."""
+    """Print that a message was published. With ``--receipt``, also print the headers of the confirmation."""
     added = {name: value for name, value in receipt.headers if name != "receipt-id"}
     if given.json:
         entry = {
@@ -142,15 +149,15 @@ def _tell(
 
 
 def _sends(given: argparse.Namespace) -> list[tuple[str, bytes]]:
-    """Topics and bodies: the text first, as the original's watchdog sends them."""
+    """The topics and bodies to send. The text is first, as in the defaults of the original's watchdog."""
     wanted = [("text", "TEXT", given.text), ("image", "SHOW", given.image)]
     named = given.topic.rpartition("/")[2]
     if not given.topic.startswith("/topic/"):
-        raise CommandError("pub: a topic begins with /topic/, as in /topic/fm/4e1/4000/09580/", WRONG)
+        raise CommandError("pub: TOPIC must begin with /topic/, as in /topic/fm/4e1/4000/09580/", WRONG)
     if given.text is None and given.image is None:
         raise CommandError("pub: there is nothing to publish: give --text, --image or both", WRONG)
     if named in ("text", "image") and any((value is not None) != (last == named) for last, _, value in wanted):
-        text = f"pub: {given.topic} takes only --{named}; without /{named} at its end, both can be published"
+        text = f"pub: {given.topic} accepts only --{named}; remove {named} at its end to publish both"
         raise CommandError(text, WRONG)
     channel = given.topic[: -len(named)] if named in ("text", "image") else given.topic.rstrip("/") + "/"
     return [(channel + last, f"{word} {value}".encode()) for last, word, value in wanted if value is not None]
@@ -163,7 +170,7 @@ def _headers(given: argparse.Namespace) -> tuple[tuple[str, str], ...]:
 
 def _text(text: str) -> str:
     if any(ord(letter) < 32 for letter in text):
-        raise argparse.ArgumentTypeError("a text must have one line, and no control characters")
+        raise argparse.ArgumentTypeError("a text must be one line without control characters")
     if fault := text_fault(text.encode()):
         raise argparse.ArgumentTypeError(f"the text {fault}")
     return text
@@ -171,10 +178,10 @@ def _text(text: str) -> str:
 
 def _url(url: str) -> str:
     if not url.startswith(("http://", "https://")) or any(ord(letter) <= 32 for letter in url):
-        raise argparse.ArgumentTypeError("an address begins with http:// or https:// and has no spaces")
+        raise argparse.ArgumentTypeError("a URL must begin with http:// or https:// and must not contain spaces")
     if len(url.encode()) > MAX_URL:
         raise argparse.ArgumentTypeError(
-            f"the address is {len(url.encode())} octets long; receivers take up to {MAX_URL}"
+            f"the URL has {len(url.encode())} octets; receivers accept a URL of at most {MAX_URL}"
         )
     return url
 
@@ -182,5 +189,5 @@ def _url(url: str) -> str:
 def _header(text: str) -> tuple[str, str]:
     name, colon, value = text.partition(":")
     if not colon or not name:
-        raise argparse.ArgumentTypeError("a header is written NAME:VALUE")
+        raise argparse.ArgumentTypeError("a header must have the form NAME:VALUE")
     return name, value

@@ -1,4 +1,4 @@
-"""``serve``: one node as a process, or several under a supervisor."""
+"""``serve``: run a node in this process, or run several workers under a supervisor."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from radiovis.node.workers import ParentWatch, WorkerSupervisor
 from radiovis.settings import Settings
 
 _COMMON = ("STANDALONE", "STATIONS_FILE", "STOMP_PORT", "HTTP_PORT")
-"""The settings that ``--help`` shows: those of a first start."""
+"""The settings that ``--help`` shows: those needed for a first start."""
 
 log = structlog.get_logger(__name__)
 
 
 def serve(words: Sequence[str], commands: Mapping[str, str], worker: int | None = None) -> int:
-    """Run until a signal ends it.
+    """Run until a signal ends the process.
 
     :param words: the flags.
     :param commands: one sentence for each command, for the help page.
-    :param worker: the number of the worker this process is; None for any other.
+    :param worker: the number of this worker; None if this process is not a worker.
     :return: the exit code.
     :raises SettingsError: a setting is wrong.
-    :raises CommandError: something else has to be corrected first.
+    :raises CommandError: the node cannot listen on a port.
     """
     description = "A RadioVIS server: pictures and texts for radios."
     test = "use the fake stations of test suites, and listen at 127.0.0.1:61424"
@@ -61,7 +61,7 @@ def _cannot_listen(settings: Settings, error: CannotListenError) -> str:
 
 
 def _read(given: argparse.Namespace) -> Settings:
-    """Read the settings, at the start and with each SIGHUP. :raises SettingsError: something is wrong."""
+    """Read the settings, at the start and after each SIGHUP. :raises SettingsError: a setting is wrong."""
     settings = given_settings(given, trust=True)
     if settings.STANDALONE and not settings.STATIONS_FILE and not given.test:
         raise SettingsError("STANDALONE needs STATIONS_FILE, because a stand-alone node does not ask PlugIt.")
@@ -69,18 +69,18 @@ def _read(given: argparse.Namespace) -> Settings:
 
 
 def _set_up_logs(settings: Settings, worker: int | None) -> None:
-    """Each log line of a worker has its number, as all write to the same stream."""
+    """Set up the logs. Each log line of a worker has its number, because all workers write to the same stream."""
     fields = {} if worker is None else {"worker": worker}
     set_up_logs(settings.LOG_LEVEL, settings.LOG_FORMAT, secrets=_secrets(settings), fields=fields)
 
 
 def _run(settings: Settings, given: argparse.Namespace, worker: int | None) -> int:
-    from twisted.internet import reactor  # noqa: PLC0415  (importing it installs it: only a server wants that)
+    from twisted.internet import reactor  # noqa: PLC0415  (the import installs the reactor, which only a server needs)
 
     use_monotonic_timers(reactor)
     node = Node(reactor, settings, fake=given.test, worker=worker)
     reload = node.reloading(lambda: _read(given), lambda settings: _set_up_logs(settings, worker))
-    notify = Notify(os.environ if worker is None else {})  # The supervisor speaks to systemd for its workers.
+    notify = Notify(os.environ if worker is None else {})  # The supervisor notifies systemd for its workers.
     service = Service(reactor, notify, stop=node.stop, reload=reload, status=node.status)
     node.start()
     if worker is not None:
@@ -96,7 +96,7 @@ def _run_workers(settings: Settings, words: Sequence[str], given: argparse.Names
     supervisor = WorkerSupervisor(reactor, settings, words, fake=given.test)
 
     def reload() -> None:
-        """Take the settings of this process's own. Each worker logs what is wrong, or waits for a restart."""
+        """Apply the settings that the supervisor uses. The workers log which settings are wrong or need a restart."""
         new = None
         with suppress(SettingsError):
             new = _read(given)
@@ -110,12 +110,12 @@ def _run_workers(settings: Settings, words: Sequence[str], given: argparse.Names
 
 
 def worker(words: Sequence[str], commands: Mapping[str, str]) -> int:
-    """Run one worker, for the supervisor. :param words: its number, and the flags of :func:`serve`."""
+    """Run one worker. The supervisor calls this. :param words: the worker's number, then the flags of :func:`serve`."""
     return serve(words[1:], commands, int(words[0]))
 
 
 def _secrets(settings: Settings) -> list[str]:
-    """Secrets, which are masked in the log."""
+    """The secrets, which are masked in the log."""
     url = settings.RADIODNS_API_URL.get_secret_value()
     passwords = (settings.RABBITMQ_PASSWORD, settings.MONITORING_PASSWORD, settings.ADMIN_TOKEN)
     return [*(password.get_secret_value() for password in passwords), url.rstrip("/").rpartition("/")[2]]

@@ -1,4 +1,4 @@
-"""``station``: edit the stations file: stations, passwords, channels; make the hash of a password; import stations."""
+"""``station``: edit stations, passwords and channels of the stations file, hash a password, or import stations."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ from radiovis.directory.stations_file import read_stations
 from radiovis.directory.stations_parser import EVERYWHERE, parse_stations, station_id
 
 MOST_HOURS = 24 * 366
-"""For which an old password stays valid, at the most: one that never ends would be a second password."""
+"""The longest time for which an old password stays valid. Without an end it would be a second password."""
 
 _EXITS = {
     DONE: "done",
-    WRONG: "nothing was changed: a file cannot be used or written, there is no such login or channel, or no password"
+    WRONG: "nothing was changed: a file cannot be read or written, the login or channel does not exist, or no password"
     " was given",
 }
 
 
 def command() -> CommandParser:
-    """The arguments of the command: an action and its flags."""
+    """The arguments of the command: an action, and the flags of each action."""
     parser = CommandParser(
         "station",
-        "Edit the stations file. Comments and the order of entries stay as they are. A change is checked before it is"
-        " written, and running nodes apply it within a second. A password is asked for on a terminal; otherwise the"
+        "Edit the stations file. Comments and the order of entries are kept. A change is checked before it is written,"
+        " and running nodes apply it within a second. On a terminal, the command asks for a password; otherwise the"
         " first line of stdin is the password.",
         _EXITS,
     )
@@ -56,7 +56,7 @@ def command() -> CommandParser:
     )
     _action(actions, "hash", "print the hash of a password, for the key password of the stations file")
     add = _action(actions, "add", "add a station; the file is created if it does not exist")
-    add.add_argument("login", type=_login, help="a station id, a dot and a name, as in 1.rock")
+    add.add_argument("login", type=_login, help="a station id, a dot and a name, such as 1.rock")
     add.add_argument(
         "--topic", action="append", default=[], metavar="PREFIX", help="a channel of the station; may be repeated"
     )
@@ -65,26 +65,26 @@ def command() -> CommandParser:
         action="append",
         default=[],
         metavar="NET",
-        help="a network the station may log in from, as in 192.0.2.0/24; may be repeated (default: any)",
+        help="a network from which the station may log in, such as 192.0.2.0/24; may be repeated (default: any)",
     )
-    add.add_argument("--name", default="", help="the name that listeners know")
+    add.add_argument("--name", default="", help="the station's name for listeners")
     remove = _action(actions, "remove", "remove a station and its channels")
     remove.add_argument("login", help="the login to remove")
-    rename = _action(actions, "rename", "give a station another login, another name, or both")
-    rename.add_argument("login", help="the login as it is")
+    rename = _action(actions, "rename", "change the login or the name of a station, or both")
+    rename.add_argument("login", help="the current login")
     rename.add_argument("new_login", nargs="?", type=_login, metavar="new-login", help="the new login")
-    rename.add_argument("--name", default="", help="the new name that listeners know")
+    rename.add_argument("--name", default="", help="the station's new name for listeners")
     channel = _action(actions, "channel", "add or remove a channel of a station")
-    channel.add_argument("change", choices=("add", "remove"), metavar="add|remove", help="what to do")
+    channel.add_argument("change", choices=("add", "remove"), metavar="add|remove", help="the change")
     channel.add_argument("login", help="the station's login")
-    channel.add_argument("topic", help="the channel, as in /topic/fm/4e1/4000/09580/")
-    channel.add_argument("--image", metavar="URL", help="add: the default slide, shown while the station is silent")
-    channel.add_argument("--text", help="add: the default text")
-    channel.add_argument("--link", metavar="URL", help="add: the link of the default slide")
+    channel.add_argument("topic", help="the channel, such as /topic/fm/4e1/4000/09580/")
+    channel.add_argument("--image", metavar="URL", help="with add: the default slide, for a silent station")
+    channel.add_argument("--text", help="with add: the default text")
+    channel.add_argument("--link", metavar="URL", help="with add: the link of the default slide")
     passwd = _action(actions, "passwd", "change the password of a login")
     passwd.add_argument("login", help="the login whose password changes")
     passwd.add_argument(
-        "--keep", type=_hours, metavar="HOURS", help="accept the old password as well for this many hours"
+        "--keep", type=_hours, metavar="HOURS", help="also accept the old password, for this many hours"
     )
     listing = _action(actions, "list", "show the logins and their channels")
     listing.add_argument("--json", action="store_true", help="print one JSON list")
@@ -95,14 +95,14 @@ def command() -> CommandParser:
     )
     importing.add_argument("services", type=Path, metavar="FILE", help="the services.json")
     importing.add_argument("-o", "--output", type=Path, metavar="PATH", help="the stations file (default: stdout)")
-    importing.add_argument("--force", action="store_true", help="replace that file if it is there")
+    importing.add_argument("--force", action="store_true", help="replace the output file if it exists")
     importing.add_argument(
         "--password",
         action="store_true",
-        help="give all stations the password that is asked for (default: none can log in before passwd gives it one)",
+        help="ask for one password for all stations (default: stations have no password until passwd sets one)",
     )
     for action in actions.choices.values():
-        action.error = parser.error  # type: ignore[method-assign]  # One line, in place of argparse's usage.
+        action.error = parser.error  # type: ignore[method-assign]  # One line instead of argparse's usage.
     return parser
 
 
@@ -133,14 +133,14 @@ def _add(path: Path, given: argparse.Namespace) -> None:
     if given.topic:
         print(f"Next: {PROGRAM} pub {given.topic[0]} --text Hello --server stomp://{given.login}:PASSWORD@HOST")
     else:
-        print(f"Next, as it may not publish anything yet: {PROGRAM} station channel add {given.login} TOPIC")
+        print(f"Next, give it a channel to publish to: {PROGRAM} station channel add {given.login} TOPIC")
 
 
 def _remove(path: Path, given: argparse.Namespace) -> None:
     with StationsEditor(path) as editor:
         _check_login(path, editor, given.login)
         if len(editor.stations.accounts) == 1:
-            text = f"{path}: {given.login} is the only station; a node needs one. Add another one first"
+            text = f"{path}: {given.login} is the only station, and a node needs one. Add another station first"
             raise CommandError(text, WRONG)
         topics = _topics(editor.text, given.login)
         editor.replace(without_station(editor.text, given.login))
@@ -157,10 +157,10 @@ def _rename(path: Path, given: argparse.Namespace) -> None:
         editor.replace(with_names(editor.text, given.login, given.new_login, given.name))
     changes = [f"{given.login} is now {given.new_login}"] if given.new_login else []
     if given.name:
-        changes.append(f"{given.new_login or given.login} is named {printable(given.name)}")
+        changes.append(f"{given.new_login or given.login} now has the name {printable(given.name)}")
     old, new = station_id(given.login), station_id(given.new_login or given.login)
     if old != new:
-        changes.append(f"its channels now belong to station {new}, and no longer to station {old}")
+        changes.append(f"its channels now belong to station {new} instead of station {old}")
     print(f"{path}: {'; '.join(changes)}")
 
 
@@ -179,7 +179,7 @@ def _add_channel(path: Path, editor: StationsEditor, given: argparse.Namespace) 
 
 def _remove_channel(path: Path, editor: StationsEditor, given: argparse.Namespace) -> None:
     if any(value is not None for value in (given.image, given.text, given.link)):
-        raise CommandError("station channel remove: --image, --text and --link are for add only", WRONG)
+        raise CommandError("station channel remove: --image, --text and --link can only be used with add", WRONG)
     topics = _topics(editor.text, given.login)
     if given.topic not in topics:
         raise CommandError(f"{path}: {_no_channel(editor, given.login, given.topic, topics)}", WRONG)
@@ -197,7 +197,7 @@ def _no_channel(editor: StationsEditor, login: str, topic: str, topics: Sequence
 
 
 def _topics(text: str, login: str) -> list[str]:
-    """The channels below this login, as written."""
+    """The channels of this login, spelled as in the file."""
     station = next(each for each in tomllib.loads(text)["station"] if each["login"] == login)
     return [channel["topic"] for channel in station.get("channel", [])]
 
@@ -223,7 +223,7 @@ def _passwd(path: Path, given: argparse.Namespace) -> None:
 
 def _import_bbc(given: argparse.Namespace) -> None:
     if given.force and given.output is None:
-        raise CommandError("station import-bbc: --force is for --output", WRONG)
+        raise CommandError("station import-bbc: --force needs --output", WRONG)
     try:
         found = read_services(given.services)
         password = _password() if given.password else ""
@@ -244,7 +244,7 @@ def _import_bbc(given: argparse.Namespace) -> None:
 def _write_new(path: Path, text: str, *, replace: bool) -> None:
     with StationsEditor(path, overwrite=True) as editor:
         if not replace and os.path.lexists(path):
-            raise CommandError(f"{path}: is there already; --force replaces it", WRONG)
+            raise CommandError(f"{path}: already exists; --force replaces it", WRONG)
         editor.replace(text)
 
 
@@ -291,11 +291,11 @@ def _path(given: str | None) -> Path:
 
 
 def _login(text: str) -> str:
-    """A login of a new station. The file also accepts a bare id, which names nobody, for files of earlier versions."""
+    """The login of a new station. Files of earlier versions may also have logins that are an id without a name."""
     station, dot, name = text.partition(".")
     if not (station and dot and name):
         raise argparse.ArgumentTypeError(
-            f"{text!r} has no name: a login is <station id>.<name>, as in {station or '1'}.{name or 'studio'}"
+            f"{text!r} must have the form <station id>.<name>, such as {station or '1'}.{name or 'studio'}"
         )
     return text
 
@@ -306,7 +306,7 @@ def _hours(text: str) -> timedelta:
     except ValueError:
         hours = 0.0
     if not 0 < hours <= MOST_HOURS:
-        raise argparse.ArgumentTypeError(f"{text!r} must be a number of hours, more than 0 and up to {MOST_HOURS}")
+        raise argparse.ArgumentTypeError(f"{text!r} must be a number of hours above 0 and at most {MOST_HOURS}")
     return timedelta(hours=hours)
 
 
@@ -320,7 +320,10 @@ def _no_login(login: str, known: Sequence[str]) -> str:
 
 
 def _password() -> str:
-    """From stdin; at a terminal without echo, and therefore asked for twice."""
+    """Read a password from stdin. On a terminal it is read without echo, and twice.
+
+    :raises CommandError: the password is empty, or the two passwords differ.
+    """
     if not sys.stdin.isatty():
         password = sys.stdin.readline().rstrip("\r\n")
     else:

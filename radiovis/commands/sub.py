@@ -1,4 +1,4 @@
-"""``sub``: subscribe as a radio does, and print its texts and slides. Slides are fetched and checked."""
+"""``sub``: subscribe to topics like a radio, and print their texts and slides. Slides are fetched and checked."""
 
 from __future__ import annotations
 
@@ -41,16 +41,16 @@ from radiovis.slides.fetch import Slide, SlideFetch
 
 _ENDINGS = {"image/png": ".png", "image/jpeg": ".jpg"}
 _MOST_WAITING = 64
-"""Slides that are being fetched or wait for it. Further ones of a flood are printed without being fetched."""
+"""Slides that are being fetched or wait for a fetch. Above this number, slides are printed without a fetch."""
 
 
 class Printer:
-    """Prints a line or a JSON object for each message, a slide's when it has been fetched."""
+    """Prints a line or a JSON object for each message. A slide is printed after its fetch."""
 
     def __init__(self, fetch: SlideFetch | None, *, as_json: bool, save: Path | None) -> None:
         """
-        :param fetch: None prints slides without fetching them.
-        :param save: a folder to keep the slides in.
+        :param fetch: fetches slides; None to print slides without a fetch.
+        :param save: the folder to save slides in; None to save none.
         """
         self._fetch = fetch
         self._as_json = as_json
@@ -74,7 +74,7 @@ class Printer:
 
     async def _look(self, came: float, message: MessageReceived, url: str, fetch: SlideFetch) -> None:
         if not url.lower().startswith(("http://", "https://")):
-            slide = Slide(url, b"", None, ("its address does not begin with http:// or https://",))
+            slide = Slide(url, b"", None, ("its URL does not begin with http:// or https://",))
         else:
             slide = await fetch.get(url)
         saved = None
@@ -109,7 +109,7 @@ class Printer:
 def _entry(came: float, message: MessageReceived, slide: Slide | None, saved: str | None) -> dict[str, Any]:
     headers: dict[str, str] = {}
     for name, value in message.headers:
-        headers.setdefault(name, value)  # The first of a name counts.
+        headers.setdefault(name, value)  # The first of equal names counts.
     entry: dict[str, Any] = {
         "time": round(came, 3),
         "topic": message.destination,
@@ -132,7 +132,7 @@ def _entry(came: float, message: MessageReceived, slide: Slide | None, saved: st
 
 
 FIRST_PAUSE, LAST_PAUSE = 0.5, 30.0
-"""Seconds before a new attempt to connect: at first, and at most."""
+"""Seconds before a new attempt to connect: the first backoff, and the longest."""
 
 
 class ReconnectingSubscriber:
@@ -150,8 +150,8 @@ class ReconnectingSubscriber:
     ) -> None:
         """
         :param heard: called with every message.
-        :param warn: called with a line when the connection is lost, and when it is open again.
-        :param first_pause: seconds before the first new attempt; doubled up to :data:`LAST_PAUSE`.
+        :param warn: called with one line when the connection is lost, and when it is open again.
+        :param first_pause: seconds before the first new attempt. They are doubled up to :data:`LAST_PAUSE`.
         """
         self._reactor = reactor
         self._server = server
@@ -162,11 +162,11 @@ class ReconnectingSubscriber:
         self._came = 0
 
     async def run(self, count: int | None = None, seconds: float | None = None) -> int:
-        """Listen until enough messages have come, or the time is over.
+        """Listen until enough messages have been received, or the time is over.
 
-        :param count: messages that are enough; None for no such number.
-        :param seconds: None for no limit.
-        :return: how many messages came.
+        :param count: stop after this number of messages; None for no such limit.
+        :param seconds: stop after this time; None for no such limit.
+        :return: the number of messages received.
         :raises CommandError: the first connection fails, or the server refuses.
         """
         end = None if seconds is None else self._reactor.seconds() + seconds
@@ -187,7 +187,12 @@ class ReconnectingSubscriber:
             self._warn(f"{self._server}: connected again")
 
     async def _hear(self, conversation: Conversation, count: int | None, end: float | None) -> None:
-        """Take messages until there are enough or the time is over."""
+        """Receive messages until ``count`` is reached or the time is over.
+
+        :param end: the reactor's time in seconds at which to stop; None for no limit.
+        :raises CommandError: the server sent an ERROR.
+        :raises ConversationEnded: the connection was lost.
+        """
         while count is None or self._came < count:
             event = await conversation.next_event(None if end is None else end - self._reactor.seconds())
             if event is None:
@@ -206,7 +211,7 @@ class ReconnectingSubscriber:
         return conversation
 
     async def _open_again(self, end: float | None) -> Conversation | None:
-        """None when the time is over."""
+        """Connect again, with a backoff. Returns None if the time is over before. :raises ConnectRejected: refused."""
         pause = self._first_pause
         while True:
             wait = pause * random.uniform(0.5, 1)
@@ -228,14 +233,14 @@ def command() -> CommandParser:
         "sub",
         "Subscribe to topics and show each message. Slides are fetched and checked as a receiver does it.",
         {
-            DONE: "--count messages came, or --seconds are over without --count, or Ctrl-C",
+            DONE: "--count messages were received, --seconds are over without --count, or Ctrl-C",
             FAILED: "the first connection fails, the server refuses, or fewer than --count messages came in --seconds",
             WRONG: "wrong usage",
         },
-        "A lost connection is opened again, after a pause that grows to 30 s.",
+        "A lost connection is opened again, with a backoff of up to 30 s.",
     )
     parser.add_argument(
-        "topics", nargs="+", metavar="TOPIC", help="a topic; or a channel, which ends in /, for its text and its image"
+        "topics", nargs="+", metavar="TOPIC", help="a topic, or a channel (which ends in /) for its text and its image"
     )
     parser.add_argument("--count", type=positive, metavar="N", help="end after N messages")
     parser.add_argument("--seconds", type=seconds, metavar="S", help="end after this time, such as 30 or 10m")
@@ -247,7 +252,7 @@ def command() -> CommandParser:
 
 
 def run(words: Sequence[str]) -> int:
-    """Run the command. :raises CommandError: it did not work."""
+    """Run the command. :raises CommandError: wrong usage, a failed connection, or too few messages in time."""
     given = command().read(words)
     topics = _topics(given.topics)
     if given.save and not given.save.is_dir():
@@ -265,7 +270,7 @@ async def _listen(reactor: Any, given: argparse.Namespace, topics: Sequence[str]
     came = await subscriber.run(count=given.count, seconds=given.seconds)
     await printer.finish()
     if given.count is not None and came < given.count:
-        raise CommandError(f"{came} of {given.count} messages came within {given.seconds:g} s")
+        raise CommandError(f"only {came} of {given.count} messages came within {given.seconds:g} s")
     return DONE
 
 
@@ -273,7 +278,7 @@ def _topics(given: Sequence[str]) -> list[str]:
     found: list[str] = []
     for topic in given:
         if not topic.startswith("/topic/"):
-            raise CommandError(f"sub: {topic!r}: a topic begins with /topic/, as in /topic/fm/4e1/4000/09580/", WRONG)
+            raise CommandError(f"sub: {topic!r} must begin with /topic/, as in /topic/fm/4e1/4000/09580/", WRONG)
         found.extend((topic + "text", topic + "image") if topic.endswith("/") else (topic,))
     return list(dict.fromkeys(found))
 

@@ -1,4 +1,4 @@
-"""``topics``: list the channels of the directory, and what a node has on each."""
+"""``topics``: list the channels of the directory, with the clients and the last messages of a node."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def command() -> SettingsParser:
 
 
 def run(words: Sequence[str]) -> int:
-    """Run the command. :raises CommandError: it did not work."""
+    """Run the command. :raises CommandError: wrong usage, or the directory or the node does not answer."""
     given = command().read(words)
     settings = given_settings(given)
     if given.admin and not given.admin.startswith(("http://", "https://")):
@@ -77,7 +77,7 @@ def _directory(reactor: Any, settings: Settings, *, fake: bool) -> Directory:
 
 
 async def _topic_states(reactor: Any, base: str, settings: Settings) -> TopicStates:
-    """All topics of a node, page by page."""
+    """All topics of a node, read page by page. :raises CommandError: the node does not answer, or refuses access."""
     found: TopicStates = {}
     after = ""
     while True:
@@ -100,7 +100,7 @@ async def _page(reactor: Any, base: str, after: str, settings: Settings) -> dict
 
     try:
         code, body = await Deferred.fromCoroutine(get()).addTimeout(_SECONDS, reactor)
-    except Exception as error:  # noqa: BLE001 - a URL may lead to anything.
+    except Exception as error:  # noqa: BLE001 - a wrong URL may cause any error.
         raise CommandError(f"{base} does not answer: {printable(connect_failure(error, _SECONDS))}") from None
     if code in (401, 403):
         raise CommandError(f"{base} refuses access: set ADMIN_TOKEN to the token of the node")
@@ -124,7 +124,7 @@ def _print(channels: Sequence[Channel], on_air: TopicStates | None) -> None:
 
 
 def _print_topic(entry: dict[str, Any], name: str) -> None:
-    """:param name: the whole topic, or what distinguishes it from the others of its channel."""
+    """:param name: the whole topic, or its last part if it is printed below its channel."""
     clients = sum(entry.get("clients", {}).values())
     body = (entry.get("last") or {}).get("body") or "nothing yet"
     counted = f"  ({clients} client{'' if clients == 1 else 's'})"

@@ -13,7 +13,7 @@ from radiovis.client.command_line import DONE, WRONG, CommandParser
 def command() -> CommandParser:
     """The arguments of the command."""
     parser = CommandParser("version", "Print the version.", {DONE: "done", WRONG: "wrong usage"})
-    parser.add_argument("--json", action="store_true", help="print one JSON object, with the version of Python")
+    parser.add_argument("--json", action="store_true", help="print one JSON object, including Python's version")
     return parser
 
 

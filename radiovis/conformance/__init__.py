@@ -1,7 +1,7 @@
-"""Checks that any RadioVIS server can be run against.
+"""Checks for any RadioVIS server.
 
-The rules of STOMP, and what receivers need (contract §5).
+They test the rules of STOMP, and the needs of receivers (contract §5).
 
-``check.py`` defines a check, ``subject.py`` the server under test and the client that talks to it. Every other file
-holds checks, a function each. ``radiovis/commands/conformance.py`` has their order.
+``check.py`` defines a check. ``subject.py`` defines the server under test and the client of a check. Every other file
+contains checks; each check is a function. ``radiovis/commands/conformance.py`` has their order.
 """

@@ -1,4 +1,4 @@
-"""Commands, receipts and errors under 1.1 and 1.2."""
+"""Checks of commands, receipts and errors under STOMP 1.1 and 1.2."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from radiovis.conformance.subject import CheckFailed, CheckSkipped, Subject, sho
 CHECKS = CheckList()
 
 
-@CHECKS.add("C1", "SUBSCRIBE without id, without destination, or twice the same gets an ERROR, and the end")
+@CHECKS.add("C1", "SUBSCRIBE without id or destination, or the same one twice, gets an ERROR, and the connection ends")
 def _bad_subscribe(subject: Subject) -> None:
     for lines in (f"destination:{subject.topic()}", "id:1"):
         client = subject.radio("1.2")
@@ -20,7 +20,7 @@ def _bad_subscribe(subject: Subject) -> None:
     client.refused()
 
 
-@CHECKS.add("C2", "two subscriptions to one topic bring two messages, each with its id")
+@CHECKS.add("C2", "a client with two subscriptions to one topic gets two messages, each with the id of a subscription")
 def _two_subscriptions(subject: Subject) -> None:
     station, radio, topic = subject.pair("1.2")
     radio.subscribe(topic, "a")
@@ -31,7 +31,7 @@ def _two_subscriptions(subject: Subject) -> None:
         raise CheckFailed(f"the subscription headers of the two messages are {ids}, not a and b")
 
 
-@CHECKS.add("C3", "after the RECEIPT of an UNSUBSCRIBE nothing comes")
+@CHECKS.add("C3", "after the RECEIPT of an UNSUBSCRIBE, no message is sent")
 def _unsubscribe(subject: Subject) -> None:
     station, radio, topic = subject.pair("1.2")
     radio.subscribe(topic, "1")
@@ -43,14 +43,14 @@ def _unsubscribe(subject: Subject) -> None:
         raise CheckFailed(f"it sent {shown(came[0])}")
 
 
-@CHECKS.add("C3a", "UNSUBSCRIBE of something unknown gets an ERROR")
+@CHECKS.add("C3a", "UNSUBSCRIBE with an unknown id gets an ERROR")
 def _unknown_unsubscribe(subject: Subject) -> None:
     client = subject.radio("1.2")
     client.say("UNSUBSCRIBE id:nothing")
     client.expect("ERROR", "message")
 
 
-@CHECKS.add("C4", "a publisher cannot set subscription or ack of other people's messages")
+@CHECKS.add("C4", "a publisher cannot set the headers subscription and ack of a MESSAGE")
 def _forged_headers(subject: Subject) -> None:
     station, radio, topic = subject.pair("1.2")
     radio.subscribe(topic, "mine")
@@ -60,7 +60,7 @@ def _forged_headers(subject: Subject) -> None:
         raise CheckFailed(f"it sent {shown(message)}")
 
 
-@CHECKS.add("C5", "a MESSAGE has the destination as subscribed, a message-id and the subscription")
+@CHECKS.add("C5", "a MESSAGE has the destination of the SUBSCRIBE, a message-id and the subscription")
 def _message_headers(subject: Subject) -> None:
     station, radio, topic = subject.pair("1.2")
     radio.subscribe(topic, "1")
@@ -77,7 +77,7 @@ def _unknown_ack(subject: Subject) -> None:
     client.expect("ERROR", "message")
 
 
-@CHECKS.add("C6a", "a 1.2 client that subscribes client-individual gets an ack header, and may use it")
+@CHECKS.add("C6a", "a 1.2 client with ack:client-individual gets an ack header, and can use it")
 def _ack(subject: Subject) -> None:
     station, radio, topic = subject.pair("1.2")
     radio.subscribe(topic, "1", "ack:client-individual")
@@ -87,7 +87,7 @@ def _ack(subject: Subject) -> None:
     radio.expect("RECEIPT", "receipt-id", "7")
 
 
-@CHECKS.add("C7", "what is sent in a transaction waits for COMMIT, and vanishes with ABORT")
+@CHECKS.add("C7", "a message in a transaction is published at COMMIT, and dropped at ABORT")
 def _transactions(subject: Subject) -> None:
     station, radio, topic = subject.pair("1.2")
     radio.subscribe(topic, "1")
@@ -95,12 +95,12 @@ def _transactions(subject: Subject) -> None:
         station.say(f"BEGIN transaction:{name}")
         station.say(f"SEND destination:{topic} transaction:{name}", name.encode())
         if radio.quiet(subject.topic()):
-            raise CheckFailed("the message came before the COMMIT")
+            raise CheckFailed("the message was sent before the COMMIT")
         station.say(f"{end} transaction:{name} receipt:{name}")
         station.expect("RECEIPT", "receipt-id", name)
     body = radio.expect("MESSAGE").body
     if body != b"b":
-        raise CheckFailed(f"{body!r} came, which belongs to an aborted transaction")
+        raise CheckFailed(f"it sent {body!r}, which belongs to an aborted transaction")
 
 
 @CHECKS.add("C7a", "COMMIT of an unknown transaction, and BEGIN of an open one, get an ERROR")
@@ -112,7 +112,7 @@ def _bad_transactions(subject: Subject) -> None:
         client.expect("ERROR", "message")
 
 
-@CHECKS.add("C8", "DISCONNECT gets its RECEIPT, and then the end")
+@CHECKS.add("C8", "DISCONNECT gets its RECEIPT, and then the connection ends")
 def _disconnect(subject: Subject) -> None:
     for version in ("1.0", "1.2"):
         client = subject.radio(version)
@@ -121,14 +121,14 @@ def _disconnect(subject: Subject) -> None:
         client.ends()
 
 
-@CHECKS.add("C9", "an unknown command gets an ERROR, and the end")
+@CHECKS.add("C9", "an unknown command gets an ERROR, and the connection ends")
 def _unknown_command(subject: Subject) -> None:
     client = subject.radio("1.2")
     client.say("DANCE")
     client.refused()
 
 
-@CHECKS.add("R1", "receipts come for every frame, in the order of the frames")
+@CHECKS.add("R1", "every frame gets its receipt, in the order of the frames")
 def _receipts(subject: Subject) -> None:
     station, topic = subject.station(), subject.topic()
     station.send("".join(f"SEND\ndestination:{topic}\nreceipt:{n}\n\n{n}\0" for n in range(200)).encode())
@@ -136,7 +136,7 @@ def _receipts(subject: Subject) -> None:
         station.expect("RECEIPT", "receipt-id", str(number))
 
 
-@CHECKS.add("R2", "an ERROR names the receipt of the frame at fault")
+@CHECKS.add("R2", "an ERROR has the receipt-id of the frame that caused it")
 def _error_receipt(subject: Subject) -> None:
     client = subject.radio("1.2")
     client.say("UNSUBSCRIBE id:nothing receipt:7")
@@ -152,7 +152,7 @@ def _anonymous_send(subject: Subject) -> None:
     client.expect("ERROR", "message")
 
 
-@CHECKS.add("T1", "what was sent before the client closed its side is published, and its receipt is sent")
+@CHECKS.add("T1", "a SEND before the client closes its side is published, and gets its receipt")
 def _half_close(subject: Subject) -> None:
     if subject.server.tls or subject.server.path:
         raise CheckSkipped("only plain TCP has half-closed connections")

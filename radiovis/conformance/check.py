@@ -1,4 +1,4 @@
-"""A check: a numbered rule and a function that tries it; its outcome; and the list that collects a file's checks."""
+"""A check (a rule with a number, and a function that tests it), its outcome, and the list of the checks of a file."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ B = TypeVar("B", bound=Body)
 class Outcome:
     """The result of a check.
 
-    :ivar why: one line, for FAIL and SKIP; after PASS a remark, if there is one.
-    :ivar seconds: how long it took.
+    :ivar why: the reason for FAIL or SKIP in one line; for PASS a remark, which may be empty.
+    :ivar seconds: the duration of the check.
     """
 
     verdict: Literal["PASS", "FAIL", "SKIP"]
@@ -31,9 +31,9 @@ class Outcome:
 class ConformanceCheck:
     """One check.
 
-    :ivar id: its number.
+    :ivar id: the number of the check, such as ``N1``.
     :ivar rule: what a server must do, in one line.
-    :ivar body: raises :class:`CheckFailed` or :class:`CheckSkipped`; returns a remark or None.
+    :ivar body: the test. It raises :class:`CheckFailed` or :class:`CheckSkipped`, or returns a remark or None.
     """
 
     id: str
@@ -41,7 +41,7 @@ class ConformanceCheck:
     body: Body
 
     def run(self, subject: Subject) -> Outcome:
-        """Run it against a server."""
+        """Run the check against a server, and close the connections of the check."""
         began = time.monotonic()
         verdict, why = self._verdict(subject)
         subject.close_all()
@@ -64,7 +64,7 @@ class CheckList(list[ConformanceCheck]):
     """The checks of one file."""
 
     def add(self, id: str, rule: str) -> Callable[[B], B]:
-        """Decorator that adds a check: a function that returns if the server follows the rule."""
+        """Return a decorator that adds a function as a check. The function returns if the server follows the rule."""
 
         def added(body: B) -> B:
             self.append(ConformanceCheck(id, rule, body))

@@ -1,6 +1,6 @@
 """Checks of frames (F: line ends, bodies, escapes), and of bad input (B).
 
-Bad input must not harm a server: it answers at once with an ERROR, or closes the connection.
+Bad input must not harm a server. The server must answer with an ERROR or close the connection.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def _crlf(subject: Subject) -> None:
         client.expect("RECEIPT", "receipt-id", "7")
 
 
-@CHECKS.add("F2", "line ends between frames are nothing (Pure)")
+@CHECKS.add("F2", "line ends between frames are ignored (Pure)")
 def _padding(subject: Subject) -> None:
     client = subject.radio()
     client.send(b"\n\r\n\n")
@@ -28,12 +28,12 @@ def _padding(subject: Subject) -> None:
     client.subscribe(subject.topic(), "t")
 
 
-@CHECKS.add("F3", "with content-length a body may hold NULs, and arrives whole")
+@CHECKS.add("F3", "a body with content-length may contain NULs, and arrives complete")
 def _nul_in_body(subject: Subject) -> None:
     _round_trip(subject, b"TEXT a\0b", "content-length:8")
 
 
-@CHECKS.add("F3a", "a content-length that is wrong or no number gets an ERROR, and the end")
+@CHECKS.add("F3a", "an invalid or wrong content-length gets an ERROR, and the connection ends")
 def _bad_length(subject: Subject) -> None:
     for length in ("abc", "-1", "2"):
         station = subject.station()
@@ -41,12 +41,12 @@ def _bad_length(subject: Subject) -> None:
         station.refused()
 
 
-@CHECKS.add("F4", "bodies are octets: CR and what is no UTF-8 arrive unchanged")
+@CHECKS.add("F4", "bodies are octets: CR and invalid UTF-8 arrive unchanged")
 def _octets(subject: Subject) -> None:
     _round_trip(subject, b"TEXT a\r\nb\r\xff\xfe caf\xc3\xa9")
 
 
-@CHECKS.add("F5", "of a repeated header the first counts")
+@CHECKS.add("F5", "the first of repeated headers counts")
 def _repeated_header(subject: Subject) -> None:
     station, radio, topic = subject.pair("1.2")
     radio.subscribe(topic, "1", f"destination:{subject.topic()}")
@@ -67,21 +67,21 @@ def _no_colon_12(subject: Subject) -> None:
     client.refused()
 
 
-@CHECKS.add("F7", "a header that is no UTF-8 gets an ERROR")
+@CHECKS.add("F7", "a header that is not UTF-8 gets an ERROR")
 def _no_utf8(subject: Subject) -> None:
     client = subject.radio("1.2")
     client.send(b"SUBSCRIBE\nid:1\ndestination:/topic/\xff\xfe\n\n\0")
     client.refused()
 
 
-@CHECKS.add("F8", "an unknown escape gets an ERROR, and the end")
+@CHECKS.add("F8", "an unknown escape gets an ERROR, and the connection ends")
 def _bad_escape(subject: Subject) -> None:
     client = subject.radio("1.2")
     client.say(f"SUBSCRIBE id:a\\tb destination:{subject.topic()}")
     client.refused()
 
 
-@CHECKS.add("F9", "a header cannot be smuggled to a 1.0 radio in another one's value")
+@CHECKS.add("F9", "the value of a header cannot add a header to a MESSAGE for a 1.0 radio")
 def _no_smuggling(subject: Subject) -> None:
     station, radio, topic = subject.pair()
     radio.subscribe(topic)
@@ -90,7 +90,7 @@ def _no_smuggling(subject: Subject) -> None:
         raise CheckFailed("the value became a header line of its own in the MESSAGE to the radio")
 
 
-@CHECKS.add("F10", "a MESSAGE to 1.1 and 1.2 has a content-length")
+@CHECKS.add("F10", "a MESSAGE under 1.1 has a content-length")
 def _content_length(subject: Subject) -> None:
     station, radio, topic = subject.pair("1.1")
     radio.subscribe(topic)
@@ -106,7 +106,7 @@ def _octet_by_octet(subject: Subject) -> None:
     client.expect("RECEIPT", "receipt-id", "7")
 
 
-@CHECKS.add("F14", "DISCONNECT without the blank line is understood: old clients send it")
+@CHECKS.add("F14", "DISCONNECT without the blank line is accepted, because old clients send it")
 def _short_disconnect(subject: Subject) -> None:
     client = subject.radio()
     client.send(b"DISCONNECT\nreceipt:77\n\0")
@@ -120,34 +120,34 @@ def _round_trip(subject: Subject, body: bytes, *headers: str) -> None:
     station.publish(topic, body, *headers)
     came = radio.expect("MESSAGE").body
     if came != body:
-        raise CheckFailed(f"sent {body!r}, got {came!r}")
+        raise CheckFailed(f"the published body was {body!r}, but the radio got {came!r}")
 
 
 BAD_INPUT_CHECKS = CheckList()
 
 
 def _given_up(client: RawClient) -> None:
-    """The server sends an ERROR or nothing, and closes the connection."""
+    """Check that the next frame is an ERROR, or that the server closes the connection."""
     found = client.next_frame()
     if found is not None and found.command != "ERROR":
         raise CheckFailed(f"it sent {shown(found)}")
 
 
-@BAD_INPUT_CHECKS.add("B1", "an HTTP request on the port")
+@BAD_INPUT_CHECKS.add("B1", "an HTTP request on the STOMP port gets an ERROR, or the connection ends")
 def _http(subject: Subject) -> None:
     client = subject.connect()
     client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n\0")
     _given_up(client)
 
 
-@BAD_INPUT_CHECKS.add("B2", "1 MiB before the CONNECT is complete")
+@BAD_INPUT_CHECKS.add("B2", "an incomplete CONNECT of 1 MiB gets an ERROR, or the connection ends")
 def _endless_connect(subject: Subject) -> None:
     client = subject.connect()
     client.send(b"CONNECT\nlogin:" + b"x" * 2**20)
     _given_up(client)
 
 
-@BAD_INPUT_CHECKS.add("B3", "a header of 5 MiB, and 5,000 headers")
+@BAD_INPUT_CHECKS.add("B3", "a header of 5 MiB, or 5,000 headers, get an ERROR, or the connection ends")
 def _large_headers(subject: Subject) -> None:
     for lines in (b"a:" + b"x" * 5 * 2**20, b"a:1\n" * 5_000):
         client = subject.radio("1.2")
@@ -155,21 +155,21 @@ def _large_headers(subject: Subject) -> None:
         _given_up(client)
 
 
-@BAD_INPUT_CHECKS.add("B4", "a body of 2 GiB, as its content-length says, before it is sent")
+@BAD_INPUT_CHECKS.add("B4", "a content-length of 2 GiB gets an ERROR before the body is sent, or the connection ends")
 def _large_body(subject: Subject) -> None:
     client = subject.radio("1.2")
     client.send(f"SEND\ndestination:{subject.topic()}\ncontent-length:2147483647\n\nx".encode())
     _given_up(client)
 
 
-@BAD_INPUT_CHECKS.add("B5", "5,000 subscriptions of one client")
+@BAD_INPUT_CHECKS.add("B5", "5,000 subscriptions of one client get an ERROR")
 def _many_subscriptions(subject: Subject) -> None:
     client, topic = subject.radio("1.2"), subject.topic()
     client.send("".join(f"SUBSCRIBE\nid:{n}\ndestination:{topic}{n}\n\n\0" for n in range(5_000)).encode())
     client.expect("ERROR", "message")
 
 
-@BAD_INPUT_CHECKS.add("B6", "frames only servers send, and commands in small letters")
+@BAD_INPUT_CHECKS.add("B6", "a frame that only servers send, or a command in lower case, gets an ERROR")
 def _wrong_commands(subject: Subject) -> None:
     for frame in ("MESSAGE", "CONNECTED version:1.2", "subscribe"):
         client = subject.radio("1.2")
@@ -177,7 +177,7 @@ def _wrong_commands(subject: Subject) -> None:
         client.expect("ERROR", "message")
 
 
-@BAD_INPUT_CHECKS.add("B7", "a selector is never evaluated, and a topic never a pattern")
+@BAD_INPUT_CHECKS.add("B7", "a destination is not a pattern")
 def _patterns(subject: Subject) -> None:
     (station, radio, _), topic = subject.pair("1.2"), subject.topic("text")
     radio.subscribe(topic[:-4] + ".*", "1")

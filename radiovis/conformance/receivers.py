@@ -1,4 +1,4 @@
-"""What receivers in the field need: STOMP 1.0 as they use it, and the lessons of contract §5."""
+"""Checks of what receivers in the field need: STOMP 1.0 as they use it, and the lessons of contract §5."""
 
 from __future__ import annotations
 
@@ -9,42 +9,42 @@ from radiovis.conformance.subject import CheckFailed, CheckSkipped, RawClient, S
 
 CHECKS = CheckList()
 FLOOD_MESSAGES = 200
-"""Published to a client that does not read. The original disconnects one for which 250 wait."""
+"""Messages published to a client that does not read. The original disconnects a client for which 250 messages wait."""
 FLOOD_OCTETS = 60_000
-"""Of each of these bodies: in all 12 MB, more than the operating systems' buffers between server and client hold, which
-are 4 MiB at a server on Linux. Each is below the 64 KiB that some servers take."""
+"""Octets of each of these bodies. All of them have 12 MB, which is more than the buffers of the operating systems
+between server and client: a server on Linux has 4 MiB. Each body is smaller than 64 KiB, the limit of some servers."""
 STALL_SECONDS = 1.0
-"""For servers that confirm a message before they hand it on."""
+"""Seconds to wait for an ERROR after the flood. Meanwhile the server can deliver the messages that it has accepted."""
 _LAST = b"TEXT last"
 _SHOWN = 60
 
 
 def _published_slide(subject: Subject, *headers: str) -> tuple[RawClient, str]:
-    """A 1.0 radio, and its topic, to which a slide has just been published."""
+    """A subscribed 1.0 radio and its topic. A slide was just published to the topic."""
     station, radio, topic = subject.pair()
     radio.subscribe(topic, "7")
     station.publish(topic, b"SHOW http://s/1.png", *headers)
     return radio, topic
 
 
-@CHECKS.add("L1", "a frame comes in one piece (Pure shows nothing otherwise)")
+@CHECKS.add("L1", "a frame is sent in one piece (otherwise Pure shows nothing)")
 def _one_piece(subject: Subject) -> None:
     radio, _ = _published_slide(subject)
     radio.expect("MESSAGE")
     last = radio.reads[-1]
     if not last.lstrip(b"\n").startswith(b"MESSAGE\n"):
-        raise CheckFailed(f"the last read brought only {last[:60]!r}")
+        raise CheckFailed(f"the last piece was only {last[:60]!r}")
 
 
-@CHECKS.add("L1a", "a 1.0 radio is sent no octet behind the NUL")
+@CHECKS.add("L1a", "a 1.0 radio gets no octet after the NUL")
 def _nothing_behind(subject: Subject) -> None:
     radio, _ = _published_slide(subject)
     radio.expect("MESSAGE")
     if not radio.octets.endswith(b"\0"):
-        raise CheckFailed(f"it ends with {bytes(radio.octets[-4:])!r}")
+        raise CheckFailed(f"the frame ends with {bytes(radio.octets[-4:])!r}")
 
 
-@CHECKS.add("L2", "blanks round the command, CR LF and a header without a colon at once (CasterPlay)")
+@CHECKS.add("L2", "a frame with blanks around the command, CR LF and a header without a colon is accepted (CasterPlay)")
 def _casterplay(subject: Subject) -> None:
     client = subject.radio()
     client.send(
@@ -53,7 +53,7 @@ def _casterplay(subject: Subject) -> None:
     client.expect("RECEIPT", "receipt-id", "7")
 
 
-@CHECKS.add("L3", "where only * is registered, a radio on any frequency gets it, by the name it asked for (Revo)")
+@CHECKS.add("L3", "if only * is registered, a radio on any frequency gets its messages with its own destination (Revo)")
 def _any_frequency(subject: Subject) -> None:
     if not subject.any_frequency:
         raise CheckSkipped("needs a channel with * for its frequency: --any-frequency /topic/fm/4e1/4000/*/")
@@ -66,7 +66,7 @@ def _any_frequency(subject: Subject) -> None:
         raise CheckFailed(f"it sent {shown(message)}")
 
 
-@CHECKS.add("L4", "destination stands before link, and no CR is in a frame (Samsung, FM-DX)")
+@CHECKS.add("L4", "destination is before link, and a frame has no CR (Samsung, FM-DX)")
 def _order(subject: Subject) -> None:
     radio, _ = _published_slide(subject, "link:http://s/")
     message = radio.expect("MESSAGE", "link", "http://s/")
@@ -75,15 +75,15 @@ def _order(subject: Subject) -> None:
         raise CheckFailed(f"it sent {shown(message)}")
 
 
-@CHECKS.add("L5", "SUBSCRIBE with id and receipt, and UNSUBSCRIBE with id and destination (Qt client)")
+@CHECKS.add("L5", "SUBSCRIBE with id and receipt, and UNSUBSCRIBE with id and destination, work (Qt client)")
 def _qt(subject: Subject) -> None:
-    """Without :meth:`Subject.pair`: this is the check that fails if subscriptions are rewritten."""
+    """Does not use :meth:`Subject.pair`, because this check must fail if the server rewrites subscriptions."""
     station, radio, topic = subject.station(), subject.radio(), subject.topic()
     radio.subscribe(topic, "7")
     station.publish(topic, b"SHOW http://s/1.png")
     message = radio.expect("MESSAGE")
     if message.get("destination") != topic:
-        raise CheckFailed(f"the Qt client drops it, as it is not called {topic}: {shown(message)}")
+        raise CheckFailed(f"the Qt client drops a MESSAGE whose destination is not {topic}: {shown(message)}")
     if message.get("subscription") != "7":
         raise CheckFailed(f"instead of MESSAGE with subscription:7 it sent {shown(message)}")
     radio.say(f"UNSUBSCRIBE id:7 destination:{topic} receipt:8")
@@ -99,7 +99,7 @@ def _fmdx(subject: Subject) -> None:
     client.expect("CONNECTED", "version", "1.1")
 
 
-@CHECKS.add("L8", "a blank behind the colon of a destination does not matter under 1.0 (BBC)")
+@CHECKS.add("L8", "a blank after the colon of a destination is ignored under 1.0 (BBC)")
 def _blank_destination(subject: Subject) -> None:
     station, radio, topic = subject.pair()
     radio.send(f"SUBSCRIBE\ndestination: {topic} \nid:1\nreceipt:7\n\n\0".encode())
@@ -116,51 +116,51 @@ def _ignored(subject: Subject) -> None:
     client.subscribe(subject.topic())
 
 
-@CHECKS.add("L10", "a client that does not read gets whole frames and at last the newest, or is disconnected (EBU)")
+@CHECKS.add("L10", "a client that did not read gets complete frames and finally the newest, or is disconnected (EBU)")
 def _slow_reader(subject: Subject) -> str | None:
-    """Torn frames come from a write whose rest is forgotten when the client's buffer is full (contract §2, fault 3)."""
+    """A server sends torn frames if it drops the rest of a write when a buffer is full (contract §2, fault 3)."""
     station, radio, topic = subject.pair()
     radio.subscribe(topic)
     _flood(station, topic)
-    with contextlib.suppress(CheckFailed):  # Its receipt may have to wait until the radio reads.
+    with contextlib.suppress(CheckFailed):  # The receipt may be delayed until the radio reads.
         subject.station().publish(topic, _LAST)
     for _ in range(FLOOD_MESSAGES + 1):
         found = radio.next_frame()
         if found is None:
-            return "the server disconnects such a client"
+            return "the server disconnects a client that does not read"
         if found.body == _LAST:
             return None
         if found.command != "MESSAGE" or found.body != _flooding(found.body[5:8]):
-            raise CheckFailed(f"a frame is torn: {len(found.body)} octets of a body, as in {_middle(found.body)!r}")
+            raise CheckFailed(f"a frame is torn: its body has {len(found.body)} octets, with {_middle(found.body)!r}")
     raise CheckFailed("it sent more messages than were published")
 
 
 def _flood(station: RawClient, topic: str) -> None:
-    """Publish a lot; less if the server stops reading because the radio does not read.
+    """Publish many messages; fewer if the server stops reading from the station because the radio does not read.
 
-    :raises CheckSkipped: the server does not take it.
+    :raises CheckSkipped: the server does not accept the messages.
     """
     with contextlib.suppress(TimeoutError):
         for number in range(FLOOD_MESSAGES):
             station.say(f"SEND destination:{topic}", _flooding(b"%03d" % number))
-    with contextlib.suppress(CheckFailed):  # It should say nothing.
+    with contextlib.suppress(CheckFailed):  # No frame is expected.
         answer = station.next_frame(STALL_SECONDS)
         refusal = shown(answer) if answer else "it closes the connection"
-        raise CheckSkipped(f"it does not take {FLOOD_MESSAGES} messages of {FLOOD_OCTETS} octets: {refusal}")
+        raise CheckSkipped(f"it does not accept {FLOOD_MESSAGES} messages of {FLOOD_OCTETS} octets: {refusal}")
 
 
 def _flooding(number: bytes) -> bytes:
-    """A body that shows where a piece of it comes from."""
+    """A body in which each piece shows the number of the message."""
     return b"TEXT " + (number + b",") * (FLOOD_OCTETS // 4)
 
 
 def _middle(body: bytes) -> bytes:
-    """Where the first other frame begins in a torn body; the end of it if there is none."""
+    """The place in a torn body where another frame begins; the end of the body if it has no other frame."""
     place = body.find(b"MESSAGE")
     return body[-_SHOWN:] if place < 0 else body[max(0, place - _SHOWN // 2) : place + _SHOWN // 2]
 
 
-@CHECKS.add("M1", "under 1.0 SUBSCRIBE needs no id, and UNSUBSCRIBE goes by destination")
+@CHECKS.add("M1", "under 1.0 SUBSCRIBE needs no id, and UNSUBSCRIBE may name the destination instead")
 def _by_destination(subject: Subject) -> None:
     station, radio, topic = subject.pair()
     radio.say(f"SUBSCRIBE destination:{topic} receipt:1")
@@ -171,7 +171,7 @@ def _by_destination(subject: Subject) -> None:
     radio.expect("RECEIPT", "receipt-id", "2")
 
 
-@CHECKS.add("M2", "under 1.0 an ERROR leaves the connection open: clients rely on it")
+@CHECKS.add("M2", "under 1.0 the connection stays open after an ERROR, because clients rely on it")
 def _error_stays_open(subject: Subject) -> None:
     client = subject.radio()
     client.say("SUBSCRIBE")
@@ -181,7 +181,7 @@ def _error_stays_open(subject: Subject) -> None:
 
 @CHECKS.add("M3", "a refused UNSUBSCRIBE gets one ERROR, not two (EBU)")
 def _one_error(subject: Subject) -> None:
-    """Contract §2, fault 14. No ERROR at all, and an ERROR after which the connection ends, are STOMP 1.0 too."""
+    """See contract §2, fault 14. STOMP 1.0 also allows no ERROR, and an ERROR after which the connection ends."""
     for lines in ("", " id:nothing", f" destination:{subject.topic()}"):
         client = subject.radio()
         client.say(f"UNSUBSCRIBE{lines}")
@@ -191,16 +191,16 @@ def _one_error(subject: Subject) -> None:
             raise CheckFailed(f"for UNSUBSCRIBE{lines} it sent {' and '.join(map(shown, errors))}")
 
 
-@CHECKS.add("V1", "who subscribes gets what is on air at once")
+@CHECKS.add("V1", "a new subscriber gets the last message at once")
 def _fast_reply(subject: Subject) -> None:
     station, radio, topic = subject.pair("1.2")
     station.publish(topic, b"SHOW http://s/on-air.png")
     radio.say(f"SUBSCRIBE destination:{topic} id:1")
     if radio.expect("MESSAGE").body != b"SHOW http://s/on-air.png":
-        raise CheckFailed("something else came")
+        raise CheckFailed("it sent another message")
 
 
-@CHECKS.add("V2", "but not with x-ebu-nofastreply:yes")
+@CHECKS.add("V2", "a new subscriber with x-ebu-nofastreply:yes does not get the last message")
 def _no_fast_reply(subject: Subject) -> None:
     station, radio, topic = subject.pair("1.2")
     station.publish(topic, b"SHOW http://s/on-air.png")
@@ -210,17 +210,17 @@ def _no_fast_reply(subject: Subject) -> None:
         raise CheckFailed(f"it sent {shown(came[0])}")
 
 
-@CHECKS.add("V3", "link, trigger-time and the headers of categories reach the radio")
+@CHECKS.add("V3", "the headers link, trigger-time, SlideId, CategoryId and CategoryTitle are forwarded to radios")
 def _forwarded(subject: Subject) -> None:
     sent = ("link:http://s/", "trigger-time:NOW", "SlideId:7", "CategoryId:3", "CategoryTitle:News")
     radio, _ = _published_slide(subject, *sent)
     message = radio.expect("MESSAGE")
     lost = [header for header in sent if message.get(header.partition(":")[0]) != header.partition(":")[2]]
     if lost:
-        raise CheckFailed(f"without {', '.join(lost)}")
+        raise CheckFailed(f"the MESSAGE lacks {', '.join(lost)}")
 
 
-@CHECKS.add("V4", "a publisher's other headers do not: their effect on a radio is unknown")
+@CHECKS.add("V4", "other headers of a publisher are not forwarded, because their effect on a radio is unknown")
 def _not_forwarded(subject: Subject) -> None:
     radio, _ = _published_slide(subject, "x-anything:1", "priority:9")
     message = radio.expect("MESSAGE")
@@ -228,11 +228,11 @@ def _not_forwarded(subject: Subject) -> None:
         raise CheckFailed(f"it sent {shown(message)}")
 
 
-@CHECKS.add("V5", "a station cannot publish to topics of others, and is told so")
+@CHECKS.add("V5", "a station cannot publish to topics of other stations, and gets an ERROR")
 def _foreign_topic(subject: Subject) -> str | None:
-    """Whether it was published is seen by a radio, as far as the server lets one listen there.
+    """A radio checks that nothing was published, if the server accepts its subscription to the foreign topic.
 
-    A RECEIPT may come before the ERROR: under 1.0 it only says that the frame has arrived (contract §1.4).
+    A RECEIPT may come before the ERROR. Under 1.0 it only says that the frame has arrived (contract §1.4).
     """
     (station, radio, own), other = subject.pair("1.2"), subject.foreign_topic()
     if not _listens(radio, other):
@@ -240,19 +240,19 @@ def _foreign_topic(subject: Subject) -> str | None:
     radio.subscribe(own, "own")
     station.say(f"SEND destination:{other} receipt:1", b"SHOW http://s/foreign.png")
     answers, ended = station.until_done(subject.topic())
-    subject.station().publish(own, b"TEXT own")  # What was published before it has come when this comes.
+    subject.station().publish(own, b"TEXT own")  # Earlier messages arrive before this one.
     found = radio.expect("MESSAGE")
     if found.body != b"TEXT own":
-        raise CheckFailed(f"it was published: {shown(found)}")
+        raise CheckFailed(f"the message was published: {shown(found)}")
     if ended or any(answer.command == "ERROR" for answer in answers):
         return None
     if station.version == "1.0":
-        return "the publisher is not told, which STOMP 1.0 allows"
-    raise CheckFailed(f"the publisher is not told, but sent {' and '.join(map(shown, answers)) or 'nothing'}")
+        return "the publisher gets no ERROR, which STOMP 1.0 allows"
+    raise CheckFailed(f"the publisher gets no ERROR, but {' and '.join(map(shown, answers)) or 'nothing'}")
 
 
 def _listens(radio: RawClient, topic: str) -> bool:
-    """Whether the server takes a subscription to this topic. If not, it may have closed the connection."""
+    """Whether the server accepts a subscription to this topic. If not, it may have closed the connection."""
     radio.say(f"SUBSCRIBE destination:{topic} id:other receipt:other")
     answer = radio.next_frame()
     return answer is not None and answer.command == "RECEIPT"

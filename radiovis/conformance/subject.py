@@ -1,8 +1,8 @@
 """The server under test (:class:`Subject`), and the client of a check (:class:`RawClient`).
 
-The subject opens connections for a check, logged in or not, and closes them. The client sends any octets, also invalid
-ones, and reads frames, each step with a time limit. It shares the transports with the other commands, and the decoder
-with the server. It has no session: a session would send valid frames only.
+The subject opens the connections of a check, with or without a login, and closes them. The client sends any octets,
+including invalid ones, and reads frames. Each step has a time limit. The client uses the transports of the other
+commands and the decoder of the server. It has no session, because a session would only send valid frames.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ from radiovis.topics import is_fm
 
 _LIMITS = replace(
     StompLimits(), frame_bytes=2**22, header_bytes=2**16, headers=1_000
-)  # What the server sends is judged by the checks.
+)  # Large limits: the checks judge the server's frames.
 _SHOWN = 160
 _FM_LETTERS = 20
-"""Of a topic's last part. There are 3.5 billion such names, so that one which was used before does not come."""
+"""Letters in the last part of an FM topic. There are 3.5 billion such names, so a name is practically never reused."""
 _names = itertools.count(1)
 
 
 class CheckFailed(Exception):
-    """The server did not do what the rule asks. The text says what it did."""
+    """The server did not follow the rule. The text says what it did."""
 
 
 class RawClient:
-    """One connection.
+    """One connection to the server under test.
 
     :ivar octets: all octets received.
-    :ivar reads: the same, read by read.
-    :ivar version: of STOMP, as the server has chosen it.
+    :ivar reads: the same octets, one item for each read.
+    :ivar version: the version of STOMP that the server has chosen.
     """
 
     def __init__(self, connection: BlockingSocket, seconds: float) -> None:
-        """:param seconds: how long to wait for a frame or an end."""
+        """:param seconds: how long to wait for a frame or the end of the connection."""
         self.octets = bytearray()
         self.reads: list[bytes] = []
         self.version = "1.0"
@@ -54,7 +54,7 @@ class RawClient:
         self._decoder.dialect = DIALECTS["1.0"]
 
     def speak(self, version: str) -> None:
-        """Read the server's frames by the rules of a version from now on."""
+        """From now on, decode the server's frames by the rules of this version."""
         self.version = version
         self._decoder.dialect = DIALECTS[version]
 
@@ -68,23 +68,23 @@ class RawClient:
             return
 
     def say(self, frame: str, body: bytes = b"") -> None:
-        """Send a frame: its lines, joined by a blank for short, as in ``SUBSCRIBE id:1 destination:/topic/x``."""
+        """Send a frame. :param frame: its lines, separated by blanks, as in ``SUBSCRIBE id:1 destination:/topic/x``."""
         self.send("\n".join(frame.split(" ")).encode() + b"\n\n" + body + b"\0")
 
     def publish(self, topic: str, body: bytes, *headers: str) -> None:
-        """SEND, and wait for the receipt."""
+        """Send a SEND, and wait for its receipt. :raises CheckFailed: another frame came, or none in time."""
         name = f"r{next(_names)}"
         self.say(" ".join(("SEND", f"destination:{topic}", f"receipt:{name}", *headers)), body)
         self.expect("RECEIPT", "receipt-id", name)
 
     def subscribe(self, topic: str, id: str = "s", *headers: str) -> None:
-        """SUBSCRIBE, and wait for the receipt. No message may come before."""
+        """Send a SUBSCRIBE, and wait for its receipt. :raises CheckFailed: another frame came, or none in time."""
         name = f"r{next(_names)}"
         self.say(" ".join(("SUBSCRIBE", f"destination:{topic}", f"id:{id}", f"receipt:{name}", *headers)))
         self.expect("RECEIPT", "receipt-id", name)
 
     def half_close(self) -> None:
-        """Close our side of the connection, which only plain TCP can do."""
+        """Close our side of the connection. Only plain TCP supports this."""
         assert isinstance(self._socket, socket.socket)
         self._socket.shutdown(socket.SHUT_WR)
 
@@ -97,8 +97,8 @@ class RawClient:
     def next_frame(self, seconds: float | None = None) -> Frame | None:
         """The next frame; None if the server closed the connection.
 
-        :param seconds: to wait; None for the usual time.
-        :raises CheckFailed: neither came in time.
+        :param seconds: how long to wait; None for the time given to the constructor.
+        :raises CheckFailed: no frame came in time, and the connection stayed open.
         """
         seconds = self._seconds if seconds is None else seconds
         deadline = time.monotonic() + seconds
@@ -107,21 +107,22 @@ class RawClient:
                 if not self._read(deadline):
                     return None
             except TimeoutError:
-                raise CheckFailed(f"it said nothing for {seconds:g} s") from None
+                raise CheckFailed(f"it sent nothing for {seconds:g} s") from None
         return found
 
     def frame(self) -> Frame:
         """The next frame. :raises CheckFailed: none came in time, or the server closed the connection."""
         found = self.next_frame()
         if found is None:
-            raise CheckFailed("it closed the connection" + (" without a word" if not self.octets else ""))
+            raise CheckFailed("it closed the connection" + (" without an answer" if not self.octets else ""))
         return found
 
     def expect(self, command: str, name: str = "", value: str | None = None) -> Frame:
-        """The next frame, which must be of this kind, and have this header.
+        """The next frame. It must have this command, and this header if one is named.
 
-        :param name: of a header that must be there; empty for none.
-        :param value: what it must be; None for anything.
+        :param name: a header that the frame must have; empty for none.
+        :param value: the value of this header; None for any value.
+        :raises CheckFailed: another frame came, or none in time.
         """
         found = self.frame()
         wanted = command + (f" with {name}" if name else "") + (f":{value}" if value is not None else "")
@@ -132,13 +133,20 @@ class RawClient:
         return found
 
     def refused(self) -> Frame:
-        """An ERROR, and then the end."""
+        """The next frame, which must be an ERROR with a message header. Then the server must close the connection.
+
+        :raises CheckFailed: it does not.
+        """
         error = self.expect("ERROR", "message")
         self.ends()
         return error
 
     def ends(self, seconds: float | None = None) -> None:
-        """The server closes the connection without a frame. :param seconds: to wait; None for the usual time."""
+        """Check that the server closes the connection without another frame.
+
+        :param seconds: how long to wait; None for the time given to the constructor.
+        :raises CheckFailed: it does not.
+        """
         seconds = self._seconds if seconds is None else seconds
         deadline = time.monotonic() + seconds
         while True:
@@ -152,7 +160,11 @@ class RawClient:
                 raise CheckFailed(f"it kept the connection open for {seconds:g} s") from None
 
     def gives_up(self, seconds: float) -> None:
-        """The server closes the connection within so many seconds. An ERROR may come first."""
+        """Check that the server closes the connection within this time. An ERROR may come first.
+
+        :param seconds: how long to wait for the ERROR or the end.
+        :raises CheckFailed: it does not.
+        """
         try:
             found = self.next_frame(seconds)
         except CheckFailed:
@@ -163,9 +175,9 @@ class RawClient:
             self.ends()
 
     def quiet(self, topic: str) -> list[Frame]:
-        """The frames that come until the server has processed everything sent: shows that a frame did not come.
+        """The frames that come until the server has processed all our frames. A check sees that a frame did not come.
 
-        :param topic: one without messages.
+        :param topic: a topic without messages. The receipt of a subscription to it marks the end.
         :raises CheckFailed: the server closed the connection.
         """
         came, ended = self.until_done(topic)
@@ -174,9 +186,9 @@ class RawClient:
         return came
 
     def until_done(self, topic: str) -> tuple[list[Frame], bool]:
-        """The frames that come until the server has processed everything sent, and whether it closed the connection.
+        """The frames that come until the server has processed all our frames, and whether it closed the connection.
 
-        :param topic: as for :meth:`quiet`.
+        :param topic: see :meth:`quiet`.
         """
         name = f"r{next(_names)}"
         self.say(f"SUBSCRIBE destination:{topic} id:{name} receipt:{name}")
@@ -186,7 +198,7 @@ class RawClient:
         return came, found is None
 
     def octets_for(self, seconds: float) -> bytes:
-        """The octets of the next read; none if nothing comes within so many seconds."""
+        """The octets of the next read; empty if nothing comes within this time."""
         before = len(self.octets)
         try:
             self._read(time.monotonic() + seconds)
@@ -195,7 +207,7 @@ class RawClient:
         return bytes(self.octets[before:])
 
     def _read(self, deadline: float) -> bool:
-        """Read once; False at the end. :raises TimeoutError: nothing came until then."""
+        """Read once. Returns False at the end of the connection. :raises TimeoutError: nothing came in time."""
         left = deadline - time.monotonic()
         self._socket.settimeout(max(0.001, left))
         try:
@@ -213,7 +225,7 @@ class RawClient:
 
 
 def shown(frame: Frame) -> str:
-    """A frame in one line."""
+    """A frame as one line for a text, shortened to :data:`_SHOWN` characters."""
     headers = " ".join(f"{name}:{value}" for name, value in frame.headers)
     body = frame.body.decode("utf-8", "replace")
     return printable(f"{frame.command} {headers} {body}".strip())[:_SHOWN]
@@ -223,15 +235,15 @@ SECONDS = 5.0
 
 
 class CheckSkipped(Exception):
-    """A check cannot be made. The text says what is missing."""
+    """A check cannot be run. The text says what is missing."""
 
 
 class Subject:
-    """Opens connections to the server, and closes them all after each check.
+    """The server under test. Opens connections to it, and closes all of them after each check.
 
-    :ivar server: where it is, and the login to publish with, if there is one.
-    :ivar host: for the ``host`` header.
-    :ivar any_frequency: an FM channel with * for its frequency, which the login may publish to; empty if there is none.
+    :ivar server: the address of the server, and the login to publish with, if one was given.
+    :ivar host: the value of the ``host`` header.
+    :ivar any_frequency: an FM channel with ``*`` as its frequency that the login may publish to; empty for none.
     """
 
     def __init__(
@@ -243,11 +255,11 @@ class Subject:
         any_frequency: str = "",
     ) -> None:
         """
-        :param channel: a topic prefix the login may publish to; its last character separates the parts. A server may
-            rewrite an FM topic: see :meth:`pair`.
+        :param channel: a topic prefix that the login may publish to. Its last character separates the parts of a topic.
+            A server may rewrite an FM topic: see :meth:`pair`.
         :param seconds: how long to wait for a frame.
         :param host: the virtual host; empty for the server's name.
-        :param any_frequency: as the attribute.
+        :param any_frequency: see the attribute.
         """
         self.server = server
         self.host = host or server.host
@@ -260,8 +272,8 @@ class Subject:
     def topic(self, last: str = "image") -> str:
         """A topic that was never used.
 
-        On FM there is one part behind the channel, made of t, e and x: the original takes away these letters, and those
-        of ``image``, to find the channel, and rewrites what is longer (contract §1.8, fault 13).
+        An FM topic gets one part after the channel, made of the letters t, e and x. The original strips these letters
+        and those of ``image`` to find the channel, and rewrites longer topics (contract §1.8, fault 13).
         """
         if is_fm(self._channel):
             return self._channel + "".join(secrets.choice("tex") for _ in range(_FM_LETTERS)) + last
@@ -269,19 +281,19 @@ class Subject:
         return f"{self._channel}check-{secrets.token_hex(6)}{separator}{last}"
 
     def foreign_topic(self) -> str:
-        """A topic of no station, in the server's way to write topics.
+        """A topic that belongs to no station, with the separator of the server's topics.
 
-        :raises CheckSkipped: the login may publish to all topics, as ``--topic`` says.
+        :raises CheckSkipped: according to ``--topic``, the login may publish to all topics.
         """
         if self._channel.rstrip(self._channel[-1]) == "/topic":
-            raise CheckSkipped("--topic says that this login may publish everywhere")
+            raise CheckSkipped("according to --topic, this login may publish to all topics")
         return f"/topic/check-{secrets.token_hex(6)}{self._channel[-1]}image"
 
     def pair(self, version: str = "1.0") -> tuple[RawClient, RawClient, str]:
-        """A publisher, a subscriber that speaks this version, and a topic for both.
+        """A publisher, a subscriber that uses this version, and an unused topic.
 
         :raises CheckSkipped: no login was given, or the server rewrites subscriptions to this FM channel, as the
-            original does (contract §1.8). Then nothing could be said of what the check is about; L5 fails.
+            original does (contract §1.8). The check would have no meaning then; L5 reports the problem.
         """
         station = self.station()
         if self._names_fault is None:
@@ -291,24 +303,24 @@ class Subject:
         return station, self.radio(version), self.topic()
 
     def _tried_names(self) -> str:
-        """What is wrong with the name under which a message on this channel comes; empty if nothing is."""
+        """What is wrong with the destination of a MESSAGE on this channel; empty if it is the subscribed one."""
         station, radio, topic = self.station(), self.radio(), self.topic()
         radio.subscribe(topic)
         station.publish(topic, b"TEXT x")
         try:
             named = radio.expect("MESSAGE").get("destination")
         except CheckFailed:
-            return "a message on an FM topic does not come to a client that subscribed to it"
-        return "" if named == topic else f"this server makes {named} of a subscription to {topic}"
+            return "a subscriber of an FM topic does not get its messages"
+        return "" if named == topic else f"this server uses {named} for a subscription to {topic}"
 
     def connect(self) -> RawClient:
-        """A connection on which nothing was sent yet. :raises OSError: it cannot be opened."""
+        """A new connection, on which nothing was sent. :raises OSError: the connection cannot be opened."""
         client = RawClient(open_socket(self.server, self._seconds), self._seconds)
         self._clients.append(client)
         return client
 
     def radio(self, version: str = "1.0", *headers: str) -> RawClient:
-        """A subscriber that has logged in, anonymously unless the server wants a login."""
+        """A connected subscriber. It has no login unless the server requires one and one was given."""
         client = self.connect()
         try:
             self._connect(client, version, *headers)
@@ -319,15 +331,15 @@ class Subject:
         return client
 
     def station(self, version: str = "1.2", *headers: str) -> RawClient:
-        """A publisher that has logged in. :raises CheckSkipped: no login was given."""
+        """A connected publisher with its login. :raises CheckSkipped: no login was given."""
         client = self.connect()
         self._connect(client, version, *self.credentials(), *headers)
         return client
 
     def credentials(self) -> tuple[str, str]:
-        """The headers to log in with. :raises CheckSkipped: no login was given."""
+        """The headers of the login. :raises CheckSkipped: no login was given."""
         if not self.server.login:
-            raise CheckSkipped("needs a login that may publish: stomp://login:passcode@host:port")
+            raise CheckSkipped("it needs a login that may publish: stomp://login:passcode@host:port")
         return f"login:{self.server.login}", f"passcode:{self.server.passcode}"
 
     def _connect(self, client: RawClient, version: str, *headers: str) -> None:

@@ -1,8 +1,8 @@
-"""Checks published messages: why radios may not show a text or a slide. The findings are kept for the operator.
+"""Checks published messages for reasons why radios may not show them. The findings are kept for the operator.
 
-:func:`body_complaints` checks the words, lengths and URL of a body, without a fetch; it is sans-IO. :class:`Preflight`
-also fetches the slide. :class:`CheckedApplication` checks messages when they are published: before they are sent
-(``PREFLIGHT = reject``) or afterwards (``warn``).
+:func:`body_complaints` checks the first word, the length and the URL of a body. It is sans-IO. :class:`Preflight` also
+fetches the slide. :class:`CheckedApplication` checks messages before they are published (``PREFLIGHT = reject``), or
+while they are published (``warn``).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _BLANK_OR_CONTROL = re.compile(r"[\x00-\x20\x7f]")
 
 
 def body_complaints(message: Message) -> Iterator[str]:
-    """What receivers cannot use in the body (contract §4, "Bodies"). An empty body is accepted: it shows nothing."""
+    """The reasons why receivers cannot use a body (contract §4, "Bodies"). An empty body is valid: it shows nothing."""
     expected = _KINDS.get(message.topic.rpartition("/")[2])
     word, _, rest = message.body.partition(b" ")
     if not message.body or expected is None:
@@ -44,7 +44,7 @@ def body_complaints(message: Message) -> Iterator[str]:
 
 
 def slide_url(message: Message) -> str | None:
-    """The URL of its slide; None if it has none that can be fetched."""
+    """The URL of the slide; None if the message has no slide, or an invalid URL."""
     if not message.topic.endswith("/image") or not message.body.startswith(b"SHOW "):
         return None
     if any(_url_complaints(message.body[5:])):
@@ -69,32 +69,32 @@ def _url_complaints(octets: bytes) -> Iterator[str]:
         text = octets.decode("ascii").strip()
         url = urlsplit(text)
         usable = url.scheme in ("http", "https") and url.hostname and url.port != 0
-    except ValueError:  # Also not ASCII, or an invalid port.
-        yield "its URL is none"
+    except ValueError:  # This includes non-ASCII octets and an invalid port.
+        yield "its URL is invalid"
         return
     if not usable or _BLANK_OR_CONTROL.search(text):
-        yield "its URL is none that begins with http:// or https://"
+        yield "its URL is not a valid http:// or https:// URL"
     elif url.username is not None:
-        yield "its URL holds a login, which receivers do not send"
+        yield "its URL contains a login, which receivers do not send"
 
 
 LOG_SECONDS = 60.0
 """Seconds between two log lines about the same body on the same topic."""
 RECENT = 50
 """Topics whose last finding is kept for the dashboard."""
-_SHOWN = 600  # characters of a body that are kept
+_SHOWN = 600  # characters that are kept of a body
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What is wrong with one message.
+    """The problems of one message.
 
-    :ivar when: Unix time in seconds at which it was found.
-    :ivar body: what was published, as text.
-    :ivar complaints: each in a few words.
-    :ivar looked: whether the slide was fetched; False if the server had no capacity for it.
+    :ivar when: the time of the check, as Unix time in seconds.
+    :ivar body: the body, as text.
+    :ivar complaints: the problems, each in a few words.
+    :ivar looked: False if the server had no capacity to fetch the slide.
     """
 
     topic: str
@@ -110,9 +110,10 @@ class Finding:
 class Preflight:
     """Checks messages.
 
-    :ivar settings: ``PREFLIGHT``, for :attr:`mode`. May be replaced.
-    :ivar unfit: messages with complaints; the same body on the same topic counts once in :data:`LOG_SECONDS`.
-    :ivar refused: publishes that were refused for it.
+    :ivar settings: contains ``PREFLIGHT``, for :attr:`mode`. A reload replaces it.
+    :ivar unfit: number of messages with complaints. The same body on the same topic counts once in
+        :data:`LOG_SECONDS`.
+    :ivar refused: number of publishes that were refused because of complaints.
     """
 
     def __init__(
@@ -124,7 +125,7 @@ class Preflight:
     ) -> None:
         """
         :param clock: Twisted's reactor.
-        :param unix_time: seconds since 1970.
+        :param unix_time: returns the Unix time in seconds.
         """
         self.settings = settings
         self.verdicts = verdicts
@@ -135,7 +136,7 @@ class Preflight:
 
     @property
     def mode(self) -> Literal["off", "warn", "reject"]:
-        """Whether unfit messages are published with a warning, or refused."""
+        """The setting ``PREFLIGHT``: whether messages with complaints are logged (``warn``) or refused (``reject``)."""
         return self.settings.PREFLIGHT
 
     @property
@@ -144,7 +145,7 @@ class Preflight:
         return list(self._recent.values())[::-1]
 
     def check(self, messages: Sequence[Message]) -> Deferred[list[Finding]]:
-        """What is wrong with these messages; empty if nothing is. Takes a limited time, and never fails.
+        """The findings on these messages; empty if there are no problems. Takes a limited time, and never fails.
 
         The same body on many topics is reported once.
         """
@@ -173,7 +174,7 @@ class Preflight:
             log.warning("preflight.unfit", topic=finding.topic, body=finding.body, complaints=finding.complaints)
 
 
-_SUMMARY, _DETAIL = 200, 1_000  # characters of what a publisher is told
+_SUMMARY, _DETAIL = 200, 1_000  # characters in the error to the publisher
 
 
 class CheckedApplication(Extension):
@@ -184,11 +185,12 @@ class CheckedApplication(Extension):
         self._preflight = preflight
 
     async def admit(self, principal: Principal | None, publications: Sequence[Publication]) -> tuple[Message, ...]:
-        """The messages these publications make.
+        """The messages of these publications.
 
-        In mode ``reject`` they are checked here: the client's next frames wait meanwhile, so that the order is kept.
+        In mode ``reject`` they are checked here. The client's next frames wait meanwhile, so that the order is kept.
 
-        :raises Refused: a radio cannot show one of them, or this could not be found out; then none is published.
+        :raises Refused: a radio cannot show one of the messages, or the check could not be made. No message is
+            published.
         """
         messages = await self._application.admit(principal, publications)
         if self._preflight.mode == "reject":
@@ -199,13 +201,13 @@ class CheckedApplication(Extension):
         return messages
 
     def publish(self, messages: Sequence[Message]) -> Deferred[None]:
-        """Publish. In mode ``warn`` the messages are checked meanwhile."""
+        """Publish the messages. In mode ``warn`` they are checked at the same time."""
         if self._preflight.mode == "warn":
             self._preflight.check(messages)
         return self._application.publish(messages)
 
     def receipt_headers(self, messages: Sequence[Message]) -> Awaitable[Headers]:
-        """``preflight:ok``, or ``preflight-warning`` with all complaints; then those of the inner application."""
+        """``preflight:ok``, or ``preflight-warning`` with all complaints; then the headers of the inner application."""
         return self._receipt_headers(messages)
 
     async def _receipt_headers(self, messages: Sequence[Message]) -> Headers:

@@ -133,12 +133,12 @@ class PublishRights(CommandCase):
         topic = "/topic/id/tests._ebu.nowhere/topic1/"
         for words, part in (
             ((topic,), "give --text, --image or both"),
-            (("fm/4e1", "--text", "x"), "a topic begins with /topic/"),
-            ((topic + "text", "--image", "http://s/1.png"), "takes only --text"),
-            ((topic, "--image", "ftp://s/1.png"), "--image: an address begins with http://"),
+            (("fm/4e1", "--text", "x"), "TOPIC must begin with /topic/"),
+            ((topic + "text", "--image", "http://s/1.png"), "accepts only --text"),
+            ((topic, "--image", "ftp://s/1.png"), "--image: a URL must begin with http://"),
             ((topic, "--text", "x" * 129), "the text has 129 octets, radios take 128: shorten it"),
             ((topic, "--txt", "x"), "no such flag: --txt; did you mean --text?"),
-            ((topic, "--text", "x", "--header", "x"), "a header is written NAME:VALUE"),
+            ((topic, "--text", "x", "--header", "x"), "a header must have the form NAME:VALUE"),
             ((topic, "--text", "x", "--server", "http://x"), "a server is given as stomp://"),
             ((topic, "--text", "x", "--server", "stomp://x:99999"), "up to 65535"),
             ((), "TOPIC"),
@@ -226,7 +226,7 @@ class Listening(CommandCase):
 
     def test_too_little_in_the_time(self) -> None:
         done = run("sub", self.topic(), "--count", "1", "--seconds", "0.5", "--server", self.url(""))
-        self.assert_fails(done, 1, "0 of 1 messages came within 0.5 s")
+        self.assert_fails(done, 1, "only 0 of 1 messages came within 0.5 s")
         done = run("sub", self.topic(), "--seconds", "0.5", "--server", self.url(""))
         self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "", ""))
 
@@ -239,10 +239,10 @@ class Listening(CommandCase):
 
     def test_wrong_usage(self) -> None:
         for words, part in (
-            (("topic/x",), "a topic begins with /topic/"),
+            (("topic/x",), "must begin with /topic/"),
             (("/topic/x/", "--save", "/nowhere"), "/nowhere is not a folder"),
             (("/topic/x/", "--count", "0"), "should be a whole number from 1"),
-            (("/topic/x/", "--seconds", "soon"), "should be a time such as"),
+            (("/topic/x/", "--seconds", "soon"), "must be a time such as"),
         ):
             with self.subTest(words=words):
                 self.assert_fails(call("sub", *words), 2, part)
@@ -401,7 +401,7 @@ class NothingToShow(unittest.TestCase):
 
     def test_wrong_times(self) -> None:
         self.assert_fails(
-            call("logs", "--from", "yesterday"), 2, "'yesterday' should be a time such as 2026-12-31T23:59:59Z"
+            call("logs", "--from", "yesterday"), 2, "'yesterday' must be a time such as 2026-12-31T23:59:59Z"
         )
 
     def test_a_directory_or_node_that_does_not_answer(self) -> None:

@@ -190,7 +190,7 @@ class OtherServers(unittest.TestCase):
         self.assertEqual(found["V5"], "FAIL", "guest may publish to every topic")
         self.assertEqual(listed.returncode, 1)
         self.assertEqual([each[:4] for each in listed.stdout.splitlines()], ["FAIL", "PASS", "FAIL", "1 pa"])
-        self.assertRegex(listed.stdout, r"FAIL V1   who subscribes gets .*: it said nothing for 4 s")
+        self.assertRegex(listed.stdout, r"FAIL V1   a new subscriber gets .*: it sent nothing for 4 s")
 
     def test_rabbitmq_keeps_a_login_with_topic_permissions_from_the_topics_of_others(self) -> None:
         with PluginBroker() as broker:
@@ -211,7 +211,7 @@ class OtherServers(unittest.TestCase):
             done = call("conformance", f"{HOST}:{port}", "--only", "N1,N2", "--seconds", "0.2")
         self.assertEqual(done.returncode, 1)
         self.assertIn("FAIL N2   ", done.stdout)
-        self.assertIn(": it said nothing for 0.2 s", done.stdout)
+        self.assertIn(": it sent nothing for 0.2 s", done.stdout)
 
     def test_a_server_that_speaks_something_else(self) -> None:
         with socket.create_server((HOST, 0)) as server:
@@ -242,9 +242,9 @@ class OtherServers(unittest.TestCase):
         for words, part in (
             ((), "SERVER"),
             (("x", "--only", "Z9"), "no such check: Z9"),
-            (("x", "--topic", "y"), "a topic begins with /topic/"),
-            (("x", "--topic", "/topic/fm/4e1/4000/*/"), "--any-frequency is for such a channel"),
-            (("x", "--any-frequency", "/topic/fm/4e1/4000/09580/"), "should be like /topic/fm/4e1/4000/*/"),
+            (("x", "--topic", "y"), "--topic must begin with /topic/"),
+            (("x", "--topic", "/topic/fm/4e1/4000/*/"), "use --any-frequency for it"),
+            (("x", "--any-frequency", "/topic/fm/4e1/4000/09580/"), "must have the form /topic/fm/4e1/4000/*/"),
         ):
             done = call("conformance", *words)
             self.assertEqual((done.returncode, done.stdout), (2, ""))

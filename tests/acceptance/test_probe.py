@@ -110,13 +110,13 @@ class Names(ProbeCase):
 
     def test_cnames_in_a_circle_and_without_end(self) -> None:
         self.dns.cnames = {NAME: "a.example", "a.example": "b.example", "b.example": "a.example"}
-        self.assert_fails(self.probe(BEARER), "the CNAMEs go in a circle: ", "a.example → b.example → a.example")
+        self.assert_fails(self.probe(BEARER), "the CNAMEs form a circle: ", "a.example → b.example → a.example")
         self.dns.cnames = {NAME: "0.example", **{f"{n}.example": f"{n + 1}.example" for n in range(30)}}
         self.assert_fails(self.probe(BEARER), "more than 8 CNAMEs")
 
     def test_a_broadcaster_who_says_that_there_is_nothing(self) -> None:
         self.dns.srv[f"_radiovis._tcp.{HOME}"] = [("", 0)]
-        self.assert_fails(self.probe(BEARER), "says in so many words that there is no such service (target .)")
+        self.assert_fails(self.probe(BEARER), "declares that it has no such service")
 
     def test_a_dns_server_that_cuts_its_answers_short(self) -> None:
         self.dns.truncated = True
@@ -179,10 +179,10 @@ class Addresses(ProbeCase):
             with self.subTest(follows=follows):
                 self.dns.follows = follows
                 self.dns.cnames |= {"stomp.example.test": "a.test", "a.test": "stomp.example.test"}
-                self.assert_fails(self.probe(BEARER), "address: the CNAMEs go in a circle: stomp.example.test → a.test")
+                self.assert_fails(self.probe(BEARER), "address: the CNAMEs form a circle: stomp.example.test → a.test")
                 self.dns.cnames |= {"stomp.example.test": "0.test", **{f"{n}.test": f"{n + 1}.test" for n in range(30)}}
                 self.assert_fails(
-                    self.probe(BEARER), "address: more than 8 CNAMEs one after the other, from stomp.exam"
+                    self.probe(BEARER), "address: the chain of CNAMEs has more than 8 names; it begins with stomp.exam"
                 )
 
     def test_a_name_without_an_address(self) -> None:
@@ -246,10 +246,10 @@ class WrongUsage(unittest.TestCase):
     def test_what_is_no_station(self) -> None:
         for words, part in (
             (("fm:4e1.4000",), "should be fm:<gcc>.<pi>.<frequency>"),
-            (("/topic/fm/4e1/4000/*/image",), "* is for broadcasters"),
-            (("vhf:1",), "is no bearer or topic"),
+            (("/topic/fm/4e1/4000/*/image",), "only broadcasters use *"),
+            (("vhf:1",), "is neither a bearer nor a topic"),
             *(
-                ((BEARER, "--dns", text), "should be an address of a DNS server")
+                ((BEARER, "--dns", text), "must be the address of a DNS server")
                 for text in ("nine", "9.9.9.999", "9.9.9.9:0", "9.9.9.9:65536", "[::1", "[9.9.9.9]:x", "::1]:53", "")
             ),
             ((), "STATION"),

@@ -86,7 +86,7 @@ class Health(unittest.TestCase):
         done = call("health", ADMIN_PORT=ports[0], FB_ADMIN_PORT=ports[1])
         self.failed(done, f"nothing listens at 127.0.0.1:{ports[0]} or 127.0.0.1:{ports[1]}")
         done = call("health", ADMIN_PORT="0", FB_ADMIN_PORT="0")
-        self.failed(done, "there is nothing to ask: ADMIN_PORT and FB_ADMIN_PORT are 0")
+        self.failed(done, "there is no port to ask: ADMIN_PORT and FB_ADMIN_PORT are 0")
 
     def test_who_does_not_answer(self) -> None:
         release = threading.Event()

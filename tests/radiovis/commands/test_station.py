@@ -161,9 +161,9 @@ class Add(StationsFileCase):
         for words, part in (
             (("1.rock",), "1.rock already exists"),
             (("3 .talk",), "without spaces"),
-            (("9",), "'9' has no name: a login is <station id>.<name>, as in 9.studio"),
-            (("9.",), "'9.' has no name"),
-            ((".talk",), "as in 1.talk"),
+            (("9",), "'9' must have the form <station id>.<name>, such as 9.studio"),
+            (("9.",), "'9.' must have the form"),
+            ((".talk",), "such as 1.talk"),
             (("3.talk", "--topic", "/topic/fm/4e1/4000/09580/"), "belongs to station 1.rock already"),
             (("3.talk", "--network", "10.0.0.1/8"), "networks"),
         ):
@@ -231,7 +231,7 @@ class Remove(StationsFileCase):
         left = self.path.read_text()
         done = self.station("remove", "2.jazz")
         self.assertEqual((done.returncode, self.path.read_text()), (2, left))
-        self.assertIn("2.jazz is the only station; a node needs one", done.stderr)
+        self.assertIn("2.jazz is the only station, and a node needs one", done.stderr)
 
     def test_a_login_nobody_has(self) -> None:
         self.assert_refused(self.station("remove", "1.rok"), "no such login: 1.rok; did you mean 1.rock?")
@@ -246,7 +246,7 @@ class Rename(StationsFileCase):
 
     def test_another_id_takes_the_channels_along_and_says_so(self) -> None:
         done = self.station("rename", "1.rock", "3.rock")
-        self.assertIn("its channels now belong to station 3, and no longer to station 1", done.stdout)
+        self.assertIn("its channels now belong to station 3 instead of station 1", done.stdout)
 
     def test_a_name_for_listeners(self) -> None:
         self.assertEqual(self.station("rename", "1.rock", "--name", "Röck").returncode, 0)
@@ -261,7 +261,7 @@ class Rename(StationsFileCase):
             (("1.rock",), "give a new login, --name, or both"),
             (("1.rock", "2.jazz"), "2.jazz already exists"),
             (("1.rok", "3.rock"), "no such login: 1.rok; did you mean 1.rock?"),
-            (("1.rock", "9"), "'9' has no name"),
+            (("1.rock", "9"), "'9' must have the form"),
             (("1.rock", "1 .rock"), "without spaces"),
         ):
             with self.subTest(words):
@@ -328,7 +328,7 @@ class ChannelOfAStation(StationsFileCase):
             (("remove", "1.rock", "/topic/fm/4e1/4000/09581/"), f"did you mean {mine}?"),
             (("remove", "2.jazz", mine), f"{mine} is a channel of 1.rock, not of 2.jazz"),
             (("remove", "2.jazz", self.TOPIC), "it has no channels"),
-            (("remove", "1.rock", mine, "--text", "x"), "are for add only"),
+            (("remove", "1.rock", mine, "--text", "x"), "can only be used with add"),
             (("ad", "1.rock", mine), "did you mean add?"),
         ):
             with self.subTest(words):
@@ -403,7 +403,7 @@ class ImportBbc(StationsFileCase):
         self.assertEqual(stat.S_IMODE(self.new.stat().st_mode), 0o640)
         checked = call("check-config", "--standalone", STATIONS_FILE=str(self.new))
         self.assertEqual(checked.returncode, 0)
-        self.assertIn("these cannot log in before `station passwd` gives them a password: rock, jazz", checked.stdout)
+        self.assertIn("these logins have no password; `station passwd` sets one: rock, jazz", checked.stdout)
         listed = call("station", "list", "--file", str(self.new))
         self.assertIn("rock  from anywhere  (no password yet)", listed.stdout.splitlines())
         for words in (("rock",), ("jazz", "--keep", "24")):
@@ -423,7 +423,7 @@ class ImportBbc(StationsFileCase):
         self.assert_nothing_written(self.import_bbc("--password", "-o", str(self.new)), "no password was given")
 
     def test_a_file_is_only_replaced_with_force(self) -> None:
-        self.assert_nothing_written(self.import_bbc("-o", str(self.path)), "is there already; --force replaces it")
+        self.assert_nothing_written(self.import_bbc("-o", str(self.path)), "already exists; --force replaces it")
         self.path.write_text("this was no stations file")
         self.path.chmod(0o600)
         done = self.import_bbc("-o", str(self.path), "--force")
@@ -438,7 +438,7 @@ class ImportBbc(StationsFileCase):
                 self.assert_nothing_written(
                     self.import_bbc(*words),
                     f"{self.services}:2: service rock: name: must be a text in quotes, not a number",
-                    f"{self.services}:3: service jazz: bearers[0]: 'xyz:4e1.4fff.4001.0' is no bearer of fm,",
+                    f"{self.services}:3: service jazz: bearers[0]: 'xyz:4e1.4fff.4001.0' is not a bearer of fm,",
                 )
 
     def test_text_from_the_file_cannot_move_the_cursor(self) -> None:
@@ -453,7 +453,7 @@ class ImportBbc(StationsFileCase):
         )
 
     def test_wrong_usage(self) -> None:
-        self.assert_nothing_written(self.import_bbc("--force"), "--force is for --output")
+        self.assert_nothing_written(self.import_bbc("--force"), "--force needs --output")
         nowhere = self.path.parent / "none" / "new.toml"
         self.assert_nothing_written(self.import_bbc("-o", str(nowhere)), "No such file or directory")
         self.services.unlink()

@@ -51,7 +51,7 @@ class Host(ConformanceCase):
         self.assert_verdict(WantsHost(), "N6", "PASS", "it requires a host header, which STOMP 1.1 and 1.2 allow")
 
     def test_it_has_to_say_so_and_to_end(self) -> None:
-        self.assert_verdict(ClosesWithoutHost(), "N6", "FAIL", "it closed the connection without a word")
+        self.assert_verdict(ClosesWithoutHost(), "N6", "FAIL", "it closed the connection without an answer")
         self.assert_verdict(KeepsWithoutHost(), "N6", "FAIL", "it kept the connection open")
 
     def test_the_host_has_to_be_the_reason(self) -> None:

@@ -195,15 +195,15 @@ class Faults(ServicesCase):
 
     def test_bearers_that_are_none(self) -> None:
         for bearer, part in (
-            ("vhf:4e1.4000.09580", "'vhf:4e1.4000.09580' is no bearer of fm, dab, drm, amss, hd or id"),
-            ("", "'' is no bearer of fm"),
-            ("fm:4e1.4000", "'fm:4e1.4000' should be fm:<gcc>.<pi>.<frequency>, as in fm:4e1.4000.09580"),
-            ("fm:4e1.4000.95.8", "'fm:4e1.4000.95.8' should be fm:"),
-            ("dab:ce1.ce15.c221", "'dab:ce1.ce15.c221' should be dab:<gcc>.<eid>.<sid>.<scids>"),
-            ("drm:e1c2", "'drm:e1c2' should be drm:<sid>"),
-            ("id:rock", "'id:rock' should be id:<name in the DNS>/<service>"),
+            ("vhf:4e1.4000.09580", "'vhf:4e1.4000.09580' is not a bearer of fm, dab, drm, amss, hd or id"),
+            ("", "'' is not a bearer of fm"),
+            ("fm:4e1.4000", "'fm:4e1.4000' must have the form fm:<gcc>.<pi>.<frequency>, as in fm:4e1.4000.09580"),
+            ("fm:4e1.4000.95.8", "'fm:4e1.4000.95.8' must have the form fm:"),
+            ("dab:ce1.ce15.c221", "'dab:ce1.ce15.c221' must have the form dab:<gcc>.<eid>.<sid>.<scids>"),
+            ("drm:e1c2", "'drm:e1c2' must have the form drm:<sid>"),
+            ("id:rock", "'id:rock' must have the form id:<domain name>/<service>"),
             ("id:www.example.com/" + "x" * 600, "'/topic/id/www.example.com/xxx"),
-            ("http://www.example.com/stream", "'http://www.example.com/stream' is no bearer of"),
+            ("http://www.example.com/stream", "'http://www.example.com/stream' is not a bearer of"),
         ):
             with self.subTest(bearer=bearer):
                 self.assert_faults(

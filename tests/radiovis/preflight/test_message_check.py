@@ -59,14 +59,14 @@ class TestUrls(unittest.TestCase):
 
     def test_what_is_none(self) -> None:
         for url, complaint in (
-            ("ftp://x/1.png", "its URL is none that begins with http:// or https://"),
-            ("/1.png", "its URL is none that begins with http:// or https://"),
-            ("http:///1.png", "its URL is none that begins with http:// or https://"),
-            ("http://x/a b.png", "its URL is none that begins with http:// or https://"),
-            ("http://x:99999/", "its URL is none"),
-            ("http://[::1/", "its URL is none"),
-            ("http://ü/", "its URL is none"),
-            ("http://user:secret@x/", "its URL holds a login, which receivers do not send"),
+            ("ftp://x/1.png", "its URL is not a valid http:// or https:// URL"),
+            ("/1.png", "its URL is not a valid http:// or https:// URL"),
+            ("http:///1.png", "its URL is not a valid http:// or https:// URL"),
+            ("http://x/a b.png", "its URL is not a valid http:// or https:// URL"),
+            ("http://x:99999/", "its URL is invalid"),
+            ("http://[::1/", "its URL is invalid"),
+            ("http://ü/", "its URL is invalid"),
+            ("http://user:secret@x/", "its URL contains a login, which receivers do not send"),
         ):
             self.assertEqual(found("image", f"SHOW {url}".encode()), [complaint])
             self.assertIsNone(slide_url(Message(CHANNEL + "image", f"SHOW {url}".encode(), "1", 0)))
