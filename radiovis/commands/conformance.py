@@ -26,7 +26,7 @@ from radiovis.client.server_address import FORM, add_ca_flag, address, given_ser
 from radiovis.client.sockets import connect_error
 from radiovis.conformance import behaviour, frames, negotiation, receivers
 from radiovis.conformance.check import ConformanceCheck, Outcome
-from radiovis.conformance.subject import SECONDS, Subject
+from radiovis.conformance.subject import NEEDS_LOGIN, SECONDS, Subject
 
 CHECKS = (*negotiation.CHECKS, *frames.CHECKS, *behaviour.CHECKS, *receivers.CHECKS, *frames.BAD_INPUT_CHECKS)
 
@@ -105,6 +105,8 @@ def run(words: Sequence[str]) -> int:
         report = [{"id": check.id, "rule": check.rule, **asdict(outcome)} for check, outcome in results]
         print(json.dumps({"server": str(given.server), "checks": report, "counts": counts}))
     else:
+        if any(outcome.why == NEEDS_LOGIN for _, outcome in results):
+            print("Some checks need a login that may publish below --topic: stomp://login:passcode@host:port")
         print(f"{counts['PASS']} passed, {counts['FAIL']} failed, {counts['SKIP']} skipped")
     return FAILED if counts["FAIL"] else DONE
 

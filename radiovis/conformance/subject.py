@@ -232,6 +232,8 @@ def shown(frame: Frame) -> str:
 
 
 SECONDS = 5.0
+NEEDS_LOGIN = "it needs a login"
+"""Why a check that publishes is skipped."""
 
 
 class CheckSkipped(Exception):
@@ -339,7 +341,7 @@ class Subject:
     def credentials(self) -> tuple[str, str]:
         """The headers of the login. :raises CheckSkipped: no login was given."""
         if not self.server.login:
-            raise CheckSkipped("it needs a login that may publish: stomp://login:passcode@host:port")
+            raise CheckSkipped(NEEDS_LOGIN)
         return f"login:{self.server.login}", f"passcode:{self.server.passcode}"
 
     def _connect(self, client: RawClient, version: str, *headers: str) -> None:

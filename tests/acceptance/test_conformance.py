@@ -77,7 +77,8 @@ class OurServer(NodeCase, ConformanceCase):
         self.assertEqual(done.returncode, 0, done.stdout)
         lines = done.stdout.splitlines()
         self.assertTrue(lines[0].startswith("PASS N2   a plain CONNECT"), lines[0])
-        self.assertIn("needs a login that may publish", next(each for each in lines if " V1 " in each))
+        self.assertTrue(next(each for each in lines if " V1 " in each).endswith(": it needs a login"))
+        self.assertIn("login:passcode@", lines[-2])
         self.assertIn(" 0 failed, ", lines[-1])
 
     def test_without_a_channel_for_every_frequency_that_check_is_skipped(self) -> None:
