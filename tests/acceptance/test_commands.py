@@ -242,7 +242,7 @@ class Listening(CommandCase):
             (("topic/x",), "must begin with /topic/"),
             (("/topic/x/", "--save", "/nowhere"), "/nowhere is not a folder"),
             (("/topic/x/", "--count", "0"), "should be a whole number from 1"),
-            (("/topic/x/", "--seconds", "soon"), "must be a time such as"),
+            (("/topic/x/", "--seconds", "soon"), "should be a time such as"),
         ):
             with self.subTest(words=words):
                 self.assert_fails(call("sub", *words), 2, part)

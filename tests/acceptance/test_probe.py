@@ -112,7 +112,7 @@ class Names(ProbeCase):
         self.dns.cnames = {NAME: "a.example", "a.example": "b.example", "b.example": "a.example"}
         self.assert_fails(self.probe(BEARER), "the CNAMEs form a circle: ", "a.example → b.example → a.example")
         self.dns.cnames = {NAME: "0.example", **{f"{n}.example": f"{n + 1}.example" for n in range(30)}}
-        self.assert_fails(self.probe(BEARER), "more than 8 CNAMEs")
+        self.assert_fails(self.probe(BEARER), "the chain of CNAMEs has more than 8 names")
 
     def test_a_broadcaster_who_says_that_there_is_nothing(self) -> None:
         self.dns.srv[f"_radiovis._tcp.{HOME}"] = [("", 0)]
@@ -245,7 +245,7 @@ class Addresses(ProbeCase):
 class WrongUsage(unittest.TestCase):
     def test_what_is_no_station(self) -> None:
         for words, part in (
-            (("fm:4e1.4000",), "should be fm:<gcc>.<pi>.<frequency>"),
+            (("fm:4e1.4000",), "must have the form fm:<gcc>.<pi>.<frequency>"),
             (("/topic/fm/4e1/4000/*/image",), "only broadcasters use *"),
             (("vhf:1",), "is neither a bearer nor a topic"),
             *(
