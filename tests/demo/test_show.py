@@ -62,7 +62,7 @@ class Demo(unittest.TestCase):
         found = []
         for line in lines:
             found.append(line.rstrip())
-            if "hears" in line:
+            if line.startswith("The radio of the demo"):
                 return found
         raise AssertionError(f"it ended after {found}")
 
