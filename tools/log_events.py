@@ -238,7 +238,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
             "wait, or correct the program with the wrong password",
         ),
         "login.withdrawn": (
-            "A password, certificate or network of the login left the stations file; a connection was closed.",
+            "A password, certificate or network of the login was removed from the file; a connection was closed.",
             NOTHING,
         ),
         "login.unanswered": ("A login could not be checked: the directory does not answer.", "check the directory"),

@@ -130,7 +130,7 @@ class OperatorAuth:
         return self._guesses.outcomes
 
     def allows(self, request: HttpRequest) -> bool:
-        """Whether this request comes from an operator, who may use all routes."""
+        """Whether an operator sent this request. Operators may use all routes."""
         if not self.token:
             return _names_an_address(request) and self._guesses.tried(request.address, right=True)
         given = _passwords(request)

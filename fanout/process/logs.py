@@ -114,7 +114,7 @@ def set_up_logs(
         logger_factory=structlog.stdlib.LoggerFactory(),
     )
     handler = handler or logging.StreamHandler(stream)
-    renderers = [_leave_out_no_repetitions, _console(colours)] if console else [structlog.processors.JSONRenderer()]
+    renderers = [_drop_zero_held_back, _console(colours)] if console else [structlog.processors.JSONRenderer()]
     _set_up_stdlib(level, handler, first, *renderers)
     begin_twisted([STDLibLogObserver()], redirectStandardIO=False)
 
@@ -126,7 +126,7 @@ def _console(colours: bool) -> structlog.dev.ConsoleRenderer:
     )
 
 
-def _leave_out_no_repetitions(_: Any, __: str, event: EventDict) -> EventDict:
+def _drop_zero_held_back(_: Any, __: str, event: EventDict) -> EventDict:
     """Remove ``held_back`` if it is 0: on a console it only makes lines longer. Programs that read JSON get it."""
     if event.get("held_back") == 0:
         del event["held_back"]

@@ -61,8 +61,8 @@ class StationsFile:
     :ivar refused: why the current file cannot be used, so that the previous stations stay in use; empty if it can be
         used.
     :ivar remembered: how many logins were not checked because the same login had succeeded a moment ago.
-    :ivar withdrawn: the logins of which the last change of the file removed a password, a certificate or a network, or
-        everything. Their open connections may have logged in with it.
+    :ivar withdrawn: the logins that the last change of the file removed, or from which it removed a password, a
+        certificate or a network. Open connections may have used what was removed.
     """
 
     def __init__(
